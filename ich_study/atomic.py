@@ -1,0 +1,55 @@
+"""Writing files so that a kill or a full disk leaves the old file or the new one, never half."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that replaces it when the block ends without an error.
+
+    The temporary name keeps the suffix of `target`, because savers choose a format by it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """`text` as UTF-8 into `target`, atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: Path, content: object) -> None:
+    """`content` as readable, key-sorted JSON into `target`, atomically."""
+    write_text(target, json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def write_csv(target: Path, frame: pd.DataFrame) -> None:
+    """`frame` without its row index as CSV into `target`, atomically."""
+    with atomic_path(target) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def write_parquet(target: Path, frame: pd.DataFrame) -> None:
+    """`frame` without its row index as Parquet into `target`, atomically."""
+    with atomic_path(target) as temporary:
+        frame.to_parquet(temporary, index=False)

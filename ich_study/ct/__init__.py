@@ -1,0 +1,1 @@
+"""Hounsfield units, windows, slice stacks, brain mask, skull removal."""

@@ -1,0 +1,101 @@
+"""Display windows: HU to the grey values a network or a reader sees.
+
+Every function takes and gives NumPy arrays or torch tensors alike and keeps the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from ich_study.errors import ParameterError
+
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window in HU: `center` +- `width` / 2."""
+
+    center: float
+    width: float
+
+    @property
+    def low(self) -> float:
+        """Lowest HU that is not black."""
+        return self.center - self.width / 2
+
+    @property
+    def high(self) -> float:
+        """Lowest HU that is white."""
+        return self.center + self.width / 2
+
+
+WINDOWS: dict[str, Window] = {
+    "brain": Window(40, 80),  # CAM benchmark IV; resnet-lstm follow-up
+    "ich": Window(25, 130),  # LSE-UNet 4
+    "subdural": Window(80, 200),  # HGI-SAM code, RSNA channel 2; resnet-lstm follow-up
+    "bone": Window(600, 2800),  # HGI-SAM code, RSNA channel 3; resnet-lstm follow-up
+    "brain_120": Window(40, 120),  # HGI-SAM code, PhysioNet channel 1
+    "subdural_340": Window(80, 340),  # HGI-SAM code, PhysioNet channel 2
+    "bone_3200": Window(700, 3200),  # HGI-SAM code, PhysioNet channel 3
+    "mil_80": Window(40, 80),  # MIL code, channel 2: HU 0..80
+    "mil_130": Window(50, 130),  # MIL code, channel 3: HU -15..115
+}
+
+
+def named_window(name: str) -> Window:
+    """The window called `name`; ParameterError lists the known names."""
+    if name not in WINDOWS:
+        raise ParameterError(f"unknown window {name!r}; known: {', '.join(WINDOWS)}")
+    return WINDOWS[name]
+
+
+def apply_window(hu: Array, window: Window) -> Array:
+    """HU of any shape to float32 in [0, 1]: 0 at and below `window.low`, 1 at and above `window.high`."""
+    if isinstance(hu, torch.Tensor):
+        return ((hu.float() - window.low) / window.width).clamp(0, 1)
+    return np.clip((hu.astype(np.float32) - np.float32(window.low)) / np.float32(window.width), 0, 1)
+
+
+def minmax_window(hu: Array, window: Window) -> Array:
+    """HU (..., rows, columns) clipped to the window, then min-max per slice to float32 in [0, 1].
+
+    HGI-SAM's code does this instead of a fixed scale. A slice that is constant after clipping
+    becomes 0 here; the code leaves it in HU (reproduction facts, 003), which no network can use.
+    """
+    if isinstance(hu, torch.Tensor):
+        clipped = hu.float().clamp(window.low, window.high)
+        low, high = clipped.amin((-2, -1), keepdim=True), clipped.amax((-2, -1), keepdim=True)
+        return (clipped - low) / (high - low).where(high > low, torch.ones_like(high))
+    clipped = np.clip(hu.astype(np.float32), window.low, window.high)
+    low, high = clipped.min((-2, -1), keepdims=True), clipped.max((-2, -1), keepdims=True)
+    return (clipped - low) / np.where(high > low, high - low, np.float32(1))
+
+
+def window_uint8(hu: np.ndarray, window: Window) -> np.ndarray:
+    """HU to uint8 grey, truncated, as LSE-UNet's code exports its PNG (reproduction facts, 000)."""
+    return (apply_window(hu, window) * 255).astype(np.uint8)
+
+
+def wrapped_uint8(hu: np.ndarray) -> np.ndarray:
+    """HU modulo 256 as uint8: what `astype(uint8)` did in the ResNet-LSTM author's notebook
+    (-1000 HU becomes 24, 900 HU becomes 132; reproduction facts, 002)."""
+    return np.mod(hu.astype(np.int64), 256).astype(np.uint8)
+
+
+def mil_channels(hu: Array) -> Array:
+    """HU (..., rows, columns) to the MIL detector's input (..., 3, rows, columns), float32.
+
+    Channels: HU + 1024 with everything below -500 of that scale set to 0; HU 0..80 and HU
+    -15..115, each stretched to 0..4096; all standardised by the constants 400 and 1000
+    (reproduction facts, 004).
+    """
+    stack = torch.stack if isinstance(hu, torch.Tensor) else np.stack
+    raw = (hu.float() if isinstance(hu, torch.Tensor) else hu.astype(np.float32)) + 1024
+    raw = raw * (raw >= -500)
+    channels = [raw] + [apply_window(raw - 1024, WINDOWS[name]) * 4096 for name in ("mil_80", "mil_130")]
+    return (stack(channels, -3) - 400) / 1000

@@ -1,0 +1,101 @@
+"""What every data set's reader gives, whatever lies on disk.
+
+Orientation of every volume: axial slices from inferior to superior, row 0 anterior, column 0 the
+patient's right (radiological display).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from ich_study.errors import DataError
+from ich_study.schema import BOX_COLUMNS, LABELS, typed
+
+
+@dataclass(frozen=True)
+class ScanRef:
+    """One scan on disk, found but not read. `files` are in no particular order; `details` is what
+    the reader needs to load it (paths, labels), picklable."""
+
+    dataset: str
+    patient_id: str
+    scan_id: str
+    files: tuple[Path, ...]
+    details: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class ScanVolume:
+    """One scan in memory.
+
+    hu: int16 (slices, rows, columns), HU, or HU-equivalents where the reader's `intensity` says
+        that only 8-bit grey exists.
+    z_mm: float64 (slices,), table position of each slice centre, ascending; NaN where unknown.
+    spacing_mm: (x, y) pixel size in mm; NaN where unknown.
+    labels: a row per slice, columns `any` and the five subtypes, nullable boolean.
+    mask: uint8 (slices, rows, columns) of `schema.MASK_CODES` and 6, or None.
+    boxes: rows of `schema.BOX_COLUMNS`; `boxes_known` tells "no box" from "boxes unknown".
+    boxes_known: bool (slices,).
+    sources: per slice, the file it came from, relative to the data set's root, POSIX style.
+    notes: what was repaired or dropped on reading (missing slices, padding, tilt), for the
+        integrity report; never patient names, birth dates or free text from DICOM.
+    """
+
+    ref: ScanRef
+    hu: np.ndarray
+    z_mm: np.ndarray
+    spacing_mm: tuple[float, float]
+    thickness_mm: float
+    labels: pd.DataFrame
+    mask: np.ndarray | None
+    boxes: pd.DataFrame
+    boxes_known: np.ndarray
+    sources: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        slices = len(self.hu)
+        if self.hu.ndim != 3 or self.hu.dtype != np.int16 or slices == 0:
+            raise DataError(f"{self.ref.scan_id}: volume is {self.hu.dtype} {self.hu.shape}; expected int16 (slices, rows, columns)")
+        if self.mask is not None and (self.mask.shape != self.hu.shape or self.mask.dtype != np.uint8):
+            raise DataError(f"{self.ref.scan_id}: mask is {self.mask.dtype} {self.mask.shape}, volume {self.hu.shape}")
+        per_slice = {"z_mm": len(self.z_mm), "labels": len(self.labels), "boxes_known": len(self.boxes_known), "sources": len(self.sources)}
+        wrong = {name: count for name, count in per_slice.items() if count != slices}
+        if wrong:
+            raise DataError(f"{self.ref.scan_id}: {slices} slices, but {wrong}")
+
+
+class Reader(Protocol):
+    """Reader of one data set.
+
+    name: the data set's name in the index.
+    intensity: "hu", or a sentence that says what stands in for HU and how it was mapped.
+    root: folder on disk.
+    """
+
+    name: str
+    intensity: str
+    root: Path
+
+    def scans(self) -> list[ScanRef]:
+        """Every scan under the root, in a stable order. Raises DataError for a missing root, file
+        or column, saying what was expected where and where the data comes from."""
+
+    def load(self, ref: ScanRef) -> ScanVolume:
+        """One scan. Raises DataError that names the file when it is damaged."""
+
+
+def label_frame(labels: dict[str, np.ndarray | list[bool | None] | None], slices: int) -> pd.DataFrame:
+    """Per-slice labels as nullable booleans; labels not given, or given as None, are unknown."""
+    columns = {name: pd.array([pd.NA] * slices if labels.get(name) is None else labels[name], dtype="boolean") for name in LABELS}
+    return pd.DataFrame(columns)
+
+
+def box_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Boxes as a typed table; an empty list gives an empty table with its columns."""
+    return typed(pd.DataFrame(rows, columns=list(BOX_COLUMNS)), BOX_COLUMNS, "boxes")

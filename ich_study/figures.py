@@ -1,0 +1,165 @@
+"""Tables to pictures: the one look of every figure of the study.
+
+Slices are shown in radiological orientation (anterior at the top, the patient's right on the
+left) in a stated window. Colours of the subtypes are the same in every figure and safe for
+colour-blind readers (Okabe-Ito).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from ich_study.atomic import atomic_path
+from ich_study.ct.windows import WINDOWS, Window, apply_window
+from ich_study.errors import StudyError
+from ich_study.schema import LABELS, MASK_CODES, UNSPECIFIED_HEMORRHAGE
+
+CLASS_COLOURS: dict[str, str] = {
+    "any": "#000000", "IPH": "#D55E00", "IVH": "#0072B2", "SAH": "#F0E442", "SDH": "#009E73", "EDH": "#CC79A7",
+    "hemorrhage": "#E69F00",
+}
+_MASK_NAMES = {**{code: name for name, code in MASK_CODES.items()}, UNSPECIFIED_HEMORRHAGE: "hemorrhage"}
+
+
+@dataclass(frozen=True)
+class SlicePanel:
+    """One picture of a montage: a slice in HU (rows, columns), and what is drawn on it.
+
+    mask: uint8 (rows, columns) of mask codes, outlined. boxes: rows with x, y, width, height in
+    pixels. outlines false shows the bare slice.
+    """
+
+    hu: np.ndarray
+    title: str = ""
+    mask: np.ndarray | None = None
+    boxes: pd.DataFrame | None = None
+    window: Window = WINDOWS["brain"]
+
+
+def use_study_style() -> None:
+    """Seaborn theme of every figure."""
+    sns.set_theme(context="paper", style="whitegrid", font_scale=1.0)
+    plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 150, "figure.constrained_layout.use": True})
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """`figure` as PNG, atomically and without time stamps, so that the same numbers give the same file."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
+    return path
+
+
+def draw_slice(axis: Axes, panel: SlicePanel) -> None:
+    """One slice with the outlines of its mask and its boxes."""
+    axis.imshow(apply_window(panel.hu, panel.window), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    if panel.mask is not None:
+        for code in np.unique(panel.mask[panel.mask > 0]):
+            axis.contour(panel.mask == code, levels=[0.5], colors=CLASS_COLOURS[_MASK_NAMES[int(code)]], linewidths=0.9)
+    if panel.boxes is not None:
+        for box in panel.boxes.itertuples():
+            colour = CLASS_COLOURS.get(str(box.label), CLASS_COLOURS["hemorrhage"])
+            axis.add_patch(Rectangle((box.x - 0.5, box.y - 0.5), box.width, box.height, fill=False, edgecolor=colour, linewidth=1.2))
+    axis.set_title(panel.title, fontsize=8)
+    axis.set_axis_off()
+
+
+def montage(panels: Sequence[SlicePanel], columns: int, title: str = "", legend: bool = False) -> Figure:
+    """Slices in a grid, row by row. Raises StudyError when there is nothing to show."""
+    if not panels:
+        raise StudyError(f"montage {title!r} has no slices to show")
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.9 * columns, 2.1 * rows + 0.4), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, panel in zip(axes.flat, panels):
+        draw_slice(axis, panel)
+    window = panels[0].window
+    figure.suptitle(f"{title}  (window center {window.center:g}, width {window.width:g} HU)", fontsize=10)
+    if legend:
+        shown = {_MASK_NAMES[int(code)] for p in panels if p.mask is not None for code in np.unique(p.mask[p.mask > 0])}
+        handles = [Patch(color=CLASS_COLOURS[name], label=name) for name in CLASS_COLOURS if name in shown]
+        figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
+    return figure
+
+
+def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class") -> Figure:
+    """ROC or precision-recall curves, one line per value of `hue`.
+
+    curves: columns fpr, tpr (kind `roc`) or recall, precision (kind `pr`), and `hue`.
+    """
+    axes_of_kind = {"roc": ("fpr", "tpr", "1 - specificity", "sensitivity"), "pr": ("recall", "precision", "sensitivity", "PPV")}
+    if kind not in axes_of_kind:
+        raise StudyError(f"curve kind {kind!r}; expected one of {sorted(axes_of_kind)}")
+    x, y, x_label, y_label = axes_of_kind[kind]
+    palette = CLASS_COLOURS if hue == "class" else None
+    figure, axis = plt.subplots(figsize=(4.6, 4.2))
+    sns.lineplot(curves, x=x, y=y, hue=hue, palette=palette, estimator=None, sort=False, ax=axis, linewidth=1.4)
+    if kind == "roc":
+        axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
+    axis.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def history_figure(history: pd.DataFrame, title: str) -> Figure:
+    """Training and validation loss, and validation scores, by epoch."""
+    scores = [name for name in history if name.startswith("validation_") and name != "validation_loss"]
+    figure, (losses, quality) = plt.subplots(1, 2, figsize=(7.2, 3))
+    for name in ("training_loss", "validation_loss"):
+        losses.plot(history["epoch"], history[name], marker="o", markersize=3, label=name.replace("_", " "))
+    for name in scores:
+        quality.plot(history["epoch"], history[name], marker="o", markersize=3, label=name.replace("_", " "))
+    losses.set(xlabel="epoch", ylabel="loss", title=title)
+    quality.set(xlabel="epoch", ylabel="score", ylim=(0, 1.02))
+    for axis in (losses, quality):
+        axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def interval_figure(results: pd.DataFrame, row: str, title: str, chance: float | None = None) -> Figure:
+    """Values with their 95 % intervals, one line per `row`, one panel per class, on a shared axis.
+
+    results: tidy result rows of one metric.
+    """
+    classes = [name for name in LABELS if name in set(results["class"])]
+    names = list(dict.fromkeys(results[row]))
+    figure, axes = plt.subplots(
+        1, len(classes), figsize=(1.6 + 1.7 * len(classes), 0.9 + 0.26 * len(names)), sharey=True, sharex=True, squeeze=False
+    )
+    for axis, class_name in zip(axes.flat, classes):
+        part = results[results["class"] == class_name].set_index(row).reindex(names)
+        places = np.arange(len(names))
+        axis.hlines(places, part["ci_low"], part["ci_high"], color=CLASS_COLOURS[class_name], alpha=0.55, linewidth=2.2)
+        axis.plot(part["value"], places, "o", color=CLASS_COLOURS[class_name], markersize=4)
+        if chance is not None:
+            axis.axvline(chance, color="0.5", linestyle=":", linewidth=1)
+        axis.set(title=class_name, yticks=places, yticklabels=names)
+    axes[0, 0].invert_yaxis()
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def distribution_figure(values: pd.DataFrame, priors: pd.DataFrame, title: str, unit: str, log: bool) -> Figure:
+    """Measured values per class as points, over the prior's median and 5-95 % range as bars.
+
+    values: columns class, value. priors: columns class, low, median, high.
+    """
+    figure, axis = plt.subplots(figsize=(5.6, 3.2))
+    order = list(priors["class"])
+    for place, prior in enumerate(priors.itertuples()):
+        axis.fill_betweenx([prior.low, prior.high], place - 0.32, place + 0.32, color="0.85", zorder=0)
+        axis.hlines(prior.median, place - 0.32, place + 0.32, color="0.35", linewidth=1.6, zorder=1)
+    palette = {name: CLASS_COLOURS[name] for name in order}
+    sns.stripplot(values, x="class", y="value", order=order, hue="class", palette=palette, size=3.5, ax=axis, legend=False, zorder=2)
+    axis.set(xlabel="", ylabel=unit, title=title, yscale="log" if log else "linear")
+    return figure

@@ -1,0 +1,1 @@
+"""Model and slices to heatmaps."""

@@ -1,0 +1,1 @@
+"""Measures of the five papers under their right names, and the statistics on them."""

@@ -1,0 +1,136 @@
+"""A cohort of synthetic patients, written in the on-disk layout of each real data set.
+
+The readers, the notebooks and the methods then meet the same folders, file formats, labels and
+defects as on real data. Some BHSD patients are RSNA patients, as in the real BHSD.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ich_study.atomic import write_json
+from ich_study.errors import ParameterError
+from ich_study.hashing import sha256_file, sha256_lines
+from ich_study.phantom.patient import PatientSpec, draw_spec, simulate
+from ich_study.phantom.scan import PhantomScan
+from ich_study.phantom.write_bhsd import write_bhsd
+from ich_study.phantom.write_cq500 import write_cq500
+from ich_study.phantom.write_hemorica import write_hemorica
+from ich_study.phantom.write_instance2022 import write_instance2022
+from ich_study.phantom.write_physionet import write_physionet
+from ich_study.phantom.write_rsna import write_rsna
+
+Writer = Callable[[Path, Iterator[PhantomScan]], list[dict[str, str]]]
+
+WRITERS: dict[str, Writer] = {
+    "rsna": write_rsna,
+    "bhsd": write_bhsd,
+    "physionet": write_physionet,
+    "cq500": write_cq500,
+    "instance2022": write_instance2022,
+    "hemorica": write_hemorica,
+}
+
+POSITIVE_FRACTION: dict[str, float] = {
+    "rsna": 0.5,  # 41 % of its scans; more here, so that few scans hold every subtype
+    "bhsd": 1.0,  # no empty mask among its 192 scans
+    "physionet": 0.48,  # 36 of 75 scans
+    "cq500": 0.42,  # 205 of 491 scans
+    "instance2022": 1.0,  # every scan
+    "hemorica": 0.5,
+}
+"""Share of scans with hemorrhage (reproduction facts; data-set fact sheet)."""
+
+_MARKER = "phantom.json"
+
+
+def patient_seed(seed: int, dataset: str, number: int) -> int:
+    """Seed of one patient, different for every cohort seed, data set and number."""
+    return int(np.random.SeedSequence([seed, zlib.crc32(dataset.encode()), number]).generate_state(1)[0])
+
+
+def cohort_specs(patients: dict[str, int], seed: int, matrix: int, shared_with_rsna: int) -> dict[str, list[PatientSpec]]:
+    """The patients of every data set. The first `shared_with_rsna` of BHSD are positive RSNA patients.
+
+    Raises ParameterError for an unknown data set, or where RSNA has too few positive patients.
+    """
+    unknown = sorted(set(patients) - set(WRITERS))
+    if unknown:
+        raise ParameterError(f"no phantom layout for {unknown}; known: {sorted(WRITERS)}")
+    specs = {
+        name: [draw_spec(patient_seed(seed, name, i), positive_fraction=POSITIVE_FRACTION[name], matrix=matrix) for i in range(count)]
+        for name, count in patients.items()
+    }
+    if "bhsd" in specs and shared_with_rsna:
+        positive = [spec for spec in specs.get("rsna", []) if spec.subtypes]
+        if len(positive) < shared_with_rsna or shared_with_rsna > len(specs["bhsd"]):
+            raise ParameterError(
+                f"{shared_with_rsna} shared patients asked for; RSNA has {len(positive)} positive ones, BHSD {len(specs['bhsd'])} in all"
+            )
+        specs["bhsd"][:shared_with_rsna] = positive[:shared_with_rsna]
+    return specs
+
+
+def _simulated(specs: list[PatientSpec], workers: int, label: str, progress: bool) -> Iterator[PhantomScan]:
+    bar = {"total": len(specs), "desc": f"phantom {label}", "unit": "scan", "mininterval": 5, "disable": not progress}
+    if workers <= 1:
+        yield from tqdm(map(simulate, specs), **bar)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from tqdm(pool.imap(simulate, specs), **bar)
+
+
+def _fingerprint(specs: list[PatientSpec]) -> str:
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    code = [f"{path.name} {sha256_file(path)}" for path in sources]
+    return sha256_lines([*code, *(json.dumps(asdict(spec), sort_keys=True, default=str) for spec in specs)])
+
+
+def write_cohort(
+    root: Path, patients: dict[str, int], *, seed: int, matrix: int, shared_with_rsna: int = 0, workers: int = 1, progress: bool = True
+) -> dict[str, Path]:
+    """Simulates and writes every data set under `root/<name>`; returns their folders.
+
+    patients: data set -> number of scans. matrix: rows and columns in pixels. A data set that is
+    already there, made by the same code from the same parameters, is left as it is; one that a
+    kill left half-written is written again.
+    """
+    folders = {}
+    for name, specs in cohort_specs(patients, seed, matrix, shared_with_rsna).items():
+        folder, wanted = root / name, _fingerprint(specs)
+        folders[name] = folder
+        if _marked(folder) == wanted:
+            continue
+        _clear(folder)
+        written = WRITERS[name](folder, _simulated(specs, workers, name, progress))
+        write_json(folder / _MARKER, {"fingerprint": wanted, "scans": written, "synthetic": True})
+    return folders
+
+
+def _marked(folder: Path) -> str | None:
+    marker = folder / _MARKER
+    if not marker.is_file():
+        return None
+    content: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
+    return content.get("fingerprint")
+
+
+def _clear(folder: Path) -> None:
+    """Empties a folder that an earlier cohort wrote; refuses one that it did not."""
+    begun = folder / ".phantom-begun"
+    if folder.exists() and any(folder.iterdir()) and not begun.exists():
+        raise ParameterError(f"{folder} is not empty and was not written by the phantom; choose another phantom_root")
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    begun.touch()

@@ -1,0 +1,1 @@
+"""Scores and heatmaps to decisions: thresholds, masks, boxes, points."""

@@ -1,0 +1,1 @@
+"""The papers' printed tables, each cell with its source, and the claims made from them."""

@@ -1,0 +1,1 @@
+"""fastai Learners for every network of the study."""
