@@ -112,17 +112,19 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
 
 
 def history_figure(history: pd.DataFrame, title: str) -> Figure:
-    """Training and validation loss, and validation scores, by epoch."""
-    scores = [name for name in history if name.startswith("validation_") and name != "validation_loss"]
-    figure, (losses, quality) = plt.subplots(1, 2, figsize=(7.2, 3))
-    for name in ("training_loss", "validation_loss"):
-        losses.plot(history["epoch"], history[name], marker="o", markersize=3, label=name.replace("_", " "))
-    for name in scores:
-        quality.plot(history["epoch"], history[name], marker="o", markersize=3, label=name.replace("_", " "))
-    losses.set(xlabel="epoch", ylabel="loss", title=title)
-    quality.set(xlabel="epoch", ylabel="score", ylim=(0, 1.02))
-    for axis in (losses, quality):
+    """Loss of both parts, and the validation part's scores, by epoch.
+
+    history: columns epoch, train_loss, valid_loss, auroc, f1.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3))
+    shown = (("loss", {"train_loss": "training", "valid_loss": "validation"}), ("score", {"auroc": "AUROC", "f1": "F1 at 0.5"}))
+    for axis, (label, columns) in zip(panels, shown):
+        for name, words in columns.items():
+            axis.plot(history["epoch"], history[name], marker="o", markersize=3, label=words)
+        axis.set(xlabel="epoch", ylabel=label)
         axis.legend(frameon=False, fontsize=7)
+    panels[1].set_ylim(0, 1.02)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -1,0 +1,58 @@
+# Two commands on a fresh machine with Python 3.11 or newer: `make phantom` runs the study, `make test` passes the tests.
+# Both set everything up first. Others: make lab, make smoke, make lock. VENV=... puts the environment elsewhere.
+
+VENV ?= .venv
+CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+SCALE ?= phantom
+SNAKEMAKE_FLAGS ?=
+# The first of these that is new enough; PYTHON=/path/to/python chooses another.
+PYTHON ?= $(shell for each in python3 python python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+
+BIN := $(abspath $(VENV))/bin
+READY := $(VENV)/.installed
+# Snakemake and the kernels it starts find the environment's programs first, and none of the user's own packages.
+export PATH := $(BIN):$(PATH)
+export PYTHONNOUSERSITE := 1
+
+.PHONY: phantom study smoke test lint lab lock clean-env
+.DEFAULT_GOAL := phantom
+
+phantom:
+	$(MAKE) study SCALE=phantom
+
+study: $(READY)
+	$(BIN)/python -m snakemake -c $(CORES) $(SNAKEMAKE_FLAGS) --config scale=$(SCALE)
+
+# The quickest whole study: the scale `smoke` where there is one, else `phantom`.
+smoke:
+	$(MAKE) study SCALE=$(if $(wildcard params/smoke),smoke,phantom)
+
+# Formatting and types of errors, then the package, then every notebook with the parameters it is committed with.
+test: lint
+	$(BIN)/python -m pytest
+	@if ls notebooks/*.ipynb >/dev/null 2>&1; then \
+		$(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks/; \
+	else echo "notebooks/ holds no notebook yet: nothing for nbval to run"; fi
+
+lint: $(READY)
+	$(BIN)/python -m ruff check .
+
+lab: $(READY)
+	$(BIN)/python -m jupyterlab --notebook-dir=.
+
+# Write the versions of this environment into requirements.lock, after changing and testing it.
+lock: $(READY)
+	$(BIN)/python tools/lock.py
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed and none was found; install it, or say PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: $(PYTHON) is Python {v[0]}.{v[1]}; this study needs 3.11 or newer")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "setting up $(VENV): some 3 GB to download on Linux the first time, several minutes"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
+	@touch $(READY)
+
+clean-env:
+	rm -rf $(VENV)

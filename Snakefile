@@ -1,0 +1,87 @@
+"""The order of the study's notebooks: `snakemake -c 2 --config scale=phantom`.
+
+A scale is a folder params/<scale>. A notebook belongs to it when the folder has <notebook>.yaml; a
+folder <notebook>/ beside that file makes one run per arm, <notebook>/<arm>.yaml over <notebook>.yaml.
+A run is done when its run.json says so; notebooks and parameters that change are run again, and what
+follows from them. After a kill the same command goes on: finished runs are kept, training resumes
+from its last epoch. Several at once share the cores; OMP_NUM_THREADS keeps each to its own.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+# A notebook and the notebooks whose runs it reads. A new notebook is one line here.
+READS = {
+    "00_data": [],
+    "01_backbones": ["00_data"],
+    "07_figures": ["00_data", "01_backbones"],
+}
+
+SCALE = config.get("scale", "phantom")
+PARAMS = Path("params", SCALE)
+if not PARAMS.is_dir():
+    known = sorted(folder.name for folder in Path("params").glob("*/"))
+    raise WorkflowError(f"no scale {SCALE!r}: params/ has {', '.join(known) or 'none'}")
+
+# What a run of a notebook takes, per scale: threads, mem_mb, runtime (minutes), gpu. Not where it runs: that is a profile's.
+NEEDS = PARAMS / "resources.yaml"
+NEEDS = yaml.safe_load(NEEDS.read_text()) or {} if NEEDS.is_file() else {}
+DEFAULTS = {"threads": 1, "mem_mb": 4000, "runtime": 60, "gpu": 0}
+for name, needs in NEEDS.items():
+    if name not in READS or not set(needs) <= set(DEFAULTS):
+        raise WorkflowError(f"{PARAMS}/resources.yaml, {name}: expected a notebook of {list(READS)} with some of {list(DEFAULTS)}")
+
+
+def arms(notebook):
+    """Arms of a fan-out, by name; none for a notebook that runs once."""
+    return sorted(path.stem for path in (PARAMS / notebook).glob("*.yaml"))
+
+
+def runs(notebook):
+    """The run.json of every run of a notebook at this scale."""
+    if arms(notebook):
+        return [f"runs/{SCALE}/{notebook}/{arm}/run.json" for arm in arms(notebook)]
+    return [f"runs/{SCALE}/{notebook}/run.json"] if (PARAMS / f"{notebook}.yaml").is_file() else []
+
+
+def needs(notebook):
+    return {**DEFAULTS, **NEEDS.get(notebook, {})}
+
+
+PYTHON = sys.executable
+ENVIRONMENT = "OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads} OPENBLAS_NUM_THREADS={threads}"
+PRESENT = [notebook for notebook in READS if runs(notebook)]
+
+# For snakemake a file that exists is done; the record of a run that failed outside of it is not (run-failed.json keeps a copy).
+for record in (Path(run) for notebook in PRESENT for run in runs(notebook)):
+    if record.is_file() and json.loads(record.read_text())["status"] != "ok":
+        record.unlink()
+
+
+rule all:
+    input: [run for notebook in PRESENT for run in runs(notebook)],
+
+
+for notebook in PRESENT:
+
+    fan_out = bool(arms(notebook))
+    folder = f"runs/{SCALE}/{notebook}" + ("/{arm}" if fan_out else "")
+    common = [str(path) for path in [PARAMS / f"{notebook}.yaml"] if path.is_file()]
+
+    rule:
+        name: f"run_{notebook}"
+        input:
+            notebook=f"notebooks/{notebook}.ipynb",
+            params=common + ([f"{PARAMS}/{notebook}/{{arm}}.yaml"] if fan_out else []),
+            reads=[run for upstream in READS[notebook] for run in runs(upstream)],
+        output: f"{folder}/run.json",
+        params:
+            notebook=notebook,
+            folder=folder,
+            files=" ".join(f"-f {file}" for file in common + ([f"{PARAMS}/{notebook}/{{arm}}.yaml"] if fan_out else [])),
+        threads: needs(notebook)["threads"]
+        resources: **{key: value for key, value in needs(notebook).items() if key != "threads"},
+        shell: ENVIRONMENT + " {PYTHON} -m ich_study.run {params.notebook} {params.files} --output-dir {params.folder}"

@@ -1,0 +1,252 @@
+"""CQ500 with the reads of three radiologists and the BHX boxes: DICOM, labels per scan, boxes per slice.
+
+Layout expected under the root; a study's folder may lie deeper, as different unpackings have it:
+
+    CQ500CT0 CQ500CT0/Unknown Study/CT PLAIN THIN/CT000000.dcm    a folder per study and per series
+    reads.csv                          CQ500: a row per scan; R1:, R2:, R3: of ICH, IPH, IVH, SDH, EDH, SAH
+    1_Initial_Manual_Labeling.csv      BHX: a row per box; SOPInstanceUID, data {x, y, width, height}, labelName
+
+Source: CQ500 by qure.ai (CC BY-NC-SA 4.0; Chilamkurthy et al., Lancet 2018, doi:10.1016/S0140-6736(18)31645-3),
+mirrored at kaggle.com/datasets/crawford/qureai-headct. BHX: physionet.org/content/bhx-brain-bounding-box/1.1
+(Reis et al. 2020, open access).
+
+The label of a scan is the majority of three readers. Labels of slices follow from it and from the
+boxes: all False in a scan whose majority sees no hemorrhage; as boxed in a series that BHX labelled,
+where a slice without a box is False (the MIL detector's paper reads BHX so); unknown elsewhere. Box
+coordinates are pixels of the stored slice and turn with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ich_study.datasets.bhx import read_boxes
+from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
+from ich_study.datasets.dicom_headers import SliceHeader, group_series, read_headers
+from ich_study.datasets.dicom_series import Series, read_series
+from ich_study.datasets.slice_geometry import along_normal
+from ich_study.errors import DataError, ParameterError
+from ich_study.paths import safe_name
+from ich_study.schema import LABELS, SUBTYPES
+
+READS_NAMES: dict[str, str] = {"ICH": "any", "IPH": "IPH", "IVH": "IVH", "SDH": "SDH", "EDH": "EDH", "SAH": "SAH"}
+"""Findings of reads.csv that the study uses, to its labels."""
+READERS: tuple[str, ...] = ("R1", "R2", "R3")
+NOT_PLAIN = r"(?<!PRE )CONTRAST|POST|BONE|\bC\b"
+"""Series folders that are no plain brain series: with contrast medium, or a bone kernel."""
+BOXED_BY_HAND = "1_Initial_Manual_Labeling.csv"
+SOURCE = (
+    "CQ500 (CC BY-NC-SA 4.0) is mirrored at kaggle.com/datasets/crawford/qureai-headct, BHX at "
+    "physionet.org/content/bhx-brain-bounding-box/1.1; unpack the zips and lay the CSV files beside the study folders"
+)
+_STUDY_FOLDER = re.compile(r"CQ500CT(\d+) CQ500CT\1")
+_DEEPEST = 3
+
+
+class Cq500Reader:
+    """Reader of CQ500 + BHX (see the module's docstring for the layout)."""
+
+    name = "cq500"
+    intensity = "hu"
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        reads: str = "reads.csv",
+        boxes: str | tuple[str, ...] | None = BOXED_BY_HAND,
+        include_series: str = "",
+        exclude_series: str | None = NOT_PLAIN,
+        boxed_series_complete: bool = True,
+        chronic: str = "drop",
+        skip_bad: bool = False,
+        mixed: str = "error",
+        workers: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Opens nothing yet.
+
+        reads: CSV under the root. boxes: one or several BHX CSVs under the root, or None.
+        include_series, exclude_series: regular expressions searched, whatever the case, in the name
+        of a series folder. boxed_series_complete: a slice without box in a series that BHX boxed has
+        no hemorrhage. chronic: BHX's Chronic boxes are dropped ("drop", as in the MIL paper), or make
+        their slice unknown ("unknown"), or count as hemorrhage of unknown subtype ("keep").
+        skip_bad: leave out damaged files and note it; mixed: see `slice_geometry.stack_slices`.
+        """
+        if chronic not in ("drop", "unknown", "keep"):
+            raise ParameterError(f"chronic is {chronic!r}; expected 'drop', 'unknown' or 'keep'")
+        self.root = Path(root)
+        self.reads = reads
+        self.boxes = () if boxes is None else (boxes,) if isinstance(boxes, str) else tuple(boxes)
+        self.include, self.exclude = _pattern(include_series), _pattern(exclude_series)
+        self.complete, self.chronic = boxed_series_complete, chronic
+        self.skip_bad, self.mixed, self.workers, self.progress = skip_bad, mixed, workers, progress
+        self.findings: tuple[str, ...] = ()
+        """What `scans` found in the data set as a whole, in words; empty before."""
+
+    def scans(self) -> list[ScanRef]:
+        """Every wanted series, by patient number and series folder. Reads the CSVs and all headers.
+
+        Raises DataError for a missing folder, file or column, and (unless `skip_bad`) for a file
+        that cannot be read.
+        """
+        folders = dict(self._series_folders())
+        if not folders:
+            raise DataError(f"{self.root}: no wanted series folder like 'CQ500CT0 CQ500CT0/Unknown Study/CT PLAIN THIN'. {SOURCE}")
+        majority = read_majority(_existing(self.root / self.reads, "the reads of CQ500"))
+        boxes = read_boxes([_existing(self.root / name, "a box table of BHX") for name in self.boxes])
+        files = [path for folder in folders for path in sorted(folder.glob("*.dcm"))]
+        headers, rejected = read_headers(files, skip_bad=self.skip_bad, workers=self.workers, label="CQ500 headers", progress=self.progress)
+        by_folder: dict[Path, list[SliceHeader]] = {}
+        for header in headers:
+            by_folder.setdefault(header.path.parent, []).append(header)
+        by_series = dict(iter(boxes.groupby("series_uid")))
+        refs: list[ScanRef] = []
+        for folder, items in by_folder.items():
+            refs += self._folder_refs(folders[folder], folder, items, majority, by_series)
+        self.findings = tuple(_findings(headers, boxes, {ref.patient_id for ref in refs} - set(majority)))
+        self.findings += tuple(f"{item.path.relative_to(self.root)}: {item.reason}, left out" for item in rejected)
+        return refs
+
+    def load(self, ref: ScanRef) -> ScanVolume:
+        """One series in HU with labels and boxes per slice; no mask."""
+        series = read_series(ref.files, mixed=self.mixed, skip_bad=self.skip_bad)
+        headers, slices = series.stack.headers, len(series.hu)
+        drawn = self._drawn(ref, series)
+        labels, known = self._slice_labels(ref, drawn, slices)
+        visible = drawn if self.chronic == "keep" else [box for box in drawn if not box["chronic"]]
+        return ScanVolume(
+            ref=ref,
+            hu=series.hu,
+            z_mm=series.stack.z_mm,
+            spacing_mm=series.stack.spacing_mm,
+            thickness_mm=series.stack.thickness_mm,
+            labels=labels,
+            mask=None,
+            boxes=box_frame([{key: value for key, value in box.items() if key != "chronic"} for box in visible]),
+            boxes_known=known,
+            sources=tuple(header.path.relative_to(self.root).as_posix() for header in headers),
+            notes=series.notes + tuple(_scan_notes(ref, visible)),
+        )
+
+    def _series_folders(self) -> Iterator[tuple[Path, str]]:
+        """Wanted series folders with the patient's number, ordered by number and name."""
+        if not self.root.is_dir():
+            raise DataError(f"no folder {self.root}: expected CQ500 there, a folder 'CQ500CT0 CQ500CT0' per study. {SOURCE}")
+        studies = sorted(_study_folders(self.root, _DEEPEST), key=lambda item: (item[0], item[1]))
+        for number, study in studies:
+            for folder in sorted({path.parent for path in study.rglob("*.dcm")}):
+                if self.include.search(folder.name) and not (self.exclude and self.exclude.search(folder.name)):
+                    yield folder, str(number)
+
+    def _folder_refs(
+        self, number: str, folder: Path, headers: list[SliceHeader], majority: dict[str, dict[str, bool]], boxes: dict[str, pd.DataFrame]
+    ) -> list[ScanRef]:
+        """The series of one folder: usually one; the second and later are numbered."""
+        patient, refs = f"CQ500-CT-{number}", []
+        for count, ((_, series_uid), items) in enumerate(group_series(headers).items(), start=1):
+            ordered = sorted(items, key=lambda header: (along_normal(header), header.path))
+            rows = boxes[series_uid].to_dict("records") if series_uid in boxes else None
+            details = {"majority": majority.get(patient), "boxes": rows}
+            paths = tuple(header.path for header in ordered)
+            refs.append(ScanRef(self.name, patient, scan_name(patient, folder.name, count), paths, details))
+        return refs
+
+    def _drawn(self, ref: ScanRef, series: Series) -> list[dict[str, Any]]:
+        """The boxes of this series in contract orientation, with the index of their slice."""
+        place = {header.sop_uid: i for i, header in enumerate(series.stack.headers)}
+        shape, drawn = series.hu.shape[1:], []
+        for box in ref.details["boxes"] or []:
+            if box["sop_uid"] in place:
+                x, y, width, height = series.stack.in_plane.box(box["x"], box["y"], box["width"], box["height"], shape)
+                where = {"scan_id": ref.scan_id, "slice_index": place[box["sop_uid"]], "x": x, "y": y, "width": width, "height": height}
+                drawn.append({**where, "label": box["label"], "chronic": box["chronic"]})
+        return sorted(drawn, key=lambda box: box["slice_index"])
+
+    def _slice_labels(self, ref: ScanRef, drawn: list[dict[str, Any]], slices: int) -> tuple[pd.DataFrame, np.ndarray]:
+        """Labels per slice and where boxes are known; the rules stand in the module's docstring."""
+        majority, boxed = ref.details["majority"], ref.details["boxes"] is not None
+        clear = self.complete if boxed else majority is not None and not majority["any"]
+        state, known = np.full((slices, len(LABELS)), 0 if clear else -1, np.int8), np.full(slices, clear)
+        for box in drawn:
+            index, labels = box["slice_index"], state[box["slice_index"]]
+            if box["chronic"] and self.chronic == "drop":
+                continue
+            labels[0] = -1 if box["chronic"] and self.chronic == "unknown" and labels[0] < 1 else 1
+            known[index] = labels[0] == 1
+            if box["chronic"]:
+                labels[1:][labels[1:] == 0] = -1
+            else:
+                labels[1 + SUBTYPES.index(box["label"])] = 1
+        columns = {name: [None if value < 0 else bool(value) for value in state[:, i]] for i, name in enumerate(LABELS)}
+        return label_frame(columns, slices), known
+
+
+def scan_name(patient_id: str, folder: str, count: int = 1) -> str:
+    """Scan id of a series: patient, series folder without its leading `CT `, and its number in the folder if not 1."""
+    return safe_name(f"{patient_id}_{folder.removeprefix('CT ')}" + (f"_{count}" if count > 1 else ""))
+
+
+def read_majority(path: Path) -> dict[str, dict[str, bool]]:
+    """reads.csv as patient id -> label -> what at least two of three readers say.
+
+    Raises DataError for missing columns, for values other than 0 and 1, and for a scan listed twice.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as CSV ({error}). {SOURCE}") from error
+    wanted = ["name", *(f"{reader}:{finding}" for reader in READERS for finding in READS_NAMES)]
+    missing = [column for column in wanted if column not in table]
+    if missing:
+        raise DataError(f"{path}: columns {missing} are missing; expected the reads.csv of CQ500. {SOURCE}")
+    if not table[wanted[1:]].isin([0, 1]).to_numpy().all() or table["name"].duplicated().any():
+        raise DataError(f"{path}: reads must be 0 or 1, and each scan stand once; fetch the file again. {SOURCE}")
+    votes = {label: table[[f"{reader}:{finding}" for reader in READERS]].sum(axis=1) >= 2 for finding, label in READS_NAMES.items()}
+    return {str(name): {label: bool(votes[label][i]) for label in votes} for i, name in enumerate(table["name"])}
+
+
+def _study_folders(folder: Path, depth: int) -> Iterator[tuple[int, Path]]:
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            match = _STUDY_FOLDER.fullmatch(entry.name)
+            if match and entry.is_dir():
+                yield int(match[1]), Path(entry.path)
+            elif depth > 1 and entry.is_dir():
+                yield from _study_folders(Path(entry.path), depth - 1)
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if text is None else re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise ParameterError(f"{text!r} is no regular expression ({error})") from error
+
+
+def _existing(path: Path, what: str) -> Path:
+    if not path.is_file():
+        raise DataError(f"no file {path}: expected {what} there. {SOURCE}")
+    return path
+
+
+def _findings(headers: Sequence[SliceHeader], boxes: pd.DataFrame, unread: set[str]) -> list[str]:
+    absent = boxes.loc[~boxes["sop_uid"].isin({header.sop_uid for header in headers}), "sop_uid"]
+    findings = [f"{len(absent)} boxes lie on {absent.nunique()} images that are not read"] if len(absent) else []
+    return findings + [f"{patient} has no row in the reads; its labels are unknown" for patient in sorted(unread)]
+
+
+def _scan_notes(ref: ScanRef, visible: list[dict[str, Any]]) -> list[str]:
+    majority = ref.details["majority"]
+    if majority is None:
+        return ["no reads for this scan"]
+    seen = {box["label"] for box in visible} - {"any"}
+    notes = ["boxes on a scan whose majority of readers sees no hemorrhage"] if visible and not majority["any"] else []
+    unread = sorted(name for name in seen if not majority[name])
+    return notes + ([f"boxes of {', '.join(unread)}, which the majority of readers does not see"] if unread and majority["any"] else [])

@@ -1,0 +1,224 @@
+"""NIfTI volumes and masks in the orientation of the readers' contract, read with nibabel.
+
+SimpleITK refuses four of BHSD's volumes ("only orthonormal direction cosines"); nibabel reads them.
+The array is permuted and flipped to the closest axes, never resampled: a tilted gantry stays in the
+picture, as it does for the radiologist, and is noted.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.spatialimages import HeaderDataError
+
+from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
+from ich_study.errors import DataError
+from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
+
+LOWEST_HU, HIGHEST_HU = -1024, 32767
+CONTRACT_AXES = ("L", "P", "S")
+TILT_NOTED_DEGREES = 0.5
+MAX_VOXELS = 2**30
+
+
+@dataclass(frozen=True)
+class NiftiArray:
+    """One file's voxels in the contract's orientation.
+
+    voxels: (slices, rows, columns) in the file's own number type, scaled by slope and intercept.
+    affine: voxel (column, row, slice) of `voxels` to RAS mm, float64 (4, 4); `file_affine` is
+        the file's own, for its own order of axes.
+    spacing_mm: (x, y, between slices), from the header's zooms, which are float32: six decimals.
+    file_slices: (slices,), index of each slice along its axis of the file.
+    """
+
+    voxels: np.ndarray
+    affine: np.ndarray
+    file_affine: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    file_slices: np.ndarray
+    notes: tuple[str, ...]
+
+    @property
+    def z_mm(self) -> np.ndarray:
+        """Table position of every slice's centre, float64 (slices,), ascending."""
+        slices, rows, columns = self.voxels.shape
+        centre = self.affine[2] @ np.array([(columns - 1) / 2, (rows - 1) / 2, 0, 1])
+        return centre + self.affine[2, 2] * np.arange(slices)
+
+
+@dataclass(frozen=True)
+class NiftiPair:
+    """A scan and its mask on one grid: int16 HU, and uint8 codes of the schema or None."""
+
+    image: NiftiArray
+    hu: np.ndarray
+    mask: np.ndarray | None
+    notes: tuple[str, ...]
+
+
+def load_nifti(path: Path, inherit_axes_from: np.ndarray | None = None) -> NiftiArray:
+    """A 3-D NIfTI file, permuted and flipped to slices inferior to superior, row 0 anterior, column 0 right.
+
+    inherit_axes_from: affine of another file, used where this one has neither qform nor sform;
+    without it such a file is taken as LAS, which is what NIfTI's method 1 says and what these
+    data sets are. Raises DataError that names the file when it is truncated, damaged, not a 3-D
+    volume of numbers, or has an unusable affine.
+    """
+    image, raw = _read(path)
+    affine, notes = _affine(image, path, inherit_axes_from)
+    zooms = np.asarray(image.header.get_zooms()[:3], dtype=np.float64)
+    if not np.isfinite(zooms).all() or (zooms <= 0).any():
+        raise DataError(f"{path}: voxel size is {zooms.tolist()} mm; expected three positive numbers")
+    transform = ornt_transform(io_orientation(affine), axcodes2ornt(CONTRACT_AXES))
+    turned = affine @ inv_ornt_aff(transform, raw.shape)
+    order = [int(np.flatnonzero(transform[:, 0] == axis)[0]) for axis in range(3)]
+    file_slices = np.arange(raw.shape[order[2]])[:: int(transform[order[2], 1])]
+    voxels = np.ascontiguousarray(apply_orientation(raw, transform).transpose(2, 1, 0))
+    return NiftiArray(voxels, turned, affine, tuple(round(float(zooms[axis]), 6) for axis in order), file_slices, (*notes, *_obliquity(turned)))
+
+
+def _read(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; expected a NIfTI volume")
+    try:
+        image = nibabel.load(path, mmap=False)
+        shape = image.shape[:3] if image.ndim > 3 and set(image.shape[3:]) == {1} else image.shape
+        if len(shape) != 3 or 0 in shape or np.prod(shape, dtype=float) > MAX_VOXELS:
+            raise DataError(f"{path}: shape is {image.shape}; expected one volume of at most {MAX_VOXELS} voxels")
+        if image.get_data_dtype().kind not in "iuf":
+            raise DataError(f"{path}: voxels are {image.get_data_dtype()}; expected numbers")
+        return image, np.asanyarray(image.dataobj).reshape(shape)
+    except (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError) as error:
+        raise DataError(f"{path} is truncated or not a NIfTI file ({error}); copy it again") from error
+
+
+def _affine(image: nibabel.Nifti1Image, path: Path, inherited: np.ndarray | None) -> tuple[np.ndarray, list[str]]:
+    affine, notes = np.asarray(image.affine, dtype=np.float64), []
+    codes = int(image.header["qform_code"]), int(image.header["sform_code"])
+    if codes == (0, 0):
+        affine = affine if inherited is None else inherited
+        notes.append(f"neither qform nor sform in {path.name}; axes taken {'as LAS' if inherited is None else 'from the scan'}")
+    elif all(codes) and not np.allclose(image.header.get_qform(), image.header.get_sform(), atol=0.01):
+        notes.append(f"qform and sform of {path.name} differ; the sform was used")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise DataError(f"{path}: its affine is singular or not finite, so the orientation is unknown")
+    return affine, notes
+
+
+def _obliquity(affine: np.ndarray) -> list[str]:
+    """Notes on tilt and shear: the angle of the slice plane to the table, and of the slice step to the plane's normal."""
+    column, row, step = (vector / np.linalg.norm(vector) for vector in affine[:3, :3].T)
+    normal = np.cross(column, row)
+    normal /= np.linalg.norm(normal)
+    tilt, shear = (float(np.degrees(np.arccos(np.clip(abs(value), 0, 1)))) for value in (normal[2], normal @ step))
+    notes = [f"slices are tilted by {tilt:.1f} degrees against the table"] if tilt > TILT_NOTED_DEGREES else []
+    return notes + ([f"slices are sheared by {shear:.1f} degrees"] if shear > TILT_NOTED_DEGREES else [])
+
+
+def to_hounsfield(voxels: np.ndarray, path: Path, allow_nan: bool = False) -> tuple[np.ndarray, list[str]]:
+    """Voxels in HU as int16, rounded and clipped at -1024 (padding) and 32767, with notes on what changed.
+
+    Raises DataError for NaN or infinity, unless `allow_nan`: then they become -1024.
+    """
+    notes = []
+    if voxels.dtype.kind == "f" and not (finite := np.isfinite(voxels)).all():
+        broken = int(voxels.size - finite.sum())
+        if not allow_nan:
+            raise DataError(f"{path}: {broken} of {voxels.size} voxels are NaN or infinite; allow_nan=True reads them as air")
+        voxels = np.where(finite, voxels, LOWEST_HU)
+        notes.append(f"not-finite: {broken} of {voxels.size} voxels were NaN or infinite and became {LOWEST_HU} HU")
+    wide = np.rint(voxels) if voxels.dtype.kind == "f" else voxels.astype(np.int64)
+    below = int((wide < LOWEST_HU).sum())
+    if below:
+        notes.append(f"{below} voxels below {LOWEST_HU} HU were clipped")
+    return np.clip(wide, LOWEST_HU, HIGHEST_HU).astype(np.int16), notes
+
+
+def recode(values: np.ndarray, codes: Mapping[int, int], path: Path) -> np.ndarray:
+    """A mask's values as codes of the schema, uint8 of the same shape; 0 stays background.
+
+    Raises DataError that lists values which are not in `codes`.
+    """
+    found = np.unique(values)
+    unknown = [value.item() for value in found if value != 0 and value not in codes]
+    if unknown:
+        raise DataError(f"{path}: mask values {unknown[:5]} are not among {[0, *codes]}; is this the right label map?")
+    mask = np.zeros(values.shape, np.uint8)
+    for value, code in codes.items():
+        if value in found:
+            mask[values == value] = code
+    return mask
+
+
+def load_pair(image_path: Path, mask_path: Path | None, codes: Mapping[int, int], allow_nan: bool = False) -> NiftiPair:
+    """A scan in HU and its mask, both in the contract's orientation.
+
+    codes: value in the file to `schema.MASK_CODES` or 6. Raises DataError when the shapes
+    disagree; disagreeing affines (four volumes of BHSD) are noted.
+    """
+    image = load_nifti(image_path)
+    hu, notes = to_hounsfield(image.voxels, image_path, allow_nan)
+    notes = [*image.notes, *notes]
+    if mask_path is None:
+        return NiftiPair(image, hu, None, tuple(notes))
+    drawn = load_nifti(mask_path, inherit_axes_from=image.file_affine)
+    if drawn.voxels.shape != hu.shape:
+        raise DataError(f"{mask_path}: mask is {drawn.voxels.shape}, its scan {image_path.name} is {hu.shape} (slices, rows, columns)")
+    notes += [note for note in drawn.notes if mask_path.name in note and note not in notes]
+    if not np.allclose(drawn.spacing_mm, image.spacing_mm, rtol=1e-3):
+        notes.append(f"mask-geometry: voxels of the mask are {_mm(drawn)}, those of the scan {_mm(image)}")
+    elif not np.allclose(drawn.affine, image.affine, atol=0.01):
+        notes.append("affines of mask and scan disagree; voxels were paired by index")
+    return NiftiPair(image, hu, recode(drawn.voxels, codes, mask_path), tuple(notes))
+
+
+def _mm(array: NiftiArray) -> str:
+    return " x ".join(f"{size:.3f}" for size in array.spacing_mm) + " mm"
+
+
+def mask_labels(mask: np.ndarray) -> pd.DataFrame:
+    """Slice labels that a mask (slices, rows, columns) of codes implies.
+
+    Hemorrhage of code 6 leaves the subtypes of its slice unknown, except those that are drawn.
+    """
+    silent = (mask == UNSPECIFIED_HEMORRHAGE).any((1, 2))
+    columns: dict[str, list[bool | None]] = {"any": list((mask > 0).any((1, 2)))}
+    for name, code in MASK_CODES.items():
+        shown = (mask == code).any((1, 2))
+        columns[name] = [True if yes else None if unknown else False for yes, unknown in zip(shown, silent)]
+    return label_frame(columns, len(mask))
+
+
+def unknown_labels(slices: int) -> pd.DataFrame:
+    """Labels of a scan without any: all missing."""
+    return label_frame({}, slices)
+
+
+def pair_volume(ref: ScanRef, root: Path, pair: NiftiPair, labels: pd.DataFrame, notes: tuple[str, ...] = ()) -> ScanVolume:
+    """The contract's volume of a NIfTI scan without boxes.
+
+    NIfTI states no slice thickness: `thickness_mm` is the distance between slices.
+    """
+    slices = len(pair.hu)
+    return ScanVolume(
+        ref=ref,
+        hu=pair.hu,
+        z_mm=pair.image.z_mm,
+        spacing_mm=pair.image.spacing_mm[:2],
+        thickness_mm=pair.image.spacing_mm[2],
+        labels=labels,
+        mask=pair.mask,
+        boxes=box_frame([]),
+        boxes_known=np.zeros(slices, bool),
+        sources=(ref.files[0].relative_to(root).as_posix(),) * slices,
+        notes=(*pair.notes, *notes),
+    )

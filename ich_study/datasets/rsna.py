@@ -1,0 +1,195 @@
+"""RSNA 2019 Intracranial Hemorrhage Detection: DICOM slices with a label per slice and subtype.
+
+Layout expected under the root, as the competition's zip unpacks:
+
+    stage_2_train.csv            ID,Label; six rows per image, ID = <image>_<subtype>
+    stage_2_train/<image>.dcm    one file per slice, all patients in one folder
+
+Source: kaggle.com/c/rsna-intracranial-hemorrhage-detection (about 460 GB unpacked). Licence:
+non-commercial research and education, by the competition's rules. Cite Flanders et al., Radiology:
+Artificial Intelligence 2020, doi:10.1148/ryai.2020190211.
+
+Known defects, handled here: four images stand twice in the CSV; ID_6431af929 has too little pixel
+data; identifiers are no UIDs; some unsigned files hold wrapped HU; slices carry neither thickness
+nor number, so a series is rebuilt from its identifiers and the slice positions, and the thickness
+is the median distance of its slices.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
+from ich_study.datasets.dicom_headers import group_series, read_headers
+from ich_study.datasets.dicom_series import Series, read_series
+from ich_study.datasets.slice_geometry import along_normal
+from ich_study.errors import DataError, ParameterError
+from ich_study.schema import LABELS, SUBTYPES
+
+SUBTYPE_NAMES: dict[str, str] = {
+    "epidural": "EDH",
+    "intraparenchymal": "IPH",
+    "intraventricular": "IVH",
+    "subarachnoid": "SAH",
+    "subdural": "SDH",
+    "any": "any",
+}
+"""Names in the CSV, in its order, to the study's."""
+KNOWN_CORRUPT: tuple[str, ...] = ("ID_6431af929",)
+SOURCE = (
+    "RSNA 2019 is at kaggle.com/c/rsna-intracranial-hemorrhage-detection (non-commercial research and education, "
+    "competition rules to accept); unpack it and give the folder that holds stage_2_train/ and stage_2_train.csv"
+)
+
+
+class RsnaReader:
+    """Reader of RSNA 2019 (see the module's docstring for the layout)."""
+
+    name = "rsna"
+    intensity = "hu"
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        images: str = "stage_2_train",
+        labels: str | None = "stage_2_train.csv",
+        known_corrupt: tuple[str, ...] = KNOWN_CORRUPT,
+        exclude_patients: tuple[str, ...] = (),
+        conflicting: tuple[str, ...] = (),
+        mixed: str = "error",
+        workers: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Opens nothing yet.
+
+        images, labels: folder and CSV under the root; labels None where there are none (test part).
+        known_corrupt: images left out, by id. exclude_patients: patients left out, by id (guard
+        across data sets). conflicting: images whose rows in the CSV contradict each other and which
+        are accepted, with unknown labels. mixed: see `slice_geometry.stack_slices`. workers:
+        processes that read headers (default: all CPUs).
+        """
+        for option, ids in {"known_corrupt": known_corrupt, "exclude_patients": exclude_patients, "conflicting": conflicting}.items():
+            if isinstance(ids, str):
+                raise ParameterError(f"{option} is the text {ids!r}; expected a list of ids")
+        self.root = Path(root)
+        self.images, self.labels = images, labels
+        self.known_corrupt, self.exclude_patients = frozenset(known_corrupt), frozenset(exclude_patients)
+        self.conflicting = tuple(conflicting)
+        self.mixed, self.workers, self.progress = mixed, workers, progress
+        self.findings: tuple[str, ...] = ()
+        """What `scans` found in the data set as a whole, in words; empty before."""
+
+    def scans(self) -> list[ScanRef]:
+        """Every series, by patient and series. Reads the CSV and all headers, in parallel.
+
+        Raises DataError for a missing folder, file or column, for a file that cannot be read and is
+        not in `known_corrupt`, and for contradicting labels of an image not in `conflicting`.
+        """
+        files = self._files()
+        table = None if self.labels is None else read_labels(self._label_path(), self.conflicting)
+        headers, rejected = read_headers(files, workers=self.workers, label="RSNA headers", progress=self.progress)
+        self.findings = tuple(_findings(files, table)) + tuple(f"{item.path.name}: {item.reason}, left out" for item in rejected)
+        known = {} if table is None else dict(zip(table.index, table.to_numpy(dtype=np.int8, na_value=-1)))
+        refs = []
+        for items in group_series(headers).values():
+            ordered = sorted(items, key=lambda header: (along_normal(header), header.path))
+            if ordered[0].patient_id in self.exclude_patients:
+                continue
+            rows = {header.path.stem: known[header.path.stem].tolist() for header in ordered if header.path.stem in known}
+            paths = tuple(header.path for header in ordered)
+            details = {"labels": rows, "labelled": table is not None}
+            refs.append(ScanRef(self.name, ordered[0].patient_id, ordered[0].series_uid, paths, details))
+        return sorted(refs, key=lambda ref: (ref.patient_id, ref.scan_id))
+
+    def load(self, ref: ScanRef) -> ScanVolume:
+        """One series in HU with its slice labels; no mask, boxes unknown."""
+        series = read_series(ref.files, mixed=self.mixed, unwrap=True)
+        headers, slices = series.stack.headers, len(series.hu)
+        answers = np.array([ref.details["labels"].get(header.path.stem, [-1] * len(LABELS)) for header in headers])
+        columns = {name: [None if value < 0 else bool(value) for value in answers[:, i]] for i, name in enumerate(LABELS)}
+        return ScanVolume(
+            ref=ref,
+            hu=series.hu,
+            z_mm=series.stack.z_mm,
+            spacing_mm=series.stack.spacing_mm,
+            thickness_mm=series.stack.thickness_mm,
+            labels=label_frame(columns, slices),
+            mask=None,
+            boxes=box_frame([]),
+            boxes_known=np.zeros(slices, bool),
+            sources=tuple(header.path.relative_to(self.root).as_posix() for header in headers),
+            notes=series.notes + tuple(_scan_notes(series, answers, ref.details["labelled"])),
+        )
+
+    def _files(self) -> list[Path]:
+        folder = self.root / self.images
+        if not folder.is_dir():
+            raise DataError(f"no folder {folder}: expected the RSNA 2019 slices there, <image>.dcm. {SOURCE}")
+        files = [path for path in sorted(folder.glob("*.dcm")) if path.stem not in self.known_corrupt]
+        if not files:
+            raise DataError(f"{folder} holds no .dcm file; expected the RSNA 2019 slices, <image>.dcm. {SOURCE}")
+        return files
+
+    def _label_path(self) -> Path:
+        path = self.root / str(self.labels)
+        if not path.is_file():
+            raise DataError(f"no file {path}: expected the RSNA 2019 label table, columns ID,Label. {SOURCE}")
+        return path
+
+
+def read_labels(path: Path, conflicting: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The label CSV as a row per image (index) and nullable boolean columns `schema.LABELS`.
+
+    Identical duplicate rows are dropped; a subtype without a row is unknown. Raises DataError for
+    other columns, labels or subtypes than the data set has, and for an image that is labelled both
+    0 and 1, unless `conflicting` names it: its labels are then unknown.
+    """
+    long = _long_table(path).drop_duplicates()
+    clash = long.loc[long.duplicated(["image", "subtype"]), "image"].unique()
+    refused = sorted(set(clash) - set(conflicting))
+    if refused:
+        raise DataError(f"{path}: {len(refused)} images are labelled 0 and 1, such as {refused[0]}; name them in `conflicting` to go on")
+    long = long[~long["image"].isin(clash)]
+    wide = long.pivot(index="image", columns="subtype", values="Label")
+    return wide.rename(columns=SUBTYPE_NAMES).reindex(columns=list(LABELS)).astype("Int8").astype("boolean")
+
+
+def _long_table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, engine="pyarrow")
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as CSV ({error}); expected columns ID,Label. {SOURCE}") from error
+    if list(table.columns) != ["ID", "Label"]:
+        raise DataError(f"{path}: columns {list(table.columns)}; expected ID,Label. {SOURCE}")
+    odd = table.loc[~table["Label"].isin([0, 1]), "Label"]
+    if len(odd):
+        raise DataError(f"{path}: line {odd.index[0] + 2} has label {odd.iloc[0]!r}; expected 0 or 1")
+    parts = table["ID"].astype("str").fillna("").str.rpartition("_")
+    long = pd.DataFrame({"image": parts[0], "subtype": parts[2], "Label": table["Label"].astype("int8")})
+    strange = sorted(set(long["subtype"].unique()) - set(SUBTYPE_NAMES))
+    if strange:
+        raise DataError(f"{path}: unknown subtypes {strange[:5]}; expected IDs <image>_<subtype> with {', '.join(SUBTYPE_NAMES)}")
+    return long
+
+
+def _findings(files: list[Path], table: pd.DataFrame | None) -> list[str]:
+    if table is None:
+        return []
+    images = {path.stem for path in files}
+    unlabelled, absent = sorted(images - set(table.index)), sorted(set(table.index) - images)
+    findings = [f"{len(unlabelled)} images have no label, such as {unlabelled[0]}"] if unlabelled else []
+    return findings + ([f"{len(absent)} labelled images are not read, such as {absent[0]}"] if absent else [])
+
+
+def _scan_notes(series: Series, answers: np.ndarray, labelled: bool) -> list[str]:
+    unknown = int((answers < 0).any(1).sum()) if labelled else 0
+    told = answers[(answers >= 0).all(1)]
+    contradicting = int((told[:, 0] != told[:, 1 : 1 + len(SUBTYPES)].max(1, initial=0)).sum())
+    notes = [f"{unknown} slices have no complete label"] if unknown else []
+    notes += [f"on {contradicting} slices `any` is not the OR of the subtypes"] if contradicting else []
+    dropped = [header.path.stem for header in series.stack.repeated]
+    return notes + ([f"dropped at repeated positions: {', '.join(dropped)}"] if dropped else [])

@@ -1,0 +1,61 @@
+"""Boxes of a Pascal VOC annotation, read without trusting the file: no document type, no entities, no paths."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from xml.parsers import expat
+
+from ich_study.errors import DataError
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+Box = tuple[float, float, float, float]
+"""x and y of the top left corner, width, height, in pixels of the annotated picture."""
+
+
+def read_voc_boxes(path: Path, names: frozenset[str]) -> list[Box]:
+    """The boxes of `path`, whose object names must be among `names`; none where it has no object.
+
+    `filename`, `path` and `size` inside the file are ignored. Raises DataError for a file that is
+    no XML, declares a document type, or has a box without area or numbers.
+    """
+    content = path.read_bytes()
+    try:
+        _refuse_doctype(content, path)
+        objects = ElementTree.fromstring(content).findall("object")
+    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{path} is not XML: {error}") from error
+    return [_box(found, path, names) for found in objects]
+
+
+def _refuse_doctype(content: bytes, path: Path) -> None:
+    """Entities that expand without end are declared in a document type, which VOC files do not have."""
+
+    def refuse(*_: object) -> None:
+        raise DataError(f"{path} declares a document type or entities; refusing to expand them")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.Parse(content, True)
+
+
+def _box(found: ElementTree.Element, path: Path, names: frozenset[str]) -> Box:
+    name = (found.findtext("name") or "").strip()
+    if name not in names:
+        raise DataError(f"{path}: object {name!r}; expected one of {sorted(names)}")
+    try:
+        left, top, right, bottom = (float(found.findtext(f"bndbox/{corner}") or "") for corner in CORNERS)
+    except ValueError as error:
+        raise DataError(f"{path}: a box lacks one of {', '.join(CORNERS)} as a number") from error
+    if not (0 <= left < right < float("inf") and 0 <= top < bottom < float("inf")):
+        raise DataError(f"{path}: box {left:g},{top:g},{right:g},{bottom:g} has no area inside the picture")
+    return left, top, right - left, bottom - top
+
+
+def turn_box(box: Box, rows: int, columns: int, quarter_turns: int, mirror: bool) -> Box:
+    """`box` on a picture (rows, columns) that is turned clockwise by quarter turns, then mirrored left to right."""
+    x, y, width, height = box
+    for _ in range(quarter_turns):
+        x, y, width, height = rows - y - height, x, height, width
+        rows, columns = columns, rows
+    return (columns - x - width if mirror else x), y, width, height

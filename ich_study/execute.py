@@ -1,0 +1,246 @@
+"""One notebook in a kernel of its own, through papermill: progress, peak memory, time limit, and how it ended.
+
+The kernel is always this interpreter and imports this `ich_study`, whatever kernels are installed on
+the machine and whatever name a notebook carries. Memory is the sum of the resident memory of the
+kernel and of all its children, in MB of 2**20 bytes, so pages they share count more than once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import papermill
+import psutil
+from nbclient.exceptions import DeadKernelError
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+KERNEL_NAME = "python3"
+ENGINE_NAME = "ich_study"
+SAMPLE_SECONDS = 0.25
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+@dataclass
+class Outcome:
+    """How a run ended: `status` is ok, failed, timeout or interrupted; `error` says where and why; seconds and MB."""
+
+    status: str = "ok"
+    error: dict[str, Any] | None = None
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+@dataclass
+class _Progress:
+    """Prints a line per cell on standard error, and remembers the cell that runs."""
+
+    title: str
+    started: float = field(default_factory=time.monotonic)
+    cell: int | None = None
+    source: str = ""
+
+    def say(self, text: str) -> None:
+        print(f"[{self.title} {time.monotonic() - self.started:.0f} s] {text}", file=sys.stderr, flush=True)
+
+    def start_cell(self, nb_man: NotebookExecutionManager, index: int) -> None:
+        cells = nb_man.nb.cells
+        self.cell, self.source = index, cells[index].source
+        if cells[index].cell_type == "code":
+            self.say(f"cell {index + 1}/{len(cells)}: {_heading(cells, index)}")
+
+
+def _heading(cells: list[Any], index: int) -> str:
+    """The last markdown heading above a cell, or the cell's first line."""
+    for cell in reversed(cells[:index]):
+        headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")] if cell.cell_type == "markdown" else []
+        if headings:
+            return headings[-1]
+    return next(iter(cells[index].source.splitlines()), "")
+
+
+class _Relay:
+    """A text stream for papermill: what the notebook prints goes to standard error, line by line."""
+
+    def __init__(self, progress: _Progress) -> None:
+        self._progress, self._rest = progress, ""
+
+    def write(self, text: str) -> None:
+        *lines, self._rest = re.split(r"[\r\n]", self._rest + text)
+        for line in lines:
+            if line.strip():
+                self._progress.say(f"  {line.rstrip()}")
+
+    def flush(self) -> None:
+        """Nothing to do: `say` flushes every line."""
+
+
+class _Engine(NBClientEngine):
+    """papermill's own engine, which also tells `progress` about each cell."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **kwargs: Any) -> Any:
+        progress: _Progress = kwargs.pop("progress")
+        start = nb_man.cell_start
+
+        def cell_start(cell: Any, cell_index: int, **options: Any) -> None:
+            progress.start_cell(nb_man, cell_index)
+            start(cell, cell_index, **options)
+
+        nb_man.cell_start = cell_start
+        return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+
+
+papermill_engines.register(ENGINE_NAME, _Engine)
+
+
+class _Watch(threading.Thread):
+    """Samples the memory of the processes below this one, and ends them when `stopped` says why."""
+
+    def __init__(self, timeout: float | None) -> None:
+        super().__init__(daemon=True)
+        self.peak_bytes = 0
+        self.stopped: str | None = None
+        self._deadline = time.monotonic() + timeout if timeout else None
+        self._before = {child.pid for child in psutil.Process().children(recursive=True)}
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(SAMPLE_SECONDS):
+            self.peak_bytes = max(self.peak_bytes, sum(_resident(child) for child in self._kernels()))
+            if self._deadline and time.monotonic() > self._deadline:
+                self.stopped = self.stopped or "timeout"
+            if self.stopped:
+                self.end_kernels()
+
+    def finish(self) -> None:
+        self._done.set()
+        self.join()
+
+    def end_kernels(self) -> None:
+        for child in self._kernels():
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+    def _kernels(self) -> list[psutil.Process]:
+        return [child for child in psutil.Process().children(recursive=True) if child.pid not in self._before]
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+@contextmanager
+def _kernel_environment() -> Iterator[Config]:
+    """Environment in which `python3` is this interpreter with this package, and no user's start-up files are read.
+
+    Gives the kernel manager's settings: sockets in a private folder, so that there is no port for
+    two jobs to fight over, and none that other users of the machine can reach.
+    """
+    with tempfile.TemporaryDirectory(prefix="ich-kernel-") as folder:
+        spec = Path(folder) / "kernels" / KERNEL_NAME
+        spec.mkdir(parents=True)
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+        package = str(Path(__file__).resolve().parents[1])
+        changes = {
+            "JUPYTER_PATH": _prepended(folder, "JUPYTER_PATH"),
+            "PYTHONPATH": _prepended(package, "PYTHONPATH"),
+            "JUPYTER_RUNTIME_DIR": str(Path(folder) / "runtime"),
+            "IPYTHONDIR": str(Path(folder) / "ipython"),
+        }
+        before = {name: os.environ.get(name) for name in changes}
+        os.environ.update(changes)
+        try:
+            yield Config({"KernelManager": {"transport": "ipc", "ip": str(Path(folder) / "kernel")}})
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _prepended(path: str, variable: str) -> str:
+    return os.pathsep.join(filter(None, (path, os.environ.get(variable))))
+
+
+@contextmanager
+def _signals_stop(watch: _Watch) -> Iterator[None]:
+    """Ctrl-C, and SIGTERM as clusters and Snakemake send it, end the kernel, so that the run ends in order."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        watch.stopped = watch.stopped or "interrupted"
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def execute(notebook: Path, target: Path, values: dict[str, Any], timeout: float | None = None) -> Outcome:
+    """Run `notebook` with parameters `values`, writing the executed notebook to `target` as it goes.
+
+    `timeout` is for the whole run, in seconds. Never raises for what the notebook does: a failing
+    cell, a kernel that dies, the time limit and Ctrl-C are in the outcome, and `target` holds what
+    had run until then. The kernel starts in the notebook's folder, as in JupyterLab.
+    """
+    progress, watch, outcome = _Progress(notebook.stem), _Watch(timeout), Outcome()
+    reasons = {"timeout": f"not finished after {timeout or 0:g} s (--timeout)", "interrupted": "ended by Ctrl-C or SIGTERM"}
+    relay: TextIO = _Relay(progress)  # type: ignore[assignment]
+    with _kernel_environment() as settings, _signals_stop(watch):
+        watch.start()
+        try:
+            papermill.execute_notebook(
+                notebook, target, parameters=values, kernel_name=KERNEL_NAME, language="python", engine_name=ENGINE_NAME,
+                progress_bar=False, progress=progress, config=settings, cwd=notebook.parent, stdout_file=relay, stderr_file=relay,
+            )
+        except PapermillExecutionError as error:
+            outcome.status, outcome.error = "failed", _cell_error(error)
+        except DeadKernelError:
+            outcome.status, outcome.error = "failed", _other_error(progress, "DeadKernel", _death(watch))
+        except Exception as error:
+            outcome.status, outcome.error = "failed", _other_error(progress, type(error).__name__, str(error))
+        finally:
+            watch.end_kernels()
+            watch.finish()
+    if watch.stopped and outcome.error:
+        outcome.status, outcome.error = watch.stopped, _other_error(progress, watch.stopped.capitalize(), reasons[watch.stopped])
+    outcome.seconds = round(time.monotonic() - progress.started, 3)
+    outcome.peak_memory_mb = round(watch.peak_bytes / 2**20, 1)
+    return outcome
+
+
+def _cell_error(error: PapermillExecutionError) -> dict[str, Any]:
+    trace = _ANSI.sub("", "\n".join(error.traceback)).splitlines()
+    message = _ANSI.sub("", error.evalue)
+    return {"cell": error.cell_index, "source": error.source, "type": error.ename, "message": message, "traceback": trace}
+
+
+def _other_error(progress: _Progress, kind: str, message: str) -> dict[str, Any]:
+    return {"cell": progress.cell, "source": progress.source, "type": kind, "message": message, "traceback": []}
+
+
+def _death(watch: _Watch) -> str:
+    peak, total = watch.peak_bytes / 2**20, psutil.virtual_memory().total / 2**20
+    return f"the kernel died: killed, crashed or out of memory (it held up to {peak:.0f} MB of this machine's {total:.0f} MB)"

@@ -1,0 +1,156 @@
+"""Pixel overlap of masks: Dice, IoU and sensitivity (TPR) from counts of pixels.
+
+One function counts, one sums the counts over the unit a paper averages over, and the ratios come
+last, so that global micro values (CAM benchmark, Table IIa), per-slice means (Table IIb, HGI-SAM)
+and per-scan means (ResNet-LSTM) share every line but the summation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ich_study.errors import StudyError
+
+Empty = Literal["one", "zero", "nan"]
+Unit = Literal["pixel", "slice", "scan"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """True positives, false positives and false negatives; three arrays of one shape.
+
+    Over masks they count pixels, over boxes and points they count boxes and points.
+    """
+
+    tp: np.ndarray
+    fp: np.ndarray
+    fn: np.ndarray
+
+    def __getitem__(self, key: object) -> Counts:
+        return Counts(self.tp[key], self.fp[key], self.fn[key])
+
+    def sum(self, axis: int | None = None) -> Counts:
+        """Counts summed over `axis`, over everything where None."""
+        return Counts(self.tp.sum(axis), self.fp.sum(axis), self.fn.sum(axis))
+
+    def by_group(self, groups: np.ndarray) -> Counts:
+        """Counts summed over the items (axis 0) of each group, groups in sorted order.
+
+        groups: (items,) of anything sortable, such as scan ids.
+        """
+        names, index = np.unique(np.asarray(groups), return_inverse=True)
+        if len(index) != len(self.tp):
+            raise StudyError(f"{len(index)} group names for {len(self.tp)} items")
+        sums = [np.zeros((len(names), *np.shape(part)[1:]), np.asarray(part).dtype) for part in (self.tp, self.fp, self.fn)]
+        for total, part in zip(sums, (self.tp, self.fp, self.fn)):
+            np.add.at(total, index, part)
+        return Counts(*sums)
+
+
+def stack_counts(items: list[Counts]) -> Counts:
+    """Counts of single items as one Counts with an item axis in front; no items give shape (0,)."""
+    return Counts(*(np.array([getattr(item, name) for item in items], np.int64) for name in ("tp", "fp", "fn")))
+
+
+def _masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    if prediction.shape != truth.shape:
+        raise StudyError(f"prediction has shape {prediction.shape}, truth {truth.shape}; expected the same")
+    for name, mask in (("prediction", prediction), ("truth", truth)):
+        if mask.dtype != bool and not (mask.dtype.kind in "iu" and (mask.size == 0 or (mask.min() >= 0 and mask.max() <= 1))):
+            raise StudyError(f"{name} is {mask.dtype}; expected a boolean mask or integers 0 and 1")
+    return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
+
+
+def overlap_counts(prediction: np.ndarray, truth: np.ndarray, spatial: int = 2) -> Counts:
+    """Pixels in common and apart, summed over the last `spatial` axes.
+
+    prediction, truth: (..., rows, columns) or, with spatial=3, (..., slices, rows, columns); bool
+        or 0/1. Gives int64 counts of the leading shape. Raises StudyError where shapes differ or a
+        mask holds anything but 0 and 1 (probabilities and label maps are no masks).
+    """
+    prediction, truth = _masks(prediction, truth)
+    axes = tuple(range(-spatial, 0))
+    tp = np.count_nonzero(prediction & truth, axis=axes)
+    return Counts(*(np.asarray(part, np.int64) for part in (tp, prediction.sum(axes) - tp, truth.sum(axes) - tp)))
+
+
+def label_counts(prediction: np.ndarray, truth: np.ndarray, classes: int) -> Counts:
+    """Counts per item and class of label maps, background included.
+
+    prediction, truth: integer (items, ...) with values 0..classes-1; 0 is the background, LSE-UNet's
+        class "Normal" (Table 2). Gives int64 (items, classes). Raises StudyError on other values.
+    """
+    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    if prediction.shape != truth.shape:
+        raise StudyError(f"prediction has shape {prediction.shape}, truth {truth.shape}; expected the same")
+    for name, labels in (("prediction", prediction), ("truth", truth)):
+        if labels.dtype.kind not in "iub" or (labels.size and (labels.min() < 0 or labels.max() >= classes)):
+            raise StudyError(f"{name} is {labels.dtype} with values outside 0..{classes - 1}; expected a label map of {classes} classes")
+    joint = np.array([
+        np.bincount(t.ravel().astype(np.intp) * classes + p.ravel(), minlength=classes**2) for p, t in zip(prediction, truth)
+    ], np.int64).reshape(-1, classes, classes)
+    tp = np.diagonal(joint, axis1=1, axis2=2).copy()
+    return Counts(tp, joint.sum(1) - tp, joint.sum(2) - tp)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, truth_size: np.ndarray, empty: Empty) -> np.ndarray:
+    if empty not in ("one", "zero", "nan"):
+        raise StudyError(f"empty={empty!r}; expected 'one', 'zero' or 'nan'")
+    value = np.divide(numerator, denominator, out=np.full(np.shape(denominator), np.nan), where=np.asarray(denominator) > 0)
+    if empty == "nan":
+        return np.where(np.asarray(truth_size) > 0, value, np.nan)[()]
+    return np.where(np.asarray(denominator) > 0, value, 1.0 if empty == "one" else 0.0)[()]
+
+
+def dice(counts: Counts, empty: Empty = "nan") -> np.ndarray:
+    """2 TP / (2 TP + FP + FN), float64 in [0, 1].
+
+    Empty cases, by `empty`:
+    `nan` (MONAI's rule, HGI-SAM): empty truth is NaN whatever was predicted, to be left out of means;
+    `one`: both empty is 1, only one of the two empty is 0;
+    `zero` (ResNet-LSTM follow-up): both empty is 0, only one of the two empty is 0.
+    """
+    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts.tp + counts.fn, empty)
+
+
+def iou(counts: Counts, empty: Empty = "nan") -> np.ndarray:
+    """TP / (TP + FP + FN), float64 in [0, 1]; empty cases as in `dice`."""
+    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, counts.tp + counts.fn, empty)
+
+
+def sensitivity(counts: Counts) -> np.ndarray:
+    """TP / (TP + FN), the true positive rate (TPR) of ResNet-LSTM, Table 2; NaN where truth is empty."""
+    return _ratio(counts.tp, counts.tp + counts.fn, counts.tp + counts.fn, "nan")
+
+
+def precision(counts: Counts) -> np.ndarray:
+    """TP / (TP + FP); NaN where nothing was predicted."""
+    return _ratio(counts.tp, counts.tp + counts.fp, counts.tp + counts.fp, "nan")
+
+
+def counts_per(counts: Counts, unit: Unit, scans: np.ndarray | None = None) -> Counts:
+    """Counts of slices (axis 0) summed to the unit of averaging; the unit axis stays in front.
+
+    unit: `pixel` sums everything into one item (global micro), `scan` sums per scan (`scans`, (slices,)
+        names), `slice` leaves them. Raises StudyError for `scan` without names.
+    """
+    if unit == "slice":
+        return counts
+    if unit == "pixel":
+        return counts.sum(0)[None]
+    if unit != "scan":
+        raise StudyError(f"unit={unit!r}; expected 'pixel', 'slice' or 'scan'")
+    if scans is None:
+        raise StudyError("unit='scan' needs the scan of every slice")
+    return counts.by_group(scans)
+
+
+def mean_over_units(values: np.ndarray) -> np.ndarray:
+    """Mean over axis 0 of what is not NaN; NaN where nothing is left."""
+    values = np.asarray(values, np.float64)
+    defined = np.isfinite(values)
+    return _ratio(np.where(defined, values, 0).sum(0), defined.sum(0), defined.sum(0), "nan")

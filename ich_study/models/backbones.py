@@ -1,0 +1,158 @@
+"""Slice classifiers: any timm network with as many logits and input channels as the study asks.
+
+Families in the study: ResNet, DenseNet, ResNet-RS and RDNet (LSE-UNet paper, Section 4),
+EfficientNetV2 B0-B3, S, L (CAM benchmark, Section IV), ResNet-101 (ResNet-LSTM paper).
+`options` are keyword arguments of the timm network; with them a small member of the same family
+is a matter of parameters only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from ich_study.errors import ParameterError, WeightsError
+from ich_study.hashing import sha256_file
+from ich_study.models.weights import read_tensors, state_digest
+
+RESERVED_OPTIONS = frozenset({
+    "num_classes", "in_chans", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "features_only",
+})
+_EFFICIENTNET_V2_BASE = "tf_efficientnetv2_b0"
+_BASE_MEMBERS = frozenset({"tf_efficientnetv2_b1", "tf_efficientnetv2_b2", "tf_efficientnetv2_b3"})
+"""timm fixes these members' multipliers; they are the base network with other multipliers, so when
+`options` sets one, the base network is built."""
+_MESSAGE_LENGTH = 600
+_MULTIPLIERS = frozenset({"channel_multiplier", "depth_multiplier"})
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network and where its weights came from.
+
+    model: (B, in_channels, H, W) float to (B, outputs) logits.
+    input_mean, input_std: per RGB channel, of inputs in [0, 1], as the pretrained weights expect.
+    weights_source: "random", a file's name, or timm's name of the hub weights.
+    weights_sha256: of the file; for hub weights, of the loaded tensors; None when random.
+    """
+
+    model: nn.Module = field(repr=False)
+    name: str
+    outputs: int
+    in_channels: int
+    options: dict[str, Any]
+    input_mean: tuple[float, ...]
+    input_std: tuple[float, ...]
+    weights_source: str
+    weights_sha256: str | None
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able description that `rebuild` turns into the same network."""
+        skipped = ("model",)
+        return {key: value for key, value in vars(self).items() if key not in skipped}
+
+
+def create_backbone(
+    name: str, outputs: int, in_channels: int = 3, pretrained: bool = False, weights_path: Path | None = None,
+    weights_sha256: str | None = None, options: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """The timm network `name` with `outputs` logits for `in_channels` input channels.
+
+    `pretrained` without `weights_path` loads timm's published weights, from its cache or its hub;
+    with a path, that file. Either way the whole network including the published classifier is
+    loaded strictly, then the classifier is replaced by a freshly initialised one. The first
+    convolution is adapted to `in_channels` by timm.
+
+    Raises ParameterError for an unknown network, an option it does not take, or a path without
+    `pretrained`; WeightsError when the weights are absent, unreachable, of another hash or of
+    another network. Never falls back to random weights.
+    """
+    options = dict(options or {})
+    _check_request(name, outputs, in_channels, pretrained, weights_path, options)
+    config = timm.get_pretrained_cfg(name)
+    source, sha256 = "random", None
+    if not pretrained:
+        model = _build(name, options, num_classes=outputs, in_chans=in_channels)
+    else:
+        model, source, sha256 = _pretrained(name, in_channels, weights_path, weights_sha256, options)
+        model.reset_classifier(outputs)
+    return Backbone(model, name, outputs, in_channels, options, tuple(config.mean), tuple(config.std), source, sha256)
+
+
+def rebuild(description: Mapping[str, Any]) -> Backbone:
+    """The network of `Backbone.describe()`, with random weights, for loading a checkpoint into."""
+    try:
+        name, outputs, in_channels, options = (description[key] for key in ("name", "outputs", "in_channels", "options"))
+    except KeyError as error:
+        raise WeightsError(f"the checkpoint's description has no {error} entry; it holds {sorted(description)}") from error
+    return create_backbone(name, outputs, in_channels, options=options)
+
+
+def _check_request(
+    name: str, outputs: int, in_channels: int, pretrained: bool, weights_path: Path | None, options: dict[str, Any],
+) -> None:
+    if not timm.is_model(name.split(".")[0]):
+        similar = timm.list_models(f"*{name.split('.')[0][:6]}*")[:8]
+        raise ParameterError(f"timm has no network {name!r}; similar names: {', '.join(similar) or 'none'}")
+    if outputs < 1 or in_channels < 1:
+        raise ParameterError(f"a classifier needs at least 1 output and 1 input channel, not {outputs} and {in_channels}")
+    if weights_path is not None and not pretrained:
+        raise ParameterError(f"weights_path is {weights_path}, but pretrained is false; set pretrained to true to use the file")
+    reserved = sorted(RESERVED_OPTIONS & set(options))
+    if reserved:
+        raise ParameterError(f"options {reserved} of {name} are set by their own parameters, not through options")
+
+
+def _build(name: str, options: dict[str, Any], **arguments: Any) -> nn.Module:
+    entry = name.split(".")[0]
+    if entry in _BASE_MEMBERS and _MULTIPLIERS & set(options):
+        name = _EFFICIENTNET_V2_BASE
+    try:
+        return timm.create_model(name, **arguments, **options)
+    except TypeError as error:
+        raise ParameterError(f"{name} does not take the options {options}: {error}") from error
+    except (AssertionError, IndexError, ValueError) as error:
+        raise ParameterError(f"{name} cannot be built with the options {options}: {error!r}") from error
+
+
+def _pretrained(
+    name: str, in_channels: int, path: Path | None, sha256: str | None, options: dict[str, Any],
+) -> tuple[nn.Module, str, str]:
+    overlay: dict[str, Any] = {}
+    if path is not None:
+        tensors = read_tensors(path, sha256)
+        overlay = {"state_dict": tensors, "num_classes": _published_classes(name, tensors, path)}
+    elif sha256 is not None:
+        raise ParameterError("weights_sha256 is the hash of a file; give weights_path too")
+    try:
+        model = _build(name, options, in_chans=in_channels, pretrained=True, pretrained_cfg_overlay=overlay)
+    except ParameterError:
+        raise
+    except Exception as error:  # the hub client raises its own and the network's errors, none of them a fallback
+        wanted = str(path) if path is not None else f"timm's published weights of {name}"
+        raise WeightsError(f"{wanted} cannot be loaded into {name}{_with(options)}: {_shortened(error)}") from error
+    model.pretrained_cfg.pop("state_dict", None)
+    if path is not None:
+        return model, path.name, sha256_file(path)
+    return model, timm.get_pretrained_cfg(name).hf_hub_id or name, state_digest(model)
+
+
+def _published_classes(name: str, tensors: Mapping[str, Tensor], path: Path) -> int:
+    classifier = timm.get_pretrained_cfg(name).classifier
+    if f"{classifier}.weight" not in tensors:
+        raise WeightsError(f"{path} has no {classifier}.weight, the classifier of {name}; it belongs to another network or was cut")
+    return len(tensors[f"{classifier}.weight"])
+
+
+def _with(options: dict[str, Any]) -> str:
+    return f" with the options {options}" if options else ""
+
+
+def _shortened(error: Exception) -> str:
+    message = " ".join(str(error).split())
+    return message if len(message) <= _MESSAGE_LENGTH else f"{message[:_MESSAGE_LENGTH]} ..."

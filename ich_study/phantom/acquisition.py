@@ -1,0 +1,221 @@
+"""The scanner: position of the head, slices with partial volume, blur, noise, beam hardening, table.
+
+Scan coordinates are physical mm: u to the patient's left (columns), v to posterior (rows), w to
+superior. The noise spectrum is that of filtered back-projection: a ramp times the kernel's decay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from ich_study.phantom.beam import beam_hardening
+from ich_study.phantom.geometry import Lattice, resize_linear
+
+AIR_HU = -1000
+LOWEST_HU, HIGHEST_HU = -1024, 3071
+"""Range of a 12-bit CT number with intercept -1024."""
+TOP_MM, BOTTOM_MM = 88.0, -68.0
+"""Canonical z that a full scan reaches: over the vertex, and the foramen magnum."""
+PIVOT = (0.0, 16.0, 0.0)
+"""Canonical point (x, y, z) that the head turns about."""
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """One acquisition. Angles in degrees, lengths in mm, `noise_hu` the SD in the head's middle.
+
+    psf_mm: SD of the in-plane blur. cutoff: decay of the kernel, cycles per mm. hardening: strength
+    of beam hardening. holder: HU, half width, depth of the head rest (0 HU: none).
+    """
+
+    matrix: int
+    fov_mm: float
+    thickness_mm: float
+    slices: int | None
+    gantry_tilt: float
+    angles: tuple[float, float, float]
+    shift_mm: tuple[float, float]
+    low_mm: float
+    psf_mm: float
+    cutoff: float
+    noise_hu: float
+    hardening: float
+    streak_hu: float
+    holder: tuple[float, float, float]
+    padded: bool
+
+    @property
+    def pixel_mm(self) -> float:
+        """Pixel size."""
+        return self.fov_mm / self.matrix
+
+
+def draw_scanner(
+    rng: np.random.Generator, matrix: int, thickness_mm: float, slices: int | None, tilt: float | None, fov_mm: float | None
+) -> Scanner:
+    """Draws an acquisition; `slices`, `tilt` and `fov_mm` fix what they name."""
+    drawn_tilt = float(rng.choice([0.0, 0.0, 0.0, 10.0, 15.0, 18.0, 20.0]))
+    turned = 2.2 if rng.random() < 0.25 else 1.0
+    fov = float(rng.choice([220.0, 230.0, 240.0, 250.0, 250.0, 260.0])) * float(rng.normal(1, 0.01))
+    motion = float(rng.random() < 0.08) * rng.uniform(0.8, 2.5)
+    return Scanner(
+        matrix=matrix,
+        fov_mm=fov if fov_mm is None else fov_mm,
+        thickness_mm=thickness_mm,
+        slices=slices,
+        gantry_tilt=drawn_tilt if tilt is None else tilt,
+        angles=(float(rng.normal(2, 6.0)), float(rng.normal(0, 3.0)), float(rng.normal(0, 6.0) * turned)),
+        shift_mm=(float(rng.normal(0, 5.0)), float(rng.normal(-2, 7.0))),
+        low_mm=float(rng.uniform(-14, 8)),
+        psf_mm=float(rng.uniform(0.42, 0.68)),
+        cutoff=float(rng.uniform(0.30, 0.48)),
+        noise_hu=float(np.clip(rng.lognormal(np.log(3.3), 0.3) * np.sqrt(5.0 / thickness_mm) ** 0.7, 1.6, 9.0)),
+        hardening=float(rng.uniform(0.4, 1.2)),
+        streak_hu=motion,
+        holder=(float(rng.choice([0.0, 350.0, 600.0, 900.0])), float(rng.uniform(88, 125)), float(rng.uniform(0.25, 0.75))),
+        padded=bool(rng.random() < 0.25),
+    )
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Scan grid on the head: `z_mm` of the slices, `w` of the fine sub-slices (slices, sub), the crop
+    (rows, columns) that can hold the head, and the indices there into the head's lattice (3, ...)."""
+
+    z_mm: np.ndarray
+    sub_slices: int
+    rows: slice
+    columns: slice
+    indices: np.ndarray
+
+
+def slice_positions(scanner: Scanner, height_scale: float) -> np.ndarray:
+    """Z of the slice centres, mm, ascending; the whole head unless `slices` fixes their number."""
+    low, high = BOTTOM_MM * height_scale + scanner.low_mm, TOP_MM * height_scale
+    count = scanner.slices or max(3, int(np.ceil((high - low) / scanner.thickness_mm)))
+    step = scanner.thickness_mm if scanner.slices is None else max(scanner.thickness_mm, (high - low) / count)
+    return np.round(low + step * (np.arange(count) + 0.5), 3)
+
+
+def place(scanner: Scanner, lattice: Lattice, scale: tuple[float, float, float], rng: np.random.Generator) -> Placement:
+    """Where each sample of the scan lies in the head, a smooth random deformation of 1.5 mm included."""
+    z_mm = slice_positions(scanner, scale[2])
+    sub = int(np.clip(round(scanner.thickness_mm / 1.6), 1, 8))
+    w = (z_mm[:, None] + scanner.thickness_mm * ((np.arange(sub) + 0.5) / sub - 0.5)).ravel()
+    axis = (np.arange(scanner.matrix) - (scanner.matrix - 1) / 2) * scanner.pixel_mm
+    turn = Rotation.from_euler("xyz", scanner.angles, degrees=True).as_matrix()
+    tilt = np.deg2rad(scanner.gantry_tilt)
+    u, v = axis - scanner.shift_mm[0], axis - scanner.shift_mm[1]
+    rows, columns = _crop(v, 118 * max(scale)), _crop(u, 104 * max(scale))
+    u, v = u[columns], v[rows]
+    indices = np.empty((3, len(w), len(v), len(u)), np.float32)
+    for out, head_axis, grid in zip((2, 1, 0), (0, 1, 2), (lattice.x, lattice.y, lattice.z)):
+        pull = turn[:, head_axis] / scale[head_axis]
+        along_v = pull[1] * np.cos(tilt) + pull[2] * np.sin(tilt)
+        step = float(grid[1] - grid[0])
+        start = (PIVOT[head_axis] - float(grid[0])) / step
+        terms = (start + pull[2] * w / step, along_v * v / step, pull[0] * u / step)
+        bend = _bend(rng, step, indices.shape[1:])
+        a, b, c = (t.astype(np.float32) for t in terms)
+        np.add(bend, (b[:, None] + c[None, :])[None], out=indices[out])
+        indices[out] += a[:, None, None]
+    return Placement(z_mm, sub, rows, columns, indices)
+
+
+def _bend(rng: np.random.Generator, step_mm: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Smooth random displacement of 1.5 mm over the head and 0.7 mm over its parts, in lattice steps."""
+    knots = rng.normal(0, 1.5, (4, 4, 4)), rng.normal(0, 0.7, (7, 9, 8))
+    smooth = [ndimage.zoom(k, [4, 6, 6], order=3, mode="nearest") for k in knots]
+    return sum(resize_linear((field / step_mm).astype(np.float32), shape) for field in smooth)
+
+
+def _crop(axis: np.ndarray, reach_mm: float) -> slice:
+    inside = np.flatnonzero(np.abs(axis) <= reach_mm)
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def sample(field: np.ndarray, placement: Placement, matrix: int, outside: float) -> np.ndarray:
+    """A field of the head as slices, float32 (slices, rows, columns): each the mean of its sub-slices."""
+    fine = ndimage.map_coordinates(field, placement.indices, order=1, mode="constant", cval=outside, output=np.float32)
+    thick = fine.reshape(len(placement.z_mm), placement.sub_slices, *fine.shape[1:]).mean(1)
+    result = np.full((len(thick), matrix, matrix), outside, np.float32)
+    result[:, placement.rows, placement.columns] = thick
+    return result
+
+
+def sample_sparse(field: np.ndarray, placement: Placement, matrix: int) -> np.ndarray:
+    """As `sample` for a field that is 0 but for a small part; reads only the samples near that part."""
+    result = np.zeros((len(placement.z_mm), matrix, matrix), np.float32)
+    filled = ndimage.find_objects((field > 0).astype(np.uint8))
+    if not filled:
+        return result
+    near = np.ones(placement.indices.shape[1:], bool)
+    for places, span in zip(placement.indices, filled[0]):
+        near &= (places > span.start - 1) & (places < span.stop)
+    fine = np.zeros(near.shape, np.float32)
+    fine[near] = ndimage.map_coordinates(field, placement.indices[:, near], order=1, mode="constant", output=np.float32)
+    thick = fine.reshape(len(placement.z_mm), placement.sub_slices, *fine.shape[1:]).mean(1)
+    result[:, placement.rows, placement.columns] = thick
+    return result
+
+
+def fbp_noise(rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: float, cutoff: float) -> np.ndarray:
+    """Noise of unit SD per slice with the spectrum |f| exp(-(f / cutoff)^2), float32; f in cycles/mm."""
+    fy = np.fft.fftfreq(shape[1], pixel_mm)[:, None]
+    fx = np.fft.rfftfreq(shape[2], pixel_mm)[None, :]
+    frequency = np.hypot(fy, fx)
+    filt = (frequency + 0.012) * np.exp(-((frequency / cutoff) ** 2))
+    filt[0, 0] = 0
+    noise = np.empty(shape, np.float32)
+    for k in range(shape[0]):
+        white = rng.standard_normal(shape[1:], dtype=np.float32)
+        noise[k] = np.fft.irfft2(np.fft.rfft2(white) * filt, shape[1:])
+    return noise / noise.std()
+
+
+def add_holder(hu: np.ndarray, scanner: Scanner) -> None:
+    """Paints the head rest, an arc under the head, into the air, in place."""
+    density, half_width, depth = scanner.holder
+    if not density:
+        return
+    axis = (np.arange(scanner.matrix) - (scanner.matrix - 1) / 2) * scanner.pixel_mm
+    u, v = axis[None, :] - 0.3 * scanner.shift_mm[0], axis[:, None] - scanner.shift_mm[1]
+    radius = np.hypot(u / half_width, np.maximum(v - 15, 0) / 98)
+    shell = np.clip(1.3 - np.abs(radius - 1.0) * 98 / scanner.pixel_mm / 1.2, 0, 1) * (v > 15 + 90 * (0.75 - depth))
+    free = np.clip((-800 - hu) / 150, 0, 1)
+    hu += free * (shell * np.float32(density - AIR_HU)).astype(np.float32)
+
+
+def _streaks(rng: np.random.Generator, scanner: Scanner) -> np.ndarray:
+    axis = np.linspace(-1, 1, scanner.matrix, dtype=np.float32)
+    angle = rng.uniform(0, np.pi)
+    across = axis[:, None] * np.cos(angle) + axis[None, :] * np.sin(angle)
+    wave = ndimage.gaussian_filter1d(rng.standard_normal(512), 4.0)
+    return np.interp(across, np.linspace(-1.5, 1.5, 512), wave / wave.std()).astype(np.float32)
+
+
+def acquire(hu: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
+    """Noiseless slices (HU, float32) to what the scanner stores, int16 HU within 12 bits."""
+    sigma = scanner.psf_mm / scanner.pixel_mm
+    for axis in (1, 2):
+        hu = ndimage.gaussian_filter1d(hu, sigma, axis=axis, truncate=3.0)
+    head = hu > -300
+    hardening, rough = beam_hardening(hu, scanner.pixel_mm, rng)
+    hu = hu + np.float32(scanner.hardening) * hardening
+    add_holder(hu, scanner)
+    bone_share = (hu > 300).mean((1, 2))
+    level = scanner.noise_hu * (0.85 + 1.2 * np.clip(bone_share / 0.12, 0, 1.5) * 0.35)
+    noise = fbp_noise(rng, hu.shape, scanner.pixel_mm, scanner.cutoff)
+    noise *= level[:, None, None].astype(np.float32)
+    hu = hu + noise + np.float32(scanner.noise_hu / 3.3) * rough
+    if scanner.streak_hu:
+        for k in np.flatnonzero(rng.random(len(hu)) < 0.3):
+            hu[k] += scanner.streak_hu * _streaks(rng, scanner) * head[k]
+    if scanner.padded:
+        axis = np.arange(scanner.matrix) - (scanner.matrix - 1) / 2
+        hu[:, np.hypot(axis[:, None], axis[None, :]) > scanner.matrix / 2] = LOWEST_HU
+    return np.clip(np.rint(hu), LOWEST_HU, HIGHEST_HU).astype(np.int16)

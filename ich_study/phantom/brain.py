@@ -1,0 +1,183 @@
+"""The brain and its spaces: cortex folded into sulci, white matter, deep nuclei, ventricles,
+cisterns, Sylvian fissures, falx, tentorium, cerebellum and brain stem; canonical mm.
+
+Sulci are the zero level of a smooth field on the brain's surface, carried inwards along rays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ich_study.phantom.geometry import (
+    Lattice,
+    ellipsoid,
+    gradient_norm,
+    lookup,
+    occupancy,
+    paint,
+    resize_linear,
+    smooth_noise,
+    smoothstep,
+)
+from ich_study.phantom.person import Person
+from ich_study.phantom.skull import CENTRE, HeadShape
+from ich_study.phantom.ventricles import ventricle_fraction
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What the lesions need of the head, all on `lattice`.
+
+    hu: float32, noiseless. depth: mm under the inner table (negative outside). csf: fraction of
+    subarachnoid space per voxel; ventricle: of ventricle; tentorium: mm above the tentorium.
+    """
+
+    lattice: Lattice
+    hu: np.ndarray
+    depth: np.ndarray
+    csf: np.ndarray
+    ventricle: np.ndarray
+    tentorium: np.ndarray
+    midline: np.ndarray
+
+
+def tentorium_height(lattice: Lattice) -> np.ndarray:
+    """Height in mm above the tentorium (z, y, x); the sheet rises to the splenium in the midline."""
+    z, y, x = lattice.mesh
+    slope = np.clip(0.60 - 0.003 * (y - 25), 0.40, 0.65)
+    return (z - (4 - 0.32 * np.clip(y - 38, 0, 80) - slope * np.abs(x))).astype(np.float32)
+
+
+def _folds(lattice: Lattice, shape: HeadShape, rng: np.random.Generator, wavelength_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the sulcal walls' middle (mm) and a smooth field that says how deep each sulcus goes."""
+    z, y, x = lattice.mesh
+    core_y = np.clip(y, -38, 66) * 0.75 + 4
+    core_z = np.float32(CENTRE[2] + 4)
+    jitter = [2.2 * smooth_noise(rng, lattice, 34) for _ in range(3)]
+    outward = 1 / np.maximum(shape.level, 0.25)
+    where = (core_z + (z - core_z) * outward + jitter[0], core_y + (y - core_y) * outward + jitter[1], x * outward + jitter[2])
+    pattern = lookup(smooth_noise(rng, lattice, wavelength_mm), lattice, *where)
+    deepness = lookup(smooth_noise(rng, lattice, 38), lattice, *where)
+    return np.abs(pattern) / np.maximum(gradient_norm(pattern, lattice), 0.035), deepness
+
+
+def sulcal_distance(coarse: HeadShape, person: Person, rng: np.random.Generator) -> np.ndarray:
+    """Signed distance in mm to the sulci's CSF (negative inside) on the coarse lattice."""
+    lattice = coarse.lattice
+    depth = -coarse.cavity - np.float32(person.gap)
+    distance = np.full(lattice.shape, 20, np.float32)
+    for wavelength, reach, factor in ((27.0, 17.0, 1.0), (17.0, 9.0, 0.85)):
+        sheet, deepness = _folds(lattice, coarse, rng, wavelength)
+        bottom = reach * np.clip(1 + 0.45 * deepness, 0.15, 1.8)
+        half = 0.5 * person.sulcus * factor * (1 + 0.4 * deepness) * np.clip(1.25 - 0.75 * depth / bottom, 0.2, 1.3)
+        distance = np.minimum(distance, np.maximum(sheet - half, depth - bottom))
+    return distance.astype(np.float32)
+
+
+def midline_offset(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
+    """X of the midline at each (z, y), mm; broadcastable against a volume."""
+    plane = smooth_noise(rng, lattice, 80)[:, :, :1]
+    return (1.1 * plane).astype(np.float32)
+
+
+def fissures(lattice: Lattice, person: Person, midline: np.ndarray) -> np.ndarray:
+    """Signed distance to the interhemispheric fissure and the two Sylvian fissures, mm."""
+    z, y, x = lattice.mesh
+    across = np.abs(x - midline)
+    phase = np.float32(40 * float(midline.std()))
+    callosum = 25 - ((y - 4) / 44) ** 2 * 22
+    above = np.maximum(callosum - z, -np.minimum(z + 22, 60.0)) * ((y > -34) & (y < 44))
+    half = 0.45 + 0.75 * person.atrophy + 1.2 * smoothstep(-y, 20, 60) * (0.4 + person.atrophy)
+    hemispheric = np.maximum(across - half, above)
+    opening = 0.7 + 1.7 * person.atrophy
+    aside = np.abs(x)
+    wavy = 3.5 * np.sin(aside / 5.5 + phase) + 3.0 * np.sin(y / 9 + 2 * phase)
+    insula_x = 37.5 + 3.5 * np.cos((y + 2) / 17) - 0.02 * (z - 4) ** 2
+    insula = np.maximum(np.abs(aside - insula_x) - opening * 0.8, np.maximum(np.abs(y + 2) - 23, np.abs(z - 4) - 15))
+    sheet_z = 3 + 0.62 * (y + 8) + 0.1 * (aside - 40) + 0.6 * wavy
+    cleft = np.abs(z - sheet_z) * 0.8 - opening * (0.45 + 0.75 * smoothstep(-y, 2, 20))
+    lateral = np.maximum(cleft, np.maximum(insula_x - aside, np.maximum(-26 - y, y - 30)))
+    return np.minimum(hemispheric, np.minimum(insula, lateral)).astype(np.float32)
+
+
+CISTERNS: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...] = (
+    ((0, 2, -19), (12, 9, 9)),  # suprasellar
+    ((10, -4, -19), (14, 3.2, 4)),  # Sylvian stem
+    ((-10, -4, -19), (14, 3.2, 4)),
+    ((25, -8, -15), (10, 4, 4)),
+    ((-25, -8, -15), (10, 4, 4)),
+    ((0, 18, -18), (21, 20, 13)),  # crural and ambient
+    ((0, 37, -1), (8, 4.5, 6)),  # quadrigeminal
+    ((0, 12, -36), (20, 11, 20)),  # prepontine and cerebellopontine
+    ((26, 24, -35), (8, 7, 9)),
+    ((-26, 24, -35), (8, 7, 9)),
+    ((0, 80, -58), (15, 12, 9)),  # cisterna magna
+    ((0, 38, -56), (16, 18, 14)),  # around the medulla
+)
+STEM: tuple[tuple[tuple[float, float, float], tuple[float, float, float], float], ...] = (
+    ((0, 20, -10), (16.5, 14, 13), 0.35),  # midbrain: centre, axes, share of grey
+    ((0, 19, -32), (16.5, 13.5, 14), 0.3),  # pons
+    ((27, 40, -34), (18, 12, 9), 0.2),  # middle cerebellar peduncles
+    ((-27, 40, -34), (18, 12, 9), 0.2),
+    ((0, 34, -54), (9, 8.5, 16), 0.3),  # medulla
+    ((0, 42, -80), (7, 6, 24), 0.3),  # cord
+)
+NUCLEI: tuple[tuple[tuple[float, float, float], tuple[float, float, float], float], ...] = (
+    ((26.5, -2, 1), (5.5, 17, 10), 1.0),  # putamen: centre, axes, share of grey
+    ((19.5, 4, -1), (4.5, 9, 6), 0.75),  # pallidum
+    ((13.5, -14, 9), (5.5, 11, 10), 1.0),  # caudate head
+    ((11, 19, 7), (9.5, 14, 9.5), 0.85),  # thalamus
+    ((33, -1, 1), (0.9, 18, 11), 0.7),  # claustrum
+)
+
+
+def _ellipsoids(shape: tuple[int, ...], lattice: Lattice, table: list[tuple], width_mm: float) -> np.ndarray:
+    """Largest share over a table of (centre, axes, share), as a fraction of each voxel."""
+    field = np.zeros(shape, np.float32)
+    for centre, axes, share in table:
+        low = tuple(c - a - 3 for c, a in zip(centre[::-1], axes[::-1]))
+        high = tuple(c + a + 3 for c, a in zip(centre[::-1], axes[::-1]))
+        box = lattice.box(low, high)
+        if 0 in lattice.part(box).shape:
+            continue
+        inside = occupancy(ellipsoid(lattice.part(box), centre, axes), width_mm) * np.float32(share)
+        np.maximum(field[box], inside, out=field[box])
+    return field
+
+
+def _mirrored(table: tuple[tuple, ...]) -> list[tuple]:
+    return [((c[0] * side, *c[1:]), a, s) for c, a, s in table for side in (1, -1)]
+
+
+def build_brain(
+    hu: np.ndarray, shape: HeadShape, coarse: HeadShape, person: Person, rng: np.random.Generator, width_mm: float
+) -> Anatomy:
+    """Paints the brain and its spaces into `hu`, in place, and returns the anatomy."""
+    lattice, tissue = shape.lattice, person.tissue
+    midline = midline_offset(lattice, rng)
+    above = tentorium_height(lattice)
+    sulci = resize_linear(sulcal_distance(coarse, person, rng), lattice.shape)
+    z, y, x = lattice.mesh
+    folds = np.minimum(sulci, fissures(lattice, person, midline))
+    infratentorial = (above < 0) & (y > 14)
+    edge = shape.cavity + np.float32(person.gap)
+    edge[infratentorial] = shape.cavity[infratentorial] + np.float32(0.4 + 0.4 * person.atrophy)
+    folia = 2.2 + 1.1 * np.cos(np.float32(1.1) * (z + 0.35 * np.abs(x) + 0.12 * y)) - 0.5 * person.atrophy
+    folds = np.where(infratentorial, np.maximum(folia, edge + 6) + 1.0, folds)
+    spaces = np.maximum(edge, -folds)
+    cisterns = _ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a in CISTERNS], width_mm)
+    stem = _ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a, _ in STEM], width_mm)
+    inside = occupancy(shape.cavity, width_mm)
+    csf = np.maximum(occupancy(-spaces, width_mm), cisterns * (1 - stem)) * inside
+    ribbon = occupancy(-spaces - np.float32(3.0), 2.2)
+    ribbon[infratentorial] = np.maximum(ribbon[infratentorial], 0.62)
+    grey = np.maximum(ribbon * (1 - 0.65 * stem), _ellipsoids(lattice.shape, lattice, _mirrored(NUCLEI), 1.8))
+    texture = smooth_noise(rng, lattice, 26)
+    brain = tissue.white + 0.5 * texture + (tissue.grey - tissue.white) * grey
+    ventricle = ventricle_fraction(lattice, person, midline, width_mm) * inside
+    csf = csf * (1 - ventricle)
+    paint(brain, np.maximum(csf, ventricle), tissue.csf)
+    paint(hu, inside, brain)
+    return Anatomy(lattice, hu, -shape.cavity, csf, ventricle, above, midline)

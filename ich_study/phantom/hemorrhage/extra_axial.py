@@ -1,0 +1,142 @@
+"""Subdural and epidural hemorrhage: a layer under the inner table whose thickness varies over it.
+
+Subdural: a crescent over one hemisphere, across sutures, never across the midline; or a layer along
+falx or tentorium. Epidural: a biconvex lens that ends before the sutures. The thickness is a profile
+(1 in the middle) times a factor that gives the volume.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ich_study.phantom.brain import Anatomy
+from ich_study.phantom.geometry import Lattice, Point, occupancy, smooth_noise, smoothstep
+from ich_study.phantom.hemorrhage.growth import paint_lesion, threshold, voxel_ml
+from ich_study.phantom.person import Person
+from ich_study.phantom.skull import suture_distance
+
+DURA_MM = 0.7
+"""Blood starts this far under the inner table."""
+FAR_MM = 60.0
+"""A level that no layer of blood reaches."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A drawn extra-axial hematoma: kind (convexity, falx, tentorium, lens), side, centre on the
+    inner table (x, y, z), its reach along the table in mm."""
+
+    kind: str
+    side: int
+    centre: Point
+    reach: tuple[float, float]
+    volume_ml: float
+    density: float
+    mixed: float
+
+
+def draw_subdural(rng: np.random.Generator, volume_ml: float, density: float) -> Layer:
+    """Draws a subdural hematoma; larger ones are wider."""
+    side = int(rng.choice([-1, 1]))
+    kinds = ["convexity", "falx", "tentorium"]
+    kind = str(rng.choice(kinds, p=[1, 0, 0] if volume_ml > 12 else [0.76, 0.14, 0.10]))
+    thickness = (2.4 + 1.9 * volume_ml**0.4) * rng.uniform(0.75, 1.3)
+    height = np.sqrt(volume_ml * 1000 / (0.7 * thickness) / (3.2 * 1.7))
+    centre = (62.0 * side, float(rng.uniform(-22, 48)), float(rng.uniform(5, 42)))
+    stretch = rng.uniform(0.85, 1.2)
+    reach = (float(np.clip(1.7 * height * stretch, 14, 90)), float(np.clip(height / stretch, 9, 52)))
+    return Layer(kind, side, centre, reach, volume_ml, density, float(rng.uniform(8, 22) if rng.random() < 0.25 else 0.0))
+
+
+def draw_epidural(rng: np.random.Generator, volume_ml: float, density: float) -> Layer:
+    """Draws an epidural hematoma under the temporal, parietal or frontal bone, away from the sutures."""
+    side = int(rng.choice([-1, 1]))
+    places = [(64, 16, -6), (64, 26, 12), (60, 30, 36), (38, -56, 14), (30, 96, -2)]
+    centre = places[int(rng.choice(5, p=[0.35, 0.27, 0.18, 0.13, 0.07]))]
+    radius = (volume_ml * 1000 / 0.62) ** (1 / 3) * rng.uniform(0.92, 1.15)
+    return Layer("lens", side, (float(centre[0] * side), float(centre[1]), float(centre[2])), (radius, radius), volume_ml, density, 0.0)
+
+
+def _profile(lattice: Lattice, layer: Layer, rng: np.random.Generator) -> np.ndarray:
+    """Thickness relative to the middle, by position seen from the head's centre, (0, 1]."""
+    z, y, x = lattice.mesh
+    wavy = 1 + 0.16 * smooth_noise(rng, lattice, 60)
+    if layer.kind == "lens":
+        square = ((x - layer.centre[0]) * 0.55) ** 2 + (y - layer.centre[1]) ** 2 + (z - layer.centre[2]) ** 2
+        cap = np.clip(1 - square * wavy / np.float32(layer.reach[0] ** 2), 0, 1)
+        return cap * smoothstep(suture_distance(lattice), 1.0, 4.0)
+    spread = (np.abs(y - layer.centre[1]) / layer.reach[0]) ** 2.6 + (np.abs(z - layer.centre[2]) / layer.reach[1]) ** 2.6
+    return np.exp(-spread * wavy**2) * smoothstep(layer.side * x, 2.0, 9.0)
+
+
+def _distance(lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarray, midline: np.ndarray) -> np.ndarray:
+    """Distance in mm from the membrane that the blood lies on, towards the brain."""
+    if layer.kind == "falx":
+        return layer.side * (lattice.mesh[2] - midline) - np.float32(0.4) + 0 * depth
+    if layer.kind == "tentorium":
+        return tentorium - np.float32(0.5)
+    return depth - np.float32(DURA_MM)
+
+
+def _room(lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarray, width_mm: float) -> np.ndarray:
+    z, y, x = lattice.mesh
+    inside = occupancy(DURA_MM - depth, width_mm)
+    if layer.kind == "falx":
+        lowest = 18 + ((y - 4) / 44) ** 2 * 10
+        return inside * smoothstep(z - lowest * np.ones_like(y), 0, 8)
+    if layer.kind == "tentorium":
+        return inside * smoothstep(layer.side * x, 3, 9) * ((y > 38) & (np.abs(x) < 48))
+    if layer.kind == "lens":
+        return inside
+    return inside * smoothstep(tentorium, 0, 3) * smoothstep(z, -34, -22)
+
+
+def _level(lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarray, midline: np.ndarray, seed: int) -> np.ndarray:
+    """Distance from the membrane over the profile: the blood is where it is below one number."""
+    profile = _profile(lattice, layer, np.random.default_rng(seed))
+    if layer.kind == "falx":
+        z, y, _ = lattice.mesh
+        profile = np.exp(-((np.abs(y - layer.centre[1]) / layer.reach[0]) ** 3) - (np.abs(z - 45) / 32) ** 4) + 0 * depth
+    if layer.kind == "tentorium":
+        z, y, x = lattice.mesh
+        profile = np.exp(-((np.abs(y - 62) / 26) ** 4)) * smoothstep(-np.abs(x), -44, -25) + 0 * depth
+    distance = _distance(lattice, layer, depth, tentorium, midline)
+    level = np.maximum(distance, 0.05) / np.maximum(profile, np.float32(0.02))
+    return np.where((distance > -1.0) & (profile > 0.06), np.minimum(level, FAR_MM), FAR_MM)
+
+
+def displacement(
+    lattice: Lattice, layer: Layer, person: Person, depth: np.ndarray, tentorium: np.ndarray, midline: np.ndarray, seed: int
+) -> np.ndarray:
+    """Where tissue came from, as a step (3: z, y, x; then the lattice), mm: the brain gives way to the
+    blood, most under it and little beyond the midline."""
+    level = _level(lattice, layer, depth, tentorium, midline, seed)
+    room = _room(lattice, layer, depth, tentorium, 2.0)
+    most = threshold(level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale))
+    z, y, x = lattice.mesh
+    if layer.kind in ("falx", "tentorium"):
+        return np.zeros((3, *depth.shape), np.float32)
+    thickness = most * _profile(lattice, layer, np.random.default_rng(seed))
+    given = thickness * np.clip(1 - depth / 85, 0, 1) ** 1.6 * smoothstep(depth, -1, 1)
+    out = [z - 8 + 0 * depth, y - 16 + 0 * depth, x + 0 * depth]
+    length = np.sqrt(sum(o**2 for o in out)) + np.float32(8)
+    return np.stack([(given * o / length).astype(np.float32) for o in out])
+
+
+def paint_layer(
+    anatomy: Anatomy, person: Person, layer: Layer, rng: np.random.Generator, seed: int, width_mm: float
+) -> np.ndarray:
+    """Paints the blood into the head, in place; returns its fraction of each voxel."""
+    lattice = anatomy.lattice
+    level = _level(lattice, layer, anatomy.depth, anatomy.tentorium, anatomy.midline, seed)
+    room = _room(lattice, layer, anatomy.depth, anatomy.tentorium, width_mm)
+    edge = threshold(level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale))
+    profile_edge = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.4), 0, 1) * room
+    whole = (slice(None), slice(None), slice(None))
+    paint_lesion(anatomy.hu, lattice, whole, profile_edge, layer.density, 3.0, rng)
+    if layer.mixed:
+        swirl = smoothstep(smooth_noise(rng, lattice, 30) + (16 - lattice.mesh[1]) / 60, -0.2, 0.9)
+        anatomy.hu[...] -= profile_edge * swirl * np.float32(layer.mixed)
+    return profile_edge.astype(np.float32)

@@ -1,0 +1,38 @@
+"""Growing a lesion to a wanted volume, and painting it.
+
+Every lesion is the set where a level (mm, smooth) is below a threshold, inside a fraction field of
+the space it may fill; the threshold is the quantile that gives the drawn volume.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ich_study.phantom.geometry import Box, Lattice, paint, smooth_noise
+
+
+def voxel_ml(lattice: Lattice, scale: tuple[float, float, float]) -> float:
+    """Volume of a voxel of the head in mL; `scale` is the person's size against canonical."""
+    return float(np.prod(lattice.step) * np.prod(scale) / 1000)
+
+
+def threshold(level: np.ndarray, room: np.ndarray | float, volume_ml: float, each_ml: float) -> float:
+    """The level below which `room` (fraction of a voxel) adds up to `volume_ml`; all room if it is less."""
+    weight = np.broadcast_to(np.asarray(room, np.float32), level.shape)
+    inside = weight > 0.01
+    values, weights = level[inside], weight[inside]
+    if values.size == 0:
+        return -np.inf
+    wanted = volume_ml / each_ml
+    histogram, edges = np.histogram(values, bins=4000, weights=weights)
+    filled = np.cumsum(histogram)
+    return float(np.interp(wanted, filled, edges[1:]))
+
+
+def paint_lesion(
+    hu: np.ndarray, lattice: Lattice, box: Box, fraction: np.ndarray, density: float, texture_hu: float, rng: np.random.Generator
+) -> None:
+    """Mixes blood of `density` HU with smooth texture into `hu[box]`, in place."""
+    part = lattice.part(box)
+    value = density + texture_hu * smooth_noise(rng, part, 9.0)
+    paint(hu[box], fraction, value)

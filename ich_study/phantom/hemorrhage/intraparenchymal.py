@@ -1,0 +1,126 @@
+"""Intraparenchymal hemorrhage: deep (putamen, thalamus), lobar, cerebellar or pontine, with oedema
+and mass effect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ich_study.phantom.brain import Anatomy
+from ich_study.phantom.geometry import Lattice, Point, paint, smooth_noise, smoothstep
+from ich_study.phantom.hemorrhage.growth import paint_lesion, threshold, voxel_ml
+from ich_study.phantom.person import Person
+
+
+@dataclass(frozen=True)
+class Site:
+    """A typical place: share of cases, centre and its spread (x, y, z), proportions of the axes, largest mL."""
+
+    share: float
+    centre: Point
+    spread: Point
+    axes: Point
+    most_ml: float
+
+
+SITES: dict[str, Site] = {
+    "putamen": Site(0.40, (28, 0, 4), (3, 6, 5), (0.72, 1.35, 1.05), 75),
+    "thalamus": Site(0.20, (14, 18, 8), (2.5, 4, 3), (0.9, 1.15, 0.95), 25),
+    "caudate": Site(0.04, (14, -14, 10), (2, 3, 3), (0.85, 1.2, 1.0), 8),
+    "lobar": Site(0.26, (42, 10, 26), (9, 42, 14), (0.85, 1.15, 1.0), 80),
+    "cerebellum": Site(0.07, (22, 66, -36), (9, 6, 5), (1.1, 1.0, 0.85), 25),
+    "pons": Site(0.03, (3, 18, -32), (3, 2, 4), (1.1, 0.85, 1.0), 6),
+}
+
+
+@dataclass(frozen=True)
+class Hematoma:
+    """One drawn hematoma. `radius_mm` is that of the sphere of its volume in canonical mm."""
+
+    centre: Point
+    axes: Point
+    turn: float
+    radius_mm: float
+    volume_ml: float
+    density: float
+    oedema_mm: float
+    push: float
+    roughness: float
+
+
+def draw_hematoma(rng: np.random.Generator, person: Person, volume_ml: float, density: float, side: int | None = None) -> Hematoma:
+    """Draws site, shape and oedema of a hematoma of `volume_ml`."""
+    possible = {name: site for name, site in SITES.items() if site.most_ml >= volume_ml}
+    shares = np.array([site.share for site in possible.values()])
+    site = list(possible.values())[int(rng.choice(len(possible), p=shares / shares.sum()))]
+    side = side or int(rng.choice([-1, 1]))
+    place = np.array(site.centre) + np.clip(rng.standard_normal(3), -1.6, 1.6) * site.spread
+    axes = np.array(site.axes) * np.exp(rng.normal(0, 0.12, 3))
+    radius = (3 * volume_ml * 1000 / (4 * np.pi * np.prod(person.scale))) ** (1 / 3)
+    return Hematoma(
+        centre=(float(place[0] * side), float(place[1]), float(place[2])),
+        axes=tuple(float(a) for a in axes / np.prod(axes) ** (1 / 3)),
+        turn=float(side * rng.normal(0.15, 0.3)),
+        radius_mm=float(radius),
+        volume_ml=volume_ml,
+        density=density,
+        oedema_mm=float(rng.uniform(0.8, 3.5) + 0.22 * radius * rng.uniform(0.2, 1.4)),
+        push=float(rng.uniform(0.25, 0.6)),
+        roughness=float(rng.uniform(0.06, 0.22)),
+    )
+
+
+def _radius(lattice: Lattice, lesion: Hematoma) -> np.ndarray:
+    z, y, x = lattice.mesh
+    dx, dy, dz = (v - np.float32(c) for v, c in zip((x, y, z), lesion.centre))
+    cos, sin = np.cos(lesion.turn), np.sin(lesion.turn)
+    along, across = dy * cos - dx * sin, dx * cos + dy * sin
+    parts = [(v / np.float32(a)) ** 2 for v, a in zip((across, along, dz), lesion.axes)]
+    return np.sqrt(parts[0] + parts[1] + parts[2])
+
+
+def displacement(lattice: Lattice, lesion: Hematoma) -> np.ndarray:
+    """Where tissue at each point came from, as a step (3: z, y, x; then the lattice), mm: the blood
+    pushes its surroundings outwards, less with the distance squared."""
+    radius = np.maximum(_radius(lattice, lesion), 1.0)
+    reach = lesion.radius_mm
+    pushed = lesion.push * np.minimum(reach**3 / radius**2, radius) * smoothstep(-radius, -(3.5 * reach + 12), -reach) / np.float32(1.0)
+    z, y, x = lattice.mesh
+    offsets = [v - np.float32(c) + 0 * radius for v, c in zip((z, y, x), lesion.centre[::-1])]
+    length = np.sqrt(sum(o**2 for o in offsets)) + np.float32(1e-3)
+    return np.stack([-pushed * o / length for o in offsets])
+
+
+def paint_hematoma(anatomy: Anatomy, person: Person, lesion: Hematoma, rng: np.random.Generator, width_mm: float) -> np.ndarray:
+    """Paints oedema and blood into the head, in place; returns the blood's fraction of each voxel."""
+    reach = 2.4 * lesion.radius_mm + 3 * lesion.oedema_mm + 4
+    low, high = (tuple(c + sign * reach for c in lesion.centre[::-1]) for sign in (-1, 1))
+    box = anatomy.lattice.box(low, high)
+    part = anatomy.lattice.part(box)
+    bumps = smooth_noise(rng, part, 1.6 * lesion.radius_mm + 5) + 0.45 * smooth_noise(rng, part, 0.6 * lesion.radius_mm + 4)
+    level = _radius(part, lesion) * (1 + np.float32(lesion.roughness) * bumps)
+    same_side = smoothstep(np.sign(lesion.centre[0]) * (part.mesh[2] - anatomy.midline[box[0], box[1]]), -1.5, 0.5)
+    same_side = same_side if abs(lesion.centre[0]) > 8 else 1.0
+    same_level = (anatomy.tentorium[box] > 1) if lesion.centre[2] > -15 else (anatomy.tentorium[box] < -1) | (np.abs(part.mesh[2]) < 17)
+    room = smoothstep(anatomy.depth[box], 1.0, 3.0) * same_side * same_level
+    edge = threshold(level, room, lesion.volume_ml, voxel_ml(anatomy.lattice, person.scale))
+    blood = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.8), 0, 1) * room
+    _paint_oedema(anatomy, person, lesion, box, level - np.float32(edge), rng)
+    paint_lesion(anatomy.hu, anatomy.lattice, box, blood, lesion.density, 3.4, rng)
+    fraction = np.zeros(anatomy.lattice.shape, np.float32)
+    fraction[box] = blood
+    return fraction
+
+
+def _paint_oedema(
+    anatomy: Anatomy, person: Person, lesion: Hematoma, box: tuple[slice, slice, slice], beyond: np.ndarray, rng: np.random.Generator
+) -> None:
+    part = anatomy.lattice.part(box)
+    spread = lesion.oedema_mm * np.clip(1 + 0.55 * smooth_noise(rng, part, 18), 0.2, 2.5)
+    tissue = person.tissue
+    softness = np.clip((tissue.grey + 2 - anatomy.hu[box]) / (tissue.grey - tissue.white), 0.35, 1.2)
+    wet = smoothstep(-beyond / np.maximum(spread * softness, 0.3), -1.5, -0.55)
+    parenchyma = (1 - anatomy.csf[box]) * (1 - anatomy.ventricle[box]) * (anatomy.depth[box] > 1)
+    low = tissue.white - rng.uniform(5, 11)
+    paint(anatomy.hu[box], wet * parenchyma * (anatomy.hu[box] > low), np.float32(low))

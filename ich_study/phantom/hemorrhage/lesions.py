@@ -1,0 +1,116 @@
+"""All hemorrhage of one patient: drawn first, then what it displaces, then the blood itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from ich_study.phantom.brain import Anatomy
+from ich_study.phantom.geometry import Lattice, resize_linear, smoothstep
+from ich_study.phantom.hemorrhage import extra_axial, intraparenchymal, intraventricular, subarachnoid
+from ich_study.phantom.hemorrhage.extra_axial import Layer
+from ich_study.phantom.hemorrhage.intraparenchymal import Hematoma
+from ich_study.phantom.person import Person
+from ich_study.phantom.priors import draw_density, draw_volume
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will bleed: volumes (mL) and densities (HU) per subtype, and the drawn lesions."""
+
+    volume_ml: dict[str, float]
+    density: dict[str, float]
+    hematomas: tuple[Hematoma, ...]
+    layers: tuple[tuple[str, Layer, int], ...]
+    subarachnoid_centre: tuple[float, float, float]
+
+
+def draw_plan(rng: np.random.Generator, person: Person, subtypes: tuple[str, ...]) -> Plan:
+    """Draws the lesions of the named subtypes."""
+    volumes = {name: draw_volume(rng, name) for name in subtypes}
+    densities = {name: draw_density(rng, name) for name in subtypes}
+    hematomas, layers = [], []
+    if "IPH" in subtypes:
+        parts = [1.0] if rng.random() < 0.88 or volumes["IPH"] < 2 else [0.75, 0.25]
+        hematomas = [intraparenchymal.draw_hematoma(rng, person, volumes["IPH"] * p, densities["IPH"]) for p in parts]
+    for name, draw in (("SDH", extra_axial.draw_subdural), ("EDH", extra_axial.draw_epidural)):
+        if name in subtypes:
+            layers.append((name, draw(rng, volumes[name], densities[name]), int(rng.integers(2**31))))
+    return Plan(volumes, densities, tuple(hematomas), tuple(layers), subarachnoid.draw_centre(rng))
+
+
+def fitted_person(person: Person, plan: Plan) -> Person:
+    """The person with ventricles and sulci wide enough for the blood that the plan puts there."""
+    if "IVH" in plan.volume_ml:
+        needed = (plan.volume_ml["IVH"] / 14) ** 0.5
+        person = replace(person, ventricle=float(np.clip(max(person.ventricle, needed), 0.8, 2.1)))
+    if "SAH" in plan.volume_ml:
+        person = replace(person, sulcus=max(person.sulcus, 1.9), gap=max(person.gap, 1.0), atrophy=max(person.atrophy, 0.35))
+    return person
+
+
+def displaced(anatomy: Anatomy, person: Person, plan: Plan, coarse: Lattice, coarse_depth: np.ndarray) -> Anatomy:
+    """The anatomy after mass effect; the skull stays where it is."""
+    if not plan.hematomas and not plan.layers:
+        return anatomy
+    step = np.zeros((3, *coarse.shape), np.float32)
+    for lesion in plan.hematomas:
+        step += intraparenchymal.displacement(coarse, lesion)
+    tentorium = resize_linear(anatomy.tentorium, coarse.shape)
+    midline = resize_linear(anatomy.midline, (*coarse.shape[:2], 1))
+    for _, layer, seed in plan.layers:
+        step += extra_axial.displacement(coarse, layer, person, coarse_depth, tentorium, midline, seed)
+    if plan.layers:
+        step *= smoothstep(coarse_depth, -0.5, 1.0)
+    else:
+        step *= smoothstep(coarse_depth, 0.0, 10.0)
+    return _warp(anatomy, step)
+
+
+def _warp(anatomy: Anatomy, step: np.ndarray) -> Anatomy:
+    lattice = anatomy.lattice
+    moved = np.argwhere(np.abs(step).max(0) > 0.05)
+    if not len(moved):
+        return anatomy
+    ratio = [(new - 1) / (old - 1) for new, old in zip(lattice.shape, step.shape[1:])]
+    low = [int(m * r) for m, r in zip(moved.min(0), ratio)]
+    high = [int(np.ceil((m + 1) * r)) + 1 for m, r in zip(moved.max(0), ratio)]
+    box = tuple(slice(a, b) for a, b in zip(low, high))
+    places = []
+    for axis, (part, spacing) in enumerate(zip(step, lattice.step)):
+        index = np.arange(lattice.shape[axis], dtype=np.float32)[box[axis]]
+        offset = resize_linear(part, lattice.shape)[box] / np.float32(spacing)
+        places.append(offset + index.reshape([-1 if a == axis else 1 for a in range(3)]))
+    places = np.stack(places)
+    result = {}
+    for name in ("hu", "csf", "ventricle"):
+        field = getattr(anatomy, name)
+        if name == "hu":
+            inside = np.clip(anatomy.depth[box] - 0.2, 0, 1)
+            pulled = ndimage.map_coordinates(field, places, order=1, mode="nearest", output=np.float32)
+            field[box] += inside * (np.minimum(pulled, 300) - field[box])
+        else:
+            field[box] = ndimage.map_coordinates(field, places, order=1, mode="nearest", output=np.float32)
+        result[name] = field
+    return replace(anatomy, **result)
+
+
+def paint_blood(anatomy: Anatomy, person: Person, plan: Plan, rng: np.random.Generator, width_mm: float) -> dict[str, np.ndarray]:
+    """Paints all blood into the head, in place; returns per subtype its fraction of each voxel."""
+    fractions: dict[str, np.ndarray] = {}
+    volumes, densities = plan.volume_ml, plan.density
+    for lesion in plan.hematomas:
+        blood = intraparenchymal.paint_hematoma(anatomy, person, lesion, rng, width_mm)
+        fractions["IPH"] = np.maximum(fractions.get("IPH", 0), blood)
+    if "IVH" in volumes:
+        source = plan.hematomas[0].centre if plan.hematomas and plan.hematomas[0].centre[2] > -15 else None
+        fractions["IVH"] = intraventricular.paint_ventricular_blood(anatomy, person, volumes["IVH"], densities["IVH"], source, rng)
+    if "SAH" in volumes:
+        fractions["SAH"] = subarachnoid.paint_subarachnoid_blood(
+            anatomy, person, volumes["SAH"], densities["SAH"], plan.subarachnoid_centre, rng
+        )
+    for name, layer, seed in plan.layers:
+        fractions[name] = extra_axial.paint_layer(anatomy, person, layer, rng, seed, width_mm)
+    return fractions

@@ -1,0 +1,44 @@
+"""Subarachnoid hemorrhage: blood instead of CSF in the sulci of a region (trauma) or in the basal
+cisterns and fissures (aneurysm)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ich_study.phantom.brain import Anatomy
+from ich_study.phantom.geometry import Point, smooth_noise, smoothstep
+from ich_study.phantom.hemorrhage.growth import paint_lesion, threshold, voxel_ml
+from ich_study.phantom.person import Person
+
+BASAL: tuple[Point, ...] = ((0, 0, -18), (24, -8, -14), (-24, -8, -14), (40, -8, 2), (-40, -8, 2), (2, -45, 5), (0, 20, -16))
+"""Where a ruptured aneurysm fills the cisterns first (x, y, z)."""
+
+
+def draw_centre(rng: np.random.Generator) -> Point:
+    """Centre of the bleeding: a basal cistern, or a place on the convexity."""
+    if rng.random() < 0.45:
+        return BASAL[int(rng.integers(len(BASAL)))]
+    angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(0, 62)
+    ring = np.sqrt(max(1 - (height / 80) ** 2, 0.05))
+    return float(62 * ring * np.cos(angle)), float(16 + 80 * ring * np.sin(angle)), float(height)
+
+
+def paint_subarachnoid_blood(
+    anatomy: Anatomy, person: Person, volume_ml: float, density: float, centre: Point, rng: np.random.Generator
+) -> np.ndarray:
+    """Replaces CSF by blood around `centre`, in place; returns its fraction of each voxel."""
+    reach = 30 + 12 * volume_ml ** (1 / 3)
+    low, high = (tuple(c + sign * 2 * reach for c in centre[::-1]) for sign in (-1, 1))
+    box = anatomy.lattice.box(low, high)
+    part = anatomy.lattice.part(box)
+    z, y, x = part.mesh
+    level = np.sqrt((x - centre[0]) ** 2 + 0.6 * (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
+    level = level * (1 + 0.28 * smooth_noise(rng, part, 22))
+    room = anatomy.csf[box] * smoothstep(anatomy.depth[box], -0.5, 1.0)
+    thick = np.where(room > 0.5, room, 0)
+    edge = threshold(level, thick, volume_ml, voxel_ml(anatomy.lattice, person.scale))
+    filled = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(8.0), 0, 1) * room
+    paint_lesion(anatomy.hu, anatomy.lattice, box, np.clip(1.3 * filled, 0, 1), density, 3.0, rng)
+    fraction = np.zeros(anatomy.lattice.shape, np.float32)
+    fraction[box] = filled
+    return fraction

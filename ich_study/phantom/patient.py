@@ -1,0 +1,120 @@
+"""A synthetic patient: from a specification and a seed to a head CT with truth masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ich_study.errors import ParameterError
+from ich_study.phantom.acquisition import AIR_HU, Placement, acquire, draw_scanner, place, sample, sample_sparse
+from ich_study.phantom.brain import Anatomy, build_brain
+from ich_study.phantom.face import paint_face
+from ich_study.phantom.geometry import Lattice, occupancy
+from ich_study.phantom.hemorrhage.lesions import Plan, displaced, draw_plan, fitted_person, paint_blood
+from ich_study.phantom.mimics import paint_mimics
+from ich_study.phantom.person import Person, draw_person
+from ich_study.phantom.priors import draw_subtypes
+from ich_study.phantom.scan import PhantomScan
+from ich_study.phantom.skull import head_shape, paint_skull, refine
+from ich_study.phantom.vessels import paint_arteries, paint_calcifications, paint_dura
+from ich_study.schema import MASK_CODES, SUBTYPES
+
+LOW, HIGH = (-90.0, -108.0, -86.0), (94.0, 124.0, 86.0)
+"""Corners of the head's lattice (z, y, x), canonical mm."""
+COARSE_MM = (2.5, 2.0, 2.0)
+
+
+@dataclass(frozen=True)
+class PatientSpec:
+    """A patient to simulate; None is drawn from the seed.
+
+    subtypes: names of `schema.SUBTYPES`. matrix: rows and columns, 64 to 1024. slices: None covers
+    foramen magnum to vertex. tilt_degrees: gantry tilt. age in years, fov_mm the width of the image.
+    """
+
+    seed: int
+    subtypes: tuple[str, ...] = ()
+    matrix: int = 256
+    thickness_mm: float = 5.0
+    slices: int | None = None
+    tilt_degrees: float | None = None
+    fov_mm: float | None = None
+    age: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ParameterError for a value out of range."""
+        unknown = [name for name in self.subtypes if name not in SUBTYPES]
+        if unknown:
+            raise ParameterError(f"unknown subtypes {unknown}; known: {list(SUBTYPES)}")
+        limits = {"matrix": (64, 1024), "thickness_mm": (0.5, 12), "slices": (1, 400), "tilt_degrees": (-30, 30)}
+        limits |= {"fov_mm": (150, 500), "age": (18, 100)}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ParameterError(f"{name} is {value}; expected {low} to {high}")
+
+
+def draw_spec(seed: int, positive_fraction: float = 0.5, matrix: int = 256) -> PatientSpec:
+    """Draws age, field of view, thickness and subtypes of a patient of a clinical cohort.
+
+    positive_fraction: probability of hemorrhage. Slices are mostly 5 mm thick, as in BHSD.
+    """
+    rng = np.random.default_rng([seed, 1])
+    positive = rng.random() < positive_fraction
+    subtypes = draw_subtypes(rng)
+    return PatientSpec(
+        seed=seed,
+        subtypes=subtypes if positive else (),
+        matrix=matrix,
+        thickness_mm=float(rng.choice([4.0, 4.5, 5.0, 5.0, 5.0, 5.0, 5.5])),
+        fov_mm=float(np.round(rng.choice([220, 230, 240, 250, 250, 260]) * rng.normal(1, 0.01), 1)),
+        age=float(np.round(np.clip(rng.normal(62 if positive else 58, 16), 18, 95), 1)),
+    )
+
+
+def _head(spec: PatientSpec, person: Person, plan: Plan, fine_mm: float, rng: np.random.Generator) -> tuple[Anatomy, dict[str, np.ndarray]]:
+    lattice = Lattice.spanning(LOW, HIGH, (1.5, fine_mm, fine_mm))
+    coarse = head_shape(Lattice.spanning(LOW, HIGH, COARSE_MM), person, rng)
+    shape = refine(coarse, lattice)
+    width = 1.1 * fine_mm
+    hu = np.full(lattice.shape, AIR_HU, np.float32)
+    paint_skull(hu, shape, person, rng, width)
+    paint_face(hu, lattice, person, occupancy(-shape.cavity, width), rng, width)
+    anatomy = build_brain(hu, shape, coarse, person, rng, width)
+    paint_dura(anatomy, person, rng, width)
+    paint_arteries(anatomy, person, rng, width)
+    paint_calcifications(anatomy, person, rng, width)
+    paint_mimics(anatomy, person, rng, width)
+    anatomy = displaced(anatomy, person, plan, coarse.lattice, -coarse.cavity)
+    return anatomy, paint_blood(anatomy, person, plan, rng, width)
+
+
+def _truth(fractions: dict[str, np.ndarray], where: Placement, matrix: int) -> np.ndarray:
+    """uint8 codes: a voxel belongs to the lesion that fills most of it, where blood fills half of it or more."""
+    mask = np.zeros((len(where.z_mm), matrix, matrix), np.uint8)
+    best = np.full(mask.shape, 0.0, np.float32)
+    total = np.zeros(mask.shape, np.float32)
+    for name, field in fractions.items():
+        share = sample_sparse(field, where, matrix)
+        mask[share > best] = MASK_CODES[name]
+        np.maximum(best, share, out=best)
+        total += share
+    mask[total < 0.5] = 0
+    return mask
+
+
+def simulate(spec: PatientSpec) -> PhantomScan:
+    """The scan of one patient, the same bytes for the same specification."""
+    rng = np.random.default_rng(spec.seed)
+    scanner = draw_scanner(rng, spec.matrix, spec.thickness_mm, spec.slices, spec.tilt_degrees, spec.fov_mm)
+    age = float(np.clip(rng.normal(60, 17), 18, 95))
+    person = draw_person(rng, age if spec.age is None else spec.age)
+    plan = draw_plan(rng, person, tuple(name for name in SUBTYPES if name in spec.subtypes))
+    person = fitted_person(person, plan)
+    fine_mm = float(np.clip(1.15 * scanner.pixel_mm, 0.62, 1.0))
+    anatomy, fractions = _head(spec, person, plan, fine_mm, rng)
+    where = place(scanner, anatomy.lattice, person.scale, rng)
+    hu = acquire(sample(anatomy.hu, where, spec.matrix, AIR_HU), scanner, rng)
+    mask = _truth(fractions, where, spec.matrix)
+    return PhantomScan(hu, mask, where.z_mm, scanner.pixel_mm, spec.thickness_mm, scanner.gantry_tilt, spec.seed)

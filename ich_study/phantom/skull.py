@@ -1,0 +1,129 @@
+"""Shape of the head: intracranial cavity, skull with sutures and air cells, skin.
+
+Signed distances are computed on a coarse lattice (2 mm) and refined linearly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ich_study.phantom.geometry import (
+    Lattice,
+    capsule,
+    ellipsoid,
+    gradient_norm,
+    occupancy,
+    paint,
+    resize_linear,
+    smooth_noise,
+    smooth_union,
+    smoothstep,
+)
+from ich_study.phantom.person import Person
+
+CENTRE = (0.0, 16.0, 6.0)
+"""Centre of the vault (x, y, z), mm."""
+CORONAL_Y, LAMBDOID_Y = -22.0, 74.0
+"""Where the coronal and the lambdoid suture cross the lateral convexity, mm."""
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """Signed distances (mm, negative inside) on `lattice`: cavity, outer table, skin; and `level`,
+    the vault's norm (1 on its surface, 0 in its centre)."""
+
+    lattice: Lattice
+    cavity: np.ndarray
+    bone: np.ndarray
+    skin: np.ndarray
+    level: np.ndarray
+
+
+def vault_level(lattice: Lattice, person: Person, down_mm: float) -> np.ndarray:
+    """Norm whose unit surface is the vault, closed `down_mm` below its centre; egg-shaped in plan."""
+    z, y, x = lattice.mesh
+    dy, dz = y - CENTRE[1], z - CENTRE[2]
+    front, back = np.clip(-dy / 88, 0, 1), np.clip(dy / 92, 0, 1)
+    half_width = 70 * (1 - person.front_taper * front**1.6 - 0.07 * back**2)
+    plan = np.abs(x / half_width) ** person.squareness + np.abs(dy / np.where(dy < 0, 88.0, 92.0)) ** 2.15
+    height = np.abs(dz / np.where(dz > 0, 75.0, down_mm)) ** 2.2
+    return ((plan ** np.float32(2.2 / 2.25) + height) ** np.float32(1 / 2.2)).astype(np.float32)
+
+
+def _distance(level: np.ndarray, lattice: Lattice) -> np.ndarray:
+    return (level - 1) / np.maximum(gradient_norm(level, lattice), 1 / 95)
+
+
+def _cavity(lattice: Lattice, vault: np.ndarray) -> np.ndarray:
+    z, y, x = lattice.mesh
+    below_floor = z - (-19 + 0.12 * np.clip(-20 - y, 0, 50) - 0.006 * np.abs(x) ** 1.5)
+    before_clivus = y - (4 + 0.68 * np.clip(-18 - z, 0, 60))
+    distance = np.maximum(vault, -np.maximum(below_floor, before_clivus))
+    for side in (-1, 1):
+        middle = ellipsoid(lattice, (41 * side, 8, -24), (25, 34, 23))
+        distance = smooth_union(distance, middle, 5)
+    posterior = ellipsoid(lattice, (0, 62, -34), (55, 42, 31))
+    distance = smooth_union(distance, np.maximum(posterior, -before_clivus), 6)
+    canal = capsule(lattice, (0, 40, -56), (0, 46, -100), 15, 11)
+    distance = smooth_union(distance, canal, 4)
+    for side in (-1, 1):
+        petrous = capsule(lattice, (13 * side, 20, -31), (60 * side, 44, -27), 6.0, 9.0)
+        distance = np.maximum(distance, -petrous)
+    return distance
+
+
+def head_shape(lattice: Lattice, person: Person, rng: np.random.Generator) -> HeadShape:
+    """Cavity, outer table and skin of one person on a coarse lattice."""
+    z, y, x = lattice.mesh
+    wobble = 1.3 * smooth_noise(rng, lattice, 110) + 0.4 * smooth_noise(rng, lattice, 40)
+    closed = _distance(vault_level(lattice, person, 46.0), lattice) + wobble
+    open_level = vault_level(lattice, person, 125.0)
+    hull = _distance(open_level, lattice) + wobble
+    cavity = _cavity(lattice, closed)
+    temporal = np.exp(-(((y + 18) / 26) ** 2) - ((z + 12) / 30) ** 2) * smoothstep(np.abs(x), 35, 60)
+    thickness = person.bone * (1 + 0.12 * smooth_noise(rng, lattice, 50)) * (1 - 0.5 * temporal)
+    thickness = thickness + 2.5 * np.exp(-(((y - 108) / 14) ** 2) - (x / 14) ** 2 - ((z + 14) / 14) ** 2)
+    bone = np.maximum(cavity - thickness, -100)
+    skin = hull - person.bone - person.scalp - 4.5 * temporal
+    face = ellipsoid(lattice, (0, -30, -62), (60, 58, 72))
+    nose = capsule(lattice, (0, -84, -38), (0, -106, -66), 7, 9)
+    neck = ellipsoid(lattice, (0, 46, -100), (66, 66, 90))
+    skin = smooth_union(smooth_union(np.maximum(skin, -75 - z + 0 * skin), face, 12), smooth_union(neck, nose, 1), 10)
+    return HeadShape(lattice, cavity, bone.astype(np.float32), skin.astype(np.float32), open_level)
+
+
+def refine(shape: HeadShape, lattice: Lattice) -> HeadShape:
+    """The same distances on a finer lattice with the same corners."""
+    fields = (resize_linear(f, lattice.shape) for f in (shape.cavity, shape.bone, shape.skin, shape.level))
+    return HeadShape(lattice, *fields)
+
+
+def suture_distance(lattice: Lattice) -> np.ndarray:
+    """Distance in mm to the nearest suture plane: sagittal, coronal or lambdoid."""
+    z, y, x = lattice.mesh
+    coronal = np.abs(y - (CORONAL_Y + 0.10 * np.abs(x) - 0.25 * (z - 30)))
+    lambdoid = np.abs(y - (LAMBDOID_Y + 14 - 0.22 * np.abs(x) - 0.35 * np.minimum(z - 20, 30))) / 1.05
+    sagittal = np.where((y > CORONAL_Y) & (y < LAMBDOID_Y + 16), np.abs(x) + 0 * z, np.float32(60))
+    return np.minimum(np.minimum(coronal, lambdoid), sagittal).astype(np.float32)
+
+
+def paint_skull(hu: np.ndarray, shape: HeadShape, person: Person, rng: np.random.Generator, width_mm: float) -> None:
+    """Paints skin, scalp, muscle and bone (tables, diploe, sutures) into `hu`, in place."""
+    lattice, tissue = shape.lattice, person.tissue
+    z, y, x = lattice.mesh
+    mottle = smooth_noise(rng, lattice, 14)
+    lateral = smoothstep(np.abs(x), 30, 50) * smoothstep(-y, -20, 0) * smoothstep(-z, -32, -18)
+    low = smoothstep(-z, 22, 40) * smoothstep(-shape.skin, 4, 9)
+    muscle = np.maximum(lateral * smoothstep(-shape.skin, 3.0, 5.0), low * smoothstep(mottle, -0.75, -0.35))
+    soft = tissue.fat + (tissue.muscle - tissue.fat) * muscle
+    rim = smoothstep(shape.skin, -2.4, -1.4)
+    soft = soft + rim * (np.float32(45) - soft)
+    paint(hu, occupancy(shape.skin, width_mm), soft)
+    shell = np.minimum(shape.cavity, -shape.bone)
+    marrow = smoothstep(shell, 1.2, 2.4) * (0.75 + 0.25 * mottle)
+    bone = tissue.table + (tissue.diploe - tissue.table) * np.clip(marrow, 0, 1)
+    suture = np.exp(-((suture_distance(lattice) / 0.9) ** 2)) * (z > -15)
+    bone = bone - np.float32(0.55) * suture * bone
+    paint(hu, occupancy(-shell, width_mm), bone)

@@ -1,0 +1,72 @@
+"""The ventricles: lateral with frontal, occipital and temporal horns, third, aqueduct and fourth."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from ich_study.phantom.geometry import Lattice, Point, capsule, occupancy, smooth_union
+from ich_study.phantom.person import Person
+
+LATERAL: tuple[tuple[Point, float], ...] = (
+    ((13, -33, 3), 2.2),  # tip of the frontal horn: centre line (x, y, z) and radius, mm
+    ((10, -24, 8), 3.8),
+    ((7.5, -10, 16), 4.0),
+    ((9.5, 6, 22), 4.4),
+    ((15, 24, 21), 5.0),
+    ((23, 38, 13), 5.4),  # atrium
+    ((25.5, 50, 8), 4.6),
+    ((24, 66, 4), 2.6),  # occipital horn
+    ((22, 76, 3), 1.2),
+)
+TEMPORAL: tuple[tuple[Point, float], ...] = (
+    ((25, 40, 8), 4.5),
+    ((31, 30, -6), 2.4),
+    ((33, 14, -15), 1.8),
+    ((31, 6, -19), 1.7),
+)
+
+
+def _tube(lattice: Lattice, line: tuple[tuple[Point, float], ...], side: int, scale: float) -> np.ndarray:
+    distance = None
+    for (start, r0), (end, r1) in pairwise(line):
+        a, b = (start[0] * side, *start[1:]), (end[0] * side, *end[1:])
+        piece = capsule(lattice, a, b, r0 * scale, r1 * scale)
+        distance = piece if distance is None else smooth_union(distance, piece, 2.5)
+    return distance
+
+
+def lateral_distance(lattice: Lattice, person: Person, side: int) -> np.ndarray:
+    """Signed distance to one lateral ventricle (side -1 right, 1 left), mm."""
+    scale = person.ventricle * person.ventricle_side[(side + 1) // 2]
+    body = _tube(lattice, LATERAL, side, scale)
+    horn = _tube(lattice, TEMPORAL, side, 0.35 + 0.65 * scale)
+    wall = np.float32(1.0) - side * lattice.mesh[2]  # septum pellucidum
+    return np.maximum(smooth_union(body, horn, 2.5), wall)
+
+
+def _slab(lattice: Lattice, centre: Point, half: Point, rounding_mm: float) -> np.ndarray:
+    z, y, x = lattice.mesh
+    parts = [np.maximum(np.abs(v - c) - (h - rounding_mm), 0) for v, c, h in zip((x, y, z), centre, half)]
+    return np.sqrt(parts[0] ** 2 + parts[1] ** 2 + parts[2] ** 2) - np.float32(rounding_mm)
+
+
+def ventricle_fraction(lattice: Lattice, person: Person, midline: np.ndarray, width_mm: float) -> np.ndarray:
+    """Share of each voxel that lies in a ventricle, float32 in [0, 1]."""
+    field = np.zeros(lattice.shape, np.float32)
+    box = lattice.box((-48, -46, -45), (38, 86, 45))
+    part = lattice.part(box)
+    if 0 in part.shape:
+        return field
+    shifted = Lattice(part.z, part.y, part.x - np.float32(0.5 * float(midline.mean())))
+    half = 0.9 + 2.2 * max(person.ventricle - 0.5, 0)
+    third = _slab(shifted, (0, 9, -2), (half, 16, 9), half * 0.9)
+    fourth = smooth_union(
+        _slab(shifted, (0, 43, -33), (5.5 + 2 * person.ventricle, 4.2, 8), 3.5), capsule(shifted, (0, 36, -22), (0, 33, -8), 1.6, 0.9), 3
+    )
+    distance = np.minimum(third, fourth)
+    for side in (-1, 1):
+        distance = np.minimum(distance, lateral_distance(shifted, person, side))
+    field[box] = occupancy(distance, width_mm)
+    return field

@@ -1,0 +1,60 @@
+"""The phantom in BHSD's layout: float64 volumes and uint16 masks, LAS, tilt in the qform only.
+
+As there, the mask folder's name has a space, dataset.json names folders that do not exist, and
+each file name begins with an RSNA patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ich_study.atomic import write_json
+from ich_study.datasets.bhsd import LONG_NAMES, PUBLISHED_MAP
+from ich_study.phantom.scan import PhantomScan
+from ich_study.phantom.write_nifti import contract_affine, recoded, save_nifti
+from ich_study.phantom.write_rsna import rsna_patient_id, rsna_series_id
+from ich_study.schema import MASK_CODES
+
+CODES: dict[int, int] = {MASK_CODES[name]: value for value, name in PUBLISHED_MAP.items()}
+
+
+def rsna_name(scan: PhantomScan) -> tuple[str, str]:
+    """RSNA patient and series of a scan, so that the same scan in both layouts has the same patient."""
+    return rsna_patient_id(scan.seed), rsna_series_id(scan.seed)
+
+
+def write_bhsd(
+    root: Path, scans: Iterable[PhantomScan], names: Callable[[PhantomScan], tuple[str, str]] = rsna_name
+) -> list[dict[str, str]]:
+    """Writes `label_192` and dataset.json under `root`, one scan in memory at a time.
+
+    names: scan to (`ID_<8 hex>` of the patient, `ID_<10 hex>`). Returns a patient_id and scan_id per scan.
+    """
+    written = []
+    for scan in scans:
+        patient, study = names(scan)
+        stem = f"{patient}_{study}"
+        affine = contract_affine(scan)
+        save_nifti(root / "label_192" / "images" / f"{stem}.nii.gz", scan.hu, affine, np.float64, sform=0)
+        save_nifti(root / "label_192" / "ground truths" / f"{stem}.nii.gz", recoded(scan.mask, CODES), affine, np.uint16, sform=0)
+        written.append({"patient_id": patient, "scan_id": stem})
+    write_json(root / "dataset.json", _description([row["scan_id"] for row in written]))
+    return written
+
+
+def _description(stems: list[str]) -> dict[str, object]:
+    """Half of the volumes as training, half as test, under the paths of the published file."""
+    names = {short: long for long, short in LONG_NAMES.items()}
+    half = (len(stems) + 1) // 2
+    return {
+        "name": "BHSD",
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", **{str(value): names[short] for value, short in PUBLISHED_MAP.items()}},
+        "numTraining": half,
+        "numTest": len(stems) - half,
+        "training": [{"image": f"./imagesTr/{stem}.nii.gz", "label": f"./labelsTr/{stem}.nii.gz"} for stem in stems[:half]],
+        "test": [f"./imagesTs/{stem}.nii.gz" for stem in stems[half:]],
+    }

@@ -1,0 +1,35 @@
+"""The phantom in the layout that this study's Hemorica reader expects; it is not the official one, which is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ich_study.atomic import write_csv
+from ich_study.datasets.hemorica import COLUMNS, KEYS, LABEL_MAP
+from ich_study.phantom.scan import PhantomScan
+from ich_study.phantom.write_nifti import contract_affine, flag_rows, recoded, save_nifti
+from ich_study.schema import MASK_CODES
+
+CODES: dict[int, int] = {MASK_CODES[name]: value for value, name in LABEL_MAP.items()}
+
+
+def write_hemorica(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, str]]:
+    """Writes `images`, `masks` and slice_labels.csv under `root`, one scan in memory at a time.
+
+    Returns a patient_id and scan_id per scan.
+    """
+    written, rows = [], []
+    for number, scan in enumerate(scans, start=1):
+        patient, study = f"P{number:03d}", f"P{number:03d}_1"
+        affine = contract_affine(scan)
+        save_nifti(root / "images" / f"{study}.nii.gz", scan.hu, affine, np.int16)
+        save_nifti(root / "masks" / f"{study}.nii.gz", recoded(scan.mask, CODES), affine, np.uint8)
+        rows += [dict(zip(KEYS, (patient, study, index))) | flags for index, flags in enumerate(flag_rows(scan, COLUMNS))]
+        written.append({"patient_id": patient, "scan_id": study})
+    names = [COLUMNS[name] for name in LABEL_MAP.values()]
+    write_csv(root / "slice_labels.csv", pd.DataFrame(rows, columns=[*KEYS, *names]))
+    return written

@@ -1,0 +1,75 @@
+"""Phantom scans as NIfTI files with chosen axes, number types and headers; equal scans give equal bytes."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+
+from ich_study.atomic import atomic_path
+from ich_study.errors import ParameterError
+from ich_study.phantom.scan import PhantomScan
+
+CONTRACT_AXES = ("L", "P", "S")
+
+
+def contract_affine(scan: PhantomScan) -> np.ndarray:
+    """Voxel (column, row, slice) of the scan's arrays to RAS mm, float64 (4, 4), without shear.
+
+    The head's centre lies at x = y = 0, slice i's centre at `z_mm[i]`. With a positive tilt the rows
+    descend towards posterior, as with DICOM's positive GantryDetectorTilt; the slices are turned with them,
+    and their distance is the table's step over the cosine, as BHSD's qforms state it.
+    Raises ParameterError where the slices are not evenly spaced, which no affine can state.
+    """
+    steps = np.diff(scan.z_mm)
+    gap = float(steps.mean()) if len(steps) else scan.thickness_mm
+    if len(steps) and np.abs(steps - gap).max() > 0.01 * gap:
+        spread = f"{steps.min():g} to {steps.max():g} mm"
+        raise ParameterError(f"phantom scan of seed {scan.seed} is not evenly spaced ({spread}); NIfTI needs that")
+    tilt = np.radians(scan.tilt_degrees)
+    affine = np.eye(4)
+    affine[:3, 0] = -scan.spacing_mm, 0, 0
+    affine[:3, 1] = 0, -scan.spacing_mm * np.cos(tilt), -scan.spacing_mm * np.sin(tilt)
+    affine[:3, 2] = 0, -gap * np.tan(tilt), gap
+    _, rows, columns = scan.hu.shape
+    affine[:3, 3] = (0, 0, scan.z_mm[0]) - affine[:3, :2] @ ((columns - 1) / 2, (rows - 1) / 2)
+    return affine
+
+
+def save_nifti(
+    path: Path, array: np.ndarray, affine: np.ndarray, dtype: npt.DTypeLike, axes: str = "LAS", qform: int = 1, sform: int = 1
+) -> None:
+    """An array (slices, rows, columns) in the contract's orientation, as `path` (.nii or .nii.gz), atomically.
+
+    affine: of the array, see `contract_affine`. axes: direction of each axis of the file. qform,
+    sform: their codes; 0 leaves that form out.
+    """
+    transform = ornt_transform(axcodes2ornt(CONTRACT_AXES), axcodes2ornt(tuple(axes)))
+    voxels = array.transpose(2, 1, 0)
+    turned = affine @ inv_ornt_aff(transform, voxels.shape)
+    image = nibabel.Nifti1Image(apply_orientation(voxels, transform).astype(dtype), turned)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(turned if sform else None, sform, update_affine=False)
+    image.set_qform(turned if qform else None, qform, update_affine=False)
+    content = image.to_bytes()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, compresslevel=1, mtime=0) if path.suffix == ".gz" else content)
+
+
+def recoded(mask: np.ndarray, codes: Mapping[int, int]) -> np.ndarray:
+    """A mask with the data set's own codes in place of the schema's; uint8, background 0."""
+    table = np.zeros(256, np.uint8)
+    table[list(codes)] = list(codes.values())
+    return table[mask]
+
+
+def flag_rows(scan: PhantomScan, columns: Mapping[str, str]) -> Iterable[dict[str, int]]:
+    """Per slice, inferior to superior, a 0/1 column for each subtype (`columns` maps subtype to name)."""
+    labels = scan.slice_labels()
+    for index in range(len(scan.hu)):
+        yield {column: int(labels[name][index]) for name, column in columns.items()}

@@ -1,0 +1,74 @@
+"""The small copy of a study's tables and pictures that is committed, so that figures rebuild without the runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ich_study.atomic import atomic_path, write_csv, write_parquet
+from ich_study.errors import StudyError
+
+RUN_TABLES: tuple[str, ...] = (
+    "metrics.csv", "history.csv", "thresholds.csv", "summary.csv", "integrity.csv", "priors.csv", "lesions.csv", "overlap.csv",
+)
+CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
+CURVE_POINTS = 200
+LARGEST_BYTES = 600_000
+"""A file above this does not belong into a repository of small tables and pictures."""
+
+
+def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
+    """Copies the small tables of every run below `runs`, the tables and pictures of `figures`, and
+    the montages of `00_data` into `target`, laid out alike; returns the files written.
+
+    Curves are thinned to about CURVE_POINTS points each. Predictions go without anything but what
+    the paired comparisons need. Raises StudyError naming a file that is too large to publish.
+    """
+    if target.resolve() in (runs.resolve(), figures.resolve()):
+        raise StudyError(f"publish_dir is the runs' own folder {target}; choose another")
+    written = []
+    for source in sorted(runs.rglob("*")):
+        place = target / source.relative_to(runs)
+        if source.is_relative_to(figures):
+            continue
+        if source.name in RUN_TABLES:
+            written.append(_copied(source, place))
+        elif source.name in CURVE_TABLES:
+            write_csv(place, thinned(pd.read_csv(source)))
+            written.append(place)
+        elif source.name == "predictions.parquet":
+            write_parquet(place, small_predictions(pd.read_parquet(source)))
+            written.append(place)
+    pictures = [*figures.glob("*.csv"), *figures.glob("*.png")]
+    written += [_copied(source, target / "07_figures" / source.name) for source in sorted(pictures)]
+    written += [_copied(source, target / "00_data" / source.name) for source in sorted((runs / "00_data").glob("*.png"))]
+    large = [path for path in written if path.stat().st_size > LARGEST_BYTES]
+    if large:
+        raise StudyError(f"too large to publish (over {LARGEST_BYTES} bytes): {', '.join(str(path) for path in large)}")
+    return written
+
+
+def thinned(curves: pd.DataFrame) -> pd.DataFrame:
+    """Curves with about CURVE_POINTS points per data set and class, their first and last points kept."""
+
+    def fewer(curve: pd.DataFrame) -> pd.DataFrame:
+        step = max(1, len(curve) // CURVE_POINTS)
+        kept = sorted({*range(0, len(curve), step), len(curve) - 1})
+        return curve.iloc[kept]
+
+    parts = [fewer(curve) for _, curve in curves.groupby(["dataset", "class"], sort=False)]
+    return pd.concat(parts, ignore_index=True).round(5)
+
+
+def small_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of class `any` alone, or of the only class there is, in single precision."""
+    name = "any" if "any" in set(predictions["class"]) else predictions["class"].iloc[0]
+    kept = predictions[(predictions["class"] == name) & ~predictions["part"].str.endswith("/validation")]
+    return kept.astype({"logit": "float32", "probability": "float32"}).reset_index(drop=True)
+
+
+def _copied(source: Path, target: Path) -> Path:
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(source.read_bytes())
+    return target

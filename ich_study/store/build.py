@@ -1,0 +1,207 @@
+"""Building the store: every scan of a reader, in parallel, resumable after a kill (POSIX)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ich_study.datasets.contract import Reader, ScanRef
+from ich_study.errors import DataError, ParameterError
+from ich_study.integrity import Finding, check_names
+from ich_study.paths import safe_name
+from ich_study.store.assemble import assemble
+from ich_study.store.fingerprint import fingerprint, reader_options
+from ich_study.store.read import META, Store
+from ich_study.store.record import damage, file_name, read_record, untouched, write_scan
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class ScanBuilder:
+    """Builds one scan of a reader into a folder; picklable, so that any process can do it."""
+
+    reader: Reader
+    folder: Path
+    options: str
+
+    def source(self, ref: ScanRef) -> str:
+        """Fingerprint of what the scan is built from now."""
+        return fingerprint(ref, self.options, self.reader.root)
+
+    def is_built(self, ref: ScanRef, thorough: bool) -> bool:
+        """Whether the scan stands in the store as its source is now, whole."""
+        record = read_record(self.folder, ref.scan_id)
+        if record is None or record.fingerprint != self.source(ref):
+            return False
+        return (not thorough and untouched(self.folder, record)) or damage(self.folder, record) is None
+
+    def build(self, ref: ScanRef) -> Finding | None:
+        """Write the scan; the finding that says why not where its data are bad. Raises DataError
+        when the store cannot be written."""
+        if not ref.files:
+            return Finding("error", "scan-without-slices", ref.dataset, ref.scan_id, None, "the data set lists no file for it")
+        source = self.source(ref)
+        try:
+            volume = self.reader.load(ref)
+        except MemoryError:
+            raise
+        except Exception as error:  # damaged medical files raise anything; one of them must not end the build
+            return Finding("error", "unreadable-scan", ref.dataset, ref.scan_id, None, _reason(error, ref))
+        try:
+            write_scan(self.folder, volume, source, self.reader.intensity)
+        except OSError as error:
+            raise DataError(f"cannot write scan {ref.scan_id} into {self.folder}: {error}. Free space there or choose another "
+                            "store root and run again; the scans that are finished are kept.") from error
+        return None
+
+
+def _reason(error: Exception, ref: ScanRef) -> str:
+    where = f"{ref.files[0]}" + (f" and {len(ref.files) - 1} more files" if len(ref.files) > 1 else "")
+    kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
+    return f"{kind}{error} [{where}]"
+
+
+_BUILDER: ScanBuilder | None = None
+
+
+def _start_worker(builder: ScanBuilder) -> None:
+    """Hold the builder for this process, and end it when the process that started it is killed."""
+    global _BUILDER
+    _BUILDER = builder
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _build_in_worker(ref: ScanRef) -> Finding | None:
+    return _BUILDER.build(ref)
+
+
+def _built(builder: ScanBuilder, refs: Sequence[ScanRef], workers: int) -> Iterator[Finding | None]:
+    """What `builder.build` says of each scan, as they end."""
+    if workers == 1 or len(refs) < 2:
+        yield from map(builder.build, refs)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(refs)), mp_context=get_context("spawn"), initializer=_start_worker, initargs=(builder,))
+    try:
+        futures: list[Future[Finding | None]] = [pool.submit(_build_in_worker, ref) for ref in refs]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise DataError(f"a worker that builds {builder.folder} died, most likely for lack of memory. Run again with fewer "
+                        "workers; the scans that are finished are kept.") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process builds a data set at a time; the lock ends with its process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "build.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"another process is building {folder}; wait for it to end") from error
+        yield
+
+
+def _remove_stale(folder: Path, scan_ids: Iterable[str]) -> None:
+    """Remove what is left of killed writes, and of scans that the data set no longer has."""
+    names = {file_name(scan_id) for scan_id in scan_ids}
+    for pattern in ("records/*.json", "scans/*.npy", "masks/*.npy", "records/.*.json", "scans/.*.npy", "masks/.*.npy"):
+        for path in folder.glob(pattern):
+            if path.name.startswith(".") or path.stem not in names:
+                path.unlink(missing_ok=True)
+
+
+def _found(reader: Reader) -> list[ScanRef]:
+    refs = reader.scans()
+    names: dict[str, ScanRef] = {}
+    for ref in refs:
+        name = file_name(ref.scan_id)
+        if name in names:
+            patients = f"patients {names[name].patient_id} and {ref.patient_id}"
+            raise DataError(f"{reader.name}: two scans are called {ref.scan_id!r} ({patients}) under {reader.root}")
+        if ref.dataset != reader.name:
+            raise DataError(f"scan {ref.scan_id} says data set {ref.dataset!r}, its reader {reader.name!r}")
+        names[name] = ref
+    if not refs:
+        raise DataError(f"{reader.name}: no scan under {reader.root}")
+    return refs
+
+
+def build_store(reader: Reader, root: Path, *, workers: int, allow: Sequence[str] = (), progress: bool = True) -> Store:
+    """The store of a reader's data set in `root / reader.name`, complete and up to date.
+
+    Scans whose source files, details and reader options are unchanged are kept; after a kill they
+    are checked against their hashes first. The content hash depends on the data alone, not on
+    workers, order or machine. workers: processes; the reader must be picklable. allow: names of
+    checks (`integrity.CHECKS`); with "unreadable-scan" a bad scan is left out and reported in
+    `Store.findings`. Raises DataError at the end, naming all bad scans, or at once where the store
+    cannot be written; what is finished is kept either way.
+    """
+    check_names(allow)
+    if workers < 1:
+        raise ParameterError(f"workers is {workers}; expected at least 1")
+    builder = ScanBuilder(reader, Path(root).resolve() / safe_name(reader.name), reader_options(reader))
+    refs = _found(reader)
+    with _locked(builder.folder):
+        _remove_stale(builder.folder, [ref.scan_id for ref in refs])
+        missing = _missing(builder, refs, workers, progress)
+        if missing or not _complete(builder.folder, refs):
+            (builder.folder / META).unlink(missing_ok=True)
+            bar = _bar(_built(builder, missing, workers), f"store {reader.name}", len(missing), progress)
+            bad = sorted((finding for finding in bar if finding), key=lambda finding: finding.scan_id)
+            _stop_on_bad(bad, len(refs), allow)
+            skipped = {finding.scan_id for finding in bad}
+            assemble(builder.folder, reader, [ref.scan_id for ref in refs if ref.scan_id not in skipped], bad)
+    return Store(builder.folder)
+
+
+def _bar(items: Iterator[Any], name: str, total: int, progress: bool) -> Iterable[Any]:
+    return tqdm(items, name, total, unit="scan", mininterval=5, disable=not progress)
+
+
+def _missing(builder: ScanBuilder, refs: Sequence[ScanRef], workers: int, progress: bool) -> list[ScanRef]:
+    """Scans to build. Without a finished store, a kill may lie behind: kept scans are then hashed."""
+    thorough = not (builder.folder / META).exists()
+    with ThreadPoolExecutor(workers) as pool:
+        states = pool.map(lambda ref: builder.is_built(ref, thorough), refs)
+        bar = _bar(states, f"check {builder.reader.name}", len(refs), progress)
+        return [ref for ref, built in zip(refs, bar) if not built]
+
+
+def _complete(folder: Path, refs: Sequence[ScanRef]) -> bool:
+    """Whether the assembled index holds exactly these scans."""
+    if not (folder / META).exists():
+        return False
+    try:
+        return set(Store(folder).scan_ids) == {ref.scan_id for ref in refs}
+    except DataError:
+        return False
+
+
+def _stop_on_bad(bad: Sequence[Finding], total: int, allow: Sequence[str]) -> None:
+    refused = [finding for finding in bad if finding.check not in allow]
+    if not refused:
+        return
+    lines = [f"  {finding.scan_id}: {finding.detail}" for finding in refused]
+    shown = lines[:SHOWN] + ([f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])
+    checks = sorted({finding.check for finding in refused})
+    raise DataError("\n".join([
+        f"{len(refused)} of {total} scans of {refused[0].dataset} are bad:", *shown,
+        f"The other scans are built and kept. Repair these, or name {checks} in `allow` to go on without them.",
+    ]))

@@ -1,0 +1,64 @@
+"""Fingerprint of what a scan is built from: it changes when the scan must be built anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ich_study.datasets.contract import Reader, ScanRef
+from ich_study.errors import DataError
+from ich_study.hashing import sha256_bytes
+
+LAYOUT = 1
+"""Version of the store's layout on disk; scans of another version are built anew."""
+NOT_CONTENT = frozenset({"root", "workers", "progress", "findings"})
+"""Attributes of a reader that change no scan: where it reads, how fast, what it said."""
+
+
+def plain(value: Any, root: Path) -> Any:
+    """`value` as JSON-able content that is equal for equal content, whatever its identity.
+
+    Paths become relative to `root`. Raises DataError for an object without a content of its own.
+    """
+    if isinstance(value, Path):
+        return value.relative_to(root).as_posix() if value.is_relative_to(root) else value.as_posix()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, root) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, root) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item, root) for item in value), key=repr)
+    if isinstance(value, pd.DataFrame | pd.Series):
+        return value.to_csv()
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.tolist()]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name), root) for item in fields(value)}
+    if value is None or isinstance(value, str | int | float | np.generic) or value is pd.NA:
+        return repr(value)
+    raise DataError(f"cannot tell whether a {type(value).__name__} changed: a reader's options and a scan's details must be plain values")
+
+
+def reader_options(reader: Reader) -> str:
+    """A reader's public attributes as text, apart from those that change no scan (`NOT_CONTENT`)."""
+    options = {name: plain(value, reader.root) for name, value in vars(reader).items() if not name.startswith("_") and name not in NOT_CONTENT}
+    return json.dumps([type(reader).__qualname__, reader.name, reader.intensity, options], sort_keys=True)
+
+
+def fingerprint(ref: ScanRef, options: str, root: Path) -> str:
+    """Hash of what a scan is built from: reader options, details, and path, size and time of its files."""
+    files = []
+    for path in sorted(ref.files):
+        try:
+            state = path.stat()
+            files.append([plain(path, root), state.st_size, state.st_mtime_ns])
+        except OSError:
+            files.append([plain(path, root), "missing"])
+    content = [LAYOUT, options, ref.dataset, ref.patient_id, ref.scan_id, files, plain(ref.details, root)]
+    return sha256_bytes(json.dumps(content, sort_keys=True).encode())

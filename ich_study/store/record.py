@@ -1,0 +1,161 @@
+"""What the store keeps of one scan: its arrays, and a record that says what is in them.
+
+On disk, under the folder of the data set: `scans/<name>.npy` int16 HU (slices, rows, columns),
+`masks/<name>.npy` uint8 of the same shape, `records/<name>.json`. The record is written last, so a
+scan with a record is whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ich_study.atomic import atomic_path, write_text
+from ich_study.datasets.contract import ScanVolume
+from ich_study.hashing import sha256_bytes, sha256_lines
+from ich_study.integrity import check_volume, constant_slices
+from ich_study.paths import safe_name
+from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS, LABELS
+from ich_study.store.fingerprint import LAYOUT
+
+
+def file_name(scan_id: str) -> str:
+    """File name, without suffix, of a scan; different ids never share one."""
+    name = safe_name(scan_id)[:100]
+    return name if name == scan_id else f"{name}-{sha256_bytes(scan_id.encode())[:10]}"
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """One scan as the store describes it; plain values, so that it is JSON.
+
+    index, boxes: columns of `schema.INDEX_COLUMNS` and `BOX_COLUMNS` as lists, missing is None.
+    image_hashes: SHA-256 of each slice's int16 little-endian bytes; mask_hash: of the whole mask.
+    arrays: file -> [bytes, mtime in ns] as written. fingerprint: of what the scan was built from.
+    """
+
+    layout: int
+    scan_id: str
+    fingerprint: str
+    index: dict[str, list[Any]]
+    boxes: dict[str, list[Any]]
+    image_hashes: list[str]
+    constant: list[bool]
+    mask_hash: str | None
+    notes: list[str]
+    findings: list[dict[str, Any]]
+    arrays: dict[str, list[int]]
+
+    def content_hash(self) -> str:
+        """Hash of labels, geometry, boxes and arrays; says nothing of machine, time or source files."""
+        return content_hash(self.index, self.boxes, self.image_hashes, self.mask_hash)
+
+
+def content_hash(index: Mapping[str, list[Any]], boxes: Mapping[str, list[Any]], image_hashes: list[str], mask_hash: str | None) -> str:
+    """SHA-256 over one scan's rows and the hashes of its arrays."""
+    return sha256_bytes(json.dumps([index, boxes, image_hashes, mask_hash], sort_keys=True, allow_nan=False).encode())
+
+
+def _save(target: Path, array: np.ndarray) -> list[int]:
+    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+    state = target.stat()
+    return [state.st_size, state.st_mtime_ns]
+
+
+def image_hashes(hu: np.ndarray) -> list[str]:
+    """SHA-256 of each slice's int16 little-endian bytes."""
+    return [sha256_bytes(image) for image in np.ascontiguousarray(hu, dtype="<i2")]
+
+
+def _index_columns(volume: ScanVolume) -> dict[str, list[Any]]:
+    slices, rows, columns = volume.hu.shape
+    one = {
+        "dataset": volume.ref.dataset, "patient_id": volume.ref.patient_id, "scan_id": volume.ref.scan_id,
+        "spacing_x_mm": _number(volume.spacing_mm[0]), "spacing_y_mm": _number(volume.spacing_mm[1]),
+        "thickness_mm": _number(volume.thickness_mm), "rows": rows, "columns": columns, "has_mask": volume.mask is not None,
+    }
+    each = {
+        "slice_index": list(range(slices)), "z_mm": [_number(z) for z in volume.z_mm], "source": list(volume.sources),
+        "has_boxes": np.asarray(volume.boxes_known, dtype=bool).tolist(),
+        **{name: volume.labels[name].to_numpy(dtype=object, na_value=None).tolist() for name in LABELS},
+    }
+    return {name: each[name] if name in each else [one[name]] * slices for name in INDEX_COLUMNS}
+
+
+def _box_columns(volume: ScanVolume) -> dict[str, list[Any]]:
+    if volume.boxes.empty:
+        return {name: [] for name in BOX_COLUMNS}
+    return {name: volume.boxes[name].to_numpy(dtype=object, na_value=None).tolist() for name in BOX_COLUMNS}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def write_scan(folder: Path, volume: ScanVolume, source: str, intensity: str) -> ScanRecord:
+    """The scan's arrays, then its record, each atomically. source: its fingerprint.
+
+    Raises OSError where the disk is full or not writable; no partial file is left.
+    """
+    name = file_name(volume.ref.scan_id)
+    hu = np.ascontiguousarray(volume.hu, dtype="<i2")
+    with ThreadPoolExecutor(1) as pool:
+        hashes = pool.submit(image_hashes, hu)
+        arrays = {f"scans/{name}.npy": _save(folder / "scans" / f"{name}.npy", hu)}
+        mask_hash = None
+        if volume.mask is not None:
+            mask = np.ascontiguousarray(volume.mask)
+            arrays[f"masks/{name}.npy"], mask_hash = _save(folder / "masks" / f"{name}.npy", mask), sha256_bytes(mask)
+        record = ScanRecord(
+            layout=LAYOUT, scan_id=volume.ref.scan_id, fingerprint=source, index=_index_columns(volume), boxes=_box_columns(volume),
+            constant=constant_slices(hu).tolist(), mask_hash=mask_hash, notes=list(volume.notes), arrays=arrays,
+            findings=[asdict(item) for item in check_volume(volume, intensity)], image_hashes=hashes.result(),
+        )
+    write_text(folder / "records" / f"{name}.json", json.dumps(asdict(record), allow_nan=False))
+    return record
+
+
+def read_record(folder: Path, scan_id: str) -> ScanRecord | None:
+    """The record of a scan, or None where there is none, or one of another layout."""
+    path = folder / "records" / f"{file_name(scan_id)}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return ScanRecord(**content) if content.get("layout") == LAYOUT and content.get("scan_id") == scan_id else None
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def damage(folder: Path, record: ScanRecord) -> str | None:
+    """What differs between a scan's arrays on disk and its record, by content; None where they agree."""
+    name = file_name(record.scan_id)
+    try:
+        hu = np.load(folder / "scans" / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        if hu.dtype != np.int16 or image_hashes(hu) != record.image_hashes:
+            return f"scans/{name}.npy does not match its hash"
+        if record.mask_hash is None:
+            return None
+        mask = np.load(folder / "masks" / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return None if sha256_bytes(np.ascontiguousarray(mask)) == record.mask_hash else f"masks/{name}.npy does not match its hash"
+    except (OSError, ValueError, EOFError) as error:
+        return f"{name}.npy cannot be read: {error}"
+
+
+def untouched(folder: Path, record: ScanRecord) -> bool:
+    """Whether size and time of a scan's arrays are those of when they were written."""
+    try:
+        states = {file: (folder / file).stat() for file in record.arrays}
+    except OSError:
+        return False
+    return all([state.st_size, state.st_mtime_ns] == record.arrays[file] for file, state in states.items())
+
+
+def dataset_hash(dataset: str, intensity: str, scan_hashes: Mapping[str, str]) -> str:
+    """Content hash of a data set: of its scans' hashes sorted by scan id, with name and intensity."""
+    return sha256_lines([dataset, intensity, *(f"{scan_id} {scan_hashes[scan_id]}" for scan_id in sorted(scan_hashes))])

@@ -1,0 +1,151 @@
+"""Random augmentation of a batch on its device: one affine map and one flip per image, seeded.
+
+Named after the papers. What a paper leaves unstated is a field here, set through the options.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ich_study.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A random affine map, drawn uniformly and applied with probability `probability`.
+
+    rotate: +- degrees. translate: +- fraction of the image's side, per axis. scale: (low, high).
+    shear: +- degrees, along x only, as torchvision's RandomAffine does for one number.
+    """
+
+    probability: float = 0.0
+    rotate: float = 0.0
+    translate: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Horizontal flip, then each affine map in turn (composed, so pixels are interpolated once),
+    then Gaussian noise with probability `noise_probability` and a standard deviation drawn from
+    [0, `noise_std`] of the windowed scale. `fill` is grid_sample's padding mode."""
+
+    flip_probability: float = 0.0
+    affines: tuple[Affine, ...] = ()
+    noise_probability: float = 0.0
+    noise_std: float = 0.0
+    fill: str = "zeros"
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Windowed images (B, C, H, W) in [0, 1] to augmented ones of the same shape.
+
+        `generator` lives on the CPU; what it draws does not depend on the device.
+        """
+        count = len(images)
+        output_to_input = self._drawn_matrices(count, generator).to(images)
+        if self.flip_probability or self.affines:
+            images = warp(images, output_to_input, self.fill)
+        if self.noise_probability:
+            images = images + self._drawn_noise(images, generator)
+        return images
+
+    def _drawn_matrices(self, count: int, generator: torch.Generator) -> Tensor:
+        matrices = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
+        flipped = torch.rand(count, generator=generator) < self.flip_probability
+        matrices[:, 0, 0] = torch.where(flipped, -1.0, 1.0).double()
+        for affine in self.affines:
+            drawn = _drawn_affine(affine, count, generator)
+            matrices = matrices @ torch.linalg.inv(drawn)
+        return matrices
+
+    def _drawn_noise(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        count = len(images)
+        chosen = torch.rand(count, generator=generator) < self.noise_probability
+        std = torch.rand(count, generator=generator) * self.noise_std * chosen
+        noise = torch.randn(images.shape, generator=generator) * std[:, None, None, None]
+        return noise.to(images)
+
+
+def affine_matrix(rotate: Tensor, translate: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
+    """Forward maps (B, 3, 3) about the image's centre in units of half a side, float64.
+
+    rotate, shear in degrees (B,), translate as a fraction of the side (B, 2: x, y), scale (B,).
+    Angles turn as in torchvision's `affine`: T R(rotate) Shear_x(shear) scale.
+    """
+    angle, skew = torch.deg2rad(rotate.double()), torch.deg2rad(shear.double())
+    matrices = torch.eye(3, dtype=torch.float64).repeat(len(rotate), 1, 1)
+    matrices[:, 0, 0], matrices[:, 0, 1] = torch.cos(angle), -torch.cos(angle) * torch.tan(skew) - torch.sin(angle)
+    matrices[:, 1, 0], matrices[:, 1, 1] = torch.sin(angle), -torch.sin(angle) * torch.tan(skew) + torch.cos(angle)
+    matrices[:, :2, :2] *= scale.double()[:, None, None]
+    matrices[:, :2, 2] = 2 * translate.double()
+    return matrices
+
+
+def warp(images: Tensor, output_to_input: Tensor, fill: str) -> Tensor:
+    """Images (B, C, H, H) resampled bilinearly through (B, 3, 3) maps of centred coordinates."""
+    grid = functional.affine_grid(output_to_input[:, :2], list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode=fill, align_corners=False)
+
+
+NAMED: dict[str, Augmentation] = {
+    "none": Augmentation(),
+    # LSE-UNet's code (reproduction facts, 000)
+    "lse_unet": Augmentation(0.5, (Affine(1.0, 30.0, 0.1, (0.8, 1.2), 10.0),)),
+    # CAM benchmark: HorizontalFlip, Rotate, ShiftScaleRotate; the limits are lost from its text, these are albumentations' defaults
+    "cam_benchmark": Augmentation(0.5, (Affine(0.5, 90.0), Affine(0.5, 45.0, 0.0625, (0.9, 1.1)))),
+    # HGI-SAM's code; its translation of 0.1 is read in pixels by MONAI and does nothing (reproduction facts, 003)
+    "hgi_sam": Augmentation(0.5, (Affine(0.5, 45.0, 0.0, (0.9, 1.1)),), 0.5, 0.1),
+    # the geometric part of the MIL detector's code: 50 px of 256, shear 0.05 rad, borders replicated (reproduction facts, 004)
+    "mil_geometric": Augmentation(0.5, (Affine(0.9, 30.0, 50 / 256, (1 / 1.1, 1.1), math.degrees(0.05)),), fill="border"),
+}
+
+
+def named_augmentation(name: str, options: Mapping[str, Any] | None = None) -> Augmentation:
+    """The augmentation called `name` with some fields replaced.
+
+    `options` keys are fields of `Augmentation` (affines excepted) or `<number>.<field>` of an
+    affine map, for example `{"flip_probability": 0, "1.rotate": 15}` for the second map. Raises
+    ParameterError naming what is unknown.
+    """
+    if name not in NAMED:
+        raise ParameterError(f"unknown augmentation {name!r}; known: {', '.join(NAMED)}")
+    augmentation = NAMED[name]
+    for key, value in (options or {}).items():
+        augmentation = _with_option(augmentation, name, key, tuple(value) if isinstance(value, list) else value)
+    if augmentation.fill not in ("zeros", "border", "reflection"):
+        raise ParameterError(f"augmentation fill is {augmentation.fill!r}; expected zeros, border or reflection")
+    return augmentation
+
+
+def _with_option(augmentation: Augmentation, name: str, key: str, value: Any) -> Augmentation:
+    number, _, field_name = key.rpartition(".")
+    own = [entry.name for entry in fields(Augmentation) if entry.name != "affines"]
+    maps = [entry.name for entry in fields(Affine)]
+    if not number and field_name in own:
+        return replace(augmentation, **{field_name: value})
+    if not number.isdigit() or int(number) >= len(augmentation.affines) or field_name not in maps:
+        known = [*own, *(f"{index}.{entry}" for index in range(len(augmentation.affines)) for entry in maps)]
+        raise ParameterError(f"augmentation {name!r} has no option {key!r}; known: {', '.join(known)}")
+    affines = list(augmentation.affines)
+    affines[int(number)] = replace(affines[int(number)], **{field_name: value})
+    return replace(augmentation, affines=tuple(affines))
+
+
+def _drawn_affine(affine: Affine, count: int, generator: torch.Generator) -> Tensor:
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(count, *shape, generator=generator, dtype=torch.float64)
+
+    drawn = affine_matrix(
+        uniform(-affine.rotate, affine.rotate), uniform(-affine.translate, affine.translate, 2),
+        uniform(*affine.scale), uniform(-affine.shear, affine.shear),
+    )
+    applied = torch.rand(count, generator=generator) < affine.probability
+    return torch.where(applied[:, None, None], drawn, torch.eye(3, dtype=torch.float64))

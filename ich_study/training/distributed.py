@@ -1,0 +1,77 @@
+"""Training in several processes through accelerate and fastai's `distrib_ctx`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import accelerate
+import torch
+
+from ich_study.errors import ParameterError
+from ich_study.training.config import TrainingConfig
+from ich_study.training.fastai_api import Learner
+
+
+def world_size() -> int:
+    """Processes that train together: `WORLD_SIZE` of the launcher, else 1."""
+    return max(int(os.environ.get("WORLD_SIZE", "1")), 1)
+
+
+def rank() -> int:
+    """Number of this process among them: `RANK` of the launcher, else 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def local_rank() -> int:
+    """Number of this process on its machine: `LOCAL_RANK` of the launcher, else 0."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def launched() -> bool:
+    """Whether a launcher (accelerate, torchrun, or `launch` below) started this process."""
+    return "WORLD_SIZE" in os.environ
+
+
+def launch(function: Callable[..., None], arguments: tuple[Any, ...], config: TrainingConfig) -> None:
+    """`function(*arguments)` in `config.processes` processes of accelerate's, from a notebook or a script.
+
+    On CUDA one process per GPU; the parent must not have touched CUDA. On the CPU accelerate's
+    debugging launcher, which trains over gloo.
+    """
+    on_cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
+    visible = 1 if on_cpu else torch.cuda.device_count()
+    processes = config.processes or visible
+    if not on_cpu and not 0 < processes <= visible:
+        raise ParameterError(f"distributed training with {processes} processes, but {visible} GPUs are visible; give each process one")
+    if on_cpu:
+        accelerate.debug_launcher(function, arguments, num_processes=processes)
+    else:
+        accelerate.notebook_launcher(function, arguments, num_processes=processes)
+
+
+@contextmanager
+def distributed_context(learner: Learner, config: TrainingConfig, device: torch.device) -> Iterator[None]:
+    """The learner inside fastai's `distrib_ctx` where `config.distributed`, else as it is.
+
+    Our batch samplers already give each process its share in the order of (seed, epoch), so the
+    loaders stay as they are: fastai's wrapper would rebuild them without the sampler. Batch
+    statistics are synchronised on CUDA; PyTorch has no synchronised batch norm on the CPU.
+    """
+    if not config.distributed or not launched():
+        yield
+        return
+    with learner.distrib_ctx(sync_bn=device.type == "cuda", cpu=device.type == "cpu"):
+        learner.distributed_trainer._wrap_dl = lambda loader: loader
+        yield
+
+
+def gathered(parts: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The same list of CPU tensors from every process, each concatenated in the order of ranks."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized() or world_size() == 1:
+        return parts
+    received: list[Any] = [None] * world_size()
+    torch.distributed.all_gather_object(received, parts)
+    return [torch.cat(same) for same in zip(*received)]

@@ -1,0 +1,207 @@
+"""Training a slice classifier with fastai: one call, resumable after a kill.
+
+The same loop serves every network of the study that gives one logit per class and slice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from torch import nn
+
+from ich_study.errors import ParameterError, StudyError
+from ich_study.models.weights import load_tensors, load_weights, verify_file
+from ich_study.training.callbacks import WEIGHTS_FILE, Checkpoints, Destination, EpochRecord, EpochSeeds
+from ich_study.training.config import TrainingConfig
+from ich_study.training.devices import Precision, check_precision, device_name, peak_memory_mib, resolve_device
+from ich_study.training.distributed import distributed_context, launch, launched, local_rank, rank, world_size
+from ich_study.training.fastai_api import Callback, DataLoaders, Learner, OptimWrapper, TrainEvalCallback
+from ich_study.training.losses import build_loss
+from ich_study.training.preprocessing import Preprocessing
+from ich_study.training.resume import Progress, fingerprint, load_state
+from ich_study.training.samplers import OrderedBatches, TrainingBatches
+from ich_study.training.schedules import Schedule
+from ich_study.training.slices import SliceDataset, SliceLoader, SliceSource, label_tensor
+
+VALIDATION_BATCH_FACTOR = 2
+_log = logging.getLogger(__name__)
+
+
+class Network(Protocol):
+    """A network to train; `models.backbones.Backbone` is one."""
+
+    model: nn.Module
+    outputs: int
+    in_channels: int
+    input_mean: tuple[float, ...]
+    input_std: tuple[float, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able description that rebuilds the network."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A finished training.
+
+    model: with the kept weights, in evaluation mode, on `device`. history: a row per epoch:
+    `epoch, train_loss, valid_loss, auroc, auroc_mean, f1, learning_rate, seconds`.
+    seconds: of this call; a resumed run's earlier epochs are in the history.
+    """
+
+    model: nn.Module = field(repr=False)
+    config: TrainingConfig
+    preprocessing: Preprocessing
+    device: torch.device
+    device_name: str
+    history: pd.DataFrame = field(repr=False)
+    best_epoch: int
+    stopped_early: bool
+    weights_path: Path
+    weights_sha256: str
+    seconds: float
+    peak_memory_mib: float
+
+
+def train_classifier(
+    network: Network, config: TrainingConfig, source: SliceSource, train_rows: pd.DataFrame, validation_rows: pd.DataFrame,
+    folder: Path, report: Callable[[str], None] = _log.info,
+) -> TrainingRun:
+    """Trains `network` on rows of the slice index and keeps the best (or last) weights in `folder`.
+
+    After every epoch `folder` holds `weights.safetensors`, `history.csv` and `state.pt`. Called again
+    with the same arguments after a kill it goes on from the last finished epoch, and on a CPU ends at
+    the same weights, bit for bit; called after the end it only loads them. `report` gets one line
+    per epoch.
+
+    Raises ParameterError when the network, device or precision does not fit the configuration,
+    DataError for unusable rows, StudyError for a loss that is not finite or a folder of another run.
+    """
+    started = time.perf_counter()
+    _check_network(network, config)
+    arguments = (network, config, source, train_rows, validation_rows, folder, report)
+    if config.distributed and not launched():
+        launch(_train, arguments, config)
+    else:
+        _train(*arguments)
+    return _finished(network, config, source, (train_rows, validation_rows), folder, started)
+
+
+def build_learner(network: Network, config: TrainingConfig, loaders: DataLoaders, callbacks: list[Callback]) -> Learner:
+    """A fastai Learner over PyTorch's optimizer and our callbacks, without fastai's recorder and progress bar."""
+    model = network.model.to(loaders.device)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return Learner(
+        loaders, model, loss_func=build_loss(config).to(loaders.device), opt_func=optimizer_function(config), lr=config.learning_rate,
+        wd_bn_bias=True, train_bn=False, default_cbs=False, cbs=[TrainEvalCallback(), *callbacks], path=Path(),
+    )
+
+
+def optimizer_function(config: TrainingConfig) -> Callable[..., OptimWrapper]:
+    """PyTorch's SGD, Adam or AdamW as fastai takes it. Weight decay is L2 in SGD and Adam, decoupled in AdamW."""
+    common: dict[str, Any] = {"weight_decay": config.weight_decay, "fused": True}
+    if config.optimizer == "sgd":
+        return partial(OptimWrapper, opt=torch.optim.SGD, momentum=config.momentum, **common)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return partial(OptimWrapper, opt=kind, betas=(config.momentum, 0.999), **common)
+
+
+def data_loaders(
+    train: SliceDataset, validation: SliceDataset, train_rows: pd.DataFrame, config: TrainingConfig, device: torch.device,
+) -> DataLoaders:
+    """Training and validation loaders of this process."""
+    place = {"rank": rank(), "world": world_size()}
+    sampler_label = label_tensor(train_rows, [config.sampler_label])[:, 0]
+    common: dict[str, Any] = {"num_workers": config.num_workers, "channels_last": config.channels_last}
+    augmentation = None if config.augmentation == "none" else config.augmenter()
+    ordered = OrderedBatches(len(validation), config.batch_size * VALIDATION_BATCH_FACTOR, config.max_validation_batches, **place)
+    batches = TrainingBatches(config, sampler_label, **place)
+    return DataLoaders(
+        SliceLoader(train, batches, device, augmentation=augmentation, seed=config.seed, rank=rank(), **common),
+        SliceLoader(validation, ordered, device, **common), device=device,
+    )
+
+
+def _check_network(network: Network, config: TrainingConfig) -> None:
+    wanted, found = (config.outputs, config.in_channels), (network.outputs, network.in_channels)
+    if wanted != found:
+        raise ParameterError(
+            f"the configuration needs {wanted[0]} outputs and {wanted[1]} input channels; the network has {found[0]} and {found[1]}",
+        )
+
+
+def _datasets(
+    network: Network, config: TrainingConfig, source: SliceSource, parts: tuple[pd.DataFrame, pd.DataFrame], cache: bool,
+) -> dict[str, SliceDataset]:
+    preprocessing = config.preprocessing(network.input_mean, network.input_std)
+    return {
+        name: SliceDataset(source, rows, config.classes, preprocessing, cache) for name, rows in zip(("training", "validation"), parts)
+    }
+
+
+def _train(
+    network: Network, config: TrainingConfig, source: SliceSource, train_rows: pd.DataFrame, validation_rows: pd.DataFrame,
+    folder: Path, report: Callable[[str], None],
+) -> None:
+    device = resolve_device(config.device, local_rank())
+    check_precision(config, device)
+    parts = (train_rows, validation_rows)
+    marks = fingerprint(config, network.describe(), _datasets(network, config, source, parts, cache=False))
+    resumed = load_state(folder, marks)
+    progress, state = resumed if resumed is not None else (Progress(), None)
+    if progress.finished:
+        return
+    if state is not None:
+        load_tensors(network.model, state["model"], str(folder))
+        report(f"going on after epoch {progress.next_epoch} of {config.epochs}, from {folder}")
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    data = _datasets(network, config, source, parts, config.cache_in_memory)
+    loaders = data_loaders(data["training"], data["validation"], train_rows, config, device)
+    destination = Destination(folder, marks, _metadata(network, config, data["training"].preprocessing))
+    _fit(network, config, loaders, Checkpoints(config, destination, progress, state, report))
+
+
+def _fit(network: Network, config: TrainingConfig, loaders: DataLoaders, checkpoints: Checkpoints) -> None:
+    record = EpochRecord(config, build_loss(config))
+    callbacks: list[Callback] = [EpochSeeds(config.seed), record, Schedule(config), checkpoints]
+    if config.precision != "fp32":
+        callbacks.append(Precision(config.precision, loaders.device))
+    learner = build_learner(network, config, loaders, callbacks)
+    with distributed_context(learner, config, loaders.device):
+        learner.fit(config.epochs, lr=config.learning_rate, start_epoch=checkpoints.progress.next_epoch)
+    failure = record.failure or checkpoints.failure
+    if failure:
+        raise StudyError(failure)
+
+
+def _metadata(network: Network, config: TrainingConfig, preprocessing: Preprocessing) -> Mapping[str, Any]:
+    return {
+        "architecture": network.describe(), "preprocessing": preprocessing.describe(), "classes": list(config.classes),
+        "two_outputs": config.outputs > len(config.classes), "training": config.describe(),
+    }
+
+
+def _finished(
+    network: Network, config: TrainingConfig, source: SliceSource, parts: tuple[pd.DataFrame, pd.DataFrame], folder: Path, started: float,
+) -> TrainingRun:
+    datasets = _datasets(network, config, source, parts, cache=False)
+    loaded = load_state(folder, fingerprint(config, network.describe(), datasets))
+    if loaded is None or not loaded[0].finished:
+        raise StudyError(f"training ended without finishing its epochs in {folder}; see the messages above, then start it again")
+    progress, device = loaded[0], resolve_device(config.device, local_rank())
+    load_weights(folder / WEIGHTS_FILE, network.model)
+    return TrainingRun(
+        network.model.to(device).eval(), config, datasets["training"].preprocessing, device, device_name(device), progress.frame(),
+        progress.best_epoch, progress.stopped_early, folder / WEIGHTS_FILE, verify_file(folder / WEIGHTS_FILE),
+        time.perf_counter() - started, peak_memory_mib(device),
+    )

@@ -1,0 +1,75 @@
+"""Losses on logits that ignore unknown labels.
+
+Binary cross-entropy with positive weights (CAM benchmark, Section IV), focal loss (Lin et al. 2017),
+and cross-entropy over two outputs (HGI-SAM). Each is the mean over the known labels of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import sigmoid_focal_loss
+
+from ich_study.training.config import TrainingConfig
+
+
+class BinaryCrossEntropy(nn.Module):
+    """Sigmoid cross-entropy, logits and labels (B, K); `positive_weight` multiplies the positives' term."""
+
+    def __init__(self, positive_weight: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("positive_weight", torch.tensor(list(positive_weight), dtype=torch.float32))
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Scalar mean over known labels; 0 where the batch has none."""
+        known = ~labels.isnan()
+        terms = functional.binary_cross_entropy_with_logits(
+            logits, labels.nan_to_num(), pos_weight=self.positive_weight, reduction="none",
+        )
+        return masked_mean(terms, known)
+
+
+class Focal(nn.Module):
+    """Sigmoid focal loss, logits and labels (B, K): -alpha_t (1 - p_t)^gamma log p_t; without alpha, alpha_t is 1."""
+
+    def __init__(self, gamma: float, alpha: float | None) -> None:
+        super().__init__()
+        self.gamma, self.alpha = gamma, -1.0 if alpha is None else alpha
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Scalar mean over known labels; 0 where the batch has none."""
+        known = ~labels.isnan()
+        return masked_mean(sigmoid_focal_loss(logits, labels.nan_to_num(), alpha=self.alpha, gamma=self.gamma), known)
+
+
+class TwoOutputCrossEntropy(nn.Module):
+    """Softmax cross-entropy, logits (B, 2) for absent and present, labels (B, 1)."""
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Scalar mean over known labels; 0 where the batch has none."""
+        known = ~labels[:, 0].isnan()
+        return masked_mean(functional.cross_entropy(logits, labels[:, 0].nan_to_num().long(), reduction="none"), known)
+
+
+def masked_mean(terms: Tensor, known: Tensor) -> Tensor:
+    """Mean of `terms` where `known`; 0, with zero gradients, where nothing is."""
+    return terms.where(known, 0).sum() / known.sum().clamp(min=1)
+
+
+def class_logits(outputs: Tensor, two_outputs: bool) -> Tensor:
+    """Network outputs as one logit per class (B, K): with two outputs, present minus absent, whose
+    sigmoid is the softmax probability of present."""
+    return outputs[:, 1:] - outputs[:, :1] if two_outputs else outputs
+
+
+def build_loss(config: TrainingConfig) -> nn.Module:
+    """The configured loss."""
+    if config.loss == "focal":
+        return Focal(config.focal_gamma, config.focal_alpha)
+    if config.loss == "cross_entropy_two_outputs":
+        return TwoOutputCrossEntropy()
+    weight = config.positive_weight
+    return BinaryCrossEntropy(weight if isinstance(weight, tuple) else [weight] * len(config.classes))

@@ -1,0 +1,127 @@
+"""From HU to what a slice classifier sees: resizing, windows, channels, normalisation.
+
+The same object serves training, prediction and the heatmaps, and travels in the checkpoint. On
+disk and in the loader a slice stays int16 HU; windows and normalisation run per batch, on the
+model's device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ich_study.ct.windows import apply_window, minmax_window, named_window
+from ich_study.errors import ParameterError, WeightsError
+
+NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "none": ((0.0,), (1.0,)),
+    "half": ((0.5,), (0.5,)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+WINDOW_SCALINGS = ("fixed", "minmax")
+CROPS = ("none", "center_of_110_percent")
+HU_RANGE = (-1024, 3071)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a slice becomes an input.
+
+    windows: names of `ct.windows.WINDOWS`; each is a channel per slice of the stack. One channel
+        in all is repeated to three.
+    window_scaling: "fixed" (0 at the window's low edge, 1 at its high edge) or "minmax" (per slice
+        and window, after clipping: HGI-SAM's code).
+    stack_depth: neighbouring slices as channels, an odd number (LSE-UNet: 3).
+    size: rows and columns of the input.
+    crop: "none" squeezes the whole slice to `size`; "center_of_110_percent" resizes the shorter
+        side to int(1.1 size) and cuts the centre (HGI-SAM's code, reproduction facts, 003).
+    mean, std: per RGB channel of inputs in [0, 1]; averaged where there are not three channels.
+    """
+
+    windows: tuple[str, ...]
+    window_scaling: str
+    stack_depth: int
+    size: int
+    crop: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("windows", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.windows:
+            raise ParameterError("windows is empty; name at least one window")
+        for name in self.windows:
+            named_window(name)
+
+    @property
+    def in_channels(self) -> int:
+        """Input channels of the network: windows times slices, and three where that is one."""
+        channels = len(self.windows) * self.stack_depth
+        return 3 if channels == 1 else channels
+
+    @property
+    def clip(self) -> tuple[int, int]:
+        """HU below and above which no window sees a difference.
+
+        Slices are clipped to it before resizing, so that bone does not bleed into brain: with one
+        window that equals resizing the windowed image, up to rounding to whole HU.
+        """
+        windows = [named_window(name) for name in self.windows]
+        low, high = min(window.low for window in windows), max(window.high for window in windows)
+        return max(int(low // 1), HU_RANGE[0]), min(int(-(-high // 1)), HU_RANGE[1])
+
+    def resized(self, hu: Tensor) -> Tensor:
+        """int16 HU (slices, rows, columns) clipped and resized to int16 (slices, size, size).
+
+        Bilinear with antialiasing; a slice that already has the size is only clipped.
+        """
+        hu = hu.clamp(*self.clip)
+        if hu.shape[-2:] == (self.size, self.size) and self.crop == "none":
+            return hu
+        target = self._resize_target(*hu.shape[-2:])
+        resized = functional.interpolate(hu.float()[None], size=target, mode="bilinear", antialias=True, align_corners=False)[0]
+        top, left = ((side - self.size) // 2 for side in target)
+        return resized[:, top:top + self.size, left:left + self.size].round().to(torch.int16).contiguous()
+
+    def channels(self, hu: Tensor) -> Tensor:
+        """HU (B, depth, size, size) to windowed channels in [0, 1], float32 (B, in_channels, size, size).
+
+        Channels run over windows first, then over slices of the stack, inferior to superior.
+        """
+        scale = minmax_window if self.window_scaling == "minmax" else apply_window
+        windowed = torch.cat([scale(hu, named_window(name)) for name in self.windows], 1)
+        return windowed.expand(-1, 3, -1, -1) if windowed.shape[1] == 1 else windowed
+
+    def normalised(self, channels: Tensor) -> Tensor:
+        """Channels in [0, 1] to the network's input, the same shape."""
+        mean, std = (self._per_channel(values, channels) for values in (self.mean, self.std))
+        return (channels - mean) / std
+
+    def _per_channel(self, values: tuple[float, ...], channels: Tensor) -> Tensor:
+        per_channel = values if len(values) == channels.shape[1] else (sum(values) / len(values),)
+        return torch.tensor(per_channel, dtype=channels.dtype, device=channels.device)[None, :, None, None]
+
+    def _resize_target(self, rows: int, columns: int) -> tuple[int, int]:
+        if self.crop == "none":
+            return self.size, self.size
+        scale = int(1.1 * self.size) / min(rows, columns)
+        return max(self.size, int(rows * scale)), max(self.size, int(columns * scale))
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able description that `preprocessing_from` reads back."""
+        return asdict(self)
+
+
+def preprocessing_from(description: Mapping[str, Any]) -> Preprocessing:
+    """Inverse of `Preprocessing.describe`; WeightsError names entries that are missing or unknown."""
+    names = {entry.name for entry in fields(Preprocessing)}
+    if set(description) != names:
+        missing, unknown = sorted(names - set(description)), sorted(set(description) - names)
+        raise WeightsError(f"the checkpoint's preprocessing lacks {missing} and has unknown {unknown}")
+    return Preprocessing(**description)

@@ -1,0 +1,90 @@
+"""The state of an unfinished training run: what a killed run needs to go on from its last epoch.
+
+Orders, augmentation and global random generators are functions of (seed, epoch, process), and
+schedules of the step, so the state holds only what training itself accumulates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from ich_study.atomic import atomic_path
+from ich_study.errors import StudyError
+from ich_study.hashing import sha256_bytes, sha256_lines
+from ich_study.training.config import INDIFFERENT, TrainingConfig
+from ich_study.training.slices import ROW_KEYS, SliceDataset
+
+STATE_FILE = "state.pt"
+VERSION = 1
+
+
+@dataclass
+class Progress:
+    """How far a run is. history: a row per finished epoch; best_value in the monitor's own sense."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    best_value: float = float("nan")
+    finished: bool = False
+    stopped_early: bool = False
+
+    @property
+    def next_epoch(self) -> int:
+        """Epoch to train next, counted from 0."""
+        return len(self.history)
+
+    def frame(self) -> pd.DataFrame:
+        """The history as a table."""
+        return pd.DataFrame(self.history)
+
+
+def fingerprint(config: TrainingConfig, architecture: Mapping[str, Any], data: Mapping[str, SliceDataset]) -> dict[str, str]:
+    """What must be the same for a run to be resumed: each setting, the network, and the slices."""
+    entries = {name: repr(value) for name, value in config.describe().items() if name not in INDIFFERENT}
+    entries.update({f"network {name}": repr(value) for name, value in architecture.items()})
+    for part, dataset in data.items():
+        columns = [dataset.rows[name].astype(str) for name in ROW_KEYS]
+        keys = columns[0].str.cat(columns[1:], sep=" ")
+        entries[f"{part} slices"] = sha256_lines([dataset.source.content_hash, sha256_bytes(dataset.labels.numpy().tobytes()), *keys])
+    return entries
+
+
+def save_state(folder: Path, marks: Mapping[str, str], progress: Progress, training: Mapping[str, Any]) -> None:
+    """Progress and the state dicts of model, optimizer and scaler, atomically."""
+    content = {"version": VERSION, "fingerprint": dict(marks), "progress": dict(vars(progress)), "training": dict(training)}
+    with atomic_path(folder / STATE_FILE) as temporary:
+        torch.save(content, temporary)
+
+
+def load_state(folder: Path, marks: Mapping[str, str]) -> tuple[Progress, dict[str, Any]] | None:
+    """What `save_state` wrote, or None where the folder holds no state.
+
+    Raises StudyError when the file cannot be read or belongs to a run with other settings, network
+    or slices, naming what differs.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        version, saved = content["version"], content["fingerprint"]
+    except Exception as error:  # a damaged archive raises whatever its parser meets first
+        raise StudyError(f"{path} is not a training state ({error}); delete it to train from the start") from error
+    if version != VERSION:
+        raise StudyError(f"{path} has version {version}, this code writes {VERSION}; delete it to train from the start")
+    different = sorted(name for name in {*saved, *marks} if saved.get(name) != marks.get(name))
+    if different:
+        shown = "; ".join(f"{name}: was {_short(saved.get(name))}, now {_short(marks.get(name))}" for name in different[:4])
+        more = f" and {len(different) - 4} more" if len(different) > 4 else ""
+        raise StudyError(f"{folder} holds a run with other settings ({shown}{more}); train into another folder, or delete this one")
+    return Progress(**content["progress"]), content["training"]
+
+
+def _short(value: str | None) -> str:
+    return "absent" if value is None else value if len(value) <= 40 else f"{value[:37]}..."

@@ -1,0 +1,158 @@
+"""Slices of the store as training batches.
+
+A batch is read and resized as int16 HU by the loader's workers (or taken from a cache in memory)
+and windowed, augmented and normalised on the model's device, where it is cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm.auto import tqdm
+
+from ich_study.ct.stacks import neighbours
+from ich_study.errors import DataError
+from ich_study.training.augment import Augmentation
+from ich_study.training.preprocessing import Preprocessing
+
+ROW_KEYS = ["dataset", "patient_id", "scan_id", "slice_index"]
+Batch = tuple[Tensor, Tensor]
+
+
+class SliceSource(Protocol):
+    """What training needs of the store."""
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of everything stored."""
+
+    def volume(self, scan_id: str) -> np.ndarray:
+        """int16 HU (slices, rows, columns) of a scan, memory-mapped."""
+
+
+class SliceDataset(Dataset[Batch]):
+    """Rows of the slice index as (int16 HU (depth, size, size), labels (classes,)) pairs.
+
+    Labels are 0, 1, or NaN where unknown. `__getitems__` reads a whole batch at once.
+    `cache_in_memory` reads and resizes every slice once, here, and keeps 2 size^2 bytes of each.
+    Raises DataError when a row's slice is not in its scan or `rows` is empty.
+    """
+
+    def __init__(
+        self, source: SliceSource, rows: pd.DataFrame, classes: Sequence[str], preprocessing: Preprocessing, cache_in_memory: bool = False,
+    ) -> None:
+        if rows.empty:
+            raise DataError("no slices to read: the part of the split is empty")
+        self.source, self.preprocessing = source, preprocessing
+        self.rows = rows[ROW_KEYS].reset_index(drop=True)
+        self.labels = label_tensor(rows, classes)
+        self._scan_ids = rows["scan_id"].astype(str).tolist()
+        self._slice_indices = [int(index) for index in rows["slice_index"]]
+        self._cache: dict[tuple[str, int], int] = {}
+        self._cached = torch.empty(0, dtype=torch.int16)
+        if cache_in_memory:
+            self._fill_cache()
+
+    def __len__(self) -> int:
+        return len(self._scan_ids)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Stack and labels of one row."""
+        return self._stack(index), self.labels[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Stacks (B, depth, size, size) and labels (B, classes) of many rows."""
+        return torch.stack([self._stack(index) for index in indices]), self.labels[list(indices)]
+
+    def _members(self, index: int) -> tuple[str, list[int]]:
+        scan_id, slice_index = self._scan_ids[index], self._slice_indices[index]
+        slices = len(self.source.volume(scan_id))
+        if not 0 <= slice_index < slices:
+            raise DataError(f"scan {scan_id} has {slices} slices, but the index names slice {slice_index}")
+        return scan_id, neighbours(slice_index, slices, self.preprocessing.stack_depth)
+
+    def _stack(self, index: int) -> Tensor:
+        scan_id, members = self._members(index)
+        if self._cache:
+            return self._cached[[self._cache[scan_id, member] for member in members]]
+        return self._read(scan_id, members)
+
+    def _read(self, scan_id: str, members: list[int]) -> Tensor:
+        return self.preprocessing.resized(torch.from_numpy(np.array(self.source.volume(scan_id)[members])))
+
+    def _fill_cache(self) -> None:
+        wanted: dict[str, set[int]] = {}
+        for index in range(len(self)):
+            scan_id, members = self._members(index)
+            wanted.setdefault(scan_id, set()).update(members)
+        total, size = sum(map(len, wanted.values())), self.preprocessing.size
+        self._cached = torch.empty((total, size, size), dtype=torch.int16)
+        for scan_id, members in tqdm(wanted.items(), desc="reading scans into memory", unit="scan", mininterval=5, leave=False):
+            ordered, start = sorted(members), len(self._cache)
+            self._cached[start:start + len(ordered)] = self._read(scan_id, ordered)
+            self._cache.update({(scan_id, member): start + place for place, member in enumerate(ordered)})
+
+
+def label_tensor(rows: pd.DataFrame, classes: Sequence[str]) -> Tensor:
+    """Nullable boolean labels as float32 (rows, classes): 0, 1, and NaN for unknown."""
+    columns = [rows[label].astype("boolean").to_numpy(dtype=np.float32, na_value=np.nan) for label in classes]
+    return torch.from_numpy(np.stack(columns, axis=1))
+
+
+class SliceLoader:
+    """Batches (input (B, C, H, W), labels (B, classes)) on the model's device.
+
+    The order comes from `batches`, a batch sampler with `set_epoch`; augmentation draws from
+    (seed, epoch, rank, batch), so an epoch is the same whether or not the ones before it ran in
+    this process. `dataset`, `to` and `__len__` are what fastai's DataLoaders expect.
+    """
+
+    def __init__(
+        self, dataset: SliceDataset, batches: Sampler[list[int]], device: torch.device, *, augmentation: Augmentation | None = None,
+        seed: int = 0, rank: int = 0, num_workers: int = 0, channels_last: bool = False,
+    ) -> None:
+        self.dataset, self.batches, self.device = dataset, batches, device
+        self._augmentation, self._seed, self._rank = augmentation, seed, rank
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        # its own generator: an iterator's seed must not advance the stream that dropout draws from
+        self._loader = DataLoader(
+            dataset, batch_sampler=batches, collate_fn=_as_is, num_workers=num_workers, persistent_workers=num_workers > 0,
+            pin_memory=device.type == "cuda", prefetch_factor=4 if num_workers else None, generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number, (hu, labels) in enumerate(self._loader):
+            yield self.transformed(hu, number), labels.to(self.device, non_blocking=True)
+
+    def to(self, device: torch.device) -> SliceLoader:
+        """Batches go to `device` from now on."""
+        self.device = torch.device(device)
+        return self
+
+    def transformed(self, hu: Tensor, number: int) -> Tensor:
+        """int16 HU (B, depth, H, W) of batch `number` to the network's input on the device."""
+        preprocessing = self.dataset.preprocessing
+        channels = preprocessing.channels(hu.to(self.device, non_blocking=True))
+        if self._augmentation is not None:
+            epoch = getattr(self.batches, "epoch", 0)
+            channels = self._augmentation(channels, seeded_generator(self._seed, epoch, self._rank, number))
+        return preprocessing.normalised(channels).contiguous(memory_format=self._memory_format)
+
+
+def seeded_generator(*key: int) -> torch.Generator:
+    """CPU generator whose stream depends on all numbers of `key`."""
+    state = np.random.SeedSequence(key).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,142 @@
+"""Overlap measures against MONAI and scikit-learn, their empty cases and their identities."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from monai.metrics import DiceMetric, MeanIoU
+from sklearn.metrics import f1_score, jaccard_score, recall_score
+
+from ich_study.errors import StudyError
+from ich_study.metrics.overlap import (
+    Counts,
+    counts_per,
+    dice,
+    iou,
+    label_counts,
+    mean_over_units,
+    overlap_counts,
+    precision,
+    sensitivity,
+    stack_counts,
+)
+
+masks = hnp.arrays(bool, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6))
+
+
+def pair(seed: int, shape=(7, 16, 16), density=0.3):
+    rng = np.random.default_rng(seed)
+    return rng.random(shape) < density, rng.random(shape) < density
+
+
+@pytest.mark.parametrize("metric, ours", [(DiceMetric, dice), (MeanIoU, iou)])
+def test_nan_rule_is_monais(metric, ours):
+    prediction, truth = pair(0)
+    truth[1] = False
+    prediction[2] = False
+    truth[3] = prediction[3] = False
+    tensors = (torch.tensor(mask)[:, None].float() for mask in (prediction, truth))
+    oracle = metric(include_background=True, reduction="none")(*tensors)
+    np.testing.assert_allclose(ours(overlap_counts(prediction, truth)), oracle[:, 0].numpy(), rtol=1e-6)
+
+
+def test_micro_is_scikit_learns():
+    prediction, truth = pair(1)
+    total = overlap_counts(prediction, truth).sum()
+    flat = truth.ravel(), prediction.ravel()
+    assert dice(total) == pytest.approx(f1_score(*flat), rel=1e-12)
+    assert iou(total) == pytest.approx(jaccard_score(*flat), rel=1e-12)
+    assert sensitivity(total) == pytest.approx(recall_score(*flat), rel=1e-12)
+    assert precision(total) == pytest.approx(recall_score(*flat[::-1]), rel=1e-12)
+
+
+def test_empty_cases_by_name():
+    counts = Counts(tp=np.zeros(3, int), fp=np.array([0, 0, 4]), fn=np.array([0, 4, 0]))
+    # both empty, prediction empty, truth empty
+    np.testing.assert_array_equal(dice(counts, "one"), [1, 0, 0])
+    np.testing.assert_array_equal(iou(counts, "zero"), [0, 0, 0])
+    np.testing.assert_array_equal(dice(counts, "nan"), [np.nan, 0, np.nan])
+    np.testing.assert_array_equal(sensitivity(counts), [np.nan, 0, np.nan])
+    np.testing.assert_array_equal(precision(counts), [np.nan, np.nan, 0])
+    with pytest.raises(StudyError, match="empty='drop'"):
+        dice(counts, "drop")
+
+
+@settings(max_examples=50, deadline=None)
+@given(masks, st.randoms())
+def test_identities(prediction, random):
+    truth = prediction.copy().ravel()
+    flips = random.sample(range(truth.size), k=truth.size // 2)
+    truth[flips] = ~truth[flips]
+    truth = truth.reshape(prediction.shape)
+    counts, mirrored = overlap_counts(prediction, truth), overlap_counts(truth, prediction)
+    d, j = dice(counts, "one"), iou(counts, "one")
+    np.testing.assert_allclose(j, d / (2 - d), atol=1e-12)
+    np.testing.assert_array_equal(d, dice(mirrored, "one"))
+    assert ((d >= 0) & (d <= 1)).all() and (j <= d + 1e-12).all()
+    np.testing.assert_array_equal(dice(overlap_counts(prediction[:, ::-1], truth[:, ::-1]), "one"), d)
+    np.testing.assert_array_equal(dice(overlap_counts(truth, truth), "one"), 1)
+
+
+def test_label_counts_agree_with_one_mask_per_class():
+    rng = np.random.default_rng(2)
+    prediction, truth = rng.integers(0, 6, (2, 5, 12, 12))
+    counts = label_counts(prediction, truth, 6)
+    assert counts.tp.shape == (5, 6)
+    for code in range(6):
+        single = overlap_counts(prediction == code, truth == code)
+        for name in ("tp", "fp", "fn"):
+            np.testing.assert_array_equal(getattr(counts, name)[:, code], getattr(single, name))
+    np.testing.assert_allclose(dice(counts.sum(0)), f1_score(truth.ravel(), prediction.ravel(), average=None), rtol=1e-12)
+
+
+def test_uint8_label_maps_do_not_overflow():
+    labels = np.full((1, 40, 40), 200, np.uint8)
+    assert label_counts(labels, labels, 201).tp[0, 200] == 1600
+
+
+def test_units_of_averaging():
+    prediction, truth = pair(3)
+    scans = np.array(["b", "b", "a", "a", "a", "c", "c"])
+    counts = overlap_counts(prediction, truth)
+    per_scan = dice(counts_per(counts, "scan", scans))
+    parts = [(prediction[scans == name], truth[scans == name]) for name in "abc"]
+    by_hand = [2 * (p & t).sum() / (p.sum() + t.sum()) for p, t in parts]
+    np.testing.assert_allclose(per_scan, by_hand)
+    volume = overlap_counts(prediction[scans == "a"], truth[scans == "a"], spatial=3)
+    assert dice(volume) == pytest.approx(per_scan[0])
+    assert dice(counts_per(counts, "pixel")).shape == (1,)
+    assert len(dice(counts_per(counts, "slice"))) == 7
+    with pytest.raises(StudyError, match="needs the scan"):
+        counts_per(counts, "scan")
+    with pytest.raises(StudyError, match="6 group names for 7 items"):
+        counts.by_group(scans[:6])
+    with pytest.raises(StudyError, match="unit='voxel'"):
+        counts_per(counts, "voxel")
+
+
+def test_means_leave_undefined_out():
+    np.testing.assert_allclose(mean_over_units(np.array([[1, np.nan], [np.nan, np.nan], [0, np.nan]])), [0.5, np.nan])
+
+
+def test_stacked_counts():
+    counts = stack_counts([Counts(np.int64(1), np.int64(2), np.int64(3)), Counts(np.int64(4), np.int64(5), np.int64(6))])
+    np.testing.assert_array_equal(counts.fp, [2, 5])
+    assert stack_counts([]).tp.shape == (0,)
+
+
+@pytest.mark.parametrize("prediction", [np.full((4, 4), 0.5), np.full((4, 4), 2), np.full((4, 4), -1)])
+def test_what_is_no_mask_is_refused(prediction):
+    with pytest.raises(StudyError, match="boolean mask"):
+        overlap_counts(prediction, np.zeros((4, 4), bool))
+
+
+def test_shapes_and_values_are_checked():
+    with pytest.raises(StudyError, match="expected the same"):
+        overlap_counts(np.zeros((4, 4), bool), np.zeros((4, 5), bool))
+    with pytest.raises(StudyError, match=r"outside 0\.\.5"):
+        label_counts(np.full((1, 2, 2), 6), np.zeros((1, 2, 2), int), 6)
+    with pytest.raises(StudyError, match="expected the same"):
+        label_counts(np.zeros((1, 2, 2), int), np.zeros((1, 2, 3), int), 6)

@@ -1,0 +1,76 @@
+"""Paired tests against textbook formulas and statsmodels, their degenerate cases."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.weightstats import DescrStatsW
+
+from ich_study.errors import StudyError
+from ich_study.metrics.significance import holm, paired_t_test, standard_error, wilcoxon_test
+
+
+def pairs(seed=0, n=30):
+    rng = np.random.default_rng(seed)
+    first = rng.random(n)
+    return first, first - 0.05 + 0.1 * rng.normal(size=n)
+
+
+def test_t_is_the_textbooks_and_statsmodels():
+    first, second = pairs()
+    result = paired_t_test(np.append(first, np.nan), np.append(second, 1))
+    difference = first - second
+    t = difference.mean() / (difference.std(ddof=1) / np.sqrt(30))
+    assert result.statistic == pytest.approx(t) and result.p == pytest.approx(2 * stats.t.sf(abs(t), 29))
+    assert result.p == pytest.approx(DescrStatsW(difference).ttest_mean(0)[1])
+    assert (result.n, result.dropped) == (30, 1) and result.mean_difference == pytest.approx(difference.mean())
+    assert paired_t_test(second, first).statistic == pytest.approx(-t)
+
+
+def test_wilcoxon_is_scipys_on_pairs_and_nearly_the_normal_approximation():
+    first, second = pairs(1, 200)
+    result = wilcoxon_test(first, second)
+    assert result.p == pytest.approx(stats.wilcoxon(first, second).pvalue)
+    ranks = stats.rankdata(np.abs(first - second))
+    w = ranks[first > second].sum()
+    z = (w - 200 * 201 / 4) / np.sqrt(200 * 201 * 401 / 24)
+    assert result.p == pytest.approx(2 * stats.norm.sf(abs(z)), rel=0.05)
+
+
+@pytest.mark.parametrize("test", [paired_t_test, wilcoxon_test])
+def test_degenerate_pairs(test):
+    same = test([1, 2, 3], [1, 2, 3])
+    assert (same.statistic, same.p, same.mean_difference) == (0, 1, 0)
+    assert np.isnan(test([1, np.nan], [2, 3]).p) and np.isnan(test([], []).mean_difference)
+    with pytest.raises(StudyError, match="same order"):
+        test([1, 2], [1, 2, 3])
+
+
+def test_constant_difference_is_certain():
+    result = paired_t_test([1, 2, 3], [2, 3, 4])
+    assert result.p == 0 and result.statistic == -np.inf
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_is_the_step_down_formula(p):
+    order = np.argsort(p, kind="stable")
+    running, expected = 0.0, np.empty(len(p))
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p) - rank) * p[index]))
+        expected[index] = running
+    np.testing.assert_allclose(holm(p), expected, atol=1e-12)
+
+
+def test_holm_leaves_nan_out():
+    np.testing.assert_allclose(holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])
+    assert np.isnan(holm([np.nan])).all() and holm([]).shape == (0,)
+    with pytest.raises(StudyError, match="between 0 and 1"):
+        holm([1.2])
+
+
+def test_standard_error_is_scipys():
+    values = np.array([0.2, np.nan, 0.5, 0.9])
+    assert standard_error(values) == pytest.approx(stats.sem(values, nan_policy="omit"))
+    assert np.isnan(standard_error([1]))

@@ -1,0 +1,88 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ich_study.errors import WeightsError
+from ich_study.models.weights import load_weights, read_metadata, read_tensors, save_weights, state_digest
+
+
+def net(width=3):
+    return nn.Sequential(nn.Linear(4, width), nn.BatchNorm1d(width), nn.Linear(width, 2))
+
+
+def test_round_trip_is_exact_and_keeps_the_description(tmp_path):
+    saved, loaded = net(), net()
+    sha256 = save_weights(tmp_path / "w.safetensors", saved, {"classes": ["any"], "size": 32})
+    assert sha256 == hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
+    assert state_digest(saved) != state_digest(loaded)
+    load_weights(tmp_path / "w.safetensors", loaded, sha256)
+    assert state_digest(saved) == state_digest(loaded)
+    assert read_metadata(tmp_path / "w.safetensors") == {"classes": ["any"], "size": 32}
+
+
+def test_a_wrong_hash_names_both(tmp_path):
+    sha256 = save_weights(tmp_path / "w.safetensors", net(), {})
+    with pytest.raises(WeightsError, match=f"{sha256}, expected {'0' * 64}"):
+        load_weights(tmp_path / "w.safetensors", net(), "0" * 64)
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(WeightsError, match=r"gone\.safetensors does not exist"):
+        load_weights(tmp_path / "gone.safetensors", net())
+
+
+def test_missing_unexpected_and_misshapen_tensors_are_named(tmp_path):
+    tensors = net().state_dict()
+    tensors["3.extra"] = tensors.pop("0.bias")
+    tensors["2.weight"] = torch.zeros(2, 5)
+    torch.save(tensors, tmp_path / "w.pt")
+    with pytest.raises(WeightsError) as error:
+        load_weights(tmp_path / "w.pt", net())
+    for words in ("missing (1): 0.bias", "unexpected (1): 3.extra", "2.weight (2, 5), network has (2, 3)"):
+        assert words in str(error.value)
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"0.weight": Payload()}, tmp_path / "bad.pt")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_tensors(tmp_path / "bad.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("wrapper", ["model", "state_dict"])
+def test_wrapped_tensors_are_unwrapped(tmp_path, wrapper):
+    model = net()
+    torch.save({wrapper: model.state_dict(), "epoch": 3}, tmp_path / "w.pth")
+    assert set(read_tensors(tmp_path / "w.pth")) == set(model.state_dict())
+
+
+def test_npz_is_read_without_pickle(tmp_path):
+    np.savez(tmp_path / "w.npz", weight=np.arange(3, dtype=np.float32))
+    assert read_tensors(tmp_path / "w.npz")["weight"].tolist() == [0, 1, 2]
+    np.savez(tmp_path / "objects.npz", weight=np.array([{}], dtype=object))
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_tensors(tmp_path / "objects.npz")
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "w.npz"])
+def test_a_damaged_file_is_a_weights_error(tmp_path, name):
+    (tmp_path / name).write_bytes(b"not weights at all")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_tensors(tmp_path / name)
+
+
+def test_an_unknown_suffix_and_a_file_without_description(tmp_path):
+    (tmp_path / "w.h5").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"\.h5"):
+        read_tensors(tmp_path / "w.h5")
+    from safetensors.torch import save_file
+    save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
+    with pytest.raises(WeightsError, match="no description"):
+        read_metadata(tmp_path / "plain.safetensors")

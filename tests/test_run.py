@@ -1,0 +1,230 @@
+"""The runner: exit codes, what it leaves in the run folder, and every way a notebook can end, on tiny notebooks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ich_study import run as runner
+from ich_study.errors import ParameterError, StudyError
+
+PARAMETERS = 'output_dir: str = "runs/default"\nepochs: int = 3\nlimit: int | None = None\n'
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A project of its own in a temporary folder; returns a function that adds a notebook to it."""
+    monkeypatch.setenv("ICH_STUDY_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notebooks").mkdir()
+
+    def add(name: str, *code: str, parameters: str = PARAMETERS) -> Path:
+        cells = [
+            nbformat.v4.new_markdown_cell("# A heading"),
+            nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+            *map(nbformat.v4.new_code_cell, code),
+        ]
+        path = tmp_path / "notebooks" / f"{name}.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), path)
+        return path
+
+    return add
+
+
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_a_run_leaves_the_notebook_and_its_record(study, tmp_path, capsys):
+    study(
+        "01_good",
+        "import sys\nfrom pathlib import Path\nfrom ich_study import manifest, paths\nfolder = paths.resolve(output_dir)",
+        "print('training', epochs)",
+        "(folder / 'table.csv').write_text('a')\n(folder / 'who.txt').write_text(sys.executable)\n"
+        "manifest.record(folder, data={'phantom': 'a' * 64}, split=folder / 'table.csv')",
+        "block = bytearray(400 * 2**20)\nimport time\ntime.sleep(1)",
+    )
+    (tmp_path / "p.yaml").write_text("epochs: 5\n")
+    assert runner.main(["01_good", "-f", "p.yaml", "-p", "limit", "7", "--output-dir", "runs/a"]) == 0
+    folder = tmp_path / "runs" / "a"
+    found = record_of(folder)
+    assert found["status"] == "ok" and found["error"] is None
+    assert found["parameters"] == {"output_dir": "runs/a", "epochs": 5, "limit": 7}
+    assert found["parameter_files"][0]["path"] == "p.yaml"
+    assert found["hashes"]["data"] == {"phantom": "a" * 64}
+    assert found["hashes"]["split"] == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+    assert {entry["path"] for entry in found["outputs"]} == {"01_good.ipynb", "table.csv", "who.txt"}
+    assert 400 < found["peak_memory_mb"] < 2000 and 1 < found["seconds"] < 60
+    assert found["versions"]["torch"] and found["hardware"]["cores"] >= 1 and set(found["git"]) == {"commit", "dirty"}
+    assert (folder / "who.txt").read_text() == sys.executable
+    executed = nbformat.read(folder / "01_good.ipynb", as_version=4)
+    assert any("training 5" in str(cell.get("outputs")) for cell in executed.cells)
+    assert not list(folder.glob("*.running.ipynb")) and not (folder / "run-failed.json").exists()
+    assert "training 5" in capsys.readouterr().err
+
+
+def test_the_record_names_neither_home_nor_project_folder(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    study("bad", f"open({str(tmp_path / 'home' / 'x')!r})")
+    assert runner.main(["bad", "-p", "output_dir", str(tmp_path / "home" / "out")]) == 1
+    text = (tmp_path / "home" / "out" / "run.json").read_text()
+    assert str(tmp_path) not in text
+
+
+def test_a_failing_cell_is_exit_1_and_keeps_the_partial_notebook(study, tmp_path, capsys):
+    study("02_bad", "print('before')", "numerator = 1\nnumerator / 0", "print('never')")
+    assert runner.main(["02_bad"]) == 1
+    printed = capsys.readouterr().err
+    assert "numerator / 0" in printed and "ZeroDivisionError" in printed and "site-packages" not in printed
+    folder = tmp_path / "runs" / "default"
+    found = record_of(folder)
+    assert found["status"] == "failed" and found["error"]["type"] == "ZeroDivisionError"
+    assert json.loads((folder / "run-failed.json").read_text()) == found
+    executed = (folder / "02_bad.ipynb").read_text()
+    assert "before" in executed and "\"never\\n\"" not in executed
+
+
+def test_a_failed_rerun_does_not_leave_the_earlier_success(study, tmp_path):
+    study("n", "assert epochs != 13")
+    assert runner.main(["n"]) == 0
+    assert runner.main(["n", "-p", "epochs", "13"]) == 1
+    assert record_of(tmp_path / "runs" / "default")["status"] == "failed"
+    assert runner.main(["n"]) == 0
+    assert record_of(tmp_path / "runs" / "default")["status"] == "ok"
+    assert not (tmp_path / "runs" / "default" / "run-failed.json").exists()
+
+
+def test_a_clean_exit_is_a_success(study, tmp_path):
+    study("n", "import sys\nsys.exit(0)")
+    assert runner.main(["n"]) == 0
+
+
+def test_a_kernel_that_dies_is_exit_1_and_says_so(study, tmp_path, capsys):
+    study("n", "import os\nos._exit(9)")
+    assert runner.main(["n"]) == 1
+    assert "kernel died" in capsys.readouterr().err
+    found = record_of(tmp_path / "runs" / "default")
+    assert found["error"]["type"] == "DeadKernel" and "os._exit" in found["error"]["source"]
+    assert (tmp_path / "runs" / "default" / "n.ipynb").is_file()
+
+
+def test_the_time_limit_ends_the_run(study, tmp_path):
+    study("n", "import time\ntime.sleep(100)")
+    assert runner.main(["n", "--timeout", "2.5"]) == 1
+    found = record_of(tmp_path / "runs" / "default")
+    assert found["status"] == "timeout" and found["seconds"] < 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["n", "-p", "epoch", "3"], "did you mean 'epochs'"),
+        (["n", "-p", "epochs", "three"], "expected int"),
+        (["n", "-f", "absent.yaml"], "absent.yaml does not exist"),
+        (["nn"], "did you mean 'n'"),
+        (["absent/n.ipynb"], "no notebook"),
+        (["n", "--timeout", "0"], "--timeout"),
+        (["n", "-p", "output_dir", "$ICH_NOT_SET_ANYWHERE/x"], "ICH_NOT_SET_ANYWHERE"),
+        (["without"], "output_dir"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_touches_nothing(study, tmp_path, capsys, arguments, says):
+    study("n")
+    study("without", parameters="epochs: int = 3")
+    assert runner.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert says in printed and "Traceback" not in printed
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_option_is_exit_2():
+    with pytest.raises(SystemExit) as caught:
+        runner.main(["n", "--nonsense"])
+    assert caught.value.code == 2
+
+
+def test_two_runs_do_not_write_into_one_folder(study, tmp_path):
+    study("n")
+    this = runner.plan("n", [], [])
+    with runner._alone_in(this.folder), pytest.raises(StudyError, match="another run"):
+        runner.run(this)
+
+
+def test_a_notebook_is_found_by_name_and_by_path(study, tmp_path):
+    path = study("03_x")
+    assert runner.find_notebook("03_x") == runner.find_notebook("03_x.ipynb") == runner.find_notebook("notebooks/03_x.ipynb") == path
+    with pytest.raises(ParameterError):
+        runner.find_notebook("03")
+
+
+def start(tmp_path, *arguments):
+    environment = {**os.environ, "ICH_STUDY_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-m", "ich_study.run", *arguments], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, seconds: float = 40) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} never appeared"
+        time.sleep(0.05)
+
+
+SLEEPER = "import os, time\nfrom pathlib import Path\nPath(os.environ['ICH_STUDY_ROOT'], 'pid').write_text(str(os.getpid()))\ntime.sleep(100)"
+
+
+def gone(pid: int, seconds: float = 15) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        if Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_runner_takes_its_kernel_along_and_leaves_no_success(study, tmp_path, number):
+    study("n", SLEEPER)
+    process = start(tmp_path, "n")
+    wait_for(tmp_path / "pid")
+    time.sleep(0.3)
+    process.send_signal(number)
+    process.communicate(timeout=40)
+    assert gone(int((tmp_path / "pid").read_text()))
+    folder = tmp_path / "runs" / "default"
+    if number == signal.SIGTERM:
+        assert process.returncode == 1 and record_of(folder)["status"] == "interrupted"
+    else:
+        assert not (folder / "run.json").exists()
+        with runner._alone_in(folder):
+            pass
+
+
+def test_two_runners_at_once_do_not_disturb_each_other(study, tmp_path):
+    study("n", "import time\ntime.sleep(1)\nprint(epochs)")
+    running = [start(tmp_path, "n", "--output-dir", f"runs/{i}", "-p", "epochs", str(i)) for i in range(2)]
+    for i, process in enumerate(running):
+        _, printed = process.communicate(timeout=90)
+        assert process.returncode == 0, printed
+        assert record_of(tmp_path / "runs" / str(i))["parameters"]["epochs"] == i
+
+
+def test_plain_papermill_runs_the_same_notebook(study, tmp_path):
+    notebook = study("n", "assert epochs == 4 and limit == 2")
+    (tmp_path / "p.yaml").write_text("epochs: 4\nlimit: 2\n")
+    command = [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb"), "-f", str(tmp_path / "p.yaml"), "-k", "python3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

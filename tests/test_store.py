@@ -1,0 +1,383 @@
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ich_study import store as store_package
+from ich_study.errors import DataError, ParameterError
+from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS
+from ich_study.store import Store, build_store, concat_index, open_stores
+from ich_study.store import record as record_module
+from ich_study.store.fingerprint import plain, reader_options
+from ich_study.store.record import file_name
+from tests.fake_reader import FakeReader, head, make_scan, touch_later, write_source
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def built(tmp_path, scans=4, **options):
+    return build_store(write_source(tmp_path / "source", scans), tmp_path / "stores", workers=1, progress=False, **options)
+
+
+def times(folder):
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "scans").glob("*.npy")}
+
+
+def test_store_gives_back_what_the_reader_gave(tmp_path):
+    store = built(tmp_path)
+    expected = make_scan(1)
+    assert {name: str(dtype) for name, dtype in store.index.dtypes.items()} == INDEX_COLUMNS
+    assert {name: str(dtype) for name, dtype in store.boxes.dtypes.items()} == BOX_COLUMNS
+    np.testing.assert_array_equal(store.volume("scan 1"), expected.hu)
+    np.testing.assert_array_equal(store.slice("scan 1", 5), expected.hu[5])
+    np.testing.assert_array_equal(store.stack("scan 1", 0, depth=3), expected.hu[[0, 0, 1]])  # noqa: PD013
+    np.testing.assert_array_equal(store.mask("scan 1"), expected.mask)
+    np.testing.assert_array_equal(store.mask_slice("scan 1", 3), expected.mask[3])
+    rows = store.index[store.index["scan_id"] == "scan 1"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows[list(expected.labels)], expected.labels)
+    assert rows["z_mm"].tolist() == expected.z_mm.tolist() and rows["thickness_mm"].isna().all()
+    pd.testing.assert_frame_equal(store.boxes[store.boxes["scan_id"] == "scan 1"].reset_index(drop=True), expected.boxes)
+    assert store.meta["scans"] == 4 and store.meta["slices"] == 48 and store.intensity == "hu"
+    assert set(store.notes["note"]) == {"padding set to air"}
+    assert "4 scans" in repr(store)
+
+
+def test_unknown_labels_stay_unknown(tmp_path):
+    class Unlabelled(FakeReader):
+        def load(self, ref):
+            labels = make_scan(0).labels
+            labels["IPH"] = pd.array([pd.NA] * len(labels), dtype="boolean")
+            return make_scan(int(ref.files[0].stem), ref=ref, labels=labels)
+
+    reader = Unlabelled(write_source(tmp_path / "source", 2).root)
+    store = build_store(reader, tmp_path / "stores", workers=1, progress=False)
+    assert store.index["IPH"].isna().all() and store.index["any"].notna().all()
+    store.verify()
+
+
+def test_arrays_are_read_only_and_slices_are_not(tmp_path):
+    store = built(tmp_path)
+    with pytest.raises(ValueError, match="read-only"):
+        store.volume("scan 1")[0, 0, 0] = 1
+    image = store.slice("scan 1", 2)
+    image[:] = 0
+    assert type(image) is np.ndarray
+    assert store.volume("scan 1")[2].any()
+
+
+def test_missing_things_are_named(tmp_path):
+    store = built(tmp_path)
+    assert not store.has_mask("scan 0") and store.has_mask("scan 1")
+    with pytest.raises(DataError, match="has no mask"):
+        store.mask("scan 0")
+    with pytest.raises(DataError, match="no scan 'scan 9'"):
+        store.volume("scan 9")
+    with pytest.raises(ParameterError, match="slice -1"):
+        store.slice("scan 1", -1)
+    with pytest.raises(DataError, match=r"does not exist.*python -m ich_study\.run 00_data"):
+        Store(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="content hash"):
+        Store.open(store.path, expected_hash="0" * 64)
+
+
+def test_open_arrays_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_package.read, "OPEN_ARRAYS", 2)
+    store = built(tmp_path)
+    for _ in range(2):
+        for seed in range(4):
+            np.testing.assert_array_equal(store.slice(f"scan {seed}", 1), head(seed)[1])
+    assert len(store._arrays) == 2
+
+
+class Slices(torch.utils.data.Dataset):
+    def __init__(self, store):
+        self.store = store
+
+    def __len__(self):
+        return len(self.store.index)
+
+    def __getitem__(self, row):
+        at = self.store.index.iloc[row]
+        return torch.from_numpy(self.store.slice(at["scan_id"], at["slice_index"]))
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_data_loader_workers_read_it(tmp_path, context):
+    store = built(tmp_path)
+    store.volume("scan 0")
+    loader = torch.utils.data.DataLoader(Slices(store), batch_size=12, num_workers=2, multiprocessing_context=context)
+    np.testing.assert_array_equal(torch.cat(list(loader)).numpy(), np.concatenate([head(seed) for seed in range(4)]))
+
+
+def test_no_open_file_and_no_table_is_pickled(tmp_path):
+    store = built(tmp_path)
+    store.volume("scan 0")
+    content = pickle.dumps(store)
+    assert len(content) < 1000
+    np.testing.assert_array_equal(pickle.loads(content).slice("scan 2", 3), head(2)[3])
+
+
+def test_content_does_not_depend_on_workers_order_or_place(tmp_path):
+    class Reversed(FakeReader):
+        def scans(self):
+            return super().scans()[::-1]
+
+    one = built(tmp_path / "a")
+    two = build_store(write_source(tmp_path / "b" / "elsewhere", 4), tmp_path / "b", workers=2, progress=False)
+    back = build_store(Reversed(tmp_path / "a" / "source"), tmp_path / "c", workers=1, progress=False)
+    assert one.content_hash == two.content_hash == back.content_hash
+    pd.testing.assert_frame_equal(one.index, two.index)
+    pd.testing.assert_frame_equal(one.index, back.index)
+    pd.testing.assert_frame_equal(one.findings, two.findings)
+
+
+@pytest.mark.parametrize("change", ["pixels", "label", "intensity"])
+def test_content_hash_sees_every_change(tmp_path, change):
+    class Changed(FakeReader):
+        def load(self, ref):
+            volume = super().load(ref)
+            if change == "pixels":
+                volume.hu[4, 5, 6] += 1
+            if change == "label":
+                volume.labels.loc[7, "any"] = True
+            return volume
+
+    one = built(tmp_path)
+    reader = Changed(tmp_path / "source", intensity="8-bit grey" if change == "intensity" else "hu")
+    assert build_store(reader, tmp_path / "other", workers=1, progress=False).content_hash != one.content_hash
+
+
+def test_unchanged_store_is_left_alone_and_one_changed_file_rebuilds_one_scan(tmp_path):
+    store = built(tmp_path)
+    before, meta = times(store.path), (store.path / "store.json").stat().st_mtime_ns
+    built_again = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+    assert (store.path / "store.json").stat().st_mtime_ns == meta and times(store.path) == before
+    np.savez(tmp_path / "source" / "2.npz", hu=head(99))
+    touch_later(tmp_path / "source" / "2.npz")
+    changed = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+    after = times(store.path)
+    assert [name for name in before if before[name] != after[name]] == [f"{file_name('scan 2')}.npy"]
+    assert changed.content_hash != built_again.content_hash
+    changed.verify()
+
+
+def test_reader_options_rebuild_everything_and_gone_scans_leave(tmp_path):
+    store = built(tmp_path)
+    before = times(store.path)
+    (tmp_path / "source" / "3.npz").unlink()
+    other = build_store(FakeReader(tmp_path / "source", offset=1), tmp_path / "stores", workers=1, progress=False)
+    after = times(other.path)
+    assert set(before) - set(after) == {f"{file_name('scan 3')}.npy"}
+    assert all(after[name] != before[name] for name in after)
+    np.testing.assert_array_equal(other.volume("scan 0"), head(0) + 1)
+
+
+def test_a_bad_scan_is_named_the_others_are_kept(tmp_path):
+    reader = write_source(tmp_path / "source", 5)
+    (tmp_path / "source" / "1.npz").write_bytes(b"PK not a zip")
+    (tmp_path / "source" / "3.npz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"2 of 5 scans.*bad") as caught:
+        build_store(reader, tmp_path / "stores", workers=2, progress=False)
+    for words in ("scan 1", "1.npz", "scan 3", "3.npz", "unreadable-scan"):
+        assert words in str(caught.value)
+    kept = times(tmp_path / "stores" / "fake")
+    assert len(kept) == 3
+    with pytest.raises(DataError, match="not finished"):
+        Store(tmp_path / "stores" / "fake")
+    store = build_store(reader, tmp_path / "stores", workers=1, allow=["unreadable-scan"], progress=False)
+    assert times(store.path) == kept
+    assert store.meta["left_out"] == ["scan 1", "scan 3"] and "scan 1" not in store.scan_ids
+    assert set(store.findings.loc[store.findings["check"] == "unreadable-scan", "scan_id"]) == {"scan 1", "scan 3"}
+
+
+def test_any_error_of_a_reader_is_a_bad_scan(tmp_path):
+    class Broken(FakeReader):
+        def load(self, ref):
+            raise ZeroDivisionError("slope is 0")
+
+    write_source(tmp_path / "source", 1)
+    with pytest.raises(DataError, match="ZeroDivisionError: slope is 0"):
+        build_store(Broken(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+
+
+def test_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
+    reader, real, calls = write_source(tmp_path / "source", 4), np.save, []
+
+    def full(stream, array, **options):
+        calls.append(array)
+        if len(calls) == 3:
+            stream.write(b"half")
+            raise OSError(28, "No space left on device")
+        real(stream, array, **options)
+
+    monkeypatch.setattr(record_module.np, "save", full)
+    with pytest.raises(DataError, match=r"cannot write scan .*No space left on device"):
+        build_store(reader, tmp_path / "stores", workers=1, progress=False)
+    folder = tmp_path / "stores" / "fake"
+    assert [path.stem for path in (folder / "records").iterdir()] == [file_name("scan 0")]
+    arrays = [path for kind in ("scans", "masks") for path in (folder / kind).iterdir()]
+    assert len(arrays) == 2 and all(np.load(path).shape == (12, 32, 32) for path in arrays)
+    assert not (folder / "store.json").exists()
+    monkeypatch.setattr(record_module.np, "save", real)
+    store = build_store(reader, tmp_path / "stores", workers=1, progress=False)
+    assert store.content_hash == built(tmp_path / "whole").content_hash
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from ich_study.store import build_store
+from tests.fake_reader import FakeReader
+if __name__ == "__main__":
+    build_store(FakeReader(Path(sys.argv[1]), seconds=0.15), Path(sys.argv[2]), workers=int(sys.argv[3]), progress=False)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_build_goes_on_and_ends_the_same(tmp_path, workers):
+    write_source(tmp_path / "source", 10)
+    script = tmp_path / "build.py"
+    script.write_text(KILLED)
+    folder = tmp_path / "stores" / "fake"
+    process = subprocess.Popen([sys.executable, script, tmp_path / "source", tmp_path / "stores", str(workers)],
+                               env={**os.environ, "PYTHONPATH": str(ROOT)})
+    deadline = time.monotonic() + 60
+    while len(list((folder / "records").glob("[!.]*.json"))) < 3:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    time.sleep(0.5)
+    kept = times(folder)
+    assert 3 <= len(kept) < 10
+    (folder / "scans" / ".left-behind.npy").write_bytes(b"half")
+    store = build_store(FakeReader(tmp_path / "source", seconds=0.15), tmp_path / "stores", workers=1, progress=False)
+    recorded = [name for name in kept if times(folder)[name] == kept[name]]
+    assert len(recorded) >= 3
+    assert not (folder / "scans" / ".left-behind.npy").exists()
+    whole = build_store(FakeReader(tmp_path / "source"), tmp_path / "whole", workers=1, progress=False)
+    assert store.content_hash == whole.content_hash
+    pd.testing.assert_frame_equal(store.index, whole.index)
+    store.verify()
+
+
+def test_resume_checks_what_it_keeps(tmp_path):
+    store = built(tmp_path)
+    path = store.path / "scans" / f"{file_name('scan 1')}.npy"
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    state = path.stat()
+    path.write_bytes(damaged)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    (store.path / "store.json").unlink()
+    again = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+    assert again.content_hash == store.content_hash
+    again.verify()
+
+
+@pytest.mark.parametrize("kind", ["scans", "masks"])
+def test_verify_finds_a_flipped_bit(tmp_path, kind):
+    store = built(tmp_path)
+    store.verify()
+    path = store.path / kind / f"{file_name('scan 1')}.npy"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"1 scans .*scan 1"):
+        Store(store.path).verify()
+
+
+def test_truncated_array_is_an_error_that_says_how_to_repair(tmp_path):
+    store = built(tmp_path)
+    path = store.path / "scans" / f"{file_name('scan 1')}.npy"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match="damaged"):
+        store.slice("scan 1", 0)
+    repaired = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+    np.testing.assert_array_equal(repaired.slice("scan 1", 0), head(1)[0])
+    assert repaired.content_hash == store.content_hash
+
+
+def test_an_array_with_pickled_objects_is_refused(tmp_path):
+    store = built(tmp_path)
+    np.save(store.path / "scans" / f"{file_name('scan 1')}.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="damaged"):
+        store.volume("scan 1")
+
+
+def test_verify_finds_a_changed_table(tmp_path):
+    store = built(tmp_path)
+    index = pd.read_parquet(store.path / "index.parquet")
+    index.loc[5, "any"] = True
+    index.to_parquet(store.path / "index.parquet", index=False)
+    with pytest.raises(DataError, match="do not match"):
+        Store(store.path).verify()
+    meta = json.loads((store.path / "store.json").read_text())
+    (store.path / "store.json").write_text(json.dumps({**meta, "layout": 0}))
+    with pytest.raises(DataError, match="layout 0"):
+        Store(store.path)
+
+
+def test_what_the_reader_found_in_the_whole_joins_the_report(tmp_path):
+    class Telling(FakeReader):
+        def scans(self):
+            self.findings = ("3 images have no label",)
+            return super().scans()
+
+    reader = Telling(write_source(tmp_path / "source", 2).root)
+    store = build_store(reader, tmp_path / "stores", workers=1, progress=False)
+    assert store.findings.loc[store.findings["scan_id"] == "", "detail"].tolist() == ["3 images have no label"]
+    before = times(store.path)
+    assert times(build_store(reader, tmp_path / "stores", workers=1, progress=False).path) == before
+
+
+def test_two_builds_at_once_are_refused(tmp_path):
+    store = built(tmp_path)
+    with store_package.build._locked(store.path), pytest.raises(DataError, match="another process"):
+        build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+
+
+def test_wrong_arguments_and_readers(tmp_path):
+    reader = write_source(tmp_path / "source", 2)
+    with pytest.raises(ParameterError, match="workers"):
+        build_store(reader, tmp_path, workers=0)
+    with pytest.raises(ParameterError, match="unreadable"):
+        build_store(reader, tmp_path, workers=1, allow=["unreadable"])
+    with pytest.raises(DataError, match="no scan under"):
+        build_store(FakeReader(tmp_path / "empty"), tmp_path, workers=1)
+
+    class Twice(FakeReader):
+        def scans(self):
+            return super().scans() * 2
+
+    with pytest.raises(DataError, match="two scans are called"):
+        build_store(Twice(tmp_path / "source"), tmp_path, workers=1)
+
+
+def test_stores_together(tmp_path):
+    one = built(tmp_path)
+    build_store(FakeReader(tmp_path / "source", name="other"), tmp_path / "stores", workers=1, progress=False)
+    stores = open_stores(tmp_path / "stores", ["fake", "other"])
+    assert len(concat_index(stores)) == 2 * len(one.index)
+    assert list(concat_index(stores)["dataset"].unique()) == ["fake", "other"]
+
+
+def test_file_names_are_safe_and_never_shared():
+    names = {file_name(scan_id) for scan_id in ("a/b", "a_b", "a b", "../../etc/passwd", "x" * 150, "x" * 151)}
+    assert len(names) == 6
+    assert not any("/" in name or name.startswith(".") for name in names)
+
+
+def test_fingerprints_need_plain_values(tmp_path):
+    assert plain({"b": {2, 1}, "a": tmp_path / "x"}, tmp_path) == {"b": ["1", "2"], "a": "x"}
+    assert reader_options(FakeReader(tmp_path)) == reader_options(FakeReader(tmp_path / "moved"))
+    with pytest.raises(DataError, match="plain values"):
+        plain(object(), tmp_path)

@@ -1,0 +1,116 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ich_study.errors import StudyError
+from ich_study.models.weights import state_digest
+from ich_study.training.learner import train_classifier
+from tests.training.fakes import config, fake_store, network, parts, subprocess_environment
+
+SETTINGS = {"epochs": 4, "augmentation": "cam_benchmark", "schedule": "one_cycle", "sampler": "inverse_frequency", "keep": "last"}
+STORE = fake_store()
+
+
+def run(folder, store=STORE, report=lambda line: None, seed=0, **changes):
+    settings = config(**{**SETTINGS, **changes})
+    return train_classifier(network(settings, seed), settings, store, *parts(store), Path(folder), report)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("uninterrupted"))
+
+
+class Killed(Exception):
+    pass
+
+
+def stop_after(epoch):
+    def report(line):
+        if line.startswith(f"epoch {epoch}/"):
+            raise Killed
+    return report
+
+
+def test_a_killed_process_goes_on_and_ends_at_the_same_weights(tmp_path, uninterrupted):
+    script = f"""
+import sys, torch
+torch.set_num_threads({torch.get_num_threads()})
+from tests.training.test_resume import run
+import time
+def report(line):
+    print(line, flush=True)
+    if line.startswith("epoch 2/"):
+        time.sleep(60)
+run({str(tmp_path)!r}, report=report)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=subprocess_environment())
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    assert process.wait(10) == -signal.SIGKILL
+    process.stdout.close()
+    lines = []
+    resumed = run(tmp_path, report=lines.append, seed=99)
+    assert lines[0].startswith("going on after epoch 2 of 4") and len(lines) == 3
+    assert state_digest(resumed.model) == state_digest(uninterrupted.model)
+    columns = ["train_loss", "valid_loss", "auroc", "learning_rate"]
+    assert resumed.history[columns].equals(uninterrupted.history[columns])
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd", "precision": "bf16"}, {"keep": "best", "monitor": "valid_loss", "num_workers": 1}])
+def test_stopped_after_any_epoch_it_ends_at_the_same_weights(tmp_path, changes):
+    whole = run(tmp_path / "whole", epochs=3, **changes)
+    for epoch in (1, 2):
+        with pytest.raises(Killed):
+            run(tmp_path / str(epoch), epochs=3, report=stop_after(epoch), **changes)
+        resumed = run(tmp_path / str(epoch), epochs=3, **changes)
+        assert state_digest(resumed.model) == state_digest(whole.model)
+        assert resumed.best_epoch == whole.best_epoch
+
+
+def test_a_finished_run_is_only_loaded(uninterrupted):
+    before = (uninterrupted.weights_path.stat().st_mtime_ns, uninterrupted.weights_sha256)
+    started, lines = time.perf_counter(), []
+    again = run(uninterrupted.weights_path.parent, report=lines.append, seed=5)
+    assert time.perf_counter() - started < 5 and not lines
+    assert (again.weights_path.stat().st_mtime_ns, again.weights_sha256) == before
+    assert state_digest(again.model) == state_digest(uninterrupted.model)
+
+
+def test_early_stopping_counts_on_across_a_restart(tmp_path):
+    changes = {"epochs": 30, "early_stopping_patience": 3, "learning_rate": 0.03, "monitor": "valid_loss", "keep": "best"}
+    whole = run(tmp_path / "whole", **changes)
+    assert whole.stopped_early
+    with pytest.raises(Killed):
+        run(tmp_path / "parts", report=stop_after(len(whole.history) - 1), **changes)
+    resumed = run(tmp_path / "parts", **changes)
+    assert (len(resumed.history), resumed.best_epoch) == (len(whole.history), whole.best_epoch)
+
+
+def test_another_run_in_the_folder_is_refused_by_name(uninterrupted):
+    folder = uninterrupted.weights_path.parent
+    with pytest.raises(StudyError, match=r"learning_rate: was 0\.003, now 0\.1"):
+        run(folder, learning_rate=0.1)
+    with pytest.raises(StudyError, match="training slices"):
+        run(folder, store=fake_store(seed=1))
+    run(folder, num_workers=3, cache_in_memory=True)
+
+
+def test_a_damaged_state_is_named(tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"half a file")
+    with pytest.raises(StudyError, match=r"state\.pt is not a training state"):
+        run(tmp_path)
+
+
+def test_the_state_needs_no_pickle(uninterrupted):
+    content = torch.load(uninterrupted.weights_path.parent / "state.pt", weights_only=True)
+    assert content["progress"]["finished"] and json.dumps(content["progress"]["history"])

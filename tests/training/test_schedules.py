@@ -1,0 +1,58 @@
+import math
+
+import pytest
+import torch
+
+from ich_study.training.schedules import hyperparameters
+from tests.training.fakes import config
+
+
+def rates(steps, **changes):
+    settings = config(learning_rate=0.1, **changes)
+    return [hyperparameters(settings, step, steps)["lr"] for step in range(settings.epochs * steps)]
+
+
+def oracle(scheduler, optimizer, steps):
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def optimizer():
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+
+
+def test_constant():
+    assert set(rates(3)) == {0.1}
+
+
+def test_step_equals_torch():
+    sgd = optimizer()
+    theirs = oracle(torch.optim.lr_scheduler.StepLR(sgd, 2, 0.1), sgd, 7)
+    assert rates(5, epochs=7, schedule="step", step_epochs=2)[::5] == pytest.approx(theirs)
+
+
+def test_cosine_equals_torch():
+    sgd = optimizer()
+    theirs = oracle(torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 30, eta_min=0.001), sgd, 30)
+    assert rates(10, epochs=3, schedule="cosine", min_learning_rate=0.001) == pytest.approx(theirs)
+
+
+def test_warm_up_rises_linearly_to_the_rate():
+    found = rates(10, epochs=3, schedule="cosine", warmup_epochs=1.0)
+    assert found[:10] == pytest.approx([0.1 * (step + 1) / 11 for step in range(10)])
+    assert found[10] == pytest.approx(0.1) and found[-1] < 0.01
+
+
+def test_one_cycle_equals_the_cosine_formula_of_fastai():
+    settings = config(learning_rate=0.1, epochs=4, schedule="one_cycle", one_cycle_rise=0.25)
+    for step in range(40):
+        position = step / 40
+        low, high, share = (0.1 / 25, 0.1, position / 0.25) if position < 0.25 else (0.1, 0.1 / 1e5, (position - 0.25) / 0.75)
+        formula = low + (1 + math.cos(math.pi * (1 - share))) * (high - low) / 2
+        found = hyperparameters(settings, step, 10)
+        assert found["lr"] == pytest.approx(formula, rel=1e-4, abs=1e-8)
+        assert 0.85 - 1e-6 <= found["mom"] <= 0.95 + 1e-6
