@@ -1,11 +1,12 @@
 """Speed of the store: DICOM into it beside bare pydicom, and a slice out of it beside NIfTI.
 
-    python benchmarks/bench_store.py [--scans 24] [--slices 32] [--repeats 5] [--folder DIR]
+    python benchmarks/bench_store.py [--scans 12] [--slices 32] [--copies 4] [--repeats 5] [--folder DIR]
 
-Writes its own data (512 x 512 x slices, RSNA layout, uncompressed and JPEG Lossless where an encoder
-is there; compressed NIfTI) into a temporary folder and prints ratios with hardware and versions.
-Runs are interleaved, medians are taken; all files are in the page cache, which is the hardest case
-for the store, as no disk hides its work.
+Writes its own data (512 x 512 x slices in the RSNA layout, uncompressed and JPEG Lossless; compressed
+NIfTI) into a temporary folder, about 4 GB, and prints ratios with hardware and versions. Runs are
+interleaved, medians are taken. All files are in the page cache, the hardest case for the store: no
+disk hides its work. What a core allows is compared in CPU time, which other jobs on the machine do
+not change; scaling over workers and reading are in wall time and need a machine at rest.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import shutil
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import gdcm
 import nibabel
 import numpy as np
 import pandas as pd
@@ -28,10 +34,11 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from ich_study.datasets.rsna import RsnaReader
+from ich_study.datasets.contract import ScanRef
+from ich_study.datasets.rsna import SUBTYPE_NAMES, RsnaReader
 from ich_study.store import Store, build_store
 
-TARGETS = {"build": 0.8, "read": 20.0}
+BUILD_TARGET, READ_TARGET = 0.8, 20.0
 
 
 def head(slices: int, seed: int) -> np.ndarray:
@@ -47,13 +54,15 @@ def head(slices: int, seed: int) -> np.ndarray:
 def write_slice(path: Path, hu: np.ndarray, scan: int, index: int) -> None:
     """One slice as RSNA 2019 writes it: few tags, 16-bit signed, intercept -1024."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = CTImageStorage, generate_uid(), ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
     slice_ = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     slice_.SOPClassUID, slice_.SOPInstanceUID, slice_.Modality = CTImageStorage, path.stem, "CT"
     slice_.PatientID, slice_.StudyInstanceUID, slice_.SeriesInstanceUID = f"ID_{scan:08x}", f"ID_{scan:010x}", f"ID_{scan + 2**30:010x}"
     slice_.ImagePositionPatient, slice_.ImageOrientationPatient = [-125, -125, index * 5.0], [1, 0, 0, 0, 1, 0]
     slice_.SamplesPerPixel, slice_.PhotometricInterpretation, slice_.Rows, slice_.Columns = 1, "MONOCHROME2", *hu.shape
-    slice_.PixelSpacing, slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit, slice_.PixelRepresentation = [0.488281, 0.488281], 16, 16, 15, 1
+    slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit, slice_.PixelRepresentation = 16, 16, 15, 1
+    slice_.PixelSpacing = [0.488281, 0.488281]
     slice_.WindowCenter, slice_.WindowWidth, slice_.RescaleIntercept, slice_.RescaleSlope = "30", "80", "-1024", "1"
     slice_.PixelData = (hu + 1024).astype("<i2").tobytes()
     slice_.save_as(path, enforce_file_format=True)
@@ -68,17 +77,13 @@ def write_rsna(root: Path, scans: int, slices: int) -> list[Path]:
         for index, hu in enumerate(head(slices, scan)):
             path = folder / f"ID_{scan * slices + index:09x}.dcm"
             write_slice(path, hu, scan, index)
-            rows += [f"{path.stem}_{name},0" for name in ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any")]
+            rows += [f"{path.stem}_{name},0" for name in SUBTYPE_NAMES]
     (root / "stage_2_train.csv").write_text("\n".join(["ID,Label", *rows, ""]))
     return sorted(folder.glob("*.dcm"))
 
 
-def compress(source: Path, target: Path) -> bool:
-    """The folder again in JPEG Lossless SV1, as CQ500 comes; False where GDCM is not installed."""
-    try:
-        import gdcm
-    except ImportError:
-        return False
+def compress(source: Path, target: Path) -> None:
+    """The folder again in JPEG Lossless SV1, as CQ500 comes."""
     shutil.copytree(source, target)
     for path in (target / "stage_2_train").glob("*.dcm"):
         reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
@@ -94,60 +99,83 @@ def compress(source: Path, target: Path) -> bool:
         writer.SetFileName(str(path))
         if not writer.Write():
             raise RuntimeError(f"GDCM cannot write {path}")
-    return True
 
 
 def decode(files: list[Path]) -> None:
     """Bare pydicom: every file read and its pixels decoded, one after the other."""
     for path in files:
-        pydicom.dcmread(path).pixel_array
+        _ = pydicom.dcmread(path).pixel_array
 
 
-def build(root: Path, stores: Path, workers: int) -> Store:
+class RepeatedReader(RsnaReader):
+    """The RSNA reader with every scan `copies` times, so that starting the workers weighs little."""
+
+    copies = 1
+
+    def scans(self) -> list[ScanRef]:
+        """Every series, `copies` times under different names."""
+        return [replace(ref, scan_id=f"{ref.scan_id}-{copy}") for ref in super().scans() for copy in range(self.copies)]
+
+
+def build(root: Path, stores: Path, workers: int, copies: int = 1) -> None:
     """The store of the folder, from nothing."""
-    shutil.rmtree(stores, ignore_errors=True)
-    return build_store(RsnaReader(root, progress=False, workers=workers), stores, workers=workers, progress=False)
+    reader = RepeatedReader(root, progress=False, workers=workers)
+    reader.copies = copies
+    build_store(reader, stores, workers=workers, progress=False)
 
 
-def interleaved(tasks: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each task; every repeat runs all of them, so that drift hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+def cpu_seconds() -> float:
+    """User and system time of this process and of those it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def interleaved(tasks: dict[str, Callable[[], object]], repeats: int, scratch: Path | None = None) -> dict[str, tuple[float, float]]:
+    """Median (wall, CPU) seconds of each task; every repeat runs all of them, so that drift hits all
+    alike. The scratch folder is emptied between runs, outside the clock."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
-            start = time.perf_counter()
+            if scratch is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
+            wall, cpu = time.perf_counter(), cpu_seconds()
             task()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            seconds[name].append((time.perf_counter() - wall, cpu_seconds() - cpu))
+    return {name: tuple(statistics.median(column) for column in zip(*values)) for name, values in seconds.items()}
 
 
-def bench_build(root: Path, stores: Path, repeats: int, syntax: str) -> list[dict[str, object]]:
-    """DICOM to store against bare decoding, with 1 worker pinned to one core and with 2 workers."""
+def row(
+    measure: str, seconds: tuple[float, float], slices: int, ratio: float | None = None, of: str = "", target: float | None = None
+) -> dict[str, object]:
+    """One line of the table, in ms per slice."""
+    wall, cpu = (1000 * value / slices for value in seconds)
+    return {"measure": measure, "wall ms": wall, "CPU ms": cpu, "ratio": ratio, "of": of, "target": target}
+
+
+def bench_build(root: Path, stores: Path, repeats: int, copies: int, syntax: str) -> list[dict[str, object]]:
+    """DICOM to store against bare decoding in CPU time, which is what a core has to give; then how
+    wall time falls from one worker to two."""
     files = sorted((root / "stage_2_train").glob("*.dcm"))
-    cores = os.sched_getaffinity(0)
-
-    def on_one_core(task: Callable[[], object]) -> Callable[[], None]:
-        def run() -> None:
-            os.sched_setaffinity(0, {min(cores)})
-            try:
-                task()
-            finally:
-                os.sched_setaffinity(0, cores)
-        return run
-
-    seconds = interleaved({
-        "bare": on_one_core(lambda: decode(files)),
-        "one": on_one_core(lambda: build(root, stores, 1)),
-        "free": lambda: build(root, stores, 1),
-        "two": lambda: build(root, stores, 2),
-    }, repeats)
-    per_slice = {name: 1000 * value / len(files) for name, value in seconds.items()}
+    reader = RsnaReader(root, progress=False, workers=1)
+    refs = reader.scans()
+    per_core = interleaved({
+        "bare": lambda: decode(files),
+        "find": reader.scans,
+        "load": lambda: [reader.load(ref) for ref in refs],
+        "store": lambda: build(root, stores, 1),
+    }, repeats, stores)
+    workers = {name: partial(build, root, stores, count, copies) for name, count in (("one", 1), ("two", 2))}
+    scaling = interleaved(workers, max(repeats // 2, 1), stores)
+    twice = scaling["one"][0] / scaling["two"][0]
+    against = {name: per_core["bare"][1] / value[1] for name, value in per_core.items()}
+    many = len(files) * copies
     return [
-        {"measure": f"{syntax}: bare pydicom, 1 core", "ms per slice": per_slice["bare"]},
-        {"measure": f"{syntax}: store, 1 worker on 1 core", "ms per slice": per_slice["one"], "ratio": seconds["bare"] / seconds["one"],
-         "target": TARGETS["build"], "of": "bare pydicom"},
-        {"measure": f"{syntax}: store, 1 worker", "ms per slice": per_slice["free"], "ratio": seconds["bare"] / seconds["free"],
-         "of": "bare pydicom"},
-        {"measure": f"{syntax}: store, 2 workers", "ms per slice": per_slice["two"], "ratio": seconds["free"] / seconds["two"], "of": "1 worker"},
+        row(f"{syntax}: bare pydicom", per_core["bare"], len(files)),
+        row(f"{syntax}: reader, headers only", per_core["find"], len(files)),
+        row(f"{syntax}: reader, load", per_core["load"], len(files), against["load"], "bare, CPU"),
+        row(f"{syntax}: whole build, 1 worker", per_core["store"], len(files), against["store"], "bare, CPU", BUILD_TARGET),
+        row(f"{syntax}: {copies} x the scans, 1 worker", scaling["one"], many),
+        row(f"{syntax}: {copies} x the scans, 2 workers", scaling["two"], many, twice, "1 worker, wall", 2.0),
     ]
 
 
@@ -169,39 +197,43 @@ def bench_read(store: Store, folder: Path, repeats: int, reads: int = 60) -> lis
             opened.slice(scan_id, index)
 
     seconds = interleaved({"nifti": from_nifti, "store": from_store}, repeats)
+    faster = seconds["nifti"][0] / seconds["store"][0]
     return [
-        {"measure": "random slice, compressed NIfTI (nibabel slicing)", "ms per slice": 1000 * seconds["nifti"] / reads},
-        {"measure": "random slice, store (opened anew)", "ms per slice": 1000 * seconds["store"] / reads,
-         "ratio": seconds["nifti"] / seconds["store"], "target": TARGETS["read"], "of": "NIfTI"},
+        row("random slice, compressed NIfTI", seconds["nifti"], reads),
+        row("random slice, store opened anew", seconds["store"], reads, faster, "NIfTI, wall", READ_TARGET),
     ]
 
 
 def machine() -> str:
-    """Processor, cores and versions that the numbers hold for."""
+    """Processor, cores, load and versions that the numbers hold for."""
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
-    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "pandas", "pydicom", "python-gdcm", "nibabel"))
-    return f"{names[0] if names else platform.processor()}, {len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}, {versions}"
+    lines = info.read_text().splitlines() if info.is_file() else []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    versions = ", ".join(f"{package} {version(package)}" for package in ("numpy", "pandas", "pydicom", "python-gdcm", "nibabel"))
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {versions}"
 
 
 def main() -> None:
     """Write the data, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scans", type=int, default=24)
+    parser.add_argument("--scans", type=int, default=12)
     parser.add_argument("--slices", type=int, default=32)
+    parser.add_argument("--copies", type=int, default=4, help="how often each scan is built where scaling is measured")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=None, help="where to write (default: the system's temporary folder)")
     options = parser.parse_args()
+    warnings.filterwarnings("ignore", "Invalid value for VR UI", UserWarning)  # RSNA identifiers are no UIDs
+    print(machine())
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         write_rsna(folder / "plain", options.scans, options.slices)
-        rows = bench_build(folder / "plain", folder / "stores", options.repeats, "uncompressed")
-        rows += bench_read(Store(folder / "stores" / "rsna"), folder, options.repeats)
-        if compress(folder / "plain", folder / "lossless"):
-            rows += bench_build(folder / "lossless", folder / "stores", options.repeats, "JPEG Lossless")
-    print(machine())
-    print(f"{options.scans} scans of {options.slices} slices, 512 x 512; median of {options.repeats} interleaved runs, files in the page cache")
-    print(pd.DataFrame(rows)[["measure", "ms per slice", "ratio", "of", "target"]].round(3).fillna("").to_string(index=False))
+        rows = bench_build(folder / "plain", folder / "stores", options.repeats, options.copies, "uncompressed")
+        build(folder / "plain", folder / "reading", 1)
+        rows += bench_read(Store(folder / "reading" / "rsna"), folder, options.repeats)
+        compress(folder / "plain", folder / "lossless")
+        rows += bench_build(folder / "lossless", folder / "stores", options.repeats, options.copies, "JPEG Lossless")
+    print(f"{options.scans} scans of {options.slices} slices, 512 x 512; ms per slice, medians of {options.repeats} interleaved runs")
+    print(pd.DataFrame(rows).to_string(index=False, na_rep="", float_format="{:.2f}".format))
 
 
 if __name__ == "__main__":

@@ -95,9 +95,12 @@ def montage(panels: Sequence[SlicePanel], columns: int, title: str = "", legend:
 def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class") -> Figure:
     """ROC or precision-recall curves, one line per value of `hue`.
 
-    curves: columns fpr, tpr (kind `roc`) or recall, precision (kind `pr`), and `hue`.
+    curves: columns false_positive_rate, sensitivity (kind `roc`) or sensitivity, precision (kind `pr`), and `hue`.
     """
-    axes_of_kind = {"roc": ("fpr", "tpr", "1 - specificity", "sensitivity"), "pr": ("recall", "precision", "sensitivity", "PPV")}
+    axes_of_kind = {
+        "roc": ("false_positive_rate", "sensitivity", "1 - specificity", "sensitivity"),
+        "pr": ("sensitivity", "precision", "sensitivity", "PPV"),
+    }
     if kind not in axes_of_kind:
         raise StudyError(f"curve kind {kind!r}; expected one of {sorted(axes_of_kind)}")
     x, y, x_label, y_label = axes_of_kind[kind]

@@ -72,6 +72,16 @@ def label_panels(scans: StoredScans, label: str, count: int) -> list[SlicePanel]
     return panels
 
 
+def overview_panels(scans: StoredScans, per_row: int) -> list[SlicePanel]:
+    """What a data set looks like: slices of each subtype; where no subtype is known, positive
+    slices; where none is positive, the middle slice of scans."""
+    shown = subtype_panels(scans, per_row) or label_panels(scans, "any", 2 * per_row)
+    if shown:
+        return shown
+    counts = scans.index.groupby("scan_id", sort=True).size()
+    return [slice_panel(scans, str(scan_id), int(count) // 2, "no positive slice") for scan_id, count in counts.head(per_row).items()]
+
+
 def extreme_predictions(predictions: pd.DataFrame, label: str, count: int) -> dict[str, pd.DataFrame]:
     """The most and the least convincing slices of one class: for positives and for negatives the
     `count` most probable and the `count` least probable, at most one slice per patient.

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ich_study import splits
-from ich_study.errors import ParameterError
+from ich_study.errors import ParameterError, SplitError
 from ich_study.overlap_guard import exclude_overlap
 
 _KINDS: dict[str, tuple[Callable[..., pd.DataFrame], frozenset[str]]] = {
@@ -72,3 +72,12 @@ def split_summary(index: pd.DataFrame, name: str, split: pd.DataFrame) -> pd.Dat
         "patients": grouped["patient_id"].nunique(), "slices": grouped.size(), "positive_slices": grouped["any"].sum().astype("Int64"),
     })
     return table.rename_axis("part").reset_index().assign(split=name)[["split", "part", "patients", "slices", "positive_slices"]]
+
+
+def assert_no_shared_training(split: pd.DataFrame, overlap: pd.DataFrame) -> None:
+    """Raises SplitError naming patients of another data set that a split would train or validate on."""
+    cleaned = without_shared(split, overlap)
+    left = split[split["part"] != cleaned["part"]]
+    if len(left):
+        shared = splits.named(left[splits.PATIENT].to_numpy())
+        raise SplitError(f"{len(left)} patients of the training part stand in another data set too: {shared}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ def head(seed: int, slices: int = 12, size: int = 32) -> np.ndarray:
     return np.round(image + rng.normal(0, 5, (slices, size, size))).astype(np.int16)
 
 
-def make_scan(seed: int = 0, dataset: str = "fake", patient: str | None = None, mask: bool = True, **changes: object) -> ScanVolume:
+def make_scan(seed: int = 0, **changes: object) -> ScanVolume:
     """A scan without contradictions, its mask and box in slice 3; `changes` replace fields."""
     hu = head(seed)
     subtype = SUBTYPES[seed % 5]
@@ -33,8 +33,8 @@ def make_scan(seed: int = 0, dataset: str = "fake", patient: str | None = None, 
     labels = label_frame({"any": yes, **{name: yes if name == subtype else [False] * len(hu) for name in SUBTYPES}}, len(hu))
     scan_id = f"scan {seed}"
     fields = {
-        "ref": ScanRef(dataset, patient or f"P{seed}", scan_id, (Path(f"{seed}.npz"),)), "hu": hu, "z_mm": np.arange(len(hu)) * 5.0,
-        "spacing_mm": (0.5, 0.5), "thickness_mm": float("nan") if seed % 2 else 5.0, "labels": labels, "mask": drawn if mask else None,
+        "ref": ScanRef("fake", f"P{seed}", scan_id, (Path(f"{seed}.npz"),)), "hu": hu, "z_mm": np.arange(len(hu)) * 5.0,
+        "spacing_mm": (0.5, 0.5), "thickness_mm": float("nan") if seed % 2 else 5.0, "labels": labels, "mask": drawn,
         "boxes": box_frame([{"scan_id": scan_id, "slice_index": 3, "x": 12, "y": 14, "width": 6, "height": 4, "label": subtype}]),
         "boxes_known": np.ones(len(hu), bool), "sources": tuple(f"{seed}.npz" for _ in hu), "notes": ("padding set to air",),
     }
@@ -43,26 +43,26 @@ def make_scan(seed: int = 0, dataset: str = "fake", patient: str | None = None, 
 
 @dataclass
 class FakeReader:
-    """Files `<seed>.npz` under the root; `seconds` slows each scan down, `offset` is an option."""
+    """Files `<seed>.npz` under the root, every third scan without a mask; `_seconds` slows each scan
+    down, `offset` is added to HU."""
 
     root: Path
     name: str = "fake"
     intensity: str = "hu"
     offset: int = 0
-    seconds: float = field(default=0.0)
+    _seconds: float = 0.0
 
     def scans(self) -> list[ScanRef]:
-        return [make_scan(int(path.stem), self.name).ref.__class__(self.name, f"P{path.stem}", f"scan {path.stem}", (path,))
-                for path in sorted(self.root.glob("*.npz"))]
+        return [ScanRef(self.name, f"P{path.stem}", f"scan {path.stem}", (path,)) for path in sorted(self.root.glob("*.npz"))]
 
     def load(self, ref: ScanRef) -> ScanVolume:
-        time.sleep(self.seconds)
+        time.sleep(self._seconds)
         try:
             hu = np.load(ref.files[0], allow_pickle=False)["hu"] + np.int16(self.offset)
         except (ValueError, OSError, EOFError) as error:
             raise DataError(f"damaged file: {error}") from error
         seed = int(ref.files[0].stem)
-        return make_scan(seed, ref=ref, hu=hu, mask=seed % 3 != 0)
+        return make_scan(seed, ref=ref, hu=hu) if seed % 3 else make_scan(seed, ref=ref, hu=hu, mask=None)
 
 
 def write_source(root: Path, scans: int) -> FakeReader:

@@ -41,7 +41,7 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
 
 
 def test_curves_show_their_data_and_unknown_kinds_are_refused():
-    curve = pd.DataFrame({"class": "any", "fpr": [0, 0.2, 1], "tpr": [0, 0.9, 1]})
+    curve = pd.DataFrame({"class": "any", "false_positive_rate": [0, 0.2, 1], "sensitivity": [0, 0.9, 1]})
     lines = figures.curve_figure(curve, "roc", "x").axes[0].lines
     assert any(np.allclose(line.get_ydata(), [0, 0.9, 1]) for line in lines)
     with pytest.raises(StudyError, match="det"):

@@ -30,7 +30,7 @@ def box(**changes):
 def moved_mask(rows, columns):
     mask = np.zeros_like(make_scan(0).mask)
     mask[3, rows, columns] = 1
-    return make_scan(0, mask=None).__class__(**{**make_scan(0).__dict__, "mask": mask})
+    return make_scan(0, mask=mask)
 
 
 def with_hu(change):

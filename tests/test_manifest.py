@@ -63,7 +63,8 @@ def test_outputs_list_sizes_and_hashes(tmp_path, monkeypatch):
 def test_git_state_sees_commit_and_changes(tmp_path):
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        return subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     assert manifest.git_state(tmp_path) == {"commit": None, "dirty": None}
     git("init", "-q")

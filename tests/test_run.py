@@ -169,7 +169,8 @@ def test_a_notebook_is_found_by_name_and_by_path(study, tmp_path):
 
 def start(tmp_path, *arguments):
     environment = {**os.environ, "ICH_STUDY_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-m", "ich_study.run", *arguments], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "ich_study.run", *arguments]
+    return subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(path: Path, seconds: float = 40) -> None:
@@ -179,7 +180,10 @@ def wait_for(path: Path, seconds: float = 40) -> None:
         time.sleep(0.05)
 
 
-SLEEPER = "import os, time\nfrom pathlib import Path\nPath(os.environ['ICH_STUDY_ROOT'], 'pid').write_text(str(os.getpid()))\ntime.sleep(100)"
+SLEEPER = """import os, time
+from pathlib import Path
+Path(os.environ["ICH_STUDY_ROOT"], "pid").write_text(str(os.getpid()))
+time.sleep(100)"""
 
 
 def gone(pid: int, seconds: float = 15) -> bool:
@@ -225,6 +229,6 @@ def test_two_runners_at_once_do_not_disturb_each_other(study, tmp_path):
 def test_plain_papermill_runs_the_same_notebook(study, tmp_path):
     notebook = study("n", "assert epochs == 4 and limit == 2")
     (tmp_path / "p.yaml").write_text("epochs: 4\nlimit: 2\n")
-    command = [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb"), "-f", str(tmp_path / "p.yaml"), "-k", "python3"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "papermill", str(notebook), "out.ipynb", "-f", "p.yaml", "-k", "python3"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,13 +4,14 @@ Published recipe (Muschelli 2015 and 2019, cited by HGI-SAM, Section 3): keep HU
 sigma 1, FSL's BET with fractional intensity 0.01, fill holes; HGI-SAM's masks start from HU -20..100
 and are eroded afterwards by an unknown amount (reproduction facts, 003).
 
-FSL is not used here. BET's expanding surface is replaced by three steps on a grid of about 1 mm:
+FSL is not used here. BET's expanding surface is replaced by four steps on a grid of about 1 mm:
 tissue in the HU window that bone surrounds on most of eight rays (which drops scalp, orbits and
-neck), an opening per slice (which cuts the leaks through the skull's foramina), and the largest
-three-dimensional component. This is an equivalent in purpose, not in voxels: BET itself is not at
-hand to compare with. It is checked on heads of known geometry and on truth brains of the phantom
-(Dice), and by looking at real scans; it may differ from BET at the skull base and in scans that
-reach below the foramen magnum.
+neck), an opening per slice (which cuts the leaks through the skull's foramina), the largest
+three-dimensional component, and tissue beside it within the slice that lies deeper than the scalp
+(the brain behind a craniectomy). This is an equivalent in purpose, not in voxels: BET itself is not at
+hand to compare with. It is checked on heads of known geometry
+and by looking at real scans. It may differ from BET at the skull base; where a scan reaches
+down to the jaw, soft tissue between jaw and spine stays in.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from ich_study.ct.windows import Window
 from ich_study.errors import ParameterError
 
 _GRID_MM = 1.0
 _REGROWN_MM = 3.0
+_DEFECT_RAYS, _DEFECT_SECTION_MM2, _SCALP_MM = 4, 3000.0, 8.0
 
 
 @dataclass(frozen=True)
 class BrainMaskRecipe:
     """Parameters of the recipe.
 
-    low_hu, high_hu: window of brain tissue; (0, 100) as published, (-20, 100) in HGI-SAM's code. For
-        grey values exported with a clipped window choose bounds inside it, such as (3, 79) for 0..80.
-    bone_hu: what counts as bone for the rays. smooth_mm: sigma of the in-plane smoothing.
+    low_hu, high_hu: window of brain tissue; (0, 100) as published, (-20, 100) in HGI-SAM's code.
+    bone_hu, air_hu: what counts as bone for the rays, and as air around the head. smooth_mm: sigma of the in-plane smoothing.
     opening_mm: radius of the opening; passages narrower than twice this are cut.
     enclosed: how many of the eight rays must meet bone. erode_mm: final in-plane erosion.
     default_spacing_mm: (z, y, x) that stands in for unknown (NaN) sides.
@@ -42,6 +44,7 @@ class BrainMaskRecipe:
     low_hu: float = 0.0
     high_hu: float = 100.0
     bone_hu: float = 150.0
+    air_hu: float = -300.0
     smooth_mm: float = 1.0
     opening_mm: float = 5.0
     enclosed: int = 7
@@ -54,19 +57,25 @@ class BrainMaskRecipe:
         if not 1 <= self.enclosed <= 8 or min(self.smooth_mm, self.opening_mm, self.erode_mm) < 0:
             raise ParameterError(f"{self}: expected 1 to 8 rays and lengths of 0 mm or more")
 
+    @classmethod
+    def for_grey(cls, window: Window) -> BrainMaskRecipe:
+        """Recipe for grey values that stand for the HU of one clipped window, such as 0..80: its ends are
+        air and bone, three HU above the lower one brain begins."""
+        return cls(low_hu=window.low + 3, high_hu=window.high - 1, bone_hu=window.high - 1, air_hu=window.low + 3)
 
-def _coarse_tissue_and_bone(hu: np.ndarray, step: int, recipe: BrainMaskRecipe, pixel_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels in the tissue window after smoothing, and voxels of bone, on a grid `step` times coarser in plane.
+
+def _coarse_classes(hu: np.ndarray, step: int, recipe: BrainMaskRecipe, pixel_mm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Voxels in the tissue window after smoothing, of bone and of air, on a grid `step` times coarser in plane.
 
     Bone takes no part in the means: beside it the brain's outermost millimetre, and a thin subdural
     hematoma with it, would leave the window.
     """
     size = (-(-hu.shape[2] // step), -(-hu.shape[1] // step))
     sigma = recipe.smooth_mm / pixel_mm
-    tissue, bone = np.zeros((2, len(hu), size[1], size[0]), bool)
+    tissue, bone, air = np.zeros((3, len(hu), size[1], size[0]), bool)
     for index, image in enumerate(hu):
         coarse = cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        bone[index] = coarse >= recipe.bone_hu
+        bone[index], air[index] = coarse >= recipe.bone_hu, coarse < recipe.air_hu
         soft = (~bone[index]).astype(np.float32)
         # Below the window by 100 HU air is air; its depth must not decide how far it reaches.
         mean = np.maximum(coarse, recipe.low_hu - 100)
@@ -74,32 +83,38 @@ def _coarse_tissue_and_bone(hu: np.ndarray, step: int, recipe: BrainMaskRecipe, 
             weight = np.maximum(cv2.GaussianBlur(soft, (0, 0), sigma), 1e-6)
             mean = cv2.GaussianBlur(mean * soft, (0, 0), sigma) / weight
         tissue[index] = (mean >= recipe.low_hu) & (mean <= recipe.high_hu) & ~bone[index]
-    return tissue, bone
+    return tissue, bone, air
 
 
-def _seen_along(bone: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Whether a ray from each voxel in direction (-rows, -columns) meets bone within its slice."""
+def _outer_air(air: np.ndarray) -> np.ndarray:
+    """Air of each slice that is joined to the image's border."""
+    outer = np.zeros(air.shape, bool)
+    for target, image in zip(outer, air):
+        padded = np.pad(image, 1, constant_values=True).view(np.uint8)
+        cv2.floodFill(padded, None, (0, 0), 2)
+        target[:] = padded[1:-1, 1:-1] == 2
+    return outer
+
+
+def _seen_along(bone: np.ndarray, air: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Whether a ray from each voxel in direction (-rows, -columns) of its slice meets bone before outer air."""
     if rows == 0:
-        return np.logical_or.accumulate(bone[..., ::columns], axis=2)[..., ::columns]
-    seen = bone[:, ::rows].copy()
+        return _seen_along(bone.swapaxes(1, 2), air.swapaxes(1, 2), columns, 0).swapaxes(1, 2)
+    seen, through = bone[:, ::rows].copy(), ~air[:, ::rows]
+    here, before = {-1: (slice(None, -1), slice(1, None)), 0: (slice(None), slice(None)), 1: (slice(1, None), slice(None, -1))}[columns]
     for row in range(1, seen.shape[1]):
-        before = seen[:, row - 1]
-        if columns == 0:
-            seen[:, row] |= before
-        elif columns > 0:
-            seen[:, row, 1:] |= before[:, :-1]
-        else:
-            seen[:, row, :-1] |= before[:, 1:]
+        seen[:, row, here] |= seen[:, row - 1, before] & through[:, row, here]
     return seen[:, ::rows]
 
 
-def _enclosed(bone: np.ndarray, rays: int) -> np.ndarray:
-    """Voxels from which at least `rays` of the eight rays of their slice meet bone."""
+def _rays_that_meet_bone(bone: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """How many of the eight rays of its slice meet bone, uint8 per voxel; bone beyond the head's outer
+    air, such as a head rest, does not count."""
     directions = [(rows, columns) for rows in (-1, 0, 1) for columns in (-1, 0, 1) if (rows, columns) != (0, 0)]
     hits = np.zeros(bone.shape, np.uint8)
     for rows, columns in directions:
-        hits += _seen_along(bone, rows, columns)
-    return hits >= rays
+        hits += _seen_along(bone, outer, rows, columns)
+    return hits
 
 
 def _disc(radius: float) -> np.ndarray:
@@ -121,6 +136,21 @@ def _largest_component(mask: np.ndarray) -> np.ndarray:
     if count < 2:
         return mask
     return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+
+
+def _beside_defects(brain: np.ndarray, candidates: np.ndarray, outer: np.ndarray, opening: float, pixel_mm: float) -> np.ndarray:
+    """Candidates joined to the brain within their slice, below the scalp's depth: the brain behind a craniectomy.
+
+    Small sections are left alone: beside the cord there is an open way into the neck.
+    """
+    found = brain.copy()
+    for index in np.flatnonzero(brain.sum((1, 2)) * pixel_mm**2 >= _DEFECT_SECTION_MM2):
+        depth = cv2.distanceTransform((~outer[index]).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) * pixel_mm
+        deep = candidates[index] & (depth >= _SCALP_MM)
+        labels = cv2.connectedComponents(_per_slice(cv2.MORPH_OPEN, (deep | brain[index])[None], opening)[0].view(np.uint8))[1]
+        joined = np.unique(labels[brain[index]])
+        found[index] |= np.isin(labels, joined[joined > 0])
+    return found
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:
@@ -158,9 +188,12 @@ def brain_mask(hu: np.ndarray, spacing_mm: tuple[float, float, float], recipe: B
         raise ParameterError(f"spacing is {spacing_mm} mm; expected positive sides (z, y, x)")
     step = max(1, round(_GRID_MM / min(known[1:])))
     pixel_mm = float(np.mean(known[1:])) * step
-    tissue, bone = _coarse_tissue_and_bone(hu, step, recipe, pixel_mm)
-    inside = tissue & _enclosed(bone, recipe.enclosed)
-    brain = _largest_component(_per_slice(cv2.MORPH_OPEN, inside, recipe.opening_mm / pixel_mm))
+    tissue, bone, air = _coarse_classes(hu, step, recipe, pixel_mm)
+    outer, opening = _outer_air(air), recipe.opening_mm / pixel_mm
+    rays = _rays_that_meet_bone(bone, outer)
+    inside = tissue & (rays >= recipe.enclosed)
+    brain = _largest_component(_per_slice(cv2.MORPH_OPEN, inside, opening))
+    brain = _beside_defects(brain, tissue & (rays >= _DEFECT_RAYS), outer, opening, pixel_mm)
     # The opening rounded off gyri and thin extra-axial blood; tissue next to the brain comes back.
     brain |= inside & _per_slice(cv2.MORPH_DILATE, brain, _REGROWN_MM / pixel_mm)
     brain = _per_slice(cv2.MORPH_ERODE, _filled(brain), recipe.erode_mm / pixel_mm)

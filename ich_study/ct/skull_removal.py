@@ -31,8 +31,8 @@ class SkullRecipe:
     percentile: of the slice, the skull's threshold. part: components of at least this share of the
         largest one's area are skull. 1 is the largest alone, the narrowest reading of the paper; where
         the skull base breaks into pieces that throws most of the brain away. 0.2 kept 0.96
-        or more of the brain in every slice of four real scans (one in HU, three in 8-bit grey), but one
-        vertex slice in 8-bit grey (0.75), and leaves bright blood that is smaller than that alone.
+        or more of the brain in every slice of four real scans (one in HU, three in 8-bit grey), except one
+        vertex slice of the scan in HU once read as 8-bit grey (0.75); it leaves bright blood that is smaller than that alone.
     """
 
     diameter: int = 9
@@ -74,7 +74,8 @@ def find_skull(image: np.ndarray, recipe: SkullRecipe | None = None) -> SkullSte
     recipe = recipe or SkullRecipe()
     if image.ndim != 2 or not np.isfinite(image).all():
         raise ParameterError(f"image has shape {image.shape}; expected finite (rows, columns)")
-    smoothed = cv2.bilateralFilter(np.minimum(image, recipe.cap).astype(np.float32), recipe.diameter, recipe.sigma_intensity, recipe.sigma_space)
+    capped = np.minimum(image, recipe.cap).astype(np.float32)
+    smoothed = cv2.bilateralFilter(capped, recipe.diameter, recipe.sigma_intensity, recipe.sigma_space)
     skull, hull = np.zeros((2, *image.shape), np.uint8)
     if np.ptp(smoothed) > 0:
         # Rounding of the filter's means must not speckle a saturated plateau.

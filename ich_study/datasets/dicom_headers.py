@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def open_dicom(path: Path, pixels: bool = True) -> pydicom.Dataset:
         if pixels:
             return pydicom.dcmread(path)
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS.values()))
-    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+    except (InvalidDicomError, EOFError, OSError, ValueError, LookupError, AttributeError, NotImplementedError, struct.error) as error:
         raise DataError(f"{path}: cannot be read as DICOM ({type(error).__name__}: {error}); fetch it again") from error
 
 
@@ -105,6 +106,8 @@ def slice_header(dataset: pydicom.Dataset, path: Path) -> SliceHeader | Rejected
     """The header of an opened file, or why it is no CT slice with a place in space."""
     if "LOCALIZER" in _text(dataset, "ImageType").upper():
         return Rejected(path, "localizer", "a localizer (scout) image")
+    if "SOPInstanceUID" not in dataset:
+        return Rejected(path, "damaged", "has no SOPInstanceUID; its header is empty or cut short")
     if "Rows" not in dataset or "Columns" not in dataset:
         return Rejected(path, "no-image", "has no image (report, presentation state or the like)")
     if _text(dataset, "NumberOfFrames") not in ("", "1") or dataset.get("SamplesPerPixel", 1) != 1:

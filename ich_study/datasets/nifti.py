@@ -83,7 +83,8 @@ def load_nifti(path: Path, inherit_axes_from: np.ndarray | None = None) -> Nifti
     order = [int(np.flatnonzero(transform[:, 0] == axis)[0]) for axis in range(3)]
     file_slices = np.arange(raw.shape[order[2]])[:: int(transform[order[2], 1])]
     voxels = np.ascontiguousarray(apply_orientation(raw, transform).transpose(2, 1, 0))
-    return NiftiArray(voxels, turned, affine, tuple(round(float(zooms[axis]), 6) for axis in order), file_slices, (*notes, *_obliquity(turned)))
+    spacing_mm = tuple(round(float(zooms[axis]), 6) for axis in order)
+    return NiftiArray(voxels, turned, affine, spacing_mm, file_slices, (*notes, *_obliquity(turned)))
 
 
 def _read(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:

@@ -18,7 +18,8 @@ non-commercial use). Cite Ma et al., PHE-SICH-CT-IDS, arXiv:2308.10521.
   clockwise and a mirror, together a transposition, bring them to the contract's orientation.
 * Slice 00 is the skull base. Spacing is unknown.
 * The grey values step by 255 / 120 in nearly all patients, by 255 / 80 or 255 / 84 in a few: integer
-  HU of a window of that width. So by default the width is read off the number of grey levels.
+  HU of a window of that width. So by default the width is read off the number of grey levels. The
+  centre cannot be: 40 HU is assumed, which puts brain at a median of 28 HU and ventricles at 2-4 HU.
 * The XML files of patient 13 have three digits; names are matched as numbers.
 """
 

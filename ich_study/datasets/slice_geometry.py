@@ -12,7 +12,7 @@ from statistics import median_low
 import numpy as np
 
 from ich_study.datasets.dicom_headers import SliceHeader
-from ich_study.errors import DataError
+from ich_study.errors import DataError, ParameterError
 
 _SAME_POSITION_MM = 0.01
 _COSINE_TOLERANCE = _SPACING_TOLERANCE = 1e-3
@@ -52,7 +52,8 @@ class InPlane:
 class SliceStack:
     """Slices of one series from inferior to superior.
 
-    headers: in slice order; repeated: files at a position that an earlier file (by name) holds.
+    headers: in slice order; repeated: files at a position that an earlier file (by name) holds;
+    unlike: files of another geometry, where those were allowed and left out.
     z_mm: table position of each slice centre. gaps_mm: distance between neighbours along the slice
     normal, float64 (slices - 1,). spacing_mm: (x, y) pixel size in contract orientation. thickness_mm:
     median of the headers', else of the gaps, else NaN. tilt_degrees: gantry tilt about the left-right
@@ -61,6 +62,7 @@ class SliceStack:
 
     headers: tuple[SliceHeader, ...]
     repeated: tuple[SliceHeader, ...]
+    unlike: tuple[SliceHeader, ...]
     in_plane: InPlane
     z_mm: np.ndarray
     gaps_mm: np.ndarray
@@ -76,6 +78,8 @@ class SliceStack:
             notes.append(f"rows rolled by {self.roll_degrees:+.1f} degrees out of the left-right axis; not resampled")
         if self.in_plane.describe():
             notes.append(f"stored slices {self.in_plane.describe()} to bring anterior to the top and the patient's right to the left")
+        if self.unlike:
+            notes.append(f"{len(self.unlike)} slices of another shape, orientation or pixel size left out")
         if self.repeated:
             notes.append(f"repeated-position: {len(self.repeated)} slices dropped, the first file by name kept")
         return notes + self._spacing_notes()
@@ -119,7 +123,7 @@ def stack_slices(headers: Sequence[SliceHeader], mixed: str = "error") -> SliceS
     Raises DataError naming files for mixed geometry and for slices that are not axial.
     """
     if mixed not in ("error", "largest"):
-        raise DataError(f"mixed is {mixed!r}; expected 'error' or 'largest'")
+        raise ParameterError(f"mixed is {mixed!r}; expected 'error' or 'largest'")
     groups = _geometries(sorted(headers, key=lambda header: header.path))
     if len(groups) > 1 and mixed == "error":
         raise DataError("one series holds slices of different geometry: " + "; ".join(map(_described, groups)) + ". Separate them.")
@@ -135,6 +139,7 @@ def stack_slices(headers: Sequence[SliceHeader], mixed: str = "error") -> SliceS
     return SliceStack(
         headers=ordered,
         repeated=tuple(alike[i] for i in repeated),
+        unlike=tuple(header for group in groups if group is not alike for header in group),
         in_plane=in_plane,
         z_mm=np.array([_centre_z(header) for header in ordered]),
         gaps_mm=gaps,

@@ -2,9 +2,8 @@
 
 from ich_study.integrity.across import check_index
 from ich_study.integrity.report import CHECKS, SEVERITIES, TABLE_COLUMNS, Finding, check_names, findings_table, stop_on_errors
-from ich_study.integrity.scan import check_volume, constant_slices
+from ich_study.integrity.scan import check_volume
 
 __all__ = [
-    "CHECKS", "SEVERITIES", "TABLE_COLUMNS", "Finding", "check_index", "check_names", "check_volume", "constant_slices",
-    "findings_table", "stop_on_errors",
+    "CHECKS", "SEVERITIES", "TABLE_COLUMNS", "Finding", "check_index", "check_names", "check_volume", "findings_table", "stop_on_errors",
 ]

@@ -30,9 +30,12 @@ def check_volume(volume: ScanVolume, intensity: str = "hu") -> list[Finding]:
 
     intensity: the reader's sentence; checks that need true HU run only where it is "hu".
     """
-    found = _notes(volume) + _geometry(volume) + _constant(volume) + _labels(volume) + _boxes(volume)
+    flat = volume.hu.reshape(len(volume.hu), -1)
+    low, high = flat.min(1), flat.max(1)
+    found = _notes(volume) + _geometry(volume) + _labels(volume) + _boxes(volume)
+    found += [("warning", "constant-image", int(i), f"every pixel is {low[i]}") for i in np.flatnonzero(low == high)]
     if intensity == "hu":
-        found += _hounsfield(volume)
+        found += _hounsfield(volume, int(low.min()), int(high.max()))
     if volume.mask is not None:
         found += _mask(volume, intensity)
     return [Finding(severity, check, volume.ref.dataset, volume.ref.scan_id, index, detail) for severity, check, index, detail in found]
@@ -79,21 +82,10 @@ def _positions(z_mm: np.ndarray) -> Found:
     return found
 
 
-def constant_slices(hu: np.ndarray) -> np.ndarray:
-    """Per slice, bool (slices,): all its pixels are equal. hu: (slices, rows, columns)."""
-    flat = hu.reshape(len(hu), -1)
-    return flat.min(1) == flat.max(1)
-
-
-def _constant(volume: ScanVolume) -> Found:
-    found = np.flatnonzero(constant_slices(volume.hu))
-    return [("warning", "constant-image", int(i), f"every pixel is {volume.hu[i, 0, 0]}") for i in found]
-
-
-def _hounsfield(volume: ScanVolume) -> Found:
+def _hounsfield(volume: ScanVolume, low: int, high: int) -> Found:
     slices, rows, columns = volume.hu.shape
     middle = volume.hu[slices // 2, rows * 3 // 8 : rows * 5 // 8 + 1, columns * 3 // 8 : columns * 5 // 8 + 1]
-    low, high, brain = int(volume.hu.min()), int(volume.hu.max()), float(np.median(middle))
+    brain = float(np.median(middle))
     found: Found = []
     if low > AIR_HU:
         found.append(("warning", "hu-range", None, f"no air: minimum {low} HU"))

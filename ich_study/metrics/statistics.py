@@ -173,6 +173,13 @@ def patient_bootstrap(statistic: PatientStatistic, replicates: int = 1000, seed:
     return _interval(statistic.value(), statistic.evaluate(weights), len(statistic.patients), seed, level)
 
 
+def _paired_replicates(first: PatientStatistic, second: PatientStatistic, replicates: int, seed: int) -> np.ndarray:
+    if not np.array_equal(first.patients, second.patients):
+        raise StudyError(f"the measures stand on different patients ({len(first.patients)} and {len(second.patients)}); pair them first")
+    weights = resampled_multiplicities(len(first.patients), replicates, seed)
+    return first.evaluate(weights) - second.evaluate(weights)
+
+
 def paired_bootstrap(
     first: PatientStatistic, second: PatientStatistic, replicates: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval:
@@ -180,7 +187,20 @@ def paired_bootstrap(
 
     Raises StudyError where the two do not stand on the same patients.
     """
-    if not np.array_equal(first.patients, second.patients):
-        raise StudyError(f"the measures stand on different patients ({len(first.patients)} and {len(second.patients)}); pair them first")
-    weights = resampled_multiplicities(len(first.patients), replicates, seed)
-    return _interval(first.value() - second.value(), first.evaluate(weights) - second.evaluate(weights), len(first.patients), seed, level)
+    differences = _paired_replicates(first, second, replicates, seed)
+    return _interval(first.value() - second.value(), differences, len(first.patients), seed, level)
+
+
+def two_sided_p(first: PatientStatistic, second: PatientStatistic, replicates: int = 1000, seed: int = 0) -> float:
+    """Two-sided p of no difference, from the replicates of `paired_bootstrap` with the same seed.
+
+    Twice the smaller share of replicates on either side of 0, those at 0 on both, with one added above
+    and below the line so that p is never 0; at most 1. NaN where `paired_bootstrap` gives no interval.
+    """
+    differences = _paired_replicates(first, second, replicates, seed)
+    interval = _interval(first.value() - second.value(), differences, len(first.patients), seed, 0.95)
+    if interval.reason:
+        return float("nan")
+    usable = differences[np.isfinite(differences)]
+    tail = min(int((usable <= 0).sum()), int((usable >= 0).sum()))
+    return min(1.0, 2 * (tail + 1) / (len(usable) + 1))

@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ich_study.phantom.beam import beam_hardening
-from ich_study.phantom.geometry import Lattice, resize_linear
+from ich_study.phantom.geometry import Lattice, resize_cubic, resize_linear
 
 AIR_HU = -1000
 LOWEST_HU, HIGHEST_HU = -1024, 3071
@@ -29,7 +29,8 @@ class Scanner:
     """One acquisition. Angles in degrees, lengths in mm, `noise_hu` the SD in the head's middle.
 
     psf_mm: SD of the in-plane blur. cutoff: decay of the kernel, cycles per mm. hardening: strength
-    of beam hardening. holder: HU, half width, depth of the head rest (0 HU: none).
+    of beam hardening; cupping: HU that bone adds to its surroundings. holder: HU, half width, share of
+    the sides and thickness of the head rest (0 HU: none).
     """
 
     matrix: int
@@ -44,8 +45,9 @@ class Scanner:
     cutoff: float
     noise_hu: float
     hardening: float
+    cupping: float
     streak_hu: float
-    holder: tuple[float, float, float]
+    holder: tuple[float, float, float, float]
     padded: bool
 
     @property
@@ -75,8 +77,14 @@ def draw_scanner(
         cutoff=float(rng.uniform(0.30, 0.48)),
         noise_hu=float(np.clip(rng.lognormal(np.log(3.3), 0.3) * np.sqrt(5.0 / thickness_mm) ** 0.7, 1.6, 9.0)),
         hardening=float(rng.uniform(0.4, 1.2)),
+        cupping=float(rng.uniform(0, 12) + (rng.random() < 0.12) * rng.uniform(10, 45)),
         streak_hu=motion,
-        holder=(float(rng.choice([0.0, 350.0, 600.0, 900.0])), float(rng.uniform(88, 125)), float(rng.uniform(0.25, 0.75))),
+        holder=(
+            float(rng.choice([0.0, 250.0, 500.0, 900.0])),
+            float(rng.uniform(88, 125)),
+            float(rng.uniform(0.25, 0.75)),
+            float(rng.choice([0.8, 1.2, 2.5])),
+        ),
         padded=bool(rng.random() < 0.25),
     )
 
@@ -104,7 +112,7 @@ def slice_positions(scanner: Scanner, height_scale: float) -> np.ndarray:
 def place(scanner: Scanner, lattice: Lattice, scale: tuple[float, float, float], rng: np.random.Generator) -> Placement:
     """Where each sample of the scan lies in the head, a smooth random deformation of 1.5 mm included."""
     z_mm = slice_positions(scanner, scale[2])
-    sub = int(np.clip(round(scanner.thickness_mm / 1.6), 1, 8))
+    sub = int(np.clip(round(scanner.thickness_mm / 1.25), 1, 8))
     w = (z_mm[:, None] + scanner.thickness_mm * ((np.arange(sub) + 0.5) / sub - 0.5)).ravel()
     axis = (np.arange(scanner.matrix) - (scanner.matrix - 1) / 2) * scanner.pixel_mm
     turn = Rotation.from_euler("xyz", scanner.angles, degrees=True).as_matrix()
@@ -128,9 +136,9 @@ def place(scanner: Scanner, lattice: Lattice, scale: tuple[float, float, float],
 
 def _bend(rng: np.random.Generator, step_mm: float, shape: tuple[int, ...]) -> np.ndarray:
     """Smooth random displacement of 1.5 mm over the head and 0.7 mm over its parts, in lattice steps."""
-    knots = rng.normal(0, 1.5, (4, 4, 4)), rng.normal(0, 0.7, (7, 9, 8))
-    smooth = [ndimage.zoom(k, [4, 6, 6], order=3, mode="nearest") for k in knots]
-    return sum(resize_linear((field / step_mm).astype(np.float32), shape) for field in smooth)
+    knots = rng.normal(0, 2.2, (5, 5, 5)), rng.normal(0, 1.6, (8, 11, 10))
+    smooth = [resize_cubic((k / step_mm).astype(np.float32), tuple(5 * n for n in k.shape)) for k in knots]
+    return sum(resize_linear(field, shape) for field in smooth)
 
 
 def _crop(axis: np.ndarray, reach_mm: float) -> slice:
@@ -179,13 +187,13 @@ def fbp_noise(rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: f
 
 def add_holder(hu: np.ndarray, scanner: Scanner) -> None:
     """Paints the head rest, an arc under the head, into the air, in place."""
-    density, half_width, depth = scanner.holder
+    density, half_width, depth, thick = scanner.holder
     if not density:
         return
     axis = (np.arange(scanner.matrix) - (scanner.matrix - 1) / 2) * scanner.pixel_mm
     u, v = axis[None, :] - 0.3 * scanner.shift_mm[0], axis[:, None] - scanner.shift_mm[1]
     radius = np.hypot(u / half_width, np.maximum(v - 15, 0) / 98)
-    shell = np.clip(1.3 - np.abs(radius - 1.0) * 98 / scanner.pixel_mm / 1.2, 0, 1) * (v > 15 + 90 * (0.75 - depth))
+    shell = np.clip(1.3 - np.abs(radius - 1.0) * 98 / max(scanner.pixel_mm, 0.6) / thick, 0, 1) * (v > 15 + 90 * (0.75 - depth))
     free = np.clip((-800 - hu) / 150, 0, 1)
     hu += free * (shell * np.float32(density - AIR_HU)).astype(np.float32)
 
@@ -204,8 +212,8 @@ def acquire(hu: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.nd
     for axis in (1, 2):
         hu = ndimage.gaussian_filter1d(hu, sigma, axis=axis, truncate=3.0)
     head = hu > -300
-    hardening, rough = beam_hardening(hu, scanner.pixel_mm, rng)
-    hu = hu + np.float32(scanner.hardening) * hardening
+    hardening, glow, rough = beam_hardening(hu, scanner.pixel_mm, rng)
+    hu = hu + np.float32(scanner.hardening) * hardening + np.float32(scanner.cupping) * glow
     add_holder(hu, scanner)
     bone_share = (hu > 300).mean((1, 2))
     level = scanner.noise_hu * (0.85 + 1.2 * np.clip(bone_share / 0.12, 0, 1.5) * 0.35)

@@ -56,8 +56,9 @@ def _back_project(sinogram: np.ndarray, slices: int) -> np.ndarray:
     return image.T.reshape(slices, GRID, GRID)
 
 
-def beam_hardening(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two fields in HU of the shape of `hu`: beam hardening of unit strength, and starvation noise.
+def beam_hardening(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fields of the shape of `hu`: beam hardening of unit strength (HU), the glow of nearby bone (0 to
+    about 1; scatter and off-focal radiation), and starvation noise (HU).
 
     hu: float32 (slices, rows, columns), noiseless. The fields are 0 in the air around the head.
     """
@@ -74,7 +75,8 @@ def beam_hardening(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) ->
     rays = rng.standard_normal(total_path.shape, dtype=np.float32) * np.exp(0.5 * (total_path - 5.0)) * 0.0022
     images = _back_project(np.concatenate([error, rays], axis=2), 2 * slices) / WATER_PER_MM * 1000
     inside = ndimage.gaussian_filter(np.clip((zoomed + 600) / 500, 0, 1), (0, 0.5, 0.5))
-    return _from_grid(images[:slices] * inside, span, matrix), _from_grid(images[slices:] * inside, span, matrix)
+    glow = ndimage.gaussian_filter(np.clip(bone, 0, 1), (0, 4.0, 4.0)) * inside
+    return tuple(_from_grid(field, span, matrix) for field in (images[:slices] * inside, glow, images[slices:] * inside))
 
 
 def _to_grid(hu: np.ndarray, span_mm: float) -> np.ndarray:

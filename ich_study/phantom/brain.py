@@ -30,13 +30,15 @@ from ich_study.phantom.ventricles import ventricle_fraction
 class Anatomy:
     """What the lesions need of the head, all on `lattice`.
 
-    hu: float32, noiseless. depth: mm under the inner table (negative outside). csf: fraction of
+    hu: float32, noiseless. depth: mm under the inner table (negative outside); wall: mm under the
+    lateral table, wherever the base lies. csf: fraction of
     subarachnoid space per voxel; ventricle: of ventricle; tentorium: mm above the tentorium.
     """
 
     lattice: Lattice
     hu: np.ndarray
     depth: np.ndarray
+    wall: np.ndarray
     csf: np.ndarray
     ventricle: np.ndarray
     tentorium: np.ndarray
@@ -46,7 +48,7 @@ class Anatomy:
 def tentorium_height(lattice: Lattice) -> np.ndarray:
     """Height in mm above the tentorium (z, y, x); the sheet rises to the splenium in the midline."""
     z, y, x = lattice.mesh
-    slope = np.clip(0.60 - 0.003 * (y - 25), 0.40, 0.65)
+    slope = np.clip(0.52 - 0.003 * (y - 25), 0.32, 0.56)
     return (z - (4 - 0.32 * np.clip(y - 38, 0, 80) - slope * np.abs(x))).astype(np.float32)
 
 
@@ -82,22 +84,21 @@ def midline_offset(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
     return (1.1 * plane).astype(np.float32)
 
 
-def fissures(lattice: Lattice, person: Person, midline: np.ndarray) -> np.ndarray:
+def fissures(lattice: Lattice, person: Person, midline: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Signed distance to the interhemispheric fissure and the two Sylvian fissures, mm."""
     z, y, x = lattice.mesh
     across = np.abs(x - midline)
-    phase = np.float32(40 * float(midline.std()))
     callosum = 25 - ((y - 4) / 44) ** 2 * 22
     above = np.maximum(callosum - z, -np.minimum(z + 22, 60.0)) * ((y > -34) & (y < 44))
     half = 0.45 + 0.75 * person.atrophy + 1.2 * smoothstep(-y, 20, 60) * (0.4 + person.atrophy)
     hemispheric = np.maximum(across - half, above)
     opening = 0.7 + 1.7 * person.atrophy
     aside = np.abs(x)
-    wavy = 3.5 * np.sin(aside / 5.5 + phase) + 3.0 * np.sin(y / 9 + 2 * phase)
-    insula_x = 37.5 + 3.5 * np.cos((y + 2) / 17) - 0.02 * (z - 4) ** 2
-    insula = np.maximum(np.abs(aside - insula_x) - opening * 0.8, np.maximum(np.abs(y + 2) - 23, np.abs(z - 4) - 15))
-    sheet_z = 3 + 0.62 * (y + 8) + 0.1 * (aside - 40) + 0.6 * wavy
-    cleft = np.abs(z - sheet_z) * 0.8 - opening * (0.45 + 0.75 * smoothstep(-y, 2, 20))
+    wavy, width = smooth_noise(rng, lattice, 17), np.clip(0.75 + 0.6 * smooth_noise(rng, lattice, 20), 0, 2)
+    insula_x = 37.5 + 3.5 * np.cos((y + 2) / 17) - 0.02 * (z - 4) ** 2 + 1.7 * wavy
+    insula = np.maximum(np.abs(aside - insula_x) - opening * 0.85 * width, np.maximum(np.abs(y + 2) - 22, np.abs(z - 2) - 13))
+    sheet_z = 3 + 0.62 * (y + 8) + 0.1 * (aside - 40) + 3.2 * wavy
+    cleft = np.abs(z - sheet_z) * 0.8 - opening * width * (0.5 + 0.75 * smoothstep(-y, 2, 20))
     lateral = np.maximum(cleft, np.maximum(insula_x - aside, np.maximum(-26 - y, y - 30)))
     return np.minimum(hemispheric, np.minimum(insula, lateral)).astype(np.float32)
 
@@ -160,7 +161,7 @@ def build_brain(
     above = tentorium_height(lattice)
     sulci = resize_linear(sulcal_distance(coarse, person, rng), lattice.shape)
     z, y, x = lattice.mesh
-    folds = np.minimum(sulci, fissures(lattice, person, midline))
+    folds = np.minimum(sulci, fissures(lattice, person, midline, rng))
     infratentorial = (above < 0) & (y > 14)
     edge = shape.cavity + np.float32(person.gap)
     edge[infratentorial] = shape.cavity[infratentorial] + np.float32(0.4 + 0.4 * person.atrophy)
@@ -180,4 +181,4 @@ def build_brain(
     csf = csf * (1 - ventricle)
     paint(brain, np.maximum(csf, ventricle), tissue.csf)
     paint(hu, inside, brain)
-    return Anatomy(lattice, hu, -shape.cavity, csf, ventricle, above, midline)
+    return Anatomy(lattice, hu, -shape.cavity, -shape.wall, csf, ventricle, above, midline)

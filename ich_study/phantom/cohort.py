@@ -11,6 +11,7 @@ import multiprocessing
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,13 +82,17 @@ def cohort_specs(patients: dict[str, int], seed: int, matrix: int, shared_with_r
     return specs
 
 
-def _simulated(specs: list[PatientSpec], workers: int, label: str, progress: bool) -> Iterator[PhantomScan]:
-    bar = {"total": len(specs), "desc": f"phantom {label}", "unit": "scan", "mininterval": 5, "disable": not progress}
+Simulate = Callable[[list[PatientSpec]], Iterator[PhantomScan]]
+
+
+@contextmanager
+def _simulator(workers: int) -> Iterator[Simulate]:
+    """Patients to scans, in order, by one pool of processes that serves every data set."""
     if workers <= 1:
-        yield from tqdm(map(simulate, specs), **bar)
+        yield lambda specs: map(simulate, specs)
         return
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from tqdm(pool.imap(simulate, specs), **bar)
+        yield lambda specs: pool.imap(simulate, specs)
 
 
 def _fingerprint(specs: list[PatientSpec]) -> str:
@@ -105,16 +110,17 @@ def write_cohort(
     already there, made by the same code from the same parameters, is left as it is; one that a
     kill left half-written is written again.
     """
-    folders = {}
-    for name, specs in cohort_specs(patients, seed, matrix, shared_with_rsna).items():
-        folder, wanted = root / name, _fingerprint(specs)
-        folders[name] = folder
-        if _marked(folder) == wanted:
-            continue
-        _clear(folder)
-        written = WRITERS[name](folder, _simulated(specs, workers, name, progress))
-        write_json(folder / _MARKER, {"fingerprint": wanted, "scans": written, "synthetic": True})
-    return folders
+    specs = cohort_specs(patients, seed, matrix, shared_with_rsna)
+    wanted = {name: _fingerprint(of_one) for name, of_one in specs.items()}
+    missing = [name for name in specs if _marked(root / name) != wanted[name]]
+    if missing:
+        with _simulator(workers) as simulated:
+            for name in missing:
+                _clear(root / name)
+                bar = tqdm(simulated(specs[name]), f"phantom {name}", len(specs[name]), unit="scan", mininterval=5, disable=not progress)
+                written = WRITERS[name](root / name, bar)
+                write_json(root / name / _MARKER, {"fingerprint": wanted[name], "scans": written, "synthetic": True})
+    return {name: root / name for name in specs}
 
 
 def _marked(folder: Path) -> str | None:

@@ -7,13 +7,14 @@ pydicom, which signs its files).
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import gdcm
 import numpy as np
-from pydicom import config
+from pydicom import config, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -104,33 +105,42 @@ def add_image(dataset: Dataset, scan: PhantomScan, z_mm: float, stored: np.ndarr
 
 def save(dataset: Dataset, path: Path, syntax: UID = ExplicitVRLittleEndian) -> None:
     """Writes a data set atomically as a DICOM file; JPEG Lossless compresses its pixels, through GDCM."""
-    compress = syntax == JPEGLosslessSV1
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian if compress else syntax
-    dataset.file_meta = meta
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+    if syntax == JPEGLosslessSV1:
+        dataset.add(DataElement(Tag("PixelData"), "OB", _compressed(dataset), is_undefined_length=True))
+    with atomic_path(path) as temporary:
+        _write(dataset, temporary, syntax)
+
+
+def _write(dataset: Dataset, path: Path, syntax: UID) -> None:
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    dataset.file_meta.TransferSyntaxUID = syntax
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Invalid value for VR UI")
-        dataset.save_as(temporary, enforce_file_format=True)
-        if compress:
-            _compress(temporary)
+        dataset.save_as(path, enforce_file_format=True)
 
 
-def _compress(path: Path) -> None:
-    """Rewrites an uncompressed file as JPEG Lossless, Process 14, Selection Value 1."""
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
-    writer = gdcm.ImageWriter()
-    writer.SetFileName(str(path))
-    done = reader.Read()
-    if done:
+def _compressed(dataset: Dataset) -> bytes:
+    """Pixel data as JPEG Lossless, Process 14, Selection Value 1, encapsulated.
+
+    Only the pixels are taken from what GDCM writes: its headers differ from run to run.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plain, packed = Path(folder) / "plain.dcm", Path(folder) / "packed.dcm"
+        _write(dataset, plain, ExplicitVRLittleEndian)
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(plain))
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(str(packed))
+        if not reader.Read():
+            raise DataError(f"GDCM could not read a slice of {dataset.Rows} x {dataset.Columns} pixels")
         change.SetInput(reader.GetImage())
-        done = change.Change()
-    if done:
+        if not change.Change():
+            raise DataError(f"GDCM could not compress a slice of {dataset.Rows} x {dataset.Columns} pixels")
         writer.SetFile(reader.GetFile())
         writer.SetImage(change.GetOutput())
-        done = writer.Write()
-    if not done:
-        raise DataError(f"{path}: GDCM could not compress this slice")
+        if not writer.Write():
+            raise DataError(f"GDCM could not write {packed}")
+        return dcmread(packed).PixelData

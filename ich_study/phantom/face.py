@@ -20,6 +20,7 @@ class Solid:
     """An ellipsoid (`axes`) or capsule (`end`, radii in `axes[:2]`) of one HU, with an optional wall.
 
     cells: > 0 mixes in bony septa by a random field, as in air cells; the value is its level.
+    open_front: y in front of which there is no wall.
     """
 
     centre: Point
@@ -29,6 +30,7 @@ class Solid:
     wall_mm: float = 0.0
     wall_hu: float = 900.0
     cells: float | None = None
+    open_front: float | None = None
 
 
 BONE_SOLIDS: tuple[Solid, ...] = (
@@ -51,15 +53,15 @@ BONE_SOLIDS: tuple[Solid, ...] = (
 )
 
 ORBIT_SOLIDS: tuple[Solid, ...] = (
-    Solid((31, -64, -34), (18.5, 21, 0), -85, end=(14, -24, -30), wall_mm=1.8, wall_hu=850),
+    Solid((31, -53, -34), (17.5, 16, 0), -85, end=(14, -20, -30), wall_mm=1.8, wall_hu=850, open_front=-58.0),
 )
 ORBIT_CONTENT: tuple[Solid, ...] = (
-    Solid((32, -56, -35), (2.2, 1.8, 0), 35, end=(13, -24, -29)),  # optic nerve
-    Solid((20, -62, -35), (1.8, 1.6, 0), 58, end=(13, -26, -30)),  # medial rectus
-    Solid((45, -58, -35), (1.8, 1.6, 0), 58, end=(17, -26, -30)),  # lateral rectus
-    Solid((33, -60, -22), (2.6, 1.6, 0), 58, end=(16, -26, -24)),  # superior rectus
-    Solid((33, -70, -35), (12.2, 12.2, 12.2), 12, wall_mm=-1.8, wall_hu=52),  # globe
-    Solid((33, -79, -35), (4.5, 2.2, 4.5), 88),  # lens
+    Solid((32, -52, -35), (2.2, 1.8, 0), 35, end=(13, -24, -29)),  # optic nerve
+    Solid((20, -54, -35), (1.8, 1.6, 0), 58, end=(13, -26, -30)),  # medial rectus
+    Solid((45, -50, -35), (1.8, 1.6, 0), 58, end=(17, -26, -30)),  # lateral rectus
+    Solid((33, -52, -22), (2.6, 1.6, 0), 58, end=(16, -26, -24)),  # superior rectus
+    Solid((33, -62, -35), (11.8, 11.8, 11.8), 12, wall_mm=-1.8, wall_hu=52),  # globe
+    Solid((33, -71, -35), (4.3, 2.1, 4.3), 88),  # lens
 )
 
 AIR_SOLIDS: tuple[Solid, ...] = (
@@ -103,7 +105,10 @@ def paint_solid(
         distance = _distance(part, solid, side) + np.float32((1 - grow) * max(solid.axes))
         limit = 1 if allowed is None else allowed[box]
         if solid.wall_mm:
-            paint(hu[box], occupancy(distance - max(solid.wall_mm, 0), width_mm) * limit, solid.wall_hu)
+            wall = occupancy(distance - max(solid.wall_mm, 0), width_mm) * limit
+            if solid.open_front is not None:
+                wall = wall * (part.mesh[1] > solid.open_front)
+            paint(hu[box], wall, solid.wall_hu)
         inside = occupancy(distance - min(solid.wall_mm, 0), width_mm)
         if solid.cells is not None and field is not None:
             inside = inside * occupancy(field[box] - solid.cells, 0.6)
@@ -122,7 +127,7 @@ def paint_face(
         mastoid = solid.cells is not None and solid.cells < 0.5
         cells = field * person.mastoid_air if mastoid else 1.25 - septa
         paint_solid(hu, lattice, solid, width_mm, outside_brain, cells, grow=float(np.clip(rng.normal(1, 0.05), 0.85, 1.1)))
-    frontal = Solid((11, -74, 2), (15, 6, 16), AIR, wall_mm=1.5)
+    frontal = Solid((11, -77, -2), (15, 4.2, 17), AIR)
     paint_solid(hu, lattice, frontal, width_mm, outside_brain, grow=0.55 + 0.4 * person.sinus_frontal)
     paint_ears(hu, lattice, person, width_mm)
 

@@ -120,14 +120,24 @@ def resize_linear(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return field
 
 
+def resize_cubic(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Cubic B-spline with the coefficients `field` (4 or more per axis), sampled on `shape`."""
+    for axis, new in enumerate(shape):
+        position = np.linspace(1, field.shape[axis] - 2, new)
+        below = np.minimum(position.astype(int), field.shape[axis] - 3)
+        t = (position - below).reshape([-1 if a == axis else 1 for a in range(field.ndim)]).astype(np.float32)
+        weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+        field = sum(w * np.take(field, below + k - 1, axis) for k, w in enumerate(weights)) / np.float32(6)
+    return field
+
+
 def smooth_noise(rng: np.random.Generator, lattice: Lattice, wavelength_mm: float) -> np.ndarray:
     """Gaussian field, float32 of the lattice's shape, mean 0, SD 1, correlated over half a wavelength."""
     spans = [float(axis[-1] - axis[0]) for axis in (lattice.z, lattice.y, lattice.x)]
     knots = [max(4, round(2.2 * span / wavelength_mm) + 3) for span in spans]
     coarse = rng.standard_normal(knots).astype(np.float32)
-    middle = [min(n, 6 * k) for n, k in zip(lattice.shape, knots)]
-    field = ndimage.zoom(coarse, [m / k for m, k in zip(middle, knots)], order=3, mode="mirror", grid_mode=False)
-    field = resize_linear(field, lattice.shape)
+    middle = tuple(min(n, 5 * k) for n, k in zip(lattice.shape, knots))
+    field = resize_linear(resize_cubic(coarse, middle), lattice.shape)
     return ((field - field.mean()) / field.std()).astype(np.float32)
 
 

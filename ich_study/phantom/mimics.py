@@ -26,7 +26,6 @@ def paint_leukoaraiosis(anatomy: Anatomy, person: Person, rng: np.random.Generat
         return
     box = anatomy.lattice.box((-4, -48, -42), (42, 78, 42))
     part = anatomy.lattice.part(box)
-    z, y, x = part.mesh
     horns = np.minimum(ellipsoid(part, (15, -30, 10), (9, 10, 12)), ellipsoid(part, (-15, -30, 10), (9, 10, 12)))
     body = np.minimum(ellipsoid(part, (20, 8, 26), (8, 34, 8)), ellipsoid(part, (-20, 8, 26), (8, 34, 8)))
     back = np.minimum(ellipsoid(part, (28, 56, 14), (8, 14, 10)), ellipsoid(part, (-28, 56, 14), (8, 14, 10)))
@@ -44,7 +43,8 @@ def paint_old_lesions(anatomy: Anatomy, person: Person, rng: np.random.Generator
             side, size = rng.choice([-1, 1]), rng.uniform(2.0, 5.5)
             place = (centre[0] * side + rng.normal(0, 2), centre[1] + rng.normal(0, 4), centre[2] + rng.normal(0, 3))
             box, distance = _local(anatomy, place, (size, size * 1.3, size), 0.6, 6, rng)
-            paint(anatomy.hu[box], occupancy(distance, width_mm + 1.5) * (anatomy.depth[box] > 4), np.float32(parenchyma_hu + rng.uniform(0, 10)))
+            inside = occupancy(distance, width_mm + 1.5) * (anatomy.depth[box] > 4)
+            paint(anatomy.hu[box], inside, np.float32(parenchyma_hu + rng.uniform(0, 10)))
     if rng.random() < 0.08 + 0.08 * person.atrophy:
         side = rng.choice([-1, 1])
         place = (rng.uniform(34, 56) * side, rng.uniform(-40, 80), rng.uniform(-6, 45))

@@ -86,7 +86,7 @@ def _head(spec: PatientSpec, person: Person, plan: Plan, fine_mm: float, rng: np
     paint_arteries(anatomy, person, rng, width)
     paint_calcifications(anatomy, person, rng, width)
     paint_mimics(anatomy, person, rng, width)
-    anatomy = displaced(anatomy, person, plan, coarse.lattice, -coarse.cavity)
+    anatomy = displaced(anatomy, person, plan, coarse.lattice, -coarse.cavity, -coarse.wall)
     return anatomy, paint_blood(anatomy, person, plan, rng, width)
 
 
@@ -112,7 +112,7 @@ def simulate(spec: PatientSpec) -> PhantomScan:
     person = draw_person(rng, age if spec.age is None else spec.age)
     plan = draw_plan(rng, person, tuple(name for name in SUBTYPES if name in spec.subtypes))
     person = fitted_person(person, plan)
-    fine_mm = float(np.clip(1.15 * scanner.pixel_mm, 0.62, 1.0))
+    fine_mm = float(np.clip(1.15 * scanner.pixel_mm, 0.62, 1.4))
     anatomy, fractions = _head(spec, person, plan, fine_mm, rng)
     where = place(scanner, anatomy.lattice, person.scale, rng)
     hu = acquire(sample(anatomy.hu, where, spec.matrix, AIR_HU), scanner, rng)

@@ -31,11 +31,13 @@ CORONAL_Y, LAMBDOID_Y = -22.0, 74.0
 
 @dataclass(frozen=True)
 class HeadShape:
-    """Signed distances (mm, negative inside) on `lattice`: cavity, outer table, skin; and `level`,
-    the vault's norm (1 on its surface, 0 in its centre)."""
+    """Signed distances (mm, negative inside) on `lattice`: cavity, vault carried on downwards (`wall`,
+    whose lateral wall has no base), outer table, skin; and `level`, the vault's norm (1 on its
+    surface, 0 in its centre)."""
 
     lattice: Lattice
     cavity: np.ndarray
+    wall: np.ndarray
     bone: np.ndarray
     skin: np.ndarray
     level: np.ndarray
@@ -77,7 +79,7 @@ def _cavity(lattice: Lattice, vault: np.ndarray) -> np.ndarray:
 def head_shape(lattice: Lattice, person: Person, rng: np.random.Generator) -> HeadShape:
     """Cavity, outer table and skin of one person on a coarse lattice."""
     z, y, x = lattice.mesh
-    wobble = 1.3 * smooth_noise(rng, lattice, 110) + 0.4 * smooth_noise(rng, lattice, 40)
+    wobble = 0.9 * smooth_noise(rng, lattice, 110) + 0.35 * smooth_noise(rng, lattice, 40)
     closed = _distance(vault_level(lattice, person, 46.0), lattice) + wobble
     open_level = vault_level(lattice, person, 125.0)
     hull = _distance(open_level, lattice) + wobble
@@ -85,18 +87,20 @@ def head_shape(lattice: Lattice, person: Person, rng: np.random.Generator) -> He
     temporal = np.exp(-(((y + 18) / 26) ** 2) - ((z + 12) / 30) ** 2) * smoothstep(np.abs(x), 35, 60)
     thickness = person.bone * (1 + 0.12 * smooth_noise(rng, lattice, 50)) * (1 - 0.5 * temporal)
     thickness = thickness + 2.5 * np.exp(-(((y - 108) / 14) ** 2) - (x / 14) ** 2 - ((z + 14) / 14) ** 2)
-    bone = np.maximum(cavity - thickness, -100)
+    thickness = thickness + 5.0 * np.exp(-((x / 24) ** 2) - ((y + 74) / 12) ** 2 - ((z - 1) / 15) ** 2)
+    brow = np.maximum(np.maximum(hull - person.bone, y + 44 + 0 * hull), -26 - z + 0 * hull)
+    bone = np.minimum(cavity - thickness, brow)
     skin = hull - person.bone - person.scalp - 4.5 * temporal
-    face = ellipsoid(lattice, (0, -30, -62), (60, 58, 72))
+    face = ellipsoid(lattice, (0, -28, -60), (63, 61, 74))
     nose = capsule(lattice, (0, -84, -38), (0, -106, -66), 7, 9)
     neck = ellipsoid(lattice, (0, 46, -100), (66, 66, 90))
     skin = smooth_union(smooth_union(np.maximum(skin, -75 - z + 0 * skin), face, 12), smooth_union(neck, nose, 1), 10)
-    return HeadShape(lattice, cavity, bone.astype(np.float32), skin.astype(np.float32), open_level)
+    return HeadShape(lattice, cavity, hull, bone.astype(np.float32), skin.astype(np.float32), open_level)
 
 
 def refine(shape: HeadShape, lattice: Lattice) -> HeadShape:
     """The same distances on a finer lattice with the same corners."""
-    fields = (resize_linear(f, lattice.shape) for f in (shape.cavity, shape.bone, shape.skin, shape.level))
+    fields = (resize_linear(f, lattice.shape) for f in (shape.cavity, shape.wall, shape.bone, shape.skin, shape.level))
     return HeadShape(lattice, *fields)
 
 
@@ -116,10 +120,10 @@ def paint_skull(hu: np.ndarray, shape: HeadShape, person: Person, rng: np.random
     mottle = smooth_noise(rng, lattice, 14)
     lateral = smoothstep(np.abs(x), 30, 50) * smoothstep(-y, -20, 0) * smoothstep(-z, -32, -18)
     low = smoothstep(-z, 22, 40) * smoothstep(-shape.skin, 4, 9)
-    muscle = np.maximum(lateral * smoothstep(-shape.skin, 3.0, 5.0), low * smoothstep(mottle, -0.75, -0.35))
+    muscle = np.maximum(lateral * smoothstep(-shape.skin, 3.0, 5.0), low * smoothstep(np.abs(mottle), 0.1, 0.32))
     soft = tissue.fat + (tissue.muscle - tissue.fat) * muscle
-    rim = smoothstep(shape.skin, -2.4, -1.4)
-    soft = soft + rim * (np.float32(45) - soft)
+    rim = np.maximum(smoothstep(shape.skin, -3.0, -2.0), 0.8 * smoothstep(-shape.bone, -2.2, -1.2) * (z > -20))
+    soft = soft + rim * (np.float32(58) - soft)
     paint(hu, occupancy(shape.skin, width_mm), soft)
     shell = np.minimum(shape.cavity, -shape.bone)
     marrow = smoothstep(shell, 1.2, 2.4) * (0.75 + 0.25 * mottle)

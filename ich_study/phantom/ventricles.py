@@ -10,10 +10,10 @@ from ich_study.phantom.geometry import Lattice, Point, capsule, occupancy, smoot
 from ich_study.phantom.person import Person
 
 LATERAL: tuple[tuple[Point, float], ...] = (
-    ((13, -33, 3), 2.2),  # tip of the frontal horn: centre line (x, y, z) and radius, mm
-    ((10, -24, 8), 3.8),
-    ((7.5, -10, 16), 4.0),
-    ((9.5, 6, 22), 4.4),
+    ((14, -33, 3), 2.6),  # tip of the frontal horn: centre line (x, y, z) and radius, mm
+    ((10.5, -24, 8), 4.6),
+    ((8.5, -10, 16), 4.8),
+    ((10.5, 6, 22), 4.8),
     ((15, 24, 21), 5.0),
     ((23, 38, 13), 5.4),  # atrium
     ((25.5, 50, 8), 4.6),

@@ -52,10 +52,11 @@ def save_nifti(
     transform = ornt_transform(axcodes2ornt(CONTRACT_AXES), axcodes2ornt(tuple(axes)))
     voxels = array.transpose(2, 1, 0)
     turned = affine @ inv_ornt_aff(transform, voxels.shape)
-    image = nibabel.Nifti1Image(apply_orientation(voxels, transform).astype(dtype), turned)
+    # Without an affine of its own the image keeps the header's forms; with one, nibabel may add an sform on writing.
+    image = nibabel.Nifti1Image(apply_orientation(voxels, transform).astype(dtype), None)
     image.header.set_xyzt_units("mm")
-    image.set_sform(turned if sform else None, sform, update_affine=False)
-    image.set_qform(turned if qform else None, qform, update_affine=False)
+    image.header.set_qform(turned, qform)
+    image.header.set_sform(turned if sform else None, sform)
     content = image.to_bytes()
     with atomic_path(path) as temporary:
         temporary.write_bytes(gzip.compress(content, compresslevel=1, mtime=0) if path.suffix == ".gz" else content)

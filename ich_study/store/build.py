@@ -26,6 +26,7 @@ from ich_study.store.read import META, Store
 from ich_study.store.record import damage, file_name, read_record, untouched, write_scan
 
 SHOWN = 20
+FEW_SCANS = 4  # up to here, starting processes costs more than they save
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _build_in_worker(ref: ScanRef) -> Finding | None:
 
 def _built(builder: ScanBuilder, refs: Sequence[ScanRef], workers: int) -> Iterator[Finding | None]:
     """What `builder.build` says of each scan, as they end."""
-    if workers == 1 or len(refs) < 2:
+    if workers == 1 or len(refs) <= FEW_SCANS:
         yield from map(builder.build, refs)
         return
     pool = ProcessPoolExecutor(min(workers, len(refs)), mp_context=get_context("spawn"), initializer=_start_worker, initargs=(builder,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ def plain(value: Any, root: Path) -> Any:
         return [plain(item, root) for item in value]
     if isinstance(value, set | frozenset):
         return sorted((plain(item, root) for item in value), key=repr)
+    if isinstance(value, re.Pattern):
+        return [value.pattern, value.flags]
     if isinstance(value, pd.DataFrame | pd.Series):
         return value.to_csv()
     if isinstance(value, np.ndarray):
@@ -47,7 +50,8 @@ def plain(value: Any, root: Path) -> Any:
 
 def reader_options(reader: Reader) -> str:
     """A reader's public attributes as text, apart from those that change no scan (`NOT_CONTENT`)."""
-    options = {name: plain(value, reader.root) for name, value in vars(reader).items() if not name.startswith("_") and name not in NOT_CONTENT}
+    public = {name: value for name, value in vars(reader).items() if not name.startswith("_") and name not in NOT_CONTENT}
+    options = {name: plain(value, reader.root) for name, value in public.items()}
     return json.dumps([type(reader).__qualname__, reader.name, reader.intensity, options], sort_keys=True)
 
 

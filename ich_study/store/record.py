@@ -19,7 +19,7 @@ import numpy as np
 from ich_study.atomic import atomic_path, write_text
 from ich_study.datasets.contract import ScanVolume
 from ich_study.hashing import sha256_bytes, sha256_lines
-from ich_study.integrity import check_volume, constant_slices
+from ich_study.integrity import check_volume
 from ich_study.paths import safe_name
 from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS, LABELS
 from ich_study.store.fingerprint import LAYOUT
@@ -113,10 +113,12 @@ def write_scan(folder: Path, volume: ScanVolume, source: str, intensity: str) ->
         if volume.mask is not None:
             mask = np.ascontiguousarray(volume.mask)
             arrays[f"masks/{name}.npy"], mask_hash = _save(folder / "masks" / f"{name}.npy", mask), sha256_bytes(mask)
+        findings = check_volume(volume, intensity)
+        constant = {finding.slice_index for finding in findings if finding.check == "constant-image"}
         record = ScanRecord(
             layout=LAYOUT, scan_id=volume.ref.scan_id, fingerprint=source, index=_index_columns(volume), boxes=_box_columns(volume),
-            constant=constant_slices(hu).tolist(), mask_hash=mask_hash, notes=list(volume.notes), arrays=arrays,
-            findings=[asdict(item) for item in check_volume(volume, intensity)], image_hashes=hashes.result(),
+            constant=[i in constant for i in range(len(hu))], mask_hash=mask_hash, notes=list(volume.notes), arrays=arrays,
+            findings=[asdict(finding) for finding in findings], image_hashes=hashes.result(),
         )
     write_text(folder / "records" / f"{name}.json", json.dumps(asdict(record), allow_nan=False))
     return record

@@ -46,10 +46,16 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], config: Tr
     processes = config.processes or visible
     if not on_cpu and not 0 < processes <= visible:
         raise ParameterError(f"distributed training with {processes} processes, but {visible} GPUs are visible; give each process one")
-    if on_cpu:
-        accelerate.debug_launcher(function, arguments, num_processes=processes)
-    else:
-        accelerate.notebook_launcher(function, arguments, num_processes=processes)
+    launcher = accelerate.debug_launcher if on_cpu else accelerate.notebook_launcher
+    launcher(_numbered, (function, *arguments), num_processes=processes)
+
+
+def _numbered(function: Callable[..., None], *arguments: Any) -> None:
+    """`function` with `RANK` and `LOCAL_RANK` set, which accelerate's CPU launcher leaves out and fastai reads."""
+    if torch.distributed.is_initialized():
+        os.environ.setdefault("RANK", str(torch.distributed.get_rank()))
+        os.environ.setdefault("LOCAL_RANK", os.environ["RANK"])
+    function(*arguments)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage
 
 from ich_study.ct.brain_mask import BrainMaskRecipe, brain_mask
+from ich_study.ct.windows import WINDOWS
 from ich_study.errors import ParameterError
 from ich_study.metrics.overlap import dice, overlap_counts
 from ich_study.paths import real_data_root
@@ -43,6 +44,30 @@ def test_blood_calcification_and_dark_ventricles_stay_inside():
     crescent = truth & ~ndimage.binary_erosion(truth, np.ones((1, 3, 3)), iterations=5)
     hu[crescent & (np.indices(SHAPE)[2] > 110)] = 70
     assert (brain_mask(hu, SPACING)[8:24] & crescent[8:24]).sum() > 0.9 * crescent[8:24].sum()
+
+
+def test_head_rest_does_not_enclose_the_scalp():
+    """A bright shell around the head with an air gap, as head rests look in a saturated window; a way
+    out of the skull 16 mm wide joins scalp and brain."""
+    hu, truth = head(5)
+    hu[2:4, 150:190, 82:98][hu[2:4, 150:190, 82:98] > 200] = 30
+    rows, columns = np.indices(SHAPE[1:]) - np.array([100, 90])[:, None, None]
+    shell = (np.abs(np.hypot(rows / 97, columns / 84) - 1) < 0.02) & (rows > -60)
+    hu[:, shell] = 300
+    found = brain_mask(hu, SPACING)
+    scalp = (hu > 0) & (hu < 60) & ~ndimage.binary_dilation(truth, np.ones((1, 3, 3)), iterations=12)
+    assert (found & scalp).sum() < 0.005 * scalp.sum()
+
+
+def test_brain_behind_a_craniectomy_stays():
+    hu, truth = head(5)
+    defect = hu[8:20, 50:140, :60]
+    defect[defect > 200] = 35
+    found = brain_mask(hu, SPACING)
+    assert dice(overlap_counts(found, truth, 3)) > 0.95
+    assert found[14, 60:130, 40].all()
+    outside = found & ~ndimage.binary_dilation(truth, np.ones((1, 3, 3)), iterations=9)
+    assert outside.sum() < 0.002 * truth.sum()
 
 
 def test_erosion_is_in_millimetres():
@@ -88,7 +113,7 @@ def test_no_head_is_all_false(hu):
 
 def test_grey_values_of_a_clipped_window():
     hu, truth = head(5)
-    found = brain_mask(np.clip(hu, 0, 80), SPACING, BrainMaskRecipe(low_hu=3, high_hu=79, bone_hu=79))
+    found = brain_mask(np.clip(hu, 0, 80), SPACING, BrainMaskRecipe.for_grey(WINDOWS["brain"]))
     assert dice(overlap_counts(found, truth, 3)) > 0.95
 
 

@@ -52,7 +52,7 @@ def test_constant_difference_is_certain():
     assert result.p == 0 and result.statistic == -np.inf
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_the_step_down_formula(p):
     order = np.argsort(p, kind="stable")

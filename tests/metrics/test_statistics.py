@@ -23,6 +23,7 @@ from ich_study.metrics.statistics import (
     patient_bootstrap,
     ratio_of_sums,
     resampled_multiplicities,
+    two_sided_p,
 )
 
 
@@ -113,6 +114,21 @@ def test_paired_difference_uses_the_same_patients():
     assert paired.value == pytest.approx(wide[0].value - wide[1].value) and paired.low < paired.value < paired.high
     with pytest.raises(StudyError, match="different patients"):
         paired_bootstrap(statistic, mean_of_items(["a", "b"], [0, 1]))
+
+
+def test_two_sided_p_is_uniform_without_a_difference_and_small_with_one():
+    rng = np.random.default_rng(0)
+    names = np.arange(60).astype(str)
+    p_values = []
+    for trial in range(200):
+        first, second = rng.normal(size=(2, 60))
+        p_values.append(two_sided_p(mean_of_items(names, first), mean_of_items(names, second), 400, trial))
+    assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.1 and np.mean(p_values) == pytest.approx(0.5, abs=0.08)
+    first = rng.normal(size=60)
+    large, same = mean_of_items(names, first + 2), mean_of_items(names, first)
+    assert two_sided_p(large, same, 999) == pytest.approx(2 / 1000) == two_sided_p(same, large, 999)
+    assert two_sided_p(same, same, 100) == 1
+    assert np.isnan(two_sided_p(mean_of_items(["a"], [1]), mean_of_items(["a"], [2]), 50))
 
 
 def test_average_over_classes():

@@ -57,7 +57,8 @@ def test_history_report_and_checkpoint_say_what_happened(tmp_path):
 @pytest.mark.parametrize("changes", [
     {"optimizer": "sgd", "schedule": "one_cycle", "momentum": 0.9}, {"optimizer": "adamw", "weight_decay": 0.01, "schedule": "cosine"},
     {"loss": "focal", "sampler": "balanced"}, {"loss": "cross_entropy_two_outputs", "sampler": "inverse_frequency"},
-    {"precision": "bf16"}, {"channels_last": True, "cache_in_memory": True}, {"stack_depth": 3, "windows": ("brain", "bone"), "augmentation": "hgi_sam"},
+    {"precision": "bf16"}, {"channels_last": True, "cache_in_memory": True},
+    {"stack_depth": 3, "windows": ("brain", "bone"), "augmentation": "hgi_sam"},
     {"window_scaling": "minmax", "normalisation": "pretrained", "num_workers": 2},
 ])
 def test_every_setting_trains(tmp_path, changes):
@@ -68,10 +69,10 @@ def test_every_setting_trains(tmp_path, changes):
 def test_what_must_not_change_the_weights_does_not(tmp_path):
     runs = [trained(tmp_path / str(number), augmentation="lse_unet", **changes) for number, changes in
             enumerate([{}, {"cache_in_memory": True}, {"num_workers": 1}])]
-    assert len({run.weights_sha256 for run in runs if not run.config.cache_in_memory and not run.config.num_workers}) == 1
     tensors = [run.model.state_dict() for run in runs]
     assert all(torch.equal(tensors[0][name], other[name]) for other in tensors[1:] for name in tensors[0])
-    assert not torch.equal(trained(tmp_path / "seed", augmentation="lse_unet", seed=4).model.conv_stem.weight, runs[0].model.conv_stem.weight)
+    other = trained(tmp_path / "seed", augmentation="lse_unet", seed=4)
+    assert not torch.equal(other.model.conv_stem.weight, runs[0].model.conv_stem.weight)
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_training(tmp_path):
@@ -81,7 +82,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_training(tmp_path):
     assert run.best_epoch == losses.idxmin() == len(losses) - 3
     predictions = predict(run.model, run.preprocessing, ("any",), STORE, VALIDATION, run.device)
     truth, logits = VALIDATION["any"].to_numpy(float), predictions["logit"].to_numpy()
-    assert losses.min() == pytest.approx(np.mean(np.logaddexp(0, logits) - truth * logits), rel=1e-3)
+    assert losses.min() == pytest.approx(np.mean(np.logaddexp(0, logits) - truth * logits), rel=1e-2, abs=1e-5)
 
 
 def test_unknown_labels_are_left_out(tmp_path):

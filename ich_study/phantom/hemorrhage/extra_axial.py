@@ -71,13 +71,13 @@ def _profile(lattice: Lattice, layer: Layer, rng: np.random.Generator) -> np.nda
     return np.exp(-spread * wavy**2) * smoothstep(layer.side * x, 2.0, 9.0)
 
 
-def _distance(lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarray, midline: np.ndarray) -> np.ndarray:
+def _distance(lattice: Lattice, layer: Layer, wall: np.ndarray, tentorium: np.ndarray, midline: np.ndarray) -> np.ndarray:
     """Distance in mm from the membrane that the blood lies on, towards the brain."""
     if layer.kind == "falx":
-        return layer.side * (lattice.mesh[2] - midline) - np.float32(0.4) + 0 * depth
+        return layer.side * (lattice.mesh[2] - midline) - np.float32(0.4) + 0 * wall
     if layer.kind == "tentorium":
         return tentorium - np.float32(0.5)
-    return depth - np.float32(DURA_MM)
+    return wall - np.float32(DURA_MM)
 
 
 def _room(lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarray, width_mm: float) -> np.ndarray:
@@ -93,33 +93,35 @@ def _room(lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarr
     return inside * smoothstep(tentorium, 0, 3) * smoothstep(z, -34, -22)
 
 
-def _level(lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarray, midline: np.ndarray, seed: int) -> np.ndarray:
+def _level(lattice: Lattice, layer: Layer, wall: np.ndarray, tentorium: np.ndarray, midline: np.ndarray, seed: int) -> np.ndarray:
     """Distance from the membrane over the profile: the blood is where it is below one number."""
     profile = _profile(lattice, layer, np.random.default_rng(seed))
     if layer.kind == "falx":
         z, y, _ = lattice.mesh
-        profile = np.exp(-((np.abs(y - layer.centre[1]) / layer.reach[0]) ** 3) - (np.abs(z - 45) / 32) ** 4) + 0 * depth
+        profile = np.exp(-((np.abs(y - layer.centre[1]) / layer.reach[0]) ** 3) - (np.abs(z - 45) / 32) ** 4) + 0 * wall
     if layer.kind == "tentorium":
         z, y, x = lattice.mesh
-        profile = np.exp(-((np.abs(y - 62) / 26) ** 4)) * smoothstep(-np.abs(x), -44, -25) + 0 * depth
-    distance = _distance(lattice, layer, depth, tentorium, midline)
+        profile = np.exp(-((np.abs(y - 62) / 26) ** 4)) * smoothstep(-np.abs(x), -44, -25) + 0 * wall
+    distance = _distance(lattice, layer, wall, tentorium, midline)
     level = np.maximum(distance, 0.05) / np.maximum(profile, np.float32(0.02))
     return np.where((distance > -1.0) & (profile > 0.06), np.minimum(level, FAR_MM), FAR_MM)
 
 
 def displacement(
-    lattice: Lattice, layer: Layer, person: Person, depth: np.ndarray, tentorium: np.ndarray, midline: np.ndarray, seed: int
+    lattice: Lattice, layer: Layer, person: Person, depth: np.ndarray, wall: np.ndarray, tentorium: np.ndarray, midline: np.ndarray,
+    seed: int,
 ) -> np.ndarray:
     """Where tissue came from, as a step (3: z, y, x; then the lattice), mm: the brain gives way to the
     blood, most under it and little beyond the midline."""
-    level = _level(lattice, layer, depth, tentorium, midline, seed)
+    level = _level(lattice, layer, wall, tentorium, midline, seed)
     room = _room(lattice, layer, depth, tentorium, 2.0)
     most = threshold(level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale))
     z, y, x = lattice.mesh
     if layer.kind in ("falx", "tentorium"):
         return np.zeros((3, *depth.shape), np.float32)
     thickness = most * _profile(lattice, layer, np.random.default_rng(seed))
-    given = thickness * np.clip(1 - depth / 85, 0, 1) ** 1.6 * smoothstep(depth, -1, 1)
+    given = thickness * np.clip(1 - depth / 85, 0, 1) ** 1.6 
+    given = np.clip(np.minimum(given, depth - 1.5), 0, None)
     out = [z - 8 + 0 * depth, y - 16 + 0 * depth, x + 0 * depth]
     length = np.sqrt(sum(o**2 for o in out)) + np.float32(8)
     return np.stack([(given * o / length).astype(np.float32) for o in out])
@@ -130,7 +132,7 @@ def paint_layer(
 ) -> np.ndarray:
     """Paints the blood into the head, in place; returns its fraction of each voxel."""
     lattice = anatomy.lattice
-    level = _level(lattice, layer, anatomy.depth, anatomy.tentorium, anatomy.midline, seed)
+    level = _level(lattice, layer, anatomy.wall, anatomy.tentorium, anatomy.midline, seed)
     room = _room(lattice, layer, anatomy.depth, anatomy.tentorium, width_mm)
     edge = threshold(level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale))
     profile_edge = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.4), 0, 1) * room

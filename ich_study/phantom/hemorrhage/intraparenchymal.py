@@ -67,7 +67,7 @@ def draw_hematoma(rng: np.random.Generator, person: Person, volume_ml: float, de
         density=density,
         oedema_mm=float(rng.uniform(0.8, 3.5) + 0.22 * radius * rng.uniform(0.2, 1.4)),
         push=float(rng.uniform(0.25, 0.6)),
-        roughness=float(rng.uniform(0.06, 0.22)),
+        roughness=float(rng.uniform(0.08, 0.30)),
     )
 
 
@@ -107,7 +107,7 @@ def paint_hematoma(anatomy: Anatomy, person: Person, lesion: Hematoma, rng: np.r
     edge = threshold(level, room, lesion.volume_ml, voxel_ml(anatomy.lattice, person.scale))
     blood = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.8), 0, 1) * room
     _paint_oedema(anatomy, person, lesion, box, level - np.float32(edge), rng)
-    paint_lesion(anatomy.hu, anatomy.lattice, box, blood, lesion.density, 3.4, rng)
+    paint_lesion(anatomy.hu, anatomy.lattice, box, blood, lesion.density + 1.0, 4.2, rng)
     fraction = np.zeros(anatomy.lattice.shape, np.float32)
     fraction[box] = blood
     return fraction

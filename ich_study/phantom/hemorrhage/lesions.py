@@ -51,7 +51,7 @@ def fitted_person(person: Person, plan: Plan) -> Person:
     return person
 
 
-def displaced(anatomy: Anatomy, person: Person, plan: Plan, coarse: Lattice, coarse_depth: np.ndarray) -> Anatomy:
+def displaced(anatomy: Anatomy, person: Person, plan: Plan, coarse: Lattice, coarse_depth: np.ndarray, coarse_wall: np.ndarray) -> Anatomy:
     """The anatomy after mass effect; the skull stays where it is."""
     if not plan.hematomas and not plan.layers:
         return anatomy
@@ -61,7 +61,7 @@ def displaced(anatomy: Anatomy, person: Person, plan: Plan, coarse: Lattice, coa
     tentorium = resize_linear(anatomy.tentorium, coarse.shape)
     midline = resize_linear(anatomy.midline, (*coarse.shape[:2], 1))
     for _, layer, seed in plan.layers:
-        step += extra_axial.displacement(coarse, layer, person, coarse_depth, tentorium, midline, seed)
+        step += extra_axial.displacement(coarse, layer, person, coarse_depth, coarse_wall, tentorium, midline, seed)
     if plan.layers:
         step *= smoothstep(coarse_depth, -0.5, 1.0)
     else:

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_study.datasets import open_dataset
+from ich_study.datasets.bhx import read_boxes
+from ich_study.datasets.cq500 import BOXED_BY_HAND, Cq500Reader, read_majority
+from ich_study.errors import DataError, ParameterError
+from ich_study.paths import real_data_root
+from ich_study.phantom.dicom_slices import field_of_view
+from ich_study.phantom.write_cq500 import write_cq500
+from ich_study.schema import LABELS, MASK_CODES
+from tests.phantom.fake_scans import fake_scan
+
+
+def scans():
+    return (fake_scan(seed, tilt=8.5, positive=seed % 2 == 0, thickness_mm=5.0 if seed % 3 else 1.0) for seed in range(8))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cq500")
+    write_cq500(folder, scans())
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path, written):
+    """A copy that a test may damage."""
+    return shutil.copytree(written, tmp_path / "cq500")
+
+
+def edit_boxes(root: Path, change) -> None:
+    table = pd.read_csv(root / BOXED_BY_HAND, index_col=0)
+    change(table).to_csv(root / BOXED_BY_HAND)
+
+
+def load_first(root: Path, **options):
+    reader = Cq500Reader(root, **options)
+    return reader.load(reader.scans()[0])
+
+
+def test_round_trip_with_boxes_on_every_lesion(root):
+    reader = open_dataset("cq500", str(root))
+    refs = reader.scans()
+    assert [ref.patient_id for ref in refs] == [f"CQ500-CT-{i}" for i in range(8)] and reader.findings == ()
+    inside = field_of_view(64, 64)
+    for ref, scan in zip(refs, scans()):
+        volume = reader.load(ref)
+        np.testing.assert_array_equal(volume.hu[:, inside], scan.hu[:, inside])
+        np.testing.assert_allclose(volume.z_mm, scan.z_mm, atol=1e-5)
+        assert volume.thickness_mm == scan.thickness_mm and volume.boxes_known.all()
+        truth = scan.slice_labels()
+        for name in LABELS:
+            np.testing.assert_array_equal(volume.labels[name].to_numpy(dtype=bool), truth[name])
+        for box in volume.boxes.itertuples():
+            y, x = np.nonzero(scan.mask[box.slice_index] == MASK_CODES[box.label])
+            assert len(x) and box.x <= x.min() and box.y <= y.min() and box.x + box.width > x.max() and box.y + box.height > y.max()
+            assert box.width <= np.ptp(x) + 1 + 6 and box.height <= np.ptp(y) + 1 + 6
+        assert len(volume.boxes) == (3 if ref.patient_id in {"CQ500-CT-0", "CQ500-CT-2", "CQ500-CT-4", "CQ500-CT-6"} else 0)
+
+
+def test_incomplete_boxes_leave_other_slices_unknown(root):
+    volume = load_first(root, boxed_series_complete=False)
+    assert volume.labels["any"].isna().sum() == 4 and volume.boxes_known.sum() == 2
+    assert volume.labels["SDH"].iloc[1] and volume.labels["IPH"].isna().iloc[1]
+
+
+def test_positive_scan_without_boxes_is_unknown_negative_is_false(root):
+    reader = Cq500Reader(root, boxes=None)
+    positive, negative = (reader.load(ref) for ref in reader.scans()[:2])
+    assert positive.labels.isna().all(axis=None) and not positive.boxes_known.any()
+    assert not negative.labels.any(axis=None) and negative.boxes_known.all()
+
+
+@pytest.mark.parametrize(("chronic", "any_state", "boxes"), [("drop", False, 2), ("unknown", None, 2), ("keep", True, 3)])
+def test_chronic_boxes(root, chronic, any_state, boxes):
+    def chronic_subdural(table):
+        table.loc[table["labelName"] == "Subdural", "labelName"] = "Chronic"
+        return table
+
+    edit_boxes(root, chronic_subdural)
+    volume = load_first(root, chronic=chronic)
+    state = volume.labels["any"].iloc[1]
+    assert (None if state is pd.NA else bool(state)) == any_state and len(volume.boxes) == boxes
+    assert bool(volume.boxes_known[1]) == (chronic != "unknown")
+    assert volume.labels["any"].iloc[2] and ("any" in set(volume.boxes["label"])) == (chronic == "keep")
+    with pytest.raises(ParameterError, match="chronic"):
+        Cq500Reader(root, chronic="ignore")
+
+
+def test_majority_of_three(root):
+    majority, table = read_majority(root / "reads.csv"), pd.read_csv(root / "reads.csv")
+    assert [majority[f"CQ500-CT-{i}"]["any"] for i in range(8)] == [True, False] * 4
+    many = pd.concat([table.iloc[[0]]] * 4, ignore_index=True)
+    many["name"] = [f"CQ500-CT-{i}" for i in range(4)]
+    for reader, votes in {"R1": [0, 0, 0, 1], "R2": [0, 0, 1, 1], "R3": [0, 1, 1, 1]}.items():
+        many[f"{reader}:SAH"] = votes
+    many.to_csv(root / "many.csv", index=False)
+    assert [read["SAH"] for read in read_majority(root / "many.csv").values()] == [False, False, True, True]
+
+
+def test_series_are_chosen_by_folder_name(root):
+    study = root / "CQ500CT0 CQ500CT0" / "Unknown Study"
+    (study / "CT POST CONTRAST").mkdir()
+    (study / "CT PRE CONTRAST 5MM STD").mkdir()
+    for i, path in enumerate(sorted((study / "CT PLAIN THIN").glob("*.dcm"))):
+        (study / ("CT POST CONTRAST" if i < 3 else "CT PRE CONTRAST 5MM STD") / path.name).symlink_to(path)
+    names = [ref.scan_id for ref in Cq500Reader(root, include_series="contrast").scans()]
+    assert names == ["CQ500-CT-0_PRE_CONTRAST_5MM_STD"]
+    assert len(Cq500Reader(root, exclude_series=None, boxes=None).scans()) == 10
+    with pytest.raises(ParameterError, match="regular expression"):
+        Cq500Reader(root, include_series="(")
+    with pytest.raises(DataError, match="no wanted series"):
+        Cq500Reader(root, include_series="nowhere").scans()
+
+
+def test_two_series_in_one_folder_are_two_scans(root):
+    one, two = (root / f"CQ500CT{i} CQ500CT{i}" / "Unknown Study" for i in (1, 2))
+    for path in sorted((two / "CT 5mm").glob("*.dcm")):
+        path.rename(one / "CT 5mm" / f"X{path.name}")
+    reader = Cq500Reader(root)
+    refs = [ref for ref in reader.scans() if ref.patient_id == "CQ500-CT-1"]
+    assert [ref.scan_id for ref in refs] == ["CQ500-CT-1_5mm", "CQ500-CT-1_5mm_2"]
+    assert all(len(reader.load(ref).hu) == 6 for ref in refs)
+
+
+def test_contradictions_and_orphans_are_reported(root):
+    edit_boxes(root, lambda table: pd.concat([table, table.iloc[[0]].assign(SOPInstanceUID="1.2.3", SeriesInstanceUID="1.2")]))
+    reads = pd.read_csv(root / "reads.csv")
+    for reader in ("R1", "R2", "R3"):
+        reads.loc[0, f"{reader}:ICH"] = 0
+    reads.iloc[:7].to_csv(root / "reads.csv", index=False)
+    reader = Cq500Reader(root)
+    refs = reader.scans()
+    assert reader.findings == ("1 boxes lie on 1 images that are not read", "CQ500-CT-7 has no row in the reads; its labels are unknown")
+    assert "boxes on a scan whose majority of readers sees no hemorrhage" in reader.load(refs[0]).notes
+    assert reader.load(refs[7]).labels.isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "match"),
+    [
+        ("data", "__import__('os').getcwd()", "has no box in `data`"),
+        ("data", "{'x': 1, 'y': 2, 'width': 3}", "has no box in `data`"),
+        ("data", "{'x': 1, 'y': 2, 'width': 0, 'height': 4}", "no area"),
+        ("data", "{'x': 1, 'y': 2, 'width': 1e999, 'height': 4}", "no area or without finite"),
+        ("labelName", "Tumour", "expected one of Intraparenchymal"),
+    ],
+)
+def test_damaged_box_names_its_line(root, column, value, match):
+    def damage(table):
+        table[column] = table[column].astype(object)
+        table.iloc[1, table.columns.get_loc(column)] = value
+        return table
+
+    edit_boxes(root, damage)
+    with pytest.raises(DataError, match=f"line 3 .*{match}"):
+        read_boxes([root / BOXED_BY_HAND])
+
+
+def test_same_box_in_two_tables_counts_once(root):
+    (root / "3.csv").write_bytes((root / BOXED_BY_HAND).read_bytes())
+    assert len(load_first(root, boxes=(BOXED_BY_HAND, "3.csv")).boxes) == 3
+
+
+def test_missing_files_and_columns(root, tmp_path):
+    with pytest.raises(DataError, match=r"no folder .*expected CQ500 there.*CC BY-NC-SA"):
+        Cq500Reader(tmp_path / "absent").scans()
+    with pytest.raises(DataError, match=r"no file .*none\.csv: expected a box table of BHX"):
+        Cq500Reader(root, boxes="none.csv").scans()
+    edit_boxes(root, lambda table: table.drop(columns="data"))
+    with pytest.raises(DataError, match=r"columns \['data'\] are missing"):
+        Cq500Reader(root).scans()
+    pd.read_csv(root / "reads.csv").drop(columns="R2:EDH").to_csv(root / "reads.csv", index=False)
+    with pytest.raises(DataError, match=r"columns \['R2:EDH'\] are missing"):
+        Cq500Reader(root).scans()
+    (root / "reads.csv").unlink()
+    with pytest.raises(DataError, match=r"no file .*reads\.csv: expected the reads of CQ500"):
+        Cq500Reader(root).scans()
+
+
+def test_damaged_slice_is_named_or_skipped(root):
+    path = next((root / "CQ500CT0 CQ500CT0").rglob("*.dcm"))
+    path.write_bytes(path.read_bytes()[:-800])
+    with pytest.raises(DataError, match=path.name):
+        load_first(root)
+    volume = load_first(root, skip_bad=True)
+    assert len(volume.hu) == 5 and "1 damaged files skipped" in volume.notes
+
+
+def test_real_series_reads_and_boxes(tmp_path):
+    real = real_data_root()
+    if real is None or not (real / "cq500").is_dir():
+        pytest.skip("no real scans: cq500 is not under ICH_REAL_DATA or ../shared/real")
+    series = tmp_path / "CQ500-CT-0" / "CQ500CT0 CQ500CT0" / "Unknown Study" / "CT 4cc sec 150cc D3D on"
+    series.mkdir(parents=True)
+    for path in (real / "cq500").glob("*.dcm"):
+        (series / path.name).symlink_to(path)
+    for name in ("reads.csv", BOXED_BY_HAND):
+        (tmp_path / name).symlink_to(real / "cq500" / name)
+    reader = Cq500Reader(tmp_path)
+    (ref,) = reader.scans()
+    assert reader.findings == ("6283 boxes lie on 3558 images that are not read",)
+    assert not ref.details["majority"]["any"] and ref.details["boxes"] is None
+    volume = reader.load(ref)
+    assert volume.hu.shape == (51, 512, 512) and not volume.labels.any(axis=None) and volume.boxes_known.all()
+    majority = read_majority(tmp_path / "reads.csv")
+    assert len(majority) == 491 and sum(read["any"] for read in majority.values()) == 205
+    boxes = read_boxes([tmp_path / BOXED_BY_HAND])
+    assert len(boxes) == 6283 and boxes["chronic"].sum() == 740 and boxes["sop_uid"].nunique() == 3558

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_study.datasets import open_dataset
+from ich_study.datasets.rsna import KNOWN_CORRUPT, SUBTYPE_NAMES, RsnaReader, read_labels
+from ich_study.errors import DataError, ParameterError
+from ich_study.phantom.dicom_slices import field_of_view
+from ich_study.phantom.write_rsna import rsna_patient_id, write_rsna
+from ich_study.schema import LABELS
+from tests.phantom.fake_scans import fake_scan
+
+SEEDS = range(12)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rsna")
+    write_rsna(folder, map(scan_of, SEEDS), patient_seed=lambda scan: scan.seed // 2)
+    return folder
+
+
+def scan_of(seed):
+    return fake_scan(seed, tilt=seed - 3.0, positive=seed % 3 > 0)
+
+
+@pytest.fixture
+def labels(root):
+    return pd.read_csv(root / "stage_2_train.csv")
+
+
+def reader_with(root, tmp_path, table):
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    (tmp_path / "stage_2_train").symlink_to(root / "stage_2_train")
+    return RsnaReader(tmp_path, labels="labels.csv")
+
+
+def test_round_trip_is_exact_without_a_warning(root):
+    reader = open_dataset("rsna", str(root))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refs = reader.scans()
+        volumes = [reader.load(ref) for ref in refs]
+    assert len(refs) == len(SEEDS) and len({ref.patient_id for ref in refs}) == 6
+    by_scan = {volume.ref.scan_id: volume for volume in volumes}
+    inside = field_of_view(64, 64)
+    for seed in SEEDS:
+        scan = scan_of(seed)
+        volume = next(v for v in by_scan.values() if np.array_equal(v.hu[:, inside], scan.hu[:, inside]))
+        assert volume.ref.patient_id == rsna_patient_id(seed // 2)
+        np.testing.assert_allclose(volume.z_mm, scan.z_mm, atol=1e-5)
+        assert volume.thickness_mm == pytest.approx(5 * np.cos(np.deg2rad(seed - 3.0)), abs=1e-4)
+        truth = scan.slice_labels()
+        for name in LABELS:
+            np.testing.assert_array_equal(volume.labels[name].to_numpy(dtype=bool), truth[name])
+        assert volume.mask is None and not volume.boxes_known.any()
+        assert all((root / source).is_file() for source in volume.sources)
+
+
+def test_corrupt_image_is_left_out_by_name_and_fails_otherwise(root):
+    reader = RsnaReader(root)
+    assert all(KNOWN_CORRUPT[0] not in source for ref in reader.scans() for source in map(str, ref.files))
+    assert any("1 labelled images are not read" in finding for finding in reader.findings)
+    strict = RsnaReader(root, known_corrupt=())
+    with pytest.raises(DataError, match=KNOWN_CORRUPT[0]):
+        for ref in strict.scans():
+            strict.load(ref)
+
+
+def test_excluded_patients_are_left_out(root):
+    left = {ref.patient_id for ref in RsnaReader(root, exclude_patients=(rsna_patient_id(0),)).scans()}
+    assert len(left) == 5 and rsna_patient_id(0) not in left
+
+
+def test_duplicate_rows_are_dropped(root, labels):
+    assert labels.duplicated().sum() == 24
+    assert read_labels(root / "stage_2_train.csv").shape == (len(SEEDS) * 6 + 1, 6)
+
+
+def test_contradicting_duplicates(root, labels, tmp_path):
+    image, subtype = labels["ID"].iloc[40].rsplit("_", 1)
+    extra = pd.DataFrame({"ID": [f"{image}_{subtype}"], "Label": [1 - labels["Label"].iloc[40]]})
+    reader = reader_with(root, tmp_path, pd.concat([labels, extra]))
+    with pytest.raises(DataError, match=f"labelled 0 and 1, such as {image}"):
+        reader.scans()
+    assert image not in read_labels(tmp_path / "labels.csv", conflicting=(image,)).index
+
+
+def test_contradiction_of_any_and_unknown_labels_are_noted(root, labels, tmp_path):
+    positive = labels.loc[labels["ID"].str.endswith("_any") & (labels["Label"] == 1), "ID"].iloc[0]
+    silent = labels.loc[~labels["ID"].str.startswith(positive[:12]), "ID"].iloc[0]
+    table = labels.copy()
+    table.loc[table["ID"] == positive, "Label"] = 0
+    table = table[(table["ID"] != silent) & ~table["ID"].str.startswith("ID_f")]
+    reader = reader_with(root, tmp_path, table)
+    volumes = [reader.load(ref) for ref in reader.scans()]
+    assert any("have no label" in finding for finding in reader.findings)
+    notes = [note for volume in volumes for note in volume.notes]
+    assert "on 1 slices `any` is not the OR of the subtypes" in notes
+    assert any("no complete label" in note for note in notes)
+    assert sum(int(volume.labels.isna().to_numpy().sum()) for volume in volumes) > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("ID,Wrong\nID_0_any,1\n", "expected ID,Label"),
+        ("ID,Label\nID_0_any,1\nID_1_any,2\n", "line 3 has label"),
+        ("ID,Label\nID_0_any,yes\n", "expected 0 or 1"),
+        ("ID,Label\nID_0_any,\n", "expected 0 or 1"),
+        ("ID,Label\nID_0_unheard,1\n", "unknown subtypes"),
+        ("ID,Label\n,1\n", "unknown subtypes"),
+        ("", "cannot be read as CSV"),
+    ],
+)
+def test_damaged_label_table(tmp_path, text, match):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(DataError, match=match):
+        read_labels(tmp_path / "labels.csv")
+
+
+def test_missing_files_say_what_where_and_from_whom(tmp_path):
+    with pytest.raises(DataError, match=r"no folder .*stage_2_train.*kaggle\.com.*non-commercial"):
+        RsnaReader(tmp_path).scans()
+    (tmp_path / "stage_2_train").mkdir()
+    with pytest.raises(DataError, match=r"holds no \.dcm"):
+        RsnaReader(tmp_path).scans()
+    (tmp_path / "stage_2_train" / "ID_0.dcm").touch()
+    with pytest.raises(DataError, match=r"no file .*stage_2_train\.csv.*ID,Label"):
+        RsnaReader(tmp_path).scans()
+
+
+def test_without_labels_all_are_unknown(root):
+    reader = RsnaReader(root, labels=None)
+    volume = reader.load(reader.scans()[0])
+    assert volume.labels.isna().all(axis=None) and not any("label" in note for note in volume.notes)
+
+
+def test_ids_given_as_text_are_refused(tmp_path):
+    with pytest.raises(ParameterError, match="known_corrupt"):
+        RsnaReader(tmp_path, known_corrupt="ID_6431af929")
+
+
+def test_csv_order_of_subtypes_is_mapped():
+    assert list(SUBTYPE_NAMES.values()) == ["EDH", "IPH", "IVH", "SAH", "SDH", "any"] and set(SUBTYPE_NAMES.values()) == set(LABELS)

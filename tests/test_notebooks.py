@@ -1,0 +1,121 @@
+"""Every committed notebook is clean and short, and every parameters file of every scale fits its notebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ich_study import notebook_hygiene as hygiene
+from ich_study import params
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOT_PARAMETERS = {"resources.yaml"}
+SINGLE = [path for path in sorted((ROOT / "params").glob("*/*.yaml")) if path.name not in NOT_PARAMETERS]
+ARMS = sorted((ROOT / "params").glob("*/*/*.yaml"))
+
+FIRST = """# Title
+**Question** which? **Paper** none. **Inputs** scans. **Outputs** a table. **Command** `python -m ich_study.run n`.
+Expected time 1 minute, memory 1 GB."""
+
+
+def needs_notebook(path: Path) -> Path:
+    if not path.is_file():
+        pytest.skip(f"notebooks/{path.name} is not there yet")
+    return path
+
+
+def test_there_are_notebooks():
+    if not NOTEBOOKS:
+        pytest.skip("no notebooks yet")
+    assert all(path.stem[:2].isdigit() and path.stem[2] == "_" for path in NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_clean(path):
+    assert hygiene.problems(path) == []
+
+
+@pytest.mark.parametrize("path", SINGLE, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_parameters_fit_their_notebook(path):
+    notebook = needs_notebook(ROOT / "notebooks" / f"{path.stem}.ipynb")
+    if (path.parent / path.stem).is_dir():
+        known = params.declared(notebook)
+        optional = {name: params.Parameter(name, each.annotation, each.default, False) for name, each in known.items()}
+        params.check(optional, params.read_file(path), path.stem)
+    else:
+        params.load(notebook, [path])
+
+
+@pytest.mark.parametrize("path", ARMS, ids=lambda path: "-".join(path.parts[-3:])[:-5])
+def test_parameters_of_an_arm_fit_their_notebook(path):
+    notebook = needs_notebook(ROOT / "notebooks" / f"{path.parent.name}.ipynb")
+    common = path.parent.with_suffix(".yaml")
+    params.load(notebook, [*([common] if common.is_file() else []), path])
+
+
+def write(path: Path, *code: str, first: str = FIRST, parameters: str = 'output_dir: str = "runs/n"', **changes) -> Path:
+    cells = [nbformat.v4.new_markdown_cell(first), nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    cells += [nbformat.v4.new_code_cell(source) for source in code]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=changes.get("metadata", hygiene.METADATA))
+    for key, value in changes.get("last", {}).items():
+        notebook.cells[-1][key] = value
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_a_clean_notebook_has_no_problems(tmp_path):
+    assert hygiene.problems(write(tmp_path / "n.ipynb", "import os", "print(os.sep)")) == []
+
+
+STREAM = nbformat.v4.new_output("stream", text="x")
+
+
+@pytest.mark.parametrize(
+    ("code", "changes", "says"),
+    [
+        (["import os"], {"last": {"outputs": [STREAM]}}, "outputs"),
+        (["import os"], {"last": {"execution_count": 3}}, "execution count"),
+        (["import os"], {"last": {"metadata": {"collapsed": True}}}, "metadata"),
+        (["import os"], {"metadata": {"kernelspec": {"name": "my-env", "display_name": "x"}, **hygiene.METADATA}}, "no kernel name"),
+        (["import os"], {"first": "# Title\nQuestion, paper, inputs, outputs, command, time."}, "memory"),
+        (["import os"], {"parameters": "output_dir = str(3)"}, "not a literal"),
+        (["import os"], {"parameters": "epochs: int = 3"}, "output_dir"),
+        (["import os", "import sys"], {}, "import in one cell"),
+        (["x = 1"], {}, "imports in none"),
+        (["import os", "def f():\n    return 1"], {}, "defines a function"),
+        (["import os", "class A:\n    pass"], {}, "defines a function or class"),
+        (["import os", "%matplotlib inline"], {}, "not plain Python"),
+        (["import os", "x = '/home/someone/data'"], {}, "path of one machine"),
+        (["import os", *["x = 1"] * 23], {}, "26 cells"),
+        (["import os", "x = 1\n" * 150], {}, "152 lines"),
+    ],
+)
+def test_what_a_notebook_must_not_be(tmp_path, code, changes, says):
+    found = hygiene.problems(write(tmp_path / "n.ipynb", *code, **changes))
+    assert any(says in problem for problem in found), found
+
+
+def test_a_file_that_is_no_notebook_is_a_problem(tmp_path):
+    (tmp_path / "n.ipynb").write_text("{}")
+    assert "not a valid notebook" in hygiene.problems(tmp_path / "n.ipynb")[0]
+
+
+def test_fix_strips_what_a_run_leaves_and_keeps_tags(tmp_path):
+    kernel = {"kernelspec": {"name": "my-env", "display_name": "x"}, "language_info": {"name": "python", "version": "3.11"}}
+    path = write(tmp_path / "n.ipynb", "import os", metadata=kernel, last={"outputs": [STREAM], "execution_count": 3})
+    sources = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    assert hygiene.main(["--fix", str(path)]) == 0
+    fixed = nbformat.read(path, as_version=4)
+    assert [cell.source for cell in fixed.cells] == sources and fixed.cells[1].metadata.tags == ["parameters"]
+    assert hygiene.fix(path) is False
+
+
+def test_the_command_line_reports_problems(tmp_path, capsys, monkeypatch):
+    path = write(tmp_path / "n.ipynb", "x = 1")
+    assert hygiene.main([str(path)]) == 1
+    assert "n.ipynb: should import in one cell" in capsys.readouterr().err
+    monkeypatch.setenv("ICH_STUDY_ROOT", str(tmp_path))
+    assert hygiene.main([]) == 2

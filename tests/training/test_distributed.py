@@ -1,0 +1,68 @@
+import contextlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from ich_study.errors import ParameterError
+from ich_study.evaluation import predict
+from ich_study.training import distributed
+from ich_study.training.learner import train_classifier
+from tests.training.fakes import config, fake_store, network, parts
+
+STORE = fake_store()
+TRAIN, VALIDATION = parts(STORE)
+
+
+def test_two_processes_train_one_model_and_score_the_whole_validation_part(tmp_path):
+    if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+        pytest.skip("this PyTorch has no gloo, which joins processes on a CPU")
+    settings = config(distributed=True, processes=2, epochs=4, batch_size=8, keep="last", augmentation="lse_unet")
+    run = train_classifier(network(settings), settings, STORE, TRAIN, VALIDATION, tmp_path)
+    assert len(run.history) == 4
+    predictions = predict(run.model, run.preprocessing, ("any",), STORE, VALIDATION, run.device)
+    truth, logits = VALIDATION["any"].to_numpy(float), predictions["logit"].to_numpy()
+    last = run.history.iloc[-1]
+    assert last["auroc"] == pytest.approx(roc_auc_score(truth, logits), abs=1e-6)
+    assert last["valid_loss"] == pytest.approx(np.mean(np.logaddexp(0, logits) - truth * logits), rel=1e-3)
+    assert last["auroc"] > 0.8
+
+
+def test_the_learner_enters_fastais_context_and_keeps_our_loaders(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    entered = []
+
+    @contextlib.contextmanager
+    def distrib_ctx(**arguments):
+        entered.append(arguments)
+        yield
+
+    trainer = SimpleNamespace(_wrap_dl=lambda loader: "rebuilt")
+    learner = SimpleNamespace(distrib_ctx=distrib_ctx, distributed_trainer=trainer)
+    with distributed.distributed_context(learner, config(distributed=True), torch.device("cuda", 1)):
+        assert trainer._wrap_dl("ours") == "ours"
+    assert entered == [{"sync_bn": True, "cpu": False}]
+    with distributed.distributed_context(learner, config(), torch.device("cpu")):
+        assert len(entered) == 1
+
+
+def test_the_launchers_variables_are_read(monkeypatch):
+    for name, value in (("WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert (distributed.world_size(), distributed.rank(), distributed.local_rank(), distributed.launched()) == (4, 3, 1, True)
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name)
+    assert (distributed.world_size(), distributed.rank(), distributed.local_rank(), distributed.launched()) == (1, 0, 0, False)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ParameterError, match="2 processes, but 1 GPUs"):
+        distributed.launch(print, (), config(distributed=True, processes=2, device="cuda"))
+
+
+def test_gathering_alone_gives_the_parts_back():
+    parts_given = [torch.arange(3)]
+    assert distributed.gathered(parts_given) is parts_given
