@@ -62,7 +62,7 @@ def _first_cell(notebook: nbformat.NotebookNode) -> Iterator[str]:
         yield "should begin with a markdown cell that says what it is for"
         return
     text = notebook.cells[0].source.lower()
-    missing = [word for word in FIRST_CELL_SAYS if not re.search(rf"\b{word}\b", text)]
+    missing = [word for word in FIRST_CELL_SAYS if not re.search(rf"\b{word.removesuffix('s')}s?\b", text)]
     if missing:
         yield f"its first cell does not say: {', '.join(missing)}"
 

@@ -87,13 +87,13 @@ def extreme_predictions(predictions: pd.DataFrame, label: str, count: int) -> di
     `count` most probable and the `count` least probable, at most one slice per patient.
 
     predictions: columns patient_id, scan_id, slice_index, class, label, probability. Returns rows
-    by group: `true positives`, `missed`, `true negatives`, `false alarms`, best or worst first.
+    by group: `surest positives`, `least sure positives`, `surest negatives`, `least sure negatives`.
     """
     rows = predictions[(predictions["class"] == label) & predictions["label"].notna()]
     truth = rows["label"].astype(bool)
     groups = {
-        "true positives": (rows[truth], False), "missed": (rows[truth], True),
-        "true negatives": (rows[~truth], True), "false alarms": (rows[~truth], False),
+        "surest positives": (rows[truth], False), "least sure positives": (rows[truth], True),
+        "surest negatives": (rows[~truth], True), "least sure negatives": (rows[~truth], False),
     }
     return {
         name: part.sort_values("probability", ascending=ascending, kind="stable").drop_duplicates("patient_id").head(count)

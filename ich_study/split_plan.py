@@ -12,18 +12,34 @@ from ich_study import splits
 from ich_study.errors import ParameterError, SplitError
 from ich_study.overlap_guard import exclude_overlap
 
+
+def listed_split(index: pd.DataFrame, parts: Mapping[str, list[str]], seed: int) -> pd.DataFrame:
+    """A split given patient by patient, such as one that a data set publishes; `seed` has no say.
+
+    Raises ParameterError where a patient of the index is not listed, or the other way round.
+    """
+    rows = [(str(index["dataset"].iloc[0]), patient, part) for part, patients in parts.items() for patient in patients]
+    split = pd.DataFrame(rows, columns=[*splits.PATIENT, "part"], dtype="string")
+    differ = sorted(set(split["patient_id"]) ^ set(index["patient_id"]))
+    if differ:
+        raise ParameterError(f"patients listed and patients there differ: {', '.join(differ[:10])} ({len(differ)} in all)")
+    return split
+
+
 _KINDS: dict[str, tuple[Callable[..., pd.DataFrame], frozenset[str]]] = {
     "parts": (splits.make_split, frozenset({"fractions"})),
     "folds": (splits.make_folds, frozenset({"k"})),
+    "listed": (listed_split, frozenset({"parts"})),
     "slices": (splits.slice_level_split, frozenset({"test_fraction"})),
 }
 
 
 def plan_split(index: pd.DataFrame, name: str, plan: Mapping[str, Any], seed: int) -> pd.DataFrame:
-    """One named split from its plan: `{dataset, kind: parts | folds | slices, ...}`.
+    """One named split from its plan: `{dataset, kind: parts | folds | listed | slices, ...}`.
 
-    `parts` takes `fractions`, `folds` takes `k`, `slices` (the leaking variant of HGI-SAM's code)
-    takes `test_fraction`. Raises ParameterError naming what is missing, unknown or not in the index.
+    `parts` takes `fractions`, `folds` takes `k`, `listed` takes `parts` (part -> patients), `slices`
+    (the leaking variant of HGI-SAM's code) takes `test_fraction`. Raises ParameterError naming what is missing, unknown or not in the
+    index.
     """
     if plan.get("kind") not in _KINDS:
         raise ParameterError(f"split {name!r}: kind is {plan.get('kind')!r}; expected one of {sorted(_KINDS)}")

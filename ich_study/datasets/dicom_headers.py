@@ -21,7 +21,7 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ich_study.errors import DataError
 

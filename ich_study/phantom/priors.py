@@ -31,7 +31,7 @@ PRIORS: dict[str, Prior] = {
 }
 BETWEEN, WITHIN = 0.6, 0.4
 """Shares of the voxel SD: between lesions, and as smooth texture inside one."""
-EDGE_HU = {"IPH": 4.0, "IVH": 6.0, "SAH": 8.0, "SDH": -2.0, "EDH": -2.0}
+EDGE_HU = {"IPH": 4.0, "IVH": 6.0, "SAH": 12.0, "SDH": -2.0, "EDH": -2.0}
 """What partial volume at the border takes from a lesion's mean HU; its core is denser by this."""
 
 COMBINATIONS: dict[tuple[str, ...], float] = {

@@ -77,7 +77,7 @@ def paint_dura(anatomy: Anatomy, person: Person, rng: np.random.Generator, width
     lowest = np.where(y < 4, 30 - ((y + 66) / 70) * -6, 30 - 0.42 * (y - 4))
     across = np.abs(x[..., near] - anatomy.midline)
     free = smoothstep(z - lowest * np.ones_like(z), -2, 4) * smoothstep(z, -8, 0)
-    sheet = occupancy(across - np.float32(rng.uniform(0.35, 0.7)), max(width_mm, 1.0)) * free * inside[box]
+    sheet = occupancy(across - np.float32(rng.uniform(0.05, 0.45)), max(width_mm, 1.0)) * free * inside[box]
     paint(anatomy.hu[box], sheet, np.float32(tissue.dura))
     sagittal = np.hypot(across, np.maximum(anatomy.depth[box] - 0.5, 0) * 0.8) - np.float32(rng.uniform(2.6, 4.2))
     along = smoothstep(z, -16, -6) * ((y > 16) | (z > 8))

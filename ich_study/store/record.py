@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -106,20 +105,18 @@ def write_scan(folder: Path, volume: ScanVolume, source: str, intensity: str) ->
     """
     name = file_name(volume.ref.scan_id)
     hu = np.ascontiguousarray(volume.hu, dtype="<i2")
-    with ThreadPoolExecutor(1) as pool:
-        hashes = pool.submit(image_hashes, hu)
-        arrays = {f"scans/{name}.npy": _save(folder / "scans" / f"{name}.npy", hu)}
-        mask_hash = None
-        if volume.mask is not None:
-            mask = np.ascontiguousarray(volume.mask)
-            arrays[f"masks/{name}.npy"], mask_hash = _save(folder / "masks" / f"{name}.npy", mask), sha256_bytes(mask)
-        findings = check_volume(volume, intensity)
-        constant = {finding.slice_index for finding in findings if finding.check == "constant-image"}
-        record = ScanRecord(
-            layout=LAYOUT, scan_id=volume.ref.scan_id, fingerprint=source, index=_index_columns(volume), boxes=_box_columns(volume),
-            constant=[i in constant for i in range(len(hu))], mask_hash=mask_hash, notes=list(volume.notes), arrays=arrays,
-            findings=[asdict(finding) for finding in findings], image_hashes=hashes.result(),
-        )
+    arrays = {f"scans/{name}.npy": _save(folder / "scans" / f"{name}.npy", hu)}
+    mask_hash = None
+    if volume.mask is not None:
+        mask = np.ascontiguousarray(volume.mask)
+        arrays[f"masks/{name}.npy"], mask_hash = _save(folder / "masks" / f"{name}.npy", mask), sha256_bytes(mask)
+    findings = check_volume(volume, intensity)
+    constant = {finding.slice_index for finding in findings if finding.check == "constant-image"}
+    record = ScanRecord(
+        layout=LAYOUT, scan_id=volume.ref.scan_id, fingerprint=source, index=_index_columns(volume), boxes=_box_columns(volume),
+        constant=[i in constant for i in range(len(hu))], mask_hash=mask_hash, notes=list(volume.notes), arrays=arrays,
+        findings=[asdict(finding) for finding in findings], image_hashes=image_hashes(hu),
+    )
     write_text(folder / "records" / f"{name}.json", json.dumps(asdict(record), allow_nan=False))
     return record
 

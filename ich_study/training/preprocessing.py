@@ -90,18 +90,22 @@ class Preprocessing:
         return resized[:, top:top + self.size, left:left + self.size].round().to(torch.int16).contiguous()
 
     def channels(self, hu: Tensor) -> Tensor:
-        """HU (B, depth, size, size) to windowed channels in [0, 1], float32 (B, in_channels, size, size).
+        """HU (B, depth, size, size) to windowed channels in [0, 1], float32 (B, windows x depth, size, size).
 
         Channels run over windows first, then over slices of the stack, inferior to superior.
         """
         scale = minmax_window if self.window_scaling == "minmax" else apply_window
-        windowed = torch.cat([scale(hu, named_window(name)) for name in self.windows], 1)
-        return windowed.expand(-1, 3, -1, -1) if windowed.shape[1] == 1 else windowed
+        return torch.cat([scale(hu, named_window(name)) for name in self.windows], 1)
 
     def normalised(self, channels: Tensor) -> Tensor:
-        """Channels in [0, 1] to the network's input, the same shape."""
+        """Channels in [0, 1] to the network's input (B, in_channels, size, size)."""
+        channels = channels.expand(-1, self.in_channels, -1, -1)
         mean, std = (self._per_channel(values, channels) for values in (self.mean, self.std))
         return (channels - mean) / std
+
+    def inputs(self, hu: Tensor) -> Tensor:
+        """int16 HU (B, depth, size, size) to the network's input, without augmentation."""
+        return self.normalised(self.channels(hu))
 
     def _per_channel(self, values: tuple[float, ...], channels: Tensor) -> Tensor:
         per_channel = values if len(values) == channels.shape[1] else (sum(values) / len(values),)

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ich_study.ct.stacks import neighbours
 from ich_study.errors import DataError

@@ -47,7 +47,7 @@ def test_channels_run_over_windows_then_slices():
 
 def test_one_channel_is_repeated_to_three_and_minmax_is_per_slice():
     slices = hu(2, 1, 16, 16)
-    channels = make(window_scaling="minmax").channels(slices)
+    channels = make(window_scaling="minmax").inputs(slices)
     assert channels.shape == (2, 3, 16, 16) and torch.equal(channels[:, 0], channels[:, 2])
     assert torch.equal(channels[:, 0], minmax_window(slices, WINDOWS["brain"])[:, 0])
 
@@ -56,7 +56,7 @@ def test_normalisation_per_channel_and_averaged():
     ones = torch.ones(1, 3, 2, 2)
     three = make(mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0)).normalised(ones)
     assert three[0, :, 0, 0].tolist() == [1.0, 1.0, 0.0]
-    two = make(mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 1.5)).normalised(ones[:, :2])
+    two = make(windows=("brain", "bone"), mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 1.5)).normalised(ones[:, :2])
     assert two[0, :, 0, 0].tolist() == [0.5, 0.5]
 
 

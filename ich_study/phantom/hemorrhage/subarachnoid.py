@@ -45,7 +45,7 @@ def paint_subarachnoid_blood(
     swollen = ndimage.maximum_filter(anatomy.csf[box], size=(1, 3, 3))
     room = np.clip(1.3 * swollen, 0, 1) * smoothstep(anatomy.depth[box], 0.2, 1.2) * (anatomy.ventricle[box] < 0.3)
     edge = threshold(level, np.where(room > 0.5, room, 0), SHOWN * volume_ml, voxel_ml(anatomy.lattice, person.scale))
-    filled = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(8.0), 0, 1) * room
+    filled = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(4.0), 0, 1) * room
     paint_lesion(anatomy.hu, anatomy.lattice, box, filled, density, 3.0, rng)
     fraction = np.zeros(anatomy.lattice.shape, np.float32)
     fraction[box] = filled
