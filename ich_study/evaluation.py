@@ -138,7 +138,7 @@ def classification_results(
 
     `auroc`, `average_precision`; and `f1`, `sensitivity`, `specificity`, `precision` at each fixed
     probability (`f1@0.5`) and at the validation part's threshold of the class (`f1@youden`). Where all
-    five subtypes have an AUROC their mean stands under class `mean` (LSE-UNet, Table 1, AVG). `n` is
+    five subtypes have an AUROC their mean stands under class `average` (LSE-UNet, Table 1, AVG). `n` is
     the number of patients; a measure without value is NaN.
     """
     rows = []
@@ -182,7 +182,7 @@ def _subtype_mean(ranked: Mapping[str, PatientStatistic], common: Mapping[str, A
     if len(members) < len(SUBTYPES) or any(not np.array_equal(member.patients, members[0].patients) for member in members):
         return []
     interval = patient_bootstrap(mean_of_statistics(members), replicates, seed)
-    return [{**common, "class": "mean", "metric": "auroc", "threshold_source": "none", **interval.columns()}]
+    return [{**common, "class": "average", "metric": "auroc", "threshold_source": "none", **interval.columns()}]
 
 
 def top_epochs_results(
@@ -198,7 +198,7 @@ def top_epochs_results(
         "study": study, "dataset": dataset, "method": method, "variant": variant, "class": name, "unit": "slice", "subset": "all",
         "threshold_source": "none", "n": min(5, int(history["f1"].notna().sum())),
     }
-    return result_table([{**common, "metric": "f1_top5_mean", "value": mean}, {**common, "metric": "f1_top5_sd", "value": deviation}])
+    return result_table([{**common, "metric": "f1_top5", "value": mean}, {**common, "metric": "f1_top5_sd", "value": deviation}])
 
 
 def curves(predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -108,7 +108,7 @@ def test_results_equal_scikit_learn_and_lie_in_their_intervals():
             assert row["ci_low"] <= expected <= row["ci_high"] and row["n"] == 12
             assert row["threshold_source"] == ("labels" if "youden" in metric else "none")
     mean = np.mean([value(results, name, "auroc")["value"] for name in SUBTYPES])
-    assert value(results, "mean", "auroc")["value"] == pytest.approx(mean)
+    assert value(results, "average", "auroc")["value"] == pytest.approx(mean)
 
 
 def test_unknown_labels_and_absent_classes():
@@ -119,7 +119,7 @@ def test_unknown_labels_and_absent_classes():
     assert np.isnan(value(results, "IPH", "auroc")["value"]) and np.isnan(value(results, "IPH", "sensitivity@0.5")["value"])
     known = test[(test["class"] == "any") & (test["slice_index"] >= 10)]
     assert value(results, "any", "auroc")["value"] == pytest.approx(roc_auc_score(known["label"].to_numpy(bool), known["probability"]))
-    assert not (results["class"] == "mean").any() and not results["metric"].str.contains("youden").any()
+    assert not (results["class"] == "average").any() and not results["metric"].str.contains("youden").any()
     assert set(validation_thresholds(test)) == {"any"}
     roc, pr = curves(test)
     assert set(roc["class"]) == set(pr["class"]) == {"any"} and roc.columns[:2].tolist() == ["dataset", "class"]
@@ -139,7 +139,7 @@ def test_f1_of_the_top_five_epochs():
     history = pd.DataFrame({"f1": [0.1, 0.9, 0.8, np.nan, 0.7, 0.6, 0.5]})
     results = top_epochs_results(history, study="s", dataset="d", method="m", name="any")
     assert results["value"].tolist() == pytest.approx([0.7, np.std([0.9, 0.8, 0.7, 0.6, 0.5], ddof=1)])
-    assert results["metric"].tolist() == ["f1_top5_mean", "f1_top5_sd"] and results["n"].tolist() == [5, 5]
+    assert results["metric"].tolist() == ["f1_top5", "f1_top5_sd"] and results["n"].tolist() == [5, 5]
 
 
 def test_a_checkpoint_alone_rebuilds_the_classifier(tmp_path):

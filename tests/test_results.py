@@ -8,7 +8,8 @@ from ich_study.schema import result_table
 
 
 def rows(method, value=0.9, **more):
-    return result_table([{"method": method, "class": "IPH", "metric": "auroc", "value": value, "ci_low": value - 0.05, "ci_high": value + 0.05, **more}])
+    interval = {"ci_low": value - 0.05, "ci_high": value + 0.05}
+    return result_table([{"method": method, "class": "IPH", "metric": "auroc", "value": value, **interval, **more}])
 
 
 def test_results_of_runs_are_gathered(tmp_path):
@@ -22,7 +23,7 @@ def test_results_of_runs_are_gathered(tmp_path):
 
 
 def test_no_runs_and_foreign_tables_are_errors(tmp_path):
-    with pytest.raises(DataError, match="no metrics.csv"):
+    with pytest.raises(DataError, match=r"no metrics\.csv"):
         collect_results(tmp_path)
     pd.DataFrame({"x": [1]}).to_csv(tmp_path / "metrics.csv", index=False)
     with pytest.raises(DataError, match="columns"):

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from ich_study.errors import ParameterError, SplitError
+from ich_study.overlap_guard import OVERLAP_COLUMNS
 from ich_study.schema import INDEX_COLUMNS, LABELS
 from ich_study.split_plan import assert_no_shared_training, plan_split, split_summary, without_shared, write_splits
 from ich_study.splits import read_split
@@ -17,9 +18,7 @@ def index_of(dataset, patients, slices=4):
     return pd.DataFrame(rows).astype(INDEX_COLUMNS)
 
 
-OVERLAP = pd.DataFrame(
-    [("p0", "rsna", "bhsd", "same patient id", "p0", 0)], columns=["patient_id", "dataset_a", "dataset_b", "reason", "patient_id_b", "images"]
-)
+OVERLAP = pd.DataFrame([("p0", "rsna", "bhsd", "same patient id", "p0", 0)], columns=list(OVERLAP_COLUMNS))
 THIRDS = {"dataset": "rsna", "kind": "parts", "fractions": {"train": 0.5, "validation": 0.25, "test": 0.25}}
 
 

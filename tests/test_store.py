@@ -39,7 +39,7 @@ def test_store_gives_back_what_the_reader_gave(tmp_path):
     assert {name: str(dtype) for name, dtype in store.boxes.dtypes.items()} == BOX_COLUMNS
     np.testing.assert_array_equal(store.volume("scan 1"), expected.hu)
     np.testing.assert_array_equal(store.slice("scan 1", 5), expected.hu[5])
-    np.testing.assert_array_equal(store.stack("scan 1", 0, depth=3), expected.hu[[0, 0, 1]])  # noqa: PD013
+    np.testing.assert_array_equal(store.stack("scan 1", 0, depth=3), expected.hu[[0, 0, 1]])
     np.testing.assert_array_equal(store.mask("scan 1"), expected.mask)
     np.testing.assert_array_equal(store.mask_slice("scan 1", 3), expected.mask[3])
     rows = store.index[store.index["scan_id"] == "scan 1"].reset_index(drop=True)
