@@ -25,7 +25,7 @@ from ich_study.models.backbones import Backbone, create_backbone
 from ich_study.schema import INDEX_COLUMNS, LABELS, typed
 from ich_study.training.callbacks import Checkpoints, Destination, EpochRecord, EpochSeeds
 from ich_study.training.config import TrainingConfig
-from ich_study.training.devices import device_name, resolve_device, seed_everything
+from ich_study.training.devices import device_name, resolve_device
 from ich_study.training.fastai_api import DataLoaders
 from ich_study.training.learner import build_learner, data_loaders
 from ich_study.training.losses import build_loss
@@ -84,7 +84,6 @@ def scans(folder: Path, count: int, side: int) -> MappedScans:
 
 def network(config: TrainingConfig, device: torch.device, name: str) -> Backbone:
     """The benchmark's network, the same weights every time."""
-    seed_everything(0)
     backbone = create_backbone(name, config.outputs, config.in_channels, options=SMALL if device.type == "cpu" else {})
     backbone.model.to(device)
     return backbone

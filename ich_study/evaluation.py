@@ -80,6 +80,7 @@ def predict(
     with torch.inference_mode(), autocast(precision, device):
         for inputs, _ in tqdm(loader, desc="predicting", unit="batch", mininterval=5, leave=False):
             outputs.append(class_logits(model(inputs), two_outputs).double().cpu())
+    loader.close()
     logits = torch.cat(outputs).numpy()
     if logits.shape != (len(rows), len(classes)):
         raise StudyError(f"the network gives {logits.shape[1]} logits per slice for {len(classes)} classes {list(classes)}")

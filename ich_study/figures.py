@@ -67,7 +67,7 @@ def draw_slice(axis: Axes, panel: SlicePanel) -> None:
             axis.contour(panel.mask == code, levels=[0.5], colors=CLASS_COLOURS[_MASK_NAMES[int(code)]], linewidths=0.9)
     if panel.boxes is not None:
         for box in panel.boxes.itertuples():
-            colour = CLASS_COLOURS.get(str(box.label), CLASS_COLOURS["hemorrhage"])
+            colour = CLASS_COLOURS["hemorrhage" if box.label == "any" else str(box.label)]
             axis.add_patch(Rectangle((box.x - 0.5, box.y - 0.5), box.width, box.height, fill=False, edgecolor=colour, linewidth=1.2))
     axis.set_title(panel.title, fontsize=8)
     axis.set_axis_off()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from ich_study.errors import ParameterError, WeightsError
@@ -59,14 +60,15 @@ class Backbone:
 
 def create_backbone(
     name: str, outputs: int, in_channels: int = 3, pretrained: bool = False, weights_path: Path | None = None,
-    weights_sha256: str | None = None, options: Mapping[str, Any] | None = None,
+    weights_sha256: str | None = None, options: Mapping[str, Any] | None = None, seed: int = 0,
 ) -> Backbone:
     """The timm network `name` with `outputs` logits for `in_channels` input channels.
 
     `pretrained` without `weights_path` loads timm's published weights, from its cache or its hub;
     with a path, that file. Either way the whole network including the published classifier is
     loaded strictly, then the classifier is replaced by a freshly initialised one. The first
-    convolution is adapted to `in_channels` by timm.
+    convolution is adapted to `in_channels` by timm. What is initialised at random depends on `seed`
+    alone; PyTorch's global stream stays where it was.
 
     Raises ParameterError for an unknown network, an option it does not take, or a path without
     `pretrained`; WeightsError when the weights are absent, unreachable, of another hash or of
@@ -76,11 +78,13 @@ def create_backbone(
     _check_request(name, outputs, in_channels, pretrained, weights_path, options)
     config = timm.get_pretrained_cfg(name)
     source, sha256 = "random", None
-    if not pretrained:
-        model = _build(name, options, num_classes=outputs, in_chans=in_channels)
-    else:
-        model, source, sha256 = _pretrained(name, in_channels, weights_path, weights_sha256, options)
-        model.reset_classifier(outputs)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if not pretrained:
+            model = _build(name, options, num_classes=outputs, in_chans=in_channels)
+        else:
+            model, source, sha256 = _pretrained(name, in_channels, weights_path, weights_sha256, options)
+            model.reset_classifier(outputs)
     return Backbone(model, name, outputs, in_channels, options, tuple(config.mean), tuple(config.std), source, sha256)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import resource
 
-import numpy as np
 import torch
 
 from ich_study.errors import ParameterError
@@ -52,14 +50,6 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     """Context in which the forward pass runs in `precision`."""
     dtype = torch.float16 if precision == "amp" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
-
-
-def seed_everything(*key: int) -> None:
-    """Python's, NumPy's and PyTorch's global generators from all numbers of `key`."""
-    words = np.random.SeedSequence(key).generate_state(2, np.uint32)
-    random.seed(int(words[0]))
-    np.random.seed(int(words[0]))  # noqa: NPY002  (networks and libraries may draw from the global stream)
-    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
 
 
 class Precision(MixedPrecision):

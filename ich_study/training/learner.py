@@ -177,8 +177,12 @@ def _fit(network: Network, config: TrainingConfig, loaders: DataLoaders, checkpo
     if config.precision != "fp32":
         callbacks.append(Precision(config.precision, loaders.device))
     learner = build_learner(network, config, loaders, callbacks)
-    with distributed_context(learner, config, loaders.device):
-        learner.fit(config.epochs, lr=config.learning_rate, start_epoch=checkpoints.progress.next_epoch)
+    try:
+        with distributed_context(learner, config, loaders.device):
+            learner.fit(config.epochs, lr=config.learning_rate, start_epoch=checkpoints.progress.next_epoch)
+    finally:
+        for loader in loaders:
+            loader.close()
     failure = record.failure or checkpoints.failure
     if failure:
         raise StudyError(failure)

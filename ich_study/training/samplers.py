@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 from ich_study.errors import DataError
 from ich_study.training.config import TrainingConfig
-from ich_study.training.slices import seeded_generator
+from ich_study.training.seeds import seeded_generator
 
 ORDER_STREAM = 1
 """Keeps the order's random stream apart from the augmentation's."""

@@ -20,6 +20,7 @@ from ich_study.ct.stacks import neighbours
 from ich_study.errors import DataError
 from ich_study.training.augment import Augmentation
 from ich_study.training.preprocessing import Preprocessing
+from ich_study.training.seeds import seeded_generator
 
 ROW_KEYS = ["dataset", "patient_id", "scan_id", "slice_index"]
 Batch = tuple[Tensor, Tensor]
@@ -126,6 +127,10 @@ class SliceLoader:
             pin_memory=device.type == "cuda", prefetch_factor=4 if num_workers else None, generator=torch.Generator(),
         )
 
+    def close(self) -> None:
+        """Ends the workers. Left to the garbage collector, they would be waited for, five seconds each."""
+        del self._loader
+
     def __len__(self) -> int:
         return len(self.batches)  # type: ignore[arg-type]
 
@@ -146,12 +151,6 @@ class SliceLoader:
             epoch = getattr(self.batches, "epoch", 0)
             channels = self._augmentation(channels, seeded_generator(self._seed, epoch, self._rank, number))
         return preprocessing.normalised(channels).contiguous(memory_format=self._memory_format)
-
-
-def seeded_generator(*key: int) -> torch.Generator:
-    """CPU generator whose stream depends on all numbers of `key`."""
-    state = np.random.SeedSequence(key).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
 
 
 def _as_is(batch: Batch) -> Batch:

@@ -1,4 +1,3 @@
-import time
 
 import pytest
 import timm
@@ -9,7 +8,7 @@ from ich_study.errors import ParameterError, WeightsError
 from ich_study.hashing import sha256_file
 from ich_study.models.backbones import create_backbone, rebuild
 from ich_study.models.weights import state_digest
-from ich_study.training.devices import seed_everything
+from ich_study.training.seeds import seed_everything
 
 RESNET = {"channels": [16, 32, 64, 128]}
 SMALL = {
@@ -37,19 +36,14 @@ def parameters(backbone):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_small_members_give_logits_and_gradients_and_are_cheap(name):
+def test_small_members_give_logits_and_gradients(name):
     small = create_backbone(name, 6, options=SMALL[name])
     assert type(small.model) is type(timm.create_model(name.replace("200", "50")))
     assert parameters(small) < 2.5e6
-    images, seconds = torch.randn(8, 3, 128, 128), []
-    for _ in range(2):
-        started = time.perf_counter()
-        logits = small.model(images)
-        logits.square().mean().backward()
-        seconds.append(time.perf_counter() - started)
-    assert logits.shape == (8, 6)
+    logits = small.model(torch.randn(2, 3, 128, 128))
+    logits.square().mean().backward()
+    assert logits.shape == (2, 6)
     assert all(each.grad is not None for each in small.model.parameters())
-    assert min(seconds) / 8 < 0.06, "8 ms were measured on an idle core; far above it no longer is a small member"
 
 
 def test_small_efficientnets_keep_the_scaling_order_of_the_family():
@@ -143,8 +137,11 @@ def test_an_unreachable_hub_is_an_error_and_never_random_weights(monkeypatch):
 def test_rebuild_gives_the_same_network_and_seeds_decide_the_weights():
     digests = []
     for seed in (1, 1, 2):
-        seed_everything(seed)
-        backbone = create_backbone(BASE, 3, in_channels=1, options=TINY)
+        seed_everything(8)
+        following = torch.rand(1)
+        seed_everything(8)
+        backbone = create_backbone(BASE, 3, in_channels=1, options=TINY, seed=seed)
+        assert torch.equal(torch.rand(1), following)
         digests.append(state_digest(backbone.model))
     assert digests[0] == digests[1] != digests[2]
     again = rebuild(backbone.describe())

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ich_study.models.backbones import Backbone, create_backbone
-from ich_study.schema import INDEX_COLUMNS, LABELS, SUBTYPES, typed
+from ich_study.schema import INDEX_COLUMNS, SUBTYPES, typed
 from ich_study.training.config import TrainingConfig
-from ich_study.training.devices import seed_everything
 
 SLICES, SIDE = 8, 48
 
@@ -67,13 +64,5 @@ def config(**changes):
 
 
 def network(settings: TrainingConfig, seed=0) -> Backbone:
-    seed_everything(seed)
     options = {"channel_multiplier": 0.25, "depth_multiplier": 0.2, "drop_rate": 0.2}
-    return create_backbone("tf_efficientnetv2_b0", settings.outputs, settings.in_channels, options=options)
-
-
-def subprocess_environment():
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-
-
-__all__ = ["LABELS", "FakeStore", "config", "fake_store", "network", "parts", "subprocess_environment"]
+    return create_backbone("tf_efficientnetv2_b0", settings.outputs, settings.in_channels, options=options, seed=seed)

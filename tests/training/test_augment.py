@@ -6,7 +6,7 @@ from torchvision.transforms.functional import InterpolationMode, affine, hflip
 
 from ich_study.errors import ParameterError
 from ich_study.training.augment import NAMED, Affine, Augmentation, affine_matrix, named_augmentation, warp
-from ich_study.training.slices import seeded_generator
+from ich_study.training.seeds import seeded_generator
 
 
 def images(count=3, side=32, seed=0):

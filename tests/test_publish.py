@@ -1,0 +1,49 @@
+import pandas as pd
+import pytest
+
+from ich_study import publish
+from ich_study.errors import StudyError
+
+
+@pytest.fixture
+def runs(tmp_path):
+    arm = tmp_path / "runs" / "01_backbones" / "a"
+    arm.mkdir(parents=True)
+    (tmp_path / "runs" / "07_figures").mkdir()
+    (tmp_path / "runs" / "07_figures" / "roc.png").write_bytes(b"picture")
+    (arm / "metrics.csv").write_text("x\n1\n")
+    (arm / "weights.safetensors").write_bytes(b"large")
+    curve = pd.DataFrame({"dataset": "d", "class": "any", "false_positive_rate": [i / 999 for i in range(1000)], "sensitivity": 1.0})
+    curve.to_csv(arm / "roc.csv", index=False)
+    table = pd.DataFrame({
+        "patient_id": "p", "scan_id": "s", "slice_index": [0, 0, 0], "class": ["any", "IPH", "any"], "label": True, "logit": 0.1,
+        "probability": 0.5, "part": ["rsna/test", "rsna/test", "rsna/validation"],
+    })
+    table.to_parquet(arm / "predictions.parquet")
+    return tmp_path / "runs"
+
+
+def test_small_tables_are_copied_in_the_same_layout(runs, tmp_path):
+    written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    names = {str(path.relative_to(tmp_path / "figures")) for path in written}
+    assert names == {"01_backbones/a/metrics.csv", "01_backbones/a/roc.csv", "01_backbones/a/predictions.parquet", "07_figures/roc.png"}
+
+
+def test_curves_are_thinned_with_their_ends_kept(runs, tmp_path):
+    publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    curve = pd.read_csv(tmp_path / "figures" / "01_backbones" / "a" / "roc.csv")
+    assert len(curve) < 250 and curve["false_positive_rate"].iloc[[0, -1]].tolist() == [0, 1]
+
+
+def test_only_what_the_comparisons_need_of_the_predictions_is_published(runs, tmp_path):
+    publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    table = pd.read_parquet(tmp_path / "figures" / "01_backbones" / "a" / "predictions.parquet")
+    assert table[["class", "part"]].to_numpy().tolist() == [["any", "rsna/test"]]
+
+
+def test_large_files_and_the_runs_own_folder_are_refused(runs, tmp_path):
+    with pytest.raises(StudyError, match="own folder"):
+        publish.publish_small(runs, runs / "07_figures", runs)
+    (runs / "07_figures" / "big.png").write_bytes(b"0" * (publish.LARGEST_BYTES + 1))
+    with pytest.raises(StudyError, match=r"big\.png"):
+        publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
