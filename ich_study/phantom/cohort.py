@@ -12,7 +12,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,19 @@ def patient_seed(seed: int, dataset: str, number: int) -> int:
     return int(np.random.SeedSequence([seed, zlib.crc32(dataset.encode()), number]).generate_state(1)[0])
 
 
-def cohort_specs(patients: dict[str, int], seed: int, matrix: int, shared_with_rsna: int) -> dict[str, list[PatientSpec]]:
+def cohort_specs(
+    patients: dict[str, int], seed: int, matrix: int, shared_with_rsna: int, slices: int | None = None, positive_fraction: float | None = None
+) -> dict[str, list[PatientSpec]]:
     """The patients of every data set. The first `shared_with_rsna` of BHSD are positive RSNA patients.
 
-    Raises ParameterError for an unknown data set, or where RSNA has too few positive patients.
+    slices, positive_fraction: as for `write_cohort`. Raises ParameterError for an unknown data set, or where RSNA has too few positive patients.
     """
     unknown = sorted(set(patients) - set(WRITERS))
     if unknown:
         raise ParameterError(f"no phantom layout for {unknown}; known: {sorted(WRITERS)}")
+    fractions = POSITIVE_FRACTION if positive_fraction is None else dict.fromkeys(patients, positive_fraction)
     specs = {
-        name: [draw_spec(patient_seed(seed, name, i), positive_fraction=POSITIVE_FRACTION[name], matrix=matrix) for i in range(count)]
+        name: [replace(draw_spec(patient_seed(seed, name, i), fractions[name], matrix), slices=slices) for i in range(count)]
         for name, count in patients.items()
     }
     if "bhsd" in specs and shared_with_rsna:
@@ -102,15 +105,17 @@ def _fingerprint(specs: list[PatientSpec]) -> str:
 
 
 def write_cohort(
-    root: Path, patients: dict[str, int], *, seed: int, matrix: int, shared_with_rsna: int = 0, workers: int = 1, progress: bool = True
+    root: Path, patients: dict[str, int], *, seed: int, matrix: int, shared_with_rsna: int = 0, slices: int | None = None,
+    positive_fraction: float | None = None, workers: int = 1, progress: bool = True,
 ) -> dict[str, Path]:
     """Simulates and writes every data set under `root/<name>`; returns their folders.
 
-    patients: data set -> number of scans. matrix: rows and columns in pixels. A data set that is
-    already there, made by the same code from the same parameters, is left as it is; one that a
+    patients: data set -> number of scans. matrix: rows and columns in pixels. slices: of every scan,
+    evenly over the head; None takes the whole head at each scan's thickness. positive_fraction: of
+    every data set's scans; None keeps each to its own, `POSITIVE_FRACTION`. A data set that is already there, made by the same code from the same parameters, is left as it is; one that a
     kill left half-written is written again.
     """
-    specs = cohort_specs(patients, seed, matrix, shared_with_rsna)
+    specs = cohort_specs(patients, seed, matrix, shared_with_rsna, slices, positive_fraction)
     wanted = {name: _fingerprint(of_one) for name, of_one in specs.items()}
     missing = [name for name in specs if _marked(root / name) != wanted[name]]
     if missing:
