@@ -27,8 +27,9 @@ def to_hounsfield(
     intercept: float,
     padding: int | None = None,
     padding_limit: int | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Stored values (integers, any shape) to int16 HU in [-1024, 32767].
+    """Stored values (integers, any shape) to int16 HU in [-1024, 32767], into `out` where given.
 
     `padding` and `padding_limit` are PixelPaddingValue and PixelPaddingRangeLimit in either sign (a
     signed image may state -2000 as 63536); such pixels become -1024, as does everything below it.
@@ -39,7 +40,11 @@ def to_hounsfield(
         raise DataError(f"RescaleSlope {slope} and RescaleIntercept {intercept} give no Hounsfield units")
     whole = slope == 1 and float(intercept).is_integer() and abs(intercept) < _FAST_INTERCEPT
     fast = whole and stored.dtype in (np.int16, np.uint16)
-    hu = _shifted(stored, int(intercept)) if fast else _scaled(stored, slope, intercept)
+    hu = np.empty(stored.shape, np.int16) if out is None else out
+    if fast:
+        _shift(stored, int(intercept), hu)
+    else:
+        _scale(stored, slope, intercept, hu)
     if padding is not None:
         low, high = _padding_range(padding, padding_limit, stored.dtype)
         if max(low * slope, high * slope) + intercept > AIR_HU:
@@ -61,17 +66,17 @@ def unwrap_rsna(stored: np.ndarray, intercept: float) -> tuple[np.ndarray, float
     return shifted, -float(_WRAP_SHIFT)
 
 
-def _shifted(stored: np.ndarray, intercept: int) -> np.ndarray:
+def _shift(stored: np.ndarray, intercept: int, out: np.ndarray) -> None:
     """The usual case, slope 1: clipped in the stored range, so that no wider copy is made."""
     limits = np.iinfo(stored.dtype)
     low, high = max(AIR_HU - intercept, limits.min), min(_MAX_HU - intercept, limits.max)
-    shifted = np.clip(stored, stored.dtype.type(low), stored.dtype.type(high)).view(np.uint16)
+    np.clip(stored, stored.dtype.type(low), stored.dtype.type(high), out=out.view(stored.dtype))
+    shifted = out.view(np.uint16)
     shifted += np.uint16(intercept % 2**16)
-    return shifted.view(np.int16)
 
 
-def _scaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    return np.clip(np.rint(stored * np.float64(slope) + intercept), AIR_HU, _MAX_HU).astype(np.int16)
+def _scale(stored: np.ndarray, slope: float, intercept: float, out: np.ndarray) -> None:
+    out[...] = np.clip(np.rint(stored * np.float64(slope) + intercept), AIR_HU, _MAX_HU)
 
 
 def _padding_range(padding: int, limit: int | None, dtype: np.dtype) -> tuple[int, int]:

@@ -1,16 +1,20 @@
 """DICOM headers of CT slices: found, read without pixels, grouped into series.
 
-Only the fields that geometry and identity of a series need are read; no name, birth date or free
-text ever leaves this module. Identifiers are taken as they are written, because RSNA 2019 puts
-`ID_...` where DICOM asks for a UID.
+Only the fields that geometry, identity and grey values of a slice need are read; no name, birth date
+or free text ever leaves this module. Identifiers are taken as they are written, because RSNA 2019
+puts `ID_...` where DICOM asks for a UID.
+
+Files of the usual kind (little endian, no sequence of undefined length) are parsed here, about ten
+times as fast as by pydicom, which reads all others; both give the same fields.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,17 +25,35 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGTransferSyntaxes
 from tqdm import tqdm
 
 from ich_study.errors import DataError
 
-_TAGS: dict[str, Tag] = {
-    keyword: Tag(keyword)
-    for keyword in (
-        "ImageType", "SOPInstanceUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "ImagePositionPatient",
-        "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
-    )
+_VRS: dict[str, frozenset[bytes]] = {
+    **dict.fromkeys(("ImageType", "PhotometricInterpretation"), frozenset({b"CS"})),
+    **dict.fromkeys(("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"), frozenset({b"UI"})),
+    "PatientID": frozenset({b"LO"}),
+    "NumberOfFrames": frozenset({b"IS"}),
+    **dict.fromkeys(
+        ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
+        frozenset({b"DS"}),
+    ),
+    **dict.fromkeys(
+        ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"), frozenset({b"US"})
+    ),
+    **dict.fromkeys(("PixelPaddingValue", "PixelPaddingRangeLimit"), frozenset({b"US", b"SS"})),
 }
+"""The fields that are read, and the value representations that they may have."""
+_TAGS: dict[str, Tag] = {keyword: Tag(keyword) for keyword in _VRS}
+_KEYWORDS: dict[int, str] = {int(tag): keyword for keyword, tag in _TAGS.items()}
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_EXPLICIT, _LONG = struct.Struct("<HH2sH").unpack_from, struct.Struct("<L").unpack_from
+_SYNTAX, _PIXELS = 0x00020010, 0x7FE00010
+_UNDEFINED = 0xFFFFFFFF
+_READABLE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian, *JPEGTransferSyntaxes})
+_FIRST_BYTES = 8192  # holds the header of nearly every slice
 _FEW_FILES = 2000  # below this, starting processes costs more than they save
 _CHUNK = 256
 
@@ -56,6 +78,17 @@ class SliceHeader:
     thickness_mm: float
     rows: int
     columns: int
+
+
+@dataclass(frozen=True)
+class ParsedSlice:
+    """A file parsed up to its pixels. fields: as written, numbers in decimal. syntax: UID of the
+    transfer syntax. start: of the pixel data in the file; length: in bytes, None where undefined."""
+
+    fields: dict[str, str]
+    syntax: str
+    start: int
+    length: int | None
 
 
 @dataclass(frozen=True)
@@ -90,7 +123,7 @@ def _has_magic(path: Path) -> bool:
 
 
 def open_dicom(path: Path, pixels: bool = True) -> pydicom.Dataset:
-    """The data set of a file, with pixel data or (much faster) only what a `SliceHeader` needs.
+    """The data set of a file as pydicom reads it, with pixel data or only with the fields of `dataset_fields`.
 
     Raises DataError naming the file when it is no DICOM or ends inside its header.
     """
@@ -102,63 +135,129 @@ def open_dicom(path: Path, pixels: bool = True) -> pydicom.Dataset:
         raise DataError(f"{path}: cannot be read as DICOM ({type(error).__name__}: {error}); fetch it again") from error
 
 
-def slice_header(dataset: pydicom.Dataset, path: Path) -> SliceHeader | Rejected:
-    """The header of an opened file, or why it is no CT slice with a place in space."""
-    if "LOCALIZER" in _text(dataset, "ImageType").upper():
+def dataset_fields(dataset: pydicom.Dataset) -> dict[str, str]:
+    """The fields of an opened file that this study reads, as text; absent ones have no entry."""
+    return {keyword: _field(dataset, keyword) for keyword, tag in _TAGS.items() if tag in dataset}
+
+
+def parse_slice(content: bytes) -> ParsedSlice | None:
+    """The fields of a file of the usual kind, given from its first byte at least to its pixel data.
+
+    None for anything unusual (big endian, deflated, sequences of undefined length, unknown or
+    unfitting value representations, no pixels, a cut file): that is for pydicom to read or refuse.
+    """
+    if content[128:132] != b"DICM":
+        return None
+    found: dict[str, str] = {}
+    offset, end, meta, explicit, syntax = 132, len(content), True, True, ""
+    while offset + 12 <= end:
+        group, element, vr, length = _EXPLICIT(content, offset)
+        if meta and group != 2:
+            meta, explicit = False, syntax != ImplicitVRLittleEndian
+            if syntax not in _READABLE:
+                return None
+        start = offset + 8
+        if not explicit:
+            (length,) = _LONG(content, offset + 4)
+        elif vr in _LONG_VRS:
+            (length,), start = _LONG(content, start), start + 4
+        elif vr not in _SHORT_VRS:
+            return None
+        tag, offset = group << 16 | element, start + length
+        if tag == _PIXELS:
+            return ParsedSlice(found, syntax, start, None if length == _UNDEFINED else length)
+        if offset > end:
+            return None
+        if tag in _KEYWORDS:
+            text = _value(_KEYWORDS[tag], vr if explicit else b"", content[start:offset])
+            if text is None:
+                return None
+            found[_KEYWORDS[tag]] = text
+        elif tag == _SYNTAX:
+            syntax = content[start:offset].decode("latin-1").strip(" \0")
+    return None
+
+
+def _value(keyword: str, vr: bytes, content: bytes) -> str | None:
+    """A value as text; None where its representation is not one that the field has."""
+    fitting = _VRS[keyword]
+    if vr and vr not in fitting:
+        return None
+    if b"US" not in fitting:
+        return content.decode("latin-1").strip(" \0")
+    return str(int.from_bytes(content, "little", signed=vr == b"SS")) if len(content) == 2 else None
+
+
+def slice_header(fields: Mapping[str, str], path: Path) -> SliceHeader | Rejected:
+    """The header that the fields of a file make, or why it is no CT slice with a place in space."""
+    if "LOCALIZER" in fields.get("ImageType", "").upper():
         return Rejected(path, "localizer", "a localizer (scout) image")
-    if "SOPInstanceUID" not in dataset:
+    if "SOPInstanceUID" not in fields:
         return Rejected(path, "damaged", "has no SOPInstanceUID; its header is empty or cut short")
-    if "Rows" not in dataset or "Columns" not in dataset:
+    if "Rows" not in fields or "Columns" not in fields:
         return Rejected(path, "no-image", "has no image (report, presentation state or the like)")
-    if _text(dataset, "NumberOfFrames") not in ("", "1") or dataset.get("SamplesPerPixel", 1) != 1:
+    if fields.get("NumberOfFrames", "") not in ("", "1") or fields.get("SamplesPerPixel", "1") != "1":
         return Rejected(path, "no-image", "is multi-frame or colour; expected one grey slice per file")
     try:
         return SliceHeader(
             path=path,
-            sop_uid=_text(dataset, "SOPInstanceUID"),
-            patient_id=_text(dataset, "PatientID"),
-            study_uid=_text(dataset, "StudyInstanceUID"),
-            series_uid=_text(dataset, "SeriesInstanceUID"),
-            position_mm=_finite(dataset, "ImagePositionPatient", 3),
-            orientation=_finite(dataset, "ImageOrientationPatient", 6),
-            spacing_mm=_finite(dataset, "PixelSpacing", 2),
-            thickness_mm=next(iter(_numbers(dataset, "SliceThickness")), float("nan")),
-            rows=int(dataset.Rows),
-            columns=int(dataset.Columns),
+            sop_uid=fields["SOPInstanceUID"],
+            patient_id=fields.get("PatientID", ""),
+            study_uid=fields.get("StudyInstanceUID", ""),
+            series_uid=fields.get("SeriesInstanceUID", ""),
+            position_mm=_finite(fields, "ImagePositionPatient", 3),
+            orientation=_finite(fields, "ImageOrientationPatient", 6),
+            spacing_mm=_finite(fields, "PixelSpacing", 2),
+            thickness_mm=next(iter(_numbers(fields, "SliceThickness")), float("nan")),
+            rows=int(fields["Rows"]),
+            columns=int(fields["Columns"]),
         )
     except ValueError as error:
         return Rejected(path, "damaged", str(error))
 
 
-def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+def _field(dataset: pydicom.Dataset, keyword: str) -> str:
     """A value as written. pydicom's own access would warn about every `ID_...` that is no UID."""
-    element = dataset.get_item(_TAGS[keyword])
+    numeric = b"US" in _VRS[keyword]
+    element = dataset[_TAGS[keyword]] if numeric else dataset.get_item(_TAGS[keyword])
     value = None if element is None else element.value
+    if isinstance(value, bytes) and numeric:
+        return str(int.from_bytes(value[:2], "little")) if value else ""
     if isinstance(value, bytes):
         return value.decode("latin-1").strip(" \0")
     return "" if value is None else "\\".join(str(part) for part in np.atleast_1d(value))
 
 
-def _numbers(dataset: pydicom.Dataset, keyword: str) -> tuple[float, ...]:
-    text = _text(dataset, keyword)
+def _numbers(fields: Mapping[str, str], keyword: str) -> tuple[float, ...]:
+    text = fields.get(keyword, "")
     try:
-        return tuple(float(part) for part in text.split("\\")) if text else ()
+        return tuple(map(float, text.split("\\"))) if text else ()
     except ValueError:
         raise ValueError(f"{keyword} is no number") from None
 
 
-def _finite(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...]:
-    values = _numbers(dataset, keyword)
-    if len(values) != count or not np.isfinite(values).all():
+def _finite(fields: Mapping[str, str], keyword: str, count: int) -> tuple[float, ...]:
+    values = _numbers(fields, keyword)
+    if len(values) != count or not all(map(math.isfinite, values)):
         raise ValueError(f"{keyword} has {len(values)} usable values; expected {count} finite numbers to place the slice in space")
     return values
 
 
 def _read_one(path: Path) -> SliceHeader | Rejected:
+    parsed = parse_slice(read_bytes(path, _FIRST_BYTES)) or parse_slice(read_bytes(path))
     try:
-        return slice_header(open_dicom(path, pixels=False), path)
+        return slice_header(parsed.fields if parsed else dataset_fields(open_dicom(path, pixels=False)), path)
     except (DataError, ValueError) as error:
         return Rejected(path, "damaged", str(error).removeprefix(f"{path}: "))
+
+
+def read_bytes(path: Path, count: int = -1) -> bytes:
+    """The first `count` bytes of a file, or all; none where it cannot be read, which pydicom then says."""
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            return stream.read(count)
+    except OSError:
+        return b""
 
 
 def read_headers(

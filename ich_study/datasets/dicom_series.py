@@ -6,29 +6,38 @@ Lossless and the other compressed transfer syntaxes are decoded through pydicom 
 
 from __future__ import annotations
 
+import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.pixels import get_decoder, pixel_array
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ich_study.ct.hounsfield import to_hounsfield, unwrap_rsna
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
 from ich_study.datasets.dicom_headers import (
+    ParsedSlice,
     Rejected,
     SliceHeader,
+    dataset_fields,
     dicom_files,
     group_series,
     open_dicom,
+    parse_slice,
+    read_bytes,
     read_headers,
     slice_header,
 )
-from ich_study.datasets.slice_geometry import SliceStack, stack_slices
+from ich_study.datasets.slice_geometry import InPlane, SliceStack, stack_slices
 from ich_study.errors import DataError
 from ich_study.hashing import sha256_lines
+
+_NATIVE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian})
+_ITEM = struct.Struct("<HHL").unpack_from
 
 
 @dataclass(frozen=True)
@@ -52,14 +61,13 @@ def read_series(files: Sequence[Path], *, mixed: str = "error", skip_bad: bool =
     Raises DataError naming the file that is damaged, holds no image or has another geometry, and
     where the files belong to more than one series.
     """
-    decoded: dict[Path, np.ndarray] = {}
+    decoded = _Slices(len(files))
     headers: list[SliceHeader] = []
     rejected: list[Rejected] = []
     for path in files:
-        header, hu = _read_slice(path, unwrap)
+        header = _read_slice(path, unwrap, decoded)
         if isinstance(header, SliceHeader):
             headers.append(header)
-            decoded[path] = hu
         elif header.kind == "localizer" or skip_bad:
             rejected.append(header)
         else:
@@ -69,7 +77,7 @@ def read_series(files: Sequence[Path], *, mixed: str = "error", skip_bad: bool =
     if len(group_series(headers)) > 1:
         raise DataError(f"{headers[0].path.parent}: the files hold {len(group_series(headers))} series; read one series at a time")
     stack = stack_slices(headers, mixed)
-    return Series(_assembled(stack, decoded), stack, tuple(stack.notes() + rejection_notes(rejected)))
+    return Series(decoded.in_order(stack), stack, tuple(stack.notes() + rejection_notes(rejected)))
 
 
 def rejection_notes(rejected: Sequence[Rejected]) -> list[str]:
@@ -116,46 +124,123 @@ def pseudonym(*uids: str) -> str:
     return f"anon-{sha256_lines(uids)[:12]}"
 
 
-def _read_slice(path: Path, unwrap: bool) -> tuple[SliceHeader | Rejected, np.ndarray]:
-    """Header and int16 HU as stored (not yet in contract orientation) of one file."""
-    nothing = np.empty(0, np.int16)
+class _Slices:
+    """Decoded slices, int16 HU as stored, side by side in one block: a series that comes in order and
+    in contract orientation, as the readers ask for it, is then a volume without another copy."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._block, self._used = count, np.empty((0, 0, 0), np.int16), 0
+        self._slices: dict[Path, np.ndarray] = {}
+        self._order: list[Path] = []
+
+    def room(self, header: SliceHeader) -> np.ndarray:
+        """An empty array for the next slice; the same again until `keep` takes it."""
+        shape = (header.rows, header.columns)
+        if not self._used and self._block.shape[1:] != shape:
+            self._block = np.empty((self._count, *shape), np.int16)
+        return self._block[self._used] if self._block.shape[1:] == shape else np.empty(shape, np.int16)
+
+    def keep(self, path: Path, hu: np.ndarray) -> None:
+        """Take what was written into `room`."""
+        self._slices[path] = hu
+        self._order.append(path)
+        self._used += hu.base is self._block
+
+    def in_order(self, stack: SliceStack) -> np.ndarray:
+        """The volume; each slice is let go as soon as it is copied."""
+        if stack.in_plane == InPlane() and self._used == len(self._order) and self._order == [header.path for header in stack.headers]:
+            return self._block[: self._used]
+        first = stack.headers[0]
+        shape = (first.columns, first.rows) if stack.in_plane.transpose else (first.rows, first.columns)
+        hu = np.empty((len(stack.headers), *shape), np.int16)
+        for target, header in zip(hu, stack.headers):
+            target[...] = stack.in_plane.image(self._slices.pop(header.path))
+        return hu
+
+
+def _read_slice(path: Path, unwrap: bool, decoded: _Slices) -> SliceHeader | Rejected:
+    """Header of one file, its HU kept in `decoded`."""
+    content = read_bytes(path)
+    parsed = parse_slice(content)
     try:
-        dataset = open_dicom(path)
-        header = slice_header(dataset, path)
-        return header, _slice_hu(dataset, header, unwrap) if isinstance(header, SliceHeader) else nothing
+        dataset = open_dicom(path) if parsed is None else None
+        fields = dataset_fields(dataset) if parsed is None else parsed.fields
+        header = slice_header(fields, path)
+        if isinstance(header, Rejected):
+            return header
+        stored = parsed_pixels(content, parsed) if parsed else None
+        if stored is None:
+            stored = _stored_values(open_dicom(path) if dataset is None else dataset, header)
+        decoded.keep(path, _to_hu(stored, fields, unwrap, decoded.room(header)))
+        return header
     except _NoDecoderError:
         raise
     except DataError as error:
-        return Rejected(path, "damaged", str(error).removeprefix(f"{path}: ")), nothing
+        return Rejected(path, "damaged", str(error).removeprefix(f"{path}: "))
 
 
-def _assembled(stack: SliceStack, decoded: dict[Path, np.ndarray]) -> np.ndarray:
-    """The slices in order and orientation; each decoded slice is let go as soon as it is copied."""
-    first = stack.headers[0]
-    shape = (first.columns, first.rows) if stack.in_plane.transpose else (first.rows, first.columns)
-    hu = np.empty((len(stack.headers), *shape), np.int16)
-    for target, header in zip(hu, stack.headers):
-        target[...] = stack.in_plane.image(decoded.pop(header.path))
-    return hu
+def parsed_pixels(content: bytes, parsed: ParsedSlice) -> np.ndarray | None:
+    """Stored values of a parsed file, as pydicom decodes them; None where only pydicom can say.
 
-
-def _slice_hu(dataset: pydicom.Dataset, header: SliceHeader, unwrap: bool) -> np.ndarray:
-    stored = _stored_values(dataset, header)
+    (rows, columns), int16 or uint16, read only. Grey 16-bit slices, whole in the file: uncompressed
+    ones are viewed, compressed ones decoded by pydicom's decoders.
+    """
+    fields = parsed.fields
     try:
-        slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
-    except (AttributeError, TypeError, ValueError):
+        rows, columns, allocated, bits, signed = (
+            int(fields[name]) for name in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
+        )
+    except KeyError:
+        return None
+    grey = fields.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2") and "SamplesPerPixel" in fields
+    size = rows * columns
+    if not grey or not size or allocated != 16 or not 0 < bits <= 16 or signed not in (0, 1):
+        return None
+    if parsed.syntax not in _NATIVE:
+        return _decompressed(content, parsed, (rows, columns), bits, signed)
+    if parsed.length is None or not 2 * size <= parsed.length < 4 * size or parsed.start + parsed.length > len(content):
+        return None
+    stored = np.frombuffer(content, "<i2" if signed else "<u2", size, parsed.start).reshape(rows, columns)
+    return stored if bits == 16 else stored << (16 - bits) >> (16 - bits)
+
+
+def _decompressed(content: bytes, parsed: ParsedSlice, shape: tuple[int, int], bits: int, signed: int) -> np.ndarray | None:
+    end = _fragments_end(content, parsed.start) if parsed.length is None else None
+    if end is None or not _decodable(UID(parsed.syntax)):
+        return None
+    decoder = get_decoder(UID(parsed.syntax))
+    try:
+        stored, _ = decoder.as_array(
+            content[parsed.start : end], rows=shape[0], columns=shape[1], samples_per_pixel=1, number_of_frames=1, bits_allocated=16,
+            bits_stored=bits, pixel_representation=signed, pixel_keyword="PixelData",
+            photometric_interpretation=parsed.fields["PhotometricInterpretation"],
+        )
+    except Exception:  # pydicom's own reading of the file then says what is wrong with it
+        return None
+    return stored if stored.shape == shape else None
+
+
+def _fragments_end(content: bytes, offset: int) -> int | None:
+    """Where the items of compressed pixels end; None where they do not."""
+    while offset + 8 <= len(content):
+        group, element, length = _ITEM(content, offset)
+        if (group, element) == (0xFFFE, 0xE0DD):
+            return offset
+        if (group, element) != (0xFFFE, 0xE000):
+            return None
+        offset += 8 + length
+    return None
+
+
+def _to_hu(stored: np.ndarray, fields: Mapping[str, str], unwrap: bool, out: np.ndarray) -> np.ndarray:
+    try:
+        slope, intercept = float(fields["RescaleSlope"]), float(fields["RescaleIntercept"])
+    except (KeyError, ValueError):
         raise DataError("RescaleSlope or RescaleIntercept is missing, so its values have no Hounsfield unit") from None
     if unwrap:
         stored, intercept = unwrap_rsna(stored, intercept)
-    return to_hounsfield(stored, slope, intercept, _integer(dataset, "PixelPaddingValue"), _integer(dataset, "PixelPaddingRangeLimit"))
-
-
-def _integer(dataset: pydicom.Dataset, keyword: str) -> int | None:
-    """A padding value; in its ambiguous VR (US or SS) it may come as two bytes."""
-    value = dataset.get(keyword)
-    if isinstance(value, bytes):
-        return int.from_bytes(value[:2], "little") if value else None
-    return None if value is None else int(value)
+    padding, limit = (int(fields[name]) if fields.get(name) else None for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+    return to_hounsfield(stored, slope, intercept, padding, limit, out)
 
 
 def _stored_values(dataset: pydicom.Dataset, header: SliceHeader) -> np.ndarray:

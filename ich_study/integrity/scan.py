@@ -30,8 +30,7 @@ def check_volume(volume: ScanVolume, intensity: str = "hu") -> list[Finding]:
 
     intensity: the reader's sentence; checks that need true HU run only where it is "hu".
     """
-    flat = volume.hu.reshape(len(volume.hu), -1)
-    low, high = flat.min(1), flat.max(1)
+    low, high = np.array([(image.min(), image.max()) for image in volume.hu]).T
     found = _notes(volume) + _geometry(volume) + _labels(volume) + _boxes(volume)
     found += [("warning", "constant-image", int(i), f"every pixel is {low[i]}") for i in np.flatnonzero(low == high)]
     if intensity == "hu":

@@ -110,7 +110,10 @@ def slice_positions(scanner: Scanner, height_scale: float) -> np.ndarray:
 
 
 def place(scanner: Scanner, lattice: Lattice, scale: tuple[float, float, float], rng: np.random.Generator) -> Placement:
-    """Where each sample of the scan lies in the head, a smooth random deformation of 1.5 mm included."""
+    """Where each sample of the scan lies in the head, a smooth random deformation of 1.5 mm included.
+
+    With a positive gantry tilt the rows descend towards posterior, as the writers state in the headers.
+    """
     z_mm = slice_positions(scanner, scale[2])
     sub = int(np.clip(round(scanner.thickness_mm / 1.25), 1, 8))
     w = (z_mm[:, None] + scanner.thickness_mm * ((np.arange(sub) + 0.5) / sub - 0.5)).ravel()
@@ -123,7 +126,7 @@ def place(scanner: Scanner, lattice: Lattice, scale: tuple[float, float, float],
     indices = np.empty((3, len(w), len(v), len(u)), np.float32)
     for out, head_axis, grid in zip((2, 1, 0), (0, 1, 2), (lattice.x, lattice.y, lattice.z)):
         pull = turn[:, head_axis] / scale[head_axis]
-        along_v = pull[1] * np.cos(tilt) + pull[2] * np.sin(tilt)
+        along_v = pull[1] * np.cos(tilt) - pull[2] * np.sin(tilt)
         step = float(grid[1] - grid[0])
         start = (PIVOT[head_axis] - float(grid[0])) / step
         terms = (start + pull[2] * w / step, along_v * v / step, pull[0] * u / step)

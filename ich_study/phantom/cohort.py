@@ -65,7 +65,8 @@ def cohort_specs(
 ) -> dict[str, list[PatientSpec]]:
     """The patients of every data set. The first `shared_with_rsna` of BHSD are positive RSNA patients.
 
-    slices, positive_fraction: as for `write_cohort`. Raises ParameterError for an unknown data set, or where RSNA has too few positive patients.
+    slices, positive_fraction: as for `write_cohort`. Raises ParameterError for an unknown data set, or
+    where RSNA has too few positive patients.
     """
     unknown = sorted(set(patients) - set(WRITERS))
     if unknown:
@@ -112,8 +113,9 @@ def write_cohort(
 
     patients: data set -> number of scans. matrix: rows and columns in pixels. slices: of every scan,
     evenly over the head; None takes the whole head at each scan's thickness. positive_fraction: of
-    every data set's scans; None keeps each to its own, `POSITIVE_FRACTION`. A data set that is already there, made by the same code from the same parameters, is left as it is; one that a
-    kill left half-written is written again.
+    every data set's scans; None keeps each to its own, `POSITIVE_FRACTION`. A data set that is already
+    there, made by the same code from the same parameters, is left as it is; one that a kill left
+    half-written is written again.
     """
     specs = cohort_specs(patients, seed, matrix, shared_with_rsna, slices, positive_fraction)
     wanted = {name: _fingerprint(of_one) for name, of_one in specs.items()}

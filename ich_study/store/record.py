@@ -117,7 +117,7 @@ def write_scan(folder: Path, volume: ScanVolume, source: str, intensity: str) ->
         constant=[i in constant for i in range(len(hu))], mask_hash=mask_hash, notes=list(volume.notes), arrays=arrays,
         findings=[asdict(finding) for finding in findings], image_hashes=image_hashes(hu),
     )
-    write_text(folder / "records" / f"{name}.json", json.dumps(asdict(record), allow_nan=False))
+    write_text(folder / "records" / f"{name}.json", json.dumps(vars(record), allow_nan=False))
     return record
 
 

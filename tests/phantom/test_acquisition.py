@@ -96,13 +96,13 @@ def test_partial_volume_averages_over_the_slice():
     np.testing.assert_allclose(slices[:, 64, 64], straight.z_mm, atol=0.01)
 
 
-def test_gantry_tilt_shears_the_slices():
+def test_rows_descend_towards_posterior_with_a_positive_gantry_tilt():
     lattice = Lattice.spanning((-90, -108, -86), (94, 124, 86), (1, 4, 4))
     height = np.broadcast_to(lattice.mesh[0], lattice.shape).astype(np.float32)
     where = place(scanner(gantry_tilt=15.0), lattice, (1.0, 1.0, 1.0), _NoBend())
     image = sample(height, where, MATRIX, -999)[len(where.z_mm) // 2]
     slope = (image[80, 64] - image[50, 64]) / (30 * 240 / MATRIX)
-    assert slope == pytest.approx(np.sin(np.deg2rad(15)), abs=0.01)
+    assert slope == pytest.approx(-np.sin(np.deg2rad(15)), abs=0.01)
 
 
 class _NoBend:
