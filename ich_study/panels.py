@@ -49,16 +49,19 @@ def labelled_slices(index: pd.DataFrame, label: str, count: int) -> list[tuple[s
 
 
 def subtype_panels(scans: StoredScans, per_subtype: int) -> list[SlicePanel]:
-    """For each subtype present, slices of different patients, titled with subtype and area."""
+    """For each subtype present, slices of different patients: the middle positive one, or where
+    there is a mask the one with the largest area of the subtype, titled with that area."""
     panels = []
+    spacing = scans.index.drop_duplicates("scan_id").set_index("scan_id")[["spacing_x_mm", "spacing_y_mm"]].prod(axis=1)
+    masked = set(scans.index.loc[scans.index["has_mask"], "scan_id"])
     for name in SUBTYPES:
-        for scan_id, slice_index in labelled_slices(scans.index, name, per_subtype):
-            panel = slice_panel(scans, scan_id, slice_index, name)
-            if panel.mask is not None:
-                spacing = scans.index.set_index("scan_id").loc[scan_id, ["spacing_x_mm", "spacing_y_mm"]].iloc[0]
-                area_cm2 = (panel.mask == MASK_CODES[name]).sum() * spacing["spacing_x_mm"] * spacing["spacing_y_mm"] / 100
-                panel = SlicePanel(panel.hu, f"{name} {area_cm2:.1f} cm²", panel.mask, panel.boxes, panel.window)
-            panels.append(panel)
+        for scan_id, middle in labelled_slices(scans.index, name, per_subtype):
+            if scan_id in masked:
+                areas = (scans.mask(scan_id) == MASK_CODES[name]).sum((1, 2))
+                title = f"{name} {areas.max() * spacing[scan_id] / 100:.1f} cm²"
+                panels.append(slice_panel(scans, scan_id, int(areas.argmax()), title))
+            else:
+                panels.append(slice_panel(scans, scan_id, middle, name))
     return panels
 
 

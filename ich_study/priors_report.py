@@ -7,7 +7,7 @@ import pandas as pd
 from ich_study.phantom.priors import PRIORS, QUANTILES
 from ich_study.schema import SUBTYPES
 
-QUANTITIES: tuple[str, ...] = ("volume_ml", "mean_hu")
+QUANTITIES: tuple[str, ...] = ("volume_ml", "median_hu")
 
 
 def prior_range(quantity: str) -> pd.DataFrame:
@@ -18,7 +18,7 @@ def prior_range(quantity: str) -> pd.DataFrame:
         volumes = dict(zip(QUANTILES, prior.volume_ml))
         ranges = {
             "volume_ml": (volumes[0.05], volumes[0.50], volumes[0.95]),
-            "mean_hu": (prior.hu_mean - 2 * prior.hu_sd, prior.hu_mean, prior.hu_mean + 2 * prior.hu_sd),
+            "median_hu": (prior.hu_mean - 2 * prior.hu_sd, prior.hu_mean, prior.hu_mean + 2 * prior.hu_sd),
         }
         rows.append((name, *ranges[quantity]))
     return pd.DataFrame(rows, columns=["class", "low", "median", "high"])

@@ -11,7 +11,7 @@ CALIBRATION = project_root().parent / "shared" / "calibration"
 
 def lesions(volumes, name="IPH"):
     ids = {"dataset": "d", "scan_id": "s", "patient_id": "p", "class": name}
-    return pd.DataFrame({**ids, "volume_ml": volumes, "mean_hu": 48.0, "slices": 3})
+    return pd.DataFrame({**ids, "volume_ml": volumes, "median_hu": 48.0, "slices": 3})
 
 
 def test_lesions_are_counted_inside_and_outside_the_prior():
@@ -21,13 +21,13 @@ def test_lesions_are_counted_inside_and_outside_the_prior():
 
 def test_unknown_spacing_and_unspecified_hemorrhage_are_left_out():
     table = against_priors(pd.concat([lesions([np.nan]), lesions([5.0], "hemorrhage")]))
-    assert set(table["quantity"]) == {"mean_hu"} and table["lesions"].tolist() == [1]
+    assert set(table["quantity"]) == {"median_hu"} and table["lesions"].tolist() == [1]
     values, priors = quantity_and_priors(lesions([1.0, np.nan]), "volume_ml")
     assert values["value"].tolist() == [1.0] and len(priors) == 5
 
 
 def test_ranges_are_ordered():
-    for quantity in ("volume_ml", "mean_hu"):
+    for quantity in ("volume_ml", "median_hu"):
         table = prior_range(quantity)
         assert (table["low"] < table["median"]).all() and (table["median"] < table["high"]).all()
 

@@ -29,7 +29,7 @@ def built(tmp_path, scans=4, **options):
 
 
 def times(folder):
-    return {path.name: path.stat().st_mtime_ns for path in (folder / "scans").glob("*.npy")}
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "scans").glob("[!.]*.npy")}
 
 
 def test_store_gives_back_what_the_reader_gave(tmp_path):

@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGTransferSyntaxes
 from tqdm import tqdm
@@ -31,18 +31,17 @@ from tqdm import tqdm
 from ich_study.errors import DataError
 
 _VRS: dict[str, frozenset[bytes]] = {
-    **dict.fromkeys(("ImageType", "PhotometricInterpretation"), frozenset({b"CS"})),
-    **dict.fromkeys(("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"), frozenset({b"UI"})),
-    "PatientID": frozenset({b"LO"}),
-    "NumberOfFrames": frozenset({b"IS"}),
-    **dict.fromkeys(
-        ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
-        frozenset({b"DS"}),
-    ),
-    **dict.fromkeys(
-        ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"), frozenset({b"US"})
-    ),
-    **dict.fromkeys(("PixelPaddingValue", "PixelPaddingRangeLimit"), frozenset({b"US", b"SS"})),
+    keyword: frozenset(vrs.split())
+    for vrs, keywords in {
+        b"CS": "ImageType PhotometricInterpretation",
+        b"UI": "SOPInstanceUID StudyInstanceUID SeriesInstanceUID",
+        b"LO": "PatientID",
+        b"IS": "NumberOfFrames",
+        b"DS": "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness RescaleSlope RescaleIntercept",
+        b"US": "Rows Columns SamplesPerPixel BitsAllocated BitsStored PixelRepresentation",
+        b"US SS": "PixelPaddingValue PixelPaddingRangeLimit",
+    }.items()
+    for keyword in keywords.split()
 }
 """The fields that are read, and the value representations that they may have."""
 _TAGS: dict[str, Tag] = {keyword: Tag(keyword) for keyword in _VRS}
@@ -82,8 +81,8 @@ class SliceHeader:
 
 @dataclass(frozen=True)
 class ParsedSlice:
-    """A file parsed up to its pixels. fields: as written, numbers in decimal. syntax: UID of the
-    transfer syntax. start: of the pixel data in the file; length: in bytes, None where undefined."""
+    """A file parsed up to its pixels. fields: as text. syntax: UID of the transfer syntax. start: of
+    the pixel data in the file; length: in bytes, None where undefined."""
 
     fields: dict[str, str]
     syntax: str
@@ -136,15 +135,18 @@ def open_dicom(path: Path, pixels: bool = True) -> pydicom.Dataset:
 
 
 def dataset_fields(dataset: pydicom.Dataset) -> dict[str, str]:
-    """The fields of an opened file that this study reads, as text; absent ones have no entry."""
-    return {keyword: _field(dataset, keyword) for keyword, tag in _TAGS.items() if tag in dataset}
+    """The fields that this study reads, as text, where present; DataError for a number that is cut short."""
+    try:
+        return {keyword: _field(dataset, keyword) for keyword, tag in _TAGS.items() if tag in dataset}
+    except (BytesLengthException, ValueError, TypeError, NotImplementedError) as error:
+        raise DataError(f"its header is damaged ({error})") from error
 
 
 def parse_slice(content: bytes) -> ParsedSlice | None:
     """The fields of a file of the usual kind, given from its first byte at least to its pixel data.
 
-    None for anything unusual (big endian, deflated, sequences of undefined length, unknown or
-    unfitting value representations, no pixels, a cut file): that is for pydicom to read or refuse.
+    None for anything unusual (big endian, deflated, sequences of undefined length, strange value
+    representations, no pixels, a cut file): that is for pydicom to read or refuse.
     """
     if content[128:132] != b"DICM":
         return None
@@ -181,11 +183,10 @@ def parse_slice(content: bytes) -> ParsedSlice | None:
 def _value(keyword: str, vr: bytes, content: bytes) -> str | None:
     """A value as text; None where its representation is not one that the field has."""
     fitting = _VRS[keyword]
-    if vr and vr not in fitting:
-        return None
     if b"US" not in fitting:
-        return content.decode("latin-1").strip(" \0")
-    return str(int.from_bytes(content, "little", signed=vr == b"SS")) if len(content) == 2 else None
+        return None if vr and vr not in fitting else content.decode("latin-1").strip(" \0")
+    usable = len(content) == 2 and (not vr or vr in fitting)
+    return str(int.from_bytes(content, "little", signed=vr == b"SS")) if usable else None
 
 
 def slice_header(fields: Mapping[str, str], path: Path) -> SliceHeader | Rejected:
@@ -252,9 +253,9 @@ def _read_one(path: Path) -> SliceHeader | Rejected:
 
 
 def read_bytes(path: Path, count: int = -1) -> bytes:
-    """The first `count` bytes of a file, or all; none where it cannot be read, which pydicom then says."""
+    """The first `count` bytes of a file, or all; none where it cannot be read, which pydicom then reports."""
     try:
-        with open(path, "rb", buffering=0) as stream:
+        with path.open("rb", buffering=0) as stream:
             return stream.read(count)
     except OSError:
         return b""

@@ -38,6 +38,7 @@ SUBTYPE_NAMES: dict[str, str] = {
     "any": "any",
 }
 """Names in the CSV, in its order, to the study's."""
+_NO_BOXES = box_frame([])
 KNOWN_CORRUPT: tuple[str, ...] = ("ID_6431af929",)
 SOURCE = (
     "RSNA 2019 is at kaggle.com/c/rsna-intracranial-hemorrhage-detection (non-commercial research and education, "
@@ -119,7 +120,7 @@ class RsnaReader:
             thickness_mm=series.stack.thickness_mm,
             labels=label_frame(columns, slices),
             mask=None,
-            boxes=box_frame([]),
+            boxes=_NO_BOXES.copy(),
             boxes_known=np.zeros(slices, bool),
             sources=tuple(header.path.relative_to(self.root).as_posix() for header in headers),
             notes=series.notes + tuple(_scan_notes(series, answers, ref.details["labelled"])),

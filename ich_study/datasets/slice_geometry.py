@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median_low
+from statistics import median, median_low
 
 import numpy as np
 
@@ -111,8 +111,9 @@ def missing_gaps(gaps_mm: np.ndarray) -> np.ndarray:
 
     A local median, because heads are often scanned thin at the base and thick above.
     """
-    around = [gaps_mm[max(i - _NEIGHBOURS, 0) : i + _NEIGHBOURS + 1] for i in range(len(gaps_mm))]
-    return np.array([i for i, near in enumerate(around) if gaps_mm[i] > _GAP_FACTOR * np.median(near)], dtype=int)
+    gaps = gaps_mm.tolist()
+    around = [gaps[max(i - _NEIGHBOURS, 0) : i + _NEIGHBOURS + 1] for i in range(len(gaps))]
+    return np.array([i for i, near in enumerate(around) if gaps[i] > _GAP_FACTOR * median(near)], dtype=int)
 
 
 def stack_slices(headers: Sequence[SliceHeader], mixed: str = "error") -> SliceStack:

@@ -61,7 +61,8 @@ def patient_seed(seed: int, dataset: str, number: int) -> int:
 
 
 def cohort_specs(
-    patients: dict[str, int], seed: int, matrix: int, shared_with_rsna: int, slices: int | None = None, positive_fraction: float | None = None
+    patients: dict[str, int], seed: int, matrix: int, shared_with_rsna: int, slices: int | None = None,
+    positive_fraction: float | None = None,
 ) -> dict[str, list[PatientSpec]]:
     """The patients of every data set. The first `shared_with_rsna` of BHSD are positive RSNA patients.
 

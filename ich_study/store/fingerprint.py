@@ -28,7 +28,10 @@ def plain(value: Any, root: Path) -> Any:
     Paths become relative to `root`. Raises DataError for an object without a content of its own.
     """
     if isinstance(value, Path):
-        return value.relative_to(root).as_posix() if value.is_relative_to(root) else value.as_posix()
+        try:
+            return value.relative_to(root).as_posix()
+        except ValueError:
+            return value.as_posix()
     if isinstance(value, Mapping):
         return {str(key): plain(item, root) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -19,6 +19,7 @@ from ich_study.atomic import atomic_path, write_text
 from ich_study.datasets.contract import ScanVolume
 from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.integrity import check_volume
+from ich_study.integrity.scan import slice_extremes
 from ich_study.paths import safe_name
 from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS, LABELS
 from ich_study.store.fingerprint import LAYOUT
@@ -73,6 +74,15 @@ def image_hashes(hu: np.ndarray) -> list[str]:
     return [sha256_bytes(image) for image in np.ascontiguousarray(hu, dtype="<i2")]
 
 
+def _hashes_and_extremes(hu: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """`image_hashes` and `slice_extremes`, slice by slice: what was just hashed is still in the cache."""
+    hashes, extremes = [], []
+    for index in range(len(hu)):
+        hashes += image_hashes(hu[index : index + 1])
+        extremes.append(slice_extremes(hu[index : index + 1]))
+    return hashes, np.concatenate(extremes, axis=1)
+
+
 def _index_columns(volume: ScanVolume) -> dict[str, list[Any]]:
     slices, rows, columns = volume.hu.shape
     one = {
@@ -110,12 +120,13 @@ def write_scan(folder: Path, volume: ScanVolume, source: str, intensity: str) ->
     if volume.mask is not None:
         mask = np.ascontiguousarray(volume.mask)
         arrays[f"masks/{name}.npy"], mask_hash = _save(folder / "masks" / f"{name}.npy", mask), sha256_bytes(mask)
-    findings = check_volume(volume, intensity)
+    hashes, extremes = _hashes_and_extremes(hu)
+    findings = check_volume(volume, intensity, extremes)
     constant = {finding.slice_index for finding in findings if finding.check == "constant-image"}
     record = ScanRecord(
         layout=LAYOUT, scan_id=volume.ref.scan_id, fingerprint=source, index=_index_columns(volume), boxes=_box_columns(volume),
         constant=[i in constant for i in range(len(hu))], mask_hash=mask_hash, notes=list(volume.notes), arrays=arrays,
-        findings=[asdict(finding) for finding in findings], image_hashes=image_hashes(hu),
+        findings=[asdict(finding) for finding in findings], image_hashes=hashes,
     )
     write_text(folder / "records" / f"{name}.json", json.dumps(vars(record), allow_nan=False))
     return record
