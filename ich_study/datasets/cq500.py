@@ -29,9 +29,9 @@ import pandas as pd
 
 from ich_study.datasets.bhx import read_boxes
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
-from ich_study.datasets.dicom_headers import SliceHeader, group_series, read_headers
+from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
-from ich_study.datasets.slice_geometry import along_normal
+from ich_study.datasets.slice_geometry import along_normal, group_series
 from ich_study.errors import DataError, ParameterError
 from ich_study.paths import safe_name
 from ich_study.schema import LABELS, SUBTYPES

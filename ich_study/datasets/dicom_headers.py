@@ -1,4 +1,4 @@
-"""DICOM headers of CT slices: found, read without pixels, grouped into series.
+"""DICOM headers of CT slices: found, and read without pixels.
 
 Only the fields that geometry, identity and grey values of a slice need are read; no name, birth date
 or free text ever leaves this module. Identifiers are taken as they are written, because RSNA 2019
@@ -14,12 +14,10 @@ import math
 import multiprocessing
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pydicom
@@ -97,10 +95,6 @@ class Rejected:
     path: Path
     kind: str
     reason: str
-
-
-SeriesKey: TypeAlias = tuple[str, str]
-"""(StudyInstanceUID, SeriesInstanceUID)."""
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -289,18 +283,3 @@ def _mapped(files: Sequence[Path], workers: int | None) -> Iterator[SliceHeader 
         return
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(_read_one, files, chunksize=_CHUNK)
-
-
-def group_series(headers: Iterable[SliceHeader]) -> dict[SeriesKey, list[SliceHeader]]:
-    """Headers by study and series, both sorted; within a series by file.
-
-    Raises DataError when one series stands under two studies or two patients.
-    """
-    ordered = sorted(headers, key=lambda header: (header.study_uid, header.series_uid, header.path))
-    grouped = {key: list(items) for key, items in groupby(ordered, key=lambda header: (header.study_uid, header.series_uid))}
-    owners: dict[str, tuple[str, str]] = {}
-    for header in ordered:
-        owner = owners.setdefault(header.series_uid, (header.study_uid, header.patient_id))
-        if owner != (header.study_uid, header.patient_id):
-            raise DataError(f"{header.path}: its series also stands under another study or patient; separate the two by folder")
-    return grouped

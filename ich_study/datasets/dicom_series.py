@@ -25,14 +25,13 @@ from ich_study.datasets.dicom_headers import (
     SliceHeader,
     dataset_fields,
     dicom_files,
-    group_series,
     open_dicom,
     parse_slice,
     read_bytes,
     read_headers,
     slice_header,
 )
-from ich_study.datasets.slice_geometry import InPlane, SliceStack, stack_slices
+from ich_study.datasets.slice_geometry import InPlane, SliceStack, group_series, stack_slices
 from ich_study.errors import DataError
 from ich_study.hashing import sha256_lines
 

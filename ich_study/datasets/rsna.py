@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
-from ich_study.datasets.dicom_headers import group_series, read_headers
+from ich_study.datasets.dicom_headers import read_headers
 from ich_study.datasets.dicom_series import Series, read_series
-from ich_study.datasets.slice_geometry import along_normal
+from ich_study.datasets.slice_geometry import along_normal, group_series
 from ich_study.errors import DataError, ParameterError
 from ich_study.schema import LABELS, SUBTYPES
 

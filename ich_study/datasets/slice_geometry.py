@@ -1,13 +1,15 @@
-"""Where the slices of a series lie, and how stored rows and columns come into the study's orientation.
+"""Which slices make a series, where they lie, and how stored rows and columns come into the study's orientation.
 
 Coordinates are DICOM's LPS in mm: x to the patient's left, y to posterior, z to superior.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import median, median_low
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,6 +20,9 @@ _SAME_POSITION_MM = 0.01
 _COSINE_TOLERANCE = _SPACING_TOLERANCE = 1e-3
 _GAP_FACTOR = 1.5
 _NEIGHBOURS = 3
+
+SeriesKey: TypeAlias = tuple[str, str]
+"""(StudyInstanceUID, SeriesInstanceUID)."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,21 @@ class SliceStack:
         if thickness and max(thickness) - min(thickness) > _SPACING_TOLERANCE:
             notes.append(f"slice thickness varies from {min(thickness):g} to {max(thickness):g} mm; {self.thickness_mm:g} mm taken for all")
         return notes
+
+
+def group_series(headers: Iterable[SliceHeader]) -> dict[SeriesKey, list[SliceHeader]]:
+    """Headers by study and series, both sorted; within a series by file.
+
+    Raises DataError when one series stands under two studies or two patients.
+    """
+    ordered = sorted(headers, key=lambda header: (header.study_uid, header.series_uid, header.path))
+    grouped = {key: list(items) for key, items in groupby(ordered, key=lambda header: (header.study_uid, header.series_uid))}
+    owners: dict[str, tuple[str, str]] = {}
+    for header in ordered:
+        owner = owners.setdefault(header.series_uid, (header.study_uid, header.patient_id))
+        if owner != (header.study_uid, header.patient_id):
+            raise DataError(f"{header.path}: its series also stands under another study or patient; separate the two by folder")
+    return grouped
 
 
 def along_normal(header: SliceHeader) -> float:

@@ -26,7 +26,7 @@ from ich_study.training.distributed import distributed_context, launch, launched
 from ich_study.training.fastai_api import Callback, DataLoaders, Learner, OptimWrapper, TrainEvalCallback
 from ich_study.training.losses import build_loss
 from ich_study.training.preprocessing import Preprocessing
-from ich_study.training.resume import Progress, fingerprint, load_state
+from ich_study.training.resume import Progress, fingerprint, forget_changed_run, load_state
 from ich_study.training.samplers import OrderedBatches, TrainingBatches
 from ich_study.training.schedules import Schedule
 from ich_study.training.slices import SliceDataset, SliceLoader, SliceSource, label_tensor
@@ -73,14 +73,14 @@ class TrainingRun:
 
 def train_classifier(
     network: Network, config: TrainingConfig, source: SliceSource, train_rows: pd.DataFrame, validation_rows: pd.DataFrame,
-    folder: Path, report: Callable[[str], None] = _log.info,
+    folder: Path, report: Callable[[str], None] = _log.info, restart_changed: bool = False,
 ) -> TrainingRun:
     """Trains `network` on rows of the slice index and keeps the best (or last) weights in `folder`.
 
     After every epoch `folder` holds `weights.safetensors`, `history.csv` and `state.pt`. Called again
     with the same arguments after a kill it goes on from the last finished epoch, and on a CPU ends at
     the same weights, bit for bit; called after the end it only loads them. `report` gets one line
-    per epoch.
+    per epoch. With `restart_changed` a run of other settings in `folder` gives way, else it is an error.
 
     Raises ParameterError when the network, device or precision does not fit the configuration,
     DataError for unusable rows, StudyError for a loss that is not finite or a folder of another run.
@@ -88,6 +88,10 @@ def train_classifier(
     started = time.perf_counter()
     _check_network(network, config)
     arguments = (network, config, source, train_rows, validation_rows, folder, report)
+    if restart_changed and not launched():
+        datasets = _datasets(network, config, source, (train_rows, validation_rows), cache=False)
+        if forget_changed_run(folder, fingerprint(config, network.describe(), datasets)):
+            report(f"{folder} held a run of other settings or data; training starts anew")
     if config.distributed and not launched():
         launch(_train, arguments, config)
     else:

@@ -24,6 +24,10 @@ STATE_FILE = "state.pt"
 VERSION = 1
 
 
+class OtherRunError(StudyError):
+    """A folder holds the state of a run with other settings, another network or other slices."""
+
+
 @dataclass
 class Progress:
     """How far a run is. history: a row per finished epoch; best_value in the monitor's own sense."""
@@ -65,8 +69,8 @@ def save_state(folder: Path, marks: Mapping[str, str], progress: Progress, train
 def load_state(folder: Path, marks: Mapping[str, str]) -> tuple[Progress, dict[str, Any]] | None:
     """What `save_state` wrote, or None where the folder holds no state.
 
-    Raises StudyError when the file cannot be read or belongs to a run with other settings, network
-    or slices, naming what differs.
+    Raises StudyError when the file cannot be read, OtherRunError when it belongs to a run with other
+    settings, network or slices, naming what differs.
     """
     path = folder / STATE_FILE
     if not path.exists():
@@ -82,8 +86,24 @@ def load_state(folder: Path, marks: Mapping[str, str]) -> tuple[Progress, dict[s
     if different:
         shown = "; ".join(f"{name}: was {_short(saved.get(name))}, now {_short(marks.get(name))}" for name in different[:4])
         more = f" and {len(different) - 4} more" if len(different) > 4 else ""
-        raise StudyError(f"{folder} holds a run with other settings ({shown}{more}); train into another folder, or delete this one")
+        raise OtherRunError(
+            f"{folder} holds a run with other settings ({shown}{more}); train into another folder, delete this one, or set restart_changed"
+        )
     return Progress(**content["progress"]), content["training"]
+
+
+def forget_changed_run(folder: Path, marks: Mapping[str, str]) -> bool:
+    """Deletes the state, weights and history of a run that is not of `marks`; whether there was one.
+
+    A run of the same settings, finished or not, is left as it is.
+    """
+    try:
+        load_state(folder, marks)
+    except OtherRunError:
+        for name in (STATE_FILE, "weights.safetensors", "history.csv"):
+            (folder / name).unlink(missing_ok=True)
+        return True
+    return False
 
 
 def _short(value: str | None) -> str:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from ich_study.errors import StudyError
-from ich_study.models.weights import state_digest
+from ich_study.models.weights import state_digest, verify_file
 from ich_study.training.learner import train_classifier
+from ich_study.training.resume import OtherRunError
 from tests.training.fakes import config, fake_store, network, parts
 
 SETTINGS = {"epochs": 4, "augmentation": "cam_benchmark", "schedule": "one_cycle", "sampler": "inverse_frequency", "keep": "last"}
@@ -113,3 +114,16 @@ def test_a_damaged_state_is_named(tmp_path):
 def test_the_state_needs_no_pickle(uninterrupted):
     content = torch.load(uninterrupted.weights_path.parent / "state.pt", weights_only=True)
     assert content["progress"]["finished"] and json.dumps(content["progress"]["history"])
+
+
+def test_a_changed_run_gives_way_only_where_asked_for(tmp_path):
+    store = fake_store(6)
+    train, held_out = parts(store, 4)
+    for epochs in (1, 2):
+        settings = config(epochs=epochs)
+        run = train_classifier(network(settings), settings, store, train, held_out, tmp_path, restart_changed=epochs == 2)
+    assert len(run.history) == 2
+    other = config(epochs=2, seed=9)
+    with pytest.raises(OtherRunError, match="seed"):
+        train_classifier(network(other), other, store, train, held_out, tmp_path)
+    assert verify_file(run.weights_path) == run.weights_sha256
