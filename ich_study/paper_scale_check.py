@@ -73,23 +73,23 @@ def plan_jobs(scale: Path, work: Path, arms: Sequence[str] = (), cuda: bool = Fa
     are then left out. cuda: leave the device's parameters as they are. Raises ParameterError for an
     unknown arm, or a notebook that `OVERRIDES` does not know.
     """
-    files = sorted(scale.glob("[0-9]*.yaml"))
-    names = {path.stem for path in files}
-    if not names or names - set(OVERRIDES):
+    names = sorted({path.stem for path in scale.glob("*.yaml")} | {path.parent.name for path in scale.glob("*/*.yaml")})
+    names = [name for name in names if name[0].isdigit()]
+    if not names or set(names) - set(OVERRIDES):
         known = f"paper_scale_check.OVERRIDES knows what to reduce in {sorted(OVERRIDES)}"
-        raise ParameterError(f"{scale} has the notebooks {sorted(names)}; {known}")
+        raise ParameterError(f"{scale} has the notebooks {names}; {known}")
     all_arms = {path.stem for path in scale.glob("*/*.yaml")}
     if unknown := sorted(set(arms) - all_arms):
         raise ParameterError(f"no arms {unknown} in {scale}; there are {', '.join(sorted(all_arms))}")
     jobs: list[Job] = []
-    for common in files:
-        notebook, before = common.stem, tuple(job.name for job in jobs)
+    for notebook in names:
+        before, common = tuple(job.name for job in jobs), tuple(scale.glob(f"{notebook}.yaml"))
         overrides = OVERRIDES[notebook] | ({} if cuda else CPU_OVERRIDES.get(notebook, {})) | _places(notebook, work)
         for file in sorted((scale / notebook).glob("*.yaml")):
             needs = tuple(name for name in before if "/" not in name)
-            jobs.append(Job(f"{notebook}/{file.stem}", notebook, (common, file), work / notebook / file.stem, overrides, needs))
+            jobs.append(Job(f"{notebook}/{file.stem}", notebook, (*common, file), work / notebook / file.stem, overrides, needs))
         if not (scale / notebook).is_dir():
-            jobs.append(Job(notebook, notebook, (common,), work / notebook, overrides, before))
+            jobs.append(Job(notebook, notebook, common, work / notebook, overrides, before))
     asked = {job.name for job in jobs if not arms or "/" not in job.name or job.name.rpartition("/")[2] in arms}
     return [job for job in jobs if job.name in asked and set(job.needs) <= asked]
 

@@ -46,8 +46,10 @@ def test_some_arms_leave_out_what_needs_the_others(tmp_path):
         check.plan_jobs(PAPER, tmp_path, ["resnet512"])
 
 
-def test_a_notebook_that_the_check_does_not_know_is_an_error(tmp_path):
-    (tmp_path / "05_new.yaml").write_text("")
+@pytest.mark.parametrize("file", ["05_new.yaml", "05_new/arm.yaml"])
+def test_a_notebook_that_the_check_does_not_know_is_an_error(tmp_path, file):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("")
     with pytest.raises(ParameterError, match="05_new"):
         check.plan_jobs(tmp_path, tmp_path / "work")
 
@@ -101,7 +103,7 @@ def test_a_users_own_folder_is_not_taken(tmp_path):
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """A scale of tiny notebooks with arms `good` and `bad`, which fails; gives a function that runs it."""
+    """A scale of tiny notebooks with arms `good`, `other` and `bad`, which fails; gives a function that runs it."""
     monkeypatch.setenv("ICH_STUDY_ROOT", str(tmp_path))
     parameters = 'output_dir: str = "runs/x"\nfail: bool = False\nworkers: int = 16\ndata_dir: str = ""\nruns_dir: str = ""\n'
     parameters += 'data_label: str = ""\npretrained: bool = True\nepochs: int = 9\nminimum_auroc: float = 0.5\n'
@@ -117,28 +119,26 @@ def small(tmp_path, monkeypatch):
         (scale / f"{name}.yaml").write_text("")
     (scale / "01_backbones" / "bad.yaml").write_text("fail: true\n")
     (scale / "01_backbones" / "good.yaml").write_text("epochs: 7\n")
+    (scale / "01_backbones" / "other.yaml").write_text("")
     return lambda: check.run_jobs(check.plan_jobs(scale, tmp_path / "work", cuda=True), print).set_index("run")
 
 
-def test_a_failing_arm_stops_only_what_needs_it_and_good_ones_are_kept(small, tmp_path, capsys):
+def test_a_failing_arm_stops_only_what_needs_it_and_good_ones_on_the_same_data_are_kept(small, tmp_path, capsys):
     first = small()
-    assert first["state"].to_dict() == {"00_data": "ok", "01_backbones/bad": "failed", "01_backbones/good": "ok", "07_figures": "not run"}
+    assert first["state"].to_dict() == {
+        "00_data": "ok", "01_backbones/bad": "failed", "01_backbones/good": "ok", "01_backbones/other": "ok", "07_figures": "not run",
+    }
     assert "asked to fail" in first.loc["01_backbones/bad", "error"] and "01_backbones/bad" in first.loc["07_figures", "error"]
     assert "epochs: 7 -> 2" in capsys.readouterr().out and (first.loc["01_backbones/good", ["seconds", "peak_memory_mb"]] > 0).all()
     (tmp_path / "params" / "paper" / "01_backbones" / "bad.yaml").write_text("")
+    record = tmp_path / "work" / "01_backbones" / "other" / "run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "hashes": {"data": {"rsna": "b" * 64}}}))
     second = small()
-    assert second["state"].to_dict() == {"00_data": "ok", "01_backbones/bad": "ok", "01_backbones/good": "kept", "07_figures": "ok"}
-    text = check.summary(second.reset_index(), 4, cuda=False)
-    assert "4 of the scale's 4 runs" in text and "not checked: the papers' device" in text
-
-
-def test_an_arm_is_run_again_on_other_data(small, tmp_path):
-    (tmp_path / "params" / "paper" / "01_backbones" / "bad.yaml").write_text("")
-    small()
-    record = tmp_path / "work" / "01_backbones" / "good" / "run.json"
-    content = json.loads(record.read_text())
-    record.write_text(json.dumps({**content, "hashes": {"data": {"rsna": "b" * 64}}}))
-    assert small().loc["01_backbones/good", "state"] == "ok"
+    assert second["state"].to_dict() == {
+        "00_data": "ok", "01_backbones/bad": "ok", "01_backbones/good": "kept", "01_backbones/other": "ok", "07_figures": "ok",
+    }
+    text = check.summary(second.reset_index(), 5, cuda=False)
+    assert "5 of the scale's 5 runs" in text and "not checked: the papers' device" in text
 
 
 def test_the_command_line_tells_planning_errors_from_failed_runs(monkeypatch, capsys):
