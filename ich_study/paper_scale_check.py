@@ -4,9 +4,10 @@ Its real data are not part of this repository, so this shows, before a release o
 they name what exists: data roots, splits, networks in full size at full resolution, arms that the
 figures ask for. It shows nothing about results: the networks are untrained and the patients synthetic.
 `OVERRIDES` and, without a CUDA device, `CPU_OVERRIDES` are all that differs from `params/paper`, and
-each run's are printed with both values. An hour and 10 GB on CPU cores. A failing run does not stop the
-others; arms that succeeded with the same notebook, parameters and data are kept, with the commit they
-ran at, so delete the work folder before a release. Exit codes: 0 all ok, 1 a run failed, 2 not started.
+each run's are printed with both values. Half an hour on a CPU core, at most 6.5 GB of memory, 7 GB of
+disk. A failing run does not stop the others; arms that succeeded with the same notebook, parameters
+and data are kept, with the commit they ran at, so delete the work folder before a release. Exit
+codes: 0 all ok, 1 a run failed, 2 not started.
 """
 
 from __future__ import annotations
