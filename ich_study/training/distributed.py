@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import accelerate
 import torch
+from accelerate.utils import PrepareForLaunch, patch_environment
+from torch.multiprocessing import start_processes
 
 from ich_study.errors import ParameterError
 from ich_study.training.config import TrainingConfig
@@ -38,16 +42,28 @@ def launched() -> bool:
 def launch(function: Callable[..., None], arguments: tuple[Any, ...], config: TrainingConfig) -> None:
     """`function(*arguments)` in `config.processes` processes of accelerate's, from a notebook or a script.
 
-    On CUDA one process per GPU; the parent must not have touched CUDA. On the CPU accelerate's
-    debugging launcher, which trains over gloo.
+    On CUDA one process per GPU; the parent must not have touched CUDA. On the CPU the processes train
+    over gloo, and `function` and `arguments` are pickled.
     """
     on_cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
     visible = 1 if on_cpu else torch.cuda.device_count()
     processes = config.processes or visible
     if not on_cpu and not 0 < processes <= visible:
         raise ParameterError(f"distributed training with {processes} processes, but {visible} GPUs are visible; give each process one")
-    launcher = accelerate.debug_launcher if on_cpu else accelerate.notebook_launcher
-    launcher(_numbered, (function, *arguments), num_processes=processes)
+    if on_cpu:
+        _launch_on_cpu((function, *arguments), processes)
+    else:
+        accelerate.notebook_launcher(_numbered, (function, *arguments), num_processes=processes)
+
+
+def _launch_on_cpu(arguments: tuple[Any, ...], processes: int) -> None:
+    """What accelerate's `debug_launcher` does, in spawned processes: its forked ones inherit the locks
+    of the parent's threads, which no longer run there, and hang."""
+    with tempfile.TemporaryDirectory() as folder, patch_environment(
+        world_size=processes, master_addr="127.0.0.1", master_port="29500", accelerate_mixed_precision="no",
+        accelerate_debug_rdv_file=str(Path(folder) / "rendezvous"), accelerate_use_cpu="yes", gloo_socket_ifname="lo",
+    ):
+        start_processes(PrepareForLaunch(_numbered, debug=True), args=arguments, nprocs=processes, start_method="spawn")
 
 
 def _numbered(function: Callable[..., None], *arguments: Any) -> None:
