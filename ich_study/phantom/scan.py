@@ -29,10 +29,12 @@ class PhantomScan:
     tilt_degrees: float
     seed: int
 
-    def slice_labels(self) -> dict[str, np.ndarray]:
-        """Per slice, bool (slices,): `any` and each subtype that its mask holds."""
-        labels = {name: (self.mask == code).any((1, 2)) for name, code in MASK_CODES.items()}
-        return {"any": (self.mask > 0).any((1, 2)), **labels}
+    def slice_labels(self, at_least_mm2: float = 0.0) -> dict[str, np.ndarray]:
+        """Per slice, bool (slices,): each subtype whose area in the mask is above 0 and at least
+        `at_least_mm2`, and `any`, the OR of them."""
+        pixels = max(at_least_mm2 / self.spacing_mm**2, 1)
+        labels = {name: (self.mask == code).sum((1, 2)) >= pixels for name, code in MASK_CODES.items()}
+        return {"any": np.any(list(labels.values()), axis=0), **labels}
 
     def volume_ml(self) -> dict[str, float]:
         """Lesion volume per subtype in mL, from the mask and the mean distance of slices."""

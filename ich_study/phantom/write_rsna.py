@@ -27,6 +27,8 @@ SIGNED = Storage(padding=-2000)
 UNSIGNED = Storage(signed=False, bits_stored=12)
 WRAPPED = Storage(signed=False, bits_stored=12, intercept=0, wrapped=True)
 DUPLICATED_IMAGES = 4
+VISIBLE_MM2 = 20.0
+"""Area of a subtype on a slice below which the simulated reader does not label it: a speck of 4 to 5 mm."""
 _IMAGES, _LABELS = "stage_2_train", "stage_2_train.csv"
 
 
@@ -82,7 +84,7 @@ def _written_rows(path: Path) -> list[tuple[str, int]]:
 def _write_scan(folder: Path, scan: PhantomScan, patient_id: str, corrupt: bool) -> list[tuple[str, int]]:
     """Writes the slices; returns their label rows, and those of the corrupt image above the last slice."""
     storage, syntax = family(scan.seed)
-    labels = scan.slice_labels()
+    labels = scan.slice_labels(VISIBLE_MM2)
     rows = []
     for i, (hu, z_mm) in enumerate(zip(scan.hu, scan.z_mm)):
         image = f"ID_{digest('rsna image', scan.seed, i, digits=9)}"

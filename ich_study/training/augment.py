@@ -35,14 +35,18 @@ class Affine:
 @dataclass(frozen=True)
 class Augmentation:
     """Horizontal flip, then each affine map in turn (composed, so pixels are interpolated once),
-    then Gaussian noise with probability `noise_probability` and a standard deviation drawn from
-    [0, `noise_std`] of the windowed scale. `fill` is grid_sample's padding mode."""
+    then a random window: contrast drawn from 1 +- `contrast` about mid-grey and brightness from
+    +- `brightness` of the windowed scale, clipped to [0, 1]; then Gaussian noise with probability
+    `noise_probability` and a standard deviation drawn from [0, `noise_std`]. `fill` is grid_sample's
+    padding mode."""
 
     flip_probability: float = 0.0
     affines: tuple[Affine, ...] = ()
     noise_probability: float = 0.0
     noise_std: float = 0.0
     fill: str = "zeros"
+    contrast: float = 0.0
+    brightness: float = 0.0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Windowed images (B, C, H, W) in [0, 1] to augmented ones of the same shape.
@@ -53,6 +57,9 @@ class Augmentation:
         output_to_input = self._drawn_matrices(count, generator).to(images)
         if self.flip_probability or self.affines:
             images = warp(images, output_to_input, self.fill)
+        if self.contrast or self.brightness:
+            gain, shift = ((2 * torch.rand(count, 1, 1, 1, generator=generator) - 1).to(images) for _ in range(2))
+            images = ((images - 0.5) * (1 + self.contrast * gain) + 0.5 + self.brightness * shift).clamp(0, 1)
         if self.noise_probability:
             images = images + self._drawn_noise(images, generator)
         return images

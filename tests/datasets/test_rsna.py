@@ -10,7 +10,7 @@ from ich_study.datasets import open_dataset
 from ich_study.datasets.rsna import KNOWN_CORRUPT, SUBTYPE_NAMES, RsnaReader, read_labels
 from ich_study.errors import DataError, ParameterError
 from ich_study.phantom.dicom_slices import field_of_view
-from ich_study.phantom.write_rsna import rsna_patient_id, write_rsna
+from ich_study.phantom.write_rsna import VISIBLE_MM2, rsna_patient_id, write_rsna
 from ich_study.schema import LABELS
 from tests.phantom.fake_scans import fake_scan
 
@@ -54,7 +54,7 @@ def test_round_trip_is_exact_without_a_warning(root):
         assert volume.ref.patient_id == rsna_patient_id(seed // 2)
         np.testing.assert_allclose(volume.z_mm, scan.z_mm, atol=1e-5)
         assert volume.thickness_mm == pytest.approx(5 * np.cos(np.deg2rad(seed - 3.0)), abs=1e-4)
-        truth = scan.slice_labels()
+        truth = scan.slice_labels(VISIBLE_MM2)
         for name in LABELS:
             np.testing.assert_array_equal(volume.labels[name].to_numpy(dtype=bool), truth[name])
         assert volume.mask is None and not volume.boxes_known.any()

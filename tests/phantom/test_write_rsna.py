@@ -11,7 +11,8 @@ import pytest
 
 from ich_study.datasets.rsna import KNOWN_CORRUPT, RsnaReader
 from ich_study.phantom.dicom_slices import field_of_view
-from ich_study.phantom.write_rsna import SIGNED, UNSIGNED, WRAPPED, family, rsna_patient_id, rsna_series_id, write_rsna
+from ich_study.phantom.scan import PhantomScan
+from ich_study.phantom.write_rsna import SIGNED, UNSIGNED, VISIBLE_MM2, WRAPPED, family, rsna_patient_id, rsna_series_id, write_rsna
 from tests.phantom.fake_scans import fake_scan
 
 ELEMENTS = {
@@ -98,3 +99,12 @@ def test_scans_can_be_added(tmp_path):
     write_rsna(tmp_path / "twice", (fake_scan(seed) for seed in range(2, 4)), start=2)
     once, twice = (RsnaReader(tmp_path / name).scans() for name in ("once", "twice"))
     assert [(ref.scan_id, ref.details) for ref in once] == [(ref.scan_id, ref.details) for ref in twice]
+
+
+def test_the_simulated_reader_does_not_label_specks():
+    mask = np.zeros((2, 64, 64), np.uint8)
+    mask[0, :3, :3], mask[1, :10, :10] = 4, 4
+    scan = PhantomScan(np.zeros(mask.shape, np.int16), mask, np.arange(2) * 5.0, 1.0, 5.0, 0.0, 1)
+    assert scan.slice_labels()["SDH"].tolist() == [True, True]
+    assert scan.slice_labels(VISIBLE_MM2)["SDH"].tolist() == [False, True]
+    assert scan.slice_labels(VISIBLE_MM2)["any"].tolist() == [False, True]

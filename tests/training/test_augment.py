@@ -75,3 +75,13 @@ def test_noise_has_the_drawn_strength():
 def test_wrong_fill_is_named():
     with pytest.raises(ParameterError, match="mirror"):
         named_augmentation("lse_unet", {"fill": "mirror"})
+
+
+def test_contrast_and_brightness_move_the_window_within_their_limits():
+    grey = torch.linspace(0, 1, 64 * 16).reshape(64, 1, 4, 4)
+    generator = torch.Generator().manual_seed(0)
+    shifted = Augmentation(brightness=0.1)(grey, generator)
+    assert (shifted - grey).abs().max() <= 0.1 + 1e-6 and shifted.min() >= 0 and shifted.max() <= 1
+    assert (shifted - grey).flatten(1).mean(1).std() > 0.01
+    stretched = Augmentation(contrast=0.2)(torch.full((64, 1, 4, 4), 0.75), generator)
+    assert stretched.min() >= 0.7 - 1e-6 and stretched.max() <= 0.8 + 1e-6
