@@ -14,13 +14,13 @@ RUN_TABLES: tuple[str, ...] = (
 )
 CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
 CURVE_POINTS = 200
-LARGEST_BYTES = 600_000
+LARGEST_BYTES = 1_500_000
 """A file above this does not belong into a repository of small tables and pictures."""
 
 
 def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     """Copies the small tables of every run below `runs`, the tables and pictures of `figures`, and
-    the montages of `00_data` into `target`, laid out alike; returns the files written.
+    `00_data`'s pictures of synthetic scans into `target`, laid out alike; returns the files written.
 
     Curves are thinned to about CURVE_POINTS points each. Predictions go without anything but what
     the paired comparisons need. Raises StudyError naming a file that is too large to publish.
@@ -42,11 +42,20 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
             written.append(place)
     pictures = [*figures.glob("*.csv"), *figures.glob("*.png")]
     written += [_copied(source, target / "07_figures" / source.name) for source in sorted(pictures)]
-    written += [_copied(source, target / "00_data" / source.name) for source in sorted((runs / "00_data").glob("*.png"))]
+    written += [_copied(source, target / "00_data" / source.name) for source in synthetic_pictures(runs / "00_data")]
     large = [path for path in written if path.stat().st_size > LARGEST_BYTES]
     if large:
         raise StudyError(f"too large to publish (over {LARGEST_BYTES} bytes): {', '.join(str(path) for path in large)}")
     return written
+
+
+def synthetic_pictures(data: Path) -> list[Path]:
+    """Pictures of a `00_data` run that show no real scan: the plots, and the montages of phantoms."""
+    if not (data / "summary.csv").is_file():
+        return []
+    summary = pd.read_csv(data / "summary.csv")
+    montages = {f"montage_{name}.png" for name in summary.loc[summary["synthetic"], "dataset"]}
+    return [path for path in sorted(data.glob("*.png")) if not path.name.startswith("montage_") or path.name in montages]
 
 
 def thinned(curves: pd.DataFrame) -> pd.DataFrame:

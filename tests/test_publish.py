@@ -47,3 +47,13 @@ def test_large_files_and_the_runs_own_folder_are_refused(runs, tmp_path):
     (runs / "07_figures" / "big.png").write_bytes(b"0" * (publish.LARGEST_BYTES + 1))
     with pytest.raises(StudyError, match=r"big\.png"):
         publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+
+
+def test_pictures_of_real_scans_are_never_published(runs, tmp_path):
+    data = runs / "00_data"
+    data.mkdir()
+    pd.DataFrame({"dataset": ["rsna", "phe_sich"], "synthetic": [True, False]}).to_csv(data / "summary.csv", index=False)
+    for name in ("montage_rsna.png", "montage_phe_sich.png", "volume_ml.png"):
+        (data / name).write_bytes(b"picture")
+    written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    assert {path.name for path in written if path.parent.name == "00_data" and path.suffix == ".png"} == {"montage_rsna.png", "volume_ml.png"}
