@@ -22,8 +22,8 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     """Copies the small tables of every run below `runs`, the tables and pictures of `figures`, and
     `00_data`'s pictures of synthetic scans into `target`, laid out alike; returns the files written.
 
-    Curves are thinned to about CURVE_POINTS points each. Predictions go without anything but what
-    the paired comparisons need. Raises StudyError naming a file that is too large to publish.
+    Curves are thinned to about CURVE_POINTS points each. Predictions, of phantoms only, go without
+    anything but what the paired comparisons need; no slice or label of a real patient is published. Raises StudyError naming a file that is too large to publish.
     """
     if target.resolve() in (runs.resolve(), figures.resolve()):
         raise StudyError(f"publish_dir is the runs' own folder {target}; choose another")
@@ -38,24 +38,32 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
             write_csv(place, thinned(pd.read_csv(source)))
             written.append(place)
         elif source.name == "predictions.parquet":
-            write_parquet(place, small_predictions(pd.read_parquet(source)))
-            written.append(place)
+            predictions = pd.read_parquet(source)
+            if set(predictions["dataset"]) <= synthetic_datasets(runs):
+                write_parquet(place, small_predictions(predictions))
+                written.append(place)
     pictures = [*figures.glob("*.csv"), *figures.glob("*.png")]
     written += [_copied(source, target / "07_figures" / source.name) for source in sorted(pictures)]
-    written += [_copied(source, target / "00_data" / source.name) for source in synthetic_pictures(runs / "00_data")]
+    written += [_copied(source, target / "00_data" / source.name) for source in synthetic_pictures(runs)]
     large = [path for path in written if path.stat().st_size > LARGEST_BYTES]
     if large:
         raise StudyError(f"too large to publish (over {LARGEST_BYTES} bytes): {', '.join(str(path) for path in large)}")
     return written
 
 
-def synthetic_pictures(data: Path) -> list[Path]:
-    """Pictures of a `00_data` run that show no real scan: the plots, and the montages of phantoms."""
-    if not (data / "summary.csv").is_file():
-        return []
-    summary = pd.read_csv(data / "summary.csv")
-    montages = {f"montage_{name}.png" for name in summary.loc[summary["synthetic"], "dataset"]}
-    return [path for path in sorted(data.glob("*.png")) if not path.name.startswith("montage_") or path.name in montages]
+def synthetic_datasets(runs: Path) -> set[str]:
+    """Data sets that `00_data` of these runs says are phantoms; StudyError where it does not say."""
+    summary = pd.read_csv(runs / "00_data" / "summary.csv")
+    if "synthetic" not in summary:
+        raise StudyError(f"{runs}/00_data/summary.csv does not say which data sets are synthetic; run 00_data again")
+    return set(summary.loc[summary["synthetic"], "dataset"])
+
+
+def synthetic_pictures(runs: Path) -> list[Path]:
+    """Pictures of `00_data` that show no real scan: the plots, and the montages of phantoms."""
+    montages = {f"montage_{name}.png" for name in synthetic_datasets(runs)}
+    pictures = sorted((runs / "00_data").glob("*.png"))
+    return [path for path in pictures if not path.name.startswith("montage_") or path.name in montages]
 
 
 def thinned(curves: pd.DataFrame) -> pd.DataFrame:

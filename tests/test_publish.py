@@ -10,13 +10,15 @@ def runs(tmp_path):
     arm = tmp_path / "runs" / "01_backbones" / "a"
     arm.mkdir(parents=True)
     (tmp_path / "runs" / "07_figures").mkdir()
+    (tmp_path / "runs" / "00_data").mkdir()
+    pd.DataFrame({"dataset": ["rsna", "phe_sich"], "synthetic": [True, False]}).to_csv(tmp_path / "runs/00_data/summary.csv", index=False)
     (tmp_path / "runs" / "07_figures" / "roc.png").write_bytes(b"picture")
     (arm / "metrics.csv").write_text("x\n1\n")
     (arm / "weights.safetensors").write_bytes(b"large")
     curve = pd.DataFrame({"dataset": "d", "class": "any", "false_positive_rate": [i / 999 for i in range(1000)], "sensitivity": 1.0})
     curve.to_csv(arm / "roc.csv", index=False)
     table = pd.DataFrame({
-        "patient_id": "p", "scan_id": "s", "slice_index": [0, 0, 0], "class": ["any", "IPH", "any"], "label": True, "logit": 0.1,
+        "dataset": "rsna", "patient_id": "p", "scan_id": "s", "slice_index": [0, 0, 0], "class": ["any", "IPH", "any"], "label": True, "logit": 0.1,
         "probability": 0.5, "part": ["rsna/test", "rsna/test", "rsna/validation"],
     })
     table.to_parquet(arm / "predictions.parquet")
@@ -26,7 +28,7 @@ def runs(tmp_path):
 def test_small_tables_are_copied_in_the_same_layout(runs, tmp_path):
     written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
     names = {str(path.relative_to(tmp_path / "figures")) for path in written}
-    assert names == {"01_backbones/a/metrics.csv", "01_backbones/a/roc.csv", "01_backbones/a/predictions.parquet", "07_figures/roc.png"}
+    assert names == {"00_data/summary.csv", "01_backbones/a/metrics.csv", "01_backbones/a/roc.csv", "01_backbones/a/predictions.parquet", "07_figures/roc.png"}
 
 
 def test_curves_are_thinned_with_their_ends_kept(runs, tmp_path):
@@ -51,10 +53,21 @@ def test_large_files_and_the_runs_own_folder_are_refused(runs, tmp_path):
 
 def test_pictures_of_real_scans_are_never_published(runs, tmp_path):
     data = runs / "00_data"
-    data.mkdir()
-    pd.DataFrame({"dataset": ["rsna", "phe_sich"], "synthetic": [True, False]}).to_csv(data / "summary.csv", index=False)
     for name in ("montage_rsna.png", "montage_phe_sich.png", "volume_ml.png"):
         (data / name).write_bytes(b"picture")
     written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
     pictures = {path.name for path in written if path.parent.name == "00_data" and path.suffix == ".png"}
     assert pictures == {"montage_rsna.png", "volume_ml.png"}
+
+
+def test_predictions_on_real_patients_are_not_published(runs, tmp_path):
+    source = runs / "01_backbones" / "a" / "predictions.parquet"
+    pd.read_parquet(source).assign(dataset="phe_sich").to_parquet(source)
+    written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    assert "predictions.parquet" not in {path.name for path in written}
+
+
+def test_runs_that_do_not_say_what_is_synthetic_are_refused(runs, tmp_path):
+    pd.DataFrame({"dataset": ["rsna"]}).to_csv(runs / "00_data" / "summary.csv", index=False)
+    with pytest.raises(StudyError, match="which data sets are synthetic"):
+        publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
