@@ -23,7 +23,8 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     `00_data`'s pictures of synthetic scans into `target`, laid out alike; returns the files written.
 
     Curves are thinned to about CURVE_POINTS points each. Predictions, of phantoms only, go without
-    anything but what the paired comparisons need; no slice or label of a real patient is published. Raises StudyError naming a file that is too large to publish.
+    anything but what the paired comparisons need; no slice or label of a real patient is published.
+    Raises StudyError naming a file that is too large to publish.
     """
     if target.resolve() in (runs.resolve(), figures.resolve()):
         raise StudyError(f"publish_dir is the runs' own folder {target}; choose another")

@@ -11,15 +11,16 @@ def runs(tmp_path):
     arm.mkdir(parents=True)
     (tmp_path / "runs" / "07_figures").mkdir()
     (tmp_path / "runs" / "00_data").mkdir()
-    pd.DataFrame({"dataset": ["rsna", "phe_sich"], "synthetic": [True, False]}).to_csv(tmp_path / "runs/00_data/summary.csv", index=False)
+    summary = pd.DataFrame({"dataset": ["rsna", "phe_sich"], "synthetic": [True, False]})
+    summary.to_csv(tmp_path / "runs" / "00_data" / "summary.csv", index=False)
     (tmp_path / "runs" / "07_figures" / "roc.png").write_bytes(b"picture")
     (arm / "metrics.csv").write_text("x\n1\n")
     (arm / "weights.safetensors").write_bytes(b"large")
     curve = pd.DataFrame({"dataset": "d", "class": "any", "false_positive_rate": [i / 999 for i in range(1000)], "sensitivity": 1.0})
     curve.to_csv(arm / "roc.csv", index=False)
     table = pd.DataFrame({
-        "dataset": "rsna", "patient_id": "p", "scan_id": "s", "slice_index": [0, 0, 0], "class": ["any", "IPH", "any"], "label": True, "logit": 0.1,
-        "probability": 0.5, "part": ["rsna/test", "rsna/test", "rsna/validation"],
+        "dataset": "rsna", "patient_id": "p", "scan_id": "s", "slice_index": [0, 0, 0], "class": ["any", "IPH", "any"], "label": True,
+        "logit": 0.1, "probability": 0.5, "part": ["rsna/test", "rsna/test", "rsna/validation"],
     })
     table.to_parquet(arm / "predictions.parquet")
     return tmp_path / "runs"
@@ -28,7 +29,8 @@ def runs(tmp_path):
 def test_small_tables_are_copied_in_the_same_layout(runs, tmp_path):
     written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
     names = {str(path.relative_to(tmp_path / "figures")) for path in written}
-    assert names == {"00_data/summary.csv", "01_backbones/a/metrics.csv", "01_backbones/a/roc.csv", "01_backbones/a/predictions.parquet", "07_figures/roc.png"}
+    arm = {f"01_backbones/a/{name}" for name in ("metrics.csv", "roc.csv", "predictions.parquet")}
+    assert names == {"00_data/summary.csv", *arm, "07_figures/roc.png"}
 
 
 def test_curves_are_thinned_with_their_ends_kept(runs, tmp_path):
