@@ -12,6 +12,7 @@ import numpy as np
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
 from ich_study.errors import DataError
 from ich_study.schema import SUBTYPES
+from ich_study.store import build_store
 
 
 def head(seed: int, slices: int = 12, size: int = 32) -> np.ndarray:
@@ -77,3 +78,11 @@ def touch_later(path: Path) -> None:
     """Give a file a newer time than it has."""
     state = path.stat()
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
+
+
+def built(tmp_path, scans=4, **options):
+    return build_store(write_source(tmp_path / "source", scans), tmp_path / "stores", workers=1, progress=False, **options)
+
+
+def times(folder):
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "scans").glob("[!.]*.npy")}
