@@ -76,18 +76,35 @@ class Preprocessing:
         low, high = min(window.low for window in windows), max(window.high for window in windows)
         return max(int(low // 1), HU_RANGE[0]), min(int(-(-high // 1)), HU_RANGE[1])
 
-    def resized(self, hu: Tensor) -> Tensor:
+    def resized(self, hu: Tensor, clipped: bool = True) -> Tensor:
         """int16 HU (slices, rows, columns) clipped and resized to int16 (slices, size, size).
 
-        Bilinear with antialiasing; a slice that already has the size is only clipped.
+        Bilinear with antialiasing; a slice that already has the size is only clipped. `clipped` false
+        keeps all HU, for what looks at the scan itself.
         """
-        hu = hu.clamp(*self.clip)
+        hu = hu.clamp(*self.clip) if clipped else hu
         if hu.shape[-2:] == (self.size, self.size) and self.crop == "none":
             return hu
         target = self._resize_target(*hu.shape[-2:])
         resized = functional.interpolate(hu.float()[None], size=target, mode="bilinear", antialias=True, align_corners=False)[0]
+        return self._cut(resized).round().to(torch.int16).contiguous()
+
+    def resized_codes(self, codes: Tensor) -> Tensor:
+        """Mask codes or booleans (slices, rows, columns) on the input's grid, nearest neighbour, dtype kept."""
+        target = self._resize_target(*codes.shape[-2:])
+        return self._cut(functional.interpolate(codes[None].float(), size=target, mode="nearest-exact")[0]).to(codes.dtype).contiguous()
+
+    def on_grid(self, boxes: Tensor, rows: int, columns: int) -> Tensor:
+        """Boxes (n, 4) of x, y, width, height in pixels of a slice of `rows` x `columns`, on the input's grid."""
+        target = self._resize_target(rows, columns)
+        down, across = target[0] / rows, target[1] / columns
         top, left = ((side - self.size) // 2 for side in target)
-        return resized[:, top:top + self.size, left:left + self.size].round().to(torch.int16).contiguous()
+        scaled = boxes.double() * torch.tensor([across, down, across, down], dtype=torch.float64)
+        return scaled - torch.tensor([left, top, 0, 0], dtype=torch.float64)
+
+    def _cut(self, slices: Tensor) -> Tensor:
+        top, left = ((side - self.size) // 2 for side in slices.shape[-2:])
+        return slices[:, top:top + self.size, left:left + self.size]
 
     def channels(self, hu: Tensor) -> Tensor:
         """HU (B, depth, size, size) to windowed channels in [0, 1], float32 (B, windows x depth, size, size).
