@@ -13,6 +13,7 @@ RUN_TABLES: tuple[str, ...] = (
     "metrics.csv", "history.csv", "thresholds.csv", "summary.csv", "integrity.csv", "priors.csv", "lesions.csv", "overlap.csv",
 )
 CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
+METHOD_NOTEBOOKS: tuple[str, ...] = ("02_", "03_", "04_", "05_", "06_")
 CURVE_POINTS = 200
 LARGEST_BYTES = 1_500_000
 """A file above this does not belong into a repository of small tables and pictures."""
@@ -20,7 +21,7 @@ LARGEST_BYTES = 1_500_000
 
 def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     """Copies the small tables of every run below `runs`, the tables and pictures of `figures`, and
-    `00_data`'s pictures of synthetic scans into `target`, laid out alike; returns the files written.
+    the pictures of synthetic scans into `target`, laid out alike; returns the files written.
 
     Curves are thinned to about CURVE_POINTS points each. Predictions, of phantoms only, go without
     anything but what the paired comparisons need; no slice or label of a real patient is published.
@@ -46,6 +47,7 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     pictures = [*figures.glob("*.csv"), *figures.glob("*.png")]
     written += [_copied(source, target / "07_figures" / source.name) for source in sorted(pictures)]
     written += [_copied(source, target / "00_data" / source.name) for source in synthetic_pictures(runs)]
+    written += [_copied(source, target / source.relative_to(runs)) for source in study_pictures(runs)]
     large = [path for path in written if path.stat().st_size > LARGEST_BYTES]
     if large:
         raise StudyError(f"too large to publish (over {LARGEST_BYTES} bytes): {', '.join(str(path) for path in large)}")
@@ -65,6 +67,15 @@ def synthetic_pictures(runs: Path) -> list[Path]:
     montages = {f"montage_{name}.png" for name in synthetic_datasets(runs)}
     pictures = sorted((runs / "00_data").glob("*.png"))
     return [path for path in pictures if not path.name.startswith("montage_") or path.name in montages]
+
+
+def study_pictures(runs: Path) -> list[Path]:
+    """Pictures of notebooks 02 to 06, where every data set of these runs is synthetic; else none of them."""
+    summary = pd.read_csv(runs / "00_data" / "summary.csv")
+    if set(summary["dataset"]) != synthetic_datasets(runs):
+        return []
+    folders = [folder for name in METHOD_NOTEBOOKS for folder in runs.glob(f"{name}*")]
+    return sorted(path for folder in folders for path in folder.rglob("*.png"))
 
 
 def thinned(curves: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,9 @@ from ich_study.schema import LABELS, RESULT_COLUMNS
 METRICS_FILE = "metrics.csv"
 """Name of the tidy result table in every run's folder."""
 
+TEXT_COLUMNS: dict[str, str] = {"layer": "string", "brain_mask": "string", "variant": "string", "class": "string"}
+"""Columns whose text may look like a number or a truth value: a layer `-1`, a brain mask `true`."""
+
 
 def collect_results(runs: Path) -> pd.DataFrame:
     """The result tables of all runs below a folder, one below the other, in the order of their paths.
@@ -25,7 +28,7 @@ def collect_results(runs: Path) -> pd.DataFrame:
     files = sorted(runs.rglob(METRICS_FILE))
     if not files:
         raise DataError(f"no {METRICS_FILE} below {runs}; run the study first (snakemake, or ich_study.run for one notebook)")
-    tables = [pd.read_csv(path) for path in files]
+    tables = [pd.read_csv(path, dtype=TEXT_COLUMNS) for path in files]
     for path, table in zip(files, tables):
         if tuple(table.columns) != RESULT_COLUMNS:
             raise DataError(f"{path} has columns {list(table.columns)}; expected {list(RESULT_COLUMNS)}")

@@ -73,3 +73,14 @@ def test_runs_that_do_not_say_what_is_synthetic_are_refused(runs, tmp_path):
     pd.DataFrame({"dataset": ["rsna"]}).to_csv(runs / "00_data" / "summary.csv", index=False)
     with pytest.raises(StudyError, match="which data sets are synthetic"):
         publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+
+
+def test_pictures_of_the_methods_are_published_of_phantoms_alone(runs, tmp_path):
+    picture = runs / "05_mil_detector" / "arm" / "slices.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"picture")
+    publish.publish_small(runs, runs / "07_figures", tmp_path / "mixed")
+    assert not (tmp_path / "mixed" / "05_mil_detector").exists()
+    pd.DataFrame({"dataset": ["rsna"], "synthetic": [True]}).to_csv(runs / "00_data" / "summary.csv", index=False)
+    publish.publish_small(runs, runs / "07_figures", tmp_path / "phantom")
+    assert (tmp_path / "phantom" / "05_mil_detector" / "arm" / "slices.png").is_file()
