@@ -27,6 +27,8 @@ VERDICT_COLUMNS: tuple[str, ...] = (*CLAIM_COLUMNS, "verdict", "pairs", "differe
 
 KEYS: tuple[str, ...] = tuple(name for name in RESULT_COLUMNS if name not in {"value", "ci_low", "ci_high", "n"})
 """Columns of the result table that a selector can name."""
+MINIMUM_PATIENTS = 5
+"""Under this many patients an interval decides nothing: a bootstrap over so few is narrow by accident."""
 _DEFAULTS = ("study", "metric", "class", "unit")
 
 
@@ -115,8 +117,8 @@ def verdict(claim: pd.Series, results: pd.DataFrame) -> str:
     The interval of each pair's difference is that of a row `<metric>_difference` (`difference_method`)
     where there is one, else from the left's lower minus the right's upper bound to the left's upper
     minus the right's lower, so that only intervals that do not overlap decide. All pairs must hold
-    for `supported`; one that cannot hold gives `contradicted`; a missing row or interval, or
-    intervals that overlap, give `undecided`. Raises StudyError if `results` lacks a column.
+    for `supported`; one that cannot hold gives `contradicted`; a missing row or interval, one of fewer
+    than MINIMUM_PATIENTS patients, or intervals that overlap, give `undecided`. Raises StudyError if `results` lacks a column.
     """
     return str(_judge(claim, _keyed(results))["verdict"])
 
@@ -144,7 +146,7 @@ def _judge(claim: pd.Series, keyed: pd.DataFrame) -> dict[str, object]:
         return _ruling("undecided", pairs, "some of the rows to compare are missing")
     if "undecided" in rulings:
         unknown = pairs.isna().any(axis=None)
-        return _ruling("undecided", pairs, "an interval is missing" if unknown else "the intervals leave it open")
+        return _ruling("undecided", pairs, "an interval is missing, or of fewer than five patients" if unknown else "the intervals leave it open")
     return _ruling("supported", pairs, f"all {len(rulings)} comparisons hold")
 
 
@@ -172,7 +174,7 @@ def _complete(rows: pd.DataFrame, named: dict[str, tuple[str, ...]]) -> bool:
 
 
 def _keyed(results: pd.DataFrame) -> pd.DataFrame:
-    """The result table with its key columns as text and the intervals as float.
+    """The result table with its key columns as text and the intervals as float, NaN for too few patients.
 
     Raises StudyError on a missing column or a number given twice.
     """
@@ -180,7 +182,9 @@ def _keyed(results: pd.DataFrame) -> pd.DataFrame:
     if missing:
         raise StudyError(f"the result table lacks columns {missing}; expected {', '.join(RESULT_COLUMNS)}")
     keys = {key: results[key].map(_text).astype(object) for key in KEYS}
-    keyed = pd.DataFrame({**keys, "ci_low": results["ci_low"].astype("float64"), "ci_high": results["ci_high"].astype("float64")})
+    few = (results["n"].astype("float64") < MINIMUM_PATIENTS).to_numpy()
+    bounds = {name: results[name].astype("float64").mask(few) for name in ("ci_low", "ci_high")}
+    keyed = pd.DataFrame({**keys, **bounds})
     twice = keyed.duplicated(list(KEYS))
     if twice.any():
         example = keyed.loc[twice, list(KEYS)].iloc[0].to_dict()

@@ -200,3 +200,10 @@ def test_the_printed_tables_decide_the_papers_own_sentences():
     expected = {"lse": (1, 3, 4, 5, 7, 8, 9, 10, 11, 12, 14), "cam": (*range(1, 9), 16, 18, 19, 20, 21, 23, 24, 25),
                 "hgi": (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12), "mil": (2, 3, 4)}
     assert supported == {f"{paper}-{index:02d}" for paper, indices in expected.items() for index in indices}
+
+
+def test_an_interval_over_too_few_patients_decides_nothing():
+    few, enough = claims.MINIMUM_PATIENTS - 1, claims.MINIMUM_PATIENTS
+    better, worse = number("a", 0.9, 0.95), number("b", 0.1, 0.2)
+    assert judged(claim("method=a"), better | {"n": few}, worse | {"n": enough}) == "undecided"
+    assert judged(claim("method=a"), better | {"n": enough}, worse | {"n": enough}) == "supported"
