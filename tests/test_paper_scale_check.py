@@ -46,11 +46,11 @@ def test_some_arms_leave_out_what_needs_the_others(tmp_path):
         check.plan_jobs(PAPER, tmp_path, ["resnet512"])
 
 
-@pytest.mark.parametrize("file", ["05_new.yaml", "05_new/arm.yaml"])
+@pytest.mark.parametrize("file", ["10_new.yaml", "10_new/arm.yaml"])
 def test_a_notebook_that_the_check_does_not_know_is_an_error(tmp_path, file):
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text("")
-    with pytest.raises(ParameterError, match="05_new"):
+    with pytest.raises(ParameterError, match="10_new"):
         check.plan_jobs(tmp_path, tmp_path / "work")
 
 

@@ -42,6 +42,7 @@ WINDOWS: dict[str, Window] = {
     "brain_120": Window(40, 120),  # HGI-SAM code, PhysioNet channel 1
     "subdural_340": Window(80, 340),  # HGI-SAM code, PhysioNet channel 2
     "bone_3200": Window(700, 3200),  # HGI-SAM code, PhysioNet channel 3
+    "mil_raw": Window(1024, 4096),  # MIL code, channel 1: HU -1024..3072, no window
     "mil_80": Window(40, 80),  # MIL code, channel 2: HU 0..80
     "mil_130": Window(50, 130),  # MIL code, channel 3: HU -15..115
 }
@@ -85,6 +86,13 @@ def wrapped_uint8(hu: np.ndarray) -> np.ndarray:
     """HU modulo 256 as uint8: what `astype(uint8)` did in the ResNet-LSTM author's notebook
     (-1000 HU becomes 24, 900 HU becomes 132; reproduction facts, 002)."""
     return np.mod(hu.astype(np.int64), 256).astype(np.uint8)
+
+
+def wrapped_grey(hu: Array) -> Array:
+    """`wrapped_uint8` over 255: whole HU of any shape to float32 in [0, 1]."""
+    if isinstance(hu, torch.Tensor):
+        return hu.to(torch.int32).remainder(256).float() / 255
+    return wrapped_uint8(hu).astype(np.float32) / np.float32(255)
 
 
 def mil_channels(hu: Array) -> Array:

@@ -146,7 +146,7 @@ def _judge(claim: pd.Series, keyed: pd.DataFrame) -> dict[str, object]:
         return _ruling("undecided", pairs, "some of the rows to compare are missing")
     if "undecided" in rulings:
         unknown = pairs.isna().any(axis=None)
-        return _ruling("undecided", pairs, "an interval is missing, or of fewer than five patients" if unknown else "the intervals leave it open")
+        return _ruling("undecided", pairs, "an interval is missing or of too few patients" if unknown else "the intervals leave it open")
     return _ruling("supported", pairs, f"all {len(rulings)} comparisons hold")
 
 

@@ -38,7 +38,7 @@ class Augmentation:
     then a random window: contrast drawn from 1 +- `contrast` about mid-grey and brightness from
     +- `brightness` of the windowed scale, clipped to [0, 1]; then Gaussian noise with probability
     `noise_probability` and a standard deviation drawn from [0, `noise_std`]. `fill` is grid_sample's
-    padding mode."""
+    padding mode. `on_hu`: the images are HU before windowing, not windowed."""
 
     flip_probability: float = 0.0
     affines: tuple[Affine, ...] = ()
@@ -47,22 +47,33 @@ class Augmentation:
     fill: str = "zeros"
     contrast: float = 0.0
     brightness: float = 0.0
+    on_hu: bool = False
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Windowed images (B, C, H, W) in [0, 1] to augmented ones of the same shape.
 
         `generator` lives on the CPU; what it draws does not depend on the device.
         """
+        return self._augmented(images, None, generator)[0]
+
+    def paired(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images as by calling, and their masks (B, H, W) moved by the same maps, nearest neighbour, dtype kept."""
+        augmented, moved = self._augmented(images, masks, generator)
+        return augmented, masks if moved is None else moved
+
+    def _augmented(self, images: Tensor, masks: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         count = len(images)
         output_to_input = self._drawn_matrices(count, generator).to(images)
         if self.flip_probability or self.affines:
             images = warp(images, output_to_input, self.fill)
+            if masks is not None:
+                masks = warp(masks[:, None].to(images), output_to_input, self.fill, "nearest")[:, 0].to(masks.dtype)
         if self.contrast or self.brightness:
             gain, shift = ((2 * torch.rand(count, 1, 1, 1, generator=generator) - 1).to(images) for _ in range(2))
             images = ((images - 0.5) * (1 + self.contrast * gain) + 0.5 + self.brightness * shift).clamp(0, 1)
         if self.noise_probability:
             images = images + self._drawn_noise(images, generator)
-        return images
+        return images, masks
 
     def _drawn_matrices(self, count: int, generator: torch.Generator) -> Tensor:
         matrices = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
@@ -96,11 +107,69 @@ def affine_matrix(rotate: Tensor, translate: Tensor, scale: Tensor, shear: Tenso
     return matrices
 
 
-def warp(images: Tensor, output_to_input: Tensor, fill: str) -> Tensor:
-    """Images (B, C, H, H) resampled bilinearly through (B, 3, 3) maps of centred coordinates."""
+def warp(images: Tensor, output_to_input: Tensor, fill: str, mode: str = "bilinear") -> Tensor:
+    """Images (B, C, H, H) resampled, bilinearly unless said otherwise, through (B, 3, 3) maps of centred coordinates."""
     grid = functional.affine_grid(output_to_input[:, :2], list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, mode="bilinear", padding_mode=fill, align_corners=False)
+    return functional.grid_sample(images, grid, mode=mode, padding_mode=fill, align_corners=False)
 
+
+@dataclass(frozen=True)
+class GreyAugmentation(Augmentation):
+    """The MIL detector's: grey values times [1, gain] or its inverse, plus +- offset; flip and affine map;
+    blurred by a Gaussian of a standard deviation up to `blur` pixels, or sharpened by up to `sharpen` of
+    the Laplacian. Each grey step for a `share` of the slices; `probability`: of augmenting a slice at all.
+    The units are those of the images, HU or windowed. Contrast, brightness and noise are not used."""
+
+    probability: float = 1.0
+    share: float = 1.0
+    gain: float = 1.0
+    offset: float = 0.0
+    blur: float = 0.0
+    sharpen: float = 0.0
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Images (B, C, H, W) to augmented ones of the same shape, clipped to nothing."""
+        count = len(images)
+
+        def drawn(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(count, generator=generator)
+
+        def chosen(values: Tensor, neutral: float, share: float) -> Tensor:
+            return torch.where(torch.rand(count, generator=generator) < share, values, neutral)
+
+        exponent = torch.sign(drawn(-1, 1))
+        gain = chosen(drawn(1, self.gain) ** exponent, 1.0, self.share)
+        offset = chosen(drawn(-self.offset, self.offset), 0.0, self.share)
+        blurred = drawn(0, 1) < 0.5
+        sigma = torch.where(blurred, chosen(drawn(0, self.blur), 0.0, self.share), 0.0)
+        sharpening = torch.where(blurred, 0.0, chosen(drawn(0, self.sharpen), 0.0, self.share))
+        matrices = self._drawn_matrices(count, generator)
+        kept = chosen(torch.ones(count), 0.0, self.probability).to(images)[:, None, None, None]
+        gain, offset = (values.to(images)[:, None, None, None] for values in (gain, offset))
+        moved = warp(images * gain + offset, matrices.to(images), self.fill)
+        return torch.where(kept > 0, _filtered(moved, sigma, sharpening), images)
+
+    def paired(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Not there: the MIL detector trains without masks."""
+        raise ParameterError("the MIL detector's augmentation moves no masks; choose another for training with masks")
+
+
+def _filtered(images: Tensor, sigma: Tensor, sharpening: Tensor) -> Tensor:
+    """Each image blurred by its own Gaussian (5 x 5), minus its own share of the Laplacian; borders replicated."""
+    squared = torch.arange(-2, 3) ** 2
+    taps = torch.where(sigma[:, None] > 0, torch.exp(-squared / (2 * sigma[:, None] ** 2).clamp(min=1e-12)), (squared == 0).float())
+    taps = taps / taps.sum(1, keepdim=True)
+    kernels = taps[:, :, None] * taps[:, None, :]
+    kernels[:, 1:4, 1:4] -= sharpening[:, None, None] * torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    count, channels = images.shape[:2]
+    kernels = kernels.to(images).repeat_interleave(channels, 0)[:, None]
+    padded = functional.pad(images, (2, 2, 2, 2), mode="replicate").flatten(0, 1)[None]
+    return functional.conv2d(padded, kernels, groups=count * channels)[0].view_as(images)
+
+
+MIL_AFFINE = Affine(0.9, 30.0, 50 / 256, (1 / 1.1, 1.1), math.degrees(0.05))
+"""Of the MIL detector's code: 50 px of 256, shear 0.05 rad, for 90 % (reproduction facts, 004). The paper prints a
+random crop where the code has the translation."""
 
 NAMED: dict[str, Augmentation] = {
     "none": Augmentation(),
@@ -110,8 +179,13 @@ NAMED: dict[str, Augmentation] = {
     "cam_benchmark": Augmentation(0.5, (Affine(0.5, 90.0), Affine(0.5, 45.0, 0.0625, (0.9, 1.1)))),
     # HGI-SAM's code; its translation of 0.1 is read in pixels by MONAI and does nothing (reproduction facts, 003)
     "hgi_sam": Augmentation(0.5, (Affine(0.5, 45.0, 0.0, (0.9, 1.1)),), 0.5, 0.1),
-    # the geometric part of the MIL detector's code: 50 px of 256, shear 0.05 rad, borders replicated (reproduction facts, 004)
-    "mil_geometric": Augmentation(0.5, (Affine(0.9, 30.0, 50 / 256, (1 / 1.1, 1.1), math.degrees(0.05)),), fill="border"),
+    "mil_geometric": Augmentation(0.5, (MIL_AFFINE,), fill="border"),
+    # MIL detector II-E, the addition in units of the standardised channels, which are 4096 / 1000 of ours
+    "mil_printed": GreyAugmentation(0.5, (MIL_AFFINE,), fill="border", gain=1.02, offset=0.2 * 1000 / 4096, blur=0.5, sharpen=0.5),
+    # its code: before windowing, 95 % of the slices, each step for 90 % of them, the addition in HU (reproduction facts, 004)
+    "mil_authors": GreyAugmentation(
+        0.5, (MIL_AFFINE,), fill="border", on_hu=True, probability=0.95, share=0.9, gain=1.02, offset=20.0, blur=0.5, sharpen=0.5,
+    ),
 }
 
 
@@ -134,7 +208,7 @@ def named_augmentation(name: str, options: Mapping[str, Any] | None = None) -> A
 
 def _with_option(augmentation: Augmentation, name: str, key: str, value: Any) -> Augmentation:
     number, _, field_name = key.rpartition(".")
-    own = [entry.name for entry in fields(Augmentation) if entry.name != "affines"]
+    own = [entry.name for entry in fields(augmentation) if entry.name != "affines"]
     maps = [entry.name for entry in fields(Affine)]
     if not number and field_name in own:
         return replace(augmentation, **{field_name: value})

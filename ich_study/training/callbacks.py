@@ -99,24 +99,25 @@ class EpochRecord(Callback):
 
 
 def validation_scores(outputs: Tensor, labels: Tensor, config: TrainingConfig, loss: nn.Module) -> dict[str, float]:
-    """`valid_loss`, `auroc` and `f1` at probability 0.5 of the primary class, and `auroc_mean` over classes.
+    """`valid_loss`, `auroc`, `f1` and `accuracy` at probability 0.5 of the primary class, and `auroc_mean` over classes.
 
     Slices without a known label are left out, per class; a class that occurs with one label only has
     no AUROC and is left out of the mean.
     """
     logits = class_logits(outputs, config.outputs > len(config.classes))
     primary = config.classes.index(config.primary_class)
-    areas, f1 = [], math.nan
+    areas, f1, accuracy = [], math.nan, math.nan
     for number in range(len(config.classes)):
         known = ~labels[:, number].isnan()
         truth, scores = labels[known, number].numpy(), logits[known, number].double().numpy()
         finite = len(truth) > 0 and bool(torch.isfinite(logits[known, number]).all())
         areas.append(auroc(truth, scores) if finite else math.nan)
         if number == primary and finite:
-            f1 = decision_metrics(truth, scores > 0)["f1"]
+            decided = decision_metrics(truth, scores > 0)
+            f1, accuracy = decided["f1"], decided["accuracy"]
     defined = [area for area in areas if not math.isnan(area)]
     mean = sum(defined) / len(defined) if defined else math.nan
-    return {"valid_loss": float(loss(outputs, labels)), "auroc": areas[primary], "auroc_mean": mean, "f1": f1}
+    return {"valid_loss": float(loss(outputs, labels)), "auroc": areas[primary], "auroc_mean": mean, "f1": f1, "accuracy": accuracy}
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "window_scaling": WINDOW_SCALINGS,
     "crop": CROPS,
     "normalisation": (*NORMALISATIONS, "pretrained"),
-    "loss": ("bce", "focal", "cross_entropy_two_outputs"),
+    "loss": ("bce", "focal", "cross_entropy_two_outputs", "cross_entropy_softmaxed"),
     "sampler": ("none", "inverse_frequency", "balanced"),
     "optimizer": ("sgd", "adam", "adamw"),
     "schedule": ("constant", "step", "cosine", "one_cycle"),
-    "monitor": ("valid_loss", "auroc", "auroc_mean", "f1"),
+    "monitor": ("valid_loss", "auroc", "auroc_mean", "f1", "accuracy"),
     "keep": ("best", "last"),
     "precision": ("fp32", "amp", "bf16"),
     "device": ("cpu", "cuda", "auto"),
 }
-POSITIVE = ("size", "learning_rate", "epochs", "batch_size", "step_epochs", "step_factor", "one_cycle_divisor", "one_cycle_final_divisor")
+TWO_OUTPUT_LOSSES = ("cross_entropy_two_outputs", "cross_entropy_softmaxed")
+POSITIVE = ("size", "learning_rate", "epochs", "batch_size", "step_factor", "one_cycle_divisor", "one_cycle_final_divisor")
 NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma", "seed", "num_workers", "warmup_epochs", "min_learning_rate")
 POSITIVE_OR_NONE = ("early_stopping_patience", "max_train_batches", "max_validation_batches", "processes")
 INDIFFERENT = frozenset({"num_workers", "cache_in_memory"})
@@ -41,15 +42,16 @@ INDIFFERENT = frozenset({"num_workers", "cache_in_memory"})
 class TrainingConfig:
     """Settings of one training run. Raises ParameterError naming the field that is wrong.
 
-    classes: labels, in the order of the logits. For `cross_entropy_two_outputs` exactly one.
+    classes: labels, in the order of the logits. For the losses of two outputs exactly one.
     windows, window_scaling, stack_depth, size, crop: see `Preprocessing`.
     normalisation: "imagenet", "half", "none", or "pretrained" (what the network's weights expect).
     augmentation, augmentation_options: see `augment.named_augmentation`.
     positive_weight: weight of positive labels in `bce`, one number or one per class.
+    loss: "cross_entropy_softmaxed" is HGI-SAM's code: cross-entropy of outputs that went through a softmax already.
     focal_alpha: weight of positives against negatives in `focal`; None leaves both at 1.
     sampler: "inverse_frequency" draws len(rows) slices with replacement, weighted by 1/frequency of
         `sampler_label`; "balanced" draws 2 x positives without replacement (HGI-SAM's code).
-    schedule: "step" multiplies by `step_factor` every `step_epochs`; "cosine" falls to
+    schedule: "step" multiplies by `step_factor` every `step_epochs`, or after each of them where there are several; "cosine" falls to
         `min_learning_rate`; "one_cycle" as fastai's; `warmup_epochs` rise linearly before step and cosine.
     early_stopping_patience: epochs without improvement of `monitor`; None never stops early.
     momentum: of SGD, or Adam's first beta; "one_cycle" schedules it along `one_cycle_momenta`.
@@ -79,7 +81,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     momentum: float = 0.9
     schedule: str = "constant"
-    step_epochs: int = 10
+    step_epochs: int | tuple[int, ...] = 10
     step_factor: float = 0.1
     warmup_epochs: float = 0.0
     min_learning_rate: float = 0.0
@@ -116,7 +118,7 @@ class TrainingConfig:
     @property
     def outputs(self) -> int:
         """Logits of the network."""
-        return 2 if self.loss == "cross_entropy_two_outputs" else len(self.classes)
+        return 2 if self.loss in TWO_OUTPUT_LOSSES else len(self.classes)
 
     @property
     def in_channels(self) -> int:
@@ -212,6 +214,9 @@ def _check_ranges(config: TrainingConfig) -> None:
         raise ParameterError(f"one_cycle_momenta is {config.one_cycle_momenta}; expected start, middle and end, each in [0, 1)")
     if not 0 < config.one_cycle_rise < 1:
         raise ParameterError(f"one_cycle_rise is {config.one_cycle_rise}; expected a share of the training between 0 and 1")
+    steps = config.step_epochs if isinstance(config.step_epochs, tuple) else (config.step_epochs,)
+    if not steps or min(steps) < 1 or list(steps) != sorted(set(steps)):
+        raise ParameterError(f"step_epochs is {config.step_epochs}; expected a number above 0, or several in rising order")
     if config.warmup_epochs >= config.epochs:
         raise ParameterError(f"warmup_epochs is {config.warmup_epochs}, epochs {config.epochs}; the warm-up must end before the training")
 
@@ -232,8 +237,8 @@ def _check_labels(config: TrainingConfig) -> None:
 
 
 def _check_combinations(config: TrainingConfig) -> None:
-    if config.loss == "cross_entropy_two_outputs" and len(config.classes) != 1:
-        raise ParameterError(f"loss cross_entropy_two_outputs is for one class, not {list(config.classes)}")
+    if config.loss in TWO_OUTPUT_LOSSES and len(config.classes) != 1:
+        raise ParameterError(f"loss {config.loss} is for one class, not {list(config.classes)}")
     if config.loss != "bce" and config.positive_weight != 1.0:
         raise ParameterError(f"positive_weight is {config.positive_weight}, but only loss bce uses it, and loss is {config.loss}")
     if config.processes is not None and not config.distributed:

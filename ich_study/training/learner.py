@@ -1,6 +1,7 @@
 """Training a slice classifier with fastai: one call, resumable after a kill.
 
-The same loop serves every network of the study that gives one logit per class and slice.
+The same loop serves every network of the study that gives one logit per class and slice. In training
+mode a network may give more than that, for a loss of its own.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class Network(Protocol):
-    """A network to train; `models.backbones.Backbone` is one."""
+    """A network to train; `models.backbones.Backbone` is one. In evaluation mode `model` gives logits (B, outputs)."""
 
     model: nn.Module
     outputs: int
@@ -46,6 +47,16 @@ class Network(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """JSON-able description that rebuilds the network."""
+
+
+class Loss(Protocol):
+    """A loss of its own for a network; an `nn.Module`."""
+
+    def __call__(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
+        """Scalar of what the network gives in training mode, or of the logits that it gives in evaluation mode."""
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able description; a run is resumed only with the same one."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class TrainingRun:
 
 def train_classifier(
     network: Network, config: TrainingConfig, source: SliceSource, train_rows: pd.DataFrame, validation_rows: pd.DataFrame,
-    folder: Path, report: Callable[[str], None] = _log.info, restart_changed: bool = False,
+    folder: Path, report: Callable[[str], None] = _log.info, restart_changed: bool = False, loss: Loss | None = None,
 ) -> TrainingRun:
     """Trains `network` on rows of the slice index and keeps the best (or last) weights in `folder`.
 
@@ -81,31 +92,35 @@ def train_classifier(
     with the same arguments after a kill it goes on from the last finished epoch, and on a CPU ends at
     the same weights, bit for bit; called after the end it only loads them. `report` gets one line
     per epoch. With `restart_changed` a run of other settings in `folder` gives way, else it is an error.
+    `loss` takes the place of the configured loss in training; `valid_loss` stays the configured one, of the logits.
 
     Raises ParameterError when the network, device or precision does not fit the configuration,
     DataError for unusable rows, StudyError for a loss that is not finite or a folder of another run.
     """
     started = time.perf_counter()
     _check_network(network, config)
-    arguments = (network, config, source, train_rows, validation_rows, folder, report)
+    arguments = (network, config, source, train_rows, validation_rows, folder, report, loss)
     if restart_changed and not launched():
         datasets = _datasets(network, config, source, (train_rows, validation_rows), cache=False)
-        if forget_changed_run(folder, fingerprint(config, network.describe(), datasets)):
+        if forget_changed_run(folder, fingerprint(config, _described(network, loss), datasets)):
             report(f"{folder} held a run of other settings or data; training starts anew")
     if config.distributed and not launched():
         launch(_train, arguments, config)
     else:
         _train(*arguments)
-    return _finished(network, config, source, (train_rows, validation_rows), folder, started)
+    return _finished(network, config, source, (train_rows, validation_rows), folder, loss, started)
 
 
-def build_learner(network: Network, config: TrainingConfig, loaders: DataLoaders, callbacks: list[Callback]) -> Learner:
+def build_learner(
+    network: Network, config: TrainingConfig, loaders: DataLoaders, callbacks: list[Callback], loss: nn.Module | None = None,
+) -> Learner:
     """A fastai Learner over PyTorch's optimizer and our callbacks, without fastai's recorder and progress bar."""
     model = network.model.to(loaders.device)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    loss_function = (loss or build_loss(config)).to(loaders.device)
     return Learner(
-        loaders, model, loss_func=build_loss(config).to(loaders.device), opt_func=optimizer_function(config), lr=config.learning_rate,
+        loaders, model, loss_func=loss_function, opt_func=optimizer_function(config), lr=config.learning_rate,
         wd_bn_bias=True, train_bn=False, default_cbs=False, cbs=[TrainEvalCallback(), *callbacks], path=Path(),
     )
 
@@ -154,12 +169,12 @@ def _datasets(
 
 def _train(
     network: Network, config: TrainingConfig, source: SliceSource, train_rows: pd.DataFrame, validation_rows: pd.DataFrame,
-    folder: Path, report: Callable[[str], None],
+    folder: Path, report: Callable[[str], None], loss: Loss | None,
 ) -> None:
     device = resolve_device(config.device, local_rank())
     check_precision(config, device)
     parts = (train_rows, validation_rows)
-    marks = fingerprint(config, network.describe(), _datasets(network, config, source, parts, cache=False))
+    marks = fingerprint(config, _described(network, loss), _datasets(network, config, source, parts, cache=False))
     resumed = load_state(folder, marks)
     progress, state = resumed if resumed is not None else (Progress(), None)
     if progress.finished:
@@ -171,16 +186,16 @@ def _train(
         torch.backends.cudnn.benchmark = True
     data = _datasets(network, config, source, parts, config.cache_in_memory)
     loaders = data_loaders(data["training"], data["validation"], train_rows, config, device)
-    destination = Destination(folder, marks, _metadata(network, config, data["training"].preprocessing))
-    _fit(network, config, loaders, Checkpoints(config, destination, progress, state, report))
+    destination = Destination(folder, marks, _metadata(network, config, data["training"].preprocessing, loss))
+    _fit(network, config, loaders, Checkpoints(config, destination, progress, state, report), loss)
 
 
-def _fit(network: Network, config: TrainingConfig, loaders: DataLoaders, checkpoints: Checkpoints) -> None:
+def _fit(network: Network, config: TrainingConfig, loaders: DataLoaders, checkpoints: Checkpoints, loss: Loss | None) -> None:
     record = EpochRecord(config, build_loss(config))
     callbacks: list[Callback] = [EpochSeeds(config.seed), record, Schedule(config), checkpoints]
     if config.precision != "fp32":
         callbacks.append(Precision(config.precision, loaders.device))
-    learner = build_learner(network, config, loaders, callbacks)
+    learner = build_learner(network, config, loaders, callbacks, loss)
     try:
         with distributed_context(learner, config, loaders.device):
             learner.fit(config.epochs, lr=config.learning_rate, start_epoch=checkpoints.progress.next_epoch)
@@ -192,18 +207,24 @@ def _fit(network: Network, config: TrainingConfig, loaders: DataLoaders, checkpo
         raise StudyError(failure)
 
 
-def _metadata(network: Network, config: TrainingConfig, preprocessing: Preprocessing) -> Mapping[str, Any]:
+def _described(network: Network, loss: Loss | None) -> dict[str, Any]:
+    return network.describe() if loss is None else {**network.describe(), "loss": loss.describe()}
+
+
+def _metadata(network: Network, config: TrainingConfig, preprocessing: Preprocessing, loss: Loss | None) -> Mapping[str, Any]:
     return {
         "architecture": network.describe(), "preprocessing": preprocessing.describe(), "classes": list(config.classes),
         "two_outputs": config.outputs > len(config.classes), "training": config.describe(),
+        **({} if loss is None else {"loss": loss.describe()}),
     }
 
 
 def _finished(
-    network: Network, config: TrainingConfig, source: SliceSource, parts: tuple[pd.DataFrame, pd.DataFrame], folder: Path, started: float,
+    network: Network, config: TrainingConfig, source: SliceSource, parts: tuple[pd.DataFrame, pd.DataFrame], folder: Path,
+    loss: Loss | None, started: float,
 ) -> TrainingRun:
     datasets = _datasets(network, config, source, parts, cache=False)
-    loaded = load_state(folder, fingerprint(config, network.describe(), datasets))
+    loaded = load_state(folder, fingerprint(config, _described(network, loss), datasets))
     if loaded is None or not loaded[0].finished:
         raise StudyError(f"training ended without finishing its epochs in {folder}; see the messages above, then start it again")
     progress, device = loaded[0], resolve_device(config.device, local_rank())

@@ -15,17 +15,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ich_study.ct.windows import apply_window, minmax_window, named_window
+from ich_study.ct.windows import apply_window, minmax_window, named_window, wrapped_grey
 from ich_study.errors import ParameterError, WeightsError
 
 NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "none": ((0.0,), (1.0,)),
     "half": ((0.5,), (0.5,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # MIL code: (x - 400) / 1000 of channels that span 0..4096 (reproduction facts, 004)
+    "mil": ((400 / 4096,), (1000 / 4096,)),
+    # ResNet-LSTM author's notebook: grey values 0..255 as they are (reproduction facts, 002)
+    "grey_255": ((0.0,), (1 / 255,)),
 }
-WINDOW_SCALINGS = ("fixed", "minmax")
+WINDOW_SCALINGS = ("fixed", "minmax", "wrapped")
 CROPS = ("none", "center_of_110_percent")
 HU_RANGE = (-1024, 3071)
+HU_DTYPE_RANGE = (-32768, 32767)
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,9 @@ class Preprocessing:
 
     windows: names of `ct.windows.WINDOWS`; each is a channel per slice of the stack. One channel
         in all is repeated to three.
-    window_scaling: "fixed" (0 at the window's low edge, 1 at its high edge) or "minmax" (per slice
-        and window, after clipping: HGI-SAM's code).
+    window_scaling: "fixed" (0 at the window's low edge, 1 at its high edge), "minmax" (per slice
+        and window, after clipping: HGI-SAM's code) or "wrapped" (HU modulo 256 over 255, no window:
+        ResNet-LSTM author's notebook; takes the one name in `windows` for its one channel).
     stack_depth: neighbouring slices as channels, an odd number (LSE-UNet: 3).
     size: rows and columns of the input.
     crop: "none" squeezes the whole slice to `size`; "center_of_110_percent" resizes the shorter
@@ -58,6 +64,8 @@ class Preprocessing:
             raise ParameterError("windows is empty; name at least one window")
         for name in self.windows:
             named_window(name)
+        if self.window_scaling == "wrapped" and len(self.windows) != 1:
+            raise ParameterError(f"window_scaling wrapped gives one channel, but windows names {list(self.windows)}; name one")
 
     @property
     def in_channels(self) -> int:
@@ -70,8 +78,10 @@ class Preprocessing:
         """HU below and above which no window sees a difference.
 
         Slices are clipped to it before resizing, so that bone does not bleed into brain: with one
-        window that equals resizing the windowed image, up to rounding to whole HU.
+        window that equals resizing the windowed image, up to rounding to whole HU. Wrapped grey sees all of them.
         """
+        if self.window_scaling == "wrapped":
+            return HU_DTYPE_RANGE
         windows = [named_window(name) for name in self.windows]
         low, high = min(window.low for window in windows), max(window.high for window in windows)
         return max(int(low // 1), HU_RANGE[0]), min(int(-(-high // 1)), HU_RANGE[1])
@@ -111,6 +121,8 @@ class Preprocessing:
 
         Channels run over windows first, then over slices of the stack, inferior to superior.
         """
+        if self.window_scaling == "wrapped":
+            return wrapped_grey(hu)
         scale = minmax_window if self.window_scaling == "minmax" else apply_window
         return torch.cat([scale(hu, named_window(name)) for name in self.windows], 1)
 

@@ -9,7 +9,7 @@ from ich_study.training.fastai_api import Callback, SchedCos, combined_cos
 def hyperparameters(config: TrainingConfig, step: int, steps_per_epoch: int) -> dict[str, float]:
     """`lr`, and for one_cycle `mom`, at training step `step` counted from 0 over all epochs.
 
-    constant; step: x step_factor every step_epochs (LSE-UNet, Section 4); cosine to
+    constant; step: x step_factor every step_epochs (LSE-UNet, Section 4), or after each of several (MIL detector, II-E); cosine to
     min_learning_rate; one_cycle as fastai's fit_one_cycle.
     """
     rate, total = config.learning_rate, config.epochs * steps_per_epoch
@@ -23,7 +23,9 @@ def hyperparameters(config: TrainingConfig, step: int, steps_per_epoch: int) -> 
         return {"lr": rate * (step + 1) / (warm + 1)}
     if config.schedule == "cosine":
         return {"lr": SchedCos(rate, config.min_learning_rate)((step - warm) / (total - warm))}
-    return {"lr": rate * config.step_factor ** (step // steps_per_epoch // config.step_epochs)}
+    epoch, steps = step // steps_per_epoch, config.step_epochs
+    passed = sum(epoch >= milestone for milestone in steps) if isinstance(steps, tuple) else epoch // steps
+    return {"lr": rate * config.step_factor ** passed}
 
 
 class Schedule(Callback):

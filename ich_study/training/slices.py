@@ -146,10 +146,14 @@ class SliceLoader:
     def transformed(self, hu: Tensor, number: int) -> Tensor:
         """int16 HU (B, depth, H, W) of batch `number` to the network's input on the device."""
         preprocessing = self.dataset.preprocessing
-        channels = preprocessing.channels(hu.to(self.device, non_blocking=True))
-        if self._augmentation is not None:
-            epoch = getattr(self.batches, "epoch", 0)
-            channels = self._augmentation(channels, seeded_generator(self._seed, epoch, self._rank, number))
+        hu = hu.to(self.device, non_blocking=True)
+        if self._augmentation is None:
+            return preprocessing.inputs(hu).contiguous(memory_format=self._memory_format)
+        generator = seeded_generator(self._seed, getattr(self.batches, "epoch", 0), self._rank, number)
+        if self._augmentation.on_hu:
+            channels = preprocessing.channels(self._augmentation(hu.float(), generator))
+        else:
+            channels = self._augmentation(preprocessing.channels(hu), generator)
         return preprocessing.normalised(channels).contiguous(memory_format=self._memory_format)
 
 

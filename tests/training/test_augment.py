@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torchvision.transforms.functional import InterpolationMode, affine, hflip
 
 from ich_study.errors import ParameterError
-from ich_study.training.augment import NAMED, Affine, Augmentation, affine_matrix, named_augmentation, warp
+from ich_study.training.augment import NAMED, Affine, Augmentation, GreyAugmentation, affine_matrix, named_augmentation, warp
 from ich_study.training.seeds import seeded_generator
 
 
@@ -16,6 +16,8 @@ def images(count=3, side=32, seed=0):
 @pytest.mark.parametrize("name", NAMED)
 def test_identity_parameters_change_nothing(name):
     options = {"flip_probability": 0.0, "noise_probability": 0.0}
+    if isinstance(NAMED[name], GreyAugmentation):
+        options |= {"gain": 1.0, "offset": 0.0, "blur": 0.0, "sharpen": 0.0}
     for number in range(len(NAMED[name].affines)):
         options |= {f"{number}.rotate": 0.0, f"{number}.translate": 0.0, f"{number}.scale": [1.0, 1.0], f"{number}.shear": 0.0}
     augmented = named_augmentation(name, options)(images(), seeded_generator(1))
@@ -85,3 +87,13 @@ def test_contrast_and_brightness_move_the_window_within_their_limits():
     assert (shifted - grey).flatten(1).mean(1).std() > 0.01
     stretched = Augmentation(contrast=0.2)(torch.full((64, 1, 4, 4), 0.75), generator)
     assert stretched.min() >= 0.7 - 1e-6 and stretched.max() <= 0.8 + 1e-6
+
+
+def test_masks_move_with_their_images():
+    shapes = torch.zeros(6, 1, 48, 48)
+    shapes[:, :, 12:30, 8:22] = 1
+    augmentation = named_augmentation("hgi_sam", {"noise_probability": 0.0})
+    images, masks = augmentation.paired(shapes, shapes[:, 0].to(torch.uint8), seeded_generator(5))
+    assert torch.equal(images, augmentation(shapes, seeded_generator(5))) and masks.dtype == torch.uint8
+    assert float(((images[:, 0] > 0.5) != masks.bool()).float().mean()) < 0.01 and (masks != shapes[:, 0]).any()
+    assert torch.equal(named_augmentation("none").paired(shapes, masks, seeded_generator(5))[1], masks)

@@ -35,6 +35,7 @@ def test_parameters_round_trip_through_their_description():
     ({"positive_weight": 0.0}, "positive_weight"),
     ({"loss": "focal", "positive_weight": 2.0}, "only loss bce uses it"),
     ({"loss": "cross_entropy_two_outputs"}, "is for one class"),
+    ({"loss": "cross_entropy_softmaxed"}, "is for one class"),
     ({"augmentation": "flip"}, "unknown augmentation 'flip'"),
     ({"augmentation": "lse_unet", "augmentation_options": {"rotate": 3}}, "no option 'rotate'"),
     ({"augmentation": "lse_unet", "augmentation_options": {"1.rotate": 3}}, "no option '1.rotate'"),

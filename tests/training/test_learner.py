@@ -38,15 +38,17 @@ def test_it_learns_what_generalises_to_other_patients_and_nothing_from_shuffled_
 def test_history_report_and_checkpoint_say_what_happened(tmp_path):
     lines = []
     run = trained(tmp_path, report=lines.append, epochs=3, keep="last", classes=("any", "SDH"), schedule="step", step_epochs=1)
-    assert run.history.columns.tolist() == ["epoch", "train_loss", "valid_loss", "auroc", "auroc_mean", "f1", "learning_rate", "seconds"]
+    scores = ["auroc", "auroc_mean", "f1", "accuracy"]
+    assert run.history.columns.tolist() == ["epoch", "train_loss", "valid_loss", *scores, "learning_rate", "seconds"]
     assert run.history["learning_rate"].tolist() == pytest.approx([3e-3, 3e-4, 3e-5])
     assert len(lines) == 3 and lines[2].startswith("epoch 3/3: train loss")
-    assert pd.read_csv(tmp_path / "history.csv").shape == (3, 8)
+    assert pd.read_csv(tmp_path / "history.csv").shape == (3, 9)
     predictions = predict(run.model, run.preprocessing, run.config.classes, STORE, VALIDATION, run.device)
     truth, logits = VALIDATION["any"].to_numpy(bool), predictions.loc[predictions["class"] == "any", "logit"].to_numpy()
     last = run.history.iloc[-1]
     assert last["auroc"] == pytest.approx(roc_auc_score(truth, logits), abs=1e-6)
     assert last["f1"] == pytest.approx(f1_score(truth, logits > 0, zero_division=0))
+    assert last["accuracy"] == pytest.approx(np.mean(np.asarray(truth, bool) == (np.asarray(logits) > 0)))
     other = roc_auc_score(VALIDATION["SDH"].to_numpy(bool), predictions.loc[predictions["class"] == "SDH", "logit"])
     assert last["auroc_mean"] == pytest.approx((last["auroc"] + other) / 2, abs=1e-6)
     metadata = read_metadata(run.weights_path)

@@ -40,6 +40,16 @@ def test_two_outputs_are_softmax_cross_entropy_and_their_difference_the_logit():
     assert class_logits(logits, False) is logits
 
 
+def test_cross_entropy_of_softmaxed_outputs_takes_the_softmax_twice():
+    logits, labels = tensors(LOGITS[:, :2] * 3, LABELS[:, :1])
+    once = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)
+    twice = np.exp(once) / np.exp(once).sum(1, keepdims=True)
+    oracle = -np.log(np.where(LABELS[:, 0] == 1, twice[:, 1], twice[:, 0])).mean()
+    assert np.isclose(float(TwoOutputCrossEntropy(softmaxed=True)(logits, labels)), oracle, rtol=1e-5)
+    certain, right = torch.tensor([[60.0, -60.0]]), torch.zeros(1, 1)
+    assert np.isclose(float(TwoOutputCrossEntropy(softmaxed=True)(certain, right)), np.log1p(np.exp(-1)))
+
+
 def test_unknown_labels_do_not_count_and_get_no_gradient():
     known = RNG.random((40, 3)) < 0.6
     for loss in (BinaryCrossEntropy([1.0, 2.0, 3.0]), Focal(2.0, 0.25)):
@@ -67,4 +77,5 @@ def test_a_batch_without_known_labels_has_loss_zero_and_no_gradient():
 def test_the_configuration_chooses_the_loss():
     assert build_loss(TrainingConfig(positive_weight=2.0)).positive_weight.tolist() == [2.0] * 6
     assert isinstance(build_loss(TrainingConfig(loss="focal")), Focal)
-    assert isinstance(build_loss(TrainingConfig(loss="cross_entropy_two_outputs", classes=("any",))), TwoOutputCrossEntropy)
+    assert not build_loss(TrainingConfig(loss="cross_entropy_two_outputs", classes=("any",))).softmaxed
+    assert build_loss(TrainingConfig(loss="cross_entropy_softmaxed", classes=("any",))).softmaxed

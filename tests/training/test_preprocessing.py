@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import InterpolationMode, resize
 
-from ich_study.ct.windows import WINDOWS, apply_window, minmax_window
+from ich_study.ct.windows import WINDOWS, apply_window, minmax_window, wrapped_uint8
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.training.preprocessing import Preprocessing, preprocessing_from
 
@@ -68,3 +68,15 @@ def test_description_round_trip_and_its_errors():
         make(windows=("liver",))
     with pytest.raises(ParameterError, match="empty"):
         make(windows=())
+
+
+def test_wrapped_grey_is_hu_modulo_256_whatever_the_window():
+    wrapped = make(window_scaling="wrapped", std=(1 / 255,))
+    slices = torch.tensor([[-1000, 900, -1, 255, 256, 3000]], dtype=torch.int16).repeat(16, 3)[:, :16][None]
+    assert torch.equal(wrapped.resized(slices), slices)
+    inputs = wrapped.inputs(slices[None])
+    assert inputs.shape == (1, 3, 16, 16)
+    assert inputs[0, 1, 0, :6].tolist() == pytest.approx([24, 132, 255, 255, 0, 184], abs=1e-3)
+    assert (inputs.numpy()[0, 0].round() == wrapped_uint8(slices[0].numpy())).all()
+    with pytest.raises(ParameterError, match="one channel"):
+        make(window_scaling="wrapped", windows=("brain", "bone"))

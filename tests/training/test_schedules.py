@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from ich_study.errors import ParameterError
 from ich_study.training.schedules import hyperparameters
 from tests.training.fakes import config
 
@@ -56,3 +57,15 @@ def test_one_cycle_equals_the_cosine_formula_of_fastai():
         found = hyperparameters(settings, step, 10)
         assert found["lr"] == pytest.approx(formula, rel=1e-4, abs=1e-8)
         assert 0.85 - 1e-6 <= found["mom"] <= 0.95 + 1e-6
+
+
+def test_milestones_of_the_mil_detector():
+    settings = config(schedule="step", step_epochs=(2, 3), epochs=5, learning_rate=1.0, step_factor=0.1)
+    per_epoch = [hyperparameters(settings, step, 4)["lr"] for step in range(0, 20, 4)]
+    assert per_epoch == pytest.approx([1.0, 1.0, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("steps", [(), (3, 2), (0, 4), 0])
+def test_milestones_that_do_not_rise_are_refused(steps):
+    with pytest.raises(ParameterError, match="step_epochs"):
+        config(schedule="step", step_epochs=steps)

@@ -1,0 +1,137 @@
+"""What Table II does not ask of a CAM method: is it faithful, does it depend on the weights, does it repeat, what does it cost?
+
+Rows of the result table per method and layer: `deletion_auc` (lower is better), `insertion_auc`,
+`road_combined` (higher is better), `randomisation_spearman` (nearer 0 is better), `repeatability_spearman`,
+`milliseconds` per map.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ich_study.cam_recipe import CamRecipe, load_subject, network_inputs
+from ich_study.errors import DataError
+from ich_study.localisation_report import mean_rows
+from ich_study.maps import faithfulness as tests
+from ich_study.maps.sanity import compare_maps
+from ich_study.maps.scaling import resized_maps
+from ich_study.store.read import Store
+from ich_study.truth_masks import TruthMasks
+
+Maps = Mapping[tuple[str, str], Tensor]
+FAITHFULNESS_COLUMNS = ("method", "layer", "slice", "deletion_auc", "insertion_auc", "road_combined")
+
+
+def faithfulness_table(
+    score: tests.Score, channels: Tensor, maps: Maps, *, steps: int, road_shares: Sequence[float], deletion_fill: str = "mean",
+    insertion_fill: str = "blur", noise: float = 0.01, seed: int = 0,
+) -> pd.DataFrame:
+    """Deletion, insertion and ROAD of every map on every slice, FAITHFULNESS_COLUMNS.
+
+    channels: windowed slices in [0, 1], (N, C, S, S). maps: (N, h, w) each, of any resolution. A map that
+    is flat on a slice is scored like the others; all its pixels tie, so that the order is random.
+    """
+    if not len(channels):
+        raise DataError("no slices to measure faithfulness on")
+    tables = []
+    for (method, layer), low in tqdm(maps.items(), "faithfulness", unit="map", mininterval=5, leave=False):
+        ranks = tests.removal_ranks(resized_maps(low.to(channels), channels.shape[-1]), seed)
+        deleted, inserted = tests.deletion_and_insertion(score, channels, ranks, steps, deletion_fill, insertion_fill)
+        road = tests.road_combined(*tests.road(score, channels, ranks, road_shares, noise, seed))
+        values = [part.cpu().numpy() for part in (deleted, inserted, road)]
+        tables.append(pd.DataFrame(dict(zip(FAITHFULNESS_COLUMNS, (method, layer, range(len(channels)), *values)))))
+    return pd.concat(tables, ignore_index=True)
+
+
+def faithfulness_rows(
+    table: pd.DataFrame, rows: pd.DataFrame, common: Mapping[str, Any], replicates: int = 1000, seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Means over slices with intervals over patients. rows: the slices in the order of `slice`."""
+    found: list[dict[str, Any]] = []
+    for (method, layer), part in table.groupby(["method", "layer"], sort=False):
+        named = {**common, **_named(method, layer), "unit": "slice", "subset": "positive"}
+        ordered = part.sort_values("slice")
+        for metric in FAITHFULNESS_COLUMNS[3:]:
+            found += mean_rows(ordered[metric].to_numpy(), rows, metric, named, replicates, seed)
+    return found
+
+
+def similarity_rows(table: pd.DataFrame, common: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+    """Rows from `repeatability` (means over runs) or the last stage of `sanity.cascading_randomisation`; no interval, n is slices."""
+    last = table[table["depth"] == table["depth"].max()] if "depth" in table else table
+    means = last.groupby(["method", "layer"], sort=False)[["spearman", "slices"]].mean().reset_index()
+    shared = {**common, "unit": "slice", "subset": "positive", "metric": metric}
+    return [{**shared, **_named(row.method, row.layer), "value": row.spearman, "n": int(row.slices)} for row in means.itertuples()]
+
+
+def _named(method: str, layer: str) -> dict[str, Any]:
+    return {"method": method, "layer": layer.strip("[]") or None, "threshold_source": "none"}
+
+
+def cost_table(
+    model: nn.Module, inputs: Tensor, maps_of: Callable[[nn.Module, Tensor, Sequence[str], Sequence[str]], Maps], methods: Sequence[str],
+    layers: Sequence[str], repeats: int = 3,
+) -> pd.DataFrame:
+    """Milliseconds per map and slice, `method, layer, milliseconds`: each method at each depth computed alone, as a user
+    of one method would, the median of `repeats` after one warm-up; and `all`, every map of one pass over the number of maps.
+
+    maps_of(model, inputs, methods, layers).
+    """
+    def timed(some: Sequence[str], where: Sequence[str]) -> float:
+        seconds = []
+        for _ in range(repeats + 1):
+            _wait(inputs)
+            start = time.perf_counter()
+            found = maps_of(model, inputs, some, where)
+            _wait(inputs)
+            seconds.append((time.perf_counter() - start) / (len(inputs) * len(found)))
+        return 1000 * float(np.median(seconds[1:]))
+
+    rows = [(method, layer, timed([method], [layer])) for method in methods for layer in layers]
+    return pd.DataFrame([*rows, ("all", "", timed(methods, layers))], columns=["method", "layer", "milliseconds"])
+
+
+def cost_rows(table: pd.DataFrame, common: Mapping[str, Any], slices: int) -> list[dict[str, Any]]:
+    """`cost_table` as result rows; n is the number of slices timed."""
+    shared = {**common, "unit": "slice", "subset": "all", "metric": "milliseconds", "n": slices}
+    return [{**shared, **_named(row.method, row.layer), "value": row.milliseconds} for row in table.itertuples()]
+
+
+def _wait(inputs: Tensor) -> None:
+    if inputs.is_cuda:
+        torch.cuda.synchronize(inputs.device)
+
+
+def repeatability(
+    run_folders: Sequence[Path], class_name: str, recipe: CamRecipe, store: Store, rows: pd.DataFrame, maps: Maps, device: torch.device,
+) -> pd.DataFrame:
+    """Likeness of `maps` of `rows` to those of other trained runs: `run` and the columns of `sanity.compare_maps`, means over runs
+    are what the result table holds. Empty where no run is given."""
+    tables = []
+    for folder in run_folders:
+        other = load_subject(folder, class_name, device)
+        _, inputs = network_inputs(other, store, rows)
+        tables.append(compare_maps(maps, recipe.maps(other.model, inputs, other.target)).assign(run=folder.name))
+    columns = ["run", "method", "layer", "spearman", "ssim", "undefined", "slices"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def surest_places(score: tests.Score, channels_of: Callable[[np.ndarray], Tensor], part: TruthMasks, count: int) -> np.ndarray:
+    """Places of the `count` positive slices with the highest probability, sorted: where there is something to explain.
+
+    channels_of: places to windowed channels in [0, 1].
+    """
+    places = np.flatnonzero(part.positive)
+    if not len(places):
+        raise DataError("no positive slice to explain")
+    probabilities = np.concatenate([score(channels_of(some)).cpu().numpy() for some in np.array_split(places, max(1, len(places) // 32))])
+    return np.sort(places[np.argsort(-probabilities, kind="stable")[:count]])

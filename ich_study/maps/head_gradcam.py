@@ -1,0 +1,49 @@
+"""Grad-CAM of a slice classifier at the map before global pooling, for several classes at the cost of one forward pass.
+
+LSE-UNet, Section 2.2 and Table 2 (the five baselines). Past that map a classifier is a pooling and a
+small head, so only the head is differentiated, once per class, not the network. `pytorch_grad_cam`
+gives the same maps (tests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ich_study.maps.scaling import checked_maps
+from ich_study.maps.score_maps import LatentMaps, class_places, collect_maps
+from ich_study.training.preprocessing import Preprocessing
+from ich_study.training.slices import SliceSource
+
+
+def head_gradcam(model: nn.Module, inputs: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Grad-CAM of some logits before ReLU, float32 (B, classes, rows, columns), and all logits (B, outputs).
+
+    model: a timm classifier in evaluation mode: `forward_features` to (B, C, rows, columns),
+    `forward_head` pools it. Raises MapError where the map is not finite.
+    """
+    with torch.no_grad():
+        features = model.forward_features(inputs).float()
+    with torch.enable_grad():
+        features.requires_grad_()
+        logits = model.forward_head(features)
+        gradients = [torch.autograd.grad(logits[:, place].sum(), features, retain_graph=True)[0] for place in classes]
+    features, logits = features.detach(), logits.detach()
+    maps = [(gradient.mean((2, 3), keepdim=True) * features).sum(1) for gradient in gradients]
+    return checked_maps(torch.stack(maps, 1), "Grad-CAM before global pooling"), logits
+
+
+def gradcam_latent_maps(
+    model: nn.Module, preprocessing: Preprocessing, outputs: Sequence[str], classes: Sequence[str], source: SliceSource, rows: pd.DataFrame,
+    device: torch.device, batch_size: int = 32, num_workers: int = 0, precision: str = "fp32",
+) -> LatentMaps:
+    """Grad-CAM of `classes` for every row, in order; `outputs` names the model's logits."""
+    def mapped(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        maps, logits = head_gradcam(model, inputs, places)
+        return maps, logits[:, places]
+
+    places = class_places(outputs, classes)
+    return collect_maps(mapped, preprocessing, classes, source, rows, device, batch_size, num_workers, precision, "Grad-CAM")

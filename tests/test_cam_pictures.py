@@ -1,0 +1,60 @@
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from ich_study.cam_pictures import map_pictures
+from ich_study.cam_recipe import CamRecipe, archive_part, load_subject, map_series, network_inputs, rival_series, stack_maps
+from ich_study.cam_report import score_all, shown_maps
+from ich_study.cam_trust import repeatability
+from ich_study.maps.scaling import resized_maps
+from ich_study.truth_masks import choose_slices, largest_lesions, read_truth
+from tests.cam_fakes import masked_store, write_run
+
+STORE = masked_store()
+RECIPE = CamRecipe(methods=("HiResCAM", "GradCAM"), ablations=("zero",))
+SCANS = STORE.index["scan_id"].unique()
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark")
+    write_run(folder / "first")
+    subject = load_subject(folder / "first", "any", torch.device("cpu"))
+    rows = choose_slices(STORE.index, "any", 8, 2)
+    parts = [rows[rows["scan_id"].isin(scans)] for scans in (SCANS[:3], SCANS[3:])]
+    archives = [archive_part(folder / str(number), subject, RECIPE, STORE, part, 8, "maps") for number, part in enumerate(parts)]
+    truths = [read_truth(STORE, part, subject.preprocessing) for part in parts]
+    series = [*map_series(*archives, 64), *rival_series(*truths, 3.0, 1)]
+    return folder, subject, archives[1], truths[1], series, score_all(series, *truths)
+
+
+@pytest.mark.parametrize("truth", ["masks", "boxes"])
+def test_a_picture_for_the_largest_lesion_of_each_subtype(benchmark, truth):
+    _, subject, _, test, series, scores = benchmark
+    found = dict(map_pictures(series, scores, test, STORE, subject.preprocessing, truth, 1, "fake"))
+    assert list(found) == [f"maps_{name}_{place}.png" for name, place in largest_lesions(test, 1)]
+    figure = next(iter(found.values()))
+    assert len(figure.axes) == 3 * (2 + 2) and "fake" in figure.get_suptitle()
+    plt.close("all")
+
+
+def test_shown_maps_are_the_raw_maps_and_their_masks(benchmark):
+    _, _, archive, _, series, scores = benchmark
+    heat, masks = shown_maps(series, scores, 1)
+    assert set(heat) == set(masks) == {(method, layer) for method in ("hires_cam", "grad_cam") for layer in ("[-1]", "[-2]", "[-3]")}
+    raw = resized_maps(torch.from_numpy(archive.raw(("grad_cam", "[-2]"), slice(1, 2))), 64)[0].numpy()
+    score = next(s for s in scores if (s.method, s.layer, s.variant) == ("grad_cam", "-2", "raw"))
+    assert (masks["grad_cam", "[-2]"] == (raw >= score.thresholds["masks-validation"].value)).all()
+    shown = heat["grad_cam", "[-2]"]
+    assert shown.min() >= 0 and shown.max() <= 1
+
+
+def test_a_run_repeats_itself_exactly_and_no_run_gives_no_rows(benchmark):
+    folder, subject, archive, test, *_ = benchmark
+    rows = test.rows.iloc[:3]
+    _, inputs = network_inputs(subject, STORE, rows)
+    maps = RECIPE.maps(subject.model, inputs, subject.target)
+    assert set(stack_maps(archive, [0, 1])) == set(maps)
+    same = repeatability([folder / "first"], "any", RECIPE, STORE, rows, maps, subject.device)
+    assert (same["spearman"] > 0.999).all() and set(same["run"]) == {"first"}
+    assert repeatability([], "any", RECIPE, STORE, rows, maps, subject.device).empty
