@@ -8,6 +8,7 @@ import pandas as pd
 
 from ich_study.atomic import atomic_path, write_csv, write_parquet
 from ich_study.errors import StudyError
+from ich_study.results import METRICS_FILE, TEXT_COLUMNS
 
 RUN_TABLES: tuple[str, ...] = (
     "metrics.csv", "history.csv", "thresholds.csv", "summary.csv", "integrity.csv", "priors.csv", "lesions.csv", "overlap.csv",
@@ -23,8 +24,9 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     """Copies the small tables of every run below `runs`, the tables and pictures of `figures`, and
     the pictures of synthetic scans into `target`, laid out alike; returns the files written.
 
-    Curves are thinned to about CURVE_POINTS points each. Predictions, of phantoms only, go without
-    anything but what the paired comparisons need; no slice or label of a real patient is published.
+    Result tables are rounded to five digits and curves thinned to about CURVE_POINTS points each.
+    Predictions, of phantoms only, go without anything but what the paired comparisons need; no slice or
+    label of a real patient is published.
     Raises StudyError naming a file that is too large to publish.
     """
     if target.resolve() in (runs.resolve(), figures.resolve()):
@@ -34,7 +36,10 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
         place = target / source.relative_to(runs)
         if source.is_relative_to(figures):
             continue
-        if source.name in RUN_TABLES:
+        if source.name == METRICS_FILE:
+            write_csv(place, rounded(pd.read_csv(source, dtype=TEXT_COLUMNS)))
+            written.append(place)
+        elif source.name in RUN_TABLES:
             written.append(_copied(source, place))
         elif source.name in CURVE_TABLES:
             write_csv(place, thinned(pd.read_csv(source)))
@@ -92,6 +97,12 @@ def thinned(curves: pd.DataFrame) -> pd.DataFrame:
 
     parts = [fewer(curve) for _, curve in curves.groupby(["dataset", "class"], sort=False)]
     return pd.concat(parts, ignore_index=True).round(5)
+
+
+def rounded(results: pd.DataFrame) -> pd.DataFrame:
+    """A result table with its numbers to five significant digits, which halves the file."""
+    numbers = [name for name in ("value", "ci_low", "ci_high") if name in results]
+    return results.assign(**{name: results[name].map(lambda value: value if pd.isna(value) else float(f"{value:.5g}")) for name in numbers})
 
 
 def small_predictions(predictions: pd.DataFrame) -> pd.DataFrame:

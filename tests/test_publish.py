@@ -84,3 +84,10 @@ def test_pictures_of_the_methods_are_published_of_phantoms_alone(runs, tmp_path)
     pd.DataFrame({"dataset": ["rsna"], "synthetic": [True]}).to_csv(runs / "00_data" / "summary.csv", index=False)
     publish.publish_small(runs, runs / "07_figures", tmp_path / "phantom")
     assert (tmp_path / "phantom" / "05_mil_detector" / "arm" / "slices.png").is_file()
+
+
+def test_published_results_keep_five_digits_and_their_text():
+    table = pd.DataFrame({"layer": ["-1"], "value": [0.123456789], "ci_low": [float("nan")], "ci_high": [12345.678]})
+    found = publish.rounded(table)
+    assert found["value"].item() == 0.12346 and found["ci_high"].item() == 12346 and pd.isna(found["ci_low"].item())
+    assert found["layer"].item() == "-1"
