@@ -95,7 +95,7 @@ def readable(results: pd.DataFrame, source: str, subset: str, variants: Sequence
 
 def localisation_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Localisation without thresholds: a row per method, variant and class, `value [low, high]` per metric."""
-    table = result_table(list(rows))
+    table = result_table([row for row in rows if not row["metric"].endswith("_difference")])
     cells = table[["method", "variant", "class", "metric"]].assign(value=table.apply(with_interval, axis=1))
     return cells.pivot(index=["method", "variant"], columns=["metric", "class"], values="value").sort_index(axis=1).fillna("")
 
@@ -137,6 +137,15 @@ def shown_boxes(slices: ScoredSlices, name: str, count: int) -> pd.DataFrame:
     largest = [place for place in largest if areas[place]]
     picked = [largest[int(number)] for number in np.linspace(0, len(largest) - 1, min(count, len(largest)))]
     return pd.DataFrame({"class": name, "place": picked})
+
+
+def pointing_difference(rows: Sequence[dict[str, Any]], other: str, name: str) -> dict[str, Any]:
+    """The row of LSE-UNet's pointing game minus that of `other`, one class; StudyError where it was not compared."""
+    wanted = (f"{METHOD} - {other}", "pointing_game_difference", name)
+    found = [row for row in rows if (row["method"], row["metric"], row["class"]) == wanted]
+    if len(found) != 1:
+        raise StudyError(f"{len(found)} differences of the pointing game from {other!r}, class {name!r}; expected one")
+    return found[0]
 
 
 def headline_difference(report: MaskReport, other: str, subset: str, source: str, variant: str) -> pd.Series:

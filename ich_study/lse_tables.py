@@ -18,7 +18,7 @@ from ich_study.lse_training import NO_CONSISTENCY, SHARED_PATIENTS
 from ich_study.maps.grid_pattern import grid_pattern
 from ich_study.metrics.localisation import mass_inside, pointing_game
 from ich_study.metrics.overlap import Counts, dice, mean_over_units
-from ich_study.metrics.statistics import PatientStatistic, micro_dice, paired_bootstrap, patient_bootstrap
+from ich_study.metrics.statistics import PatientStatistic, mean_of_items, micro_dice, paired_bootstrap, patient_bootstrap
 from ich_study.predictions.joint_thresholds import BACKGROUND
 from ich_study.scored_slices import ScoredSlices
 
@@ -140,27 +140,42 @@ def own_differences(
     return rows
 
 
-def localisation_rows(
-    method: MethodMaps, slices: ScoredSlices, truths: Mapping[str, np.ndarray], dataset: str, tolerance_px: int, replicates: int, seed: int,
-) -> list[dict[str, Any]]:
-    """Without any mask threshold, on slices with the class: pointing game, and the heat's mass inside the truth.
+def localisation_values(
+    method: MethodMaps, slices: ScoredSlices, truths: Mapping[str, np.ndarray], tolerance_px: int,
+) -> dict[tuple[str, str], np.ndarray]:
+    """Per slice and by (class, metric), without any mask threshold: `pointing_game`, and `mass_inside` the truth; NaN without truth.
 
-    truths: class -> bool (slices, S, S), masks or filled boxes.
+    truths: class -> bool (slices, S, S), masks or filled boxes. A map without heat has no mass inside.
     """
-    size, table = slices.hu.shape[-1], []
+    size, values = slices.hu.shape[-1], {}
     for number, name in enumerate(method.test.classes):
-        values = {metric: np.full(len(slices), np.nan) for metric in ("pointing_game", "mass_inside")}
+        pointing, inside = np.full((2, len(slices)), np.nan)
         known = truths[name].any((1, 2))
         for places in scan_places(slices.rows).values():
             places = places[known[places]]
             if len(places):
                 levels = heat(method.test, size, places)[:, number]
-                values["pointing_game"][places] = pointing_game(levels, truths[name][places], tolerance_px)
-                # a map without heat has no mass anywhere, so none inside
-                values["mass_inside"][places] = np.nan_to_num(mass_inside(levels, truths[name][places]))
-        common = {**_common(method.method, method.variant, dataset, "truth", "none"), "class": name, "unit": "slice"}
-        if known.any():
-            table += [row for metric, each in values.items() for row in mean_rows(each, slices.rows, metric, common, replicates, seed)]
+                pointing[places] = pointing_game(levels, truths[name][places], tolerance_px)
+                inside[places] = np.nan_to_num(mass_inside(levels, truths[name][places]))
+        values |= {(name, "pointing_game"): pointing, (name, "mass_inside"): inside} if known.any() else {}
+    return values
+
+
+def localisation_rows(
+    methods: Sequence[MethodMaps], slices: ScoredSlices, truths: Mapping[str, np.ndarray], dataset: str, tolerance_px: int,
+    replicates: int, seed: int,
+) -> list[dict[str, Any]]:
+    """Rows of `localisation_values` for every method, and of the first method minus every other (`<metric>_difference`)."""
+    patients, table = slices.rows["patient_id"].to_numpy(), []
+    values = [localisation_values(method, slices, truths, tolerance_px) for method in methods]
+    for number, (method, found) in enumerate(zip(methods, values)):
+        for (name, metric), each in found.items():
+            common = {**_common(method.method, method.variant, dataset, "truth", "none"), "class": name, "unit": "slice"}
+            table += mean_rows(each, slices.rows, metric, common, replicates, seed)
+            if number and method.method != methods[0].method:
+                first, second = (mean_of_items(patients, part[name, metric]) for part in (values[0], found))
+                own = {"method": f"{methods[0].method} - {method.method}", "variant": methods[0].variant, "metric": f"{metric}_difference"}
+                table.append({**common, **own, **paired_bootstrap(first, second, replicates, seed).columns()})
     return table
 
 

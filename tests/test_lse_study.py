@@ -136,15 +136,19 @@ def test_class_thresholds_decide_which_classes_get_a_mask():
 
 def test_localisation_without_thresholds_and_the_share_of_empty_maps():
     truths = lse_report.truths_of(SCORED, SUBTYPES)
-    rows = [row for each in (GOOD, BAD) for row in lse_tables.localisation_rows(each, SCORED, truths, "bhsd", 0, 50, 0)]
-    table = result_table(rows).groupby(["method", "metric"])["value"].mean()
+    rows = lse_tables.localisation_rows([GOOD, BAD], SCORED, truths, "bhsd", 0, 50, 0)
+    difference = lse_report.pointing_difference(rows, "rdnet_tiny", "IPH")
+    assert difference["ci_low"] > 0.2 and difference["metric"] == "pointing_game_difference"
+    with pytest.raises(StudyError, match="'resnet152'"):
+        lse_report.pointing_difference(rows, "resnet152", "IPH")
+    table = result_table([row for row in rows if not row["metric"].endswith("_difference")]).groupby(["method", "metric"])["value"].mean()
     assert table["lse_unet", "pointing_game"] > 0.8 > 0.5 > table["rdnet_tiny", "pointing_game"]
     assert table["lse_unet", "mass_inside"] > table["rdnet_tiny", "mass_inside"]
     nothing = MethodMaps("m", "printed", LatentMaps(GOOD.test.maps - 10, GOOD.test.logits, SUBTYPES), None, {})
     assert lse_tables.empty_share(nothing, SCORED.rows) == 1 and lse_tables.empty_share(GOOD, SCORED.rows) == 0
-    empty = result_table(lse_tables.localisation_rows(nothing, SCORED, truths, "bhsd", 0, 20, 0))
+    empty = result_table(lse_tables.localisation_rows([nothing], SCORED, truths, "bhsd", 0, 20, 0))
     assert (empty.loc[empty["metric"] == "mass_inside", "value"] == 0).all()
-    assert lse_report.localisation_table(rows).shape[0] == 2
+    assert lse_report.localisation_table(rows).shape == (2, 10)
 
 
 def test_the_grid_pattern_is_reported_on_slices_with_a_class():

@@ -28,10 +28,11 @@ def scikit_image(values, detector):
     return points
 
 
-@settings(max_examples=60, deadline=None)
+# h is 0 or well above the rounding of the map's values, below which scikit-image's own result is rounding.
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    st.integers(0, 10**6), st.floats(0, 2), st.floats(-1, 2), st.integers(1, 25), st.booleans(), st.sampled_from([0.0, 1.0, 2.5]),
-    st.sampled_from([None, 2, 5]),
+    st.integers(0, 10**6), st.just(0.0) | st.floats(1e-6, 2), st.floats(-1, 2), st.integers(1, 25), st.booleans(),
+    st.sampled_from([0.0, 1.0, 2.5]), st.sampled_from([None, 2, 5]),
 )
 def test_the_order_of_the_code_equals_scikit_image(seed, h, threshold, distance, blind, smooth, steps):
     values = likelihood(seed, smooth=smooth, steps=steps)
