@@ -62,6 +62,11 @@ def synthetic_datasets(runs: Path) -> set[str]:
     return set(summary.loc[summary["synthetic"], "dataset"])
 
 
+def all_synthetic(runs: Path) -> bool:
+    """Whether every data set of these runs is a phantom."""
+    return set(pd.read_csv(runs / "00_data" / "summary.csv")["dataset"]) == synthetic_datasets(runs)
+
+
 def synthetic_pictures(runs: Path) -> list[Path]:
     """Pictures of `00_data` that show no real scan: the plots, and the montages of phantoms."""
     montages = {f"montage_{name}.png" for name in synthetic_datasets(runs)}
@@ -71,8 +76,7 @@ def synthetic_pictures(runs: Path) -> list[Path]:
 
 def study_pictures(runs: Path) -> list[Path]:
     """Pictures of notebooks 02 to 06, where every data set of these runs is synthetic; else none of them."""
-    summary = pd.read_csv(runs / "00_data" / "summary.csv")
-    if set(summary["dataset"]) != synthetic_datasets(runs):
+    if not all_synthetic(runs):
         return []
     folders = [folder for name in METHOD_NOTEBOOKS for folder in runs.glob(f"{name}*")]
     return sorted(path for folder in folders for path in folder.rglob("*.png"))

@@ -123,14 +123,21 @@ def verdict(claim: pd.Series, results: pd.DataFrame) -> str:
     return str(_judge(claim, _keyed(results))["verdict"])
 
 
-def verdicts(results: pd.DataFrame, claims: pd.DataFrame | None = None) -> pd.DataFrame:
+def verdicts(results: pd.DataFrame, claims: pd.DataFrame | None = None, synthetic: bool = False) -> pd.DataFrame:
     """Every claim (`load_claims()` unless given) judged, columns `VERDICT_COLUMNS`.
 
     `pairs` were compared; `difference_low` and `difference_high` span the intervals of all their differences.
+    synthetic: the results are of a phantom; claims about a printed number of one data set (their note
+    begins with `absolute`) are then left undecided.
     """
     claims = load_claims() if claims is None else claims
     keyed = _keyed(results)
-    rows = [{**claim.to_dict(), **_judge(claim, keyed)} for _, claim in claims.iterrows()]
+    nothing = keyed.iloc[:0]
+    rows = []
+    for _, claim in claims.iterrows():
+        barred = synthetic and claim["note"].startswith("absolute")
+        ruling = _judge(claim, nothing if barred else keyed)
+        rows.append({**claim.to_dict(), **ruling, **({"reason": "a printed number is not judged by a phantom"} if barred else {})})
     return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
 
 
@@ -216,4 +223,10 @@ def _with_paired_differences(joined: pd.DataFrame, bounds: pd.DataFrame, keyed: 
     methods = [difference_method(a, b) for a, b in zip(joined["method"], joined["method_right"])]
     wanted = joined[list(KEYS)].assign(metric=joined["metric"] + "_difference", method=methods)
     found = wanted.merge(paired, on=list(KEYS), how="left")[["ci_low", "ci_high"]].set_axis(["low", "high"], axis=1)
+    # A row of one layer, variant or subset says nothing of a pair that differs in it.
+    alike = np.ones(len(joined), bool)
+    for key in KEYS:
+        if key != "method" and f"{key}_right" in joined:
+            alike &= (joined[key] == joined[f"{key}_right"]).to_numpy()
+    found.loc[~alike] = np.nan
     return found.fillna(bounds)

@@ -207,3 +207,17 @@ def test_an_interval_over_too_few_patients_decides_nothing():
     better, worse = number("a", 0.9, 0.95), number("b", 0.1, 0.2)
     assert judged(claim("method=a"), better | {"n": few}, worse | {"n": enough}) == "undecided"
     assert judged(claim("method=a"), better | {"n": enough}, worse | {"n": enough}) == "supported"
+
+
+def test_a_paired_difference_within_one_layer_does_not_decide_between_layers():
+    rows = [number("a", 0.4, 0.6, layer="-3"), number("b", 0.4, 0.6, layer="-1"), number("b", 0.4, 0.6, layer="-3"),
+            number("a - b", 0.1, 0.2, layer="-3", metric="auroc_difference")]
+    assert judged(claim("method=a;layer=-3", right="method=b;layer=-3"), *rows) == "supported"
+    assert judged(claim("method=a;layer=-3", right="method=b;layer=-1"), *rows) == "undecided"
+
+
+def test_a_phantom_does_not_decide_about_a_printed_number():
+    asked = pd.DataFrame([claim("method=a", "within 0.1", "0.9", note="absolute: margin ours"), claim("method=a", "within 0.1", "0.9")])
+    table = result_table([number("a", 0.2, 0.3)])
+    assert claims.verdicts(table, asked)["verdict"].tolist() == ["contradicted"] * 2
+    assert claims.verdicts(table, asked, synthetic=True)["verdict"].tolist() == ["undecided", "contradicted"]
