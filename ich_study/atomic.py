@@ -13,10 +13,12 @@ import pandas as pd
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, sync: bool = True) -> Iterator[Path]:
     """A temporary path beside `target` that replaces it when the block ends without an error.
 
-    The temporary name keeps the suffix of `target`, because savers choose a format by it.
+    The temporary name keeps the suffix of `target`, because savers choose a format by it. sync: wait
+    until the content is on the disk, so that not even a loss of power leaves half of it; without,
+    only kills and errors are covered, which is for files that tell themselves whether they are whole.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
@@ -24,17 +26,18 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+        if sync:
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(target: Path, text: str) -> None:
-    """`text` as UTF-8 into `target`, atomically."""
-    with atomic_path(target) as temporary:
+def write_text(target: Path, text: str, sync: bool = True) -> None:
+    """`text` as UTF-8 into `target`, atomically. sync: see `atomic_path`."""
+    with atomic_path(target, sync) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -26,6 +26,14 @@ def test_an_error_while_writing_keeps_the_old_file_and_leaves_no_other(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
 
 
+@pytest.mark.parametrize("sync", [True, False])
+def test_only_what_asks_for_it_waits_for_the_disk(tmp_path, monkeypatch, sync):
+    synced = []
+    monkeypatch.setattr(atomic.os, "fsync", synced.append)
+    atomic.write_text(tmp_path / "x.txt", "x", sync=sync)
+    assert len(synced) == sync and (tmp_path / "x.txt").read_text() == "x"
+
+
 def test_readers_of_a_shared_folder_can_read_what_was_written(tmp_path):
     atomic.write_text(tmp_path / "x.txt", "x")
     assert (tmp_path / "x.txt").stat().st_mode & 0o444 == 0o444

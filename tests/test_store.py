@@ -12,7 +12,7 @@ from ich_study import store as store_package
 from ich_study.errors import DataError, ParameterError
 from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS
 from ich_study.store import Store, build_store, concat_index, open_stores
-from ich_study.store.fingerprint import plain, reader_options
+from ich_study.store.fingerprint import LAYOUT, plain, reader_options
 from ich_study.store.record import file_name
 from tests.fake_reader import FakeReader, built, head, make_scan, times, write_source
 
@@ -134,6 +134,17 @@ def test_truncated_array_is_an_error_that_says_how_to_repair(tmp_path):
     repaired = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
     np.testing.assert_array_equal(repaired.slice("scan 1", 0), head(1)[0])
     assert repaired.content_hash == store.content_hash
+
+
+def test_a_store_of_another_layout_is_refused_and_built_anew(tmp_path):
+    store = built(tmp_path)
+    before = times(store.path)
+    for path in [store.path / "store.json", *(store.path / "records").glob("*.json")]:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"layout": LAYOUT - 1}))
+    with pytest.raises(DataError, match=rf"layout {LAYOUT - 1}, this version reads {LAYOUT}; build it again"):
+        Store(store.path)
+    again = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+    assert again.content_hash == store.content_hash and not set(before.values()) & set(times(again.path).values())
 
 
 def test_an_array_with_pickled_objects_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from ich_study.errors import DataError
 from ich_study.store import Store, build_store
 from ich_study.store import record as record_module
 from ich_study.store.record import file_name
-from tests.fake_reader import FakeReader, built, head, times, touch_later, write_source
+from tests.fake_reader import FakeReader, built, head, make_scan, times, touch_later, write_source
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -123,6 +123,23 @@ def test_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
     assert store.content_hash == built(tmp_path / "whole").content_hash
 
 
+def test_arrays_are_on_the_disk_before_their_record_and_out_of_the_page_cache_after(tmp_path, monkeypatch):
+    done, folder = [], tmp_path / "stores" / "fake"
+    fsync, replace = os.fsync, Path.replace
+
+    def noted(name, act=None):
+        def call(file, *rest):
+            done.append(name)
+            return act(file, *rest) if act else None
+        return call
+
+    monkeypatch.setattr(record_module.os, "fsync", noted("on disk", fsync))
+    monkeypatch.setattr(record_module.os, "posix_fadvise", noted("let go"), raising=False)
+    monkeypatch.setattr(Path, "replace", lambda path, target: (done.append(target.parent.name), replace(path, target))[1])
+    record_module.write_scan(folder, make_scan(1), "fingerprint", "hu")
+    assert done == ["on disk", "let go", "scans", "on disk", "let go", "masks", "records"]
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -159,6 +176,18 @@ def test_killed_build_goes_on_and_ends_the_same(tmp_path, workers):
     assert store.content_hash == whole.content_hash
     pd.testing.assert_frame_equal(store.index, whole.index)
     store.verify()
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 500, None])
+def test_a_record_cut_short_by_a_loss_of_power_builds_its_scan_anew(tmp_path, left):
+    store = built(tmp_path)
+    before, record = times(store.path), store.path / "records" / f"{file_name('scan 2')}.json"
+    record.write_bytes(record.read_bytes()[:300] if left is None else left)
+    again = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+    after = times(again.path)
+    assert [name for name in before if before[name] != after[name]] == [f"{file_name('scan 2')}.npy"]
+    assert again.content_hash == store.content_hash
+    again.verify()
 
 
 def test_resume_checks_what_it_keeps(tmp_path):

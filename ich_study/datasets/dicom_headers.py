@@ -43,11 +43,15 @@ _VRS: dict[str, frozenset[bytes]] = {
 }
 """The fields that are read, and the value representations that they may have."""
 _TAGS: dict[str, Tag] = {keyword: Tag(keyword) for keyword in _VRS}
-_KEYWORDS: dict[int, str] = {int(tag): keyword for keyword, tag in _TAGS.items()}
+_FIELDS: dict[int, tuple[str, frozenset[bytes], bool]] = {
+    tag.element << 16 | tag.group: (keyword, _VRS[keyword] | {b""}, b"US" in _VRS[keyword]) for keyword, tag in _TAGS.items()
+}
+"""Tag, as the file holds it read as one little endian number -> keyword, representations (none where
+they are implicit), and whether the value is a 16-bit number."""
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-_EXPLICIT, _LONG = struct.Struct("<HH2sH").unpack_from, struct.Struct("<L").unpack_from
-_SYNTAX, _PIXELS = 0x00020010, 0x7FE00010
+_EXPLICIT, _LONG = struct.Struct("<L2sH").unpack_from, struct.Struct("<L").unpack_from
+_SYNTAX, _PIXELS = 0x00100002, 0x00107FE0  # (0002,0010) and (7FE0,0010), as `_FIELDS` writes tags
 _UNDEFINED = 0xFFFFFFFF
 _READABLE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian, *JPEGTransferSyntaxes})
 _FIRST_BYTES = 8192  # holds the header of nearly every slice
@@ -147,40 +151,30 @@ def parse_slice(content: bytes) -> ParsedSlice | None:
     found: dict[str, str] = {}
     offset, end, meta, explicit, syntax = 132, len(content), True, True, ""
     while offset + 12 <= end:
-        group, element, vr, length = _EXPLICIT(content, offset)
-        if meta and group != 2:
+        tag, vr, length = _EXPLICIT(content, offset)
+        if meta and tag & 0xFFFF != 2:
             meta, explicit = False, syntax != ImplicitVRLittleEndian
             if syntax not in _READABLE:
                 return None
         start = offset + 8
         if not explicit:
-            (length,) = _LONG(content, offset + 4)
+            (length,), vr = _LONG(content, offset + 4), b""
         elif vr in _LONG_VRS:
             (length,), start = _LONG(content, start), start + 4
         elif vr not in _SHORT_VRS:
             return None
-        tag, offset = group << 16 | element, start + length
-        if tag == _PIXELS:
-            return ParsedSlice(found, syntax, start, None if length == _UNDEFINED else length)
-        if offset > end:
-            return None
-        if tag in _KEYWORDS:
-            text = _value(_KEYWORDS[tag], vr if explicit else b"", content[start:offset])
-            if text is None:
+        offset = start + length
+        if tag in _FIELDS:
+            keyword, fitting, numeric = _FIELDS[tag]
+            value = content[start:offset]
+            if vr not in fitting or (numeric and len(value) != 2):
                 return None
-            found[_KEYWORDS[tag]] = text
+            found[keyword] = str(int.from_bytes(value, "little", signed=vr == b"SS")) if numeric else value.decode("latin-1").strip(" \0")
+        elif tag == _PIXELS:
+            return ParsedSlice(found, syntax, start, None if length == _UNDEFINED else length)
         elif tag == _SYNTAX:
             syntax = content[start:offset].decode("latin-1").strip(" \0")
     return None
-
-
-def _value(keyword: str, vr: bytes, content: bytes) -> str | None:
-    """A value as text; None where its representation is not one that the field has."""
-    fitting = _VRS[keyword]
-    if b"US" not in fitting:
-        return None if vr and vr not in fitting else content.decode("latin-1").strip(" \0")
-    usable = len(content) == 2 and (not vr or vr in fitting)
-    return str(int.from_bytes(content, "little", signed=vr == b"SS")) if usable else None
 
 
 def slice_header(fields: Mapping[str, str], path: Path) -> SliceHeader | Rejected:

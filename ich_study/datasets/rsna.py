@@ -100,8 +100,8 @@ class RsnaReader:
             ordered = sorted(items, key=lambda header: (along_normal(header), header.path))
             if ordered[0].patient_id in self.exclude_patients:
                 continue
-            rows = {header.path.stem: known[header.path.stem].tolist() for header in ordered if header.path.stem in known}
             paths = tuple(header.path for header in ordered)
+            rows = {image: known[image].tolist() for image in (path.stem for path in paths) if image in known}
             details = {"labels": rows, "labelled": table is not None}
             refs.append(ScanRef(self.name, ordered[0].patient_id, ordered[0].series_uid, paths, details))
         return sorted(refs, key=lambda ref: (ref.patient_id, ref.scan_id))
@@ -130,7 +130,7 @@ class RsnaReader:
         folder = self.root / self.images
         if not folder.is_dir():
             raise DataError(f"no folder {folder}: expected the RSNA 2019 slices there, <image>.dcm. {SOURCE}")
-        files = [path for path in sorted(folder.glob("*.dcm")) if path.stem not in self.known_corrupt]
+        files = [path for path in sorted(folder.glob("*.dcm"), key=lambda path: path.name) if path.stem not in self.known_corrupt]
         if not files:
             raise DataError(f"{folder} holds no .dcm file; expected the RSNA 2019 slices, <image>.dcm. {SOURCE}")
         return files
@@ -169,8 +169,9 @@ def _long_table(path: Path) -> pd.DataFrame:
     odd = table.loc[~table["Label"].isin([0, 1]), "Label"]
     if len(odd):
         raise DataError(f"{path}: line {odd.index[0] + 2} has label {odd.iloc[0]!r}; expected 0 or 1")
-    parts = table["ID"].astype("str").fillna("").str.rpartition("_")
-    long = pd.DataFrame({"image": parts[0], "subtype": parts[2], "Label": table["Label"].astype("int8")})
+    ids = table["ID"].astype("str").fillna("").str
+    parts = {"image": ids.replace(r"_?[^_]*$", "", regex=True), "subtype": ids.replace(r"^.*_", "", regex=True)}
+    long = pd.DataFrame({**parts, "Label": table["Label"].astype("int8")})
     strange = sorted(set(long["subtype"].unique()) - set(SUBTYPE_NAMES))
     if strange:
         raise DataError(f"{path}: unknown subtypes {strange[:5]}; expected IDs <image>_<subtype> with {', '.join(SUBTYPE_NAMES)}")

@@ -20,7 +20,7 @@ from ich_study.store.fingerprint import LAYOUT
 from ich_study.store.read import IMAGE_COLUMNS, META
 from ich_study.store.record import ScanRecord, dataset_hash, read_record
 
-VERSIONED = ("numpy", "pandas", "pyarrow", "pydicom", "python-gdcm", "nibabel")
+VERSIONED = ("numpy", "pandas", "pyarrow", "pydicom", "python-gdcm", "nibabel", "xxhash")
 
 
 def _stacked(parts: Iterable[dict[str, list]], columns: dict[str, str], what: str) -> pd.DataFrame:

@@ -16,10 +16,11 @@ from ich_study.datasets.contract import Reader, ScanRef
 from ich_study.errors import DataError
 from ich_study.hashing import sha256_bytes
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the store's layout on disk; scans of another version are built anew."""
 NOT_CONTENT = frozenset({"root", "workers", "progress", "findings"})
 """Attributes of a reader that change no scan: where it reads, how fast, what it said."""
+_SCALARS = (str, int, float, np.generic)
 
 
 def plain(value: Any, root: Path) -> Any:
@@ -27,6 +28,10 @@ def plain(value: Any, root: Path) -> Any:
 
     Paths become relative to `root`. Raises DataError for an object without a content of its own.
     """
+    if value is None or value is pd.NA or isinstance(value, _SCALARS):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return [plain(item, root) for item in value]
     if isinstance(value, Path):
         try:
             return value.relative_to(root).as_posix()
@@ -34,8 +39,6 @@ def plain(value: Any, root: Path) -> Any:
             return value.as_posix()
     if isinstance(value, Mapping):
         return {str(key): plain(item, root) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item, root) for item in value]
     if isinstance(value, set | frozenset):
         return sorted((plain(item, root) for item in value), key=repr)
     if isinstance(value, re.Pattern):
@@ -46,8 +49,6 @@ def plain(value: Any, root: Path) -> Any:
         return [str(value.dtype), value.tolist()]
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: plain(getattr(value, item.name), root) for item in fields(value)}
-    if value is None or isinstance(value, str | int | float | np.generic) or value is pd.NA:
-        return repr(value)
     raise DataError(f"cannot tell whether a {type(value).__name__} changed: a reader's options and a scan's details must be plain values")
 
 

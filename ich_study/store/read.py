@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from ich_study.ct.stacks import neighbours
 from ich_study.errors import DataError
+from ich_study.hashing import pixel_hash
 from ich_study.integrity import findings_table
 from ich_study.paths import safe_name
 from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS, typed
 from ich_study.store.fingerprint import LAYOUT
-from ich_study.store.record import content_hash, dataset_hash, file_name, image_hashes, sha256_bytes
+from ich_study.store.record import content_hash, dataset_hash, file_name, image_hashes
 
 META = "store.json"
 IMAGE_COLUMNS: dict[str, str] = {
@@ -187,7 +188,7 @@ class Store:
         """Content hash of a scan as it lies on disk now; None where an array cannot be read."""
         try:
             images = image_hashes(self.volume(scan_id))
-            mask = sha256_bytes(np.ascontiguousarray(self.mask(scan_id))) if self.has_mask(scan_id) else None
+            mask = pixel_hash(np.ascontiguousarray(self.mask(scan_id))) if self.has_mask(scan_id) else None
         except DataError:
             return None
         none = {name: [] for name in BOX_COLUMNS}
