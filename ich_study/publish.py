@@ -16,6 +16,7 @@ RUN_TABLES: tuple[str, ...] = (
 CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
 METHOD_NOTEBOOKS: tuple[str, ...] = ("02_", "03_", "04_", "05_", "06_")
 CURVE_POINTS = 200
+LARGEST_PICTURE_BYTES = 300_000
 LARGEST_BYTES = 1_500_000
 """A file above this does not belong into a repository of small tables and pictures."""
 
@@ -80,11 +81,12 @@ def synthetic_pictures(runs: Path) -> list[Path]:
 
 
 def study_pictures(runs: Path) -> list[Path]:
-    """Pictures of notebooks 02 to 06, where every data set of these runs is synthetic; else none of them."""
+    """Pictures of notebooks 02 to 06, where every data set of these runs is synthetic; else none of them.
+    Those above LARGEST_PICTURE_BYTES stay with the runs."""
     if not all_synthetic(runs):
         return []
     folders = [folder for name in METHOD_NOTEBOOKS for folder in runs.glob(f"{name}*")]
-    return sorted(path for folder in folders for path in folder.rglob("*.png"))
+    return sorted(path for folder in folders for path in folder.rglob("*.png") if path.stat().st_size <= LARGEST_PICTURE_BYTES)
 
 
 def thinned(curves: pd.DataFrame) -> pd.DataFrame:
