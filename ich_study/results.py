@@ -45,6 +45,15 @@ def collect_tables(runs: Path, name: str) -> pd.DataFrame:
     return pd.concat([pd.read_csv(path).assign(method=path.parent.name) for path in files], ignore_index=True)
 
 
+def without_parts(results: pd.DataFrame) -> pd.DataFrame:
+    """Results whose `dataset` names the data set alone, `rsna` for `rsna/test`; where two parts would then
+    give one number twice, both keep their parts."""
+    shortened = results.assign(dataset=results["dataset"].str.split("/").str[0])
+    keys = [name for name in RESULT_COLUMNS if name not in {"value", "ci_low", "ci_high", "n"}]
+    twice = shortened.duplicated(keys, keep=False)
+    return shortened.assign(dataset=shortened["dataset"].where(~twice, results["dataset"]))
+
+
 def with_interval(row: pd.Series, digits: int = 3) -> str:
     """A value with its 95 % interval, as `0.913 [0.884, 0.941]`."""
     if pd.isna(row["value"]):
