@@ -19,9 +19,9 @@ from tqdm import tqdm
 from ich_study.errors import DataError, StudyError
 from ich_study.evaluation import load_classifier
 from ich_study.lse_training import weights_of_run
-from ich_study.maps.head_gradcam import gradcam_latent_maps
+from ich_study.maps.head_gradcam import head_gradcam
 from ich_study.maps.rivals import RIVALS, rival_maps
-from ich_study.maps.score_maps import LatentMaps, lse_latent_maps
+from ich_study.maps.score_maps import LatentMaps, latent_maps, lse_heatmaps
 from ich_study.metrics.overlap import Counts
 from ich_study.predictions.algorithm1 import heat_levels, label_maps, present_classes
 from ich_study.predictions.joint_histogram import PAPER_GRID, JointHistogram
@@ -108,7 +108,7 @@ def lse_maps(
     """LSE-UNet's score maps of a finished training."""
     config, shared = run.config, (run.model, run.preprocessing, run.config.classes, classes)
     options = {"device": run.device, "batch_size": config.batch_size, "num_workers": config.num_workers, "precision": config.precision}
-    maps = [lse_latent_maps(*shared, *part, **options) for part in (test, validation)]
+    maps = [latent_maps(lse_heatmaps, *shared, *part, **options) for part in (test, validation)]
     return MethodMaps(METHOD, variant, *maps, thresholds)
 
 
@@ -124,7 +124,7 @@ def baseline_maps(
     options = {"device": device, "batch_size": batch_size, "num_workers": num_workers, "precision": precision}
     found = pd.read_csv(folder / "thresholds.csv")
     thresholds = {row["class"]: Threshold(row["threshold"], row["threshold_source"], row["rule"]) for _, row in found.iterrows()}
-    maps = [gradcam_latent_maps(*shared, *part, **options) for part in (test, validation)]
+    maps = [latent_maps(head_gradcam, *shared, *part, **options) for part in (test, validation)]
     return MethodMaps(folder.name, "printed", *maps, thresholds)
 
 

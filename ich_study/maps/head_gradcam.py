@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from ich_study.maps.scaling import checked_maps
-from ich_study.maps.score_maps import LatentMaps, class_places, collect_maps
-from ich_study.training.preprocessing import Preprocessing
-from ich_study.training.slices import SliceSource
 
 
 def head_gradcam(model: nn.Module, inputs: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -34,16 +30,3 @@ def head_gradcam(model: nn.Module, inputs: Tensor, classes: Sequence[int]) -> tu
     features, logits = features.detach(), logits.detach()
     maps = [(gradient.mean((2, 3), keepdim=True) * features).sum(1) for gradient in gradients]
     return checked_maps(torch.stack(maps, 1), "Grad-CAM before global pooling"), logits
-
-
-def gradcam_latent_maps(
-    model: nn.Module, preprocessing: Preprocessing, outputs: Sequence[str], classes: Sequence[str], source: SliceSource, rows: pd.DataFrame,
-    device: torch.device, batch_size: int = 32, num_workers: int = 0, precision: str = "fp32",
-) -> LatentMaps:
-    """Grad-CAM of `classes` for every row, in order; `outputs` names the model's logits."""
-    def mapped(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        maps, logits = head_gradcam(model, inputs, places)
-        return maps, logits[:, places]
-
-    places = class_places(outputs, classes)
-    return collect_maps(mapped, preprocessing, classes, source, rows, device, batch_size, num_workers, precision, "Grad-CAM")

@@ -21,13 +21,17 @@ def hu_threshold_maps(
 ) -> np.ndarray:
     """1 where the smoothed HU inside the brain lies in [low, high], else 0.
 
-    hu: (slices, rows, columns). brain: bool, same shape. smooth_px: sigma of a Gaussian, 0 for none.
+    hu: (slices, rows, columns). brain: bool, same shape. smooth_px: sigma of a Gaussian over the brain's own
+    pixels, 0 for none; bone and air beside the brain take no part, or its whole rim would look like blood.
     """
     hu, brain = np.asarray(hu), _brain(brain, np.asarray(hu).shape)
     if not low < high or smooth_px < 0:
         raise ParameterError(f"HU range {low}..{high}, smoothing {smooth_px} px; expected low below high and 0 px or more")
-    shown = np.clip(hu, -100, 200).astype(np.float32)
-    smooth = np.stack([cv2.GaussianBlur(image, (0, 0), smooth_px) for image in shown]) if smooth_px and len(shown) else shown
+    smooth = hu.astype(np.float32)
+    if smooth_px:
+        for target, mask in zip(smooth, brain.astype(np.float32)):
+            weight = cv2.GaussianBlur(mask, (0, 0), smooth_px)
+            target[:] = cv2.GaussianBlur(target * mask, (0, 0), smooth_px) / np.maximum(weight, 1e-6)
     return (brain & (smooth >= low) & (smooth <= high)).astype(np.float32)
 
 

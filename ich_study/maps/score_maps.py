@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ich_study.errors import MapError, StudyError
@@ -24,6 +24,8 @@ from ich_study.training.preprocessing import Preprocessing
 from ich_study.training.samplers import OrderedBatches
 from ich_study.training.slices import SliceDataset, SliceLoader, SliceSource
 
+Method = Callable[[nn.Module, Tensor, Sequence[int]], tuple[Tensor, Tensor]]
+"""Model, inputs and numbers of logits to raw maps (B, classes, rows, columns) of those logits, and all logits (B, outputs)."""
 FULL_SCALE = 255
 """Mask thresholds of the paper's appendix are on this scale."""
 
@@ -84,19 +86,6 @@ def lse_heatmaps(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> tupl
     return checked_maps(maps[:, list(classes)], "LSE-UNet's score maps"), logits
 
 
-def lse_latent_maps(
-    model: LSEUNet, preprocessing: Preprocessing, outputs: Sequence[str], classes: Sequence[str], source: SliceSource, rows: pd.DataFrame,
-    device: torch.device, batch_size: int = 32, num_workers: int = 0, precision: str = "fp32",
-) -> LatentMaps:
-    """Raw maps of `classes` for every row, in order; `outputs` names the model's logits."""
-    def mapped(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        maps, logits = lse_heatmaps(model, inputs, places)
-        return maps, logits[:, places]
-
-    places = class_places(outputs, classes)
-    return collect_maps(mapped, preprocessing, classes, source, rows, device, batch_size, num_workers, precision, "LSE-UNet heatmaps")
-
-
 def class_places(outputs: Sequence[str], classes: Sequence[str]) -> list[int]:
     """Numbers of `classes` among a network's outputs; MapError for one it does not have."""
     unknown = [name for name in classes if name not in outputs]
@@ -105,20 +94,24 @@ def class_places(outputs: Sequence[str], classes: Sequence[str]) -> list[int]:
     return [list(outputs).index(name) for name in classes]
 
 
-def collect_maps(
-    mapped: Callable[[Tensor], tuple[Tensor, Tensor]], preprocessing: Preprocessing, classes: Sequence[str], source: SliceSource,
-    rows: pd.DataFrame, device: torch.device, batch_size: int, num_workers: int, precision: str, what: str,
+def latent_maps(
+    method: Method, model: nn.Module, preprocessing: Preprocessing, outputs: Sequence[str], classes: Sequence[str], source: SliceSource,
+    rows: pd.DataFrame, device: torch.device, batch_size: int = 32, num_workers: int = 0, precision: str = "fp32",
 ) -> LatentMaps:
-    """`mapped(inputs)` of every batch, maps and logits of `classes`, put together; the loop of every heatmap of this study."""
+    """Raw maps of `classes` for every row, in order, by `method` (`lse_heatmaps`, `head_gradcam.head_gradcam`).
+
+    `outputs` names the model's logits. Raises MapError for a class that the model does not have.
+    """
+    places = class_places(outputs, classes)
     dataset = SliceDataset(source, rows, classes, preprocessing)
     loader = SliceLoader(dataset, OrderedBatches(len(dataset), batch_size), device, num_workers=num_workers)
     maps, logits = [], []
     try:
         with torch.no_grad(), autocast(precision, device):
-            for inputs, _ in tqdm(loader, what, unit="batch", mininterval=5, leave=False):
-                found = mapped(inputs)
-                maps.append(found[0].float().cpu())
-                logits.append(found[1].double().cpu())
+            for inputs, _ in tqdm(loader, method.__name__, unit="batch", mininterval=5, leave=False):
+                found, all_logits = method(model, inputs, places)
+                maps.append(found.float().cpu())
+                logits.append(all_logits[:, places].double().cpu())
     finally:
         loader.close()
     return LatentMaps(torch.cat(maps).numpy(), torch.cat(logits).numpy(), tuple(classes))

@@ -3,7 +3,7 @@
 `study_tables.csv` names the printed tables that notebooks 02 to 06 rebuild: which study, which table,
 which of its rows (`printed`, a selector over the table's columns), and which of our rows (`ours`, a
 selector as in `claims.csv`). Cells meet where method, class, layer, metric, unit and subset agree, as far
-as the printed cell says them. What else tells our rows apart (variant, threshold source, data set,
+as the printed cell says them. What else tells our rows apart (variant, threshold source, data set, layer,
 brain mask) stands in columns, so that two readings of one number are never mixed.
 """
 
@@ -21,7 +21,7 @@ from ich_study.results import with_interval
 
 STUDY_TABLE_COLUMNS: tuple[str, ...] = ("name", "study", "paper", "table", "printed", "ours", "title")
 CELL: tuple[str, ...] = ("method", "class", "layer", "metric", "unit", "subset")
-TELLING: tuple[str, ...] = ("dataset", "variant", "threshold_source", "brain_mask")
+TELLING: tuple[str, ...] = ("dataset", "layer", "variant", "threshold_source", "brain_mask")
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,11 @@ def beside_cells(cells: pd.DataFrame, results: pd.DataFrame, ours: str, study: s
         chosen = chosen[_text(chosen[key]).isin(values)]
     keys = [key for key in CELL if cells[key].notna().any()]
     left = pd.DataFrame({**{key: _text(cells[key]) for key in keys}, "row": cells["row"], "printed": cells["as_printed"]})
-    right = pd.DataFrame({key: _text(chosen[key]) for key in (*keys, *TELLING)}, dtype=object)
+    telling = [key for key in TELLING if key not in keys]
+    right = pd.DataFrame({key: _text(chosen[key]) for key in (*keys, *telling)}, dtype=object)
     right[run_label] = chosen.apply(with_interval, axis=1) if len(chosen) else pd.Series(dtype=object)
     joined = left.merge(right, on=keys, how="left").fillna("")
-    return joined[[*keys, "row", "printed", *TELLING, run_label]]
+    return joined[[*keys, "row", "printed", *telling, run_label]]
 
 
 def study_results(results: pd.DataFrame, ours: str, study: str, cells: pd.DataFrame) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from ich_study.errors import MapError
-from ich_study.maps.head_gradcam import gradcam_latent_maps, head_gradcam
-from ich_study.maps.score_maps import scaled_heatmaps
+from ich_study.maps.head_gradcam import head_gradcam
+from ich_study.maps.score_maps import latent_maps, scaled_heatmaps
 from ich_study.models.backbones import create_backbone
 from tests.training.fakes import config, fake_store
 
@@ -49,7 +49,9 @@ def test_maps_of_a_store_and_broken_weights():
     store, model = fake_store(1), classifier("resnet152")
     names = ("any", "IPH", "SDH", "EDH")
     preprocessing = config(size=64).preprocessing((0.5,), (0.5,))
-    found = gradcam_latent_maps(model, preprocessing, names, ["SDH", "any"], store, store.index, torch.device("cpu"), batch_size=3)
+    found = latent_maps(
+        head_gradcam, model, preprocessing, names, ["SDH", "any"], store, store.index, torch.device("cpu"), batch_size=3,
+    )
     assert found.maps.shape == (8, 2, 2, 2) and found.classes == ("SDH", "any")
     with torch.no_grad():
         model.fc.weight[1] = float("inf")

@@ -25,6 +25,13 @@ def test_calcification_and_bone_lie_above_the_range():
     assert not hu_threshold_maps(np.where(hu > 50, 300, hu), brain, smooth_px=0).any()
 
 
+def test_bone_and_air_beside_the_brain_do_not_look_like_blood():
+    brain, hu = brain_and_hu()
+    for beside in (1200.0, -1000.0):
+        assert not hu_threshold_maps(np.where(brain, 30.0, beside), brain, smooth_px=2).any()
+    assert hu_threshold_maps(np.where(brain, hu, 1200.0), brain, smooth_px=1)[0, 17, 17] == 1
+
+
 def test_the_blob_has_its_maximum_at_the_centre_of_the_brain():
     brain, _ = brain_and_hu()
     blob = centred_blob_maps(brain)

@@ -5,7 +5,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from ich_study.errors import DataError, MapError, StudyError
-from ich_study.maps.score_maps import LatentMaps, bytes_of, lse_heatmaps, lse_latent_maps, scaled_heatmaps
+from ich_study.maps.score_maps import LatentMaps, bytes_of, latent_maps, lse_heatmaps, scaled_heatmaps
 from ich_study.models.backbones import create_backbone
 from ich_study.models.lse_unet import create_lse_unet, lse_settings
 from tests.training.fakes import config, fake_store
@@ -65,7 +65,7 @@ def test_broken_maps_are_refused():
 def latent(model, rows, store, **changes):
     settings = config(size=64, **changes)
     preprocessing = settings.preprocessing((0.5,), (0.5,))
-    return lse_latent_maps(model, preprocessing, CLASSES, ("IPH", "SDH"), store, rows, torch.device("cpu"), batch_size=5)
+    return latent_maps(lse_heatmaps, model, preprocessing, CLASSES, ("IPH", "SDH"), store, rows, torch.device("cpu"), batch_size=5)
 
 
 def test_maps_of_a_store_stand_in_the_order_of_its_rows():
@@ -86,6 +86,7 @@ def test_maps_of_a_store_stand_in_the_order_of_its_rows():
 
 def test_a_class_that_the_network_does_not_know_is_refused():
     with pytest.raises(MapError, match=r"no logit for \['SAH'\]; it has any, IPH"):
-        lse_latent_maps(network(), config().preprocessing(), CLASSES, ["SAH"], fake_store(1), fake_store(1).index, torch.device("cpu"))
+        store = fake_store(1)
+        latent_maps(lse_heatmaps, network(), config().preprocessing(), CLASSES, ["SAH"], store, store.index, torch.device("cpu"))
     with pytest.raises(StudyError, match="do not fit each other"):
         LatentMaps(np.zeros((2, 3, 4, 4), np.float32), np.zeros((2, 2)), ("a", "b"))

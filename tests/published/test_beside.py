@@ -65,3 +65,11 @@ def test_only_tables_with_a_number_of_ours_are_rebuilt():
     assert [found.name for found in beside.rebuilt_tables(rows(), "ours")] == ["cam_benchmark_table_2a"]
     found = beside.rebuilt_tables(rows(), "ours")[0]
     assert len(found.rows) == 1 and len(found.table) == len(load_table("cam_benchmark", "table_2a"))
+
+
+def test_layers_that_a_printed_table_does_not_name_stand_apart():
+    hgi = {"study": "04_swin_hgi_sam", "method": "swin_hgi_sam", "unit": "slice"}
+    both = pd.concat([rows(**hgi, layer=None), rows(**hgi, layer="0-3")], ignore_index=True)
+    cells = beside.printed_cells("hgi_sam", "table_1", "row=Overall slice-wise")
+    table = beside.beside_cells(cells, both, "", "04_swin_hgi_sam", "ours")
+    assert sorted(table.loc[table["ours"] != "", "layer"]) == ["", "0-3"]
