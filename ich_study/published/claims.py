@@ -223,10 +223,13 @@ def _with_paired_differences(joined: pd.DataFrame, bounds: pd.DataFrame, keyed: 
     methods = [difference_method(a, b) for a, b in zip(joined["method"], joined["method_right"])]
     wanted = joined[list(KEYS)].assign(metric=joined["metric"] + "_difference", method=methods)
     found = wanted.merge(paired, on=list(KEYS), how="left")[["ci_low", "ci_high"]].set_axis(["low", "high"], axis=1)
-    # A row of one layer, variant or subset says nothing of a pair that differs in it.
+    # A difference stands under the left side's columns. Where the right side has a row under them too, it is meant
+    # by it, and the row says nothing of a pair that differs there, such as two layers.
     alike = np.ones(len(joined), bool)
     for key in KEYS:
         if key != "method" and f"{key}_right" in joined:
-            alike &= (joined[key] == joined[f"{key}_right"]).to_numpy()
+            there = set(zip(keyed["method"], keyed[key]))
+            elsewhere = np.array([pair not in there for pair in zip(joined["method_right"], joined[key])], bool)
+            alike &= (joined[key] == joined[f"{key}_right"]).to_numpy() | elsewhere
     found.loc[~alike] = np.nan
     return found.fillna(bounds)

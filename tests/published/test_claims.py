@@ -188,7 +188,14 @@ def test_the_printed_tables_decide_the_papers_own_sentences():
         "hgi_sam": as_results("hgi_sam", ["table_1", "table_2"]),
         "mil_detector": as_results("mil_detector", ["table_1"]).assign(variant="printed"),
     }
-    dice = printed["lse_unet"]["metric"] == "dice"
+    lse, hgi = printed["lse_unet"], printed["hgi_sam"]
+    lse["variant"] = np.where(lse["method"] == "lse_unet", "authors", "printed")
+    supervised = hgi["method"].isin(["unet", "swin_unetr"])
+    masks = (hgi["subset"] == "positive").to_numpy()
+    hgi["variant"] = np.where(masks, "printed", None)
+    hgi["brain_mask"] = np.where(masks, np.where(supervised, "false", "true"), None)
+    hgi["threshold_source"] = np.where(masks, np.where(supervised, "none", "masks-validation"), None)
+    dice = lse["metric"] == "dice"
     printed["lse_unet"].loc[dice, "study"] = "02_lse_unet"
     verdicts = pd.concat([claims.verdicts(rows, claims.load_claims().query("paper == @paper")) for paper, rows in printed.items()])
     found = verdicts.set_index("claim_id")["verdict"]
@@ -199,7 +206,8 @@ def test_the_printed_tables_decide_the_papers_own_sentences():
     supported = set(found[found == "supported"].index)
     expected = {"lse": (1, 3, 4, 5, 7, 8, 9, 10, 11, 12, 14), "cam": (*range(1, 9), 16, 18, 19, 20, 21, 23, 24, 25),
                 "hgi": (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12), "mil": (1, 2, 3, 4)}
-    assert supported == {f"{paper}-{index:02d}" for paper, indices in expected.items() for index in indices}
+    expected_ids = {f"{paper}-{index:02d}" for paper, indices in expected.items() for index in indices}
+    assert supported == expected_ids | {"lse-11b", "hgi-06b"}
 
 
 def test_an_interval_over_too_few_patients_decides_nothing():
@@ -214,6 +222,14 @@ def test_a_paired_difference_within_one_layer_does_not_decide_between_layers():
             number("a - b", 0.1, 0.2, layer="-3", metric="auroc_difference")]
     assert judged(claim("method=a;layer=-3", right="method=b;layer=-3"), *rows) == "supported"
     assert judged(claim("method=a;layer=-3", right="method=b;layer=-1"), *rows) == "undecided"
+
+
+def test_a_paired_difference_decides_where_the_other_method_has_no_such_variant():
+    rows = [number("a", 0.4, 0.6, variant="authors"), number("b", 0.4, 0.6, variant="printed"),
+            number("a - b", 0.1, 0.2, variant="authors", metric="auroc_difference")]
+    asked = claim("method=a;variant=authors", right="method=b;variant=printed")
+    assert judged(asked, *rows) == "supported"
+    assert judged(asked, *rows, number("b", 0.1, 0.2, variant="authors")) == "undecided"
 
 
 def test_a_phantom_does_not_decide_about_a_printed_number():
