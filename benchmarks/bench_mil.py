@@ -27,7 +27,7 @@ from skimage.transform import resize
 from torch.nn import functional
 
 from ich_study.ct.windows import mil_channels
-from ich_study.mil_detector import MilPipeline
+from ich_study.mil_detector import BATCH_SIZES, MilPipeline
 from ich_study.models.mil import HEADS, AuthorsNetwork, create_mil, load_published, published_preprocessing
 from ich_study.predictions.peaks import PUBLISHED, Detector
 
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--slices", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZES["cpu"])
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

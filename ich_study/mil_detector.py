@@ -28,6 +28,9 @@ from ich_study.training.samplers import OrderedBatches
 from ich_study.training.slices import SliceDataset, SliceLoader, SliceSource
 
 MAPS_AT_ONCE = 64
+BATCH_SIZES = {"cpu": 2}
+"""Slices at once by device: on a CPU what its caches hold (`benchmarks/bench_mil.py`), elsewhere `BATCH_SIZE`."""
+BATCH_SIZE = 32
 TRUTHS = ("boxes", "mask_components")
 SIDES = ("x", "y", "width", "height")
 SMALLEST_COMPONENT = 4
@@ -94,12 +97,12 @@ def run_network(model: MilNetwork, inputs: Tensor) -> tuple[np.ndarray, np.ndarr
 
 def score_slices(
     backbone: MilBackbone, preprocessing: Preprocessing, source: BoxedSource, rows: pd.DataFrame, device: torch.device,
-    batch_size: int = 32, num_workers: int = 0, truth: str = "boxes",
+    batch_size: int | None = None, num_workers: int = 0, truth: str = "boxes",
 ) -> ScoredMaps:
     """Logits and maps of rows of the slice index, with their boxes (`grid_boxes`). Raises DataError for no rows,
-    MapError for a broken map."""
+    MapError for a broken map. batch_size: None is `BATCH_SIZES` of the device."""
     dataset = SliceDataset(source, rows, ["any"], preprocessing)
-    batches = OrderedBatches(len(dataset), batch_size)
+    batches = OrderedBatches(len(dataset), batch_size or BATCH_SIZES.get(device.type, BATCH_SIZE))
     loader = SliceLoader(dataset, batches, device, num_workers=num_workers, channels_last=True)
     model = fused(backbone.model).to(device, memory_format=torch.channels_last)
     parts = [run_network(model, inputs) for inputs, _ in tqdm(loader, "likelihood maps", unit="batch", mininterval=5, leave=False)]
@@ -151,11 +154,12 @@ class MilPipeline:
 
     def __init__(
         self, model: MilNetwork, preprocessing: Preprocessing, detector: Detector, device: torch.device = torch.device("cpu"),  # noqa: B008
-        batch_size: int = 16,
+        batch_size: int | None = None,
     ) -> None:
-        """`model` has its weights; a copy of it, folded for speed, is kept on `device`."""
+        """`model` has its weights; a copy of it, folded for speed, is kept on `device`. batch_size: None is `BATCH_SIZES` of the device."""
         self._model = fused(model).to(device, memory_format=torch.channels_last)
-        self._preprocessing, self._detector, self._device, self._batch_size = preprocessing, detector, device, batch_size
+        self._preprocessing, self._detector, self._device = preprocessing, detector, device
+        self._batch_size = batch_size or BATCH_SIZES.get(device.type, BATCH_SIZE)
 
     def __call__(self, hu: np.ndarray) -> tuple[np.ndarray, list[Peaks]]:
         """int16 HU (N, rows, columns) to logits (N,) and peaks on the network's grid (`Peaks` of (row, column))."""

@@ -58,7 +58,8 @@ def named_window(name: str) -> Window:
 def apply_window(hu: Array, window: Window) -> Array:
     """HU of any shape to float32 in [0, 1]: 0 at and below `window.low`, 1 at and above `window.high`."""
     if isinstance(hu, torch.Tensor):
-        return ((hu.float() - window.low) / window.width).clamp(0, 1)
+        # one copy, then in place: fresh memory costs more than the arithmetic
+        return hu.to(torch.float32, copy=True).sub_(window.low).div_(window.width).clamp_(0, 1)
     return np.clip((hu.astype(np.float32) - np.float32(window.low)) / np.float32(window.width), 0, 1)
 
 

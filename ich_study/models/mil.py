@@ -43,7 +43,7 @@ class ConvUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H, W)."""
-        return functional.relu(self.bn(self.conv(x)))
+        return functional.relu(self.bn(self.conv(x)), inplace=not self.training)
 
 
 class ResidualBlock(nn.Module):
@@ -57,7 +57,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H, W)."""
-        return functional.relu(self.bn(self.second(self.first(x))) + self.shortcut(x))
+        return functional.relu(self.bn(self.second(self.first(x))) + self.shortcut(x), inplace=not self.training)
 
 
 class Attention(nn.Module):

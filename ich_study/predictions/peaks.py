@@ -18,6 +18,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from skimage.morphology import h_maxima
 
 from ich_study.errors import MapError, ParameterError
@@ -137,8 +138,9 @@ def upsampling_weights(cells: int, side: int) -> np.ndarray:
 
 def upsampled(maps: np.ndarray, side: int) -> np.ndarray:
     """Maps (N, h, w) to float32 (N, side, side), values kept (attention is not normalised again)."""
-    rows, columns = (upsampling_weights(cells, side).astype(np.float32) for cells in maps.shape[1:])
-    return np.matmul(np.matmul(rows, maps.astype(np.float32)), columns.T)
+    # by torch, whose threads are awake already; those of NumPy's BLAS would fight with them for the cores
+    rows, columns = (torch.from_numpy(upsampling_weights(cells, side).astype(np.float32)) for cells in maps.shape[1:])
+    return (rows @ torch.from_numpy(maps.astype(np.float32)) @ columns.T).numpy()
 
 
 def _local_maxima(likelihood: np.ndarray, distance: int, threshold: float) -> np.ndarray:

@@ -130,7 +130,7 @@ class Preprocessing:
         """Channels in [0, 1] to the network's input (B, in_channels, size, size)."""
         channels = channels.expand(-1, self.in_channels, -1, -1)
         mean, std = (self._per_channel(values, channels) for values in (self.mean, self.std))
-        return (channels - mean) / std
+        return (channels - mean).div_(std)
 
     def inputs(self, hu: Tensor) -> Tensor:
         """int16 HU (B, depth, size, size) to the network's input, without augmentation."""
