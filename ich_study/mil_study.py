@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ich_study import detection_report as report
 from ich_study import evaluation
 from ich_study.atomic import write_parquet
-from ich_study.errors import ParameterError, StudyError
+from ich_study.errors import ParameterError
 from ich_study.figures_detection import DetectionPanel, shown_slices
 from ich_study.localisation_report import difference_rows, paired_differences
 from ich_study.metrics.boxes import fill_boxes
@@ -174,10 +174,11 @@ def first_scans(store: Store, rows: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def better_than_chance(evaluated: Evaluated, store: Store) -> tuple[float, float]:
     """The share of points that lie in a box, and what share of points placed anywhere in the brains of the same
-    slices would: the boxes' share of the brain's area, weighted by the points. Raises StudyError without points."""
+    slices would: the boxes' share of the brain's area, weighted by the points. NaN, which is above no minimum, for a
+    detector without points."""
     places = np.array([place for place, found in enumerate(evaluated.peaks) if len(found.points)], int)
     if not len(places):
-        raise StudyError(f"{evaluated.name} found no point in {len(evaluated.peaks)} slices; there is nothing to check")
+        return float("nan"), float("nan")
     chosen = evaluated.scored[places]
     grid = published_preprocessing(chosen.side)
     brains = read_scored_slices(store, chosen.rows, grid, masks=False, boxes=False, progress=False).brain
