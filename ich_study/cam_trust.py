@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ich_study.cam_recipe import CamRecipe, load_subject, network_inputs
-from ich_study.errors import DataError
+from ich_study.cam_recipe import CamRecipe, Subject, load_subject, network_inputs
+from ich_study.errors import DataError, ParameterError
 from ich_study.localisation_report import mean_rows
 from ich_study.maps import faithfulness as tests
 from ich_study.maps.sanity import compare_maps
@@ -112,17 +112,28 @@ def _wait(inputs: Tensor) -> None:
 
 
 def repeatability(
-    run_folders: Sequence[Path], class_name: str, recipe: CamRecipe, store: Store, rows: pd.DataFrame, maps: Maps, device: torch.device,
+    subject: Subject, run_folders: Sequence[Path], class_name: str, recipe: CamRecipe, store: Store, rows: pd.DataFrame, maps: Maps,
 ) -> pd.DataFrame:
-    """Likeness of `maps` of `rows` to those of other trained runs: `run` and the columns of `sanity.compare_maps`, means over runs
-    are what the result table holds. Empty where no run is given."""
+    """Likeness of `maps` of `rows`, which are `subject`'s, to those of the same classifier trained again: `run` and the
+    columns of `sanity.compare_maps`. Empty where no run is given. Raises ParameterError for a run of another network or
+    preprocessing, and for the very same weights."""
     tables = []
     for folder in run_folders:
-        other = load_subject(folder, class_name, device)
+        other = load_subject(folder, class_name, subject.device)
+        check_trained_again(subject, other, folder)
         _, inputs = network_inputs(other, store, rows)
         tables.append(compare_maps(maps, recipe.maps(other.model, inputs, other.target)).assign(run=folder.name))
     columns = ["run", "method", "layer", "spearman", "ssim", "undefined", "slices"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def check_trained_again(subject: Subject, other: Subject, folder: Path) -> None:
+    """ParameterError unless `other`, of the run in `folder`, is `subject`'s network on the same inputs with other weights."""
+    if (other.architecture, other.preprocessing) != (subject.architecture, subject.preprocessing):
+        raise ParameterError(f"{folder}: {other.architecture} with {other.preprocessing}; a repeated run has {subject.architecture} "
+                             f"with {subject.preprocessing}: name a run that differs in nothing but its seed")
+    if other.sha256 == subject.sha256:
+        raise ParameterError(f"{folder} has the very weights whose maps are compared; a repeated run is trained from another seed")
 
 
 def surest_places(score: tests.Score, channels_of: Callable[[np.ndarray], Tensor], part: TruthMasks, count: int) -> np.ndarray:

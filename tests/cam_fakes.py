@@ -73,10 +73,10 @@ def masked_store(patients=6, side=SIDE):
     return MaskedStore(fake_store(patients, side=side))
 
 
-def write_run(folder, classes=("any",), two_outputs=False):
+def write_run(folder, classes=("any",), two_outputs=False, **changes):
     """An untrained small EfficientNetV2 with a checkpoint as 01_backbones writes it; its settings and backbone."""
-    settings = config(classes=classes, size=64, normalisation="half")
-    backbone = network(settings)
+    settings = config(classes=classes, **{"size": 64, "normalisation": "half", **changes})
+    backbone = network(settings, changes.get("seed", 0))
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / "weights.safetensors", backbone.model, {
         "architecture": backbone.describe(), "preprocessing": settings.preprocessing().describe(), "classes": list(classes),

@@ -6,6 +6,7 @@ from ich_study.cam_pictures import map_pictures
 from ich_study.cam_recipe import CamRecipe, archive_part, load_subject, map_series, network_inputs, rival_series, stack_maps
 from ich_study.cam_report import score_all, shown_maps
 from ich_study.cam_trust import repeatability
+from ich_study.errors import ParameterError
 from ich_study.maps.scaling import resized_maps
 from ich_study.truth_masks import choose_slices, largest_lesions, read_truth
 from tests.cam_fakes import masked_store, write_run
@@ -49,12 +50,21 @@ def test_shown_maps_are_the_raw_maps_and_their_masks(benchmark):
     assert shown.min() >= 0 and shown.max() <= 1
 
 
-def test_a_run_repeats_itself_exactly_and_no_run_gives_no_rows(benchmark):
+def test_repeatability_compares_with_the_same_classifier_trained_again(benchmark):
     folder, subject, archive, test, *_ = benchmark
     rows = test.rows.iloc[:3]
     _, inputs = network_inputs(subject, STORE, rows)
     maps = RECIPE.maps(subject.model, inputs, subject.target)
     assert set(stack_maps(archive, [0, 1])) == set(maps)
-    same = repeatability([folder / "first"], "any", RECIPE, STORE, rows, maps, subject.device)
-    assert (same["spearman"] > 0.999).all() and set(same["run"]) == {"first"}
-    assert repeatability([], "any", RECIPE, STORE, rows, maps, subject.device).empty
+    write_run(folder / "again", seed=7)
+    table = repeatability(subject, [folder / "again"], "any", RECIPE, STORE, rows, maps)
+    assert set(table["run"]) == {"again"} and len(table) == len(maps) and table["spearman"].abs().max() < 0.999
+    assert repeatability(subject, [], "any", RECIPE, STORE, rows, maps).empty
+
+
+def test_repeatability_refuses_the_same_weights_and_another_classifier(benchmark):
+    folder, subject, _, test, *_ = benchmark
+    write_run(folder / "smaller", size=32)
+    for name, why in (("first", "the very weights"), ("smaller", "nothing but its seed")):
+        with pytest.raises(ParameterError, match=why):
+            repeatability(subject, [folder / name], "any", RECIPE, STORE, test.rows.iloc[:1], {})
