@@ -103,9 +103,19 @@ def test_unknown_tail_is_an_error_and_never_a_silent_rerun():
     assert cam_maps(model, images(1, 9), {"conv": model[0]}, ablation_tail="network")["AblationCAM", "conv"].shape == (1, 7, 7)
 
 
+def test_rounding_of_badly_conditioned_weights_is_no_unknown_tail(monkeypatch):
+    model, batch = network("tf_efficientnetv2_b0"), images(1, 9)
+    monkeypatch.setattr(ablation, "TAIL_TOLERANCE", {"fp32": 0.0})
+    assert ("AblationCAM", "last") in cam_maps(model, batch, {"last": model.blocks[-1]}, methods=("AblationCAM",))
+    monkeypatch.setattr(ablation, "FLOAT64_TOLERANCE", -1.0)
+    with pytest.raises(MapError, match="the tail of this network is not the one known here"):
+        cam_maps(model, batch, {"last": model.blocks[-1]}, methods=("AblationCAM",))
+
+
 def test_a_tail_that_is_not_the_network_s_raises():
     model = copy.deepcopy(network("tf_efficientnetv2_b0"))
-    model.forward_features = lambda image, features=model.forward_features: features(image) * 3
+    known = type(model)
+    model.__class__ = type("Tripled", (known,), {"forward_features": lambda self, image: known.forward_features(self, image) * 3})
     with pytest.raises(MapError, match="the tail of this network is not the one known here"):
         cam_maps(model, images(1, 48), timm_layers(model), methods=["AblationCAM"])
 
