@@ -18,6 +18,7 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor, nn
 
 from ich_study.errors import MapError, ParameterError
+from ich_study.maps.capture import frozen
 
 GRADIENTS: tuple[str, ...] = ("attention", "scores")
 """With respect to the attention weights w of Eq. 2, or to the scores before the softmax."""
@@ -161,19 +162,6 @@ def checked_swin(model: nn.Module) -> SwinTransformer:
     if model.training:
         raise ParameterError("the network is in training mode, where slices of a batch are not independent; call eval() first")
     return model
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """No weight requires a gradient inside; those that did require one again afterwards."""
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    for weight in weights:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in weights:
-            weight.requires_grad_(True)
 
 
 @contextmanager

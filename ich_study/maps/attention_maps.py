@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from ich_study.errors import MapError, ParameterError
-from ich_study.maps.attention_capture import BlockAttention, Capture, Targets, capture_attention, checked_swin, frozen, target_sum
+from ich_study.maps.attention_capture import BlockAttention, Capture, Targets, capture_attention, checked_swin, target_sum
+from ich_study.maps.capture import frozen
 from ich_study.maps.scaling import checked_maps, minmax, resized_maps
 
 HGI_STAGES: tuple[int, ...] = (0, 1, 2)
