@@ -29,7 +29,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "04_swin_hgi_sam": {
         "pretrained": False, "overrides": {"epochs": 1, "max_train_batches": 2, "max_validation_batches": 3},
-        "mask_free_slices": 4, "timing_repeats": 3, "bootstrap_replicates": 50, "minimum_auroc": None,
+        "mask_free_slices": 8, "timing_repeats": 3, "bootstrap_replicates": 50, "minimum_auroc": None,
     },
     "05_mil_detector": {
         "epochs": 2, "max_train_batches": 2, "tuning_initial": 2, "tuning_iterations": 2, "bootstrap_replicates": 50, "minimum_auroc": None,
