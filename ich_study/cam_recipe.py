@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from ich_study.truth_masks import TruthMasks
 
 LIBRARY_ABLATION = "ablation_cam_library"
 """Name in archives of AblationCAM as pytorch-grad-cam computes it; in result tables `ablation_cam`, variant `library`."""
+BATCH_TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
+"""Largest difference, of a map's maximum, between a slice alone and in a batch: other kernels, other rounding."""
 _PRINTED = {identifier: printed for printed, identifier in METHOD_IDS.items()}
 
 
@@ -104,6 +106,10 @@ class CamRecipe:
             found |= {(LIBRARY_ABLATION, layer): maps for (_, layer), maps in library.items()}
         return found
 
+    @property
+    def in_float32(self) -> CamRecipe:
+        """The same maps without bfloat16, whose rounding says more than the weights where a network's are drawn at random."""
+        return replace(self, precision="fp32")
 
     def timed_maps(self, target: int) -> Callable[[nn.Module, Tensor, Sequence[str], Sequence[str]], dict[MapName, Tensor]]:
         """`maps` as `cam_trust.cost_table` calls it."""
