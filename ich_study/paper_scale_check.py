@@ -4,8 +4,9 @@ Its real data are not part of this repository, so this shows, before a release o
 they name what exists: data roots, splits, networks in full size at full resolution, arms that the
 figures ask for. It shows nothing about results: the networks are untrained and the patients synthetic.
 `paper_scale_plan.OVERRIDES` and, without a CUDA device, `CPU_OVERRIDES` are all that differs from
-`params/paper`, and each run's are printed with both values. Hours on a CPU core (00 and 01 about 25 minutes;
-02 to 06 have not been timed to their ends), at most 7 GB of memory in 00 and 01. A failing run stops only what
+`params/paper`, and each run's are printed with both values. On a CPU core 00 and 01 take about
+25 minutes, 02 and 03 about half an hour each, 05 a minute; 04 and 06 have not been timed to their ends. Up to 12 GB of
+memory (04). A failing run stops only what
 reads it. Runs that succeeded with the same notebook, parameters and data, and read nothing that was run anew,
 are kept, with the commit they ran at: the same command goes on after a kill, and before a release the work
 folder is to be deleted. Exit codes: 0 all ok, 1 a run failed, 2 not started.

@@ -119,3 +119,11 @@ def test_the_command_line_reports_problems(tmp_path, capsys, monkeypatch):
     assert "n.ipynb: should import in one cell" in capsys.readouterr().err
     monkeypatch.setenv("ICH_STUDY_ROOT", str(tmp_path))
     assert hygiene.main([]) == 2
+
+
+@pytest.mark.parametrize("again", [path for path in ARMS if path.stem.endswith("_seed_2")], ids=lambda path: path.parts[-3])
+def test_a_repeated_arm_differs_in_its_seed_alone(again):
+    first = again.with_name(f"{again.stem.removesuffix('_seed_2')}.yaml")
+    own, other = ({name: given.value for name, given in params.read_file(path).items()} for path in (first, again))
+    differing = {name for name in own | other if own.get(name) != other.get(name)}
+    assert differing == {"arm", "seed", "output_dir"}
