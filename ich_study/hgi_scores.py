@@ -16,7 +16,7 @@ from ich_study.errors import DataError, ParameterError
 from ich_study.metrics.localisation import mass_inside, pointing_game
 from ich_study.metrics.overlap import Counts
 from ich_study.predictions.mask_free import otsu_cut
-from ich_study.predictions.thresholds import Threshold, counts_over_grid, mask_threshold
+from ich_study.predictions.thresholds import Threshold, counts_over_grid, fixed_threshold, mask_threshold
 
 GRID = np.arange(101) / 100
 """The printed grid: 0 to 1 in steps of 0.01; the code's grids lie on it."""
@@ -95,8 +95,9 @@ def at_threshold(counts: Counts, threshold: Threshold) -> Counts:
 def otsu_threshold(read: ReadMaps, positive: pd.Series, brain: np.ndarray, batch: int = 64) -> Threshold:
     """A threshold that saw no mask: Otsu's cut through the heat in the brain of slices labelled positive.
 
-    positive: bool per slice, the label that such training has anyway. On GRID; source `labels`. Raises DataError
-    where no slice is positive, StudyError where their maps hold one value only.
+    positive: bool per slice, the label that such training has anyway. On GRID; source `labels`. Where no map has
+    any heat there is nothing to part: the threshold is fixed at one half, source `none`.
+    Raises DataError where no slice is positive, StudyError where their maps hold one other value only.
     """
     wanted = np.flatnonzero(np.asarray(positive, bool))
     if not len(wanted):
@@ -106,5 +107,7 @@ def otsu_threshold(read: ReadMaps, positive: pd.Series, brain: np.ndarray, batch
         places = wanted[start:start + batch]
         inside = brain[places]
         heat += np.bincount(np.round(read(places, inside)[inside] * (BINS - 1)).astype(int), minlength=BINS)
+    if not heat[1:].any():
+        return fixed_threshold(0.5, "fixed, no heat in the brain of any positive slice")
     cut = (otsu_cut(heat) + 1) / (BINS - 1)
     return Threshold(float(GRID[np.abs(GRID - cut).argmin()]), "labels", "Otsu of the heat in the brain of positive slices")

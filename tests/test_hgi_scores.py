@@ -76,7 +76,12 @@ def test_the_mask_free_threshold_is_otsus_and_sees_labels_only():
     with pytest.raises(DataError, match="labelled positive"):
         otsu_threshold(read, positive & False, brain)
     with pytest.raises(StudyError, match="needs two"):
-        otsu_threshold(lambda places, inside: np.zeros_like(MAPS[places]), positive, brain)
+        otsu_threshold(lambda places, inside: np.ones_like(MAPS[places]), positive, brain)
+
+
+def test_without_any_heat_the_mask_free_threshold_is_fixed_and_says_so():
+    found = otsu_threshold(lambda places, inside: np.zeros_like(MAPS[places]), pd.Series(TRUTH.any((1, 2))), np.ones(TRUTH.shape, bool))
+    assert found.value == 0.5 and found.source == "none" and "no heat" in found.rule
 
 
 def test_nothing_to_choose_from_is_named():
