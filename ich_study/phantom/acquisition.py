@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
 from ich_study.phantom.beam import beam_hardening
-from ich_study.phantom.geometry import Lattice, resize_cubic, resize_linear
+from ich_study.phantom.geometry import Lattice
+from ich_study.phantom.resample import apply_weights, cubic_weights, linear_at, resize_weights
 
 AIR_HU = -1000
 LOWEST_HU, HIGHEST_HU = -1024, 3071
@@ -140,8 +141,8 @@ def place(scanner: Scanner, lattice: Lattice, scale: tuple[float, float, float],
 def _bend(rng: np.random.Generator, step_mm: float, shape: tuple[int, ...]) -> np.ndarray:
     """Smooth random displacement of 1.5 mm over the head and 0.7 mm over its parts, in lattice steps."""
     knots = rng.normal(0, 2.2, (5, 5, 5)), rng.normal(0, 1.6, (8, 11, 10))
-    smooth = [resize_cubic((k / step_mm).astype(np.float32), tuple(5 * n for n in k.shape)) for k in knots]
-    return sum(resize_linear(field, shape) for field in smooth)
+    weights = [[resize_weights(5 * old, new) @ cubic_weights(old, 5 * old) for old, new in zip(k.shape, shape)] for k in knots]
+    return sum(apply_weights((k / step_mm).astype(np.float32), of_axes) for k, of_axes in zip(knots, weights))
 
 
 def _crop(axis: np.ndarray, reach_mm: float) -> slice:
@@ -151,7 +152,7 @@ def _crop(axis: np.ndarray, reach_mm: float) -> slice:
 
 def sample(field: np.ndarray, placement: Placement, matrix: int, outside: float) -> np.ndarray:
     """A field of the head as slices, float32 (slices, rows, columns): each the mean of its sub-slices."""
-    fine = ndimage.map_coordinates(field, placement.indices, order=1, mode="constant", cval=outside, output=np.float32)
+    fine = linear_at(field, placement.indices, outside)
     thick = fine.reshape(len(placement.z_mm), placement.sub_slices, *fine.shape[1:]).mean(1)
     result = np.full((len(thick), matrix, matrix), outside, np.float32)
     result[:, placement.rows, placement.columns] = thick
@@ -168,7 +169,7 @@ def sample_sparse(field: np.ndarray, placement: Placement, matrix: int) -> np.nd
     for places, span in zip(placement.indices, filled[0]):
         near &= (places > span.start - 1) & (places < span.stop)
     fine = np.zeros(near.shape, np.float32)
-    fine[near] = ndimage.map_coordinates(field, placement.indices[:, near], order=1, mode="constant", output=np.float32)
+    fine[near] = linear_at(field, placement.indices[:, near], 0.0)
     thick = fine.reshape(len(placement.z_mm), placement.sub_slices, *fine.shape[1:]).mean(1)
     result[:, placement.rows, placement.columns] = thick
     return result
@@ -181,11 +182,11 @@ def fbp_noise(rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: f
     frequency = np.hypot(fy, fx)
     filt = (frequency + 0.012) * np.exp(-((frequency / cutoff) ** 2))
     filt[0, 0] = 0
-    noise = np.empty(shape, np.float32)
-    for k in range(shape[0]):
-        white = rng.standard_normal(shape[1:], dtype=np.float32)
-        noise[k] = np.fft.irfft2(np.fft.rfft2(white) * filt, shape[1:])
-    return noise / noise.std()
+    spectrum = fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
+    spectrum *= filt.astype(np.float32)
+    noise = fft.irfft2(spectrum, shape[1:], overwrite_x=True)
+    noise /= noise.std()
+    return noise
 
 
 def add_holder(hu: np.ndarray, scanner: Scanner) -> None:

@@ -12,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage, sparse
 
+from ich_study.phantom.resample import linear_weights
+
 GRID, ANGLES, FIELD_MM = 80, 60, 256.0
 """Side of the low-resolution image in pixels, number of views, width of the image in mm."""
 WATER_PER_MM = 0.0195
@@ -96,10 +98,8 @@ def _from_grid(images: np.ndarray, span_mm: float, matrix: int) -> np.ndarray:
 def _interpolate(images: np.ndarray, axis: np.ndarray, outside: float) -> np.ndarray:
     """Images (n, side, side) at fractional rows and columns `axis`, `outside` beyond the border."""
     side = images.shape[1]
-    below = np.clip(np.floor(axis).astype(int), 0, side - 2)
-    weight = np.clip(axis - below, 0, 1).astype(np.float32)
-    rows = images[:, below] + weight[None, :, None] * (images[:, below + 1] - images[:, below])
-    both = rows[:, :, below] + weight * (rows[:, :, below + 1] - rows[:, :, below])
+    weights = linear_weights(axis, side).astype(np.float32)
+    both = weights @ images @ weights.T
     beyond = (axis < -0.5) | (axis > side - 0.5)
     both[:, beyond] = outside
     both[:, :, beyond] = outside

@@ -17,13 +17,16 @@ from ich_study.phantom.geometry import (
     lookup,
     occupancy,
     paint,
-    resize_linear,
     smooth_noise,
     smoothstep,
 )
 from ich_study.phantom.person import Person
+from ich_study.phantom.resample import resize_linear
 from ich_study.phantom.skull import CENTRE, HeadShape
 from ich_study.phantom.ventricles import ventricle_fraction
+
+FAR_MM = 20.0
+"""Distances to sulci and fissures end here: nothing depends on them so far away."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def sulcal_distance(coarse: HeadShape, person: Person, rng: np.random.Generator)
     """Signed distance in mm to the sulci's CSF (negative inside) on the coarse lattice."""
     lattice = coarse.lattice
     depth = -coarse.cavity - np.float32(person.gap)
-    distance = np.full(lattice.shape, 20, np.float32)
+    distance = np.full(lattice.shape, FAR_MM, np.float32)
     for wavelength, reach, factor in ((27.0, 17.0, 1.0), (17.0, 9.0, 0.85)):
         sheet, deepness = _folds(lattice, coarse, rng, wavelength)
         bottom = reach * np.clip(1 + 0.45 * deepness, 0.15, 1.8)
@@ -85,22 +88,36 @@ def midline_offset(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
 
 
 def fissures(lattice: Lattice, person: Person, midline: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Signed distance to the interhemispheric fissure and the two Sylvian fissures, mm."""
+    """Signed distance to the interhemispheric fissure and the two Sylvian fissures, mm, `FAR_MM` at most."""
+    distance = np.full(lattice.shape, FAR_MM, np.float32)
+    reach = FAR_MM + 12  # the midline's offset and half the fissure's width are less than 12 mm together
+    middle = lattice.box((-np.inf, -np.inf, -reach), (np.inf, np.inf, reach))
+    np.minimum(distance[middle], _hemispheric(lattice.part(middle), person, midline), out=distance[middle])
+    wavy, width = smooth_noise(rng, lattice, 17), np.clip(0.75 + 0.6 * smooth_noise(rng, lattice, 20), 0, 2)
+    aside = lattice.box((-np.inf, -26 - FAR_MM, -np.inf), (np.inf, 30 + FAR_MM, np.inf))
+    np.minimum(distance[aside], _sylvian(lattice.part(aside), person, wavy[aside], width[aside]), out=distance[aside])
+    return distance
+
+
+def _hemispheric(lattice: Lattice, person: Person, midline: np.ndarray) -> np.ndarray:
     z, y, x = lattice.mesh
     across = np.abs(x - midline)
     callosum = 25 - ((y - 4) / 44) ** 2 * 22
     above = np.maximum(callosum - z, -np.minimum(z + 22, 60.0)) * ((y > -34) & (y < 44))
     half = 0.45 + 0.75 * person.atrophy + 1.2 * smoothstep(-y, 20, 60) * (0.4 + person.atrophy)
-    hemispheric = np.maximum(across - half, above)
+    return np.maximum(across - half, above)
+
+
+def _sylvian(lattice: Lattice, person: Person, wavy: np.ndarray, width: np.ndarray) -> np.ndarray:
+    z, y, x = lattice.mesh
     opening = 0.7 + 1.7 * person.atrophy
     aside = np.abs(x)
-    wavy, width = smooth_noise(rng, lattice, 17), np.clip(0.75 + 0.6 * smooth_noise(rng, lattice, 20), 0, 2)
     insula_x = 37.5 + 3.5 * np.cos((y + 2) / 17) - 0.02 * (z - 4) ** 2 + 1.7 * wavy
     insula = np.maximum(np.abs(aside - insula_x) - opening * 0.85 * width, np.maximum(np.abs(y + 2) - 22, np.abs(z - 2) - 13))
     sheet_z = 3 + 0.62 * (y + 8) + 0.1 * (aside - 40) + 3.2 * wavy
     cleft = np.abs(z - sheet_z) * 0.8 - opening * width * (0.5 + 0.75 * smoothstep(-y, 2, 20))
     lateral = np.maximum(cleft, np.maximum(insula_x - aside, np.maximum(-26 - y, y - 30)))
-    return np.minimum(hemispheric, np.minimum(insula, lateral)).astype(np.float32)
+    return np.minimum(insula, lateral)
 
 
 CISTERNS: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...] = (
@@ -159,26 +176,36 @@ def build_brain(
     lattice, tissue = shape.lattice, person.tissue
     midline = midline_offset(lattice, rng)
     above = tentorium_height(lattice)
-    sulci = resize_linear(sulcal_distance(coarse, person, rng), lattice.shape)
-    z, y, x = lattice.mesh
-    folds = np.minimum(sulci, fissures(lattice, person, midline, rng))
-    infratentorial = (above < 0) & (y > 14)
+    folds = resize_linear(sulcal_distance(coarse, person, rng), lattice.shape)
+    np.minimum(folds, fissures(lattice, person, midline, rng), out=folds)
     edge = shape.cavity + np.float32(person.gap)
-    edge[infratentorial] = shape.cavity[infratentorial] + np.float32(0.4 + 0.4 * person.atrophy)
-    folia = 2.2 + 1.1 * np.cos(np.float32(1.1) * (z + 0.35 * np.abs(x) + 0.12 * y)) - 0.5 * person.atrophy
-    folds = np.where(infratentorial, np.maximum(folia, edge + 6) + 1.0, folds)
-    spaces = np.maximum(edge, -folds)
-    cisterns = _ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a in CISTERNS], width_mm)
+    low = lattice.box((-np.inf, 14, -np.inf), (4, np.inf, np.inf))
+    infratentorial = (above[low] < 0) & (lattice.part(low).mesh[1] > 14)
+    np.copyto(edge[low], shape.cavity[low] + np.float32(0.4 + 0.4 * person.atrophy), where=infratentorial)
+    np.copyto(folds[low], np.maximum(_folia(lattice.part(low), person), edge[low] + 6) + 1, where=infratentorial)
+    depth = np.minimum(folds, -edge)
     stem = _ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a, _ in STEM], width_mm)
     inside = occupancy(shape.cavity, width_mm)
-    csf = np.maximum(occupancy(-spaces, width_mm), cisterns * (1 - stem)) * inside
-    ribbon = occupancy(-spaces - np.float32(3.0), 2.2)
-    ribbon[infratentorial] = np.maximum(ribbon[infratentorial], 0.62)
-    grey = np.maximum(ribbon * (1 - 0.65 * stem), _ellipsoids(lattice.shape, lattice, _mirrored(NUCLEI), 1.8))
-    texture = smooth_noise(rng, lattice, 26)
-    brain = tissue.white + 0.5 * texture + (tissue.grey - tissue.white) * grey
-    ventricle = ventricle_fraction(lattice, person, midline, width_mm) * inside
-    csf = csf * (1 - ventricle)
+    csf = _ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a in CISTERNS], width_mm)
+    csf *= 1 - stem
+    np.maximum(csf, occupancy(depth, width_mm), out=csf)
+    csf *= inside
+    grey = occupancy(depth - np.float32(3.0), 2.2)
+    np.maximum(grey[low], 0.62, out=grey[low], where=infratentorial)
+    grey *= 1 - 0.65 * stem
+    np.maximum(grey, _ellipsoids(lattice.shape, lattice, _mirrored(NUCLEI), 1.8), out=grey)
+    brain = tissue.white + 0.5 * smooth_noise(rng, lattice, 26)
+    grey *= tissue.grey - tissue.white
+    brain += grey
+    ventricle = ventricle_fraction(lattice, person, midline, width_mm)
+    ventricle *= inside
+    csf *= 1 - ventricle
     paint(brain, np.maximum(csf, ventricle), tissue.csf)
     paint(hu, inside, brain)
     return Anatomy(lattice, hu, -shape.cavity, -shape.wall, csf, ventricle, above, midline)
+
+
+def _folia(lattice: Lattice, person: Person) -> np.ndarray:
+    """Signed distance to the fissures between the folia of the cerebellum, mm."""
+    z, y, x = lattice.mesh
+    return 2.2 + 1.1 * np.cos(np.float32(1.1) * (z + 0.35 * np.abs(x) + 0.12 * y)) - 0.5 * person.atrophy

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
+
+from ich_study.phantom.resample import apply_weights, cubic_weights, linear_at, resize_weights
 
 Box = tuple[slice, slice, slice]
 Point = tuple[float, float, float]
@@ -78,73 +79,85 @@ def capsule(lattice: Lattice, start: Point, end: Point, start_radius: float, end
     z, y, x = lattice.mesh
     ax, ay, az = (np.float32(v) for v in start)
     bx, by, bz = (np.float32(e - s) for s, e in zip(start, end))
-    along = ((x - ax) * bx + (y - ay) * by + (z - az) * bz) / (bx * bx + by * by + bz * bz + np.float32(1e-6))
-    along = np.clip(along, 0, 1)
-    square = (x - ax - along * bx) ** 2 + (y - ay - along * by) ** 2 + (z - az - along * bz) ** 2
-    return np.sqrt(square) - (np.float32(start_radius) + along * np.float32(end_radius - start_radius))
+    along = (x - ax) * bx + (y - ay) * by + (z - az) * bz
+    along /= bx * bx + by * by + bz * bz + np.float32(1e-6)
+    np.clip(along, 0, 1, out=along)
+    square = np.zeros_like(along)
+    for v, a, b in ((x, ax, bx), (y, ay, by), (z, az, bz)):
+        off = along * -b
+        off += v - a
+        off *= off
+        square += off
+    np.sqrt(square, out=square)
+    along *= np.float32(end_radius - start_radius)
+    along += np.float32(start_radius)
+    square -= along
+    return square
 
 
 def smooth_union(first: np.ndarray, second: np.ndarray, blend_mm: float) -> np.ndarray:
     """Minimum of two signed distances, rounded over `blend_mm`."""
-    mix = np.clip(0.5 + 0.5 * (second - first) / np.float32(blend_mm), 0, 1)
-    return second + (first - second) * mix - np.float32(blend_mm) * mix * (1 - mix)
+    apart = first - second
+    mix = occupancy(apart, 2 * blend_mm)
+    apart -= np.float32(blend_mm) * (1 - mix)
+    apart *= mix
+    apart += second
+    return apart
 
 
 def occupancy(distance: np.ndarray, width_mm: float) -> np.ndarray:
     """Fraction of a voxel inside a surface: 1 inside, 0 outside, linear over `width_mm`."""
-    return np.clip(np.float32(0.5) - distance / np.float32(width_mm), 0, 1)
+    share = distance / np.float32(-width_mm)
+    share += np.float32(0.5)
+    return np.clip(share, 0, 1, out=share)
 
 
 def smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """0 at and below `low`, 1 at and above `high`, smooth between."""
-    t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    t = values - np.float32(low)
+    t /= np.float32(high - low)
+    np.clip(t, 0, 1, out=t)
+    step = -2 * t
+    step += 3
+    step *= t
+    step *= t
+    return step
 
 
 def paint(volume: np.ndarray, fraction: np.ndarray, value: np.ndarray | float) -> None:
     """Mixes `value` into `volume` in place, by fraction in [0, 1]."""
-    volume += fraction * (np.asarray(value, dtype=np.float32) - volume)
-
-
-def resize_linear(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`field` on a grid of another shape with the same corners, linearly interpolated."""
-    for axis in np.argsort([new / old for new, old in zip(shape, field.shape)]):
-        old, new = field.shape[axis], shape[axis]
-        if old == new:
-            continue
-        position = np.linspace(0, old - 1, new)
-        below = np.minimum(position.astype(int), old - 2)
-        weight = (position - below).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(field.ndim)])
-        lower = np.take(field, below, axis)
-        field = lower + weight * (np.take(field, below + 1, axis) - lower)
-    return field
-
-
-def resize_cubic(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Cubic B-spline with the coefficients `field` (4 or more per axis), sampled on `shape`."""
-    for axis, new in enumerate(shape):
-        position = np.linspace(1, field.shape[axis] - 2, new)
-        below = np.minimum(position.astype(int), field.shape[axis] - 3)
-        t = (position - below).reshape([-1 if a == axis else 1 for a in range(field.ndim)]).astype(np.float32)
-        weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
-        field = sum(w * np.take(field, below + k - 1, axis) for k, w in enumerate(weights)) / np.float32(6)
-    return field
+    change = np.asarray(value, dtype=np.float32) - volume
+    change *= fraction
+    volume += change
 
 
 def smooth_noise(rng: np.random.Generator, lattice: Lattice, wavelength_mm: float) -> np.ndarray:
     """Gaussian field, float32 of the lattice's shape, mean 0, SD 1, correlated over half a wavelength."""
     spans = [float(axis[-1] - axis[0]) for axis in (lattice.z, lattice.y, lattice.x)]
     knots = [max(4, round(2.2 * span / wavelength_mm) + 3) for span in spans]
+    weights = [_noise_weights(old, new) for old, new in zip(knots, lattice.shape)]
     coarse = rng.standard_normal(knots).astype(np.float32)
-    middle = tuple(min(n, 5 * k) for n, k in zip(lattice.shape, knots))
-    field = resize_linear(resize_cubic(coarse, middle), lattice.shape)
-    return ((field - field.mean()) / field.std()).astype(np.float32)
+    mean, deviation = _moments(coarse, weights)
+    return apply_weights((coarse - np.float32(mean)) / np.float32(deviation), weights)
+
+
+def _noise_weights(knots: int, new: int) -> np.ndarray:
+    """A cubic B-spline at five places per knot or fewer, and between them linear: (new, knots)."""
+    middle = min(new, 5 * knots)
+    return resize_weights(middle, new) @ cubic_weights(knots, middle)
+
+
+def _moments(coarse: np.ndarray, weights: list[np.ndarray]) -> tuple[float, float]:
+    """Mean and SD of what `weights` make of `coarse`, without making it."""
+    mean = apply_weights(coarse, [of_axis.mean(0, keepdims=True) for of_axis in weights]).item()
+    products = apply_weights(coarse, [of_axis.T @ of_axis / len(of_axis) for of_axis in weights])
+    return mean, float(np.sqrt(np.vdot(coarse, products) - mean**2))
 
 
 def lookup(field: np.ndarray, lattice: Lattice, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """`field` of `lattice` at other coordinates, linearly interpolated, the border repeated."""
     places = [(v - axis[0]) / np.float32(s) for v, axis, s in zip((z, y, x), (lattice.z, lattice.y, lattice.x), lattice.step)]
-    return ndimage.map_coordinates(field, np.stack(places), order=1, mode="nearest", output=np.float32)
+    return linear_at(field, np.stack(places))
 
 
 def gradient_norm(field: np.ndarray, lattice: Lattice) -> np.ndarray:

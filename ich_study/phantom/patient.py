@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ich_study.errors import ParameterError
 from ich_study.phantom.acquisition import AIR_HU, Placement, acquire, draw_scanner, place, sample, sample_sparse
@@ -104,6 +105,7 @@ def _truth(fractions: dict[str, np.ndarray], where: Placement, matrix: int) -> n
     return mask
 
 
+@threadpool_limits.wrap(limits=1)  # more threads would change the rounding, and take the processors of a pool's other processes
 def simulate(spec: PatientSpec) -> PhantomScan:
     """The scan of one patient, the same bytes for the same specification."""
     rng = np.random.default_rng(spec.seed)

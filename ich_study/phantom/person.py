@@ -52,7 +52,7 @@ def draw_tissue(rng: np.random.Generator) -> Tissue:
     return Tissue(
         csf=rng.normal(7.0, 2.5),
         white=white,
-        grey=white + np.clip(rng.normal(6.5, 1.2), 4.0, 9.5),
+        grey=white + float(np.clip(rng.normal(6.5, 1.2), 4.0, 9.5)),
         blood=rng.normal(42.0, 3.0),
         dura=rng.normal(50.0, 4.0),
         fat=rng.normal(-90.0, 8.0),

@@ -16,12 +16,12 @@ from ich_study.phantom.geometry import (
     gradient_norm,
     occupancy,
     paint,
-    resize_linear,
     smooth_noise,
     smooth_union,
     smoothstep,
 )
 from ich_study.phantom.person import Person
+from ich_study.phantom.resample import resize_linear
 
 CENTRE = (0.0, 16.0, 6.0)
 """Centre of the vault (x, y, z), mm."""
@@ -128,6 +128,7 @@ def paint_skull(hu: np.ndarray, shape: HeadShape, person: Person, rng: np.random
     shell = np.minimum(shape.cavity, -shape.bone)
     marrow = smoothstep(shell, 1.2, 2.4) * (0.75 + 0.25 * mottle)
     bone = tissue.table + (tissue.diploe - tissue.table) * np.clip(marrow, 0, 1)
-    suture = np.exp(-((suture_distance(lattice) / 0.9) ** 2)) * (z > -15)
-    bone = bone - np.float32(0.55) * suture * bone
+    vault = slice(int(np.searchsorted(lattice.z, -15, side="right")), None)
+    suture = np.exp(-((suture_distance(Lattice(lattice.z[vault], lattice.y, lattice.x)) / 0.9) ** 2))
+    bone[vault] *= 1 - np.float32(0.55) * suture
     paint(hu, occupancy(-shell, width_mm), bone)

@@ -27,6 +27,9 @@ TEMPORAL: tuple[tuple[Point, float], ...] = (
     ((31, 6, -19), 1.7),
 )
 
+WALL_MM = 1.0
+"""From the midline to a lateral ventricle: half the septum pellucidum."""
+
 
 def _tube(lattice: Lattice, line: tuple[tuple[Point, float], ...], side: int, scale: float) -> np.ndarray:
     distance = None
@@ -42,7 +45,7 @@ def lateral_distance(lattice: Lattice, person: Person, side: int) -> np.ndarray:
     scale = person.ventricle * person.ventricle_side[(side + 1) // 2]
     body = _tube(lattice, LATERAL, side, scale)
     horn = _tube(lattice, TEMPORAL, side, 0.35 + 0.65 * scale)
-    wall = np.float32(1.0) - side * lattice.mesh[2]  # septum pellucidum
+    wall = np.float32(WALL_MM) - side * lattice.mesh[2]
     return np.maximum(smooth_union(body, horn, 2.5), wall)
 
 
@@ -66,7 +69,9 @@ def ventricle_fraction(lattice: Lattice, person: Person, midline: np.ndarray, wi
         _slab(shifted, (0, 43, -33), (5.5 + 2 * person.ventricle, 4.2, 8), 3.5), capsule(shifted, (0, 36, -22), (0, 33, -8), 1.6, 0.9), 3
     )
     distance = np.minimum(third, fourth)
-    for side in (-1, 1):
-        distance = np.minimum(distance, lateral_distance(shifted, person, side))
+    reach = WALL_MM + width_mm
+    for side, low, high in ((-1, -np.inf, reach), (1, -reach, np.inf)):
+        own = shifted.box((-np.inf, -np.inf, low), (np.inf, np.inf, high))
+        np.minimum(distance[own], lateral_distance(shifted.part(own), person, side), out=distance[own])
     field[box] = occupancy(distance, width_mm)
     return field

@@ -39,6 +39,17 @@ def test_noise_has_unit_sd_and_a_band_passed_spectrum():
     assert middle > 20 * high
 
 
+def test_noise_is_the_filtered_white_noise_of_each_slice_in_turn():
+    rng = np.random.default_rng(4)
+    frequency = np.hypot(np.fft.fftfreq(48, 0.7)[:, None], np.fft.fftfreq(31, 0.7)[None, :])
+    gain = (frequency + 0.012) * np.exp(-((frequency / 0.4) ** 2)) * (frequency > 0)
+    white = [rng.standard_normal((48, 31), dtype=np.float32).astype(float) for _ in range(3)]
+    wanted = np.stack([np.fft.ifft2(np.fft.fft2(each) * gain).real for each in white])
+    found = fbp_noise(np.random.default_rng(4), (3, 48, 31), 0.7, 0.4)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, wanted / wanted.std(), atol=1e-5)
+
+
 def test_projection_of_a_disc_is_its_chord():
     axis = (np.arange(GRID) - (GRID - 1) / 2) * FIELD_MM / GRID
     disc = (np.hypot(axis[:, None], axis[None, :]) < 60).astype(np.float32)

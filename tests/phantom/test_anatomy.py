@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ich_study.phantom.brain import build_brain
-from ich_study.phantom.geometry import Lattice, capsule, ellipsoid, resize_cubic, resize_linear, smooth_noise
+from ich_study.phantom.geometry import Lattice, capsule, ellipsoid, smooth_noise
 from ich_study.phantom.patient import COARSE_MM, HIGH, LOW
 from ich_study.phantom.person import draw_person
 from ich_study.phantom.skull import head_shape, paint_skull, refine
@@ -36,16 +36,6 @@ def test_ellipsoid_distance_matches_a_sphere():
 def test_capsule_of_no_length_is_a_sphere():
     found = capsule(SMALL, (0, 0, 0), (0, 0, 1e-4), 5, 5)
     np.testing.assert_allclose(found[20, 20, 20 + 9], 4.0, atol=1e-3)
-
-
-def test_resizing_keeps_corners_and_linear_ramps():
-    ramp = np.linspace(0, 1, 7, dtype=np.float32)[:, None, None] * np.ones((7, 5, 4), np.float32)
-    fine = resize_linear(ramp, (13, 9, 11))
-    np.testing.assert_allclose(fine[:, 3, 3], np.linspace(0, 1, 13), atol=1e-6)
-
-
-def test_cubic_resize_keeps_constants():
-    np.testing.assert_allclose(resize_cubic(np.full((5, 6, 7), 3, np.float32), (11, 9, 20)), 3, atol=1e-5)
 
 
 def test_noise_is_standardised_and_smoother_for_longer_waves():

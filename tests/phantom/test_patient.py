@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ich_study.errors import ParameterError
+from ich_study.phantom import patient
+from ich_study.phantom.acquisition import draw_scanner
 from ich_study.phantom.patient import PatientSpec, draw_spec, simulate
 
 SMALL = {"matrix": 96, "thickness_mm": 8.0}
@@ -20,6 +23,20 @@ def test_the_same_seed_gives_the_same_bytes():
     assert first.hu.tobytes() == second.hu.tobytes()
     assert first.mask.tobytes() == second.mask.tobytes()
     assert first.hu.tobytes() != simulate(PatientSpec(12, spec.subtypes, **SMALL)).hu.tobytes()
+
+
+def test_a_patient_takes_one_thread_and_gives_the_others_back(monkeypatch):
+    threads = []
+
+    def seen(*arguments):
+        threads.append({library["num_threads"] for library in threadpool_info()})
+        return draw_scanner(*arguments)
+
+    monkeypatch.setattr(patient, "draw_scanner", seen)
+    with threadpool_limits(2):
+        simulate(PatientSpec(3, (), matrix=64, slices=3))
+        assert 2 in {library["num_threads"] for library in threadpool_info()}
+    assert threads == [{1}]
 
 
 def test_shapes_types_and_ranges():

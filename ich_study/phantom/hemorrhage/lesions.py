@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
 from ich_study.phantom.brain import Anatomy
-from ich_study.phantom.geometry import Lattice, resize_linear, smoothstep
+from ich_study.phantom.geometry import Lattice, smoothstep
 from ich_study.phantom.hemorrhage import extra_axial, intraparenchymal, intraventricular, subarachnoid
 from ich_study.phantom.hemorrhage.extra_axial import Layer
 from ich_study.phantom.hemorrhage.intraparenchymal import Hematoma
 from ich_study.phantom.person import Person
 from ich_study.phantom.priors import draw_density, draw_volume
+from ich_study.phantom.resample import linear_at, resize_linear
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ def _warp(anatomy: Anatomy, step: np.ndarray) -> Anatomy:
         field = getattr(anatomy, name)
         if name == "hu":
             inside = np.clip(anatomy.depth[box] - 0.2, 0, 1)
-            pulled = ndimage.map_coordinates(field, places, order=1, mode="nearest", output=np.float32)
+            pulled = linear_at(field, places)
             field[box] += inside * (np.minimum(pulled, 300) - field[box])
         else:
-            field[box] = ndimage.map_coordinates(field, places, order=1, mode="nearest", output=np.float32)
+            field[box] = linear_at(field, places)
         result[name] = field
     return replace(anatomy, **result)
 

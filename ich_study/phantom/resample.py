@@ -1,0 +1,93 @@
+"""Interpolation of volumes: onto another grid along their axes, or at scattered places.
+
+A grid's interpolation is separable, so each axis is one small matrix of weights; BLAS applies it in a
+fraction of the time of gathering neighbours.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.interpolate import BSpline
+
+CHUNK = 1 << 15
+"""Places interpolated at once, so that what is computed about them stays in the processor's cache."""
+
+
+def linear_weights(positions: np.ndarray, old: int) -> np.ndarray:
+    """Linear interpolation of `old` samples at fractional `positions`, the border repeated.
+
+    float64 (positions, old).
+    """
+    within = np.clip(positions, 0, old - 1)
+    return np.clip(1 - np.abs(within[:, None] - np.arange(old)), 0, None)
+
+
+def resize_weights(old: int, new: int) -> np.ndarray:
+    """Linear interpolation of `old` samples at `new` places from the first to the last, float64 (new, old)."""
+    return linear_weights(np.linspace(0, old - 1, new), old)
+
+
+@lru_cache(maxsize=256)
+def cubic_weights(old: int, new: int) -> np.ndarray:
+    """Cubic B-spline of `old` coefficients (4 or more) at `new` places from the second to the last but one.
+
+    float64 (new, old).
+    """
+    weights = BSpline.design_matrix(np.linspace(1, old - 2, new), np.arange(old + 4) - 2.0, 3).toarray()
+    weights.flags.writeable = False  # the cache hands the same array to every caller
+    return weights
+
+
+def apply_weights(field: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
+    """`field`, of 3 axes, with axis k of length n turned into one of length m by `weights[k]` (m, n), float32."""
+    z, y, x = (of_axis.astype(np.float32) for of_axis in weights)
+    return np.tensordot(y @ np.tensordot(z, field, 1), x, (2, 1))
+
+
+def resize_linear(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`field` on a grid of another shape with the same corners, linearly interpolated, float32."""
+    return apply_weights(np.asarray(field, np.float32), [resize_weights(old, new) for old, new in zip(field.shape, shape)])
+
+
+def linear_at(field: np.ndarray, places: np.ndarray, outside: float | None = None) -> np.ndarray:
+    """`field` (2 or more along each of its 3 axes) at fractional indices (3, ...), linearly interpolated, float32.
+
+    Beyond the first and the last sample of an axis: `outside`, or where that is None the border repeated.
+    """
+    field = np.ascontiguousarray(field, np.float32)
+    flat = places.reshape(3, -1)
+    values = np.empty(flat.shape[1], np.float32)
+    for start in range(0, len(values), CHUNK):
+        part = slice(start, start + CHUNK)
+        values[part] = _linear(field, flat[:, part])
+        if outside is not None:
+            values[part][_beyond(field.shape, flat[:, part])] = outside
+    return values.reshape(places.shape[1:])
+
+
+def _beyond(shape: tuple[int, ...], places: np.ndarray) -> np.ndarray:
+    last = np.array(shape, np.float32)[:, None] - 1
+    return ((places < 0) | (places > last)).any(0)
+
+
+def _linear(field: np.ndarray, places: np.ndarray) -> np.ndarray:
+    within = [np.clip(place, 0, np.float32(size - 1)) for place, size in zip(places, field.shape)]
+    below = [np.minimum(place.astype(np.int32), size - 2) for place, size in zip(within, field.shape)]
+    shares = [place - index.astype(np.float32) for place, index in zip(within, below)]
+    _, rows, columns = field.shape
+    first = ((below[0].astype(np.intp) * rows + below[1]) * columns) + below[2]
+    return _between(field.ravel(), first, shares, (rows * columns, columns, 1))
+
+
+def _between(flat: np.ndarray, first: np.ndarray, shares: list[np.ndarray], strides: tuple[int, ...]) -> np.ndarray:
+    """Mixes the two neighbours along the first axis, each mixed along the axes after it."""
+    if not strides:
+        return flat.take(first)
+    lower = _between(flat, first, shares[1:], strides[1:])
+    upper = _between(flat[strides[0] :], first, shares[1:], strides[1:])
+    upper -= lower
+    upper *= shares[0]
+    lower += upper
+    return lower
