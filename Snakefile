@@ -56,6 +56,11 @@ def needs(notebook):
     return {**DEFAULTS, **NEEDS.get(notebook, {})}
 
 
+def urgency(notebook):
+    """Of the runs that could start, first those that most others wait for, of these those that take longest."""
+    return 10**6 * sum(notebook in reads for reads in READS.values()) + needs(notebook)["runtime"]
+
+
 PYTHON = sys.executable
 # glibc hands large arrays back to the system after every operation and takes them anew; kept, a run takes a tenth less time.
 ALLOCATOR = "MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824"
@@ -90,5 +95,6 @@ for notebook in PRESENT:
             folder=folder,
             files=" ".join(f"-f {file}" for file in common + ([f"{PARAMS}/{notebook}/{{arm}}.yaml"] if fan_out else [])),
         threads: needs(notebook)["threads"]
+        priority: urgency(notebook)
         resources: **{key: value for key, value in needs(notebook).items() if key != "threads"},
         shell: ENVIRONMENT + " {PYTHON} -m ich_study.run {params.notebook} {params.files} --output-dir {params.folder}"

@@ -107,6 +107,15 @@ def test_resources_come_from_the_scale_and_are_checked(project):
     assert "resources.yaml" in snakemake("-n", fails=True)
 
 
+def test_what_others_wait_for_runs_first_and_then_what_takes_longest(project):
+    scale = project / "params" / "tiny"
+    for name in ("03_resnet_lstm", "05_mil_detector"):
+        (scale / f"{name}.yaml").write_text("")
+    for longer, other in (("03_resnet_lstm", "05_mil_detector"), ("05_mil_detector", "03_resnet_lstm")):
+        (scale / "resources.yaml").write_text(f"{longer}: {{runtime: 70}}\n")
+        assert started(snakemake("-c", "1", "--forceall"))[1:5] == ["01_backbones", "01_backbones", longer, other]
+
+
 def test_slurm_asks_for_a_gpu_per_training_job_and_only_the_profile_knows_partitions(project):
     output = snakemake("-n", "--workflow-profile", "profiles/slurm")
     jobs = {part.split(":")[0]: part for part in re.split(r"^rule run_", output, flags=re.MULTILINE)[1:]}
