@@ -25,7 +25,7 @@ COUNTS = {
     "road_shares", "sanity_slices",
 }
 WANTED_OF_RESULTS = {"minimum_auroc", "require_better_than_random"}
-ALLOWED_ON_GPU = COUNTS | WANTED_OF_RESULTS | {"pretrained", "data_label"}
+ALLOWED_ON_GPU = COUNTS | WANTED_OF_RESULTS | {"pretrained", "data_label", "main_part"}
 ALLOWED_ON_CPU = ALLOWED_ON_GPU | {"device", "precision", "num_workers", "batch_size", "map_batch_size"}
 
 
