@@ -5,7 +5,7 @@ they name what exists: data roots, splits, networks in full size at full resolut
 figures ask for. It shows nothing about results: the networks are untrained and the patients synthetic.
 `paper_scale_plan.OVERRIDES` and, without a CUDA device, `CPU_OVERRIDES` are all that differs from
 `params/paper`, and each run's are printed with both values. On a CPU core 00 and 01 take about
-25 minutes, 02 and 03 about half an hour each, 05 a minute; 04 and 06 have not been timed to their ends. Up to 12 GB of
+25 minutes, 02 and 03 about half an hour each, 04 18 minutes, 05 one, 06 half an hour to its last check. Up to 12 GB of
 memory (04). A failing run stops only what
 reads it. Runs that succeeded with the same notebook, parameters and data, and read nothing that was run anew,
 are kept, with the commit they ran at: the same command goes on after a kill, and before a release the work
