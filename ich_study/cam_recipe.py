@@ -31,6 +31,8 @@ LIBRARY_ABLATION = "ablation_cam_library"
 """Name in archives of AblationCAM as pytorch-grad-cam computes it; in result tables `ablation_cam`, variant `library`."""
 BATCH_TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 """Largest difference, of a map's maximum, between a slice alone and in a batch: other kernels, other rounding."""
+FLOAT64_BATCH_TOLERANCE = 1e-6
+"""The same in float64: for maps with a pole (Grad-CAM++, XGrad-CAM), beside which rounding in float32 is without bound."""
 _PRINTED = {identifier: printed for printed, identifier in METHOD_IDS.items()}
 
 

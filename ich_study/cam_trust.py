@@ -7,7 +7,9 @@ Rows of the result table per method and layer: `deletion_auc` (lower is better),
 
 from __future__ import annotations
 
+import copy
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ich_study.cam_recipe import CamRecipe, Subject, load_subject, network_inputs
-from ich_study.errors import DataError, ParameterError
+from ich_study.cam_recipe import (
+    BATCH_TOLERANCE,
+    FLOAT64_BATCH_TOLERANCE,
+    LIBRARY_ABLATION,
+    CamRecipe,
+    Subject,
+    load_subject,
+    network_inputs,
+)
+from ich_study.errors import DataError, MapError, ParameterError
 from ich_study.localisation_report import mean_rows
 from ich_study.maps import faithfulness as tests
 from ich_study.maps.sanity import compare_maps
@@ -28,6 +38,8 @@ from ich_study.store.read import Store
 from ich_study.truth_masks import TruthMasks
 
 Maps = Mapping[tuple[str, str], Tensor]
+METHODS_WITH_POLE = ("grad_cam_plus_plus", "xgrad_cam")
+"""They divide by a sum of activations of either sign; where it is nearly zero, the map's scale is rounding's."""
 FAITHFULNESS_COLUMNS = ("method", "layer", "slice", "deletion_auc", "insertion_auc", "road_combined")
 
 
@@ -146,3 +158,45 @@ def surest_places(score: tests.Score, channels_of: Callable[[np.ndarray], Tensor
         raise DataError("no positive slice to explain")
     probabilities = np.concatenate([score(channels_of(some)).cpu().numpy() for some in np.array_split(places, max(1, len(places) // 32))])
     return np.sort(places[np.argsort(-probabilities, kind="stable")[:count]])
+
+
+def check_batch_independence(subject: Subject, recipe: CamRecipe, inputs: Tensor, batched: Maps) -> pd.DataFrame:
+    """Whether a slice has the same maps alone as in a batch: `method, layer, difference, difference_float64`, of the map's maximum.
+
+    inputs: (B, C, S, S) of the network. batched: maps whose first is of `inputs[0]`, computed in a batch; AblationCAM's library
+    variant, which depends on its batches, is not asked. A map with a pole
+    that differs by more than BATCH_TOLERANCE is computed again in float64, alone and beside its mirror image; NaN where
+    that was not needed. Agreeing there it is warned of: its float32 values are rounding's. Raises MapError for any other difference.
+    """
+    first = inputs[:1]
+    names = [name for name in recipe.identifiers if name != LIBRARY_ABLATION]
+    differences = _relative_differences(batched, recipe.maps(subject.model, first, subject.target, names))
+    excessive = [name for name, difference in differences.items() if not difference <= BATCH_TOLERANCE[recipe.precision]]
+    exact = {
+        (method, layer): _difference_in_float64(subject, recipe.in_float32, first, method, layer)
+        for method, layer in excessive if method in METHODS_WITH_POLE
+    }
+    broken = [name for name in excessive if not exact.get(name, np.inf) <= FLOAT64_BATCH_TOLERANCE]
+    if broken:
+        found = ", ".join(f"{method} at {layer} by {differences[method, layer]:.1e} of its maximum" for method, layer in broken)
+        raise MapError(f"a slice alone and in a batch give different maps: {found}; expected at most "
+                       f"{BATCH_TOLERANCE[recipe.precision]:g}, or {FLOAT64_BATCH_TOLERANCE:g} in float64")
+    for method, layer in exact:
+        warnings.warn(f"{method} at {layer}: alone and in a batch the map of a slice differs by {differences[method, layer]:.1e} of its "
+                      "maximum; in float64 it does not, so rounding beside the method's pole decides its values here", stacklevel=2)
+    rows = [(*name, difference, exact.get(name, np.nan)) for name, difference in differences.items()]
+    return pd.DataFrame(rows, columns=["method", "layer", "difference", "difference_float64"])
+
+
+def _difference_in_float64(subject: Subject, recipe: CamRecipe, first: Tensor, method: str, layer: str) -> float:
+    model, alone = copy.deepcopy(subject.model).double(), first.double()
+    maps = [recipe.maps(model, inputs, subject.target, [method], [layer]) for inputs in (torch.cat([alone, alone.flip(-1)]), alone)]
+    return _relative_differences(*maps)[method, layer]
+
+
+def _relative_differences(batched: Maps, alone: Maps) -> dict[tuple[str, str], float]:
+    """Of the first map of each, per name, in units of its largest magnitude, which counts as 1e-3 at least."""
+    def difference(kept: Tensor, maps: Tensor) -> float:
+        return float((maps.to(kept) - kept).abs().max() / kept.abs().max().clamp(min=1e-3))
+
+    return {name: difference(batched[name][:1].double(), maps) for name, maps in alone.items()}

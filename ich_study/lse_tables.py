@@ -14,7 +14,7 @@ import pandas as pd
 
 from ich_study.localisation_report import difference_rows, mean_rows, overlap_rows, paired_differences, statistic_of
 from ich_study.lse_study import METHOD, SUBSET_OF_RULE, MethodMaps, Protocol, heat, labels_of, scan_places, scan_rows
-from ich_study.lse_training import NO_CONSISTENCY, SHARED_PATIENTS
+from ich_study.lse_training import NO_CONSISTENCY, RANDOM_ENCODER, SHARED_PATIENTS
 from ich_study.maps.grid_pattern import grid_pattern
 from ich_study.metrics.localisation import mass_inside, pointing_game
 from ich_study.metrics.overlap import Counts, dice, mean_over_units
@@ -112,8 +112,8 @@ def own_differences(
 ) -> list[dict[str, Any]]:
     """Differences of a method with itself: other variants, thresholds and presence rules, as the claims and the issue ask.
 
-    `dice_difference`: base variant minus no consistency loss; all thresholds 125 minus all 25; class
-    thresholds minus true labels. `dice_optimism_masks`: thresholds of the test masks minus cross-fitted.
+    `dice_difference`: base variant minus no consistency loss; random encoder minus base variant; all thresholds 125 minus
+    all 25; class thresholds minus true labels. `dice_optimism_masks`: thresholds of the test masks minus cross-fitted.
     `dice_optimism_patients`: trained with the shared patients minus without.
     """
     pairs: list[tuple[Key, Key, str]] = []
@@ -122,6 +122,8 @@ def own_differences(
         if rule == "truth":
             if method == METHOD and variant == base_variant:
                 pairs.append((own, (method, NO_CONSISTENCY, source, rule, name), "dice_difference"))
+            if variant == RANDOM_ENCODER:
+                pairs.append((own, (method, base_variant, source, rule, name), "dice_difference"))
             if variant == "threshold_125":
                 pairs.append((own, (method, "threshold_25", source, rule, name), "dice_difference"))
         else:

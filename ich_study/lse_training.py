@@ -1,4 +1,4 @@
-"""The trainings of notebook 02: LSE-UNet as printed, as its authors run it, without the consistency loss, and having seen test patients.
+"""The trainings of notebook 02: LSE-UNet as printed, as its authors run it, and that with one thing changed.
 
 LSE-UNet, Sections 3, 4 and 6.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ich_study.errors import DataError, ParameterError
-from ich_study.models.backbones import Backbone, create_backbone
+from ich_study.models.backbones import Backbone, create_backbone, rebuild
 from ich_study.models.lse_unet import create_lse_unet, lse_settings, trained_encoder
 from ich_study.overlap_guard import assert_disjoint
 from ich_study.splits import EXCLUDED, rows_of
@@ -24,8 +24,9 @@ from ich_study.training.lse_loss import LSELoss
 
 NO_CONSISTENCY = "no_consistency_loss"
 SHARED_PATIENTS = "shared_patients"
-ARMS = ("printed", "authors", NO_CONSISTENCY, SHARED_PATIENTS)
-"""Values of `variant` in the result table. The last two are the base variant with one thing changed."""
+RANDOM_ENCODER = "random_encoder"
+ARMS = ("printed", "authors", NO_CONSISTENCY, SHARED_PATIENTS, RANDOM_ENCODER)
+"""Values of `variant` in the result table. The last three are the base variant with one thing changed."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,20 @@ class LSERecipe:
     backbone: str
     backbone_options: Mapping[str, Any]
 
-    def encoder(self, config: TrainingConfig) -> Backbone:
-        """A fresh encoder; ParameterError where a trained one has another number of input channels."""
+    def encoder(self, config: TrainingConfig, arm: str) -> Backbone:
+        """A fresh encoder for an arm; ParameterError where a trained one has another number of input channels.
+
+        In the arm RANDOM_ENCODER it is the trained encoder's network, with weights drawn anew.
+        """
         if self.encoder_weights is None:
+            if arm == RANDOM_ENCODER:
+                raise ParameterError(f"arm {arm!r} without encoder_run is the base variant once more; name a run of 01_backbones there")
             return create_backbone(self.backbone, config.outputs, config.in_channels, options=self.backbone_options, seed=config.seed)
         encoder = trained_encoder(self.encoder_weights)
         if encoder.in_channels != config.in_channels:
             found, wanted = encoder.in_channels, config.in_channels
             raise ParameterError(f"the encoder of {self.encoder_weights} takes {found} channels; the windows and slices here make {wanted}")
-        return encoder
+        return encoder if arm != RANDOM_ENCODER else rebuild(encoder.describe(), config.seed)
 
 
 def lse_parts(store: Store, split: pd.DataFrame) -> LSEParts:
@@ -85,7 +91,7 @@ def train_arm(
     assert_disjoint(parts.train, test_rows)
     variant = arm if arm in ("printed", "authors") else recipe.base_variant
     rows = with_shared_patients(parts, test_rows) if arm == SHARED_PATIENTS else parts.train
-    network = create_lse_unet(recipe.encoder(config), config.outputs, lse_settings(variant, recipe.changes), config.seed, config.size)
+    network = create_lse_unet(recipe.encoder(config, arm), config.outputs, lse_settings(variant, recipe.changes), config.seed, config.size)
     weight = config.positive_weight if isinstance(config.positive_weight, tuple) else (config.positive_weight,) * len(config.classes)
     loss = LSELoss(variant, arm != NO_CONSISTENCY, weight)
     return train_classifier(network, config, store, rows, parts.validation, folder, report, restart_changed, loss)

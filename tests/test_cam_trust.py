@@ -1,10 +1,14 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from ich_study import cam_trust
-from ich_study.errors import DataError
+from ich_study.cam_recipe import CamRecipe, Subject
+from ich_study.errors import DataError, MapError
 from ich_study.maps.sanity import compare_maps
 from ich_study.schema import result_table
 from tests.cam_fakes import truth_part
@@ -71,3 +75,52 @@ def test_the_surest_positives_are_explained():
 def test_no_slices_is_an_error():
     with pytest.raises(DataError, match="no slices"):
         cam_trust.faithfulness_table(score(), spot_slices(0), {}, steps=4, road_shares=(0.5,))
+
+
+@dataclass(frozen=True)
+class OneMap(CamRecipe):
+    """A recipe whose only map is `formula` of a batch (B, C, h, w)."""
+
+    formula: Callable = lambda inputs: inputs.sum(1)
+
+    def maps(self, model, inputs, target, identifiers=None, depths=None):
+        return {(method, "[-1]"): self.formula(inputs) for method in identifiers or self.identifiers}
+
+
+def independence(method, formula):
+    recipe, inputs = OneMap(methods=(method,), depths=("[-1]",), formula=formula), torch.rand(3, 2, 5, 5)
+    subject = Subject(torch.nn.Identity(), None, 0, "identity", "0" * 64, torch.device("cpu"))
+    return cam_trust.check_batch_independence(subject, recipe, inputs, recipe.maps(None, inputs, 0))
+
+
+def rounded_by_batch(inputs):
+    """Differs between batches of several and of one, in float32 alone."""
+    return inputs.sum(1) * (1 + 0.1 * (len(inputs) > 1) * (inputs.dtype == torch.float32))
+
+
+def mixed_by_batch(inputs):
+    return inputs.sum(1) + inputs.sum(1).roll(1, 0) * (len(inputs) > 1)
+
+
+def test_a_slice_alone_has_the_maps_it_has_in_a_batch():
+    found = independence("GradCAM", lambda inputs: inputs.sum(1))
+    assert found["difference"].tolist() == [0] and found["difference_float64"].isna().all()
+
+
+@pytest.mark.parametrize("method", ["GradCAM++", "XGradCAM"])
+def test_rounding_beside_a_pole_is_warned_of(method):
+    with pytest.warns(UserWarning, match="rounding beside the method's pole"):
+        found = independence(method, rounded_by_batch)
+    assert found["difference"].item() == pytest.approx(0.1 / 1.1) and found["difference_float64"].item() == 0
+
+
+@pytest.mark.parametrize("method, formula", [("GradCAM", rounded_by_batch), ("GradCAM", mixed_by_batch), ("GradCAM++", mixed_by_batch)])
+def test_other_differences_between_alone_and_in_a_batch_are_errors(method, formula):
+    with pytest.raises(MapError, match="alone and in a batch"):
+        independence(method, formula)
+
+
+@pytest.mark.parametrize("method", ["GradCAM++", "XGradCAM"])
+def test_maps_that_are_not_finite_are_errors(method):
+    with pytest.raises(MapError, match="alone and in a batch"):
+        independence(method, lambda inputs: inputs.sum(1) * torch.nan)

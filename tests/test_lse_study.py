@@ -82,9 +82,9 @@ def test_cross_fitted_thresholds_of_a_patient_do_not_read_that_patients_masks():
 
 
 def test_the_report_finds_the_better_method_with_an_interval_that_excludes_zero():
-    ablated = method("lse_unet", 0.4, "no_consistency_loss")
+    ablated, untrained = method("lse_unet", 0.4, "no_consistency_loss"), method("lse_unet", 0.4, "random_encoder")
     rivals = lse_study.rivals_of(GOOD, SCORED, 3.0, 0)
-    report = lse_report.report_masks([GOOD, ablated, BAD, *rivals], SCORED, LABELS, "bhsd", "printed", 200, 0)
+    report = lse_report.report_masks([GOOD, ablated, untrained, BAD, *rivals], SCORED, LABELS, "bhsd", "printed", 200, 0)
     for subset in ("all", "positive"):
         found = lse_report.headline_difference(report, "rdnet_tiny", subset, "masks-validation", "printed")
         assert found["ci_low"] > 0.2 and found["patients"] == PATIENTS
@@ -96,11 +96,13 @@ def test_the_report_finds_the_better_method_with_an_interval_that_excludes_zero(
     own = table[(table["method"] == "lse_unet - lse_unet") & (table["metric"] == "dice_difference") & (table["subset"] == "positive")]
     lost = own[(own["class"] == "average_subtypes") & (own["threshold_source"] == "masks-test") & (own["variant"] == "printed")]
     assert len(lost) == 1 and float(lost["value"].iloc[0]) > 0
+    gained = own[(own["class"] == "average_subtypes") & (own["threshold_source"] == "masks-test") & (own["variant"] == "random_encoder")]
+    assert len(gained) == 1 and float(gained["value"].iloc[0]) < 0
     optimism = table[table["metric"] == "dice_optimism_masks"]
     assert len(optimism) and (optimism.loc[optimism["class"] == "average_subtypes", "value"] > -1e-9).any()
     assert {"volume_bias_ml", "volume_lower_limit_ml"} <= set(table["metric"])
     shown = lse_report.readable(table, "masks-test", "positive")
-    assert list(shown.columns) == ["normal", *SUBTYPES, "average", "average_subtypes", "pooled_subtypes"] and len(shown) == 6
+    assert list(shown.columns) == ["normal", *SUBTYPES, "average", "average_subtypes", "pooled_subtypes"] and len(shown) == 7
     with pytest.raises(StudyError, match="stand twice"):
         lse_report.finished([*report.rows, report.rows[0]], [])
     with pytest.raises(StudyError, match="a name twice"):

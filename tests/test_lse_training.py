@@ -67,15 +67,29 @@ def test_an_encoder_of_a_run_is_where_training_starts(tmp_path):
     backbone = create_backbone("rdnet_tiny", 6, 3, options=SMALL, seed=8)
     save_weights(tmp_path / "weights.safetensors", backbone.model, {"architecture": backbone.describe()})
     recipe = LSERecipe("authors", {}, lse_training.weights_of_run(tmp_path), "unused", {})
-    encoder = recipe.encoder(config())
+    encoder = recipe.encoder(config(), "authors")
     assert torch.equal(encoder.model.stem[0].weight, backbone.model.stem[0].weight) and encoder.weights_sha256
     with pytest.raises(ParameterError, match="takes 3 channels; the windows and slices here make 6"):
-        recipe.encoder(config(stack_depth=3, windows=("brain", "bone")))
+        recipe.encoder(config(stack_depth=3, windows=("brain", "bone")), "authors")
     with pytest.raises(DataError, match="train the classifier first"):
         lse_training.weights_of_run(tmp_path / "absent")
     save_weights(tmp_path / "weights.safetensors", backbone.model, {"architecture": {"name": "lse_unet"}})
     with pytest.raises(WeightsError, match="is an LSE-UNet"):
-        recipe.encoder(config())
+        recipe.encoder(config(), "authors")
+
+
+def test_the_arm_with_a_random_encoder_has_the_same_network_with_other_weights(tmp_path):
+    backbone = create_backbone("rdnet_tiny", 6, 3, options=SMALL, seed=8)
+    save_weights(tmp_path / "weights.safetensors", backbone.model, {"architecture": backbone.describe()})
+    recipe = LSERecipe("authors", {}, lse_training.weights_of_run(tmp_path), "unused", {})
+    encoders = [recipe.encoder(config(seed=seed), "random_encoder") for seed in (1, 1, 2)]
+    first, again, other = (encoder.model.stem[0].weight for encoder in encoders)
+    assert torch.equal(first, again) and not torch.equal(first, other) and not torch.equal(first, backbone.model.stem[0].weight)
+    assert encoders[0].options == backbone.options and encoders[0].weights_source == "random" and not encoders[0].weights_sha256
+    run = trained("random_encoder", tmp_path / "run", recipe=recipe)
+    assert metadata_of(run)["architecture"]["settings"]["r"] == 6 and metadata_of(run)["loss"]["consistency"]
+    with pytest.raises(ParameterError, match="is the base variant once more"):
+        RECIPE.encoder(config(), "random_encoder")
 
 
 def test_arms_that_make_no_sense_are_refused(tmp_path):

@@ -88,13 +88,13 @@ def create_backbone(
     return Backbone(model, name, outputs, in_channels, options, tuple(config.mean), tuple(config.std), source, sha256)
 
 
-def rebuild(description: Mapping[str, Any]) -> Backbone:
-    """The network of `Backbone.describe()`, with random weights, for loading a checkpoint into."""
+def rebuild(description: Mapping[str, Any], seed: int = 0) -> Backbone:
+    """The network of `Backbone.describe()`, with random weights that depend on `seed`, for loading a checkpoint into."""
     try:
         name, outputs, in_channels, options = (description[key] for key in ("name", "outputs", "in_channels", "options"))
     except KeyError as error:
         raise WeightsError(f"the checkpoint's description has no {error} entry; it holds {sorted(description)}") from error
-    return create_backbone(name, outputs, in_channels, options=options)
+    return create_backbone(name, outputs, in_channels, options=options, seed=seed)
 
 
 def _check_request(
