@@ -115,8 +115,9 @@ def map_columns(
 ) -> list[MapColumn]:
     """A column per method: the heat of each row's class, and Algorithm 1's mask at the true labels where there are masks (Figs. 4 to 6).
 
-    shown: `class, place`, as `lse_study.shown_slices` gives it.
+    shown: `class, place`, as `lse_study.shown_slices` gives it. Where a method has several variants, each column names its own.
     """
+    several = {method.method for method in methods if sum(other.method == method.method for other in methods) > 1}
     places, size = shown["place"].to_numpy(), slices.hu.shape[-1]
     columns = []
     for method in methods:
@@ -126,7 +127,8 @@ def map_columns(
         if report is not None:
             labels = lse_study.labels_of(slices.rows, method.test.classes)
             codes = lse_study.masks_of(method, report.chosen(method.name), labels, size, places)
-        columns.append(MapColumn(method.name.replace(" (", "\n("), heatmaps, codes))
+        title = f"{method.method}\n({method.variant})" if method.method in several else method.name.replace(" (", "\n(")
+        columns.append(MapColumn(title, heatmaps, codes))
     return columns
 
 

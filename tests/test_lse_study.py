@@ -176,6 +176,8 @@ def test_pictures_show_the_largest_slice_of_each_subtype_and_boxes_of_different_
     report = lse_report.report_masks([GOOD, BAD], SCORED, None, "bhsd", "printed", 20, 0)
     columns = lse_report.map_columns([GOOD, BAD], SCORED, shown, report)
     assert [column.title for column in columns] == ["lse_unet", "rdnet_tiny"] and columns[0].codes.shape == (5, SIDE, SIDE)
+    variants = lse_report.map_columns([GOOD, method("lse_unet", 0.4, "authors"), BAD], SCORED, shown, None)
+    assert [column.title for column in variants] == ["lse_unet\n(printed)", "lse_unet\n(authors)", "rdnet_tiny"]
     assert set(np.unique(columns[0].codes)) <= set(range(6))
     boxes = [np.array([[4.0, 4.0, 8.0, 8.0]]) if place % SLICES == 2 else np.zeros((0, 4)) for place in range(len(SCORED))]
     boxed = ScoredSlices(SCORED.rows, SCORED.hu, None, None, boxes, SCORED.pixel_ml)
