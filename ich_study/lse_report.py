@@ -15,11 +15,15 @@ from ich_study.atomic import write_csv
 from ich_study.errors import StudyError
 from ich_study.figures_maps import MapColumn
 from ich_study.lse_study import METHOD, MethodMaps, Protocol
+from ich_study.maps.rivals import RIVALS
 from ich_study.predictions.joint_thresholds import BACKGROUND
 from ich_study.quantification import agreement_rows, volume_table
 from ich_study.results import with_interval
 from ich_study.schema import result_table
 from ich_study.scored_slices import ScoredSlices
+
+RIVAL_IS_ABOVE = "a trivial rival is above"
+"""Column of the tables to read: the classes of which that is true."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ def truths_of(slices: ScoredSlices, classes: Sequence[str]) -> dict[str, np.ndar
 
 
 def readable(results: pd.DataFrame, source: str, subset: str, variants: Sequence[str] | None = None, metric: str = "dice") -> pd.DataFrame:
-    """A printed table's shape: a row per method and variant, a column per class, `value [low, high]`, of one protocol over pixels."""
+    """A printed table's shape: a row per method and variant, a column per class, `value [low, high]`, of one protocol over pixels,
+    and RIVAL_IS_ABOVE."""
     rows = results[(results["metric"] == metric) & (results["unit"] == "pixel") & (results["threshold_source"] == source)
                    & (results["subset"] == subset)]
     rows = rows if variants is None else rows[rows["variant"].isin(list(variants))]
@@ -90,14 +95,34 @@ def readable(results: pd.DataFrame, source: str, subset: str, variants: Sequence
     wide = cells.pivot(index=["method", "variant"], columns="class", values="value")
     averages = (lse_tables.AVERAGE, lse_tables.SUBTYPE_AVERAGE, lse_tables.POOLED)
     order = [name for name in (BACKGROUND, *lse_study.SUBTYPES, *averages) if name in wide]
-    return wide[order].sort_index()
+    return wide[order].assign(**{RIVAL_IS_ABOVE: rivals_above(rows, order)}).fillna({RIVAL_IS_ABOVE: ""}).sort_index()
+
+
+def rivals_above(rows: pd.DataFrame, classes: Sequence[str]) -> pd.Series:
+    """By (method, variant), those of `classes` whose `value` of a trivial rival is higher; of the rival's same variant, or its
+    printed one. Methods of which that is true of no class, and the rivals, are left out."""
+    values = rows.pivot(index=["method", "variant"], columns="class", values="value")
+    is_rival = values.index.get_level_values("method").isin(RIVALS)
+    best = values[is_rival].groupby("variant").max()
+    found = {}
+    for (method, variant), own in values[~is_rival].iterrows():
+        rival = next((best.loc[name] for name in (variant, "printed") if name in best.index), None)
+        above = [] if rival is None else [name for name in classes if rival[name] > own[name]]
+        if above:
+            found[method, variant] = ", ".join(above)
+    index = pd.MultiIndex.from_tuples(found, names=["method", "variant"]) if found else values.index[:0]
+    return pd.Series(list(found.values()), index, dtype=object)
 
 
 def localisation_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Localisation without thresholds: a row per method, variant and class, `value [low, high]` per metric."""
+    """Localisation without thresholds: a row per method and variant, `value [low, high]` per metric and class, and
+    RIVAL_IS_ABOVE per metric."""
     table = result_table([row for row in rows if not row["metric"].endswith("_difference")])
     cells = table[["method", "variant", "class", "metric"]].assign(value=table.apply(with_interval, axis=1))
-    return cells.pivot(index=["method", "variant"], columns=["metric", "class"], values="value").sort_index(axis=1).fillna("")
+    wide = cells.pivot(index=["method", "variant"], columns=["metric", "class"], values="value")
+    for metric, of_one in table.groupby("metric"):
+        wide[metric, RIVAL_IS_ABOVE] = rivals_above(of_one, sorted(of_one["class"].unique()))
+    return wide.sort_index(axis=1).fillna("")
 
 
 def finished(rows: Sequence[dict[str, Any]], classification: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -102,11 +102,27 @@ def test_the_report_finds_the_better_method_with_an_interval_that_excludes_zero(
     assert len(optimism) and (optimism.loc[optimism["class"] == "average_subtypes", "value"] > -1e-9).any()
     assert {"volume_bias_ml", "volume_lower_limit_ml"} <= set(table["metric"])
     shown = lse_report.readable(table, "masks-test", "positive")
-    assert list(shown.columns) == ["normal", *SUBTYPES, "average", "average_subtypes", "pooled_subtypes"] and len(shown) == 7
+    classes = ["normal", *SUBTYPES, "average", "average_subtypes", "pooled_subtypes"]
+    assert list(shown.columns) == [*classes, lse_report.RIVAL_IS_ABOVE] and len(shown) == 7
+    above = shown[lse_report.RIVAL_IS_ABOVE]
+    assert "pooled_subtypes" in above["rdnet_tiny", "printed"] and not above["random_map", "printed"]
     with pytest.raises(StudyError, match="stand twice"):
         lse_report.finished([*report.rows, report.rows[0]], [])
     with pytest.raises(StudyError, match="a name twice"):
         lse_report.report_masks([GOOD, GOOD], SCORED, LABELS, "bhsd", "printed", 20, 0)
+
+
+def test_the_table_says_where_a_trivial_rival_wins():
+    values = [("lse_unet", "authors", 0.5, 0.2), ("lse_unet", "threshold_125", 0.1, 0.9), ("rdnet_tiny", "printed", 0.6, 0.7),
+              ("hu_threshold", "printed", 0.4, 0.6), ("random_map", "printed", 0.55, 0.1), ("random_map", "threshold_125", 0.0, 0.95)]
+    rows = pd.DataFrame([
+        {"method": method, "variant": variant, "class": name, "value": value}
+        for method, variant, *pair in values for name, value in zip(("IPH", "SDH"), pair)
+    ])
+    expected = {("lse_unet", "authors"): "IPH, SDH", ("lse_unet", "threshold_125"): "SDH"}
+    assert lse_report.rivals_above(rows, ["IPH", "SDH"]).to_dict() == expected
+    without = rows[rows["method"].isin(["lse_unet", "rdnet_tiny"])]
+    assert lse_report.rivals_above(without, ["IPH", "SDH"]).empty
 
 
 def test_the_papers_average_counts_the_background():
@@ -150,7 +166,7 @@ def test_localisation_without_thresholds_and_the_share_of_empty_maps():
     assert lse_tables.empty_share(nothing, SCORED.rows) == 1 and lse_tables.empty_share(GOOD, SCORED.rows) == 0
     empty = result_table(lse_tables.localisation_rows([nothing], SCORED, truths, "bhsd", 0, 20, 0))
     assert (empty.loc[empty["metric"] == "mass_inside", "value"] == 0).all()
-    assert lse_report.localisation_table(rows).shape == (2, 10)
+    assert lse_report.localisation_table(rows).shape == (2, 12)
 
 
 def test_the_grid_pattern_is_reported_on_slices_with_a_class():
