@@ -1,5 +1,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from ich_study.errors import StudyError
@@ -24,8 +25,25 @@ def test_a_panel_per_class_in_the_order_of_the_study_and_a_line_per_method_and_l
 
 
 def test_a_reading_names_only_what_differs():
-    assert set(reading_of(table())) == {"printed", "authors"}
-    assert set(reading_of(table().assign(variant="printed"))) == {""}
+    found = reading_of(table())
+    assert set(found["colour"]) == {"printed", "authors"} and set(found["marker"]) == {""}
+    assert set(reading_of(table().assign(variant="printed"))["colour"]) == {""}
+    both = pd.concat([table(), table().assign(threshold_source="labels")], ignore_index=True)
+    assert set(reading_of(both)["marker"]) == {"none", "labels"}
+
+
+def test_no_two_readings_of_a_method_look_alike_or_share_a_place():
+    several = pd.concat([
+        table().assign(variant=f"variant {number}", threshold_source=source) for number in range(9) for source in ("labels", "none")
+    ], ignore_index=True).drop_duplicates(["method", "layer", "class", "variant", "threshold_source"])
+    figure = interval_panels(several, "test")
+    points = [(line.get_color(), line.get_marker()) for line in figure.axes[0].lines]
+    assert len(points) == 4 * 18 and len(set(points)) == 18
+    assert len({line.get_ydata()[0] for line in figure.axes[0].lines}) == 4 * 18
+    assert len(figure.legends[0].get_texts()) == 9 + 2
+    plt.close(figure)
+    with pytest.raises(StudyError, match="cannot be told apart"):
+        interval_panels(pd.concat([table().assign(variant=f"variant {number}") for number in range(13)], ignore_index=True), "test")
 
 
 def test_nothing_to_show_and_too_much_are_refused():
