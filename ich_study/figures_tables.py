@@ -21,7 +21,7 @@ def reading_of(results: pd.DataFrame) -> pd.DataFrame:
     """What tells rows of one method apart, as text: those of READING that differ within `results`, the first of them as
     `colour`, the others as `marker`; "" where there is none."""
     words = results[list(READING)].astype(object).where(results[list(READING)].notna(), "").astype(str)
-    differing = [name for name in READING if words[name].nunique() > 1]
+    differing = [name for name in READING if len(set(words[name])) > 1]
     marker = words[differing[1:]].apply(lambda row: " · ".join(filter(None, row)), axis=1) if differing[1:] else ""
     return pd.DataFrame({"colour": words[differing[0]] if differing else "", "marker": marker}, index=results.index)
 
@@ -55,7 +55,8 @@ def interval_panels(results: pd.DataFrame, title: str) -> Figure:
     axes[0, 0].tick_params(labelsize=7)
     axes[0, 0].invert_yaxis()
     handles = [plt.Line2D([], [], color=colour, label=name) for name, colour in colours.items() if len(colours) > 1]
-    handles += [plt.Line2D([], [], color="#555555", marker=each, linestyle="", label=name) for name, each in markers.items() if len(markers) > 1]
+    shapes = markers.items() if len(markers) > 1 else ()
+    handles += [plt.Line2D([], [], color="#555555", marker=shape, linestyle="", label=name) for name, shape in shapes]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=7)
     figure.suptitle(title, fontsize=10)

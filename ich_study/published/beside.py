@@ -100,8 +100,8 @@ def study_results(results: pd.DataFrame, ours: str, study: str, cells: pd.DataFr
     for key, values in parse_selector(ours).items() if ours else ():
         chosen = chosen[_text(chosen[key]).isin(values)]
     for key in ("unit", "subset"):
-        if cells[key].notna().all():
-            chosen = chosen[chosen[key].isin(cells[key])]
+        stated = {metric: set(values) for metric, values in cells.groupby("metric")[key] if values.notna().all()}
+        chosen = chosen[[metric not in stated or value in stated[metric] for metric, value in zip(chosen["metric"], chosen[key])]]
     return chosen[chosen["method"].isin(cells["method"])].reset_index(drop=True)
 
 

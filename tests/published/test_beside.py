@@ -57,7 +57,8 @@ def test_selectors_that_pick_nothing_are_refused():
 
 def test_rows_for_the_picture_are_those_of_the_cells():
     cells = beside.printed_cells("cam_benchmark", "table_2a")
-    mixed = pd.concat([rows(), rows(metric="seconds"), rows(method="random_map"), rows(unit="scan")], ignore_index=True)
+    mixed = pd.concat([rows(), rows(metric="seconds"), rows(method="random_map"), rows(unit="scan"), rows(unit="slice")], ignore_index=True)
+    assert {"pixel", "slice"} <= set(cells["unit"])
     assert len(beside.study_results(mixed, "subset=positive", "06_cam_benchmark", cells)) == 1
 
 
