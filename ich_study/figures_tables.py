@@ -21,6 +21,7 @@ def reading_of(results: pd.DataFrame) -> pd.DataFrame:
     """What tells rows of one method apart, as text: those of READING that differ within `results`, the first of them as
     `colour`, the others as `marker`; "" where there is none."""
     words = results[list(READING)].astype(object).where(results[list(READING)].notna(), "").astype(str)
+    words["brain_mask"] = words["brain_mask"].replace({"True": "brain mask", "False": "no brain mask"})
     differing = [name for name in READING if len(set(words[name])) > 1]
     marker = words[differing[1:]].apply(lambda row: " · ".join(filter(None, row)), axis=1) if differing[1:] else ""
     return pd.DataFrame({"colour": words[differing[0]] if differing else "", "marker": marker}, index=results.index)
@@ -53,7 +54,7 @@ def interval_panels(results: pd.DataFrame, title: str) -> Figure:
         axis.tick_params(axis="x", labelsize=7)
     axes[0, 0].set(yticks=list(centres.values()), yticklabels=list(centres))
     axes[0, 0].tick_params(labelsize=7)
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(max(heights.values()) + 1, 0)
     handles = [plt.Line2D([], [], color=colour, label=name) for name, colour in colours.items() if len(colours) > 1]
     shapes = markers.items() if len(markers) > 1 else ()
     handles += [plt.Line2D([], [], color="#555555", marker=shape, linestyle="", label=name) for name, shape in shapes]

@@ -30,6 +30,8 @@ def test_a_reading_names_only_what_differs():
     assert set(reading_of(table().assign(variant="printed"))["colour"]) == {""}
     both = pd.concat([table(), table().assign(threshold_source="labels")], ignore_index=True)
     assert set(reading_of(both)["marker"]) == {"none", "labels"}
+    masked = pd.concat([table().assign(brain_mask=True), table().assign(brain_mask=False)], ignore_index=True)
+    assert set(reading_of(masked)["marker"]) == {"brain mask", "no brain mask"}
 
 
 def test_no_two_readings_of_a_method_look_alike_or_share_a_place():
