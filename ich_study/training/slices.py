@@ -55,10 +55,10 @@ class SliceDataset(Dataset[Batch]):
         self.labels = label_tensor(rows, classes)
         self._scan_ids = rows["scan_id"].astype(str).tolist()
         self._slice_indices = [int(index) for index in rows["slice_index"]]
-        self._cache: dict[tuple[str, int], int] = {}
-        self._cached = torch.empty(0, dtype=torch.int16)
+        self._slices_of: dict[str, int] = {}
+        self._cached, self._places = torch.empty(0, dtype=torch.int16), torch.empty(0, dtype=torch.int64)
         if cache_in_memory:
-            self._fill_cache()
+            self._cached, self._places = self._read_once([self._members(index) for index in range(len(self))], progress=True)
 
     def __len__(self) -> int:
         return len(self._scan_ids)
@@ -69,35 +69,43 @@ class SliceDataset(Dataset[Batch]):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Stacks (B, depth, size, size) and labels (B, classes) of many rows."""
-        return torch.stack([self._stack(index) for index in indices]), self.labels[list(indices)]
+        chosen = list(indices)
+        if len(self._places):
+            return self._cached[self._places[chosen]], self.labels[chosen]
+        slices, places = self._read_once([self._members(index) for index in chosen])
+        return slices[places], self.labels[chosen]
 
     def _members(self, index: int) -> tuple[str, list[int]]:
         scan_id, slice_index = self._scan_ids[index], self._slice_indices[index]
-        slices = len(self.source.volume(scan_id))
+        if scan_id not in self._slices_of:
+            self._slices_of[scan_id] = len(self.source.volume(scan_id))
+        slices = self._slices_of[scan_id]
         if not 0 <= slice_index < slices:
             raise DataError(f"scan {scan_id} has {slices} slices, but the index names slice {slice_index}")
         return scan_id, neighbours(slice_index, slices, self.preprocessing.stack_depth)
 
     def _stack(self, index: int) -> Tensor:
-        scan_id, members = self._members(index)
-        if self._cache:
-            return self._cached[[self._cache[scan_id, member] for member in members]]
-        return self._read(scan_id, members)
+        if len(self._places):
+            return self._cached[self._places[index]]
+        return self._read(*self._members(index))
 
     def _read(self, scan_id: str, members: list[int]) -> Tensor:
         return self.preprocessing.resized(torch.from_numpy(np.array(self.source.volume(scan_id)[members])))
 
-    def _fill_cache(self) -> None:
+    def _read_once(self, stacks: Sequence[tuple[str, list[int]]], progress: bool = False) -> tuple[Tensor, Tensor]:
+        """The slices of several stacks, read and resized once though neighbouring stacks share them, and each stack's places there."""
         wanted: dict[str, set[int]] = {}
-        for index in range(len(self)):
-            scan_id, members = self._members(index)
+        for scan_id, members in stacks:
             wanted.setdefault(scan_id, set()).update(members)
-        total, size = sum(map(len, wanted.values())), self.preprocessing.size
-        self._cached = torch.empty((total, size, size), dtype=torch.int16)
-        for scan_id, members in tqdm(wanted.items(), desc="reading scans into memory", unit="scan", mininterval=5, leave=False):
-            ordered, start = sorted(members), len(self._cache)
-            self._cached[start:start + len(ordered)] = self._read(scan_id, ordered)
-            self._cache.update({(scan_id, member): start + place for place, member in enumerate(ordered)})
+        size = self.preprocessing.size
+        slices = torch.empty((sum(map(len, wanted.values())), size, size), dtype=torch.int16)
+        places: dict[tuple[str, int], int] = {}
+        bar = tqdm(wanted.items(), desc="reading scans into memory", unit="scan", mininterval=5, leave=False, disable=not progress)
+        for scan_id, found in bar:
+            ordered, start = sorted(found), len(places)
+            slices[start:start + len(ordered)] = self._read(scan_id, ordered)
+            places.update({(scan_id, member): start + place for place, member in enumerate(ordered)})
+        return slices, torch.tensor([[places[scan_id, member] for member in members] for scan_id, members in stacks])
 
 
 def label_tensor(rows: pd.DataFrame, classes: Sequence[str]) -> Tensor:

@@ -43,6 +43,29 @@ def test_the_cache_gives_what_the_store_gives(depth):
         assert torch.equal(one, two)
 
 
+def test_a_batch_reads_each_slice_once_and_is_the_stacks_one_by_one():
+    read = []
+
+    class Counting(np.ndarray):
+        def __getitem__(self, members):
+            read.append(len(members))
+            return np.asarray(self)[members]
+
+    class CountingSource:
+        content_hash = "counting"
+
+        def volume(self, scan_id):
+            return STORE.volumes[scan_id].view(Counting)
+
+    settings = config(stack_depth=3, size=20)
+    data = SliceDataset(CountingSource(), STORE.index, settings.classes, settings.preprocessing())
+    chosen = [2, 3, 4, 9, 3]
+    alone = torch.stack([data[index][0] for index in chosen])
+    read.clear()
+    assert torch.equal(data.__getitems__(chosen)[0], alone)
+    assert read == [5, 3]
+
+
 def test_scans_of_different_sizes_share_a_batch():
     mixed = fake_store(1, side=60, dataset="large")
     both = type(STORE)(pd.concat([STORE.index, mixed.index]), STORE.volumes | mixed.volumes, "both")
