@@ -28,7 +28,7 @@ class ScoredPart:
 
 @dataclass(frozen=True)
 class ClassifierReport:
-    """predictions: `evaluation.PREDICTION_COLUMNS`, and `part`. results: tidy, `dataset` is the part.
+    """predictions: `slice_predictions.PREDICTION_COLUMNS`, and `part`. results: tidy, `dataset` is the part.
     roc, pr: curves, `dataset` is the part."""
 
     predictions: pd.DataFrame

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ich_study.errors import DataError
-from ich_study.evaluation import known_of
 from ich_study.metrics.significance import holm
 from ich_study.metrics.statistics import PatientStatistic, auroc_of_items, paired_bootstrap, two_sided_p
+from ich_study.predictions.slice_predictions import known_of
 from ich_study.schema import result_table
 
 COMPARISON_COLUMNS = ("first", "second", "dataset", "class", "difference", "ci_low", "ci_high", "p", "p_holm", "patients")
@@ -20,7 +20,7 @@ def auroc_differences(
 ) -> pd.DataFrame:
     """AUROC of `first` minus AUROC of `second`, of one class on one part, for every pair of arms.
 
-    predictions: arm -> `evaluation.PREDICTION_COLUMNS` with `part`. Interval: 95 %, the same drawn
+    predictions: arm -> `slice_predictions.PREDICTION_COLUMNS` with `part`. Interval: 95 %, the same drawn
     patients for both. `p` is two-sided, from those replicates; `p_holm` is corrected over the pairs.
     Raises DataError where two arms did not score the same slices.
     """

@@ -30,6 +30,7 @@ from ich_study.metrics.statistics import (
 )
 from ich_study.models.backbones import Backbone, rebuild
 from ich_study.models.weights import load_weights, read_metadata
+from ich_study.predictions.slice_predictions import PREDICTION_COLUMNS, known_of
 from ich_study.predictions.thresholds import Threshold, fixed_threshold, youden_threshold
 from ich_study.schema import SUBTYPES, result_table, typed
 from ich_study.training.devices import autocast
@@ -38,10 +39,6 @@ from ich_study.training.preprocessing import Preprocessing, preprocessing_from
 from ich_study.training.samplers import OrderedBatches
 from ich_study.training.slices import SliceDataset, SliceLoader, SliceSource
 
-PREDICTION_COLUMNS: dict[str, str] = {
-    "dataset": "string", "patient_id": "string", "scan_id": "string", "slice_index": "int32",
-    "class": "string", "label": "boolean", "logit": "float64", "probability": "float64",
-}
 FIXED_THRESHOLDS = (0.3, 0.5, 0.7)
 """Probabilities of the CAM benchmark's Figure 3."""
 DECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
@@ -106,15 +103,6 @@ def _long(dataset: SliceDataset, classes: Sequence[str], logits: np.ndarray) -> 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
     """Predictions as Parquet, atomically; StudyError when columns are missing or unknown."""
     write_parquet(path, typed(predictions, PREDICTION_COLUMNS, "predictions"))
-
-
-def known_of(predictions: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Rows of class `name` whose label is known, with `label` as bool; StudyError when the class is not there."""
-    rows = predictions[predictions["class"] == name]
-    if rows.empty:
-        raise StudyError(f"no predictions of class {name!r}; there are {sorted(predictions['class'].unique())}")
-    known = rows[rows["label"].notna()]
-    return known.assign(label=known["label"].astype(bool), probability=known["probability"].astype(float))
 
 
 def validation_thresholds(predictions: pd.DataFrame) -> dict[str, Threshold]:

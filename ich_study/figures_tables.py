@@ -46,10 +46,10 @@ def interval_panels(results: pd.DataFrame, title: str) -> Figure:
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for axis, (class_name, metric) in zip(axes.flat, panels):
         rows = known[(known["class"].astype(str) == class_name) & (known["metric"] == metric)]
-        for row in rows.itertuples():
-            height = heights[row.line, row.colour, row.marker]
-            axis.hlines(height, row.ci_low, row.ci_high, color=colours[row.colour], alpha=0.5, linewidth=1.8)
-            axis.plot(row.value, height, markers[row.marker], color=colours[row.colour], markersize=3)
+        for (colour, marker), reading in rows.groupby(["colour", "marker"], sort=False):
+            places = [heights[line, colour, marker] for line in reading["line"]]
+            axis.hlines(places, reading["ci_low"], reading["ci_high"], color=colours[colour], alpha=0.5, linewidth=1.8)
+            axis.plot(reading["value"], places, markers[marker], color=colours[colour], markersize=3)
         axis.set_title(f"{class_name}\n{metric}", fontsize=8)
         axis.tick_params(axis="x", labelsize=7)
     axes[0, 0].set(yticks=list(centres.values()), yticklabels=list(centres))

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import DataError, ParameterError
-from ich_study.evaluation import known_of
 from ich_study.metrics.classification import auc_of_decisions, auroc, decision_metrics
 from ich_study.metrics.statistics import PatientStatistic, auroc_of_items, mean_of_statistics, patient_bootstrap, ratio_of_sums
+from ich_study.predictions.slice_predictions import known_of
 
 TABLE_2: tuple[str, ...] = ("accuracy", "auc_of_decisions", "precision", "f1", "sensitivity", "specificity", "auroc")
 SMALLEST_PX = {"printed": 10, "authors": 11}

@@ -45,7 +45,7 @@ def classifier_results(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Slice measures of the classifiers on the test parts of all folds, and the AUROC's paired differences.
 
-    predictions: method -> `evaluation.PREDICTION_COLUMNS`, all folds.
+    predictions: method -> `slice_predictions.PREDICTION_COLUMNS`, all folds.
     """
     tables = [
         evaluation.classification_results(table, {}, study=common["study"], method=method, replicates=replicates, seed=seed)

@@ -39,13 +39,28 @@ def test_no_two_readings_of_a_method_look_alike_or_share_a_place():
         table().assign(variant=f"variant {number}", threshold_source=source) for number in range(9) for source in ("labels", "none")
     ], ignore_index=True).drop_duplicates(["method", "layer", "class", "variant", "threshold_source"])
     figure = interval_panels(several, "test")
-    points = [(line.get_color(), line.get_marker()) for line in figure.axes[0].lines]
-    assert len(points) == 4 * 18 and len(set(points)) == 18
-    assert len({line.get_ydata()[0] for line in figure.axes[0].lines}) == 4 * 18
+    looks = [(line.get_color(), line.get_marker()) for line in figure.axes[0].lines]
+    assert len(looks) == 18 and len(set(looks)) == 18
+    heights = np.concatenate([line.get_ydata() for line in figure.axes[0].lines])
+    assert len(heights) == 4 * 18 and len(set(heights)) == 4 * 18
     assert len(figure.legends[0].get_texts()) == 9 + 2
     plt.close(figure)
     with pytest.raises(StudyError, match="cannot be told apart"):
         interval_panels(pd.concat([table().assign(variant=f"variant {number}") for number in range(13)], ignore_index=True), "test")
+
+
+def test_a_point_lies_on_the_line_of_its_own_interval():
+    rows = table().assign(value=np.arange(16) / 20, ci_low=np.arange(16) / 20 - 0.05, ci_high=np.arange(16) / 20 + 0.02)
+    figure = interval_panels(rows, "test")
+    for axis in figure.axes:
+        drawn = {}
+        for line, collection in zip(axis.lines, axis.collections):
+            for value, height, segment in zip(line.get_xdata(), line.get_ydata(), collection.get_segments()):
+                assert segment[:, 1].tolist() == [height, height] and segment[:, 0] == pytest.approx([value - 0.05, value + 0.02])
+                drawn[round(value, 3)] = height
+        wanted = rows[rows["class"] == axis.get_title().split("\n")[0]]["value"]
+        assert sorted(drawn) == pytest.approx(sorted(wanted))
+    plt.close(figure)
 
 
 def test_nothing_to_show_and_too_much_are_refused():

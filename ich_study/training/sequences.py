@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from ich_study.errors import DataError, ParameterError, StudyError
-from ich_study.evaluation import PREDICTION_COLUMNS
 from ich_study.hashing import sha256_lines
 from ich_study.models.backbones import Backbone
 from ich_study.models.resnet_lstm import LSTMSettings, ResNetLSTM, with_lstm, without_lstm
 from ich_study.models.weights import save_weights, state_digest
+from ich_study.predictions.slice_predictions import PREDICTION_COLUMNS
 from ich_study.schema import typed
 from ich_study.training.augment import Augmentation
 from ich_study.training.callbacks import WEIGHTS_FILE
@@ -119,7 +119,7 @@ def predict_sequences(
     network: ResNetLSTM, source: SliceSource, rows: pd.DataFrame, preprocessing: Preprocessing, device: torch.device,
     sequence_length: int | None = None, name: str = "any",
 ) -> pd.DataFrame:
-    """Predictions of the slices that the sequence keeps, typed as `evaluation.PREDICTION_COLUMNS`, volume by volume.
+    """Predictions of the slices that the sequence keeps, typed as `slice_predictions.PREDICTION_COLUMNS`, volume by volume.
 
     `network` is in evaluation mode on `device` and gives one logit. Raises StudyError for one that is not finite.
     """
