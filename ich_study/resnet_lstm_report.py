@@ -51,11 +51,11 @@ def volume_measures(
     known = all(np.isfinite(side) for side in spacing_mm)
     millilitres = {name: volume.volume_ml(mask, spacing_mm) if known else float("nan") for name, mask in
                    (("predicted_ml", prediction), ("truth_ml", truth))}
+    hausdorff, surface_dice = surface.surface_measures(prediction, truth, spacing_mm, tolerance_mm) if known else (float("nan"),) * 2
     return {
         "dice": float(overlap.dice(counts)), "tpr": float(overlap.sensitivity(counts)),
         "rvd": float(volume.relative_volume_difference(prediction.sum(), truth.sum())),
-        "hausdorff": surface.hausdorff(prediction, truth, spacing_mm) if known else float("nan"),
-        "surface_dice": surface.surface_dice(prediction, truth, spacing_mm, tolerance_mm) if known and truth.any() else float("nan"),
+        "hausdorff": hausdorff, "surface_dice": surface_dice if truth.any() else float("nan"),
         **millilitres,
     }
 
