@@ -101,14 +101,12 @@ def run_arms(
     if unknown or MAIN not in arms:
         raise ParameterError(f"arms {list(arms)}: unknown {unknown}; expected {MAIN} and any of {', '.join(ARMS)}")
     truth, tables, histories, weights, shown = truths(fold, "test"), [], [], {}, {}
-    prepared: dict[bool, dict[str, np.ndarray]] = {}
+    prepared = prepared_volumes(fold, settings.size, {arm != PLAIN for arm in arms})
     for arm in arms:
         if arm == SUPERVISED and truth_kind(fold) != "masks":
             report(f"{arm}: left out, {fold.store.dataset} has no masks to be supervised by")
             continue
         equalise = arm != PLAIN
-        if equalise not in prepared:
-            prepared[equalise] = prepared_volumes(fold, replace(settings, equalise=equalise))
         run, probabilities = train_arm(
             fold, arm, prepared[equalise], _teacher(fold, masks, arm), replace(settings, equalise=equalise), loop, report, restart_changed,
         )

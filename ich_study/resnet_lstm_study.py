@@ -6,7 +6,7 @@ choose nothing, except in the supervised U-Net that stands beside the method as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,11 +33,13 @@ from ich_study.training.epoch_loop import LoopRun, LoopSettings
 from ich_study.training.learner import TrainingRun, train_classifier
 from ich_study.training.preprocessing import Preprocessing
 from ich_study.training.sequences import SequenceTask, first_slices, metadata_of, predict_sequences, refit_last_layer, train_sequences
-from ich_study.training.volumes import SegmentationTask, UNetSettings, prepared_volume, resized_masks, segment, train_unet
+from ich_study.training.volumes import SegmentationTask, UNetSettings, prepared_variants, resized_masks, segment, train_unet
 
 PARTS = ("train", "validation", "test")
 Settings = TypeVar("Settings")
 Masks = Mapping[str, np.ndarray]
+_PREPARED: dict[str, dict[tuple[str, int, bool], np.ndarray]] = {}
+"""By content hash of the store, of one store at a time."""
 
 
 def settings_from(kind: type[Settings], parameters: Mapping[str, Any], what: str) -> Settings:
@@ -213,9 +215,21 @@ def called_positive(predictions: pd.DataFrame, gate: float) -> dict[str, np.ndar
     return {str(scan): (rows["probability"] >= gate).to_numpy() for scan, rows in groups}
 
 
-def prepared_volumes(fold: Fold, settings: UNetSettings) -> dict[str, np.ndarray]:
-    """The U-Net's grey volumes of all scans of a fold."""
-    return {scan: prepared_volume(fold.store.volume(scan), settings.size, settings.equalise) for part in PARTS for scan in fold.scans(part)}
+def prepared_volumes(fold: Fold, size: int, variants: Collection[bool]) -> dict[bool, dict[str, np.ndarray]]:
+    """The U-Net's grey volumes of all scans of a fold, with (True) or without (False) equalisation: variant -> scan -> volume."""
+    # every fold holds every scan, and finding the skulls takes longer than an epoch
+    if fold.store.content_hash not in _PREPARED:
+        _PREPARED.clear()
+    kept = _PREPARED.setdefault(fold.store.content_hash, {})
+    found: dict[bool, dict[str, np.ndarray]] = {equalise: {} for equalise in variants}
+    for scan in (scan for part in PARTS for scan in fold.scans(part)):
+        missing = [equalise for equalise in variants if (scan, size, equalise) not in kept]
+        if missing:
+            made = prepared_variants(fold.store.volume(scan), size, missing)
+            kept.update({(scan, size, equalise): volume for equalise, volume in made.items()})
+        for equalise in variants:
+            found[equalise][scan] = kept[scan, size, equalise]
+    return found
 
 
 def train_arm(

@@ -103,11 +103,15 @@ def equalised(grey: np.ndarray) -> np.ndarray:
     return cv2.equalizeHist(grey)
 
 
+def stripped_slice(hu: np.ndarray, window: Window = WINDOWS["brain"], recipe: SkullRecipe | None = None) -> np.ndarray:
+    """One slice in HU to uint8 (rows, columns): skull removed, window applied, contrast as it is."""
+    return np.where(find_skull(hu, recipe).inside, window_uint8(hu, window), np.uint8(0))
+
+
 def enhanced_slice(hu: np.ndarray, window: Window = WINDOWS["brain"], recipe: SkullRecipe | None = None) -> np.ndarray:
     """One slice in HU to uint8 as the 3-D U-Net sees it: skull removed, window applied, histogram equalised.
 
     The paper names the steps in both orders; here the skull goes first, so that its brightness does not
     take part in the equalisation.
     """
-    inside = find_skull(hu, recipe).inside
-    return equalised(np.where(inside, window_uint8(hu, window), np.uint8(0)))
+    return equalised(stripped_slice(hu, window, recipe))

@@ -7,7 +7,7 @@ sliding window that takes volumes of any length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import prod
 from pathlib import Path
@@ -21,8 +21,7 @@ from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ich_study.ct.skull_removal import enhanced_slice, find_skull
-from ich_study.ct.windows import WINDOWS, window_uint8
+from ich_study.ct.skull_removal import equalised, stripped_slice
 from ich_study.errors import DataError, ParameterError, WeightsError
 from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.models.weights import load_weights, read_metadata
@@ -86,12 +85,17 @@ def prepared_volume(hu: np.ndarray, size: int, equalise: bool = True) -> np.ndar
 
     Skull removal and equalisation run on the scan's own grid, then the slice is resized by area means.
     """
-    prepared = (enhanced_slice(image) if equalise else _windowed(image) for image in np.asarray(hu))
-    return np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in prepared])
+    return prepared_variants(hu, size, (equalise,))[equalise]
 
 
-def _windowed(hu: np.ndarray) -> np.ndarray:
-    return np.where(find_skull(hu).inside, window_uint8(hu, WINDOWS["brain"]), np.uint8(0))
+def prepared_variants(hu: np.ndarray, size: int, variants: Collection[bool]) -> dict[bool, np.ndarray]:
+    """The grey volume with (True) or without (False) equalisation, for all of `variants`; the skull is looked for once."""
+    stripped = [stripped_slice(image) for image in np.asarray(hu)]
+    return {equalise: np.stack([_resized(equalised(image) if equalise else image, size) for image in stripped]) for equalise in variants}
+
+
+def _resized(grey: np.ndarray, size: int) -> np.ndarray:
+    return cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def resized_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
