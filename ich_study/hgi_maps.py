@@ -20,7 +20,7 @@ from ich_study.errors import ParameterError
 from ich_study.hashing import sha256_lines
 from ich_study.maps.archive import MapArchive, MapName, device_batches, write_archive
 from ich_study.maps.attention_capture import capture_attention, checked_swin
-from ich_study.maps.attention_maps import HGI_STAGES, VARIANTS, fused_map, layer_maps, token_grad_cam
+from ich_study.maps.attention_maps import HGI_STAGES, VARIANTS, fused_map, layer_maps, token_grad_cams
 from ich_study.maps.scaling import minmax
 from ich_study.training.preprocessing import Preprocessing
 from ich_study.training.slices import ROW_KEYS, SliceDataset, SliceSource
@@ -98,9 +98,10 @@ def _maps_of(model: nn.Module, precision: str, inputs: Tensor) -> dict[MapName, 
         unscaled = replace(variant, layer_minmax=False)
         for kind, weighted in ((SAM, False), (HGI, True))[:1 + two_outputs]:
             found |= {_name(kind, name, stage): layer for stage, layer in layer_maps(capture, unscaled, weighted).items()}
-        if two_outputs:
-            target = TARGET if name == "printed" else None
-            found[_name(GRAD_CAM, name, len(model.layers) - 1)] = token_grad_cam(model, inputs, target, precision)[0]
+    if two_outputs:
+        targets = [TARGET if name == "printed" else None for name in VARIANTS]
+        cams, _ = token_grad_cams(model, inputs, targets, precision)
+        found |= {_name(GRAD_CAM, name, len(model.layers) - 1): cam for name, cam in zip(VARIANTS, cams)}
     return found
 
 

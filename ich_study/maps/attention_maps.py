@@ -176,6 +176,14 @@ def token_grad_cam(
     targets: as in `hgi_sam`; None takes the largest logit of each slice, so that slices called negative show
     that class (the code; pytorch-grad-cam's default).
     """
+    cams, logits = token_grad_cams(model, inputs, [targets], precision)
+    return cams[0], logits
+
+
+def token_grad_cams(
+    model: nn.Module, inputs: Tensor, targets: Sequence[Targets | None], precision: str = "fp32",
+) -> tuple[list[Tensor], Tensor]:
+    """`token_grad_cam` of each of `targets`, from one forward pass."""
     swin = checked_swin(model)
     kept: list[Tensor] = []
 
@@ -188,12 +196,12 @@ def token_grad_cam(
         try:
             with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
                 logits = swin(inputs)
-            chosen = logits.argmax(1) if targets is None else targets
-            gradient = torch.autograd.grad(target_sum(logits, chosen), kept[0])[0]
+            sums = [target_sum(logits, logits.argmax(1) if each is None else each) for each in targets]
+            gradients = [torch.autograd.grad(each, kept[0], retain_graph=True)[0] for each in sums]
         finally:
             handle.remove()
-    cam = (gradient.mean((1, 2), keepdim=True) * kept[0].detach()).sum(-1).clamp(min=0)
-    return minmax(checked_maps(cam, "Swin-Grad-CAM")), logits.detach()
+    cams = [(gradient.mean((1, 2), keepdim=True) * kept[0].detach()).sum(-1).clamp(min=0) for gradient in gradients]
+    return [minmax(checked_maps(cam, "Swin-Grad-CAM")) for cam in cams], logits.detach()
 
 
 def _head_weights(block: BlockAttention, variant: AttentionVariant) -> Tensor:
