@@ -115,14 +115,18 @@ def build_learner(
     network: Network, config: TrainingConfig, loaders: DataLoaders, callbacks: list[Callback], loss: nn.Module | None = None,
 ) -> Learner:
     """A fastai Learner over PyTorch's optimizer and our callbacks, without fastai's recorder and progress bar."""
-    model = network.model.to(loaders.device)
-    if config.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    model = _placed(network, config, loaders.device)
     loss_function = (loss or build_loss(config)).to(loaders.device)
     return Learner(
         loaders, model, loss_func=loss_function, opt_func=optimizer_function(config), lr=config.learning_rate,
         wd_bn_bias=True, train_bn=False, default_cbs=False, cbs=[TrainEvalCallback(), *callbacks], path=Path(),
     )
+
+
+def _placed(network: Network, config: TrainingConfig, device: torch.device) -> nn.Module:
+    # loaded weights must lie as trained ones do: the memory format decides on the order of sums
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    return network.model.to(device, memory_format=memory_format)
 
 
 def optimizer_function(config: TrainingConfig) -> Callable[..., OptimWrapper]:
@@ -230,7 +234,7 @@ def _finished(
     progress, device = loaded[0], resolve_device(config.device, local_rank())
     load_weights(folder / WEIGHTS_FILE, network.model)
     return TrainingRun(
-        network.model.to(device).eval(), config, datasets["training"].preprocessing, device, device_name(device), progress.frame(),
+        _placed(network, config, device).eval(), config, datasets["training"].preprocessing, device, device_name(device), progress.frame(),
         progress.best_epoch, progress.stopped_early, folder / WEIGHTS_FILE, verify_file(folder / WEIGHTS_FILE),
         time.perf_counter() - started, peak_memory_mib(device),
     )

@@ -77,6 +77,15 @@ def test_what_must_not_change_the_weights_does_not(tmp_path):
     assert not torch.equal(other.model.conv_stem.weight, runs[0].model.conv_stem.weight)
 
 
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_network_that_is_only_loaded_lies_in_memory_and_predicts_as_the_trained_one(tmp_path, channels_last):
+    fresh, loaded = (trained(tmp_path, channels_last=channels_last, epochs=1) for _ in range(2))
+    strides = [[parameter.stride() for parameter in run.model.parameters()] for run in (fresh, loaded)]
+    assert strides[0] == strides[1]
+    logits = [predict(run.model, run.preprocessing, run.config.classes, STORE, VALIDATION, run.device)["logit"] for run in (fresh, loaded)]
+    assert logits[0].equals(logits[1])
+
+
 def test_the_best_epoch_is_kept_and_patience_ends_the_training(tmp_path):
     run = trained(tmp_path, epochs=30, early_stopping_patience=2, learning_rate=0.03, monitor="valid_loss")
     losses = run.history["valid_loss"]
