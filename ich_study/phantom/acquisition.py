@@ -1,7 +1,6 @@
-"""The scanner: position of the head, slices with partial volume, blur, noise, beam hardening, table.
+"""The scanner: blur, noise, beam hardening, table. Where the slices lie in the head: `placement`.
 
-Scan coordinates are physical mm: u to the patient's left (columns), v to posterior (rows), w to
-superior. The noise spectrum is that of filtered back-projection: a ramp times the kernel's decay.
+The noise spectrum is that of filtered back-projection: a ramp times the kernel's decay.
 """
 
 from __future__ import annotations
@@ -10,19 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft, ndimage
-from scipy.spatial.transform import Rotation
 
 from ich_study.phantom.beam import beam_hardening
-from ich_study.phantom.geometry import Lattice
-from ich_study.phantom.resample import apply_weights, cubic_weights, linear_at, resize_weights
 
 AIR_HU = -1000
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 """Range of a 12-bit CT number with intercept -1024."""
-TOP_MM, BOTTOM_MM = 88.0, -68.0
-"""Canonical z that a full scan reaches: over the vertex, and the foramen magnum."""
-PIVOT = (0.0, 16.0, 0.0)
-"""Canonical point (x, y, z) that the head turns about."""
 
 
 @dataclass(frozen=True)
@@ -88,91 +80,6 @@ def draw_scanner(
         ),
         padded=bool(rng.random() < 0.25),
     )
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Scan grid on the head: `z_mm` of the slices, `w` of the fine sub-slices (slices, sub), the crop
-    (rows, columns) that can hold the head, and the indices there into the head's lattice (3, ...)."""
-
-    z_mm: np.ndarray
-    sub_slices: int
-    rows: slice
-    columns: slice
-    indices: np.ndarray
-
-
-def slice_positions(scanner: Scanner, height_scale: float) -> np.ndarray:
-    """Z of the slice centres, mm, ascending; the whole head unless `slices` fixes their number."""
-    low, high = BOTTOM_MM * height_scale + scanner.low_mm, TOP_MM * height_scale
-    count = scanner.slices or max(3, int(np.ceil((high - low) / scanner.thickness_mm)))
-    step = scanner.thickness_mm if scanner.slices is None else max(scanner.thickness_mm, (high - low) / count)
-    return np.round(low + step * (np.arange(count) + 0.5), 3)
-
-
-def place(scanner: Scanner, lattice: Lattice, scale: tuple[float, float, float], rng: np.random.Generator) -> Placement:
-    """Where each sample of the scan lies in the head, a smooth random deformation of 1.5 mm included.
-
-    With a positive gantry tilt the rows descend towards posterior, as the writers state in the headers.
-    """
-    z_mm = slice_positions(scanner, scale[2])
-    sub = int(np.clip(round(scanner.thickness_mm / 1.25), 1, 8))
-    w = (z_mm[:, None] + scanner.thickness_mm * ((np.arange(sub) + 0.5) / sub - 0.5)).ravel()
-    axis = (np.arange(scanner.matrix) - (scanner.matrix - 1) / 2) * scanner.pixel_mm
-    turn = Rotation.from_euler("xyz", scanner.angles, degrees=True).as_matrix()
-    tilt = np.deg2rad(scanner.gantry_tilt)
-    u, v = axis - scanner.shift_mm[0], axis - scanner.shift_mm[1]
-    rows, columns = _crop(v, 118 * max(scale)), _crop(u, 104 * max(scale))
-    u, v = u[columns], v[rows]
-    indices = np.empty((3, len(w), len(v), len(u)), np.float32)
-    for out, head_axis, grid in zip((2, 1, 0), (0, 1, 2), (lattice.x, lattice.y, lattice.z)):
-        pull = turn[:, head_axis] / scale[head_axis]
-        along_v = pull[1] * np.cos(tilt) - pull[2] * np.sin(tilt)
-        step = float(grid[1] - grid[0])
-        start = (PIVOT[head_axis] - float(grid[0])) / step
-        terms = (start + pull[2] * w / step, along_v * v / step, pull[0] * u / step)
-        bend = _bend(rng, step, indices.shape[1:])
-        a, b, c = (t.astype(np.float32) for t in terms)
-        np.add(bend, (b[:, None] + c[None, :])[None], out=indices[out])
-        indices[out] += a[:, None, None]
-    return Placement(z_mm, sub, rows, columns, indices)
-
-
-def _bend(rng: np.random.Generator, step_mm: float, shape: tuple[int, ...]) -> np.ndarray:
-    """Smooth random displacement of 1.5 mm over the head and 0.7 mm over its parts, in lattice steps."""
-    knots = rng.normal(0, 2.2, (5, 5, 5)), rng.normal(0, 1.6, (8, 11, 10))
-    weights = [[resize_weights(5 * old, new) @ cubic_weights(old, 5 * old) for old, new in zip(k.shape, shape)] for k in knots]
-    return sum(apply_weights((k / step_mm).astype(np.float32), of_axes) for k, of_axes in zip(knots, weights))
-
-
-def _crop(axis: np.ndarray, reach_mm: float) -> slice:
-    inside = np.flatnonzero(np.abs(axis) <= reach_mm)
-    return slice(int(inside[0]), int(inside[-1]) + 1)
-
-
-def sample(field: np.ndarray, placement: Placement, matrix: int, outside: float) -> np.ndarray:
-    """A field of the head as slices, float32 (slices, rows, columns): each the mean of its sub-slices."""
-    fine = linear_at(field, placement.indices, outside)
-    thick = fine.reshape(len(placement.z_mm), placement.sub_slices, *fine.shape[1:]).mean(1)
-    result = np.full((len(thick), matrix, matrix), outside, np.float32)
-    result[:, placement.rows, placement.columns] = thick
-    return result
-
-
-def sample_sparse(field: np.ndarray, placement: Placement, matrix: int) -> np.ndarray:
-    """As `sample` for a field that is 0 but for a small part; reads only the samples near that part."""
-    result = np.zeros((len(placement.z_mm), matrix, matrix), np.float32)
-    filled = ndimage.find_objects((field > 0).astype(np.uint8))
-    if not filled:
-        return result
-    near = np.ones(placement.indices.shape[1:], bool)
-    for places, span in zip(placement.indices, filled[0]):
-        near &= (places > span.start - 1) & (places < span.stop)
-    fine = np.zeros(near.shape, np.float32)
-    fine[near] = linear_at(field, placement.indices[:, near], 0.0)
-    thick = fine.reshape(len(placement.z_mm), placement.sub_slices, *fine.shape[1:]).mean(1)
-    result[:, placement.rows, placement.columns] = thick
-    return result
 
 
 def fbp_noise(rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: float, cutoff: float) -> np.ndarray:

@@ -8,13 +8,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ich_study.errors import ParameterError
-from ich_study.phantom.acquisition import AIR_HU, Placement, acquire, draw_scanner, place, sample, sample_sparse
+from ich_study.phantom.acquisition import AIR_HU, acquire, draw_scanner
 from ich_study.phantom.brain import Anatomy, build_brain
 from ich_study.phantom.face import paint_face
 from ich_study.phantom.geometry import Lattice, occupancy
 from ich_study.phantom.hemorrhage.lesions import Plan, displaced, draw_plan, fitted_person, paint_blood
 from ich_study.phantom.mimics import paint_mimics
 from ich_study.phantom.person import Person, draw_person
+from ich_study.phantom.placement import Placement, place, sample
 from ich_study.phantom.priors import draw_subtypes
 from ich_study.phantom.scan import PhantomScan
 from ich_study.phantom.skull import head_shape, paint_skull, refine
@@ -97,7 +98,7 @@ def _truth(fractions: dict[str, np.ndarray], where: Placement, matrix: int) -> n
     best = np.full(mask.shape, 0.0, np.float32)
     total = np.zeros(mask.shape, np.float32)
     for name, field in fractions.items():
-        share = sample_sparse(field, where, matrix)
+        share = sample(field, where, matrix, 0.0)
         mask[share > best] = MASK_CODES[name]
         np.maximum(best, share, out=best)
         total += share

@@ -6,6 +6,7 @@ fraction of the time of gathering neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -40,10 +41,15 @@ def cubic_weights(old: int, new: int) -> np.ndarray:
     return weights
 
 
-def apply_weights(field: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
-    """`field`, of 3 axes, with axis k of length n turned into one of length m by `weights[k]` (m, n), float32."""
+def apply_weights(field: np.ndarray, weights: list[np.ndarray], out: np.ndarray | None = None) -> np.ndarray:
+    """`field`, of 3 axes, with axis k of length n turned into one of length m by `weights[k]` (m, n), float32.
+
+    out: C-contiguous array for the result.
+    """
     z, y, x = (of_axis.astype(np.float32) for of_axis in weights)
-    return np.tensordot(y @ np.tensordot(z, field, 1), x, (2, 1))
+    rows = y @ np.tensordot(z, field, 1)
+    flat = np.dot(rows.reshape(-1, rows.shape[2]), x.T, None if out is None else out.reshape(-1, len(x)))
+    return flat.reshape(*rows.shape[:2], len(x))
 
 
 def resize_linear(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -51,34 +57,41 @@ def resize_linear(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return apply_weights(np.asarray(field, np.float32), [resize_weights(old, new) for old, new in zip(field.shape, shape)])
 
 
-def linear_at(field: np.ndarray, places: np.ndarray, outside: float | None = None) -> np.ndarray:
+def linear_at(field: np.ndarray, places: np.ndarray | Sequence[np.ndarray], outside: float | None = None) -> np.ndarray:
     """`field` (2 or more along each of its 3 axes) at fractional indices (3, ...), linearly interpolated, float32.
 
     Beyond the first and the last sample of an axis: `outside`, or where that is None the border repeated.
     """
     field = np.ascontiguousarray(field, np.float32)
-    flat = places.reshape(3, -1)
-    values = np.empty(flat.shape[1], np.float32)
+    flat = [of_axis.reshape(-1) for of_axis in places]
+    values = np.empty(len(flat[0]), np.float32)
     for start in range(0, len(values), CHUNK):
         part = slice(start, start + CHUNK)
-        values[part] = _linear(field, flat[:, part])
+        near = [of_axis[part] for of_axis in flat]
+        values[part] = _linear(field, near)
         if outside is not None:
-            values[part][_beyond(field.shape, flat[:, part])] = outside
-    return values.reshape(places.shape[1:])
+            values[part][_beyond(field.shape, near)] = outside
+    return values.reshape(places[0].shape)
 
 
-def _beyond(shape: tuple[int, ...], places: np.ndarray) -> np.ndarray:
-    last = np.array(shape, np.float32)[:, None] - 1
-    return ((places < 0) | (places > last)).any(0)
+def _beyond(shape: tuple[int, ...], places: list[np.ndarray]) -> np.ndarray:
+    beyond = np.zeros(len(places[0]), bool)
+    for of_axis, size in zip(places, shape):
+        beyond |= of_axis < 0
+        beyond |= of_axis > np.float32(size - 1)
+    return beyond
 
 
-def _linear(field: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _linear(field: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
     within = [np.clip(place, 0, np.float32(size - 1)) for place, size in zip(places, field.shape)]
     below = [np.minimum(place.astype(np.int32), size - 2) for place, size in zip(within, field.shape)]
     shares = [place - index.astype(np.float32) for place, index in zip(within, below)]
     _, rows, columns = field.shape
-    first = ((below[0].astype(np.intp) * rows + below[1]) * columns) + below[2]
-    return _between(field.ravel(), first, shares, (rows * columns, columns, 1))
+    first = below[0] * np.int32(rows)
+    first += below[1]
+    first *= np.int32(columns)
+    first += below[2]
+    return _between(field.ravel(), first.astype(np.intp), shares, (rows * columns, columns, 1))
 
 
 def _between(flat: np.ndarray, first: np.ndarray, shares: list[np.ndarray], strides: tuple[int, ...]) -> np.ndarray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_study.phantom.acquisition import AIR_HU, HIGHEST_HU, LOWEST_HU, acquire, draw_scanner, fbp_noise, place, sample, slice_positions
+from ich_study.phantom.acquisition import AIR_HU, HIGHEST_HU, LOWEST_HU, acquire, draw_scanner, fbp_noise
 from ich_study.phantom.beam import ANGLES, FIELD_MM, GRID, beam_hardening, projector
 from ich_study.phantom.geometry import Lattice
+from ich_study.phantom.placement import place, sample, slice_positions
 
 MATRIX = 128
 
