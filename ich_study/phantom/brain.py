@@ -11,18 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ich_study.phantom.geometry import (
+    Box,
     Lattice,
     ellipsoid,
     gradient_norm,
     lookup,
     occupancy,
     paint,
+    slabs,
     smooth_noise,
     smoothstep,
 )
 from ich_study.phantom.person import Person
 from ich_study.phantom.resample import resize_linear
-from ich_study.phantom.skull import CENTRE, HeadShape
+from ich_study.phantom.skull import CENTRE, HeadShape, Surfaces
 from ich_study.phantom.ventricles import ventricle_fraction
 
 FAR_MM = 20.0
@@ -31,21 +33,21 @@ FAR_MM = 20.0
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What the lesions need of the head, all on `lattice`.
+    """What the lesions need of the head, on `lattice`.
 
-    hu: float32, noiseless. depth: mm under the inner table (negative outside); wall: mm under the
-    lateral table, wherever the base lies. csf: fraction of
+    hu: float32, noiseless. depth: mm under the inner table (negative outside). csf: fraction of
     subarachnoid space per voxel; ventricle: of ventricle; tentorium: mm above the tentorium.
+    coarse_wall: mm outside the lateral table, wherever the base lies, on a coarse lattice with the same corners.
     """
 
     lattice: Lattice
     hu: np.ndarray
     depth: np.ndarray
-    wall: np.ndarray
     csf: np.ndarray
     ventricle: np.ndarray
     tentorium: np.ndarray
     midline: np.ndarray
+    coarse_wall: np.ndarray
 
 
 def tentorium_height(lattice: Lattice) -> np.ndarray:
@@ -170,39 +172,67 @@ def _mirrored(table: tuple[tuple, ...]) -> list[tuple]:
 
 
 def build_brain(
-    hu: np.ndarray, shape: HeadShape, coarse: HeadShape, person: Person, rng: np.random.Generator, width_mm: float
+    hu: np.ndarray, shape: Surfaces, coarse: HeadShape, person: Person, rng: np.random.Generator, width_mm: float
 ) -> Anatomy:
     """Paints the brain and its spaces into `hu`, in place, and returns the anatomy."""
-    lattice, tissue = shape.lattice, person.tissue
+    lattice = shape.lattice
     midline = midline_offset(lattice, rng)
-    above = tentorium_height(lattice)
     folds = resize_linear(sulcal_distance(coarse, person, rng), lattice.shape)
     np.minimum(folds, fissures(lattice, person, midline, rng), out=folds)
-    edge = shape.cavity + np.float32(person.gap)
-    low = lattice.box((-np.inf, 14, -np.inf), (4, np.inf, np.inf))
-    infratentorial = (above[low] < 0) & (lattice.part(low).mesh[1] > 14)
-    np.copyto(edge[low], shape.cavity[low] + np.float32(0.4 + 0.4 * person.atrophy), where=infratentorial)
-    np.copyto(folds[low], np.maximum(_folia(lattice.part(low), person), edge[low] + 6) + 1, where=infratentorial)
+    solids = _Solids(
+        stem=_ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a, _ in STEM], width_mm),
+        cisterns=_ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a in CISTERNS], width_mm),
+        nuclei=_ellipsoids(lattice.shape, lattice, _mirrored(NUCLEI), 1.8),
+    )
+    uneven = smooth_noise(rng, lattice, 26)
+    ventricles = ventricle_fraction(lattice, person, midline, width_mm)
+    anatomy = Anatomy(
+        lattice, hu, -shape.cavity, np.zeros(lattice.shape, np.float32), np.zeros(lattice.shape, np.float32), tentorium_height(lattice),
+        midline, coarse.wall,
+    )
+    for box in slabs(shape.cavity, width_mm):
+        inside = occupancy(shape.cavity[box], width_mm)
+        csf, parenchyma = _spaces(lattice.part(box), shape.cavity[box], folds[box], anatomy.tentorium[box], solids.part(box), person, width_mm)
+        csf *= inside
+        brain = person.tissue.white + 0.5 * uneven[box]
+        brain += parenchyma
+        ventricle = np.multiply(ventricles[box], inside, out=anatomy.ventricle[box])
+        np.multiply(csf, 1 - ventricle, out=anatomy.csf[box])
+        paint(brain, np.maximum(anatomy.csf[box], ventricle), person.tissue.csf)
+        paint(hu[box], inside, brain)
+    return anatomy
+
+
+@dataclass(frozen=True)
+class _Solids:
+    """Fractions of a voxel: brain stem, cisterns, and the grey matter of the deep nuclei."""
+
+    stem: np.ndarray
+    cisterns: np.ndarray
+    nuclei: np.ndarray
+
+    def part(self, box: Box) -> _Solids:
+        return _Solids(self.stem[box], self.cisterns[box], self.nuclei[box])
+
+
+def _spaces(
+    lattice: Lattice, cavity: np.ndarray, folds: np.ndarray, tentorium: np.ndarray, solids: _Solids, person: Person, width_mm: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Subarachnoid space as a fraction of each voxel, and by how many HU grey matter exceeds white there."""
+    edge = cavity + np.float32(person.gap)
+    infratentorial = (tentorium < 0) & (lattice.mesh[1] > 14)
+    if infratentorial.any():
+        np.copyto(edge, cavity + np.float32(0.4 + 0.4 * person.atrophy), where=infratentorial)
+        folds = np.where(infratentorial, np.maximum(_folia(lattice, person), edge + 6) + 1, folds)
     depth = np.minimum(folds, -edge)
-    stem = _ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a, _ in STEM], width_mm)
-    inside = occupancy(shape.cavity, width_mm)
-    csf = _ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a in CISTERNS], width_mm)
-    csf *= 1 - stem
+    csf = solids.cisterns * (1 - solids.stem)
     np.maximum(csf, occupancy(depth, width_mm), out=csf)
-    csf *= inside
     grey = occupancy(depth - np.float32(3.0), 2.2)
-    np.maximum(grey[low], 0.62, out=grey[low], where=infratentorial)
-    grey *= 1 - 0.65 * stem
-    np.maximum(grey, _ellipsoids(lattice.shape, lattice, _mirrored(NUCLEI), 1.8), out=grey)
-    brain = tissue.white + 0.5 * smooth_noise(rng, lattice, 26)
-    grey *= tissue.grey - tissue.white
-    brain += grey
-    ventricle = ventricle_fraction(lattice, person, midline, width_mm)
-    ventricle *= inside
-    csf *= 1 - ventricle
-    paint(brain, np.maximum(csf, ventricle), tissue.csf)
-    paint(hu, inside, brain)
-    return Anatomy(lattice, hu, -shape.cavity, -shape.wall, csf, ventricle, above, midline)
+    np.maximum(grey, 0.62, out=grey, where=infratentorial)
+    grey *= 1 - 0.65 * solids.stem
+    np.maximum(grey, solids.nuclei, out=grey)
+    grey *= person.tissue.grey - person.tissue.white
+    return csf, grey
 
 
 def _folia(lattice: Lattice, person: Person) -> np.ndarray:

@@ -7,6 +7,7 @@ A signed distance is negative inside.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +15,8 @@ import numpy as np
 
 from ich_study.phantom.resample import apply_weights, cubic_weights, linear_at, resize_weights
 
+SLAB = 4
+"""Planes of a volume that are worked on at once."""
 Box = tuple[slice, slice, slice]
 Point = tuple[float, float, float]
 
@@ -62,6 +65,19 @@ class Lattice:
     def part(self, box: Box) -> Lattice:
         """The grid of a box."""
         return Lattice(self.z[box[0]], self.y[box[1]], self.x[box[2]])
+
+
+def slabs(distance: np.ndarray, within_mm: float) -> Iterator[Box]:
+    """Boxes, `SLAB` planes thick, that hold every voxel whose `distance` (z, y, x) is below `within_mm`.
+
+    What is computed of a box stays in the processor's cache.
+    """
+    for start in range(0, len(distance), SLAB):
+        planes = slice(start, min(start + SLAB, len(distance)))
+        near = (distance[planes] < within_mm).any(0)
+        rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
+        if len(rows):
+            yield planes, slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def ellipsoid(lattice: Lattice, centre: Point, axes: Point) -> np.ndarray:

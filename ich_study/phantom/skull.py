@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ich_study.phantom.geometry import (
+    Box,
     Lattice,
     capsule,
     ellipsoid,
     gradient_norm,
     occupancy,
     paint,
+    slabs,
     smooth_noise,
     smooth_union,
     smoothstep,
@@ -27,6 +29,20 @@ CENTRE = (0.0, 16.0, 6.0)
 """Centre of the vault (x, y, z), mm."""
 CORONAL_Y, LAMBDOID_Y = -22.0, 74.0
 """Where the coronal and the lambdoid suture cross the lateral convexity, mm."""
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Signed distances (mm, negative inside) on `lattice`: intracranial cavity, outer table, skin."""
+
+    lattice: Lattice
+    cavity: np.ndarray
+    bone: np.ndarray
+    skin: np.ndarray
+
+    def part(self, box: Box) -> Surfaces:
+        """The surfaces in a box of the lattice."""
+        return Surfaces(self.lattice.part(box), self.cavity[box], self.bone[box], self.skin[box])
 
 
 @dataclass(frozen=True)
@@ -98,10 +114,9 @@ def head_shape(lattice: Lattice, person: Person, rng: np.random.Generator) -> He
     return HeadShape(lattice, cavity, hull, bone.astype(np.float32), skin.astype(np.float32), open_level)
 
 
-def refine(shape: HeadShape, lattice: Lattice) -> HeadShape:
-    """The same distances on a finer lattice with the same corners."""
-    fields = (resize_linear(f, lattice.shape) for f in (shape.cavity, shape.wall, shape.bone, shape.skin, shape.level))
-    return HeadShape(lattice, *fields)
+def refine(shape: HeadShape, lattice: Lattice) -> Surfaces:
+    """The surfaces of a head on a finer lattice with the same corners."""
+    return Surfaces(lattice, *(resize_linear(field, lattice.shape) for field in (shape.cavity, shape.bone, shape.skin)))
 
 
 def suture_distance(lattice: Lattice) -> np.ndarray:
@@ -113,22 +128,34 @@ def suture_distance(lattice: Lattice) -> np.ndarray:
     return np.minimum(np.minimum(coronal, lambdoid), sagittal).astype(np.float32)
 
 
-def paint_skull(hu: np.ndarray, shape: HeadShape, person: Person, rng: np.random.Generator, width_mm: float) -> None:
+def paint_skull(hu: np.ndarray, shape: Surfaces, person: Person, rng: np.random.Generator, width_mm: float) -> None:
     """Paints skin, scalp, muscle and bone (tables, diploe, sutures) into `hu`, in place."""
-    lattice, tissue = shape.lattice, person.tissue
-    z, y, x = lattice.mesh
-    mottle = smooth_noise(rng, lattice, 14)
+    mottle = smooth_noise(rng, shape.lattice, 14)
+    for box in slabs(np.minimum(shape.skin, shape.bone), width_mm):
+        part = shape.part(box)
+        paint(hu[box], occupancy(part.skin, width_mm), _soft_tissue(part, person, mottle[box]))
+        shell = np.minimum(part.cavity, -part.bone)
+        paint(hu[box], occupancy(-shell, width_mm), _bone(part.lattice, person, shell, mottle[box]))
+
+
+def _soft_tissue(shape: Surfaces, person: Person, mottle: np.ndarray) -> np.ndarray:
+    """HU of skin, fat and muscle."""
+    tissue = person.tissue
+    z, y, x = shape.lattice.mesh
     lateral = smoothstep(np.abs(x), 30, 50) * smoothstep(-y, -20, 0) * smoothstep(-z, -32, -18)
     low = smoothstep(-z, 22, 40) * smoothstep(-shape.skin, 4, 9)
     muscle = np.maximum(lateral * smoothstep(-shape.skin, 3.0, 5.0), low * smoothstep(np.abs(mottle), 0.1, 0.32))
     soft = tissue.fat + (tissue.muscle - tissue.fat) * muscle
     rim = np.maximum(smoothstep(shape.skin, -3.0, -2.0), 0.8 * smoothstep(-shape.bone, -2.2, -1.2) * (z > -20))
-    soft = soft + rim * (np.float32(58) - soft)
-    paint(hu, occupancy(shape.skin, width_mm), soft)
-    shell = np.minimum(shape.cavity, -shape.bone)
+    return soft + rim * (np.float32(58) - soft)
+
+
+def _bone(lattice: Lattice, person: Person, shell: np.ndarray, mottle: np.ndarray) -> np.ndarray:
+    """HU of tables, diploe and sutures; `shell`: mm into the bone from its nearer surface."""
+    tissue = person.tissue
     marrow = smoothstep(shell, 1.2, 2.4) * (0.75 + 0.25 * mottle)
     bone = tissue.table + (tissue.diploe - tissue.table) * np.clip(marrow, 0, 1)
     vault = slice(int(np.searchsorted(lattice.z, -15, side="right")), None)
     suture = np.exp(-((suture_distance(Lattice(lattice.z[vault], lattice.y, lattice.x)) / 0.9) ** 2))
     bone[vault] *= 1 - np.float32(0.55) * suture
-    paint(hu, occupancy(-shell, width_mm), bone)
+    return bone

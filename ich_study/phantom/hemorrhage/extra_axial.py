@@ -15,6 +15,7 @@ from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Lattice, Point, occupancy, smooth_noise, smoothstep
 from ich_study.phantom.hemorrhage.growth import paint_lesion, threshold, voxel_ml
 from ich_study.phantom.person import Person
+from ich_study.phantom.resample import resize_linear
 from ich_study.phantom.skull import suture_distance
 
 DURA_MM = 0.7
@@ -132,7 +133,8 @@ def paint_layer(
 ) -> np.ndarray:
     """Paints the blood into the head, in place; returns its fraction of each voxel."""
     lattice = anatomy.lattice
-    level = _level(lattice, layer, anatomy.wall, anatomy.tentorium, anatomy.midline, seed)
+    wall = -resize_linear(anatomy.coarse_wall, lattice.shape)
+    level = _level(lattice, layer, wall, anatomy.tentorium, anatomy.midline, seed)
     room = _room(lattice, layer, anatomy.depth, anatomy.tentorium, width_mm)
     edge = threshold(level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale))
     profile_edge = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.4), 0, 1) * room
