@@ -27,6 +27,8 @@ from ich_study.phantom.resample import resize_linear
 from ich_study.phantom.skull import CENTRE, HeadShape, Surfaces
 from ich_study.phantom.ventricles import ventricle_fraction
 
+TOUCHING_MM = 2.5
+"""No voxel of any lattice is as wide: beyond this distance from the cavity, none holds a part of it."""
 FAR_MM = 20.0
 """Distances to sulci and fissures end here: nothing depends on them so far away."""
 
@@ -57,30 +59,56 @@ def tentorium_height(lattice: Lattice) -> np.ndarray:
     return (z - (4 - 0.32 * np.clip(y - 38, 0, 80) - slope * np.abs(x))).astype(np.float32)
 
 
-def _folds(lattice: Lattice, shape: HeadShape, rng: np.random.Generator, wavelength_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the sulcal walls' middle (mm) and a smooth field that says how deep each sulcus goes."""
-    z, y, x = lattice.mesh
+def _folds(
+    lattice: Lattice, level: np.ndarray, near: np.ndarray, rng: np.random.Generator, wavelength_mm: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the sulcal walls' middle (mm) and a smooth field that says how deep each sulcus goes.
+
+    near: bool, where they are wanted; they hold but one voxel inside it.
+    """
+    planes, rows, columns = np.nonzero(near)
+    z, y, x = lattice.z[planes], lattice.y[rows], lattice.x[columns]
     core_y = np.clip(y, -38, 66) * 0.75 + 4
     core_z = np.float32(CENTRE[2] + 4)
-    jitter = [2.2 * smooth_noise(rng, lattice, 34) for _ in range(3)]
-    outward = 1 / np.maximum(shape.level, 0.25)
+    jitter = [2.2 * smooth_noise(rng, lattice, 34)[near] for _ in range(3)]
+    outward = 1 / np.maximum(level[near], 0.25)
     where = (core_z + (z - core_z) * outward + jitter[0], core_y + (y - core_y) * outward + jitter[1], x * outward + jitter[2])
-    pattern = lookup(smooth_noise(rng, lattice, wavelength_mm), lattice, *where)
-    deepness = lookup(smooth_noise(rng, lattice, 38), lattice, *where)
+    pattern, deepness = np.zeros(lattice.shape, np.float32), np.zeros(lattice.shape, np.float32)
+    pattern[near] = lookup(smooth_noise(rng, lattice, wavelength_mm), lattice, *where)
+    deepness[near] = lookup(smooth_noise(rng, lattice, 38), lattice, *where)
     return np.abs(pattern) / np.maximum(gradient_norm(pattern, lattice), 0.035), deepness
 
 
 def sulcal_distance(coarse: HeadShape, person: Person, rng: np.random.Generator) -> np.ndarray:
-    """Signed distance in mm to the sulci's CSF (negative inside) on the coarse lattice."""
+    """Signed distance in mm to the sulci's CSF (negative inside) on the coarse lattice.
+
+    Beyond the voxels that touch the cavity it is `FAR_MM`: there is no brain.
+    """
     lattice = coarse.lattice
-    depth = -coarse.cavity - np.float32(person.gap)
-    distance = np.full(lattice.shape, FAR_MM, np.float32)
+    touching = _grown(coarse.cavity < TOUCHING_MM)
+    near = _grown(touching)
+    depth = (-coarse.cavity - np.float32(person.gap))[touching]
+    distance = np.full(depth.shape, FAR_MM, np.float32)
     for wavelength, reach, factor in ((27.0, 17.0, 1.0), (17.0, 9.0, 0.85)):
-        sheet, deepness = _folds(lattice, coarse, rng, wavelength)
+        sheet, deepness = (field[touching] for field in _folds(lattice, coarse.level, near, rng, wavelength))
         bottom = reach * np.clip(1 + 0.45 * deepness, 0.15, 1.8)
         half = 0.5 * person.sulcus * factor * (1 + 0.4 * deepness) * np.clip(1.25 - 0.75 * depth / bottom, 0.2, 1.3)
         distance = np.minimum(distance, np.maximum(sheet - half, depth - bottom))
-    return distance.astype(np.float32)
+    whole = np.full(lattice.shape, FAR_MM, np.float32)
+    whole[touching] = distance
+    return whole
+
+
+def _grown(filled: np.ndarray) -> np.ndarray:
+    """Bool: a voxel of `filled` or one of its 26 neighbours."""
+    grown = filled
+    for axis in range(3):
+        lines = np.moveaxis(grown, axis, 0)
+        wider = lines.copy()
+        wider[1:] |= lines[:-1]
+        wider[:-1] |= lines[1:]
+        grown = np.moveaxis(wider, 0, axis)
+    return np.ascontiguousarray(grown)
 
 
 def midline_offset(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
@@ -192,7 +220,8 @@ def build_brain(
     )
     for box in slabs(shape.cavity, width_mm):
         inside = occupancy(shape.cavity[box], width_mm)
-        csf, parenchyma = _spaces(lattice.part(box), shape.cavity[box], folds[box], anatomy.tentorium[box], solids.part(box), person, width_mm)
+        above = anatomy.tentorium[box]
+        csf, parenchyma = _spaces(lattice.part(box), shape.cavity[box], folds[box], above, solids.part(box), person, width_mm)
         csf *= inside
         brain = person.tissue.white + 0.5 * uneven[box]
         brain += parenchyma

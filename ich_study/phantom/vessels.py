@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ich_study.phantom.brain import Anatomy
-from ich_study.phantom.geometry import Lattice, Point, capsule, ellipsoid, occupancy, paint, smooth_noise, smoothstep
+from ich_study.phantom.geometry import Box, Lattice, Point, capsule, ellipsoid, occupancy, paint, slabs, smooth_noise, smoothstep
 from ich_study.phantom.person import Person
 
 SINUSES: tuple[tuple[Point, Point, float, float], ...] = (
@@ -71,23 +71,29 @@ def paint_dura(anatomy: Anatomy, person: Person, rng: np.random.Generator, width
     """Paints falx, tentorium and venous sinuses, in place."""
     lattice, tissue = anatomy.lattice, person.tissue
     z, y, x = lattice.mesh
-    inside = smoothstep(anatomy.depth, -0.5, 1.0)
     near = slice(*np.searchsorted(lattice.x, (-9, 9)))
     box = (slice(None), slice(None), near)
+    inside = smoothstep(anatomy.depth[box], -0.5, 1.0)
     lowest = np.where(y < 4, 30 - ((y + 66) / 70) * -6, 30 - 0.42 * (y - 4))
     across = np.abs(x[..., near] - anatomy.midline)
     free = smoothstep(z - lowest * np.ones_like(z), -2, 4) * smoothstep(z, -8, 0)
-    sheet = occupancy(across - np.float32(rng.uniform(0.05, 0.45)), max(width_mm, 1.0)) * free * inside[box]
+    sheet = occupancy(across - np.float32(rng.uniform(0.05, 0.45)), max(width_mm, 1.0)) * free * inside
     paint(anatomy.hu[box], sheet, np.float32(tissue.dura))
     sagittal = np.hypot(across, np.maximum(anatomy.depth[box] - 0.5, 0) * 0.8) - np.float32(rng.uniform(2.6, 4.2))
     along = smoothstep(z, -16, -6) * ((y > 16) | (z > 8))
     venous = tissue.blood + rng.normal(9, 3)
-    paint(anatomy.hu[box], occupancy(sagittal, width_mm + 0.5) * along * inside[box], np.float32(venous))
-    tent = occupancy(np.abs(anatomy.tentorium) * 0.86 - np.float32(0.6), max(width_mm, 1.0)) * inside
-    tent = tent * ((np.abs(x) > 12 + 0.25 * np.clip(60 - y, 0, 60)) | (y > 46)) * (y > 24)
-    paint(anatomy.hu, tent, np.float32(tissue.dura - 2))
+    paint(anatomy.hu[box], occupancy(sagittal, width_mm + 0.5) * along * inside, np.float32(venous))
+    for part in slabs(np.abs(anatomy.tentorium), 0.7 + max(width_mm, 1.0)):
+        paint(anatomy.hu[part], _tentorium(anatomy, part, max(width_mm, 1.0)), np.float32(tissue.dura - 2))
     for line in SINUSES:
         _tube(anatomy, line, rng.uniform(0.75, 1.15), venous, width_mm)
+
+
+def _tentorium(anatomy: Anatomy, box: Box, width_mm: float) -> np.ndarray:
+    """The sheet as a fraction of each voxel, but for the notch that the brain stem passes through."""
+    _, y, x = anatomy.lattice.part(box).mesh
+    sheet = occupancy(np.abs(anatomy.tentorium[box]) * 0.86 - np.float32(0.6), width_mm) * smoothstep(anatomy.depth[box], -0.5, 1.0)
+    return sheet * ((np.abs(x) > 12 + 0.25 * np.clip(60 - y, 0, 60)) | (y > 46)) * (y > 24)
 
 
 def paint_arteries(anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float) -> None:

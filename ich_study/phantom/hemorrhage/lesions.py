@@ -81,7 +81,7 @@ def _warp(anatomy: Anatomy, step: np.ndarray) -> Anatomy:
     places = []
     for axis, (part, spacing) in enumerate(zip(step, lattice.step)):
         index = np.arange(lattice.shape[axis], dtype=np.float32)[box[axis]]
-        offset = resize_linear(part, lattice.shape)[box] / np.float32(spacing)
+        offset = resize_linear(part, lattice.shape, box[0])[:, box[1], box[2]] / np.float32(spacing)
         places.append(offset + index.reshape([-1 if a == axis else 1 for a in range(3)]))
     places = np.stack(places)
     result = {}
@@ -89,8 +89,9 @@ def _warp(anatomy: Anatomy, step: np.ndarray) -> Anatomy:
         field = getattr(anatomy, name)
         if name == "hu":
             inside = np.clip(anatomy.depth[box] - 0.2, 0, 1)
-            pulled = linear_at(field, places)
-            field[box] += inside * (np.minimum(pulled, 300) - field[box])
+            moving = inside > 0
+            pulled = field[box]
+            pulled[moving] += inside[moving] * (np.minimum(linear_at(field, [of_axis[moving] for of_axis in places]), 300) - pulled[moving])
         else:
             field[box] = linear_at(field, places)
         result[name] = field
