@@ -38,10 +38,11 @@ def labelled_slices(index: pd.DataFrame, label: str, count: int) -> list[tuple[s
     """Up to `count` (scan, slice) from different patients: in each scan the middle one of its
     slices positive for `label`, scans taken evenly along the list of ids."""
     positive = index[index[label].fillna(False).astype(bool)]
+    one_each = set(positive.drop_duplicates("patient_id")["scan_id"])
     middles = [
         (str(scan_id), int(rows["slice_index"].sort_values().iloc[len(rows) // 2]))
         for scan_id, rows in positive.groupby("scan_id", sort=True)
-        if str(scan_id) in set(positive.drop_duplicates("patient_id")["scan_id"])
+        if str(scan_id) in one_each
     ]
     if len(middles) <= count:
         return middles

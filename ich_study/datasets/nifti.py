@@ -137,7 +137,7 @@ def to_hounsfield(voxels: np.ndarray, path: Path, allow_nan: bool = False) -> tu
             raise DataError(f"{path}: {broken} of {voxels.size} voxels are NaN or infinite; allow_nan=True reads them as air")
         voxels = np.where(finite, voxels, LOWEST_HU)
         notes.append(f"not-finite: {broken} of {voxels.size} voxels were NaN or infinite and became {LOWEST_HU} HU")
-    wide = np.rint(voxels) if voxels.dtype.kind == "f" else voxels.astype(np.int64)
+    wide = np.rint(voxels) if voxels.dtype.kind == "f" else voxels.astype(np.result_type(voxels, np.int16), copy=False)
     below = int((wide < LOWEST_HU).sum())
     if below:
         notes.append(f"{below} voxels below {LOWEST_HU} HU were clipped")
@@ -149,13 +149,13 @@ def recode(values: np.ndarray, codes: Mapping[int, int], path: Path) -> np.ndarr
 
     Raises DataError that lists values which are not in `codes`.
     """
-    found = np.unique(values)
-    unknown = [value.item() for value in found if value != 0 and value not in codes]
+    found = np.unique(values[values != 0])
+    unknown = [value.item() for value in found if value not in codes]
     if unknown:
         raise DataError(f"{path}: mask values {unknown[:5]} are not among {[0, *codes]}; is this the right label map?")
     mask = np.zeros(values.shape, np.uint8)
     for value, code in codes.items():
-        if value in found:
+        if value == 0 or value in found:
             mask[values == value] = code
     return mask
 
