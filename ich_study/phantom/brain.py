@@ -117,15 +117,18 @@ def midline_offset(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
     return (1.1 * plane).astype(np.float32)
 
 
-def fissures(lattice: Lattice, person: Person, midline: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Signed distance to the interhemispheric fissure and the two Sylvian fissures, mm, `FAR_MM` at most."""
+def fissures(lattice: Lattice, person: Person, midline: np.ndarray, wavy: np.ndarray, uneven: np.ndarray) -> np.ndarray:
+    """Signed distance to the interhemispheric fissure and the two Sylvian fissures, mm, `FAR_MM` at most.
+
+    wavy, uneven: smooth fields of SD 1 on the lattice, for the course and the width of the Sylvian fissures.
+    """
     distance = np.full(lattice.shape, FAR_MM, np.float32)
     reach = FAR_MM + 12  # the midline's offset and half the fissure's width are less than 12 mm together
     middle = lattice.box((-np.inf, -np.inf, -reach), (np.inf, np.inf, reach))
-    np.minimum(distance[middle], _hemispheric(lattice.part(middle), person, midline), out=distance[middle])
-    wavy, width = smooth_noise(rng, lattice, 17), np.clip(0.75 + 0.6 * smooth_noise(rng, lattice, 20), 0, 2)
+    np.minimum(distance[middle], _hemispheric(lattice.part(middle), person, midline[middle[:2]]), out=distance[middle])
     aside = lattice.box((-np.inf, -26 - FAR_MM, -np.inf), (np.inf, 30 + FAR_MM, np.inf))
-    np.minimum(distance[aside], _sylvian(lattice.part(aside), person, wavy[aside], width[aside]), out=distance[aside])
+    width = np.clip(0.75 + 0.6 * uneven[aside], 0, 2)
+    np.minimum(distance[aside], _sylvian(lattice.part(aside), person, wavy[aside], width), out=distance[aside])
     return distance
 
 
@@ -206,7 +209,7 @@ def build_brain(
     lattice = shape.lattice
     midline = midline_offset(lattice, rng)
     folds = resize_linear(sulcal_distance(coarse, person, rng), lattice.shape)
-    np.minimum(folds, fissures(lattice, person, midline, rng), out=folds)
+    wavy, wide = smooth_noise(rng, lattice, 17), smooth_noise(rng, lattice, 20)
     solids = _Solids(
         stem=_ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a, _ in STEM], width_mm),
         cisterns=_ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a in CISTERNS], width_mm),
@@ -221,7 +224,9 @@ def build_brain(
     for box in slabs(shape.cavity, width_mm):
         inside = occupancy(shape.cavity[box], width_mm)
         above = anatomy.tentorium[box]
-        csf, parenchyma = _spaces(lattice.part(box), shape.cavity[box], folds[box], above, solids.part(box), person, width_mm)
+        part = lattice.part(box)
+        sulci = np.minimum(folds[box], fissures(part, person, midline[box[:2]], wavy[box], wide[box]))
+        csf, parenchyma = _spaces(part, shape.cavity[box], sulci, above, solids.part(box), person, width_mm)
         csf *= inside
         brain = person.tissue.white + 0.5 * uneven[box]
         brain += parenchyma

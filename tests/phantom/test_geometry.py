@@ -58,9 +58,10 @@ def test_paint_mixes_by_fraction_into_the_volume_itself():
 def test_fissures_computed_in_boxes_are_those_of_the_whole_lattice(seed):
     person = draw_person(np.random.default_rng(seed), 40.0 + 25 * seed)
     midline = brain.midline_offset(WHOLE, np.random.default_rng(seed))
-    found = brain.fissures(WHOLE, person, midline, np.random.default_rng(seed))
     rng = np.random.default_rng(seed)
-    wavy, width = smooth_noise(rng, WHOLE, 17), np.clip(0.75 + 0.6 * smooth_noise(rng, WHOLE, 20), 0, 2)
+    wavy, uneven = smooth_noise(rng, WHOLE, 17), smooth_noise(rng, WHOLE, 20)
+    found = brain.fissures(WHOLE, person, midline, wavy, uneven)
+    width = np.clip(0.75 + 0.6 * uneven, 0, 2)
     whole = np.minimum(brain._hemispheric(WHOLE, person, midline), brain._sylvian(WHOLE, person, wavy, width))
     np.testing.assert_allclose(found, np.minimum(whole, brain.FAR_MM), atol=1e-4)
 
