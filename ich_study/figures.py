@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -155,6 +156,17 @@ def interval_figure(results: pd.DataFrame, row: str, title: str, chance: float |
     return figure
 
 
+def strip_points(axis: Axes, values: pd.DataFrame, **options: Any) -> None:
+    """Strip plot whose points are spread the same way each time."""
+    # seaborn draws the spread from NumPy's global stream, which is left as it was
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        sns.stripplot(values, size=3.5, ax=axis, **options)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
 def distribution_figure(values: pd.DataFrame, priors: pd.DataFrame, title: str, unit: str, log: bool) -> Figure:
     """Measured values per class as points, over the prior's median and 5-95 % range as bars.
 
@@ -166,6 +178,6 @@ def distribution_figure(values: pd.DataFrame, priors: pd.DataFrame, title: str, 
         axis.fill_betweenx([prior.low, prior.high], place - 0.32, place + 0.32, color="0.85", zorder=0)
         axis.hlines(prior.median, place - 0.32, place + 0.32, color="0.35", linewidth=1.6, zorder=1)
     palette = {name: CLASS_COLOURS[name] for name in order}
-    sns.stripplot(values, x="class", y="value", order=order, hue="class", palette=palette, size=3.5, ax=axis, legend=False, zorder=2)
+    strip_points(axis, values, x="class", y="value", order=order, hue="class", palette=palette, legend=False, zorder=2)
     axis.set(xlabel="", ylabel=unit, title=title, yscale="log" if log else "linear")
     return figure

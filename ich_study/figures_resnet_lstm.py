@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from ich_study.ct.skull_removal import enhanced_slice, find_skull
 from ich_study.ct.windows import WINDOWS, apply_window, window_uint8
 from ich_study.errors import StudyError
+from ich_study.figures import strip_points
 from ich_study.figures_maps import MapColumn, heatmap_grid
 from ich_study.maps.class_activation import cam_region
 from ich_study.predictions.pseudo_labels import ClusterRecipe, clustered
@@ -97,7 +97,7 @@ def volumes_figure(volumes: pd.DataFrame, metric: str, title: str) -> Figure:
     shown = volumes[volumes[metric].notna()]
     order = list(dict.fromkeys(shown["method"]))
     figure, axis = plt.subplots(figsize=(6.0, 0.8 + 0.32 * len(order)))
-    sns.stripplot(shown, x=metric, y="method", order=order, color="0.45", size=3.5, ax=axis, jitter=0.18)
+    strip_points(axis, shown, x=metric, y="method", order=order, color="0.45", jitter=0.18)
     means = shown.groupby("method")[metric].mean().reindex(order)
     axis.plot(means.to_numpy(), np.arange(len(order)), "D", color="#D55E00", markersize=5, label="mean")
     axis.set(ylabel="", xlabel=metric.replace("_", " "), title=title)

@@ -40,6 +40,15 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
     assert first == figures.save_figure(figures.montage([panel()], 1), tmp_path / "b.png").read_bytes()
 
 
+def test_points_are_spread_the_same_way_each_time_and_the_global_stream_goes_on():
+    values = pd.DataFrame({"class": ["IPH"] * 20, "value": np.linspace(1, 2, 20)})
+    priors = pd.DataFrame({"class": ["IPH"], "low": [1.0], "median": [1.5], "high": [2.0]})
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    spread = [figures.distribution_figure(values, priors, "t", "mL", log=False).axes[0].collections[-1].get_offsets() for _ in range(2)]
+    assert np.array_equal(*spread) and len(np.unique(spread[0][:, 0])) > 10
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
 def test_curves_show_their_data_and_unknown_kinds_are_refused():
     curve = pd.DataFrame({"class": "any", "false_positive_rate": [0, 0.2, 1], "sensitivity": [0, 0.9, 1]})
     lines = figures.curve_figure(curve, "roc", "x").axes[0].lines
