@@ -30,10 +30,10 @@ import torch
 from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from ich_study.evaluation import load_classifier
-from ich_study.maps.cam_layers import timm_layers
-from ich_study.maps.cams import CAM_METHODS, cam_maps, library_scaled
-from ich_study.training.devices import device_name, peak_memory_mib, resolve_device
+from ich_study.evaluate.classification import load_classifier
+from ich_study.inputs.devices import device_name, peak_memory_mib, resolve_device
+from ich_study.methods.cams.cams import CAM_METHODS, cam_maps, library_scaled
+from ich_study.methods.cams.layers import timm_layers
 
 ALL_TARGET, GRADIENT_TARGET = 5.0, 15.0
 CLASSES = {

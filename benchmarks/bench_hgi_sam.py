@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ich_study.maps.attention_capture import explicit_attention
-from ich_study.maps.attention_maps import AUTHORS, PRINTED, hgi_sam, swin_grad_cam, swin_sam
-from ich_study.maps.capture import frozen
-from ich_study.models.swin import create_swin
-from ich_study.training.devices import device_name, resolve_device
+from ich_study.inputs.devices import device_name, resolve_device
+from ich_study.methods.cams.capture import frozen
+from ich_study.methods.hgi_sam.attention_capture import explicit_attention
+from ich_study.methods.hgi_sam.attention_maps import AUTHORS, PRINTED, hgi_sam, swin_grad_cam, swin_sam
+from ich_study.methods.hgi_sam.swin import create_swin
 
 TARGET = 1
 

@@ -31,11 +31,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ich_study.maps.scaling import minmax, resized_maps
+from ich_study.evaluate.scaling import minmax, resized_maps
+from ich_study.methods.lse_unet.algorithm1 import heat_levels, label_maps
+from ich_study.methods.lse_unet.joint_histogram import JointHistogram
+from ich_study.methods.lse_unet.joint_thresholds import cross_fitted, search, setting_of
 from ich_study.metrics.overlap import Counts, label_counts
-from ich_study.predictions.algorithm1 import heat_levels, label_maps
-from ich_study.predictions.joint_histogram import JointHistogram
-from ich_study.predictions.joint_thresholds import cross_fitted, search, setting_of
 from ich_study.schema import SUBTYPES
 
 REAL_SCANS = 192

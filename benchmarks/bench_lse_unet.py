@@ -25,11 +25,11 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
-from ich_study.maps.score_maps import bytes_of, lse_heatmaps, scaled_heatmaps
+from ich_study.inputs.devices import device_name, resolve_device
+from ich_study.methods.lse_unet.algorithm1 import label_maps, label_maps_tensor
+from ich_study.methods.lse_unet.network import VARIANTS, LSEUNet, create_lse_unet
+from ich_study.methods.lse_unet.score_maps import bytes_of, lse_heatmaps, scaled_heatmaps
 from ich_study.models.backbones import create_backbone
-from ich_study.models.lse_unet import VARIANTS, LSEUNet, create_lse_unet
-from ich_study.predictions.algorithm1 import label_maps, label_maps_tensor
-from ich_study.training.devices import device_name, resolve_device
 
 SUBTYPE_PLACES = range(1, 6)
 THRESHOLDS = [125.0] * 5

@@ -27,9 +27,9 @@ from skimage.transform import resize
 from torch.nn import functional
 
 from ich_study.ct.windows import mil_channels
-from ich_study.mil_detector import BATCH_SIZES, MilPipeline
-from ich_study.models.mil import HEADS, AuthorsNetwork, create_mil, load_published, published_preprocessing
-from ich_study.predictions.peaks import PUBLISHED, Detector
+from ich_study.methods.mil.network import HEADS, AuthorsNetwork, create_mil, load_published, published_preprocessing
+from ich_study.methods.mil.peaks import PUBLISHED, Detector
+from ich_study.methods.mil.pipeline import BATCH_SIZES, MilPipeline
 
 
 def heads_of_noise(count: int, side: int) -> np.ndarray:

@@ -21,17 +21,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ich_study.inputs.devices import device_name, resolve_device
+from ich_study.inputs.slices import SliceDataset
 from ich_study.models.backbones import Backbone, create_backbone
 from ich_study.schema import INDEX_COLUMNS, LABELS, typed
 from ich_study.training.callbacks import Checkpoints, Destination, EpochRecord, EpochSeeds
 from ich_study.training.config import TrainingConfig
-from ich_study.training.devices import device_name, resolve_device
 from ich_study.training.fastai_api import DataLoaders
 from ich_study.training.learner import build_learner, data_loaders
 from ich_study.training.losses import build_loss
 from ich_study.training.resume import Progress
 from ich_study.training.schedules import Schedule
-from ich_study.training.slices import SliceDataset
 
 SLICES_PER_SCAN = 24
 SMALL = {"channel_multiplier": 0.3, "depth_multiplier": 0.35}

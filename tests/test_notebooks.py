@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ich_study import notebook_hygiene as hygiene
 from ich_study import params
+from tools import notebook_hygiene as hygiene
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

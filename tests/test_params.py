@@ -9,8 +9,7 @@ import nbformat
 import papermill
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ich_study import params
 from ich_study.errors import ParameterError

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
-from skimage.measure import label as connected
-from skimage.measure import regionprops
+from skimage.measure import label as connected, regionprops
 
 from ich_study.atomic import write_csv
 from ich_study.datasets.bhx import LABEL_NAMES

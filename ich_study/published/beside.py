@@ -15,9 +15,9 @@ from importlib.resources import files
 import pandas as pd
 
 from ich_study.errors import StudyError
+from ich_study.evaluate.results import with_interval
 from ich_study.published.claims import parse_selector
 from ich_study.published.tables import TABLE_COLUMNS, load_table
-from ich_study.results import with_interval
 
 STUDY_TABLE_COLUMNS: tuple[str, ...] = ("name", "study", "paper", "table", "printed", "ours", "title")
 CELL: tuple[str, ...] = ("method", "class", "layer", "metric", "unit", "subset")

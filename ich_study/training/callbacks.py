@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ich_study.atomic import write_csv
+from ich_study.inputs.seeds import seed_everything
 from ich_study.metrics.classification import auroc, decision_metrics
 from ich_study.models.weights import save_weights
 from ich_study.training.config import TrainingConfig
@@ -20,7 +21,6 @@ from ich_study.training.distributed import gathered, rank, world_size
 from ich_study.training.fastai_api import Callback, CancelFitException
 from ich_study.training.losses import class_logits
 from ich_study.training.resume import Progress, save_state
-from ich_study.training.seeds import seed_everything
 
 WEIGHTS_FILE = "weights.safetensors"
 HISTORY_FILE = "history.csv"

@@ -13,9 +13,9 @@ from typing import Any
 
 from ich_study.ct.windows import named_window
 from ich_study.errors import ParameterError
+from ich_study.inputs.augment import Augmentation, named_augmentation
+from ich_study.inputs.preprocessing import CROPS, NORMALISATIONS, WINDOW_SCALINGS, Preprocessing
 from ich_study.schema import LABELS
-from ich_study.training.augment import Augmentation, named_augmentation
-from ich_study.training.preprocessing import CROPS, NORMALISATIONS, WINDOW_SCALINGS, Preprocessing
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "window_scaling": WINDOW_SCALINGS,

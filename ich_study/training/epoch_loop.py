@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from ich_study.atomic import write_csv
 from ich_study.errors import ParameterError, StudyError
+from ich_study.inputs.devices import autocast, resolve_device
+from ich_study.inputs.seeds import seed_everything
 from ich_study.models.weights import load_tensors, load_weights, save_weights, verify_file
 from ich_study.training.callbacks import HISTORY_FILE, WEIGHTS_FILE
-from ich_study.training.devices import autocast, resolve_device
 from ich_study.training.resume import Progress, forget_changed_run, load_state, save_state
-from ich_study.training.seeds import seed_everything
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 PRECISIONS = ("fp32", "bf16")

@@ -19,18 +19,18 @@ import torch
 from torch import nn
 
 from ich_study.errors import ParameterError, StudyError
+from ich_study.inputs.devices import Precision, check_precision, device_name, peak_memory_mib, resolve_device
+from ich_study.inputs.preprocessing import Preprocessing
+from ich_study.inputs.samplers import OrderedBatches, TrainingBatches
+from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource, label_tensor
 from ich_study.models.weights import load_tensors, load_weights, verify_file
 from ich_study.training.callbacks import WEIGHTS_FILE, Checkpoints, Destination, EpochRecord, EpochSeeds
 from ich_study.training.config import TrainingConfig
-from ich_study.training.devices import Precision, check_precision, device_name, peak_memory_mib, resolve_device
 from ich_study.training.distributed import distributed_context, launch, launched, local_rank, rank, world_size
 from ich_study.training.fastai_api import Callback, DataLoaders, Learner, OptimWrapper, TrainEvalCallback
 from ich_study.training.losses import build_loss
-from ich_study.training.preprocessing import Preprocessing
 from ich_study.training.resume import Progress, fingerprint, forget_changed_run, load_state
-from ich_study.training.samplers import OrderedBatches, TrainingBatches
 from ich_study.training.schedules import Schedule
-from ich_study.training.slices import SliceDataset, SliceLoader, SliceSource, label_tensor
 
 VALIDATION_BATCH_FACTOR = 2
 _log = logging.getLogger(__name__)

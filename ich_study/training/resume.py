@@ -17,8 +17,8 @@ import torch
 from ich_study.atomic import atomic_path
 from ich_study.errors import StudyError
 from ich_study.hashing import sha256_bytes, sha256_lines
+from ich_study.inputs.slices import ROW_KEYS, SliceDataset
 from ich_study.training.config import INDIFFERENT, TrainingConfig
-from ich_study.training.slices import ROW_KEYS, SliceDataset
 
 STATE_FILE = "state.pt"
 VERSION = 1

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ich_study.ct.windows import WINDOWS, Window, apply_window, mil_channels, minmax_window, named_window, window_uint8, wrapped_uint8

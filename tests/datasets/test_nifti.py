@@ -3,8 +3,7 @@ from itertools import permutations, product
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
 from ich_study.datasets.nifti import load_nifti, load_pair, mask_labels, recode, to_hounsfield

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ich_study.datasets.voc_boxes import read_voc_boxes, turn_box
 from ich_study.errors import DataError

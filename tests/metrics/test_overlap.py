@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from monai.metrics import DiceMetric, MeanIoU
 from sklearn.metrics import f1_score, jaccard_score, recall_score

@@ -6,9 +6,9 @@ from safetensors.torch import save_file
 
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.hashing import sha256_file
+from ich_study.inputs.seeds import seed_everything
 from ich_study.models.backbones import create_backbone, rebuild
 from ich_study.models.weights import state_digest
-from ich_study.training.seeds import seed_everything
 
 RESNET = {"channels": [16, 32, 64, 128]}
 SMALL = {

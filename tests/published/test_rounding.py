@@ -1,8 +1,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ich_study.errors import StudyError
 from ich_study.published.rounding import Interval, corners, parse_printed

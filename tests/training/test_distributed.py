@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from ich_study.errors import ParameterError
-from ich_study.evaluation import predict
+from ich_study.evaluate.classification import predict
 from ich_study.training import distributed
 from ich_study.training.learner import train_classifier
 from tests.training.fakes import config, fake_store, network, parts

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from ich_study.errors import ParameterError, StudyError
+from ich_study.inputs.seeds import seeded_generator
 from ich_study.models.weights import state_digest
 from ich_study.training.epoch_loop import LoopSettings, fit
 from ich_study.training.resume import OtherRunError
-from ich_study.training.seeds import seeded_generator
 
 
 class Killed(Exception):

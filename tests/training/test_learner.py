@@ -5,7 +5,7 @@ import torch
 from sklearn.metrics import f1_score, roc_auc_score
 
 from ich_study.errors import DataError, ParameterError, StudyError
-from ich_study.evaluation import predict
+from ich_study.evaluate.classification import predict
 from ich_study.models.weights import read_metadata
 from ich_study.training.learner import train_classifier
 from tests.training.fakes import config, fake_store, network, parts

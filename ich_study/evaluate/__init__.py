@@ -1,0 +1,1 @@
+"""What all methods share once they have a heatmap: truth, scores, thresholds, rows, differences, trivial rivals."""

@@ -1,0 +1,212 @@
+"""From a trained slice classifier to its predictions, its table and its curves.
+
+Predictions are a long table, a row per slice and class. Results are rows of `schema.RESULT_COLUMNS`
+with 95 % intervals from patients drawn with replacement. LSE-UNet, Table 1 (AUROC); CAM benchmark,
+Section IV and Table I (thresholds 0.3-0.7, F1 of the top five epochs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ich_study.atomic import write_parquet
+from ich_study.errors import StudyError
+from ich_study.evaluate.slice_predictions import PREDICTION_COLUMNS, known_of
+from ich_study.evaluate.thresholds import Threshold, fixed_threshold, youden_threshold
+from ich_study.inputs.devices import autocast
+from ich_study.inputs.preprocessing import Preprocessing, preprocessing_from
+from ich_study.inputs.samplers import OrderedBatches
+from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource
+from ich_study.metrics.classification import f1_of_top_epochs, pr_curve, roc_curve
+from ich_study.metrics.statistics import (
+    PatientStatistic,
+    auroc_of_items,
+    average_precision_of_items,
+    mean_of_statistics,
+    patient_bootstrap,
+    ratio_of_sums,
+)
+from ich_study.models.backbones import Backbone, rebuild
+from ich_study.models.weights import load_weights, read_metadata
+from ich_study.schema import SUBTYPES, result_table, typed
+from ich_study.training.losses import class_logits
+
+FIXED_THRESHOLDS = (0.3, 0.5, 0.7)
+"""Probabilities of the CAM benchmark's Figure 3."""
+DECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
+    "f1": lambda truth, decided: (2 * (truth & decided), truth.astype(int) + decided),
+    "sensitivity": lambda truth, decided: (truth & decided, truth),
+    "specificity": lambda truth, decided: (~truth & ~decided, ~truth),
+    "precision": lambda truth, decided: (truth & decided, decided),
+}
+"""Each as a ratio of sums over slices: numerator and denominator per slice."""
+
+
+def load_classifier(path: Path, device: torch.device, sha256: str | None = None) -> tuple[Backbone, Preprocessing, dict[str, Any]]:
+    """A trained classifier in evaluation mode, its preprocessing, and all its checkpoint says of it.
+
+    Raises WeightsError when the file is absent, of another SHA-256, or does not describe or fit its network.
+    """
+    metadata = read_metadata(path)
+    backbone = rebuild(metadata["architecture"])
+    load_weights(path, backbone.model, sha256)
+    backbone.model.to(device).eval()
+    return backbone, preprocessing_from(metadata["preprocessing"]), metadata
+
+
+def predict(
+    model: nn.Module, preprocessing: Preprocessing, classes: Sequence[str], source: SliceSource, rows: pd.DataFrame, device: torch.device,
+    batch_size: int = 32, num_workers: int = 0, precision: str = "fp32", two_outputs: bool = False,
+) -> pd.DataFrame:
+    """Predictions of every row and class, typed as PREDICTION_COLUMNS, in the order of `rows`.
+
+    `model` is in evaluation mode on `device`. With `two_outputs` the logit is present minus absent.
+    Raises StudyError when an output is not finite, naming the first slice.
+    """
+    dataset = SliceDataset(source, rows, classes, preprocessing)
+    loader = SliceLoader(dataset, OrderedBatches(len(dataset), batch_size), device, num_workers=num_workers)
+    outputs = []
+    with torch.inference_mode(), autocast(precision, device):
+        for inputs, _ in tqdm(loader, desc="predicting", unit="batch", mininterval=5, leave=False):
+            outputs.append(class_logits(model(inputs), two_outputs).double().cpu())
+    loader.close()
+    logits = torch.cat(outputs).numpy()
+    if logits.shape != (len(rows), len(classes)):
+        raise StudyError(f"the network gives {logits.shape[1]} logits per slice for {len(classes)} classes {list(classes)}")
+    broken = ~np.isfinite(logits).all(1)
+    if broken.any():
+        first = dataset.rows.iloc[int(broken.argmax())]
+        where = f"{int(broken.sum())} slices, first {first.scan_id} slice {first.slice_index}"
+        raise StudyError(f"the network's output is not finite in {where}")
+    return _long(dataset, classes, logits)
+
+
+def _long(dataset: SliceDataset, classes: Sequence[str], logits: np.ndarray) -> pd.DataFrame:
+    count = len(classes)
+    frame = dataset.rows.loc[dataset.rows.index.repeat(count)].reset_index(drop=True)
+    labels = pd.Series(dataset.labels.numpy().ravel())
+    frame["class"] = list(classes) * len(dataset)
+    frame["label"] = (labels > 0.5).astype("boolean").mask(labels.isna())
+    frame["logit"] = logits.ravel()
+    frame["probability"] = 1 / (1 + np.exp(-logits.ravel()))
+    return typed(frame, PREDICTION_COLUMNS, "predictions")
+
+
+def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
+    """Predictions as Parquet, atomically; StudyError when columns are missing or unknown."""
+    write_parquet(path, typed(predictions, PREDICTION_COLUMNS, "predictions"))
+
+
+def validation_thresholds(predictions: pd.DataFrame) -> dict[str, Threshold]:
+    """Youden's threshold on the probability, per class, from predictions of the validation part.
+
+    Classes that occur there with one kind of label only have no threshold and are left out.
+    """
+    found = {}
+    for name in predictions["class"].unique():
+        known = known_of(predictions, name)
+        truth, scores = known["label"].to_numpy(), known["probability"].to_numpy()
+        if truth.any() and not truth.all() and np.ptp(scores) > 0:
+            found[name] = youden_threshold(truth, scores, name)
+    return found
+
+
+def classification_results(
+    predictions: pd.DataFrame, thresholds: Mapping[str, Threshold], *, study: str, method: str, variant: str = "printed",
+    fixed: Sequence[float] = FIXED_THRESHOLDS, replicates: int = 1000, seed: int = 0,
+) -> pd.DataFrame:
+    """Result table of a classifier on `predictions`, per data set and class.
+
+    `auroc`, `average_precision`; and `f1`, `sensitivity`, `specificity`, `precision` at each fixed
+    probability (`f1@0.5`) and at the validation part's threshold of the class (`f1@youden`). Where all
+    five subtypes have an AUROC their mean stands under class `average` (LSE-UNet, Table 1, AVG). `n` is
+    the number of patients; a measure without value is NaN.
+    """
+    rows = []
+    for dataset, part in predictions.groupby("dataset", sort=True):
+        common = {
+            "study": study, "dataset": dataset, "method": method, "variant": variant, "layer": None, "unit": "slice", "subset": "all",
+            "brain_mask": None,
+        }
+        ranked: dict[str, PatientStatistic] = {}
+        for name in part["class"].unique():
+            known = known_of(part, name)
+            if known.empty:
+                continue
+            statistics = class_statistics(known, [*map(fixed_threshold, fixed), *([thresholds[name]] if name in thresholds else [])])
+            ranked[name] = statistics["auroc", "none"]
+            rows += [
+                {**common, "class": name, "metric": metric, "threshold_source": origin,
+                 **patient_bootstrap(statistic, replicates, seed).columns()}
+                for (metric, origin), statistic in statistics.items()
+            ]
+        rows += _subtype_mean(ranked, common, replicates, seed)
+    return result_table(rows)
+
+
+def class_statistics(known: pd.DataFrame, thresholds: Sequence[Threshold]) -> dict[tuple[str, str], PatientStatistic]:
+    """Measures of one class by (metric, threshold source); `known` comes from `known_of`."""
+    patients, truth, scores = (known[name].to_numpy() for name in ("patient_id", "label", "probability"))
+    found = {
+        ("auroc", "none"): auroc_of_items(patients, truth, scores),
+        ("average_precision", "none"): average_precision_of_items(patients, truth, scores),
+    }
+    for threshold in thresholds:
+        suffix = f"{threshold.value:g}" if threshold.rule == "fixed" else threshold.rule
+        for metric, counted in DECISIONS.items():
+            found[f"{metric}@{suffix}", threshold.source] = ratio_of_sums(patients, *counted(truth, scores >= threshold.value))
+    return found
+
+
+def _subtype_mean(ranked: Mapping[str, PatientStatistic], common: Mapping[str, Any], replicates: int, seed: int) -> list[dict[str, Any]]:
+    members = [ranked[name] for name in SUBTYPES if name in ranked]
+    if len(members) < len(SUBTYPES) or any(not np.array_equal(member.patients, members[0].patients) for member in members):
+        return []
+    interval = patient_bootstrap(mean_of_statistics(members), replicates, seed)
+    return [{**common, "class": "average", "metric": "auroc", "threshold_source": "none", **interval.columns()}]
+
+
+def top_epochs_results(
+    history: pd.DataFrame, *, study: str, dataset: str, method: str, name: str, variant: str = "printed",
+) -> pd.DataFrame:
+    """Mean and SD of the five best epochs' validation F1 of class `name` (CAM benchmark, Table I, "F1 (Top-5)").
+
+    It scores the part on which the epochs were compared, as the paper's reading implies; `n` is the
+    number of epochs it averages.
+    """
+    mean, deviation = f1_of_top_epochs(history["f1"].to_numpy())
+    common = {
+        "study": study, "dataset": dataset, "method": method, "variant": variant, "class": name, "unit": "slice", "subset": "all",
+        "threshold_source": "none", "n": min(5, int(history["f1"].notna().sum())),
+    }
+    return result_table([{**common, "metric": "f1_top5", "value": mean}, {**common, "metric": "f1_top5_sd", "value": deviation}])
+
+
+def curves(predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """ROC and PR curves of every data set and class that has both kinds of labels.
+
+    Columns `dataset, class` and those of `metrics.classification.roc_curve` and `pr_curve`.
+    """
+    roc, pr = [], []
+    for (dataset, name), part in predictions.groupby(["dataset", "class"], sort=False):
+        known = known_of(part, name)
+        if known["label"].nunique() < 2:
+            continue
+        truth, scores = known["label"].to_numpy(), known["probability"].to_numpy()
+        for frames, curve in ((roc, roc_curve), (pr, pr_curve)):
+            frames.append(curve(truth, scores).assign(**{"dataset": dataset, "class": name}))
+    if not roc:
+        raise StudyError("no class has both positive and negative slices; there is no curve to draw")
+    return tuple(_keys_first(pd.concat(frames, ignore_index=True)) for frames in (roc, pr))
+
+
+def _keys_first(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[["dataset", "class", *(column for column in frame if column not in ("dataset", "class"))]]

@@ -1,0 +1,77 @@
+"""Mask thresholds chosen without a single mask: Otsu's cut through the heat of the slices that have the class.
+
+Heat is relative to each slice's own maximum, so a slice's label says nothing on how large its mask
+should be; what is left is the shape of the heat's distribution. Otsu's cut parts it into two groups
+with the largest variance between them. Only labels, or the classifier's own decisions, say which
+slices are read, and these may be any slices, best the validation part's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ich_study.errors import MapError, ParameterError, StudyError
+from ich_study.evaluate.thresholds import Threshold
+from ich_study.methods.lse_unet.algorithm1 import HEAT_MAXIMUM, check_heat
+from ich_study.schema import SUBTYPES
+
+
+class HeatHistogram:
+    """How often each whole heat value 0..255 occurs per class, over the slices where the class is present."""
+
+    def __init__(self, classes: Sequence[str] = SUBTYPES) -> None:
+        self.classes = tuple(classes)
+        self.counts = np.zeros((len(self.classes), HEAT_MAXIMUM + 1), np.int64)
+
+    def add(self, heatmaps: np.ndarray, present: np.ndarray) -> None:
+        """heatmaps: uint8 (slices, classes, rows, columns); present: bool (slices, classes). Raises MapError on anything else."""
+        heatmaps, present = np.asarray(heatmaps), np.asarray(present)
+        check_heat(heatmaps, present)
+        if heatmaps.dtype != np.uint8 or heatmaps.shape[1] != len(self.classes):
+            raise MapError(f"heatmaps are {heatmaps.dtype} {heatmaps.shape}; expected uint8 of the classes {list(self.classes)}")
+        for item, place in np.argwhere(present):
+            self.counts[place] += np.bincount(heatmaps[item, place].ravel(), minlength=HEAT_MAXIMUM + 1)
+
+
+def otsu_cut(counts: np.ndarray) -> float:
+    """The value v for which `heat > v` parts a histogram (values,) with the largest variance between the parts.
+
+    Of equal cuts the lowest. Raises StudyError where fewer than two values occur.
+    """
+    counts = np.asarray(counts, np.float64)
+    if np.count_nonzero(counts) < 2:
+        raise StudyError(f"{np.count_nonzero(counts)} heat values occur; Otsu's cut needs two")
+    values = np.arange(len(counts))
+    below, mass = np.cumsum(counts)[:-1], np.cumsum(counts * values)[:-1]
+    above, rest = counts.sum() - below, (counts * values).sum() - mass
+    parts = (below > 0) & (above > 0)
+    between = np.full(len(below), -1.0)
+    between[parts] = below[parts] * above[parts] * (mass[parts] / below[parts] - rest[parts] / above[parts]) ** 2
+    return float(np.argmax(between))
+
+
+def otsu_thresholds(
+    histogram: HeatHistogram, grid: Sequence[float] | None = None, unseen: float | None = None,
+) -> dict[str, Threshold]:
+    """Otsu's cut of every class, moved to the nearest threshold of `grid` if one is given; source `labels`.
+
+    unseen: the threshold of a class without heat in any slice, marked as fixed. Raises StudyError naming
+    such a class where `unseen` is not given: it gets no threshold in silence.
+    """
+    if grid is not None and not len(grid):
+        raise ParameterError("the grid is empty; leave it out for cuts on whole heat values")
+    found: dict[str, Threshold] = {}
+    for name, counts in zip(histogram.classes, histogram.counts):
+        if unseen is not None and not counts[1:].any():
+            found[name] = Threshold(float(unseen), "none", "fixed, class never present")
+            continue
+        try:
+            cut = otsu_cut(counts)
+        except StudyError as error:
+            raise StudyError(f"class {name!r}: {error}; are there slices in which it is present?") from error
+        if grid is not None:
+            cut = float(min(grid, key=lambda step: abs(step - cut)))
+        found[name] = Threshold(cut, "labels", "Otsu of the heat" if grid is None else "Otsu of the heat, nearest of the grid")
+    return found

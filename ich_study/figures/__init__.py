@@ -1,0 +1,1 @@
+"""Tables and arrays to pictures."""

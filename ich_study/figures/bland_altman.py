@@ -1,0 +1,79 @@
+"""Bland-Altman plots of volumes: difference over mean, bias and limits of agreement with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ich_study.errors import StudyError
+from ich_study.evaluate.quantification import agreement_statistic, scans_of
+from ich_study.figures.style import CLASS_COLOURS
+from ich_study.metrics.statistics import patient_bootstrap
+from ich_study.schema import LABELS
+
+_LINES = {"volume_bias_ml": "-", "volume_lower_limit_ml": "--", "volume_upper_limit_ml": "--"}
+_POINTS = {"o": "class in truth", "x": "class not in truth"}
+
+
+def draw_bland_altman(axis: Axes, scans: pd.DataFrame, colour: str, replicates: int, seed: int) -> None:
+    """Scans (rows of `volume_table` of one class) as points; lines for bias and limits, bands for their 95 % intervals over patients."""
+    truth, predicted = scans["truth_ml"].to_numpy(float), scans["predicted_ml"].to_numpy(float)
+    intervals = {metric: patient_bootstrap(agreement_statistic(scans, metric), replicates, seed) for metric in _LINES}
+    for metric, interval in intervals.items():
+        if np.isfinite(interval.value):
+            axis.axhline(interval.value, color="0.25", linestyle=_LINES[metric], linewidth=1.1)
+        if np.isfinite([interval.low, interval.high]).all():
+            axis.axhspan(interval.low, interval.high, color="0.5", alpha=0.16, linewidth=0)
+    words = [f"{interval.value:.1f}" if np.isfinite(interval.value) else "unknown" for interval in intervals.values()]
+    text = f"bias {words[0]}\nlimits {words[1]} to {words[2]}"
+    axis.annotate(text, (0.03, 0.97), xycoords="axes fraction", fontsize=6, va="top", zorder=4)
+    axis.axhline(0, color="0.6", linestyle=":", linewidth=0.9)
+    for marker, part in zip(_POINTS, (truth > 0, truth == 0)):
+        edge = {"edgecolors": "0.2"} if marker == "o" else {}
+        look = {"s": 16, "marker": marker, "color": colour, "linewidths": 0.6, "zorder": 3} | edge
+        axis.scatter((truth + predicted)[part] / 2, (predicted - truth)[part], **look)
+    axis.grid(False)
+
+
+def bland_altman_figure(
+    volumes: Mapping[str, pd.DataFrame], title: str, classes: Sequence[str] = LABELS, subset: str = "positive", replicates: int = 500,
+    seed: int = 0,
+) -> Figure:
+    """A row of panels per method, a column per class: volume difference (predicted - truth) over the mean of both, in mL.
+
+    volumes: method -> `volume_table`. Crosses are scans without the class in truth (subset `all`). Panels
+    of one class share both scales, so that methods compare. Raises StudyError where no scan is left.
+    """
+    shown = [name for name in classes if any(len(scans_of(table, name, subset)) for table in volumes.values())]
+    if not shown:
+        raise StudyError(f"{title!r}: no scan of {list(classes)} with known volumes in subset {subset!r}; nothing to plot")
+    size = (0.6 + 2.1 * len(shown), 0.7 + 2.0 * len(volumes))
+    figure, axes = plt.subplots(
+        len(volumes), len(shown), figsize=size, squeeze=False, sharex="col", sharey="col", layout="constrained"
+    )
+    for line, (method, table) in zip(axes, volumes.items()):
+        for axis, name in zip(line, shown):
+            scans = scans_of(table, name, subset)
+            if len(scans):
+                draw_bland_altman(axis, scans, CLASS_COLOURS[name], replicates, seed)
+            if axis in axes[0]:
+                axis.set_title(f"{name} ({len(scans)} scans)", fontsize=8)
+            if axis in axes[-1]:
+                axis.set_xlabel("mean of both, mL", fontsize=7)
+            axis.tick_params(labelsize=6)
+        line[0].set_ylabel(f"{method}\npredicted - truth, mL", fontsize=7)
+    for axis in axes[0]:
+        # Room for the words above the points of every row, which share this scale.
+        low, high = axis.get_ylim()
+        axis.set_ylim(low, high + 0.3 * (high - low))
+    markers = [Line2D([], [], color="0.3", marker=marker, linestyle="", markersize=4, label=words) for marker, words in _POINTS.items()]
+    if subset == "all":
+        figure.legend(handles=markers, loc="outside lower center", ncols=2, frameon=False, fontsize=7)
+    figure.suptitle(f"{title}  (bands: 95 % intervals over patients)", fontsize=10)
+    return figure

@@ -1,0 +1,115 @@
+"""Which slices to show: chosen by rule, so that a figure cannot flatter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from ich_study.ct.windows import WINDOWS, Window
+from ich_study.figures.style import SlicePanel
+from ich_study.schema import MASK_CODES, SUBTYPES
+
+
+class StoredScans(Protocol):
+    """What a store gives: an index, boxes, and slices and masks by scan."""
+
+    index: pd.DataFrame
+    boxes: pd.DataFrame
+
+    def slice(self, scan_id: str, slice_index: int) -> np.ndarray:
+        """int16 HU (rows, columns)."""
+
+    def mask(self, scan_id: str) -> np.ndarray:
+        """uint8 mask codes (slices, rows, columns)."""
+
+
+def slice_panel(scans: StoredScans, scan_id: str, slice_index: int, title: str = "", window: Window = WINDOWS["brain"]) -> SlicePanel:
+    """One stored slice with whatever truth is known of it: mask outlines, boxes."""
+    row = scans.index[(scans.index["scan_id"] == scan_id) & (scans.index["slice_index"] == slice_index)].iloc[0]
+    mask = scans.mask(scan_id)[slice_index] if row["has_mask"] else None
+    boxes = scans.boxes[(scans.boxes["scan_id"] == scan_id) & (scans.boxes["slice_index"] == slice_index)] if row["has_boxes"] else None
+    return SlicePanel(scans.slice(scan_id, slice_index), title=title, mask=mask, boxes=boxes, window=window)
+
+
+def labelled_slices(index: pd.DataFrame, label: str, count: int) -> list[tuple[str, int]]:
+    """Up to `count` (scan, slice) from different patients: in each scan the middle one of its
+    slices positive for `label`, scans taken evenly along the list of ids."""
+    positive = index[index[label].fillna(False).astype(bool)]
+    one_each = set(positive.drop_duplicates("patient_id")["scan_id"])
+    middles = [
+        (str(scan_id), int(rows["slice_index"].sort_values().iloc[len(rows) // 2]))
+        for scan_id, rows in positive.groupby("scan_id", sort=True)
+        if str(scan_id) in one_each
+    ]
+    if len(middles) <= count:
+        return middles
+    return [middles[int(place)] for place in np.linspace(0, len(middles) - 1, count)]
+
+
+def subtype_panels(scans: StoredScans, per_subtype: int) -> list[SlicePanel]:
+    """For each subtype present, slices of different patients: the middle positive one, or where
+    there is a mask the one with the largest area of the subtype, titled with that area."""
+    panels = []
+    spacing = scans.index.drop_duplicates("scan_id").set_index("scan_id")[["spacing_x_mm", "spacing_y_mm"]].prod(axis=1)
+    masked = set(scans.index.loc[scans.index["has_mask"], "scan_id"])
+    for name in SUBTYPES:
+        for scan_id, middle in labelled_slices(scans.index, name, per_subtype):
+            if scan_id in masked:
+                areas = (scans.mask(scan_id) == MASK_CODES[name]).sum((1, 2))
+                title = f"{name} {areas.max() * spacing[scan_id] / 100:.1f} cm²"
+                panels.append(slice_panel(scans, scan_id, int(areas.argmax()), title))
+            else:
+                panels.append(slice_panel(scans, scan_id, middle, name))
+    return panels
+
+
+def label_panels(scans: StoredScans, label: str, count: int) -> list[SlicePanel]:
+    """Slices positive for `label`, of different patients, titled with the subtypes known of them."""
+    panels = []
+    for scan_id, slice_index in labelled_slices(scans.index, label, count):
+        row = scans.index[(scans.index["scan_id"] == scan_id) & (scans.index["slice_index"] == slice_index)].iloc[0]
+        known = [name for name in SUBTYPES if not pd.isna(row[name]) and row[name]]
+        panels.append(slice_panel(scans, scan_id, slice_index, " ".join(known) or label))
+    return panels
+
+
+def overview_panels(scans: StoredScans, per_row: int) -> list[SlicePanel]:
+    """What a data set looks like: slices of each subtype; where no subtype is known, positive
+    slices; where none is positive, the middle slice of scans."""
+    shown = subtype_panels(scans, per_row) or label_panels(scans, "any", 2 * per_row)
+    if shown:
+        return shown
+    counts = scans.index.groupby("scan_id", sort=True).size()
+    return [slice_panel(scans, str(scan_id), int(count) // 2, "no positive slice") for scan_id, count in counts.head(per_row).items()]
+
+
+def extreme_predictions(predictions: pd.DataFrame, label: str, count: int) -> dict[str, pd.DataFrame]:
+    """The most and the least convincing slices of one class: for positives and for negatives the
+    `count` most probable and the `count` least probable, at most one slice per patient.
+
+    predictions: columns patient_id, scan_id, slice_index, class, label, probability. Returns rows
+    by group: `surest positives`, `least sure positives`, `surest negatives`, `least sure negatives`.
+    """
+    rows = predictions[(predictions["class"] == label) & predictions["label"].notna()]
+    truth = rows["label"].astype(bool)
+    groups = {
+        "surest positives": (rows[truth], False), "least sure positives": (rows[truth], True),
+        "surest negatives": (rows[~truth], True), "least sure negatives": (rows[~truth], False),
+    }
+    return {
+        name: part.sort_values("probability", ascending=ascending, kind="stable").drop_duplicates("patient_id").head(count)
+        for name, (part, ascending) in groups.items()
+    }
+
+
+def prediction_panels(predictions: pd.DataFrame, stores: Mapping[str, StoredScans], label: str, count: int) -> list[SlicePanel]:
+    """`extreme_predictions` as pictures, `count` per group, titled with group and probability."""
+    panels = []
+    for name, rows in extreme_predictions(predictions, label, count).items():
+        for row in rows.itertuples():
+            panels.append(slice_panel(stores[row.dataset], row.scan_id, int(row.slice_index), f"{name} p={row.probability:.2f}"))
+        panels += [SlicePanel(np.full((8, 8), -1000, np.int16), f"{name}: none")] * (count - len(rows))
+    return panels

@@ -1,1 +1,0 @@
-"""Model and slices to heatmaps."""

@@ -1,0 +1,1 @@
+"""One room a method. No method imports another; they meet in `ich_study.evaluate`."""

@@ -1,0 +1,1 @@
+"""CAM benchmark: nine class activation maps at three depths, faithfulness, sanity."""

@@ -1,0 +1,1 @@
+"""Swin HGI-SAM: attention maps of a Swin classifier, weighted by head-wise gradients."""

@@ -1,0 +1,1 @@
+"""MIL detector: a map of instance scores, max-pooling or attention, peaks as points."""

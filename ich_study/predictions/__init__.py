@@ -1,1 +1,0 @@
-"""Scores and heatmaps to decisions: thresholds, masks, boxes, points."""

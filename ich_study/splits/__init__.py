@@ -1,0 +1,1 @@
+"""Patients to parts: written once, hashed, checked for overlap."""

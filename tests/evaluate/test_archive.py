@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+
+from ich_study.errors import DataError, MapError
+from ich_study.evaluate.archive import MapArchive, write_archive
+
+INPUTS = torch.arange(10 * 4 * 4, dtype=torch.float32).reshape(10, 1, 4, 4)
+KEY = {"weights": "a", "rows": "b"}
+
+
+def batches(size=3, upto=None):
+    def from_slice(start):
+        for first in range(start, len(INPUTS), size):
+            if upto is not None and first >= upto:
+                raise KeyboardInterrupt
+            yield INPUTS[first:first + size]
+    return from_slice
+
+
+def maps_of(inputs):
+    return {("m", "[-1]"): inputs[:, 0], ("m", "[-2]"): -inputs[:, 0, ::2, ::2]}
+
+
+def test_maps_come_back_as_they_were(tmp_path):
+    archive = write_archive(tmp_path, 10, batches(), maps_of, KEY)
+    assert archive.names == [("m", "[-1]"), ("m", "[-2]")] and archive.count == 10
+    assert np.array_equal(archive.raw(("m", "[-1]")), INPUTS[:, 0].numpy())
+    assert np.array_equal(MapArchive(tmp_path).raw(("m", "[-2]"), slice(2, 5)), -INPUTS[2:5, 0, ::2, ::2].numpy())
+    with pytest.raises(DataError, match="no maps of"):
+        archive.raw(("other", "[-1]"))
+
+
+def test_a_killed_run_goes_on_and_a_finished_one_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("ich_study.evaluate.archive._SAVE_EVERY_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        write_archive(tmp_path, 10, batches(upto=6), maps_of, KEY)
+    with pytest.raises(DataError, match="no finished maps"):
+        MapArchive(tmp_path)
+    seen = []
+
+    def counted(inputs):
+        seen.append(len(inputs))
+        return maps_of(inputs)
+
+    archive = write_archive(tmp_path, 10, batches(), counted, KEY)
+    assert seen == [3, 1]
+    assert np.array_equal(archive.raw(("m", "[-1]")), INPUTS[:, 0].numpy())
+    write_archive(tmp_path, 10, batches(), counted, KEY)
+    assert seen == [3, 1]
+    write_archive(tmp_path, 10, batches(), counted, {**KEY, "weights": "other"})
+    assert sum(seen) == 14
+
+
+def test_maps_that_failed_are_named(tmp_path):
+    with pytest.raises(MapError, match=r"m at layer \[-1\], slices 3 to 5.*NaN"):
+        write_archive(tmp_path, 10, batches(), lambda inputs: {("m", "[-1]"): inputs[:, 0] / (inputs[:, 0] != 50) * 1.0}, KEY)
+    with pytest.raises(MapError, match="one size"):
+        write_archive(tmp_path, 10, batches(), lambda inputs: {("m", "[-1]"): inputs[:, 0] if inputs.min() < 40 else inputs[:, 0, 1:]}, KEY)
+    with pytest.raises(DataError, match="part is empty"):
+        write_archive(tmp_path, 0, batches(), maps_of, KEY)
+    with pytest.raises(DataError, match="end too early"):
+        write_archive(tmp_path / "short", 12, batches(), maps_of, KEY)

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from ich_study.errors import ParameterError
+from ich_study.evaluate.rivals import RIVALS, centred_blob_maps, hu_threshold_maps, random_maps, rival_maps
+
+
+def brain_and_hu():
+    brain = np.zeros((2, 40, 40), bool)
+    brain[0, 5:35, 10:30] = True
+    hu = np.full(brain.shape, 30.0)
+    hu[0, 15:20, 15:20] = 65
+    hu[:, 0:4] = 65
+    return brain, hu
+
+
+def test_the_threshold_finds_blood_inside_the_brain_only():
+    brain, hu = brain_and_hu()
+    found = hu_threshold_maps(hu, brain, smooth_px=0) > 0
+    assert found[0, 15:20, 15:20].all() and found.sum() == 25
+
+
+def test_calcification_and_bone_lie_above_the_range():
+    brain, hu = brain_and_hu()
+    assert not hu_threshold_maps(np.where(hu > 50, 300, hu), brain, smooth_px=0).any()
+
+
+def test_bone_and_air_beside_the_brain_do_not_look_like_blood():
+    brain, hu = brain_and_hu()
+    for beside in (1200.0, -1000.0):
+        assert not hu_threshold_maps(np.where(brain, 30.0, beside), brain, smooth_px=2).any()
+    assert hu_threshold_maps(np.where(brain, hu, 1200.0), brain, smooth_px=1)[0, 17, 17] == 1
+
+
+def test_the_blob_has_its_maximum_at_the_centre_of_the_brain():
+    brain, _ = brain_and_hu()
+    blob = centred_blob_maps(brain)
+    assert np.unravel_index(blob[0].argmax(), blob[0].shape) in {(19, 19), (19, 20), (20, 19), (20, 20)}
+    assert not blob[0][~brain[0]].any() and not blob[1].any()
+
+
+def test_a_random_map_depends_on_seed_and_place_alone_and_is_smooth():
+    first = random_maps(3, (32, 32), 4, seed=1)
+    np.testing.assert_array_equal(first[:2], random_maps(2, (32, 32), 4, seed=1))
+    assert not np.array_equal(first, random_maps(3, (32, 32), 4, seed=2))
+    rough = random_maps(3, (32, 32), 0, seed=1)
+    assert np.abs(np.diff(first)).mean() < 0.3 * np.abs(np.diff(rough)).mean()
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_rivals_stay_in_the_brain_and_in_zero_to_one(name):
+    brain, hu = brain_and_hu()
+    found = rival_maps(name, hu, brain, 3, 0)
+    assert found.dtype == np.float32 and found.shape == brain.shape
+    assert found.min() >= 0 and 0 < found.max() <= 1 and not found[~brain].any()
+
+
+def test_bad_input_is_named():
+    brain, hu = brain_and_hu()
+    with pytest.raises(ParameterError, match="no trivial rival 'best'"):
+        rival_maps("best", hu, brain, 3, 0)
+    with pytest.raises(ParameterError, match="brain mask is uint8"):
+        centred_blob_maps(brain.astype(np.uint8))
+    with pytest.raises(ParameterError, match="low below high"):
+        hu_threshold_maps(hu, brain, 90, 50)

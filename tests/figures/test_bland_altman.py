@@ -1,0 +1,35 @@
+"""The Bland-Altman figure: panels, points where the numbers are, and nothing to show."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from ich_study.errors import StudyError
+from ich_study.evaluate.quantification import scans_of
+from ich_study.figures.bland_altman import bland_altman_figure
+from ich_study.figures.style import save_figure
+from tests.evaluate.test_quantification import scans
+
+
+def test_points_are_difference_over_mean(tmp_path):
+    volumes = scans(3)[3]
+    methods = {"first": volumes, "second": volumes.assign(predicted_ml=volumes["truth_ml"] * 1.5)}
+    figure = bland_altman_figure(methods, "volumes", classes=("any", "IPH"), replicates=20)
+    assert len(figure.axes) == 2 * 2
+    shown = scans_of(volumes, "any", "positive")
+    points = np.concatenate([part.get_offsets() for part in figure.axes[0].collections])
+    expected = np.stack([(shown["predicted_ml"] + shown["truth_ml"]) / 2, shown["predicted_ml"] - shown["truth_ml"]], 1)
+    np.testing.assert_allclose(np.sort(points, 0), np.sort(expected, 0))
+    for axis in figure.axes:
+        drawn = np.concatenate([part.get_offsets() for part in axis.collections])
+        (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+        assert (drawn >= [left, low]).all() and (drawn <= [right, high]).all(), "no scan lies outside its panel"
+    path = save_figure(figure, tmp_path / "bland_altman.png")
+    assert path.stat().st_size > 10_000
+    plt.close(figure)
+
+
+def test_nothing_to_plot_is_said():
+    volumes = scans()[3].assign(truth_ml=np.nan)
+    with pytest.raises(StudyError, match="nothing to plot"):
+        bland_altman_figure({"m": volumes}, "volumes")

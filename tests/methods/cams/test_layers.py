@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from ich_study.errors import ParameterError
+from ich_study.methods.cams.layers import CHANNELS_LAST, timm_layers, token_layout
+from tests.methods.cams.cam_networks import images, network
+
+
+def test_readings_of_the_printed_depths():
+    model = network("tf_efficientnetv2_b0")
+    blocks, stages = timm_layers(model), timm_layers(model, "stages")
+    assert list(blocks) == ["[-1]", "[-2]", "[-3]"] == list(stages)
+    assert blocks["[-1]"] is model.blocks[5] is stages["[-2]"] and blocks["[-3]"] is model.blocks[3]
+    assert stages["[-1]"] is model.bn2 and stages["[-3]"] is model.blocks[4]
+
+
+def test_resolutions_of_efficientnetv2_s_are_those_of_the_facts():
+    """Facts, 001: 256 channels at 1/32, 160 and 128 at 1/16."""
+    model, shapes = network("tf_efficientnetv2_s", 1), {}
+    handles = [
+        layer.register_forward_hook(lambda module, given, output, name=name: shapes.update({name: tuple(output.shape[1:])}))
+        for name, layer in timm_layers(model).items()
+    ]
+    with torch.inference_mode():
+        model(images(1, 64))
+    for handle in handles:
+        handle.remove()
+    assert shapes == {"[-1]": (256, 2, 2), "[-2]": (160, 4, 4), "[-3]": (128, 4, 4)}
+
+
+def test_other_families():
+    assert timm_layers(network("resnet18"))["[-3]"] is network("resnet18").layer2
+    assert timm_layers(network("swin_tiny_patch4_window7_224"))["[-1]"] is network("swin_tiny_patch4_window7_224").layers[2]
+
+
+def test_requests_without_sense():
+    with pytest.raises(ParameterError, match="expected one of blocks, stages"):
+        timm_layers(network("resnet18"), "torchvision")
+    with pytest.raises(ParameterError, match="no head convolution"):
+        timm_layers(network("resnet18"), "stages")
+    with pytest.raises(ParameterError, match=r"has \[-1\] to \[-4\]"):
+        timm_layers(network("resnet18"), depths=["[-9]"])
+    with pytest.raises(ParameterError, match="by hand"):
+        timm_layers(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize(("layout", "shape"), [(CHANNELS_LAST, (2, 3, 4, 5)), (token_layout(3, 4), (2, 12, 5))])
+def test_layouts_there_and_back(layout, shape):
+    output = torch.arange(120.0).reshape(shape)
+    maps = layout.to_maps(output)
+    assert maps.shape == (2, 5, 3, 4)
+    assert maps[1, 2, 1, 3] == output.reshape(2, 3, 4, 5)[1, 1, 3, 2]
+    assert torch.equal(layout.from_maps(maps), output)

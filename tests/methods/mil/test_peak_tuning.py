@@ -1,0 +1,75 @@
+"""Bayesian optimisation of the detector: it searches, it resumes to the same end, it refuses what it cannot tune on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_study.errors import ParameterError, StudyError
+from ich_study.methods.mil.peak_tuning import BOUNDS, COLUMNS, Bounds, best_threshold, detection_counts, tune_detector, tuning_bounds_of
+from ich_study.methods.mil.peaks import Detector
+from ich_study.methods.mil.points import point_f1
+from tests.methods.mil.fakes import scored_maps
+
+SCORED = scored_maps(4)
+SEARCH = Bounds((0.0, 1.5), (1.0, 12.0), (-1.0, 2.0))
+START = Detector(0.0, 0.0, 1, "printed", False)
+
+
+def tuned(folder, iterations=5, **changes):
+    return tune_detector(SCORED, SEARCH, START, folder, iterations=iterations, initial=5, report=lambda line: None, **changes)
+
+
+def f1_of(detector):
+    return float(point_f1(detection_counts(SCORED, detector).sum()))
+
+
+def test_it_finds_a_detector_better_than_most_of_the_space(tmp_path):
+    found = tuned(tmp_path)
+    rng = np.random.default_rng(9)
+    random = [f1_of(Detector(rng.uniform(0, 1.5), rng.uniform(-1, 2), int(rng.integers(1, 13)), "printed", False)) for _ in range(40)]
+    assert found.point_f1 == pytest.approx(f1_of(found.detector)) == pytest.approx(found.history["point_f1"].max())
+    assert found.point_f1 > np.median(random) and found.point_f1 >= np.quantile(random, 0.8)
+    assert tuple(found.history.columns) == COLUMNS and len(found.history) == 10
+
+
+def test_a_search_that_was_killed_ends_as_one_that_was_not(tmp_path):
+    whole = tuned(tmp_path / "whole")
+    tuned(tmp_path / "killed", iterations=2)
+    went_on = tuned(tmp_path / "killed")
+    pd.testing.assert_frame_equal(whole.history, went_on.history)
+    assert whole.detector == went_on.detector
+    again = tuned(tmp_path / "whole")
+    assert again.detector == whole.detector
+
+
+def test_another_search_in_the_folder_is_an_error_or_gives_way(tmp_path):
+    tuned(tmp_path, iterations=1)
+    with pytest.raises(StudyError, match="other slices, bounds or settings"):
+        tuned(tmp_path, iterations=1, seed=2)
+    assert len(tuned(tmp_path, iterations=1, seed=2, restart_changed=True).history) == 6
+
+
+def test_slices_without_a_box_cannot_be_tuned_on(tmp_path):
+    bare = replace(SCORED, boxes=[np.empty((0, 4))] * len(SCORED))
+    with pytest.raises(StudyError, match="none of the 24 tuning slices has a box"):
+        tune_detector(bare, SEARCH, START, tmp_path, iterations=1)
+
+
+def test_bounds_are_checked_scaled_and_overridden():
+    assert BOUNDS["attention"].on_side(128).distance == (1.0, 30.0)
+    given = tuning_bounds_of("max_pooling", {"max_pooling": {"threshold": [-3, 3]}}, 256)
+    assert given.threshold == (-3, 3) and given.distance == (1, 60)
+    for wrong in ({"max_pooling": {"thresholds": [0, 1]}}, {"max_pooling": {"threshold": [1]}}, {"max_pooling": {"prominence": [-1, 1]}}):
+        with pytest.raises(ParameterError, match="tuning bounds"):
+            tuning_bounds_of("max_pooling", wrong, 256)
+    with pytest.raises(ParameterError, match="no tuning bounds"):
+        tuning_bounds_of("mean", None, 256)
+
+
+def test_the_best_threshold_of_a_grid():
+    values = lambda threshold: detection_counts(SCORED, START.changed(threshold=threshold))  # noqa: E731
+    grid = np.linspace(-1, 2, 7)
+    scores = [f1_of(START.changed(threshold=float(threshold))) for threshold in grid]
+    assert best_threshold(values, grid) == pytest.approx(grid[int(np.nanargmax(scores))])

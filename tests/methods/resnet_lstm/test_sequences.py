@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from ich_study.errors import ParameterError
+from ich_study.evaluate.classification import load_classifier, predict
+from ich_study.methods.resnet_lstm.network import LSTMSettings
+from ich_study.methods.resnet_lstm.sequences import (
+    SequenceTask,
+    _pooled,
+    first_slices,
+    metadata_of,
+    predict_sequences,
+    refit_last_layer,
+    train_sequences,
+)
+from ich_study.models.backbones import create_backbone
+from ich_study.models.weights import state_digest
+from ich_study.training.config import TrainingConfig
+from ich_study.training.epoch_loop import LoopSettings
+from tests.training.fakes import SLICES, fake_store, parts
+
+STORE = fake_store()
+TRAIN, VALIDATION = parts(STORE)
+CPU = torch.device("cpu")
+PREPROCESSING = TrainingConfig(classes=("any",), size=32, normalisation="half").preprocessing()
+LOOP = LoopSettings(epochs=6, learning_rate=0.002, optimizer="adamw", patience=None, seed=1)
+
+
+def quiet(line):
+    pass
+
+
+def task(**changes):
+    arguments = {"volumes_per_batch": 2, "seed": 1, "cache_in_memory": True, **changes}
+    return SequenceTask(STORE, (TRAIN, VALIDATION), ("any",), PREPROCESSING, CPU, **arguments)
+
+
+def backbone():
+    return create_backbone("resnet18", 1, options={"channels": [8, 16, 24, 32], "layers": [1, 1, 1, 1], "output_stride": 8}, seed=1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lstm")
+    start, work = backbone(), task()
+    run = train_sequences(start, LSTMSettings(16), work, LOOP, folder / "lstm", {}, quiet)
+    head = LoopSettings(epochs=40, learning_rate=0.02, optimizer="adam", patience=None)
+    described = metadata_of(start, PREPROCESSING, ("any",))
+    classifier, sha256 = refit_last_layer(run.model, start, work, head, folder / "head", described, 32, quiet)
+    return folder, start, work, run, classifier, sha256
+
+
+def auroc(table):
+    return roc_auc_score(table["label"].astype(bool), table["logit"])
+
+
+def test_the_sequence_network_learns_what_generalises_to_other_patients(trained):
+    *_, run, _, _ = trained
+    assert auroc(predict_sequences(run.model, STORE, VALIDATION, PREPROCESSING, CPU)) > 0.85
+
+
+def test_the_refitted_layer_stands_on_the_trained_backbone_and_is_as_good_as_scikit_learns(trained):
+    folder, _, work, run, classifier, sha256 = trained
+    for name, tensor in run.model.features.state_dict().items():
+        assert torch.equal(tensor, classifier.model.state_dict()[name]), name
+    ours = auroc(predict(classifier.model, PREPROCESSING, ("any",), STORE, VALIDATION, CPU))
+    features, labels = ([part.numpy() for part in (_pooled(classifier.model, data, CPU), data.labels[:, 0])] for data in work.data)
+    oracle = LogisticRegression(max_iter=2000).fit(features[0], features[1])
+    assert ours > max(0.85, roc_auc_score(labels[1], oracle.decision_function(labels[0])) - 0.05)
+    loaded, preprocessing, metadata = load_classifier(folder / "head" / "weights.safetensors", CPU, sha256)
+    assert state_digest(loaded.model) == state_digest(classifier.model)
+    assert preprocessing == PREPROCESSING and metadata["classes"] == ["any"]
+
+
+def test_predictions_of_the_sequence_are_the_network_on_each_volume_in_slice_order(trained):
+    *_, run, _, _ = trained
+    shuffled = VALIDATION.sample(frac=1, random_state=0)
+    table = predict_sequences(run.model, STORE, shuffled, PREPROCESSING, CPU)
+    scan = table["scan_id"].iloc[0]
+    with torch.inference_mode():
+        inputs = PREPROCESSING.inputs(PREPROCESSING.resized(torch.from_numpy(STORE.volume(scan)))[:, None])
+        oracle = run.model(inputs, [SLICES])[:, 0].double().numpy()
+    assert table["slice_index"].tolist()[:SLICES] == list(range(SLICES))
+    assert np.allclose(table["logit"].to_numpy()[:SLICES], oracle, atol=1e-5)
+
+
+def test_only_the_first_slices_take_part_and_the_loss_is_counted():
+    kept, lost = first_slices(TRAIN, 3)
+    scans = TRAIN["scan_id"].nunique()
+    assert len(kept) == 3 * scans and lost == (SLICES - 3) * scans and kept["slice_index"].max() == 2
+    assert first_slices(TRAIN, None)[1] == 0
+    cut = task(sequence_length=3)
+    assert cut.lost == (SLICES - 3) * STORE.index["scan_id"].nunique()
+    assert all(length == 3 for _, _, lengths in cut.batches(0) for length in lengths)
+    with pytest.raises(ParameterError):
+        first_slices(TRAIN, 0)
+
+
+def test_batches_are_whole_volumes_in_an_order_of_seed_and_epoch():
+    first, again, other = (list(task().batches(epoch)) for epoch in (0, 0, 1))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(first, again))
+    assert not all(torch.equal(a[0], b[0]) for a, b in zip(first, other))
+    assert sum(len(labels) for _, labels, _ in first) == len(TRAIN) and first[0][2] == [SLICES, SLICES]
+
+
+def test_unknown_labels_take_no_part_in_the_loss():
+    rows = TRAIN.assign(any=TRAIN["any"].mask(TRAIN["slice_index"] > 0))
+    work = SequenceTask(STORE, (rows, VALIDATION), ("any",), PREPROCESSING, CPU)
+    inputs, labels, lengths = next(iter(work.batches(0)))
+
+    def model(images, lengths):
+        return torch.arange(len(images), dtype=torch.float32)[:, None]
+
+    known = labels[0, 0]
+    assert float(work.loss(model, (inputs, labels, lengths))) == pytest.approx(float(np.log(2)), abs=1e-5), known

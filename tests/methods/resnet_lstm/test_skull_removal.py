@@ -1,0 +1,111 @@
+"""Skull removal on heads of known geometry, each step against SciPy or scikit-image."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage.morphology import convex_hull_image
+
+from ich_study.errors import ParameterError
+from ich_study.methods.resnet_lstm.skull_removal import SkullRecipe, enhanced_slice, equalised, find_skull, remove_skull
+from tests.ct.heads import head
+
+
+@pytest.fixture(scope="module")
+def middle():
+    hu, brain = head(6)
+    return hu[14], brain[14]
+
+
+def test_brain_stays_and_skull_and_outside_go(middle):
+    hu, brain = middle
+    steps = find_skull(hu)
+    assert (steps.inside & brain).sum() > 0.98 * brain.sum()
+    assert hu[steps.skull].min() > 300
+    assert not (steps.inside & (hu < -500)).any() and not (steps.inside & steps.skull).any()
+    np.testing.assert_array_equal(steps.inside, steps.hull & ~steps.skull)
+
+
+def test_threshold_component_and_hull_are_scipys_and_scikit_images(middle):
+    hu, _ = middle
+    steps = find_skull(hu, SkullRecipe(part=1))
+    labels, _ = ndimage.label(steps.smoothed >= np.percentile(steps.smoothed, 95) - 0.01, np.ones((3, 3)))
+    largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    np.testing.assert_array_equal(steps.skull, largest)
+    oracle = convex_hull_image(largest, offset_coordinates=False)
+    assert (steps.hull != oracle).sum() <= 0.02 * oracle.sum() and not (largest & ~steps.hull).any()
+
+
+def test_bilateral_filter_is_its_formula():
+    image = np.random.default_rng(0).normal(40, 30, (15, 15)).astype(np.float32)
+    smoothed = find_skull(image, SkullRecipe(diameter=5, sigma_intensity=40, sigma_space=3)).smoothed
+    offsets = [(r, c) for r in range(-2, 3) for c in range(-2, 3) if r * r + c * c <= 4]
+    patch = np.array([image[7 + r, 7 + c] for r, c in offsets], np.float64)
+    space = np.exp([-(r * r + c * c) / (2 * 9) for r, c in offsets])
+    weights = space * np.exp(-((patch - image[7, 7]) ** 2) / (2 * 1600))
+    assert smoothed[7, 7] == pytest.approx((weights * patch).sum() / weights.sum(), rel=1e-3)
+
+
+def test_broken_skull_base_needs_its_parts(middle):
+    hu, brain = middle
+    broken = hu.copy()
+    broken[:, 84:96] = np.where(hu[:, 84:96] > 200, 30, hu[:, 84:96])
+    kept = [(find_skull(broken, SkullRecipe(part=part)).inside & brain).sum() / brain.sum() for part in (1, 0.2)]
+    assert kept[0] < 0.6 and kept[1] > 0.95
+
+
+def test_separate_blood_stays(middle):
+    hu, _ = middle
+    bleeding = hu.copy()
+    bleeding[90:100, 60:72] = 75
+    steps = find_skull(bleeding)
+    assert steps.inside[91:99, 61:71].all()
+    enhanced = enhanced_slice(bleeding)
+    assert np.median(enhanced[91:99, 61:71]) > np.percentile(enhanced[steps.inside], 90)
+
+
+def test_saturated_grey_values_still_have_a_skull(middle):
+    hu, brain = middle
+    grey = (np.clip(hu, 0, 80) / 80 * 255).astype(np.uint8)
+    assert (grey == 255).mean() > 0.05
+    steps = find_skull(grey)
+    assert steps.skull.any() and (steps.inside & brain).sum() > 0.95 * brain.sum()
+
+
+def test_removed_slice_keeps_dtype_and_background(middle):
+    hu, _ = middle
+    stripped = remove_skull(hu, background=-1000)
+    steps = find_skull(hu)
+    assert stripped.dtype == np.int16 and (stripped[~steps.inside] == -1000).all()
+    np.testing.assert_array_equal(stripped[steps.inside], hu[steps.inside])
+
+
+def test_equalisation_is_the_textbooks():
+    grey = np.random.default_rng(0).integers(20, 90, (40, 50)).astype(np.uint8)
+    cumulative = np.cumsum(np.bincount(grey.ravel(), minlength=256)).astype(np.float64)
+    first = cumulative[cumulative > 0][0]
+    expected = (cumulative[grey] - first) / (grey.size - first) * 255
+    np.testing.assert_allclose(equalised(grey), expected, atol=0.51)
+    assert equalised(grey).min() == 0 and equalised(grey).max() == 255
+    constant = np.full((5, 5), 7, np.uint8)
+    np.testing.assert_array_equal(equalised(constant), constant)
+
+
+@pytest.mark.parametrize("value", [-1000, 0, 40])
+def test_constant_slice_keeps_nothing(value):
+    image = np.full((32, 32), value, np.int16)
+    steps = find_skull(image)
+    assert not steps.skull.any() and not steps.hull.any() and not steps.inside.any()
+    assert (enhanced_slice(image) == 0).all()
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ParameterError, match="rows, columns"):
+        find_skull(np.zeros((2, 4, 4)))
+    with pytest.raises(ParameterError, match="finite"):
+        find_skull(np.full((4, 4), np.nan))
+    with pytest.raises(ParameterError, match="uint8"):
+        equalised(np.zeros((4, 4)))
+    with pytest.raises(ParameterError, match="percentile"):
+        SkullRecipe(percentile=100)
+    with pytest.raises(ParameterError, match="part"):
+        SkullRecipe(part=0)

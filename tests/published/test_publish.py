@@ -1,0 +1,93 @@
+import pandas as pd
+import pytest
+
+from ich_study.errors import StudyError
+from ich_study.published import publish
+
+
+@pytest.fixture
+def runs(tmp_path):
+    arm = tmp_path / "runs" / "01_backbones" / "a"
+    arm.mkdir(parents=True)
+    (tmp_path / "runs" / "07_figures").mkdir()
+    (tmp_path / "runs" / "00_data").mkdir()
+    summary = pd.DataFrame({"dataset": ["rsna", "phe_sich"], "synthetic": [True, False]})
+    summary.to_csv(tmp_path / "runs" / "00_data" / "summary.csv", index=False)
+    (tmp_path / "runs" / "07_figures" / "roc.png").write_bytes(b"picture")
+    (arm / "metrics.csv").write_text("x\n1\n")
+    (arm / "weights.safetensors").write_bytes(b"large")
+    curve = pd.DataFrame({"dataset": "d", "class": "any", "false_positive_rate": [i / 999 for i in range(1000)], "sensitivity": 1.0})
+    curve.to_csv(arm / "roc.csv", index=False)
+    table = pd.DataFrame({
+        "dataset": "rsna", "patient_id": "p", "scan_id": "s", "slice_index": [0, 0, 0], "class": ["any", "IPH", "any"], "label": True,
+        "logit": 0.1, "probability": 0.5, "part": ["rsna/test", "rsna/test", "rsna/validation"],
+    })
+    table.to_parquet(arm / "predictions.parquet")
+    return tmp_path / "runs"
+
+
+def test_small_tables_are_copied_in_the_same_layout(runs, tmp_path):
+    written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    names = {str(path.relative_to(tmp_path / "figures")) for path in written}
+    arm = {f"01_backbones/a/{name}" for name in ("metrics.csv", "roc.csv", "predictions.parquet")}
+    assert names == {"00_data/summary.csv", *arm, "07_figures/roc.png"}
+
+
+def test_curves_are_thinned_with_their_ends_kept(runs, tmp_path):
+    publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    curve = pd.read_csv(tmp_path / "figures" / "01_backbones" / "a" / "roc.csv")
+    assert len(curve) < 250 and curve["false_positive_rate"].iloc[[0, -1]].tolist() == [0, 1]
+
+
+def test_only_what_the_comparisons_need_of_the_predictions_is_published(runs, tmp_path):
+    publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    table = pd.read_parquet(tmp_path / "figures" / "01_backbones" / "a" / "predictions.parquet")
+    assert table[["class", "part"]].to_numpy().tolist() == [["any", "rsna/test"]]
+
+
+def test_large_files_and_the_runs_own_folder_are_refused(runs, tmp_path):
+    with pytest.raises(StudyError, match="own folder"):
+        publish.publish_small(runs, runs / "07_figures", runs)
+    (runs / "07_figures" / "big.png").write_bytes(b"0" * (publish.LARGEST_BYTES + 1))
+    with pytest.raises(StudyError, match=r"big\.png"):
+        publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+
+
+def test_pictures_of_real_scans_are_never_published(runs, tmp_path):
+    data = runs / "00_data"
+    for name in ("montage_rsna.png", "montage_phe_sich.png", "volume_ml.png"):
+        (data / name).write_bytes(b"picture")
+    written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    pictures = {path.name for path in written if path.parent.name == "00_data" and path.suffix == ".png"}
+    assert pictures == {"montage_rsna.png", "volume_ml.png"}
+
+
+def test_predictions_on_real_patients_are_not_published(runs, tmp_path):
+    source = runs / "01_backbones" / "a" / "predictions.parquet"
+    pd.read_parquet(source).assign(dataset="phe_sich").to_parquet(source)
+    written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    assert "predictions.parquet" not in {path.name for path in written}
+
+
+def test_runs_that_do_not_say_what_is_synthetic_are_refused(runs, tmp_path):
+    pd.DataFrame({"dataset": ["rsna"]}).to_csv(runs / "00_data" / "summary.csv", index=False)
+    with pytest.raises(StudyError, match="which data sets are synthetic"):
+        publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+
+
+def test_pictures_of_the_methods_are_published_of_phantoms_alone(runs, tmp_path):
+    picture = runs / "05_mil_detector" / "arm" / "slices.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"picture")
+    publish.publish_small(runs, runs / "07_figures", tmp_path / "mixed")
+    assert not (tmp_path / "mixed" / "05_mil_detector").exists()
+    pd.DataFrame({"dataset": ["rsna"], "synthetic": [True]}).to_csv(runs / "00_data" / "summary.csv", index=False)
+    publish.publish_small(runs, runs / "07_figures", tmp_path / "phantom")
+    assert (tmp_path / "phantom" / "05_mil_detector" / "arm" / "slices.png").is_file()
+
+
+def test_published_results_keep_five_digits_and_their_text():
+    table = pd.DataFrame({"layer": ["-1"], "value": [0.123456789], "ci_low": [float("nan")], "ci_high": [12345.678]})
+    found = publish.rounded(table)
+    assert found["value"].item() == 0.12346 and found["ci_high"].item() == 12346 and pd.isna(found["ci_low"].item())
+    assert found["layer"].item() == "-1"
