@@ -37,6 +37,7 @@ test: lint
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 
 lab: $(READY)
 	$(BIN)/python -m jupyterlab --notebook-dir=.

@@ -1,15 +1,19 @@
-"""Nine CAM methods at three depths of EfficientNetV2-S: one call of ours against a call of pytorch-grad-cam per map.
+"""Nine CAM methods at three depths of EfficientNetV2-S: one call of ours against a call of
+pytorch-grad-cam per map.
 
-    python benchmarks/bench_cams.py [--size 512] [--threads 2] [--methods all|gradient] [--library-channels 32] [--weights FILE]
+    python benchmarks/bench_cams.py [--size 512] [--threads 2] [--methods all|gradient]
+    [--library-channels 32] [--weights FILE]
 
-Both run in this process on the same images and the same network, and their maps are compared after the
-library's min-max. Targets: 27 maps at least 5 times faster, the 24 of the eight gradient methods at least 15.
+Both run in this process on the same images and the same network, and their maps are compared after
+the library's min-max. Targets: 27 maps at least 5 times faster, the 24 of the eight gradient
+methods at least 15.
 
-AblationCAM of the library runs the whole network once per channel, 544 times at the three depths. With
-`--library-channels N` it is timed on N channels of each depth, and what they took beyond its two plain forward
-passes multiplied by channels / N; every channel costs the same there. 0 runs it in full and compares the maps
-(minutes at 512 px on two cores). Ours always runs in full. On a CPU seconds are this process' CPU time over all
-threads, so that other programs do not count, with the wall beside them; on CUDA the wall alone.
+AblationCAM of the library runs the whole network once per channel, 544 times at the three depths.
+With `--library-channels N` it is timed on N channels of each depth, and what they took beyond its
+two plain forward passes multiplied by channels / N; every channel costs the same there. 0 runs it
+in full and compares the maps (minutes at 512 px on two cores). Ours always runs in full. On a CPU
+seconds are this process' CPU time over all threads, so that other programs do not count, with the
+wall beside them; on CUDA the wall alone.
 """
 
 from __future__ import annotations
@@ -37,9 +41,15 @@ from ich_study.methods.cams.layers import timm_layers
 
 ALL_TARGET, GRADIENT_TARGET = 5.0, 15.0
 CLASSES = {
-    "GradCAM": library.GradCAM, "HiResCAM": library.HiResCAM, "GradCAMElementWise": library.GradCAMElementWise,
-    "GradCAM++": library.GradCAMPlusPlus, "XGradCAM": library.XGradCAM, "AblationCAM": library.AblationCAM,
-    "EigenCAM": library.EigenCAM, "EigenGradCAM": library.EigenGradCAM, "LayerCAM": library.LayerCAM,
+    "GradCAM": library.GradCAM,
+    "HiResCAM": library.HiResCAM,
+    "GradCAMElementWise": library.GradCAMElementWise,
+    "GradCAM++": library.GradCAMPlusPlus,
+    "XGradCAM": library.XGradCAM,
+    "AblationCAM": library.AblationCAM,
+    "EigenCAM": library.EigenCAM,
+    "EigenGradCAM": library.EigenGradCAM,
+    "LayerCAM": library.LayerCAM,
 }
 GRADIENT = tuple(method for method in CAM_METHODS if method != "AblationCAM")
 
@@ -51,9 +61,13 @@ class FirstChannels(AblationLayer):
         super().__init__()
         self.count = count
 
-    def activations_to_be_ablated(self, activations: np.ndarray, ratio_channels_to_ablate: float = 1.0) -> np.ndarray:
+    def activations_to_be_ablated(
+        self, activations: np.ndarray, ratio_channels_to_ablate: float = 1.0
+    ) -> np.ndarray:
         """The first channels."""
-        self.indices = np.arange(min(self.count, len(activations)) if self.count else len(activations), dtype=np.int32)
+        self.indices = np.arange(
+            min(self.count, len(activations)) if self.count else len(activations), dtype=np.int32
+        )
         return self.indices
 
 
@@ -97,7 +111,12 @@ class Clock:
 
 
 def ours(
-    model: torch.nn.Module, inputs: torch.Tensor, layers: dict, methods: tuple[str, ...], repeats: int, **options: str,
+    model: torch.nn.Module,
+    inputs: torch.Tensor,
+    layers: dict,
+    methods: tuple[str, ...],
+    repeats: int,
+    **options: str,
 ) -> tuple[dict, Clock]:
     """Our maps, scaled as the library's, and the time of one call."""
     size, best = tuple(inputs.shape[-2:]), None
@@ -111,16 +130,25 @@ def ours(
 
 
 def theirs(
-    model: torch.nn.Module, inputs: torch.Tensor, layer: torch.nn.Module, method: str, channels: int,
+    model: torch.nn.Module,
+    inputs: torch.Tensor,
+    layer: torch.nn.Module,
+    method: str,
+    channels: int,
 ) -> tuple[np.ndarray | None, Clock]:
-    """The library's maps of one method and layer and their time; no map where only some channels were ablated."""
+    """The library's maps of one method and layer and their time; no map where only some channels
+    were ablated."""
     clock, extra, factor, fixed = Clock(inputs.device), {}, 1.0, Clock(inputs.device)
     if method == "AblationCAM":
         extra = {"ablation_layer": FirstChannels(channels)}
         with fixed.running(), torch.no_grad():
             model(inputs)
             model(inputs)
-    with clock.running(), contextlib.redirect_stderr(io.StringIO()), CLASSES[method](model=model, target_layers=[layer], **extra) as cam:
+    with (
+        clock.running(),
+        contextlib.redirect_stderr(io.StringIO()),
+        CLASSES[method](model=model, target_layers=[layer], **extra) as cam,
+    ):
         maps = cam(input_tensor=inputs, targets=[ClassifierOutputTarget(0)] * len(inputs))
         if method == "AblationCAM":
             total = cam.activations_and_grads.activations[0].shape[1]
@@ -132,9 +160,11 @@ def theirs(
 
 
 def network(weights: Path | None, device: torch.device, size: int) -> tuple[torch.nn.Module, str]:
-    """The trained classifier, or EfficientNetV2-S with random weights, whose normalisation saw one random batch.
+    """The trained classifier, or EfficientNetV2-S with random weights, whose normalisation saw one
+    random batch.
 
-    Time does not depend on the weights. Without that batch activations grow from block to block, and with them rounding.
+    Time does not depend on the weights. Without that batch activations grow from block to block,
+    and with them rounding.
     """
     if weights is not None:
         backbone, _, _ = load_classifier(weights, device)
@@ -154,7 +184,13 @@ def exact(flag: bool) -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = flag
 
 
-def compare(model: torch.nn.Module, inputs: torch.Tensor, layers: dict, methods: tuple[str, ...], channels: int) -> dict[str, Clock]:
+def compare(
+    model: torch.nn.Module,
+    inputs: torch.Tensor,
+    layers: dict,
+    methods: tuple[str, ...],
+    channels: int,
+) -> dict[str, Clock]:
     """The library's time per method over all layers; prints how far our maps are from its maps."""
     found, _ = ours(model, inputs, layers, methods, 1, eigen_sign="lapack")
     spent = {method: Clock(inputs.device) for method in methods}
@@ -164,19 +200,30 @@ def compare(model: torch.nn.Module, inputs: torch.Tensor, layers: dict, methods:
             maps, clock = theirs(model, inputs, layer, method, channels)
             spent[method].add(clock)
             errors[name] = None if maps is None else float(np.abs(maps - found[method, name]).max())
-        shown = "  ".join(f"{name} {'not run' if error is None else f'{error:.1e}'}" for name, error in errors.items())
-        print(f"  {method:20s} library {spent[method]!s:26s} largest difference {shown}", flush=True)
+        shown = "  ".join(
+            f"{name} {'not run' if error is None else f'{error:.1e}'}"
+            for name, error in errors.items()
+        )
+        print(
+            f"  {method:20s} library {spent[method]!s:26s} largest difference {shown}", flush=True
+        )
     return spent
 
 
 def report(title: str, spent: Clock, one: Clock, target: float) -> None:
     """One line."""
-    print(f"{title}: library {spent}, ours {one}: {spent.seconds / one.seconds:.1f} times faster (target {target:g})", flush=True)
+    print(
+        f"{title}: library {spent}, ours {one}: {spent.seconds / one.seconds:.1f} times faster"
+        f" (target {target:g})",
+        flush=True,
+    )
 
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -191,17 +238,27 @@ def main() -> None:
     device = resolve_device(options.device)
     exact(False)
     model, what = network(options.weights, device, options.size)
-    inputs = torch.randn(options.images, 3, options.size, options.size, generator=torch.Generator().manual_seed(0)).to(device)
+    inputs = torch.randn(
+        options.images, 3, options.size, options.size, generator=torch.Generator().manual_seed(0)
+    ).to(device)
     layers = timm_layers(model)
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads"
-    print(f"{machine}, load {os.getloadavg()[0]:.1f}; {device_name(device)}; torch {torch.__version__}; "
-          f"{what}, {options.images} image(s) of {options.size} px", flush=True)
+    machine = (
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads}"
+        " threads"
+    )
+    print(
+        f"{machine}, load {os.getloadavg()[0]:.1f}; {device_name(device)}; torch"
+        f" {torch.__version__}; {what}, {options.images} image(s) of {options.size} px",
+        flush=True,
+    )
     _, gradient = ours(model, inputs, layers, GRADIENT, options.repeats)
     if options.methods == "gradient":
         spent = compare(model, inputs, layers, GRADIENT, 0)
     else:
         _, everything = ours(model, inputs, layers, CAM_METHODS, options.repeats)
-        print(f"ours: 27 maps {everything}, peak memory {peak_memory_mib(device):.0f} MiB", flush=True)
+        print(
+            f"ours: 27 maps {everything}, peak memory {peak_memory_mib(device):.0f} MiB", flush=True
+        )
         if options.bf16:
             _, rough = ours(model, inputs, layers, CAM_METHODS, 1, precision="bf16")
             print(f"ours in bfloat16: 27 maps {rough}", flush=True)

@@ -1,19 +1,23 @@
-"""Speed of the joint threshold search: every one of the 32,768 settings one by one, and all at once.
+"""Speed of the joint threshold search: every one of the 32,768 settings one by one, and all at
+once.
 
-    python benchmarks/bench_joint_thresholds.py [--scans 192] [--slices 32] [--size 512] [--workers 2]
+    python benchmarks/bench_joint_thresholds.py [--scans 192] [--slices 32] [--size 512] [--workers
+    2]
                                                 [--small-slices 4] [--small-size 64]
 
-First both ways on a size where both finish: one by one is the package's own Algorithm 1 (`label_maps`)
-and `label_counts` at each setting. All pixel counts of all settings must be equal, else the run fails.
-Then `JointHistogram` alone on a test set of real size (BHSD: 192 scans, 32 slices each, 512 px), added
-slice by slice by `--workers` processes and merged; and search, cross-fitting and counts per scan from
-it. One by one is timed there at a few settings only, and what all would take is printed as
-extrapolated. With fewer --scans than 192 so is the time for 192.
+First both ways on a size where both finish: one by one is the package's own Algorithm 1
+(`label_maps`) and `label_counts` at each setting. All pixel counts of all settings must be equal,
+else the run fails. Then `JointHistogram` alone on a test set of real size (BHSD: 192 scans, 32
+slices each, 512 px), added slice by slice by `--workers` processes and merged; and search,
+cross-fitting and counts per scan from it. One by one is timed there at a few settings only, and
+what all would take is printed as extrapolated. With fewer --scans than 192 so is the time for 192.
 
-Heat is synthetic: smooth random fields of 128 px brought to 512, relative to each slice's maximum. Two
-loads: `usual` with as many subtypes per slice as BHSD's positive and negative slices have roughly (none
-in half of them, mostly one or two in the rest), `worst` with all five in every slice. Making heat is not
-timed. CPU time is little changed by other jobs on the machine; wall time needs it at rest.
+Heat is synthetic: smooth random fields of 128 px brought to 512, relative to each slice's maximum.
+Two
+loads: `usual` with as many subtypes per slice as BHSD's positive and negative slices have roughly
+(none in half of them, mostly one or two in the rest), `worst` with all five in every slice. Making
+heat is not timed. CPU time is little changed by other jobs on the machine; wall time needs it at
+rest.
 """
 
 from __future__ import annotations
@@ -47,7 +51,11 @@ def smooth_heat(rng: np.random.Generator, slices: int, size: int) -> np.ndarray:
     """uint8 (slices, 5, size, size): smooth fields, mostly cold, with the maximum 255 in each."""
     heat = np.empty((slices, len(SUBTYPES), size, size), np.uint8)
     for target in heat:
-        coarse = torch.from_numpy(rng.normal(size=(len(SUBTYPES), max(size // 16, 4), max(size // 16, 4))).astype(np.float32))
+        coarse = torch.from_numpy(
+            rng.normal(size=(len(SUBTYPES), max(size // 16, 4), max(size // 16, 4))).astype(
+                np.float32
+            )
+        )
         fields = (resized_maps(coarse, max(size // 4, 4)) - 0.6).clamp(min=0)
         target[:] = heat_levels(minmax(resized_maps(fields, size).numpy()))
     return heat
@@ -64,19 +72,38 @@ class Clock:
         return np.array([time.perf_counter(), time.process_time()]) - self._start
 
 
-def slices_of(rng: np.random.Generator, pool: np.ndarray, slices: int, load: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Heat (moved about, so that no two slices are equal), presence, and a truth that follows the heat of what is present."""
-    heat = np.stack([np.roll(pool[item], int(rng.integers(pool.shape[-1])), -1) for item in rng.integers(len(pool), size=slices)])
+def slices_of(
+    rng: np.random.Generator, pool: np.ndarray, slices: int, load: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Heat (moved about, so that no two slices are equal), presence, and a truth that follows the
+    heat of what is present."""
+    heat = np.stack(
+        [
+            np.roll(pool[item], int(rng.integers(pool.shape[-1])), -1)
+            for item in rng.integers(len(pool), size=slices)
+        ]
+    )
     many = rng.choice(6, size=slices, p=_PRESENT[load])
     present = np.argsort(rng.random((slices, len(SUBTYPES))), 1) < many[:, None]
     follows = label_maps(heat, present, rng.integers(120, 220, len(SUBTYPES)))
-    return heat, present, np.where(rng.random((slices, 1, 1)) < 0.8, np.roll(follows, 3, 1), 0).astype(np.uint8)
+    return (
+        heat,
+        present,
+        np.where(rng.random((slices, 1, 1)) < 0.8, np.roll(follows, 3, 1), 0).astype(np.uint8),
+    )
 
 
-def one_by_one(heat: np.ndarray, present: np.ndarray, truth: np.ndarray, settings: np.ndarray) -> Counts:
+def one_by_one(
+    heat: np.ndarray, present: np.ndarray, truth: np.ndarray, settings: np.ndarray
+) -> Counts:
     """Pixel counts (settings, 6) by applying Algorithm 1 at each setting."""
-    found = [label_counts(label_maps(heat, present, setting), truth, len(SUBTYPES) + 1).sum(0) for setting in settings]
-    return Counts(*(np.stack([getattr(item, name) for item in found]) for name in ("tp", "fp", "fn")))
+    found = [
+        label_counts(label_maps(heat, present, setting), truth, len(SUBTYPES) + 1).sum(0)
+        for setting in settings
+    ]
+    return Counts(
+        *(np.stack([getattr(item, name) for item in found]) for name in ("tp", "fp", "fn"))
+    )
 
 
 def bench_small(slices: int, size: int) -> list[dict[str, object]]:
@@ -95,13 +122,25 @@ def bench_small(slices: int, size: int) -> list[dict[str, object]]:
         at_once, clock = clock.seconds(), Clock()
         plain = one_by_one(heat, present, truth, histogram.settings())
         each = clock.seconds()
-        same = all(np.array_equal(getattr(ours, name), getattr(plain, name)) for name in ("tp", "fp", "fn"))
+        same = all(
+            np.array_equal(getattr(ours, name), getattr(plain, name)) for name in ("tp", "fp", "fn")
+        )
         if not same:
             raise SystemExit(f"{load}: the counts of the two ways differ; the search is not exact")
-        rows.append({
-            "load": load, "slices": slices, "px": size, "settings": len(plain.tp), "one by one, CPU s": each[1], "wall s": each[0],
-            "all at once, CPU s": at_once[1], "wall s ": at_once[0], "faster, CPU": each[1] / at_once[1], "all counts equal": same,
-        })
+        rows.append(
+            {
+                "load": load,
+                "slices": slices,
+                "px": size,
+                "settings": len(plain.tp),
+                "one by one, CPU s": each[1],
+                "wall s": each[0],
+                "all at once, CPU s": at_once[1],
+                "wall s ": at_once[0],
+                "faster, CPU": each[1] / at_once[1],
+                "all counts equal": same,
+            }
+        )
     return rows
 
 
@@ -130,10 +169,13 @@ def plain_seconds(slices: int, size: int, load: str, settings: int = 6) -> float
 
 
 def bench_real(scans: int, slices: int, size: int, workers: int) -> list[dict[str, object]]:
-    """The search on the real size: adding, merging, all settings, cross-fitting; and what one by one would take."""
+    """The search on the real size: adding, merging, all settings, cross-fitting; and what one by
+    one would take."""
     rows = []
     for load in _PRESENT:
-        tasks = [(list(range(scans))[number::workers], slices, size, load) for number in range(workers)]
+        tasks = [
+            (list(range(scans))[number::workers], slices, size, load) for number in range(workers)
+        ]
         with get_context("spawn").Pool(workers) as pool:
             parts = pool.map(count_scans, tasks, chunksize=1)
         clock = Clock()
@@ -149,12 +191,22 @@ def bench_real(scans: int, slices: int, size: int, workers: int) -> list[dict[st
         adding = np.array([max(part[1][0] for part in parts), sum(part[1][1] for part in parts)])
         scaled = (adding + merging) * REAL_SCANS / scans + searching + fitting
         plain = plain_seconds(slices, size, load) * REAL_SCANS * slices * 8**5 / 86400
-        rows.append({
-            "load": load, "scans": scans, **pairs("adding, all processes", adding), **pairs("merging", merging),
-            **pairs("32,768 settings, the best of them", searching), **pairs("counts per scan, cross-fitting", fitting),
-            **pairs(f"all, {REAL_SCANS} scans" + ("" if scans == REAL_SCANS else " (extrapolated)"), scaled),
-            f"one by one, {REAL_SCANS} scans (extrapolated), CPU days": plain, "histogram at the end, MB": histogram.nbytes() / 1e6,
-        })
+        rows.append(
+            {
+                "load": load,
+                "scans": scans,
+                **pairs("adding, all processes", adding),
+                **pairs("merging", merging),
+                **pairs("32,768 settings, the best of them", searching),
+                **pairs("counts per scan, cross-fitting", fitting),
+                **pairs(
+                    f"all, {REAL_SCANS} scans" + ("" if scans == REAL_SCANS else " (extrapolated)"),
+                    scaled,
+                ),
+                f"one by one, {REAL_SCANS} scans (extrapolated), CPU days": plain,
+                "histogram at the end, MB": histogram.nbytes() / 1e6,
+            }
+        )
     return rows
 
 
@@ -167,9 +219,15 @@ def machine() -> str:
     """Processor, cores, load and versions that the numbers hold for."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    name = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     versions = ", ".join(f"{package} {version(package)}" for package in ("numpy", "torch"))
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {versions}"
+    return (
+        f"{name}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; Python"
+        f" {platform.python_version()}, {versions}"
+    )
 
 
 def main() -> None:
@@ -184,12 +242,24 @@ def main() -> None:
     options = parser.parse_args()
     print(machine())
     small = bench_small(options.small_slices, options.small_size)
-    print("\nboth ways, on a size where both finish\n" + pd.DataFrame(small).to_string(index=False, float_format="{:.2f}".format))
+    print(
+        "\nboth ways, on a size where both finish\n"
+        + pd.DataFrame(small).to_string(index=False, float_format="{:.2f}".format)
+    )
     real = bench_real(options.scans, options.slices, options.size, options.workers)
-    print(f"\n{options.scans} scans of {options.slices} slices at {options.size} px, {options.workers} processes")
+    print(
+        f"\n{options.scans} scans of {options.slices} slices at {options.size} px,"
+        f" {options.workers} processes"
+    )
     print(pd.DataFrame(real).T.to_string(header=False, float_format="{:.2f}".format))
-    peak = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(f"peak memory: {peak[0]:.0f} MB here, {peak[1]:.0f} MB in a worker (heat of one scan and the pool included)")
+    peak = [
+        resource.getrusage(who).ru_maxrss / 1024
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    ]
+    print(
+        f"peak memory: {peak[0]:.0f} MB here, {peak[1]:.0f} MB in a worker (heat of one scan and"
+        " the pool included)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """Speed of LSE-UNet's heatmaps and masks beside its own forward pass, per slice.
 
-    python benchmarks/bench_lse_unet.py [--slices 32] [--size 512] [--batch 4] [--device cpu|cuda] [--threads 1] [--backprop]
+    python benchmarks/bench_lse_unet.py [--slices 32] [--size 512] [--batch 4] [--device cpu|cuda]
+    [--threads 1] [--backprop]
 
-RDNet-T in full size with random weights, `authors` variant, slices of noise, five subtypes of which two
-are present per slice (the worst case counts all five: --present 5). Timed in one process, alternating,
-median over batches: the forward pass to logits alone; the same with heatmaps 0..255 at full size and
-Algorithm 1's label map; and with --backprop Grad-CAM through pytorch-grad-cam for the five subtypes.
-Target: heatmaps and masks at most 1.3 times the forward pass. On the CPU the times are of the process,
-little changed by other jobs; on CUDA they are wall times, synchronised.
+RDNet-T in full size with random weights, `authors` variant, slices of noise, five subtypes of which
+two are present per slice (the worst case counts all five: --present 5). Timed in one process,
+alternating,
+median over batches: the forward pass to logits alone; the same with heatmaps 0..255 at full size
+and Algorithm 1's label map; and with --backprop Grad-CAM through pytorch-grad-cam for the five
+subtypes.
+Target: heatmaps and masks at most 1.3 times the forward pass. On the CPU the times are of the
+process, little changed by other jobs; on CUDA they are wall times, synchronised.
 """
 
 from __future__ import annotations
@@ -72,20 +75,33 @@ def run(options: argparse.Namespace) -> float:
     model = create_lse_unet(encoder, 6, VARIANTS["authors"]).model.to(device).eval()
     generator = torch.Generator().manual_seed(0)
     present = torch.zeros(options.batch, 5, dtype=torch.bool)
-    present[:, :options.present] = True
-    times: dict[str, list[float]] = {"forward": [], "heatmaps and masks": [], "pytorch-grad-cam": []}
+    present[:, : options.present] = True
+    times: dict[str, list[float]] = {
+        "forward": [],
+        "heatmaps and masks": [],
+        "pytorch-grad-cam": [],
+    }
     for number in range(-1, max(1, options.slices // options.batch)):
-        inputs = torch.randn(options.batch, 3, options.size, options.size, generator=generator).to(device)
+        inputs = torch.randn(options.batch, 3, options.size, options.size, generator=generator).to(
+            device
+        )
         with torch.inference_mode():
             found = {"forward": seconds(partial(model, inputs), device)}
-            found["heatmaps and masks"] = seconds(partial(masks, model, inputs, present, options.size), device)
+            found["heatmaps and masks"] = seconds(
+                partial(masks, model, inputs, present, options.size), device
+            )
         if options.backprop:
             found["pytorch-grad-cam"] = seconds(partial(backpropagated, model, inputs), device)
         for name, value in found.items() if number >= 0 else ():
             times[name].append(value / options.batch)
     machine = platform.processor() or platform.machine()
-    print(f"{machine}, {device_name(device)}, {options.threads} thread(s), torch {torch.__version__}")
-    print(f"RDNet-T LSE-UNet at {options.size} px, {options.slices} slices, {options.batch} at a time, {options.present} subtypes present")
+    print(
+        f"{machine}, {device_name(device)}, {options.threads} thread(s), torch {torch.__version__}"
+    )
+    print(
+        f"RDNet-T LSE-UNet at {options.size} px, {options.slices} slices, {options.batch} at a"
+        f" time, {options.present} subtypes present"
+    )
     forward = statistics.median(times["forward"])
     for name, values in times.items():
         if values:
@@ -96,13 +112,24 @@ def run(options: argparse.Namespace) -> float:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("slices", 32), ("size", 512), ("batch", 4), ("threads", 1), ("present", 2)):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, value in (
+        ("slices", 32),
+        ("size", 512),
+        ("batch", 4),
+        ("threads", 1),
+        ("present", 2),
+    ):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--backprop", action="store_true")
     ratio = run(parser.parse_args())
-    print(f"ratio {ratio:.2f}, target at most {TARGET}: {'reached' if ratio <= TARGET else 'NOT reached'}")
+    print(
+        f"ratio {ratio:.2f}, target at most {TARGET}:"
+        f" {'reached' if ratio <= TARGET else 'NOT reached'}"
+    )
 
 
 if __name__ == "__main__":

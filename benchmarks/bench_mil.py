@@ -1,12 +1,13 @@
-"""MIL detector, slices per second from HU to points: batched against the slice-by-slice pipeline of the released code.
+"""MIL detector, slices per second from HU to points: batched against the slice-by-slice pipeline of
+the released code.
 
     python benchmarks/bench_mil.py
 
-About a minute on two cores. Slice by slice is what the released code does: every block, those without
-effect too, one slice at a time, scikit-image's `resize`, `peak_local_max` and `h_maxima`. Both give the
-same points (checked). Target: at least 3 times. Random weights, which cost the same as trained ones;
-`--weights FILE` takes a published checkpoint of the head. The two are timed in turns, so that other
-programs disturb both alike.
+About a minute on two cores. Slice by slice is what the released code does: every block, those
+without effect too, one slice at a time, scikit-image's `resize`, `peak_local_max` and `h_maxima`.
+Both give the same points (checked). Target: at least 3 times. Random weights, which cost the same
+as trained ones; `--weights FILE` takes a published checkpoint of the head. The two are timed in
+turns, so that other programs disturb both alike.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from skimage.transform import resize
 from torch.nn import functional
 
 from ich_study.ct.windows import mil_channels
-from ich_study.methods.mil.network import HEADS, AuthorsNetwork, create_mil, load_published, published_preprocessing
+from ich_study.methods.mil.network import (
+    HEADS,
+    AuthorsNetwork,
+    create_mil,
+    load_published,
+    published_preprocessing,
+)
 from ich_study.methods.mil.peaks import PUBLISHED, Detector
 from ich_study.methods.mil.pipeline import BATCH_SIZES, MilPipeline
 
@@ -37,14 +44,18 @@ def heads_of_noise(count: int, side: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:side, :side] / side - 0.5
     inside = np.hypot(rows / 0.42, columns / 0.33)
-    hu = np.where(inside < 0.92, 30, np.where(inside < 1, 1000, -1000)) + rng.normal(0, 6, (count, side, side))
+    hu = np.where(inside < 0.92, 30, np.where(inside < 1, 1000, -1000)) + rng.normal(
+        0, 6, (count, side, side)
+    )
     for number in range(0, count, 2):
         place = rng.uniform(-0.2, 0.2, 2)
         hu[number][np.hypot(rows - place[0], columns - place[1]) < rng.uniform(0.02, 0.07)] += 35
     return hu.round().astype(np.int16)
 
 
-def released_likelihood(model: AuthorsNetwork, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def released_likelihood(
+    model: AuthorsNetwork, x: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The network's output with every block computed, as the released code does."""
     y, place = model.init_conv(x), 0
     for level in range(model.level_count):
@@ -52,7 +63,7 @@ def released_likelihood(model: AuthorsNetwork, x: torch.Tensor) -> tuple[torch.T
             y, place = model.layers[place](x), place + 1
         for _ in range(2):
             x = y
-            for unit in model.layers[place:place + 3]:
+            for unit in model.layers[place : place + 3]:
                 x = unit(x)
             x, place = x + y, place + 3
         x = functional.max_pool2d(x, 2)
@@ -69,7 +80,9 @@ def slice_by_slice(model: AuthorsNetwork, hu: np.ndarray, detector: Detector) ->
         with torch.inference_mode():
             _, maps = released_likelihood(model, torch.from_numpy(mil_channels(one))[None])
         likelihood = resize(maps[0].numpy(), one.shape)
-        found = peak_local_max(likelihood, min_distance=detector.distance, threshold_abs=detector.threshold)
+        found = peak_local_max(
+            likelihood, min_distance=detector.distance, threshold_abs=detector.threshold
+        )
         points.append(found[h_maxima(likelihood, detector.prominence)[tuple(found.T)] != 0])
     return points
 
@@ -82,14 +95,20 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def agree(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
-    """Share of slices with the same points; ties within rounding may fall to a neighbouring pixel."""
-    same = [len(one) == len(two) and (not len(one) or int(np.abs(one - two).max()) <= 1) for one, two in zip(ours, theirs)]
+    """Share of slices with the same points; ties within rounding may fall to a neighbouring
+    pixel."""
+    same = [
+        len(one) == len(two) and (not len(one) or int(np.abs(one - two).max()) <= 1)
+        for one, two in zip(ours, theirs)
+    ]
     return sum(same) / len(same)
 
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--head", choices=HEADS, default="max_pooling")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--slices", type=int, default=32)
@@ -98,20 +117,36 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    backbone = load_published(options.weights, options.head) if options.weights else create_mil("authors", options.head)
+    backbone = (
+        load_published(options.weights, options.head)
+        if options.weights
+        else create_mil("authors", options.head)
+    )
     model, detector = backbone.model.eval(), PUBLISHED[options.head]
     hu = heads_of_noise(options.slices, 256)
-    pipeline = MilPipeline(model, published_preprocessing(), detector, batch_size=options.batch_size)
+    pipeline = MilPipeline(
+        model, published_preprocessing(), detector, batch_size=options.batch_size
+    )
     same = agree([found.points for found in pipeline(hu)[1]], slice_by_slice(model, hu, detector))
-    timed = [(seconds(lambda: pipeline(hu)), seconds(lambda: slice_by_slice(model, hu, detector))) for _ in range(options.repeats)]
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads; torch {torch.__version__}; "
-          f"{options.head}, {options.slices} slices of 256 px, batches of {options.batch_size}")
+    timed = [
+        (seconds(lambda: pipeline(hu)), seconds(lambda: slice_by_slice(model, hu, detector)))
+        for _ in range(options.repeats)
+    ]
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads}"
+        f" threads; torch {torch.__version__}; {options.head}, {options.slices} slices of 256 px,"
+        f" batches of {options.batch_size}"
+    )
     print(f"same points in {same:.0%} of the slices")
     for name, clock in (("wall", 0), ("CPU", 1)):
-        ours, theirs = (min(pair[side][clock] for pair in timed) / options.slices for side in (0, 1))
+        ours, theirs = (
+            min(pair[side][clock] for pair in timed) / options.slices for side in (0, 1)
+        )
         ratio = statistics.median(theirs_[clock] / ours_[clock] for ours_, theirs_ in timed)
-        print(f"{name}: batched {ours * 1e3:.1f} ms a slice ({1 / ours:.1f} slices/s), slice by slice {theirs * 1e3:.1f} ms; "
-              f"{ratio:.2f} times (target 3)")
+        print(
+            f"{name}: batched {ours * 1e3:.1f} ms a slice ({1 / ours:.1f} slices/s), slice by slice"
+            f" {theirs * 1e3:.1f} ms; {ratio:.2f} times (target 3)"
+        )
 
 
 if __name__ == "__main__":

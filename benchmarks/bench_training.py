@@ -72,25 +72,44 @@ def scans(folder: Path, count: int, side: int) -> MappedScans:
     rng = np.random.default_rng(0)
     rows = []
     for number in range(count):
-        np.save(folder / f"scan{number}.npy", rng.integers(-1000, 1500, (SLICES_PER_SCAN, side, side), dtype=np.int16))
+        np.save(
+            folder / f"scan{number}.npy",
+            rng.integers(-1000, 1500, (SLICES_PER_SCAN, side, side), dtype=np.int16),
+        )
         for index in range(SLICES_PER_SCAN):
-            rows.append({
-                "dataset": "benchmark", "patient_id": f"p{number}", "scan_id": f"scan{number}", "slice_index": index, "z_mm": 5.0 * index,
-                "spacing_x_mm": 0.5, "spacing_y_mm": 0.5, "thickness_mm": 5.0, "rows": side, "columns": side,
-                **{label: bool(rng.random() < 0.4) for label in LABELS}, "has_mask": False, "has_boxes": False, "source": "noise",
-            })
+            rows.append(
+                {
+                    "dataset": "benchmark",
+                    "patient_id": f"p{number}",
+                    "scan_id": f"scan{number}",
+                    "slice_index": index,
+                    "z_mm": 5.0 * index,
+                    "spacing_x_mm": 0.5,
+                    "spacing_y_mm": 0.5,
+                    "thickness_mm": 5.0,
+                    "rows": side,
+                    "columns": side,
+                    **{label: bool(rng.random() < 0.4) for label in LABELS},
+                    "has_mask": False,
+                    "has_boxes": False,
+                    "source": "noise",
+                }
+            )
     return MappedScans(folder, typed(pd.DataFrame(rows), INDEX_COLUMNS, "index"))
 
 
 def network(config: TrainingConfig, device: torch.device, name: str) -> Backbone:
     """The benchmark's network, the same weights every time."""
-    backbone = create_backbone(name, config.outputs, config.in_channels, options=SMALL if device.type == "cpu" else {})
+    backbone = create_backbone(
+        name, config.outputs, config.in_channels, options=SMALL if device.type == "cpu" else {}
+    )
     backbone.model.to(device)
     return backbone
 
 
 def now(device: torch.device) -> float:
-    """Seconds: of this process' work on the CPU, so that other programs do not count, or by the wall on CUDA."""
+    """Seconds: of this process' work on the CPU, so that other programs do not count, or by the
+    wall on CUDA."""
     return time.perf_counter() if device.type == "cuda" else time.process_time()
 
 
@@ -114,7 +133,9 @@ def bare_seconds(config: TrainingConfig, device: torch.device, name: str, batche
     return now(device) - started
 
 
-def learner_seconds(config: TrainingConfig, device: torch.device, name: str, loaders: DataLoaders) -> float:
+def learner_seconds(
+    config: TrainingConfig, device: torch.device, name: str, loaders: DataLoaders
+) -> float:
     """Seconds of the training part of one epoch through our Learner and all its callbacks."""
     backbone = network(config, device, name)
     callbacks = [EpochSeeds(0), EpochRecord(config, build_loss(config)), Schedule(config)]
@@ -136,25 +157,40 @@ def learner_seconds(config: TrainingConfig, device: torch.device, name: str, loa
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--network", default="tf_efficientnetv2_b0")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--workers", type=int, default=0, help="on CUDA; on the CPU 0, whose work can be measured")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="on CUDA; on the CPU 0, whose work can be measured"
+    )
     options = parser.parse_args()
     device = resolve_device(options.device)
     config = TrainingConfig(
-        size=options.size, batch_size=options.batch_size, epochs=1, augmentation="lse_unet", num_workers=options.workers,
+        size=options.size,
+        batch_size=options.batch_size,
+        epochs=1,
+        augmentation="lse_unet",
+        num_workers=options.workers,
         max_train_batches=options.batches,
     )
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    print(f"{machine}; {device_name(device)}; torch {torch.__version__}; "
-          f"{options.network}, {options.size} px, batches of {options.batch_size}")
+    machine = (
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores,"
+        f" {torch.get_num_threads()} threads"
+    )
+    print(
+        f"{machine}; {device_name(device)}; torch {torch.__version__}; "
+        f"{options.network}, {options.size} px, batches of {options.batch_size}"
+    )
     with tempfile.TemporaryDirectory() as folder:
-        source = scans(Path(folder), -(-options.batches * options.batch_size // SLICES_PER_SCAN), 512)
+        source = scans(
+            Path(folder), -(-options.batches * options.batch_size // SLICES_PER_SCAN), 512
+        )
         dataset = SliceDataset(source, source.index, config.classes, config.preprocessing())
         loaders = data_loaders(dataset, dataset, source.index, config, device)
         batches = list(loaders.train)
@@ -173,9 +209,15 @@ def main() -> None:
     images = sum(len(labels) for _, labels in batches)
     ratio = statistics.median(one / two for one, two in zip(bare, ours))
     step, load = min(bare) / images, min(loading)
-    print(f"bare loop {step * 1e3:.2f} ms per slice; Learner {min(ours) / images * 1e3:.2f}; step ratio {ratio:.3f} (target 0.95)")
-    print(f"loader, 512 px HU on disk to augmented input: {load * 1e3:.2f} ms per slice with {options.workers} workers; "
-          f"loader ratio {step / load:.2f} (target 1: the model never waits)")
+    print(
+        f"bare loop {step * 1e3:.2f} ms per slice; Learner {min(ours) / images * 1e3:.2f}; step"
+        f" ratio {ratio:.3f} (target 0.95)"
+    )
+    print(
+        f"loader, 512 px HU on disk to augmented input: {load * 1e3:.2f} ms per slice with"
+        f" {options.workers} workers; loader ratio {step / load:.2f} (target 1: the model never"
+        " waits)"
+    )
 
 
 if __name__ == "__main__":

@@ -16,12 +16,15 @@ import pandas as pd
 def atomic_path(target: Path, sync: bool = True) -> Iterator[Path]:
     """A temporary path beside `target` that replaces it when the block ends without an error.
 
-    The temporary name keeps the suffix of `target`, because savers choose a format by it. sync: wait
-    until the content is on the disk, so that not even a loss of power leaves half of it; without,
-    only kills and errors are covered, which is for files that tell themselves whether they are whole.
+    The temporary name keeps the suffix of `target`, because savers choose a format by it. sync:
+    wait until the content is on the disk, so that not even a loss of power leaves half of it;
+    without, only kills and errors are covered, which is for files that tell themselves whether they
+    are whole.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix
+    )
     os.close(handle)
     temporary = Path(name)
     try:

@@ -1,7 +1,8 @@
-"""One notebook in a kernel of its own, through papermill: progress, peak memory, time limit, and how it ended.
+"""One notebook in a kernel of its own, through papermill: progress, peak memory, time limit, and
+how it ended.
 
-The kernel is always this interpreter and imports this `ich_study`, whatever kernels are installed on
-the machine and whatever name a notebook carries. Memory is the sum of the resident memory of the
+The kernel is always this interpreter and imports this `ich_study`, whatever kernels are installed
+on the machine and whatever name a notebook carries. Memory is the sum of the resident memory of the
 kernel and of all its children, in MB of 2**20 bytes, so pages they share count more than once.
 """
 
@@ -36,7 +37,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 @dataclass
 class Outcome:
-    """How a run ended: `status` is ok, failed, timeout or interrupted; `error` says where and why; seconds and MB."""
+    """How a run ended: `status` is ok, failed, timeout or interrupted; `error` says where and why;
+    seconds and MB."""
 
     status: str = "ok"
     error: dict[str, Any] | None = None
@@ -54,7 +56,11 @@ class _Progress:
     source: str = ""
 
     def say(self, text: str) -> None:
-        print(f"[{self.title} {time.monotonic() - self.started:.0f} s] {text}", file=sys.stderr, flush=True)
+        print(
+            f"[{self.title} {time.monotonic() - self.started:.0f} s] {text}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def start_cell(self, nb_man: NotebookExecutionManager, index: int) -> None:
         cells = nb_man.nb.cells
@@ -66,14 +72,19 @@ class _Progress:
 def _heading(cells: list[Any], index: int) -> str:
     """The last markdown heading above a cell, or the cell's first line."""
     for cell in reversed(cells[:index]):
-        headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")] if cell.cell_type == "markdown" else []
+        headings = (
+            [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
+            if cell.cell_type == "markdown"
+            else []
+        )
         if headings:
             return headings[-1]
     return next(iter(cells[index].source.splitlines()), "")
 
 
 class _Relay:
-    """A text stream for papermill: what the notebook prints goes to standard error, line by line."""
+    """A text stream for papermill: what the notebook prints goes to standard error, line by
+    line."""
 
     def __init__(self, progress: _Progress) -> None:
         self._progress, self._rest = progress, ""
@@ -92,7 +103,9 @@ class _Engine(NBClientEngine):
     """papermill's own engine, which also tells `progress` about each cell."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **kwargs: Any) -> Any:
+    def execute_managed_notebook(
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, **kwargs: Any
+    ) -> Any:
         progress: _Progress = kwargs.pop("progress")
         start = nb_man.cell_start
 
@@ -120,7 +133,9 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._done.wait(SAMPLE_SECONDS):
-            self.peak_bytes = max(self.peak_bytes, sum(_resident(child) for child in self._kernels()))
+            self.peak_bytes = max(
+                self.peak_bytes, sum(_resident(child) for child in self._kernels())
+            )
             if self._deadline and time.monotonic() > self._deadline:
                 self.stopped = self.stopped or "timeout"
             if self.stopped:
@@ -138,7 +153,11 @@ class _Watch(threading.Thread):
                 continue
 
     def _kernels(self) -> list[psutil.Process]:
-        return [child for child in psutil.Process().children(recursive=True) if child.pid not in self._before]
+        return [
+            child
+            for child in psutil.Process().children(recursive=True)
+            if child.pid not in self._before
+        ]
 
 
 def _resident(process: psutil.Process) -> int:
@@ -150,7 +169,8 @@ def _resident(process: psutil.Process) -> int:
 
 @contextmanager
 def _kernel_environment() -> Iterator[Config]:
-    """Environment in which `python3` is this interpreter with this package, and no user's start-up files are read.
+    """Environment in which `python3` is this interpreter with this package, and no user's start-up
+    files are read.
 
     Gives the kernel manager's settings: sockets in a private folder, so that there is no port for
     two jobs to fight over, and none that other users of the machine can reach.
@@ -159,7 +179,9 @@ def _kernel_environment() -> Iterator[Config]:
         spec = Path(folder) / "kernels" / KERNEL_NAME
         spec.mkdir(parents=True)
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+        (spec / "kernel.json").write_text(
+            json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"})
+        )
         package = str(Path(__file__).resolve().parents[1])
         changes = {
             "JUPYTER_PATH": _prepended(folder, "JUPYTER_PATH"),
@@ -170,7 +192,9 @@ def _kernel_environment() -> Iterator[Config]:
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)
         try:
-            yield Config({"KernelManager": {"transport": "ipc", "ip": str(Path(folder) / "kernel")}})
+            yield Config(
+                {"KernelManager": {"transport": "ipc", "ip": str(Path(folder) / "kernel")}}
+            )
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -182,7 +206,8 @@ def _prepended(path: str, variable: str) -> str:
 
 @contextmanager
 def _signals_stop(watch: _Watch) -> Iterator[None]:
-    """Ctrl-C, and SIGTERM as clusters and Snakemake send it, end the kernel, so that the run ends in order."""
+    """Ctrl-C, and SIGTERM as clusters and Snakemake send it, end the kernel, so that the run ends
+    in order."""
 
     def stop(_signal: int, _frame: object) -> None:
         watch.stopped = watch.stopped or "interrupted"
@@ -198,34 +223,59 @@ def _signals_stop(watch: _Watch) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def execute(notebook: Path, target: Path, values: dict[str, Any], timeout: float | None = None) -> Outcome:
-    """Run `notebook` with parameters `values`, writing the executed notebook to `target` as it goes.
+def execute(
+    notebook: Path, target: Path, values: dict[str, Any], timeout: float | None = None
+) -> Outcome:
+    """Run `notebook` with parameters `values`, writing the executed notebook to `target` as it
+    goes.
 
     `timeout` is for the whole run, in seconds. Never raises for what the notebook does: a failing
     cell, a kernel that dies, the time limit and Ctrl-C are in the outcome, and `target` holds what
     had run until then. The kernel starts in the notebook's folder, as in JupyterLab.
     """
     progress, watch, outcome = _Progress(notebook.stem), _Watch(timeout), Outcome()
-    reasons = {"timeout": f"not finished after {timeout or 0:g} s (--timeout)", "interrupted": "ended by Ctrl-C or SIGTERM"}
+    reasons = {
+        "timeout": f"not finished after {timeout or 0:g} s (--timeout)",
+        "interrupted": "ended by Ctrl-C or SIGTERM",
+    }
     relay: TextIO = _Relay(progress)  # type: ignore[assignment]
     with _kernel_environment() as settings, _signals_stop(watch):
         watch.start()
         try:
             papermill.execute_notebook(
-                notebook, target, parameters=values, kernel_name=KERNEL_NAME, language="python", engine_name=ENGINE_NAME,
-                progress_bar=False, progress=progress, config=settings, cwd=notebook.parent, stdout_file=relay, stderr_file=relay,
+                notebook,
+                target,
+                parameters=values,
+                kernel_name=KERNEL_NAME,
+                language="python",
+                engine_name=ENGINE_NAME,
+                progress_bar=False,
+                progress=progress,
+                config=settings,
+                cwd=notebook.parent,
+                stdout_file=relay,
+                stderr_file=relay,
             )
         except PapermillExecutionError as error:
             outcome.status, outcome.error = "failed", _cell_error(error)
         except DeadKernelError:
-            outcome.status, outcome.error = "failed", _other_error(progress, "DeadKernel", _death(watch))
+            outcome.status, outcome.error = (
+                "failed",
+                _other_error(progress, "DeadKernel", _death(watch)),
+            )
         except Exception as error:
-            outcome.status, outcome.error = "failed", _other_error(progress, type(error).__name__, str(error))
+            outcome.status, outcome.error = (
+                "failed",
+                _other_error(progress, type(error).__name__, str(error)),
+            )
         finally:
             watch.end_kernels()
             watch.finish()
     if watch.stopped and outcome.error:
-        outcome.status, outcome.error = watch.stopped, _other_error(progress, watch.stopped.capitalize(), reasons[watch.stopped])
+        outcome.status, outcome.error = (
+            watch.stopped,
+            _other_error(progress, watch.stopped.capitalize(), reasons[watch.stopped]),
+        )
     outcome.seconds = round(time.monotonic() - progress.started, 3)
     outcome.peak_memory_mb = round(watch.peak_bytes / 2**20, 1)
     return outcome
@@ -234,13 +284,28 @@ def execute(notebook: Path, target: Path, values: dict[str, Any], timeout: float
 def _cell_error(error: PapermillExecutionError) -> dict[str, Any]:
     trace = _ANSI.sub("", "\n".join(error.traceback)).splitlines()
     message = _ANSI.sub("", error.evalue)
-    return {"cell": error.cell_index, "source": error.source, "type": error.ename, "message": message, "traceback": trace}
+    return {
+        "cell": error.cell_index,
+        "source": error.source,
+        "type": error.ename,
+        "message": message,
+        "traceback": trace,
+    }
 
 
 def _other_error(progress: _Progress, kind: str, message: str) -> dict[str, Any]:
-    return {"cell": progress.cell, "source": progress.source, "type": kind, "message": message, "traceback": []}
+    return {
+        "cell": progress.cell,
+        "source": progress.source,
+        "type": kind,
+        "message": message,
+        "traceback": [],
+    }
 
 
 def _death(watch: _Watch) -> str:
     peak, total = watch.peak_bytes / 2**20, psutil.virtual_memory().total / 2**20
-    return f"the kernel died: killed, crashed or out of memory (it held up to {peak:.0f} MB of this machine's {total:.0f} MB)"
+    return (
+        f"the kernel died: killed, crashed or out of memory (it held up to {peak:.0f} MB of this"
+        f" machine's {total:.0f} MB)"
+    )

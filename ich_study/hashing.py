@@ -1,10 +1,10 @@
 """Content hashes that runs record and later runs check.
 
-Two kinds. SHA-256 is for what stands for a whole: a run, a data set, a weights file. XXH3 (128 bits)
-is for pixels, hundreds of gigabytes of them: on a processor with SHA instructions (AMD EPYC) it takes
-0.015 ms for a slice of 512 x 512 where SHA-256 takes 0.29 ms. It finds accidental changes and equal
-images (that any two different ones of 10 million agree has a chance of 1e-25); it is no defence against
-someone who forges an image to have a given hash.
+Two kinds. SHA-256 is for what stands for a whole: a run, a data set, a weights file. XXH3 (128
+bits) is for pixels, hundreds of gigabytes of them: on a processor with SHA instructions (AMD EPYC)
+it takes 0.015 ms for a slice of 512 x 512 where SHA-256 takes 0.29 ms. It finds accidental changes
+and equal images (that any two different ones of 10 million agree has a chance of 1e-25); it is no
+defence against someone who forges an image to have a given hash.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def sha256_bytes(content: bytes) -> str:
 
 
 def pixel_hash(pixels: np.ndarray) -> str:
-    """XXH3-128 of the bytes of a C-contiguous array as 32 hexadecimal digits; says nothing of its shape and type.
+    """XXH3-128 of the bytes of a C-contiguous array as 32 hexadecimal digits; says nothing of its
+    shape and type.
 
     Raises BufferError or ValueError for an array that is not contiguous.
     """

@@ -1,4 +1,5 @@
-"""What a run leaves behind for the next reader: hashes of what went in, versions, hardware, outputs.
+"""What a run leaves behind for the next reader: hashes of what went in, versions, hardware,
+outputs.
 
 A notebook calls `record` with the hashes it checked; the runner folds them, with everything below,
 into `run.json`. Nothing here names the machine or its user: no host name, no home folder.
@@ -24,21 +25,45 @@ from ich_study.hashing import sha256_file
 
 RECORD_NAME = "recorded.json"
 HASH_LIMIT_BYTES = 256 * 2**20
-"""Larger outputs are listed with their size and without a hash; the store has content hashes of its own."""
+"""Larger outputs are listed with their size and without a hash; the store has content hashes of its
+own."""
 FOLDER_LIMIT = 100
 """A folder with more files than this is listed as one output, with their number and their bytes."""
 KEY_PACKAGES = (
-    "torch", "torchvision", "timm", "fastai", "accelerate", "safetensors", "monai", "numpy", "pandas", "pyarrow", "scipy",
-    "scikit-image", "scikit-learn", "statsmodels", "pydicom", "python-gdcm", "nibabel", "matplotlib", "papermill", "ipykernel",
+    "torch",
+    "torchvision",
+    "timm",
+    "fastai",
+    "accelerate",
+    "safetensors",
+    "monai",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "scikit-image",
+    "scikit-learn",
+    "statsmodels",
+    "pydicom",
+    "python-gdcm",
+    "nibabel",
+    "matplotlib",
+    "papermill",
+    "ipykernel",
 )
 
 Hash = str | Path | Mapping[str, str | Path]
 
 
 def record(
-    output_dir: str | os.PathLike[str], *, data: Hash | None = None, split: Hash | None = None, weights: Hash | None = None
+    output_dir: str | os.PathLike[str],
+    *,
+    data: Hash | None = None,
+    split: Hash | None = None,
+    weights: Hash | None = None,
 ) -> None:
-    """Note the hashes of what a notebook reads or writes, for its `run.json`; may be called several times.
+    """Note the hashes of what a notebook reads or writes, for its `run.json`; may be called several
+    times.
 
     Each argument is a hash (64 hexadecimal digits), a file to hash, or a mapping of names to those.
     Mappings of several calls are merged. Raises StudyError on anything else.
@@ -58,7 +83,8 @@ def record(
 
 
 def recorded(output_dir: Path) -> dict[str, Any]:
-    """Hashes that the notebook of `output_dir` has recorded so far: `data`, `split`, `weights`, where known."""
+    """Hashes that the notebook of `output_dir` has recorded so far: `data`, `split`, `weights`,
+    where known."""
     source = output_dir / RECORD_NAME
     return json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
 
@@ -69,12 +95,15 @@ def _hash(content: str | Path, kind: str) -> str:
             raise StudyError(f"cannot hash {kind}: {content} is not a file")
         return sha256_file(content)
     if not re.fullmatch(r"[0-9a-f]{64}", content):
-        raise StudyError(f"{kind} hash must be 64 hexadecimal digits or a Path, found {content!r:.80}")
+        raise StudyError(
+            f"{kind} hash must be 64 hexadecimal digits or a Path, found {content!r:.80}"
+        )
     return content
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the packages that numbers depend on, where installed."""
+    """Versions of Python, of this package and of the packages that numbers depend on, where
+    installed."""
     found = {"python": platform.python_version()}
     for name in ("ich_study", *KEY_PACKAGES):
         try:
@@ -85,7 +114,8 @@ def versions() -> dict[str, str]:
 
 
 def git_state(root: Path) -> dict[str, Any]:
-    """Commit of the checkout at `root` and whether tracked or unignored files differ from it; None where unknown."""
+    """Commit of the checkout at `root` and whether tracked or unignored files differ from it; None
+    where unknown."""
     commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain")
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
@@ -97,14 +127,22 @@ def _git(root: Path, *arguments: str) -> str | None:
 def _answer(*command: str) -> str | None:
     """Standard output of a command, stripped, or None where it is not installed or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores this process may use, memory (MB, 2**20 bytes), graphics cards (name, memory), system."""
+    """Processor, cores this process may use, memory (MB, 2**20 bytes), graphics cards (name,
+    memory), system."""
     affinity = getattr(os, "sched_getaffinity", None)
     cards = _answer("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
     return {
@@ -127,12 +165,15 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def outputs(folder: Path, skip: frozenset[str] = frozenset(), since: float = 0.0) -> list[dict[str, Any]]:
-    """Files under `folder`, sorted: path (relative), bytes, sha256; temporary (dot) files and `skip` left out.
+def outputs(
+    folder: Path, skip: frozenset[str] = frozenset(), since: float = 0.0
+) -> list[dict[str, Any]]:
+    """Files under `folder`, sorted: path (relative), bytes, sha256; temporary (dot) files and
+    `skip` left out.
 
-    `reused` says that a file was last written before `since` (seconds since the epoch), by an earlier
-    run. A folder of more than `FOLDER_LIMIT` files is one entry with `files` and `bytes`; a file over
-    `HASH_LIMIT_BYTES` has `sha256` None.
+    `reused` says that a file was last written before `since` (seconds since the epoch), by an
+    earlier run. A folder of more than `FOLDER_LIMIT` files is one entry with `files` and `bytes`; a
+    file over `HASH_LIMIT_BYTES` has `sha256` None.
     """
     entries: list[dict[str, Any]] = []
     for parent, folders, names in os.walk(folder):
@@ -150,17 +191,28 @@ def outputs(folder: Path, skip: frozenset[str] = frozenset(), since: float = 0.0
 def _folder(files: list[Path], name: str, since: float) -> dict[str, Any]:
     states = [path.stat() for path in files]
     reused = all(state.st_mtime < since for state in states)
-    return {"path": name, "files": len(files), "bytes": sum(state.st_size for state in states), "reused": reused}
+    return {
+        "path": name,
+        "files": len(files),
+        "bytes": sum(state.st_size for state in states),
+        "reused": reused,
+    }
 
 
 def _output(path: Path, folder: Path, since: float) -> dict[str, Any]:
     state = path.stat()
     sha256 = sha256_file(path) if state.st_size <= HASH_LIMIT_BYTES else None
-    return {"path": path.relative_to(folder).as_posix(), "bytes": state.st_size, "sha256": sha256, "reused": state.st_mtime < since}
+    return {
+        "path": path.relative_to(folder).as_posix(),
+        "bytes": state.st_size,
+        "sha256": sha256,
+        "reused": state.st_mtime < since,
+    }
 
 
 def anonymous(content: Any, root: Path) -> Any:
-    """`content` with paths under `root` made relative and the home folder, which names the user, as `~`, in every text."""
+    """`content` with paths under `root` made relative and the home folder, which names the user, as
+    `~`, in every text."""
     if isinstance(content, dict):
         return {key: anonymous(each, root) for key, each in content.items()}
     if isinstance(content, list | tuple):

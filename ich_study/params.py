@@ -1,10 +1,12 @@
-"""Parameters of a notebook: the tagged cell declares them, YAML files and `-p` pairs set them, and nothing else may.
+"""Parameters of a notebook: the tagged cell declares them, YAML files and `-p` pairs set them, and
+nothing else may.
 
 A notebook has one cell tagged `parameters` that holds only assignments of literals, each preferably
 annotated: `epochs: int = 3`, `windows: list[str] = ["brain"]`, `limit: int | None = None`. The
 annotation is the type; without one, the type of the default is. A parameter is required when it has
-no value to run with: `root: str`, `root: str = ...`, or `root: str = None` (None that the annotation
-does not allow). YAML is read as papermill reads it, so that plain papermill runs the same study.
+no value to run with: `root: str`, `root: str = ...`, or `root: str = None` (None that the
+annotation does not allow). YAML is read as papermill reads it, so that plain papermill runs the
+same study.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ SCALARS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool
 
 @dataclass(frozen=True)
 class Parameter:
-    """One declared parameter: `annotation` is its type as Python source, `default` a literal (None when required)."""
+    """One declared parameter: `annotation` is its type as Python source, `default` a literal (None
+    when required)."""
 
     name: str
     annotation: str
@@ -37,7 +40,8 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Setting:
-    """A value given to a parameter, and where it was given: a file's path or `-p`; `text` is the raw `-p` text."""
+    """A value given to a parameter, and where it was given: a file's path or `-p`; `text` is the
+    raw `-p` text."""
 
     value: Any
     source: str
@@ -53,7 +57,10 @@ class _StrictLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if key in seen:
-                raise ParameterError(f"{node.start_mark.name}: {key!r} stands twice, in lines {seen[key]} and {line}; keep one of them")
+                raise ParameterError(
+                    f"{node.start_mark.name}: {key!r} stands twice, in lines {seen[key]} and"
+                    f" {line}; keep one of them"
+                )
             seen[key] = line
         return super().construct_mapping(node, deep)
 
@@ -67,40 +74,72 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     Raises ParameterError when there is not exactly one cell tagged `parameters`, or when that cell
     holds anything but assignments of literals.
     """
-    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if PARAMETERS_TAG in cell.metadata.get("tags", [])]
+    cells = [
+        cell
+        for cell in nbformat.read(notebook, as_version=4).cells
+        if PARAMETERS_TAG in cell.metadata.get("tags", [])
+    ]
     if len(cells) != 1:
-        raise ParameterError(f"{notebook}: expected one cell tagged {PARAMETERS_TAG!r}, found {len(cells)}")
+        raise ParameterError(
+            f"{notebook}: expected one cell tagged {PARAMETERS_TAG!r}, found {len(cells)}"
+        )
     try:
         statements = ast.parse(cells[0].source).body
     except SyntaxError as error:
-        raise ParameterError(f"{notebook}: line {error.lineno} of the parameters cell is not Python: {error.msg}") from None
+        raise ParameterError(
+            f"{notebook}: line {error.lineno} of the parameters cell is not Python: {error.msg}"
+        ) from None
     parameters: dict[str, Parameter] = {}
     for statement in statements:
-        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str):
+        if (
+            isinstance(statement, ast.Expr)
+            and isinstance(statement.value, ast.Constant)
+            and isinstance(statement.value.value, str)
+        ):
             continue
         parameter = _parameter(statement, notebook)
         if parameter.name in parameters:
-            raise ParameterError(f"{notebook}: parameter {parameter.name!r} is assigned twice in the parameters cell")
+            raise ParameterError(
+                f"{notebook}: parameter {parameter.name!r} is assigned twice in the parameters cell"
+            )
         parameters[parameter.name] = parameter
     return parameters
 
 
 def _parameter(statement: ast.stmt, notebook: Path) -> Parameter:
-    where = f"{notebook}: line {statement.lineno} of the parameters cell, `{ast.unparse(statement)}`,"
+    where = (
+        f"{notebook}: line {statement.lineno} of the parameters cell, `{ast.unparse(statement)}`,"
+    )
     if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-        name, annotation, value = statement.target.id, ast.unparse(statement.annotation), statement.value
-    elif isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name):
+        name, annotation, value = (
+            statement.target.id,
+            ast.unparse(statement.annotation),
+            statement.value,
+        )
+    elif (
+        isinstance(statement, ast.Assign)
+        and len(statement.targets) == 1
+        and isinstance(statement.targets[0], ast.Name)
+    ):
         name, annotation, value = statement.targets[0].id, None, statement.value
     else:
-        raise ParameterError(f"{where} is not the assignment of a literal to a name; derived values belong in the next cell")
+        raise ParameterError(
+            f"{where} is not the assignment of a literal to a name; derived values belong in the"
+            " next cell"
+        )
     try:
         default = ... if value is None else ast.literal_eval(value)
     except ValueError:
-        raise ParameterError(f"{where} is not a literal; derived values belong in the next cell") from None
+        raise ParameterError(
+            f"{where} is not a literal; derived values belong in the next cell"
+        ) from None
     if annotation is None:
         annotation = type(default).__name__
         if annotation not in (*SCALARS, "list", "dict"):
-            raise ParameterError(f"{where} does not say its type; annotate it, for example `{name}: int | None = None`")
+            raise ParameterError(
+                f"{where} does not say its type; annotate it, for example `{name}: int | None ="
+                " None`"
+            )
     _check_annotation(annotation, where)
     required = default is ... or (default is None and not _fits(None, annotation))
     if not required and not _fits(default, annotation):
@@ -109,13 +148,23 @@ def _parameter(statement: ast.stmt, notebook: Path) -> Parameter:
 
 
 def _check_annotation(annotation: str, where: str) -> None:
-    """ParameterError unless `annotation` is built of int, float, str, bool, None, list, dict and `|`."""
+    """ParameterError unless `annotation` is built of int, float, str, bool, None, list, dict and
+    `|`."""
     tree = ast.parse(annotation, mode="eval").body
     for node in ast.walk(tree):
         known_name = isinstance(node, ast.Name) and node.id in (*SCALARS, "list", "dict")
         known_none = isinstance(node, ast.Constant) and node.value is None
-        if not (known_name or known_none or isinstance(node, ast.Subscript | ast.BinOp | ast.BitOr | ast.Tuple | ast.expr_context)):
-            raise ParameterError(f"{where} has type {annotation!r}; use int, float, str, bool, list[...], dict[str, ...] and `| None`")
+        if not (
+            known_name
+            or known_none
+            or isinstance(
+                node, ast.Subscript | ast.BinOp | ast.BitOr | ast.Tuple | ast.expr_context
+            )
+        ):
+            raise ParameterError(
+                f"{where} has type {annotation!r}; use int, float, str, bool, list[...], dict[str,"
+                " ...] and `| None`"
+            )
 
 
 def _fits(value: object, annotation: str) -> bool:
@@ -137,12 +186,15 @@ def _matches(value: object, node: ast.expr) -> bool:
         case ast.Subscript(value=ast.Name(id="list"), slice=item):
             return isinstance(value, list) and all(_matches(entry, item) for entry in value)
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, item])):
-            return isinstance(value, dict) and all(_matches(k, key) and _matches(v, item) for k, v in value.items())
+            return isinstance(value, dict) and all(
+                _matches(k, key) and _matches(v, item) for k, v in value.items()
+            )
     return False
 
 
 def read_file(path: Path) -> dict[str, Setting]:
-    """Settings of one YAML file, which must hold a mapping of parameter names to values (or nothing).
+    """Settings of one YAML file, which must hold a mapping of parameter names to values (or
+    nothing).
 
     Raises ParameterError when the file is missing, is not YAML, holds a key twice or is no mapping.
     """
@@ -152,16 +204,22 @@ def read_file(path: Path) -> dict[str, Setting]:
         with path.open(encoding="utf-8") as stream:
             content = yaml.load(stream, Loader=_StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from None
+        raise ParameterError(
+            f"{path} is not readable as YAML: {' '.join(str(error).split())}"
+        ) from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ParameterError(f"{path} must hold `name: value` lines, with names as text; found {type(content).__name__} {content!r:.80}")
+        raise ParameterError(
+            f"{path} must hold `name: value` lines, with names as text; found"
+            f" {type(content).__name__} {content!r:.80}"
+        )
     return {name: Setting(value, str(path)) for name, value in content.items()}
 
 
 def read_pair(name: str, text: str) -> tuple[str, Setting]:
-    """Setting of one `-p name text`: the text is read as YAML, so that `3`, `true`, `[a, b]` and `null` mean what they do in a file."""
+    """Setting of one `-p name text`: the text is read as YAML, so that `3`, `true`, `[a, b]` and
+    `null` mean what they do in a file."""
     try:
         value = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError:
@@ -169,7 +227,9 @@ def read_pair(name: str, text: str) -> tuple[str, Setting]:
     return name, Setting(value, "-p", text)
 
 
-def check(parameters: Mapping[str, Parameter], settings: Mapping[str, Setting], notebook: str) -> dict[str, Any]:
+def check(
+    parameters: Mapping[str, Parameter], settings: Mapping[str, Setting], notebook: str
+) -> dict[str, Any]:
     """Values to inject: `settings` with whole numbers made float where a float is declared.
 
     Raises ParameterError that names every unknown, mistyped and missing parameter, where it stands,
@@ -185,7 +245,10 @@ def check(parameters: Mapping[str, Parameter], settings: Mapping[str, Setting], 
             values[name] = fitting[0]
     for parameter in parameters.values():
         if parameter.required and parameter.name not in settings:
-            problems.append(f"missing parameter {parameter.name!r}: {notebook} needs it ({parameter.annotation}) and has no default for it")
+            problems.append(
+                f"missing parameter {parameter.name!r}: {notebook} needs it"
+                f" ({parameter.annotation}) and has no default for it"
+            )
     if problems:
         raise ParameterError("\n".join(problems))
     return values
@@ -193,16 +256,32 @@ def check(parameters: Mapping[str, Parameter], settings: Mapping[str, Setting], 
 
 def _unknown(name: str, setting: Setting, parameters: Iterable[str], notebook: str) -> str:
     close = difflib.get_close_matches(name, list(parameters), n=1)
-    advice = f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(sorted(parameters)) or 'none'}"
-    return f"unknown parameter {name!r} in {setting.source}: {notebook} does not declare it; {advice}"
+    advice = (
+        f"did you mean {close[0]!r}?"
+        if close
+        else f"it knows {', '.join(sorted(parameters)) or 'none'}"
+    )
+    return (
+        f"unknown parameter {name!r} in {setting.source}: {notebook} does not declare it; {advice}"
+    )
 
 
 def _mistyped(parameter: Parameter, setting: Setting) -> str:
     found = f"found {type(setting.value).__name__} {setting.value!r:.80}"
     hint = ""
-    if isinstance(setting.value, str) and setting.text is None and _as_float(setting.value) is not None:
-        hint = "; write numbers without quotes, and with a point before the exponent (1.0e-4), or YAML reads them as text"
-    return f"mistyped parameter {parameter.name!r} in {setting.source}: expected {parameter.annotation}, {found}{hint}"
+    if (
+        isinstance(setting.value, str)
+        and setting.text is None
+        and _as_float(setting.value) is not None
+    ):
+        hint = (
+            "; write numbers without quotes, and with a point before the exponent (1.0e-4), or YAML"
+            " reads them as text"
+        )
+    return (
+        f"mistyped parameter {parameter.name!r} in {setting.source}: expected"
+        f" {parameter.annotation}, {found}{hint}"
+    )
 
 
 def _coerced(annotation: str, setting: Setting) -> tuple[Any] | None:
@@ -224,7 +303,8 @@ def _as_float(text: str) -> float | None:
 
 
 def _widened(value: Any, node: ast.expr) -> Any:
-    """`value` with int made float wherever the type says float and not int, in lists and dicts too."""
+    """`value` with int made float wherever the type says float and not int, in lists and dicts
+    too."""
     if isinstance(node, ast.BinOp):
         exact = [side for side in (node.right, node.left) if _matches(value, side)]
         return value if len(exact) == 2 else _widened(value, exact[0])
@@ -232,19 +312,28 @@ def _widened(value: Any, node: ast.expr) -> Any:
         return float(value)
     if isinstance(node, ast.Subscript) and isinstance(value, list):
         return [_widened(entry, node.slice) for entry in value]
-    if isinstance(node, ast.Subscript) and isinstance(value, dict) and isinstance(node.slice, ast.Tuple):
+    if (
+        isinstance(node, ast.Subscript)
+        and isinstance(value, dict)
+        and isinstance(node.slice, ast.Tuple)
+    ):
         return {key: _widened(entry, node.slice.elts[1]) for key, entry in value.items()}
     return value
 
 
-def load(notebook: Path, files: Iterable[Path] = (), pairs: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
+def load(
+    notebook: Path, files: Iterable[Path] = (), pairs: Iterable[tuple[str, str]] = ()
+) -> dict[str, Any]:
     """Values to inject into `notebook`: files in their order, later ones winning, then `-p` pairs.
 
     Every file is checked whole, so a wrong line is an error even where a later file overrides it.
     Raises ParameterError as `check` does.
     """
     parameters = declared(notebook)
-    optional = {name: Parameter(name, each.annotation, each.default, False) for name, each in parameters.items()}
+    optional = {
+        name: Parameter(name, each.annotation, each.default, False)
+        for name, each in parameters.items()
+    }
     layers = [read_file(Path(file)) for file in files]
     layers.append(dict(read_pair(name, text) for name, text in pairs))
     merged: dict[str, Setting] = {}
@@ -256,4 +345,6 @@ def load(notebook: Path, files: Iterable[Path] = (), pairs: Iterable[tuple[str, 
 
 def complete(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """Every parameter of `notebook` with the value it runs with: `values` over the defaults."""
-    return {name: values.get(name, parameter.default) for name, parameter in declared(notebook).items()}
+    return {
+        name: values.get(name, parameter.default) for name, parameter in declared(notebook).items()
+    }

@@ -28,7 +28,9 @@ def resolve(path: str | os.PathLike[str]) -> Path:
         default = real_data_root() if name == "ICH_REAL_DATA" else None
         found = os.environ.get(name) or (str(default) if default else "")
         if not found:
-            raise ParameterError(f"path {os.fspath(path)!r} uses ${name}, which is not set in the environment")
+            raise ParameterError(
+                f"path {os.fspath(path)!r} uses ${name}, which is not set in the environment"
+            )
         return found
 
     expanded = re.sub(r"\$\{?(\w+)\}?", value, os.fspath(path))
@@ -42,11 +44,14 @@ def real_data_root() -> Path | None:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """`folder / name`, refused with DataError when a name from a data file would leave the folder."""
+    """`folder / name`, refused with DataError when a name from a data file would leave the
+    folder."""
     base = folder.resolve()
     path = (base / name).resolve()
     if path == base or not path.is_relative_to(base):
-        raise DataError(f"{name!r}, read from a data file, points outside {base}; refusing to use it")
+        raise DataError(
+            f"{name!r}, read from a data file, points outside {base}; refusing to use it"
+        )
     return path
 
 

@@ -1,4 +1,5 @@
-"""Runs one notebook strictly: `python -m ich_study.run 01_backbones -f params/phantom/01_backbones.yaml -p seed 1`.
+"""Runs one notebook strictly: `python -m ich_study.run 01_backbones -f
+params/phantom/01_backbones.yaml -p seed 1`.
 
 The run folder is the notebook's `output_dir` parameter. It receives the executed notebook and
 `run.json`: parameters, versions, git commit, hashes of data, split and weights, hardware, seconds,
@@ -27,13 +28,15 @@ from ich_study.hashing import sha256_file
 
 RUN_NAME = "run.json"
 FAILED_NAME = "run-failed.json"
-"""A copy of a failed `run.json`: Snakemake deletes the output of a failed job, and this is not one."""
+"""A copy of a failed `run.json`: Snakemake deletes the output of a failed job, and this is not
+one."""
 TRACEBACK_LINES = 40
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run, checked and not yet started: `values` are injected, `parameters` are all it runs with."""
+    """One run, checked and not yet started: `values` are injected, `parameters` are all it runs
+    with."""
 
     notebook: Path
     folder: Path
@@ -44,7 +47,8 @@ class Plan:
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook that `name` means: a path to an .ipynb file, or the name of one in `notebooks/`, with or without suffix.
+    """The notebook that `name` means: a path to an .ipynb file, or the name of one in `notebooks/`,
+    with or without suffix.
 
     Raises ParameterError with the closest name when there is none.
     """
@@ -61,11 +65,16 @@ def find_notebook(name: str) -> Path:
 
 
 def plan(
-    name: str, files: Sequence[Path], pairs: Sequence[tuple[str, str]], output_dir: str | None = None, timeout: float | None = None
+    name: str,
+    files: Sequence[Path],
+    pairs: Sequence[tuple[str, str]],
+    output_dir: str | None = None,
+    timeout: float | None = None,
 ) -> Plan:
     """The run that a command line asks for, or ParameterError saying what is wrong with it.
 
-    `output_dir` sets the parameter of that name; like every path in a parameter, it is relative to the project root.
+    `output_dir` sets the parameter of that name; like every path in a parameter, it is relative to
+    the project root.
     """
     notebook = find_notebook(name)
     if output_dir is not None:
@@ -73,21 +82,29 @@ def plan(
     values = params.load(notebook, files, pairs)
     parameters = params.complete(notebook, values)
     if not isinstance(parameters.get("output_dir"), str):
-        raise ParameterError(f"{notebook} needs a parameter `output_dir: str`, the folder of the run, and has none")
+        raise ParameterError(
+            f"{notebook} needs a parameter `output_dir: str`, the folder of the run, and has none"
+        )
     if timeout is not None and timeout <= 0:
         raise ParameterError(f"--timeout must be more than 0 seconds, found {timeout:g}")
-    return Plan(notebook, paths.resolve(parameters["output_dir"]), values, parameters, tuple(files), timeout)
+    return Plan(
+        notebook, paths.resolve(parameters["output_dir"]), values, parameters, tuple(files), timeout
+    )
 
 
 def run(this: Plan) -> dict[str, Any]:
-    """Run it, write the executed notebook and `run.json` into its folder, and return what `run.json` holds.
+    """Run it, write the executed notebook and `run.json` into its folder, and return what
+    `run.json` holds.
 
     Raises StudyError, before anything is touched, when another run is writing into the folder.
     """
     from ich_study.execute import execute
 
     with _alone_in(this.folder):
-        partial, target = this.folder / f"{this.notebook.stem}.running.ipynb", this.folder / this.notebook.name
+        partial, target = (
+            this.folder / f"{this.notebook.stem}.running.ipynb",
+            this.folder / this.notebook.name,
+        )
         for stale in (RUN_NAME, FAILED_NAME, manifest.RECORD_NAME):
             (this.folder / stale).unlink(missing_ok=True)
         content = _provenance(this)
@@ -95,7 +112,11 @@ def run(this: Plan) -> dict[str, Any]:
         outcome = execute(this.notebook, partial, this.values, this.timeout)
         if partial.exists():
             partial.replace(target)
-        content.update(asdict(outcome), started=started.isoformat(timespec="seconds"), hashes=manifest.recorded(this.folder))
+        content.update(
+            asdict(outcome),
+            started=started.isoformat(timespec="seconds"),
+            hashes=manifest.recorded(this.folder),
+        )
         skip = frozenset({RUN_NAME, FAILED_NAME, manifest.RECORD_NAME})
         content["outputs"] = manifest.outputs(this.folder, skip, since=started.timestamp() - 1)
         content = manifest.anonymous(content, paths.project_root())
@@ -104,12 +125,15 @@ def run(this: Plan) -> dict[str, Any]:
 
 
 def _provenance(this: Plan) -> dict[str, Any]:
-    """What is known before the run; read before it, so that an edit during the run does not change the record."""
+    """What is known before the run; read before it, so that an edit during the run does not change
+    the record."""
     return {
         "notebook": this.notebook.stem,
         "notebook_sha256": sha256_file(this.notebook),
         "parameters": this.parameters,
-        "parameter_files": [{"path": str(file), "sha256": sha256_file(file)} for file in this.files],
+        "parameter_files": [
+            {"path": str(file), "sha256": sha256_file(file)} for file in this.files
+        ],
         "versions": manifest.versions(),
         "git": manifest.git_state(paths.project_root()),
         "hardware": manifest.hardware(),
@@ -130,7 +154,9 @@ def _alone_in(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StudyError(f"another run is writing into {folder}; wait for it or end it first") from None
+            raise StudyError(
+                f"another run is writing into {folder}; wait for it or end it first"
+            ) from None
         yield
 
 
@@ -138,7 +164,10 @@ def explain(content: dict[str, Any], folder: Path) -> str:
     """For a person: how a run ended, the failing cell and its error, and where the rest is."""
     name, status, error = content["notebook"], content["status"], content["error"]
     if error is None:
-        return f"{name}: done in {content['seconds']:.1f} s, at most {content['peak_memory_mb']:.0f} MB; see {folder}"
+        return (
+            f"{name}: done in {content['seconds']:.1f} s, at most {content['peak_memory_mb']:.0f}"
+            f" MB; see {folder}"
+        )
     where = f"in cell {error['cell'] + 1}" if error["cell"] is not None else "before its first cell"
     lines = [f"{name}: {status} {where} after {content['seconds']:.1f} s"]
     lines += [f"    | {line}" for line in error["source"].splitlines()]
@@ -148,17 +177,39 @@ def explain(content: dict[str, Any], folder: Path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m ich_study.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("notebook", help="name of a notebook in notebooks/, or path of an .ipynb file")
-    parser.add_argument(
-        "-f", dest="files", metavar="FILE", type=Path, action="append", default=[], help="YAML of parameters; later files win"
+        prog="python -m ich_study.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "-p", dest="pairs", metavar=("NAME", "VALUE"), nargs=2, action="append", default=[], help="one parameter; wins over files"
+        "notebook", help="name of a notebook in notebooks/, or path of an .ipynb file"
     )
-    parser.add_argument("--output-dir", metavar="DIR", help="sets the parameter output_dir: relative to the project root")
-    parser.add_argument("--timeout", metavar="SECONDS", type=float, help="end the whole run after this long")
+    parser.add_argument(
+        "-f",
+        dest="files",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="YAML of parameters; later files win",
+    )
+    parser.add_argument(
+        "-p",
+        dest="pairs",
+        metavar=("NAME", "VALUE"),
+        nargs=2,
+        action="append",
+        default=[],
+        help="one parameter; wins over files",
+    )
+    parser.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="sets the parameter output_dir: relative to the project root",
+    )
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, help="end the whole run after this long"
+    )
     return parser
 
 
@@ -166,7 +217,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        this = plan(options.notebook, options.files, [(name, text) for name, text in options.pairs], options.output_dir, options.timeout)
+        this = plan(
+            options.notebook,
+            options.files,
+            [(name, text) for name, text in options.pairs],
+            options.output_dir,
+            options.timeout,
+        )
         content = run(this)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -49,8 +49,22 @@ BOX_COLUMNS: dict[str, str] = {
 row); `label` is a subtype or `any`."""
 
 RESULT_COLUMNS: tuple[str, ...] = (
-    "study", "dataset", "method", "variant", "layer", "class", "unit", "subset",
-    "threshold_source", "brain_mask", "metric", "value", "ci_low", "ci_high", "n", "seed",
+    "study",
+    "dataset",
+    "method",
+    "variant",
+    "layer",
+    "class",
+    "unit",
+    "subset",
+    "threshold_source",
+    "brain_mask",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "seed",
 )
 """Tidy result table, a row per number."""
 

@@ -4,7 +4,8 @@ import torch
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """Networks this small only lose time to a second thread, and more to other tests beside them."""
+    """Networks this small only lose time to a second thread, and more to other tests beside
+    them."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,5 @@
-"""pyproject.toml, requirements.lock and environment.yml say the same environment, and the lock names no machine."""
+"""pyproject.toml, requirements.lock and environment.yml say the same environment, and the lock
+names no machine."""
 
 from __future__ import annotations
 
@@ -34,18 +35,28 @@ def tool(name):
 
 @pytest.mark.parametrize("needed", DECLARED, ids=lambda needed: needed.name)
 def test_the_lock_satisfies_every_declared_range(needed):
-    assert canonicalize_name(needed.name) in LOCKED, f"{needed.name} is declared and not locked: run `make lock`"
+    assert canonicalize_name(needed.name) in LOCKED, (
+        f"{needed.name} is declared and not locked: run `make lock`"
+    )
     version = LOCKED[canonicalize_name(needed.name)]
-    assert needed.specifier.contains(version, prereleases=True), f"pyproject.toml wants {needed}, the lock has {version}"
+    assert needed.specifier.contains(version, prereleases=True), (
+        f"pyproject.toml wants {needed}, the lock has {version}"
+    )
 
 
 def test_every_range_has_a_lower_bound():
-    assert [str(needed) for needed in DECLARED if not any(each.operator in (">=", "==", "~=") for each in needed.specifier)] == []
+    assert [
+        str(needed)
+        for needed in DECLARED
+        if not any(each.operator in (">=", "==", "~=") for each in needed.specifier)
+    ] == []
 
 
 def test_the_lock_holds_exact_versions_and_no_machine():
     for entry in LOCK:
-        assert [each.operator for each in entry.specifier] == ["=="] and entry.url is None, str(entry)
+        assert [each.operator for each in entry.specifier] == ["=="] and entry.url is None, str(
+            entry
+        )
         assert "*" not in str(entry.specifier) and "+" not in str(entry.specifier)
     assert not re.search(r"://|\s@\s|^\s*-|--|/", "\n".join(str(entry) for entry in LOCK))
     lines = [line for line in LOCK_TEXT.splitlines() if not line.startswith("#")]
@@ -64,7 +75,9 @@ def test_the_lock_is_closed():
         if distribution.version.split("+")[0] != LOCKED[canonicalize_name(entry.name)]:
             continue
         for need in map(Requirement, distribution.requires or []):
-            if need.marker and not need.marker.evaluate({"extra": "", "sys_platform": "linux", "platform_system": "Linux"}):
+            if need.marker and not need.marker.evaluate(
+                {"extra": "", "sys_platform": "linux", "platform_system": "Linux"}
+            ):
                 continue
             version = LOCKED.get(canonicalize_name(need.name))
             if version is None or not need.specifier.contains(version, prereleases=True):
@@ -93,30 +106,50 @@ def test_what_the_package_imports_is_declared():
     found = {
         match
         for path in (ROOT / "ich_study").rglob("*.py")
-        for match in re.findall(r"^\s*(?:import|from) ([A-Za-z_]\w*)", path.read_text(), re.MULTILINE)
+        for match in re.findall(
+            r"^\s*(?:import|from) ([A-Za-z_]\w*)", path.read_text(), re.MULTILINE
+        )
     }
-    third_party = {name for name in found if name in owners and name not in sys.stdlib_module_names and name != "ich_study"}
-    assert {name for name in third_party if not names & {canonicalize_name(owner) for owner in owners[name]}} == set()
+    third_party = {
+        name
+        for name in found
+        if name in owners and name not in sys.stdlib_module_names and name != "ich_study"
+    }
+    assert {
+        name
+        for name in third_party
+        if not names & {canonicalize_name(owner) for owner in owners[name]}
+    } == set()
 
 
 def test_the_lock_tool_follows_markers_and_extras(tmp_path, monkeypatch):
     lock = tool("lock")
     linux = {"sys_platform": "linux", "platform_system": "Linux", "python_version": "3.12"}
     darwin = {"sys_platform": "darwin", "platform_system": "Darwin", "python_version": "3.12"}
-    needed = [Requirement("pexpect; sys_platform == 'linux'"), Requirement("pytest"), Requirement("absent-package")]
+    needed = [
+        Requirement("pexpect; sys_platform == 'linux'"),
+        Requirement("pytest"),
+        Requirement("absent-package"),
+    ]
     assert lock.closure(needed, linux) >= {"pexpect", "ptyprocess", "pytest", "pluggy", "iniconfig"}
     assert not lock.closure(needed, darwin) & {"pexpect", "ptyprocess", "absent-package"}
 
 
 def test_the_lock_tool_refuses_an_environment_without_a_declared_package(tmp_path):
-    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["no-such-thing>=1"]\n[project.optional-dependencies]\n')
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\ndependencies = ["no-such-thing>=1"]\n[project.optional-dependencies]\n'
+    )
     with pytest.raises(SystemExit, match="no-such-thing"):
         tool("lock").lines(tmp_path)
 
 
 def test_ci_runs_the_test_command_in_an_environment_of_its_own():
     script = (ROOT / ".ci" / "run").read_text()
-    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111 and "set -euo pipefail" in script and "mktemp" in script
+    assert (
+        (ROOT / ".ci" / "run").stat().st_mode & 0o111
+        and "set -euo pipefail" in script
+        and "mktemp" in script
+    )
     assert re.search(r"^make test ", script, re.MULTILINE)
 
 
@@ -124,5 +157,8 @@ def test_citation_refers_to_the_five_papers():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["license"] == PROJECT["license"] and citation["version"] == PROJECT["version"]
     assert len(citation["references"]) == 5
-    assert all(paper["title"] and paper["authors"] and paper["year"] and paper["url"] for paper in citation["references"])
+    assert all(
+        paper["title"] and paper["authors"] and paper["year"] and paper["url"]
+        for paper in citation["references"]
+    )
     assert (ROOT / "LICENSE").read_text().split()[:3] == ["Apache", "License", "Version"]

@@ -6,7 +6,8 @@ from ich_study.hashing import pixel_hash
 
 
 def test_it_is_the_published_function():
-    """Vectors of XXH3-128 with seed 0, as xxHash's own sanity check lists them (empty input) and gives for "abc"."""
+    """Vectors of XXH3-128 with seed 0, as xxHash's own sanity check lists them (empty input) and
+    gives for "abc"."""
     assert pixel_hash(np.empty(0, np.uint8)) == "99aa06d3014798d86001c324468d497f"
     assert pixel_hash(np.frombuffer(b"abc", np.uint8)) == "06b05ab6733a618578af5f94892f3950"
 
@@ -22,7 +23,9 @@ def test_every_bit_of_every_pixel_counts(row, column, bit):
 
 def test_equal_images_agree_and_a_permuted_one_differs():
     image = np.arange(64 * 64, dtype=np.int16).reshape(64, 64)
-    assert pixel_hash(image) == pixel_hash(image.copy()) != pixel_hash(np.ascontiguousarray(image.T))
+    assert (
+        pixel_hash(image) == pixel_hash(image.copy()) != pixel_hash(np.ascontiguousarray(image.T))
+    )
 
 
 def test_an_array_with_gaps_is_refused_rather_than_hashed_in_part():

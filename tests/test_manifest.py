@@ -1,4 +1,5 @@
-"""The manifest's parts: recorded hashes, outputs, git state, and texts without the machine in them."""
+"""The manifest's parts: recorded hashes, outputs, git state, and texts without the machine in
+them."""
 
 from __future__ import annotations
 
@@ -86,5 +87,9 @@ def test_versions_and_hardware_say_what_is_here_and_not_where():
 def test_anonymous_takes_root_and_home_out(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", "/srv/people/jo")
     root = Path("/srv/people/jo/study")
-    content = {"a": ["/srv/people/jo/study/runs/x", "/srv/people/jo/data", "/srv/people/johanna", 3, None]}
-    assert manifest.anonymous(content, root) == {"a": ["runs/x", "~/data", "/srv/people/johanna", 3, None]}
+    content = {
+        "a": ["/srv/people/jo/study/runs/x", "/srv/people/jo/data", "/srv/people/johanna", 3, None]
+    }
+    assert manifest.anonymous(content, root) == {
+        "a": ["runs/x", "~/data", "/srv/people/johanna", 3, None]
+    }

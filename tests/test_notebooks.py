@@ -1,4 +1,5 @@
-"""Every committed notebook is clean and short, and every parameters file of every scale fits its notebook."""
+"""Every committed notebook is clean and short, and every parameters file of every scale fits its
+notebook."""
 
 from __future__ import annotations
 
@@ -13,11 +14,14 @@ from tools import notebook_hygiene as hygiene
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NOT_PARAMETERS = {"resources.yaml"}
-SINGLE = [path for path in sorted((ROOT / "params").glob("*/*.yaml")) if path.name not in NOT_PARAMETERS]
+SINGLE = [
+    path for path in sorted((ROOT / "params").glob("*/*.yaml")) if path.name not in NOT_PARAMETERS
+]
 ARMS = sorted((ROOT / "params").glob("*/*/*.yaml"))
 
 FIRST = """# Title
-**Question** which? **Paper** none. **Inputs** scans. **Outputs** a table. **Command** `python -m ich_study.run n`.
+**Question** which? **Paper** none. **Inputs** scans. **Outputs** a table.
+**Command** `python -m ich_study.run n`.
 Expected time 1 minute, memory 1 GB."""
 
 
@@ -43,7 +47,10 @@ def test_parameters_fit_their_notebook(path):
     notebook = needs_notebook(ROOT / "notebooks" / f"{path.stem}.ipynb")
     if (path.parent / path.stem).is_dir():
         known = params.declared(notebook)
-        optional = {name: params.Parameter(name, each.annotation, each.default, False) for name, each in known.items()}
+        optional = {
+            name: params.Parameter(name, each.annotation, each.default, False)
+            for name, each in known.items()
+        }
         params.check(optional, params.read_file(path), path.stem)
     else:
         params.load(notebook, [path])
@@ -56,10 +63,21 @@ def test_parameters_of_an_arm_fit_their_notebook(path):
     params.load(notebook, [*([common] if common.is_file() else []), path])
 
 
-def write(path: Path, *code: str, first: str = FIRST, parameters: str = 'output_dir: str = "runs/n"', **changes) -> Path:
-    cells = [nbformat.v4.new_markdown_cell(first), nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+def write(
+    path: Path,
+    *code: str,
+    first: str = FIRST,
+    parameters: str = 'output_dir: str = "runs/n"',
+    **changes,
+) -> Path:
+    cells = [
+        nbformat.v4.new_markdown_cell(first),
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+    ]
     cells += [nbformat.v4.new_code_cell(source) for source in code]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=changes.get("metadata", hygiene.METADATA))
+    notebook = nbformat.v4.new_notebook(
+        cells=cells, metadata=changes.get("metadata", hygiene.METADATA)
+    )
     for key, value in changes.get("last", {}).items():
         notebook.cells[-1][key] = value
     nbformat.write(notebook, path)
@@ -79,8 +97,21 @@ STREAM = nbformat.v4.new_output("stream", text="x")
         (["import os"], {"last": {"outputs": [STREAM]}}, "outputs"),
         (["import os"], {"last": {"execution_count": 3}}, "execution count"),
         (["import os"], {"last": {"metadata": {"collapsed": True}}}, "metadata"),
-        (["import os"], {"metadata": {"kernelspec": {"name": "my-env", "display_name": "x"}, **hygiene.METADATA}}, "no kernel name"),
-        (["import os"], {"first": "# Title\nQuestion, paper, inputs, outputs, command, time."}, "memory"),
+        (
+            ["import os"],
+            {
+                "metadata": {
+                    "kernelspec": {"name": "my-env", "display_name": "x"},
+                    **hygiene.METADATA,
+                }
+            },
+            "no kernel name",
+        ),
+        (
+            ["import os"],
+            {"first": "# Title\nQuestion, paper, inputs, outputs, command, time."},
+            "memory",
+        ),
         (["import os"], {"parameters": "output_dir = str(3)"}, "not a literal"),
         (["import os"], {"parameters": "epochs: int = 3"}, "output_dir"),
         (["import os", "import sys"], {}, "import in one cell"),
@@ -89,8 +120,8 @@ STREAM = nbformat.v4.new_output("stream", text="x")
         (["import os", "class A:\n    pass"], {}, "defines a function or class"),
         (["import os", "%matplotlib inline"], {}, "not plain Python"),
         (["import os", "x = '/home/someone/data'"], {}, "path of one machine"),
-        (["import os", *["x = 1"] * 23], {}, "26 cells"),
-        (["import os", "x = 1\n" * 150], {}, "152 lines"),
+        (["import os", *["x = 1"] * 34], {}, "37 cells"),
+        (["import os", "x = 1\n" * 150], {}, "151 statements"),
     ],
 )
 def test_what_a_notebook_must_not_be(tmp_path, code, changes, says):
@@ -104,12 +135,22 @@ def test_a_file_that_is_no_notebook_is_a_problem(tmp_path):
 
 
 def test_fix_strips_what_a_run_leaves_and_keeps_tags(tmp_path):
-    kernel = {"kernelspec": {"name": "my-env", "display_name": "x"}, "language_info": {"name": "python", "version": "3.11"}}
-    path = write(tmp_path / "n.ipynb", "import os", metadata=kernel, last={"outputs": [STREAM], "execution_count": 3})
+    kernel = {
+        "kernelspec": {"name": "my-env", "display_name": "x"},
+        "language_info": {"name": "python", "version": "3.11"},
+    }
+    path = write(
+        tmp_path / "n.ipynb",
+        "import os",
+        metadata=kernel,
+        last={"outputs": [STREAM], "execution_count": 3},
+    )
     sources = [cell.source for cell in nbformat.read(path, as_version=4).cells]
     assert hygiene.main(["--fix", str(path)]) == 0
     fixed = nbformat.read(path, as_version=4)
-    assert [cell.source for cell in fixed.cells] == sources and fixed.cells[1].metadata.tags == ["parameters"]
+    assert [cell.source for cell in fixed.cells] == sources and fixed.cells[1].metadata.tags == [
+        "parameters"
+    ]
     assert hygiene.fix(path) is False
 
 
@@ -121,9 +162,16 @@ def test_the_command_line_reports_problems(tmp_path, capsys, monkeypatch):
     assert hygiene.main([]) == 2
 
 
-@pytest.mark.parametrize("again", [path for path in ARMS if path.stem.endswith("_seed_2")], ids=lambda path: path.parts[-3])
+@pytest.mark.parametrize(
+    "again",
+    [path for path in ARMS if path.stem.endswith("_seed_2")],
+    ids=lambda path: path.parts[-3],
+)
 def test_a_repeated_arm_differs_in_its_seed_alone(again):
     first = again.with_name(f"{again.stem.removesuffix('_seed_2')}.yaml")
-    own, other = ({name: given.value for name, given in params.read_file(path).items()} for path in (first, again))
+    own, other = (
+        {name: given.value for name, given in params.read_file(path).items()}
+        for path in (first, again)
+    )
     differing = {name for name in own | other if own.get(name) != other.get(name)}
     assert differing == {"arm", "seed", "output_dir"}

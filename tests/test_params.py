@@ -1,4 +1,5 @@
-"""Parameters: what a cell declares, what YAML may set, and errors that name the parameter, the file and what was expected."""
+"""Parameters: what a cell declares, what YAML may set, and errors that name the parameter, the file
+and what was expected."""
 
 from __future__ import annotations
 
@@ -33,8 +34,13 @@ def notebook(tmp_path):
 
 
 def write_notebook(path: Path, parameters: str, *code: str, tags=("parameters",)) -> Path:
-    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": list(tags)}), *map(nbformat.v4.new_code_cell, code)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), path)
+    cells = [
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": list(tags)}),
+        *map(nbformat.v4.new_code_cell, code),
+    ]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), path
+    )
     return path
 
 
@@ -50,10 +56,13 @@ def test_declared_agrees_with_papermill(notebook):
     content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(content, notebook)
     theirs = papermill.inspect_notebook(notebook)
-    # papermill's reading of the cell leaves out annotations with `|`; it still sets those parameters, with a warning.
-    assert {name: repr(parameter.default) for name, parameter in ours.items() if "|" not in parameter.annotation} == {
-        name: repr(ast.literal_eval(entry["default"])) for name, entry in theirs.items()
-    }
+    # papermill's reading of the cell leaves out annotations with `|`; it still sets those
+    # parameters, with a warning.
+    assert {
+        name: repr(parameter.default)
+        for name, parameter in ours.items()
+        if "|" not in parameter.annotation
+    } == {name: repr(ast.literal_eval(entry["default"])) for name, entry in theirs.items()}
     assert ours["limit"].annotation == "int | None"
     assert ours["pretrained"].annotation == "bool" and ours["shift"].annotation == "int"
     assert not any(parameter.required for parameter in ours.values())
@@ -62,7 +71,9 @@ def test_declared_agrees_with_papermill(notebook):
 def test_later_files_win_and_pairs_win_over_files(notebook, tmp_path):
     (tmp_path / "a.yaml").write_text("epochs: 5\nlimit: 7\nwindows: [a]\n")
     (tmp_path / "b.yaml").write_text("epochs: 6\nlimit: null\n")
-    found = params.load(notebook, [tmp_path / "a.yaml", tmp_path / "b.yaml"], [("windows", "[b, c]")])
+    found = params.load(
+        notebook, [tmp_path / "a.yaml", tmp_path / "b.yaml"], [("windows", "[b, c]")]
+    )
     assert found == {"epochs": 6, "limit": None, "windows": ["b", "c"]}
     assert params.complete(notebook, found)["learning_rate"] == 1e-3
 
@@ -126,9 +137,15 @@ def test_a_missing_file_is_an_error(notebook, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("epochs", "4", 4), ("learning_rate", "1e-4", 1e-4), ("learning_rate", "2", 2.0), ("output_dir", "5", "5"),
+        ("epochs", "4", 4),
+        ("learning_rate", "1e-4", 1e-4),
+        ("learning_rate", "2", 2.0),
+        ("output_dir", "5", "5"),
         ("output_dir", "a: b", "a: b"),
-        ("pretrained", "false", False), ("limit", "null", None), ("limit", "3", 3), ("windows", "[a]", ["a"]),
+        ("pretrained", "false", False),
+        ("limit", "null", None),
+        ("limit", "3", 3),
+        ("windows", "[a]", ["a"]),
     ],
 )
 def test_a_pair_is_read_as_its_parameter_is_declared(notebook, name, text, value):
@@ -152,8 +169,17 @@ def test_a_parameter_without_a_value_to_run_with_is_required(tmp_path, line):
 @pytest.mark.parametrize(
     "cell",
     [
-        "a = 1 + 2", "a = f()", "import os", "a = b = 1", "a, b = 1, 2", "a = None",
-        "a: int = 'x'", "a: Path = 'x'", "a = 1\na = 2", "a = (", "a: int.b = 1",
+        "a = 1 + 2",
+        "a = f()",
+        "import os",
+        "a = b = 1",
+        "a, b = 1, 2",
+        "a = None",
+        "a: int = 'x'",
+        "a: Path = 'x'",
+        "a = 1\na = 2",
+        "a = (",
+        "a: int.b = 1",
     ],
 )
 def test_a_parameters_cell_holds_literals_only(tmp_path, cell):
@@ -169,8 +195,13 @@ def test_there_is_one_parameters_cell(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "epochs: 10", "learning_rate: 1.0e-4", "windows: [yes, 2020-01-01]", "output_dir: 2020-01-01",
-        "sizes: {a: 010}", "limit: ~", "pretrained: off",
+        "epochs: 10",
+        "learning_rate: 1.0e-4",
+        "windows: [yes, 2020-01-01]",
+        "output_dir: 2020-01-01",
+        "sizes: {a: 010}",
+        "limit: ~",
+        "pretrained: off",
     ],
 )
 def test_yaml_means_what_it_means_to_papermill(tmp_path, text):
@@ -178,14 +209,20 @@ def test_yaml_means_what_it_means_to_papermill(tmp_path, text):
 
     file = tmp_path / "x.yaml"
     file.write_text(text)
-    assert {name: setting.value for name, setting in params.read_file(file).items()} == read_yaml_file(str(file))
+    assert {
+        name: setting.value for name, setting in params.read_file(file).items()
+    } == read_yaml_file(str(file))
 
 
-scalars = st.one_of(st.integers(-9, 9), st.booleans(), st.none(), st.text("abc1.-", max_size=4), st.floats(-2, 2))
+scalars = st.one_of(
+    st.integers(-9, 9), st.booleans(), st.none(), st.text("abc1.-", max_size=4), st.floats(-2, 2)
+)
 
 
 @given(value=st.one_of(scalars, st.lists(scalars, max_size=3)))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_value_survives_yaml_or_is_refused(notebook, value):
     declared = params.declared(notebook)
     for name, parameter in declared.items():

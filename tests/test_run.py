@@ -1,4 +1,5 @@
-"""The runner: exit codes, what it leaves in the run folder, and every way a notebook can end, on tiny notebooks."""
+"""The runner: exit codes, what it leaves in the run folder, and every way a notebook can end, on
+tiny notebooks."""
 
 from __future__ import annotations
 
@@ -34,7 +35,10 @@ def study(tmp_path, monkeypatch):
             *map(nbformat.v4.new_code_cell, code),
         ]
         path = tmp_path / "notebooks" / f"{name}.ipynb"
-        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), path)
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}),
+            path,
+        )
         return path
 
     return add
@@ -47,24 +51,38 @@ def record_of(folder: Path) -> dict:
 def test_a_run_leaves_the_notebook_and_its_record(study, tmp_path, capsys):
     study(
         "01_good",
-        "import sys\nfrom pathlib import Path\nfrom ich_study import manifest, paths\nfolder = paths.resolve(output_dir)",
+        "import sys\nfrom pathlib import Path\nfrom ich_study import manifest, paths\nfolder ="
+        " paths.resolve(output_dir)",
         "print('training', epochs)",
         "(folder / 'table.csv').write_text('a')\n(folder / 'who.txt').write_text(sys.executable)\n"
         "manifest.record(folder, data={'phantom': 'a' * 64}, split=folder / 'table.csv')",
         "block = bytearray(400 * 2**20)\nimport time\ntime.sleep(1)",
     )
     (tmp_path / "p.yaml").write_text("epochs: 5\n")
-    assert runner.main(["01_good", "-f", "p.yaml", "-p", "limit", "7", "--output-dir", "runs/a"]) == 0
+    assert (
+        runner.main(["01_good", "-f", "p.yaml", "-p", "limit", "7", "--output-dir", "runs/a"]) == 0
+    )
     folder = tmp_path / "runs" / "a"
     found = record_of(folder)
     assert found["status"] == "ok" and found["error"] is None
     assert found["parameters"] == {"output_dir": "runs/a", "epochs": 5, "limit": 7}
     assert found["parameter_files"][0]["path"] == "p.yaml"
     assert found["hashes"]["data"] == {"phantom": "a" * 64}
-    assert found["hashes"]["split"] == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
-    assert {entry["path"] for entry in found["outputs"]} == {"01_good.ipynb", "table.csv", "who.txt"}
+    assert (
+        found["hashes"]["split"]
+        == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+    )
+    assert {entry["path"] for entry in found["outputs"]} == {
+        "01_good.ipynb",
+        "table.csv",
+        "who.txt",
+    }
     assert 400 < found["peak_memory_mb"] < 2000 and 1 < found["seconds"] < 60
-    assert found["versions"]["torch"] and found["hardware"]["cores"] >= 1 and set(found["git"]) == {"commit", "dirty"}
+    assert (
+        found["versions"]["torch"]
+        and found["hardware"]["cores"] >= 1
+        and set(found["git"]) == {"commit", "dirty"}
+    )
     assert (folder / "who.txt").read_text() == sys.executable
     executed = nbformat.read(folder / "01_good.ipynb", as_version=4)
     assert any("training 5" in str(cell.get("outputs")) for cell in executed.cells)
@@ -85,13 +103,17 @@ def test_a_failing_cell_is_exit_1_and_keeps_the_partial_notebook(study, tmp_path
     study("02_bad", "print('before')", "numerator = 1\nnumerator / 0", "print('never')")
     assert runner.main(["02_bad"]) == 1
     printed = capsys.readouterr().err
-    assert "numerator / 0" in printed and "ZeroDivisionError" in printed and "site-packages" not in printed
+    assert (
+        "numerator / 0" in printed
+        and "ZeroDivisionError" in printed
+        and "site-packages" not in printed
+    )
     folder = tmp_path / "runs" / "default"
     found = record_of(folder)
     assert found["status"] == "failed" and found["error"]["type"] == "ZeroDivisionError"
     assert json.loads((folder / "run-failed.json").read_text()) == found
     executed = (folder / "02_bad.ipynb").read_text()
-    assert "before" in executed and "\"never\\n\"" not in executed
+    assert "before" in executed and '"never\\n"' not in executed
 
 
 def test_a_failed_rerun_does_not_leave_the_earlier_success(study, tmp_path):
@@ -162,7 +184,12 @@ def test_two_runs_do_not_write_into_one_folder(study, tmp_path):
 
 def test_a_notebook_is_found_by_name_and_by_path(study, tmp_path):
     path = study("03_x")
-    assert runner.find_notebook("03_x") == runner.find_notebook("03_x.ipynb") == runner.find_notebook("notebooks/03_x.ipynb") == path
+    assert (
+        runner.find_notebook("03_x")
+        == runner.find_notebook("03_x.ipynb")
+        == runner.find_notebook("notebooks/03_x.ipynb")
+        == path
+    )
     with pytest.raises(ParameterError):
         runner.find_notebook("03")
 
@@ -170,7 +197,9 @@ def test_a_notebook_is_found_by_name_and_by_path(study, tmp_path):
 def start(tmp_path, *arguments):
     environment = {**os.environ, "ICH_STUDY_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "ich_study.run", *arguments]
-    return subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for(path: Path, seconds: float = 40) -> None:
@@ -193,7 +222,10 @@ def gone(pid: int, seconds: float = 15) -> bool:
             os.kill(pid, 0)
         except ProcessLookupError:
             return True
-        if Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z":
+        if (
+            Path(f"/proc/{pid}/stat").exists()
+            and Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z"
+        ):
             return True
         time.sleep(0.1)
     return False
@@ -219,7 +251,9 @@ def test_a_killed_runner_takes_its_kernel_along_and_leaves_no_success(study, tmp
 
 def test_two_runners_at_once_do_not_disturb_each_other(study, tmp_path):
     study("n", "import time\ntime.sleep(1)\nprint(epochs)")
-    running = [start(tmp_path, "n", "--output-dir", f"runs/{i}", "-p", "epochs", str(i)) for i in range(2)]
+    running = [
+        start(tmp_path, "n", "--output-dir", f"runs/{i}", "-p", "epochs", str(i)) for i in range(2)
+    ]
     for i, process in enumerate(running):
         _, printed = process.communicate(timeout=90)
         assert process.returncode == 0, printed
@@ -229,6 +263,16 @@ def test_two_runners_at_once_do_not_disturb_each_other(study, tmp_path):
 def test_plain_papermill_runs_the_same_notebook(study, tmp_path):
     notebook = study("n", "assert epochs == 4 and limit == 2")
     (tmp_path / "p.yaml").write_text("epochs: 4\nlimit: 2\n")
-    command = [sys.executable, "-m", "papermill", str(notebook), "out.ipynb", "-f", "p.yaml", "-k", "python3"]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(notebook),
+        "out.ipynb",
+        "-f",
+        "p.yaml",
+        "-k",
+        "python3",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

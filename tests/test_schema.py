@@ -31,5 +31,7 @@ def test_result_table_refuses_what_readers_could_not_interpret(row, message):
 
 
 def test_typed_names_missing_and_unknown_columns():
-    with pytest.raises(StudyError, match=r"missing columns \['scan_id'.*unknown columns \['colour'\]"):
+    with pytest.raises(
+        StudyError, match=r"missing columns \['scan_id'.*unknown columns \['colour'\]"
+    ):
         typed(pd.DataFrame({"colour": [1]}), BOX_COLUMNS, "boxes")

@@ -1,4 +1,5 @@
-"""The graph of notebooks: order, fan-out, what is run again, and that no rule knows a partition. Real snakemake, tiny notebooks."""
+"""The graph of notebooks: order, fan-out, what is run again, and that no rule knows a partition.
+Real snakemake, tiny notebooks."""
 
 from __future__ import annotations
 
@@ -28,10 +29,17 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "Snakefile", tmp_path)
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
-    for name in re.findall(r'^    "(\d\d_\w+)": \[', (ROOT / "Snakefile").read_text(), re.MULTILINE):
-        cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(CODE)]
+    for name in re.findall(
+        r'^    "(\d\d_\w+)": \[', (ROOT / "Snakefile").read_text(), re.MULTILINE
+    ):
+        cells = [
+            nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell(CODE),
+        ]
         (tmp_path / "notebooks").mkdir(exist_ok=True)
-        notebook = nbformat.v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}})
+        notebook = nbformat.v4.new_notebook(
+            cells=cells, metadata={"language_info": {"name": "python"}}
+        )
         nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
     scale = tmp_path / "params" / "tiny"
     (scale / "01_backbones").mkdir(parents=True)
@@ -44,7 +52,14 @@ def project(tmp_path, monkeypatch):
 
 
 def snakemake(*arguments: str, scale: str = "tiny", fails: bool = False) -> str:
-    command = [sys.executable, "-m", "snakemake", *(arguments or ("-c", "2")), "--config", f"scale={scale}"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        *(arguments or ("-c", "2")),
+        "--config",
+        f"scale={scale}",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert bool(done.returncode) is fails, done.stdout + done.stderr
@@ -61,17 +76,31 @@ def started(output: str) -> list[str]:
 
 def test_a_scale_runs_in_order_with_its_arms_and_then_only_what_changed(project):
     output = snakemake()
-    assert started(output)[0] == "00_data" and started(output)[-1] == "07_figures" and started(output).count("01_backbones") == 2
+    assert (
+        started(output)[0] == "00_data"
+        and started(output)[-1] == "07_figures"
+        and started(output).count("01_backbones") == 2
+    )
     found = record("01_backbones/a")["parameters"]
     assert found == {"output_dir": "runs/tiny/01_backbones/a", "epochs": 6, "rate": 1.0}
-    assert record("01_backbones/b")["parameters"]["epochs"] == 7 and record("00_data")["hardware"]["threads"] == "1"
+    assert (
+        record("01_backbones/b")["parameters"]["epochs"] == 7
+        and record("00_data")["hardware"]["threads"] == "1"
+    )
     assert "Nothing to be done" in snakemake()
 
     (project / "params" / "tiny" / "01_backbones" / "b.yaml").write_text("epochs: 8\n")
     assert started(snakemake("-n")) == ["01_backbones", "07_figures"]
 
-    assert runner.main(["01_backbones", "-p", "epochs", "13", "--output-dir", "runs/tiny/01_backbones/a"]) == 1
-    assert started(snakemake("-n")).count("01_backbones") == 2, "a run that failed on its own counts as done"
+    assert (
+        runner.main(
+            ["01_backbones", "-p", "epochs", "13", "--output-dir", "runs/tiny/01_backbones/a"]
+        )
+        == 1
+    )
+    assert started(snakemake("-n")).count("01_backbones") == 2, (
+        "a run that failed on its own counts as done"
+    )
 
 
 def test_a_failing_arm_stops_what_reads_it_and_nothing_else(project):
@@ -79,8 +108,14 @@ def test_a_failing_arm_stops_what_reads_it_and_nothing_else(project):
     snakemake(fails=True)
     folder = project / "runs" / "tiny"
     assert record("01_backbones/b")["status"] == "ok"
-    assert not (folder / "01_backbones" / "a" / "run.json").exists() and not (folder / "07_figures" / "run.json").exists()
-    assert json.loads((folder / "01_backbones" / "a" / "run-failed.json").read_text())["status"] == "failed"
+    assert (
+        not (folder / "01_backbones" / "a" / "run.json").exists()
+        and not (folder / "07_figures" / "run.json").exists()
+    )
+    assert (
+        json.loads((folder / "01_backbones" / "a" / "run-failed.json").read_text())["status"]
+        == "failed"
+    )
     (project / "params" / "tiny" / "01_backbones" / "a.yaml").write_text("epochs: 12\n")
     assert started(snakemake("-n")) == ["01_backbones", "07_figures"]
 
@@ -102,7 +137,11 @@ def test_resources_come_from_the_scale_and_are_checked(project):
     needs = project / "params" / "tiny" / "resources.yaml"
     needs.write_text("01_backbones: {threads: 2, mem_mb: 9000, gpu: 1}\n")
     output = snakemake("-n", "-c", "2")
-    assert output.count("threads: 2") == 2 and output.count("gpu=1") == 2 and output.count("mem_mb=9000") == 2
+    assert (
+        output.count("threads: 2") == 2
+        and output.count("gpu=1") == 2
+        and output.count("mem_mb=9000") == 2
+    )
     needs.write_text("01_backbones: {partition: fast}\n")
     assert "resources.yaml" in snakemake("-n", fails=True)
 
@@ -111,24 +150,42 @@ def test_what_others_wait_for_runs_first_and_then_what_takes_longest(project):
     scale = project / "params" / "tiny"
     for name in ("03_resnet_lstm", "05_mil_detector"):
         (scale / f"{name}.yaml").write_text("")
-    for longer, other in (("03_resnet_lstm", "05_mil_detector"), ("05_mil_detector", "03_resnet_lstm")):
+    for longer, other in (
+        ("03_resnet_lstm", "05_mil_detector"),
+        ("05_mil_detector", "03_resnet_lstm"),
+    ):
         (scale / "resources.yaml").write_text(f"{longer}: {{runtime: 70}}\n")
-        assert started(snakemake("-c", "1", "--forceall"))[1:5] == ["01_backbones", "01_backbones", longer, other]
+        assert started(snakemake("-c", "1", "--forceall"))[1:5] == [
+            "01_backbones",
+            "01_backbones",
+            longer,
+            other,
+        ]
 
 
 def test_slurm_asks_for_a_gpu_per_training_job_and_only_the_profile_knows_partitions(project):
     output = snakemake("-n", "--workflow-profile", "profiles/slurm")
-    jobs = {part.split(":")[0]: part for part in re.split(r"^rule run_", output, flags=re.MULTILINE)[1:]}
+    jobs = {
+        part.split(":")[0]: part for part in re.split(r"^rule run_", output, flags=re.MULTILINE)[1:]
+    }
     assert "gpu=1" in jobs["01_backbones"] and "slurm_partition=gpu" in jobs["01_backbones"]
     assert "gpu=0" in jobs["00_data"] and "slurm_partition=cpu" in jobs["00_data"]
-    assert "partition" not in (ROOT / "Snakefile").read_text() and "slurm" not in (ROOT / "Snakefile").read_text()
-    assert yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())["executor"] == "slurm"
+    assert (
+        "partition" not in (ROOT / "Snakefile").read_text()
+        and "slurm" not in (ROOT / "Snakefile").read_text()
+    )
+    assert (
+        yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())["executor"]
+        == "slurm"
+    )
 
 
 @pytest.mark.parametrize("scale", sorted(path.name for path in (ROOT / "params").glob("*/")))
 def test_the_graph_of_each_scale_of_the_study_is_complete(scale, tmp_path, monkeypatch):
     notebooks = {path.stem for path in (ROOT / "params" / scale).glob("[0-9]*.yaml")}
-    missing = sorted(name for name in notebooks if not (ROOT / "notebooks" / f"{name}.ipynb").is_file())
+    missing = sorted(
+        name for name in notebooks if not (ROOT / "notebooks" / f"{name}.ipynb").is_file()
+    )
     if missing or not notebooks:
         pytest.skip(f"scale {scale}: notebooks not there yet: {missing or 'all'}")
     for name in ("Snakefile", "profiles", "params", "notebooks"):

@@ -1,4 +1,5 @@
-"""Writes requirements.lock: the exact version, in this environment, of all that pyproject.toml needs, extras included.
+"""Writes requirements.lock: the exact version, in this environment, of all that pyproject.toml
+needs, extras included.
 
 `python tools/lock.py` (or `make lock`) after the environment has been changed and tested. Names and
 versions only: no hosts, no paths. Packages that only Linux needs (CUDA) carry a marker; what only
@@ -18,12 +19,18 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = {
     "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"},
-    "darwin": {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"},
+    "darwin": {
+        "sys_platform": "darwin",
+        "platform_system": "Darwin",
+        "os_name": "posix",
+        "platform_machine": "arm64",
+    },
 }
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 HEADER = """\
 # The exact environment of the study: pyproject.toml's dependencies and its extras test and cluster.
-# Written by `make lock`; tests/test_environment.py fails when it, pyproject.toml and environment.yml disagree.
+# Written by `make lock`; tests/test_environment.py fails when it, pyproject.toml and
+# environment.yml disagree.
 """
 
 
@@ -35,7 +42,8 @@ def declared(root: Path = ROOT) -> list[Requirement]:
 
 
 def closure(requirements: list[Requirement], environment: dict[str, str]) -> set[str]:
-    """Canonical names of all installed packages that `requirements` lead to where `environment`'s markers hold."""
+    """Canonical names of all installed packages that `requirements` lead to where `environment`'s
+    markers hold."""
     found: set[str] = set()
     done: set[tuple[str, str]] = set()
     waiting = [(requirement, "") for requirement in requirements]
@@ -57,16 +65,34 @@ def closure(requirements: list[Requirement], environment: dict[str, str]) -> set
 
 
 def lines(root: Path = ROOT) -> list[str]:
-    """The lock's lines, sorted by name: `name==version`, with a marker where only Linux needs the package."""
+    """The lock's lines, sorted by name: `name==version`, with a marker where only Linux needs the
+    package."""
     requirements = declared(root)
     per_system = {
-        system: set().union(*(closure(requirements, {**markers, "python_version": f"{python}", "python_full_version": f"{python}.0"})
-                              for python in PYTHONS))
+        system: (
+            set().union(
+                *(
+                    closure(
+                        requirements,
+                        {
+                            **markers,
+                            "python_version": f"{python}",
+                            "python_full_version": f"{python}.0",
+                        },
+                    )
+                    for python in PYTHONS
+                )
+            )
+        )
         for system, markers in SYSTEMS.items()
     }
-    missing = sorted(r.name for r in requirements if canonicalize_name(r.name) not in per_system["linux"])
+    missing = sorted(
+        r.name for r in requirements if canonicalize_name(r.name) not in per_system["linux"]
+    )
     if missing:
-        raise SystemExit(f"not installed in {sys.prefix}: {', '.join(missing)}; install `.[test,cluster]` first")
+        raise SystemExit(
+            f"not installed in {sys.prefix}: {', '.join(missing)}; install `.[test,cluster]` first"
+        )
     result = []
     for name in sorted(set().union(*per_system.values())):
         marker = "" if name in per_system["darwin"] else ' ; sys_platform == "linux"'

@@ -1,8 +1,9 @@
-"""What `paper_scale_check` runs: every run of the `paper` scale, what is reduced in it, and which other runs it reads.
+"""What `paper_scale_check` runs: every run of the `paper` scale, what is reduced in it, and which
+other runs it reads.
 
-The scale's own files are the base. `OVERRIDES` and, without a CUDA device, `CPU_OVERRIDES` go over them
-entry by entry, into dictionaries too, so that what they do not name stays as the scale has it. Paths
-into the scale's runs are moved into the check's folder, and say what a run needs.
+The scale's own files are the base. `OVERRIDES` and, without a CUDA device, `CPU_OVERRIDES` go over
+them entry by entry, into dictionaries too, so that what they do not name stays as the scale has it.
+Paths into the scale's runs are moved into the check's folder, and say what a run needs.
 """
 
 from __future__ import annotations
@@ -19,35 +20,72 @@ from ich_study.errors import ParameterError
 DATA_NOTEBOOK = "00_data"
 OVERRIDES: dict[str, dict[str, Any]] = {
     "00_data": {"workers": 2},
-    "01_backbones": {"pretrained": False, "epochs": 2, "max_train_batches": 2, "max_validation_batches": 3, "minimum_auroc": None},
-    "02_lse_unet": {"epochs": 2, "max_train_batches": 2, "max_validation_batches": 3, "bootstrap_replicates": 50},
+    "01_backbones": {
+        "pretrained": False,
+        "epochs": 2,
+        "max_train_batches": 2,
+        "max_validation_batches": 3,
+        "minimum_auroc": None,
+    },
+    "02_lse_unet": {
+        "epochs": 2,
+        "max_train_batches": 2,
+        "max_validation_batches": 3,
+        "bootstrap_replicates": 50,
+    },
     "03_resnet_lstm": {
-        "folds": [0], "backbone": {"pretrained": False},
+        "folds": [0],
+        "backbone": {"pretrained": False},
         "classifier": {"epochs": 2, "max_train_batches": 2, "max_validation_batches": 3},
-        "sequence_training": {"epochs": 1}, "head_training": {"epochs": 2}, "unet_training": {"epochs": 2},
-        "bootstrap_replicates": 50, "minimum_auroc": None,
+        "sequence_training": {"epochs": 1},
+        "head_training": {"epochs": 2},
+        "unet_training": {"epochs": 2},
+        "bootstrap_replicates": 50,
+        "minimum_auroc": None,
     },
     "04_swin_hgi_sam": {
-        "pretrained": False, "overrides": {"epochs": 1, "max_train_batches": 2, "max_validation_batches": 3},
-        "mask_free_slices": 8, "timing_repeats": 3, "bootstrap_replicates": 50, "minimum_auroc": None,
+        "pretrained": False,
+        "overrides": {"epochs": 1, "max_train_batches": 2, "max_validation_batches": 3},
+        "mask_free_slices": 8,
+        "timing_repeats": 3,
+        "bootstrap_replicates": 50,
+        "minimum_auroc": None,
     },
     "05_mil_detector": {
-        "epochs": 2, "max_train_batches": 2, "tuning_initial": 2, "tuning_iterations": 2, "bootstrap_replicates": 50, "minimum_auroc": None,
+        "epochs": 2,
+        "max_train_batches": 2,
+        "tuning_initial": 2,
+        "tuning_iterations": 2,
+        "bootstrap_replicates": 50,
+        "minimum_auroc": None,
     },
     "06_cam_benchmark": {
-        "max_positives": 2, "max_negatives": 2, "trust_slices": 1, "faithfulness_steps": 2, "road_shares": [0.5], "sanity_slices": 1,
-        "bootstrap_replicates": 50, "require_better_than_random": False,
+        "max_positives": 2,
+        "max_negatives": 2,
+        "trust_slices": 1,
+        "faithfulness_steps": 2,
+        "road_shares": [0.5],
+        "sanity_slices": 1,
+        "bootstrap_replicates": 50,
+        "require_better_than_random": False,
     },
     # RSNA's test part has two patients here, too few for the intervals that the notebook wants
-    "07_figures": {"data_label": "synthetic phantom, check of the paper scale, untrained", "main_part": "bhsd"},
+    "07_figures": {
+        "data_label": "synthetic phantom, check of the paper scale, untrained",
+        "main_part": "bhsd",
+    },
 }
-"""Per notebook of the scale. A notebook that is not here is an error: what to reduce in it has to be decided."""
+"""Per notebook of the scale. A notebook that is not here is an error: what to reduce in it has to
+be decided."""
 _CPU_TRAINING: dict[str, Any] = {"precision": "fp32", "num_workers": 0, "batch_size": 2}
 CPU_OVERRIDES: dict[str, dict[str, Any]] = {
     "01_backbones": {"device": "cpu", **_CPU_TRAINING},
     "02_lse_unet": {"device": "cpu", **_CPU_TRAINING},
     "03_resnet_lstm": {
-        "device": "cpu", "classifier": _CPU_TRAINING, "sequence_training": {"precision": "fp32"}, "unet": {"batch_size": 1},
+        "device": "cpu",
+        "classifier": _CPU_TRAINING,
+        "sequence_training": {"precision": "fp32"},
+        "unet": {"batch_size": 1},
         "unet_training": {"precision": "fp32"},
     },
     "04_swin_hgi_sam": {"device": "cpu", "overrides": _CPU_TRAINING, "map_batch_size": 2},
@@ -59,7 +97,8 @@ CPU_OVERRIDES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Job:
-    """One run. overrides: the reduced parameters; places: those that name runs, moved; needs: the runs that those name."""
+    """One run. overrides: the reduced parameters; places: those that name runs, moved; needs: the
+    runs that those name."""
 
     name: str
     notebook: str
@@ -73,11 +112,15 @@ class Job:
 def plan_jobs(scale: Path, work: Path, only: Sequence[str] = (), cuda: bool = False) -> list[Job]:
     """The runs of `scale` (the folder params/paper) in their order, into `work`.
 
-    only: names of runs, or of notebooks for all runs of theirs, which are planned with what they need
-    (default: all). cuda: leave the device's parameters as they are. Raises ParameterError for an unknown
-    name, a notebook that `OVERRIDES` does not know, or a parameter that names a run which is not the scale's.
+    only: names of runs, or of notebooks for all runs of theirs, which are planned with what they
+    need (default: all). cuda: leave the device's parameters as they are. Raises ParameterError for
+    an unknown name, a notebook that `OVERRIDES` does not know, or a parameter that names a run
+    which is not the scale's.
     """
-    names = sorted({path.stem for path in scale.glob("*.yaml")} | {path.parent.name for path in scale.glob("*/*.yaml")})
+    names = sorted(
+        {path.stem for path in scale.glob("*.yaml")}
+        | {path.parent.name for path in scale.glob("*/*.yaml")}
+    )
     names = [name for name in names if name[0].isdigit()]
     if not names or set(names) - set(OVERRIDES):
         known = f"paper_scale_plan.OVERRIDES knows what to reduce in {sorted(OVERRIDES)}"
@@ -86,9 +129,14 @@ def plan_jobs(scale: Path, work: Path, only: Sequence[str] = (), cuda: bool = Fa
     for notebook in names:
         before, common = tuple(job.name for job in jobs), tuple(scale.glob(f"{notebook}.yaml"))
         overrides = merged(OVERRIDES[notebook], {} if cuda else CPU_OVERRIDES.get(notebook, {}))
-        arms = {f"{notebook}/{file.stem}": (*common, file) for file in sorted((scale / notebook).glob("*.yaml"))}
+        arms = {
+            f"{notebook}/{file.stem}": (*common, file)
+            for file in sorted((scale / notebook).glob("*.yaml"))
+        }
         for name, files in (arms or {notebook: common}).items():
-            places, needs = _places(name, run.plan(notebook, files, []).parameters, f"runs/{scale.name}", work, before)
+            places, needs = _places(
+                name, run.plan(notebook, files, []).parameters, f"runs/{scale.name}", work, before
+            )
             jobs.append(Job(name, notebook, files, work / name, overrides, places, needs))
     return _chosen(jobs, only)
 
@@ -96,7 +144,9 @@ def plan_jobs(scale: Path, work: Path, only: Sequence[str] = (), cuda: bool = Fa
 def _chosen(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
     known = {job.name for job in jobs} | {job.notebook for job in jobs}
     if unknown := sorted(set(only) - known):
-        raise ParameterError(f"no runs {unknown} in the scale; there are {', '.join(sorted(known))}")
+        raise ParameterError(
+            f"no runs {unknown} in the scale; there are {', '.join(sorted(known))}"
+        )
     wanted = {job.name for job in jobs if not only or job.name in only or job.notebook in only}
     for job in reversed(jobs):
         wanted |= set(job.needs) if job.name in wanted else set()
@@ -106,15 +156,23 @@ def _chosen(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
 def _places(
     name: str, parameters: Mapping[str, Any], runs: str, work: Path, before: Sequence[str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The parameters that name runs, moved into `work`, and which of the runs `before` they name; `runs` itself names all."""
+    """The parameters that name runs, moved into `work`, and which of the runs `before` they name;
+    `runs` itself names all."""
     needs: set[str] = set()
     places = {}
     for parameter, value in parameters.items():
-        named = [text for text in _texts(value) if text.startswith("runs/")] if parameter != "output_dir" else []
+        named = (
+            [text for text in _texts(value) if text.startswith("runs/")]
+            if parameter != "output_dir"
+            else []
+        )
         for text in named:
             wanted = set(before) if text == runs else {text.removeprefix(f"{runs}/")}
             if not wanted <= set(before):
-                raise ParameterError(f"{parameter} of {name} names {text}; the scale's runs before it are {', '.join(before) or 'none'}")
+                raise ParameterError(
+                    f"{parameter} of {name} names {text}; the scale's runs before it are"
+                    f" {', '.join(before) or 'none'}"
+                )
             needs |= wanted
         if named:
             places[parameter] = _moved(value, runs, str(work))
@@ -142,24 +200,34 @@ def merged(base: Any, over: Any) -> Any:
     """`over` in place of `base`; of two dictionaries the entries of both, `over` winning."""
     if not isinstance(base, Mapping) or not isinstance(over, Mapping):
         return over
-    return {**base, **{key: merged(base[key], value) if key in base else value for key, value in over.items()}}
+    return {
+        **base,
+        **{key: merged(base[key], value) if key in base else value for key, value in over.items()},
+    }
 
 
 def planned(job: Job) -> tuple[run.Plan, dict[str, tuple[Any, Any]]]:
-    """The runner's plan of a job, and every override that changes a value: name -> (the scale's value, ours).
+    """The runner's plan of a job, and every override that changes a value: name -> (the scale's
+    value, ours).
 
-    Entries of dictionaries are named with a point, as classifier.epochs. Raises ParameterError where the
-    scale's files or the overrides do not fit the notebook.
+    Entries of dictionaries are named with a point, as classifier.epochs. Raises ParameterError
+    where the scale's files or the overrides do not fit the notebook.
     """
     original = run.plan(job.notebook, job.files, []).parameters
     values = {name: merged(original.get(name), value) for name, value in job.overrides.items()}
     pairs = [(name, json.dumps(value)) for name, value in (values | job.places).items()]
     plan = run.plan(job.notebook, job.files, pairs, str(job.folder))
-    ours = {name: value for name, value in plan.parameters.items() if name not in (*job.places, "output_dir")}
+    ours = {
+        name: value
+        for name, value in plan.parameters.items()
+        if name not in (*job.places, "output_dir")
+    }
     return plan, dict(_differences({name: original[name] for name in ours}, ours))
 
 
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+def _differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, tuple[Any, Any]]]:
     for name in {**before, **after}:
         pair = before.get(name), after.get(name)
         if all(isinstance(value, Mapping) for value in pair):

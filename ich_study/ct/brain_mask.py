@@ -1,15 +1,15 @@
 """Brain mask of a head CT: the published recipe with its brain extraction replaced by morphology.
 
 Published recipe (Muschelli 2015 and 2019, cited by HGI-SAM, Section 3): keep HU 0..100, smooth with
-sigma 1, FSL's BET with fractional intensity 0.01, fill holes; HGI-SAM's masks start from HU -20..100
-and are eroded afterwards by an unknown amount (reproduction facts, 003).
+sigma 1, FSL's BET with fractional intensity 0.01, fill holes; HGI-SAM's masks start from HU
+-20..100 and are eroded afterwards by an unknown amount (reproduction facts, 003).
 
 FSL is not used here. BET's expanding surface is replaced by four steps on a grid of about 1 mm:
 tissue in the HU window that bone surrounds on most of eight rays (which drops scalp, orbits and
 neck), an opening per slice (which cuts the leaks through the skull's foramina), the largest
 three-dimensional component, and tissue beside it within the slice that lies deeper than the scalp
-(the brain behind a craniectomy). This is an equivalent in purpose, not in voxels: BET itself is not at
-hand to compare with. It is checked on heads of known geometry
+(the brain behind a craniectomy). This is an equivalent in purpose, not in voxels: BET itself is not
+at hand to compare with. It is checked on heads of known geometry
 and by looking at real scans. It may differ from BET at the skull base; where a scan reaches
 down to the jaw, soft tissue between jaw and spine stays in.
 """
@@ -35,7 +35,8 @@ class BrainMaskRecipe:
     """Parameters of the recipe.
 
     low_hu, high_hu: window of brain tissue; (0, 100) as published, (-20, 100) in HGI-SAM's code.
-    bone_hu, air_hu: what counts as bone for the rays, and as air around the head. smooth_mm: sigma of the in-plane smoothing.
+    bone_hu, air_hu: what counts as bone for the rays, and as air around the head. smooth_mm: sigma
+    of the in-plane smoothing.
     opening_mm: radius of the opening; passages narrower than twice this are cut.
     enclosed: how many of the eight rays must meet bone. erode_mm: final in-plane erosion.
     default_spacing_mm: (z, y, x) that stands in for unknown (NaN) sides.
@@ -59,13 +60,21 @@ class BrainMaskRecipe:
 
     @classmethod
     def for_grey(cls, window: Window) -> BrainMaskRecipe:
-        """Recipe for grey values that stand for the HU of one clipped window, such as 0..80: its ends are
-        air and bone, three HU above the lower one brain begins."""
-        return cls(low_hu=window.low + 3, high_hu=window.high - 1, bone_hu=window.high - 1, air_hu=window.low + 3)
+        """Recipe for grey values that stand for the HU of one clipped window, such as 0..80: its
+        ends are air and bone, three HU above the lower one brain begins."""
+        return cls(
+            low_hu=window.low + 3,
+            high_hu=window.high - 1,
+            bone_hu=window.high - 1,
+            air_hu=window.low + 3,
+        )
 
 
-def _coarse_classes(hu: np.ndarray, step: int, recipe: BrainMaskRecipe, pixel_mm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Voxels in the tissue window after smoothing, of bone and of air, on a grid `step` times coarser in plane.
+def _coarse_classes(
+    hu: np.ndarray, step: int, recipe: BrainMaskRecipe, pixel_mm: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Voxels in the tissue window after smoothing, of bone and of air, on a grid `step` times
+    coarser in plane.
 
     Bone takes no part in the means: beside it the brain's outermost millimetre, and a thin subdural
     hematoma with it, would leave the window.
@@ -97,20 +106,30 @@ def _outer_air(air: np.ndarray) -> np.ndarray:
 
 
 def _seen_along(bone: np.ndarray, air: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Whether a ray from each voxel in direction (-rows, -columns) of its slice meets bone before outer air."""
+    """Whether a ray from each voxel in direction (-rows, -columns) of its slice meets bone before
+    outer air."""
     if rows == 0:
         return _seen_along(bone.swapaxes(1, 2), air.swapaxes(1, 2), columns, 0).swapaxes(1, 2)
     seen, through = bone[:, ::rows].copy(), ~air[:, ::rows]
-    here, before = {-1: (slice(None, -1), slice(1, None)), 0: (slice(None), slice(None)), 1: (slice(1, None), slice(None, -1))}[columns]
+    here, before = {
+        -1: (slice(None, -1), slice(1, None)),
+        0: (slice(None), slice(None)),
+        1: (slice(1, None), slice(None, -1)),
+    }[columns]
     for row in range(1, seen.shape[1]):
         seen[:, row, here] |= seen[:, row - 1, before] & through[:, row, here]
     return seen[:, ::rows]
 
 
 def _rays_that_meet_bone(bone: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """How many of the eight rays of its slice meet bone, uint8 per voxel; bone beyond the head's outer
-    air, such as a head rest, does not count."""
-    directions = [(rows, columns) for rows in (-1, 0, 1) for columns in (-1, 0, 1) if (rows, columns) != (0, 0)]
+    """How many of the eight rays of its slice meet bone, uint8 per voxel; bone beyond the head's
+    outer air, such as a head rest, does not count."""
+    directions = [
+        (rows, columns)
+        for rows in (-1, 0, 1)
+        for columns in (-1, 0, 1)
+        if (rows, columns) != (0, 0)
+    ]
     hits = np.zeros(bone.shape, np.uint8)
     for rows, columns in directions:
         hits += _seen_along(bone, outer, rows, columns)
@@ -128,7 +147,9 @@ def _per_slice(operation: int, mask: np.ndarray, radius: float) -> np.ndarray:
         return mask
     disc = _disc(radius)
     # The head may touch the border of the image: what lies outside it neither erodes nor grows.
-    return np.stack([cv2.morphologyEx(image, operation, disc) for image in mask.view(np.uint8)]).astype(bool)
+    return np.stack(
+        [cv2.morphologyEx(image, operation, disc) for image in mask.view(np.uint8)]
+    ).astype(bool)
 
 
 def _largest_component(mask: np.ndarray) -> np.ndarray:
@@ -138,16 +159,26 @@ def _largest_component(mask: np.ndarray) -> np.ndarray:
     return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
 
 
-def _beside_defects(brain: np.ndarray, candidates: np.ndarray, outer: np.ndarray, opening: float, pixel_mm: float) -> np.ndarray:
-    """Candidates joined to the brain within their slice, below the scalp's depth: the brain behind a craniectomy.
+def _beside_defects(
+    brain: np.ndarray, candidates: np.ndarray, outer: np.ndarray, opening: float, pixel_mm: float
+) -> np.ndarray:
+    """Candidates joined to the brain within their slice, below the scalp's depth: the brain behind
+    a craniectomy.
 
     Small sections are left alone: beside the cord there is an open way into the neck.
     """
     found = brain.copy()
     for index in np.flatnonzero(brain.sum((1, 2)) * pixel_mm**2 >= _DEFECT_SECTION_MM2):
-        depth = cv2.distanceTransform((~outer[index]).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) * pixel_mm
+        depth = (
+            cv2.distanceTransform(
+                (~outer[index]).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+            )
+            * pixel_mm
+        )
         deep = candidates[index] & (depth >= _SCALP_MM)
-        labels = cv2.connectedComponents(_per_slice(cv2.MORPH_OPEN, (deep | brain[index])[None], opening)[0].view(np.uint8))[1]
+        labels = cv2.connectedComponents(
+            _per_slice(cv2.MORPH_OPEN, (deep | brain[index])[None], opening)[0].view(np.uint8)
+        )[1]
         joined = np.unique(labels[brain[index]])
         found[index] |= np.isin(labels, joined[joined > 0])
     return found
@@ -172,7 +203,9 @@ def _fine(mask: np.ndarray, shape: tuple[int, ...], step: int) -> np.ndarray:
     return fine
 
 
-def brain_mask(hu: np.ndarray, spacing_mm: tuple[float, float, float], recipe: BrainMaskRecipe | None = None) -> np.ndarray:
+def brain_mask(
+    hu: np.ndarray, spacing_mm: tuple[float, float, float], recipe: BrainMaskRecipe | None = None
+) -> np.ndarray:
     """Brain of one scan, bool (slices, rows, columns).
 
     hu: (slices, rows, columns), HU. spacing_mm: (z, y, x), NaN where unknown. Slices without brain,
@@ -181,7 +214,10 @@ def brain_mask(hu: np.ndarray, spacing_mm: tuple[float, float, float], recipe: B
     recipe = recipe or BrainMaskRecipe()
     if hu.ndim != 3:
         raise ParameterError(f"volume has shape {hu.shape}; expected (slices, rows, columns)")
-    known = [side if np.isfinite(side) else default for side, default in zip(spacing_mm, recipe.default_spacing_mm)]
+    known = [
+        side if np.isfinite(side) else default
+        for side, default in zip(spacing_mm, recipe.default_spacing_mm)
+    ]
     if hu.size == 0:
         return np.zeros(hu.shape, bool)
     if min(known) <= 0:

@@ -15,7 +15,8 @@ from ich_study.errors import DataError
 
 AIR_HU = -1024
 """Lowest HU of every volume. Air is -1000; scanners pad what they did not reconstruct with -1500,
--2000 or -3024, none of which is a density. All of it is set to -1024, the end of the 12-bit range."""
+-2000 or -3024, none of which is a density. All of it is set to -1024, the end of the 12-bit
+range."""
 _MAX_HU = int(np.iinfo(np.int16).max)
 _WRAP_SHIFT, _WRAP_RANGE = 1000, 4096
 _FAST_INTERCEPT = 31_000  # below it, -1024 HU and 32767 HU leave an interval in either 16-bit type
@@ -37,7 +38,9 @@ def to_hounsfield(
     Raises DataError for a rescale that is not finite, or a slope of 0.
     """
     if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
-        raise DataError(f"RescaleSlope {slope} and RescaleIntercept {intercept} give no Hounsfield units")
+        raise DataError(
+            f"RescaleSlope {slope} and RescaleIntercept {intercept} give no Hounsfield units"
+        )
     whole = slope == 1 and float(intercept).is_integer() and abs(intercept) < _FAST_INTERCEPT
     fast = whole and stored.dtype in (np.int16, np.uint16)
     hu = np.empty(stored.shape, np.int16) if out is None else out

@@ -56,11 +56,14 @@ def named_window(name: str) -> Window:
 
 
 def apply_window(hu: Array, window: Window) -> Array:
-    """HU of any shape to float32 in [0, 1]: 0 at and below `window.low`, 1 at and above `window.high`."""
+    """HU of any shape to float32 in [0, 1]: 0 at and below `window.low`, 1 at and above
+    `window.high`."""
     if isinstance(hu, torch.Tensor):
         # one copy, then in place: fresh memory costs more than the arithmetic
         return hu.to(torch.float32, copy=True).sub_(window.low).div_(window.width).clamp_(0, 1)
-    return np.clip((hu.astype(np.float32) - np.float32(window.low)) / np.float32(window.width), 0, 1)
+    return np.clip(
+        (hu.astype(np.float32) - np.float32(window.low)) / np.float32(window.width), 0, 1
+    )
 
 
 def minmax_window(hu: Array, window: Window) -> Array:
@@ -106,5 +109,7 @@ def mil_channels(hu: Array) -> Array:
     stack = torch.stack if isinstance(hu, torch.Tensor) else np.stack
     raw = (hu.float() if isinstance(hu, torch.Tensor) else hu.astype(np.float32)) + 1024
     raw = raw * (raw >= -500)
-    channels = [raw] + [apply_window(raw - 1024, WINDOWS[name]) * 4096 for name in ("mil_80", "mil_130")]
+    channels = [raw] + [
+        apply_window(raw - 1024, WINDOWS[name]) * 4096 for name in ("mil_80", "mil_130")
+    ]
     return (stack(channels, -3) - 400) / 1000

@@ -54,16 +54,21 @@ def open_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Rea
     known = [option for option in inspect.signature(reader).parameters if option != "root"]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ParameterError(f"data set {name!r} has no options {unknown}; known: {', '.join(known) or 'none'}")
+        raise ParameterError(
+            f"data set {name!r} has no options {unknown}; known: {', '.join(known) or 'none'}"
+        )
     hints = get_type_hints(reader.__init__)
     for option, value in options.items():
         if not _fits(value, hints.get(option, Any)):
-            raise ParameterError(f"option {option} of data set {name!r} is {value!r}; expected {hints[option]}")
+            raise ParameterError(
+                f"option {option} of data set {name!r} is {value!r}; expected {hints[option]}"
+            )
     return reader(resolve(root), **options)
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Whether a value out of YAML fits a hint of plain types; containers and literals are the reader's to check."""
+    """Whether a value out of YAML fits a hint of plain types; containers and literals are the
+    reader's to check."""
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, part) for part in get_args(hint))
     if hint is float:

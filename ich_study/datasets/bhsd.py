@@ -27,16 +27,23 @@ from ich_study.datasets.nifti import load_pair, mask_labels, pair_volume
 from ich_study.errors import DataError, ParameterError
 from ich_study.schema import MASK_CODES
 
-LAYOUT = "  label_192/images/*.nii.gz\n  label_192/ground truths/*.nii.gz\n  dataset.json (optional)"
+LAYOUT = (
+    "  label_192/images/*.nii.gz\n  label_192/ground truths/*.nii.gz\n  dataset.json (optional)"
+)
 ORIGIN = "github.com/White65534/BHSD or huggingface.co/datasets/WuBiao/BHSD (CC BY-NC-ND)."
 
 LONG_NAMES: dict[str, str] = {
-    "epidural": "EDH", "intraparenchymal": "IPH", "intraventricular": "IVH", "subarachnoid": "SAH", "subdural": "SDH",
+    "epidural": "EDH",
+    "intraparenchymal": "IPH",
+    "intraventricular": "IVH",
+    "subarachnoid": "SAH",
+    "subdural": "SDH",
 }
 PUBLISHED_MAP: dict[int, str] = {1: "EDH", 2: "IPH", 3: "IVH", 4: "SAH", 5: "SDH"}
 """Label map of BHSD's own dataset.json."""
 AUTHORS_MAP: dict[int, str] = {1: "EDH", 2: "IPH", 3: "SDH", 4: "SAH", 5: "IVH"}
-"""Label map in LSE-UNet's evaluation code: SDH and IVH stand the other way round (reproduction facts, 000)."""
+"""Label map in LSE-UNet's evaluation code: SDH and IVH stand the other way round (reproduction
+facts, 000)."""
 
 _NAME = re.compile(r"(ID_[0-9a-fA-F]+)_ID_[0-9a-fA-F]+")
 
@@ -51,14 +58,22 @@ class BhsdReader:
     name = "bhsd"
     intensity = "hu"
 
-    def __init__(self, root: Path, label_map: str = "dataset.json", allow_nan: bool = False) -> None:
+    def __init__(
+        self, root: Path, label_map: str = "dataset.json", allow_nan: bool = False
+    ) -> None:
         if label_map not in ("dataset.json", "authors"):
-            raise ParameterError(f"label_map is {label_map!r}; expected 'dataset.json' or 'authors'")
+            raise ParameterError(
+                f"label_map is {label_map!r}; expected 'dataset.json' or 'authors'"
+            )
         self.root = require_root(Path(root), "BHSD", LAYOUT, ORIGIN)
         self.allow_nan = allow_nan
         description = self.root / "dataset.json"
         self._description = _read_description(description) if description.is_file() else None
-        own = PUBLISHED_MAP if self._description is None else _label_map(self._description, description)
+        own = (
+            PUBLISHED_MAP
+            if self._description is None
+            else _label_map(self._description, description)
+        )
         self.label_map = AUTHORS_MAP if label_map == "authors" else own
         self._notes = () if own == PUBLISHED_MAP else (f"dataset.json has its own label map {own}",)
 
@@ -75,17 +90,24 @@ class BhsdReader:
         parts = _parts(self._description) if self._description else {}
         absent = sorted(set(parts) - {stem for stem, _, _ in pairs})
         if absent:
-            raise DataError(f"{self.root / 'dataset.json'} lists {len(absent)} volumes that are not in {images}, the first is {absent[0]}")
+            raise DataError(
+                f"{self.root / 'dataset.json'} lists {len(absent)} volumes that are not in"
+                f" {images}, the first is {absent[0]}"
+            )
         return [self._ref(stem, image, mask, parts.get(stem)) for stem, image, mask in pairs]
 
     def _ref(self, stem: str, image: Path, mask: Path | None, part: str | None) -> ScanRef:
         match = _NAME.fullmatch(stem)
         if match is None:
-            raise DataError(f"{image}: expected a name like ID_0a1b2c3d_ID_0a1b2c3d4e.nii.gz, whose first token is the RSNA patient")
+            raise DataError(
+                f"{image}: expected a name like ID_0a1b2c3d_ID_0a1b2c3d4e.nii.gz, whose first token"
+                " is the RSNA patient"
+            )
         return ScanRef(self.name, match[1], stem, (image, mask), {"part": part})
 
     def load(self, ref: ScanRef) -> ScanVolume:
-        """HU, mask, and the slice labels that the mask implies. Raises DataError naming a damaged file."""
+        """HU, mask, and the slice labels that the mask implies. Raises DataError naming a damaged
+        file."""
         codes = {value: MASK_CODES[subtype] for value, subtype in self.label_map.items()}
         pair = load_pair(*ref.files, codes, self.allow_nan)
         return pair_volume(ref, self.root, pair, mask_labels(pair.mask), self._notes)
@@ -102,10 +124,16 @@ def _read_description(path: Path) -> dict:
 
 
 def _label_map(description: dict, path: Path) -> dict[int, str]:
-    named = {str(code): LONG_NAMES.get(str(label).lower(), str(label).upper()) for code, label in description["labels"].items()}
+    named = {
+        str(code): LONG_NAMES.get(str(label).lower(), str(label).upper())
+        for code, label in description["labels"].items()
+    }
     own = {int(code): label for code, label in named.items() if code.isdecimal() and int(code) > 0}
     if sorted(own) != [1, 2, 3, 4, 5] or sorted(own.values()) != sorted(MASK_CODES):
-        raise DataError(f"{path}: labels are {description['labels']}; expected 0 background and 1-5 naming {sorted(LONG_NAMES)}")
+        raise DataError(
+            f"{path}: labels are {description['labels']}; expected 0 background and 1-5 naming"
+            f" {sorted(LONG_NAMES)}"
+        )
     return dict(sorted(own.items()))
 
 

@@ -1,4 +1,5 @@
-"""BHX: bounding boxes of hemorrhage on CQ500, as published on PhysioNet (Reis et al. 2020, version 1.1).
+"""BHX: bounding boxes of hemorrhage on CQ500, as published on PhysioNet (Reis et al. 2020, version
+1.1).
 
 One CSV per stage of labelling; columns, after an unnamed index: SOPInstanceUID, SeriesInstanceUID,
 StudyInstanceUID, data, labelName, labelType. `data` is a Python dict literal with x, y (top left
@@ -30,7 +31,8 @@ _SIDES = ("x", "y", "width", "height")
 
 
 def read_boxes(paths: Sequence[Path]) -> pd.DataFrame:
-    """All boxes of the CSVs: sop_uid, series_uid, x, y, width, height (stored pixels), label, chronic.
+    """All boxes of the CSVs: sop_uid, series_uid, x, y, width, height (stored pixels), label,
+    chronic.
 
     `label` is a subtype, or `any` where `chronic`. A box that stands in several files counts once.
     Raises DataError naming the file and line of a box that cannot be read.
@@ -44,15 +46,33 @@ def _rows(path: Path) -> list[tuple[object, ...]]:
     try:
         table = pd.read_csv(path, dtype="string")
     except (ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error}); expected a box table of BHX") from error
+        raise DataError(
+            f"{path}: cannot be read as CSV ({error}); expected a box table of BHX"
+        ) from error
     missing = [column for column in _COLUMNS if column not in table]
     if missing:
-        raise DataError(f"{path}: columns {missing} are missing; expected a box table of BHX with {', '.join(_COLUMNS)}")
+        raise DataError(
+            f"{path}: columns {missing} are missing; expected a box table of BHX with"
+            f" {', '.join(_COLUMNS)}"
+        )
     rows = []
-    for line, (sop_uid, series_uid, data, name) in enumerate(table[list(_COLUMNS)].itertuples(index=False, name=None), start=2):
+    for line, (sop_uid, series_uid, data, name) in enumerate(
+        table[list(_COLUMNS)].itertuples(index=False, name=None), start=2
+    ):
         if name != CHRONIC and name not in LABEL_NAMES:
-            raise DataError(f"{path}: line {line} has labelName {name!r}; expected one of {', '.join([*LABEL_NAMES, CHRONIC])}")
-        rows.append((sop_uid, series_uid, *_box(data, path, line), LABEL_NAMES.get(name, "any"), name == CHRONIC))
+            raise DataError(
+                f"{path}: line {line} has labelName {name!r}; expected one of"
+                f" {', '.join([*LABEL_NAMES, CHRONIC])}"
+            )
+        rows.append(
+            (
+                sop_uid,
+                series_uid,
+                *_box(data, path, line),
+                LABEL_NAMES.get(name, "any"),
+                name == CHRONIC,
+            )
+        )
     return rows
 
 
@@ -62,7 +82,10 @@ def _box(data: str, path: Path, line: int) -> tuple[float, ...]:
         parsed = ast.literal_eval(data)
         box = tuple(float(parsed[side]) for side in _SIDES)
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError) as error:
-        raise DataError(f"{path}: line {line} has no box in `data`; expected {{'x': .., 'y': .., 'width': .., 'height': ..}}") from error
+        raise DataError(
+            f"{path}: line {line} has no box in `data`; expected {{'x': .., 'y': .., 'width': ..,"
+            " 'height': ..}"
+        ) from error
     if not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
         raise DataError(f"{path}: line {line} has a box of no area or without finite sides: {box}")
     return box

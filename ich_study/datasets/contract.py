@@ -61,10 +61,23 @@ class ScanVolume:
     def __post_init__(self) -> None:
         slices = len(self.hu)
         if self.hu.ndim != 3 or self.hu.dtype != np.int16 or slices == 0:
-            raise DataError(f"{self.ref.scan_id}: volume is {self.hu.dtype} {self.hu.shape}; expected int16 (slices, rows, columns)")
-        if self.mask is not None and (self.mask.shape != self.hu.shape or self.mask.dtype != np.uint8):
-            raise DataError(f"{self.ref.scan_id}: mask is {self.mask.dtype} {self.mask.shape}, volume {self.hu.shape}")
-        per_slice = {"z_mm": len(self.z_mm), "labels": len(self.labels), "boxes_known": len(self.boxes_known), "sources": len(self.sources)}
+            raise DataError(
+                f"{self.ref.scan_id}: volume is {self.hu.dtype} {self.hu.shape}; expected int16"
+                " (slices, rows, columns)"
+            )
+        if self.mask is not None and (
+            self.mask.shape != self.hu.shape or self.mask.dtype != np.uint8
+        ):
+            raise DataError(
+                f"{self.ref.scan_id}: mask is {self.mask.dtype} {self.mask.shape}, volume"
+                f" {self.hu.shape}"
+            )
+        per_slice = {
+            "z_mm": len(self.z_mm),
+            "labels": len(self.labels),
+            "boxes_known": len(self.boxes_known),
+            "sources": len(self.sources),
+        }
         wrong = {name: count for name, count in per_slice.items() if count != slices}
         if wrong:
             raise DataError(f"{self.ref.scan_id}: {slices} slices, but {wrong}")
@@ -90,9 +103,16 @@ class Reader(Protocol):
         """One scan. Raises DataError that names the file when it is damaged."""
 
 
-def label_frame(labels: dict[str, np.ndarray | list[bool | None] | None], slices: int) -> pd.DataFrame:
+def label_frame(
+    labels: dict[str, np.ndarray | list[bool | None] | None], slices: int
+) -> pd.DataFrame:
     """Per-slice labels as nullable booleans; labels not given, or given as None, are unknown."""
-    columns = {name: pd.array([pd.NA] * slices if labels.get(name) is None else labels[name], dtype="boolean") for name in LABELS}
+    columns = {
+        name: pd.array(
+            [pd.NA] * slices if labels.get(name) is None else labels[name], dtype="boolean"
+        )
+        for name in LABELS
+    }
     return pd.DataFrame(columns)
 
 

@@ -1,19 +1,22 @@
-"""CQ500 with the reads of three radiologists and the BHX boxes: DICOM, labels per scan, boxes per slice.
+"""CQ500 with the reads of three radiologists and the BHX boxes: DICOM, labels per scan, boxes per
+slice.
 
 Layout expected under the root; a study's folder may lie deeper, as different unpackings have it:
 
     CQ500CT0 CQ500CT0/Unknown Study/CT PLAIN THIN/CT000000.dcm    a folder per study and per series
-    reads.csv                          CQ500: a row per scan; R1:, R2:, R3: of ICH, IPH, IVH, SDH, EDH, SAH
-    1_Initial_Manual_Labeling.csv      BHX: a row per box; SOPInstanceUID, data {x, y, width, height}, labelName
+    reads.csv                          CQ500: a row per scan; R1:, R2:, R3: of ICH, IPH, IVH, SDH,
+    EDH, SAH
+    1_Initial_Manual_Labeling.csv      BHX: a row per box; SOPInstanceUID, data {x, y, width,
+    height}, labelName
 
-Source: CQ500 by qure.ai (CC BY-NC-SA 4.0; Chilamkurthy et al., Lancet 2018, doi:10.1016/S0140-6736(18)31645-3),
-mirrored at kaggle.com/datasets/crawford/qureai-headct. BHX: physionet.org/content/bhx-brain-bounding-box/1.1
-(Reis et al. 2020, open access).
+Source: CQ500 by qure.ai (CC BY-NC-SA 4.0; Chilamkurthy et al., Lancet 2018,
+doi:10.1016/S0140-6736(18)31645-3), mirrored at kaggle.com/datasets/crawford/qureai-headct. BHX:
+physionet.org/content/bhx-brain-bounding-box/1.1 (Reis et al. 2020, open access).
 
 The label of a scan is the majority of three readers. Labels of slices follow from it and from the
-boxes: all False in a scan whose majority sees no hemorrhage; as boxed in a series that BHX labelled,
-where a slice without a box is False (the MIL detector's paper reads BHX so); unknown elsewhere. Box
-coordinates are pixels of the stored slice and turn with it.
+boxes: all False in a scan whose majority sees no hemorrhage; as boxed in a series that BHX
+labelled, where a slice without a box is False (the MIL detector's paper reads BHX so); unknown
+elsewhere. Box coordinates are pixels of the stored slice and turn with it.
 """
 
 from __future__ import annotations
@@ -36,15 +39,23 @@ from ich_study.errors import DataError, ParameterError
 from ich_study.paths import safe_name
 from ich_study.schema import LABELS, SUBTYPES
 
-READS_NAMES: dict[str, str] = {"ICH": "any", "IPH": "IPH", "IVH": "IVH", "SDH": "SDH", "EDH": "EDH", "SAH": "SAH"}
+READS_NAMES: dict[str, str] = {
+    "ICH": "any",
+    "IPH": "IPH",
+    "IVH": "IVH",
+    "SDH": "SDH",
+    "EDH": "EDH",
+    "SAH": "SAH",
+}
 """Findings of reads.csv that the study uses, to its labels."""
 READERS: tuple[str, ...] = ("R1", "R2", "R3")
 NOT_PLAIN = r"(?<!PRE )CONTRAST|POST|BONE|\bC\b"
 """Series folders that are no plain brain series: with contrast medium, or a bone kernel."""
 BOXED_BY_HAND = "1_Initial_Manual_Labeling.csv"
 SOURCE = (
-    "CQ500 (CC BY-NC-SA 4.0) is mirrored at kaggle.com/datasets/crawford/qureai-headct, BHX at "
-    "physionet.org/content/bhx-brain-bounding-box/1.1; unpack the zips and lay the CSV files beside the study folders"
+    "CQ500 (CC BY-NC-SA 4.0) is mirrored at kaggle.com/datasets/crawford/qureai-headct, BHX at"
+    " physionet.org/content/bhx-brain-bounding-box/1.1; unpack the zips and lay the CSV files"
+    " beside the study folders"
 )
 _STUDY_FOLDER = re.compile(r"CQ500CT(\d+) CQ500CT\1")
 _DEEPEST = 3
@@ -75,9 +86,10 @@ class Cq500Reader:
 
         reads: CSV under the root. boxes: one or several BHX CSVs under the root, or None.
         include_series, exclude_series: regular expressions searched, whatever the case, in the name
-        of a series folder. boxed_series_complete: a slice without box in a series that BHX boxed has
-        no hemorrhage. chronic: BHX's Chronic boxes are dropped ("drop", as in the MIL paper), or make
-        their slice unknown ("unknown"), or count as hemorrhage of unknown subtype ("keep").
+        of a series folder. boxed_series_complete: a slice without box in a series that BHX boxed
+        has
+        no hemorrhage. chronic: BHX's Chronic boxes are dropped ("drop", as in the MIL paper), or
+        make their slice unknown ("unknown"), or count as hemorrhage of unknown subtype ("keep").
         skip_bad: leave out damaged files and note it; mixed: see `slice_geometry.stack_slices`.
         """
         if chronic not in ("drop", "unknown", "keep"):
@@ -99,11 +111,22 @@ class Cq500Reader:
         """
         folders = dict(self._series_folders())
         if not folders:
-            raise DataError(f"{self.root}: no wanted series folder like 'CQ500CT0 CQ500CT0/Unknown Study/CT PLAIN THIN'. {SOURCE}")
+            raise DataError(
+                f"{self.root}: no wanted series folder like 'CQ500CT0 CQ500CT0/Unknown Study/CT"
+                f" PLAIN THIN'. {SOURCE}"
+            )
         majority = read_majority(_existing(self.root / self.reads, "the reads of CQ500"))
-        boxes = read_boxes([_existing(self.root / name, "a box table of BHX") for name in self.boxes])
+        boxes = read_boxes(
+            [_existing(self.root / name, "a box table of BHX") for name in self.boxes]
+        )
         files = [path for folder in folders for path in sorted(folder.glob("*.dcm"))]
-        headers, rejected = read_headers(files, skip_bad=self.skip_bad, workers=self.workers, label="CQ500 headers", progress=self.progress)
+        headers, rejected = read_headers(
+            files,
+            skip_bad=self.skip_bad,
+            workers=self.workers,
+            label="CQ500 headers",
+            progress=self.progress,
+        )
         by_folder: dict[Path, list[SliceHeader]] = {}
         for header in headers:
             by_folder.setdefault(header.path.parent, []).append(header)
@@ -111,8 +134,12 @@ class Cq500Reader:
         refs: list[ScanRef] = []
         for folder, items in by_folder.items():
             refs += self._folder_refs(folders[folder], folder, items, majority, by_series)
-        self.findings = tuple(_findings(headers, boxes, {ref.patient_id for ref in refs} - set(majority)))
-        self.findings += tuple(f"{item.path.relative_to(self.root)}: {item.reason}, left out" for item in rejected)
+        self.findings = tuple(
+            _findings(headers, boxes, {ref.patient_id for ref in refs} - set(majority))
+        )
+        self.findings += tuple(
+            f"{item.path.relative_to(self.root)}: {item.reason}, left out" for item in rejected
+        )
         return refs
 
     def load(self, ref: ScanRef) -> ScanVolume:
@@ -130,7 +157,9 @@ class Cq500Reader:
             thickness_mm=series.stack.thickness_mm,
             labels=labels,
             mask=None,
-            boxes=box_frame([{key: value for key, value in box.items() if key != "chronic"} for box in visible]),
+            boxes=box_frame(
+                [{key: value for key, value in box.items() if key != "chronic"} for box in visible]
+            ),
             boxes_known=known,
             sources=tuple(header.path.relative_to(self.root).as_posix() for header in headers),
             notes=series.notes + tuple(_scan_notes(ref, visible)),
@@ -139,15 +168,25 @@ class Cq500Reader:
     def _series_folders(self) -> Iterator[tuple[Path, str]]:
         """Wanted series folders with the patient's number, ordered by number and name."""
         if not self.root.is_dir():
-            raise DataError(f"no folder {self.root}: expected CQ500 there, a folder 'CQ500CT0 CQ500CT0' per study. {SOURCE}")
+            raise DataError(
+                f"no folder {self.root}: expected CQ500 there, a folder 'CQ500CT0 CQ500CT0' per"
+                f" study. {SOURCE}"
+            )
         studies = sorted(_study_folders(self.root, _DEEPEST), key=lambda item: (item[0], item[1]))
         for number, study in studies:
             for folder in sorted({path.parent for path in study.rglob("*.dcm")}):
-                if self.include.search(folder.name) and not (self.exclude and self.exclude.search(folder.name)):
+                if self.include.search(folder.name) and not (
+                    self.exclude and self.exclude.search(folder.name)
+                ):
                     yield folder, str(number)
 
     def _folder_refs(
-        self, number: str, folder: Path, headers: list[SliceHeader], majority: dict[str, dict[str, bool]], boxes: dict[str, pd.DataFrame]
+        self,
+        number: str,
+        folder: Path,
+        headers: list[SliceHeader],
+        majority: dict[str, dict[str, bool]],
+        boxes: dict[str, pd.DataFrame],
     ) -> list[ScanRef]:
         """The series of one folder: usually one; the second and later are numbered."""
         patient, refs = f"CQ500-CT-{number}", []
@@ -156,7 +195,9 @@ class Cq500Reader:
             rows = boxes[series_uid].to_dict("records") if series_uid in boxes else None
             details = {"majority": majority.get(patient), "boxes": rows}
             paths = tuple(header.path for header in ordered)
-            refs.append(ScanRef(self.name, patient, scan_name(patient, folder.name, count), paths, details))
+            refs.append(
+                ScanRef(self.name, patient, scan_name(patient, folder.name, count), paths, details)
+            )
         return refs
 
     def _drawn(self, ref: ScanRef, series: Series) -> list[dict[str, Any]]:
@@ -165,16 +206,30 @@ class Cq500Reader:
         shape, drawn = series.hu.shape[1:], []
         for box in ref.details["boxes"] or []:
             if box["sop_uid"] in place:
-                x, y, width, height = series.stack.in_plane.box(box["x"], box["y"], box["width"], box["height"], shape)
-                where = {"scan_id": ref.scan_id, "slice_index": place[box["sop_uid"]], "x": x, "y": y, "width": width, "height": height}
+                x, y, width, height = series.stack.in_plane.box(
+                    box["x"], box["y"], box["width"], box["height"], shape
+                )
+                where = {
+                    "scan_id": ref.scan_id,
+                    "slice_index": place[box["sop_uid"]],
+                    "x": x,
+                    "y": y,
+                    "width": width,
+                    "height": height,
+                }
                 drawn.append({**where, "label": box["label"], "chronic": box["chronic"]})
         return sorted(drawn, key=lambda box: box["slice_index"])
 
-    def _slice_labels(self, ref: ScanRef, drawn: list[dict[str, Any]], slices: int) -> tuple[pd.DataFrame, np.ndarray]:
+    def _slice_labels(
+        self, ref: ScanRef, drawn: list[dict[str, Any]], slices: int
+    ) -> tuple[pd.DataFrame, np.ndarray]:
         """Labels per slice and where boxes are known; the rules stand in the module's docstring."""
         majority, boxed = ref.details["majority"], ref.details["boxes"] is not None
         clear = self.complete if boxed else majority is not None and not majority["any"]
-        state, known = np.full((slices, len(LABELS)), 0 if clear else -1, np.int8), np.full(slices, clear)
+        state, known = (
+            np.full((slices, len(LABELS)), 0 if clear else -1, np.int8),
+            np.full(slices, clear),
+        )
         for box in drawn:
             index, labels = box["slice_index"], state[box["slice_index"]]
             if box["chronic"] and self.chronic == "drop":
@@ -185,19 +240,26 @@ class Cq500Reader:
                 labels[1:][labels[1:] == 0] = -1
             else:
                 labels[1 + SUBTYPES.index(box["label"])] = 1
-        columns = {name: [None if value < 0 else bool(value) for value in state[:, i]] for i, name in enumerate(LABELS)}
+        columns = {
+            name: [None if value < 0 else bool(value) for value in state[:, i]]
+            for i, name in enumerate(LABELS)
+        }
         return label_frame(columns, slices), known
 
 
 def scan_name(patient_id: str, folder: str, count: int = 1) -> str:
-    """Scan id of a series: patient, series folder without its leading `CT `, and its number in the folder if not 1."""
-    return safe_name(f"{patient_id}_{folder.removeprefix('CT ')}" + (f"_{count}" if count > 1 else ""))
+    """Scan id of a series: patient, series folder without its leading `CT `, and its number in the
+    folder if not 1."""
+    return safe_name(
+        f"{patient_id}_{folder.removeprefix('CT ')}" + (f"_{count}" if count > 1 else "")
+    )
 
 
 def read_majority(path: Path) -> dict[str, dict[str, bool]]:
     """reads.csv as patient id -> label -> what at least two of three readers say.
 
-    Raises DataError for missing columns, for values other than 0 and 1, and for a scan listed twice.
+    Raises DataError for missing columns, for values other than 0 and 1, and for a scan listed
+    twice.
     """
     try:
         table = pd.read_csv(path)
@@ -206,11 +268,22 @@ def read_majority(path: Path) -> dict[str, dict[str, bool]]:
     wanted = ["name", *(f"{reader}:{finding}" for reader in READERS for finding in READS_NAMES)]
     missing = [column for column in wanted if column not in table]
     if missing:
-        raise DataError(f"{path}: columns {missing} are missing; expected the reads.csv of CQ500. {SOURCE}")
+        raise DataError(
+            f"{path}: columns {missing} are missing; expected the reads.csv of CQ500. {SOURCE}"
+        )
     if not table[wanted[1:]].isin([0, 1]).to_numpy().all() or table["name"].duplicated().any():
-        raise DataError(f"{path}: reads must be 0 or 1, and each scan stand once; fetch the file again. {SOURCE}")
-    votes = {label: table[[f"{reader}:{finding}" for reader in READERS]].sum(axis=1) >= 2 for finding, label in READS_NAMES.items()}
-    return {str(name): {label: bool(votes[label][i]) for label in votes} for i, name in enumerate(table["name"])}
+        raise DataError(
+            f"{path}: reads must be 0 or 1, and each scan stand once; fetch the file again."
+            f" {SOURCE}"
+        )
+    votes = {
+        label: table[[f"{reader}:{finding}" for reader in READERS]].sum(axis=1) >= 2
+        for finding, label in READS_NAMES.items()
+    }
+    return {
+        str(name): {label: bool(votes[label][i]) for label in votes}
+        for i, name in enumerate(table["name"])
+    }
 
 
 def _study_folders(folder: Path, depth: int) -> Iterator[tuple[int, Path]]:
@@ -238,8 +311,14 @@ def _existing(path: Path, what: str) -> Path:
 
 def _findings(headers: Sequence[SliceHeader], boxes: pd.DataFrame, unread: set[str]) -> list[str]:
     absent = boxes.loc[~boxes["sop_uid"].isin({header.sop_uid for header in headers}), "sop_uid"]
-    findings = [f"{len(absent)} boxes lie on {absent.nunique()} images that are not read"] if len(absent) else []
-    return findings + [f"{patient} has no row in the reads; its labels are unknown" for patient in sorted(unread)]
+    findings = (
+        [f"{len(absent)} boxes lie on {absent.nunique()} images that are not read"]
+        if len(absent)
+        else []
+    )
+    return findings + [
+        f"{patient} has no row in the reads; its labels are unknown" for patient in sorted(unread)
+    ]
 
 
 def _scan_notes(ref: ScanRef, visible: list[dict[str, Any]]) -> list[str]:
@@ -247,6 +326,14 @@ def _scan_notes(ref: ScanRef, visible: list[dict[str, Any]]) -> list[str]:
     if majority is None:
         return ["no reads for this scan"]
     seen = {box["label"] for box in visible} - {"any"}
-    notes = ["boxes on a scan whose majority of readers sees no hemorrhage"] if visible and not majority["any"] else []
+    notes = (
+        ["boxes on a scan whose majority of readers sees no hemorrhage"]
+        if visible and not majority["any"]
+        else []
+    )
     unread = sorted(name for name in seen if not majority[name])
-    return notes + ([f"boxes of {', '.join(unread)}, which the majority of readers does not see"] if unread and majority["any"] else [])
+    return notes + (
+        [f"boxes of {', '.join(unread)}, which the majority of readers does not see"]
+        if unread and majority["any"]
+        else []
+    )

@@ -1,8 +1,8 @@
 """DICOM headers of CT slices: found, and read without pixels.
 
-Only the fields that geometry, identity and grey values of a slice need are read; no name, birth date
-or free text ever leaves this module. Identifiers are taken as they are written, because RSNA 2019
-puts `ID_...` where DICOM asks for a UID.
+Only the fields that geometry, identity and grey values of a slice need are read; no name, birth
+date or free text ever leaves this module. Identifiers are taken as they are written, because RSNA
+2019 puts `ID_...` where DICOM asks for a UID.
 
 Files of the usual kind (little endian, no sequence of undefined length) are parsed here, about ten
 times as fast as by pydicom, which reads all others; both give the same fields.
@@ -35,7 +35,10 @@ _VRS: dict[str, frozenset[bytes]] = {
         b"UI": "SOPInstanceUID StudyInstanceUID SeriesInstanceUID",
         b"LO": "PatientID",
         b"IS": "NumberOfFrames",
-        b"DS": "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness RescaleSlope RescaleIntercept",
+        b"DS": (
+            "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness RescaleSlope"
+            " RescaleIntercept"
+        ),
         b"US": "Rows Columns SamplesPerPixel BitsAllocated BitsStored PixelRepresentation",
         b"US SS": "PixelPaddingValue PixelPaddingRangeLimit",
     }.items()
@@ -44,10 +47,11 @@ _VRS: dict[str, frozenset[bytes]] = {
 """The fields that are read, and the value representations that they may have."""
 _TAGS: dict[str, Tag] = {keyword: Tag(keyword) for keyword in _VRS}
 _FIELDS: dict[int, tuple[str, frozenset[bytes], bool]] = {
-    tag.element << 16 | tag.group: (keyword, _VRS[keyword] | {b""}, b"US" in _VRS[keyword]) for keyword, tag in _TAGS.items()
+    tag.element << 16 | tag.group: (keyword, _VRS[keyword] | {b""}, b"US" in _VRS[keyword])
+    for keyword, tag in _TAGS.items()
 }
-"""Tag, as the file holds it read as one little endian number -> keyword, representations (none where
-they are implicit), and whether the value is a 16-bit number."""
+"""Tag, as the file holds it read as one little endian number -> keyword, representations (none
+where they are implicit), and whether the value is a 16-bit number."""
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _EXPLICIT, _LONG = struct.Struct("<L2sH").unpack_from, struct.Struct("<L").unpack_from
@@ -64,8 +68,9 @@ class SliceHeader:
     """Where one CT slice lies and what it belongs to.
 
     position_mm: (x, y, z) of the centre of pixel (row 0, column 0), LPS: x to the patient's left, y
-    to posterior, z to superior. orientation: unit vectors along a row and down a column. spacing_mm:
-    (between rows, between columns), as PixelSpacing. thickness_mm: NaN where the header has none.
+    to posterior, z to superior. orientation: unit vectors along a row and down a column.
+    spacing_mm: (between rows, between columns), as PixelSpacing. thickness_mm: NaN where the header
+    has none.
     """
 
     path: Path
@@ -83,8 +88,8 @@ class SliceHeader:
 
 @dataclass(frozen=True)
 class ParsedSlice:
-    """A file parsed up to its pixels. fields: as text. syntax: UID of the transfer syntax. start: of
-    the pixel data in the file; length: in bytes, None where undefined."""
+    """A file parsed up to its pixels. fields: as text. syntax: UID of the transfer syntax. start:
+    of the pixel data in the file; length: in bytes, None where undefined."""
 
     fields: dict[str, str]
     syntax: str
@@ -102,15 +107,22 @@ class Rejected:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """Files below `folder`, sorted, that are named `.dcm` or start as DICOM does; others are not looked at.
+    """Files below `folder`, sorted, that are named `.dcm` or start as DICOM does; others are not
+    looked at.
 
     Raises DataError when there is none.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}: expected a folder of DICOM files")
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and (path.suffix.lower() == ".dcm" or _has_magic(path))]
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and (path.suffix.lower() == ".dcm" or _has_magic(path))
+    ]
     if not files:
-        raise DataError(f"{folder} holds no DICOM file (neither a name in .dcm nor the DICM mark at byte 128)")
+        raise DataError(
+            f"{folder} holds no DICOM file (neither a name in .dcm nor the DICM mark at byte 128)"
+        )
     return files
 
 
@@ -120,7 +132,8 @@ def _has_magic(path: Path) -> bool:
 
 
 def open_dicom(path: Path, pixels: bool = True) -> pydicom.Dataset:
-    """The data set of a file as pydicom reads it, with pixel data or only with the fields of `dataset_fields`.
+    """The data set of a file as pydicom reads it, with pixel data or only with the fields of
+    `dataset_fields`.
 
     Raises DataError naming the file when it is no DICOM or ends inside its header.
     """
@@ -128,14 +141,28 @@ def open_dicom(path: Path, pixels: bool = True) -> pydicom.Dataset:
         if pixels:
             return pydicom.dcmread(path)
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS.values()))
-    except (InvalidDicomError, EOFError, OSError, ValueError, LookupError, AttributeError, NotImplementedError, struct.error) as error:
-        raise DataError(f"{path}: cannot be read as DICOM ({type(error).__name__}: {error}); fetch it again") from error
+    except (
+        InvalidDicomError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        NotImplementedError,
+        struct.error,
+    ) as error:
+        raise DataError(
+            f"{path}: cannot be read as DICOM ({type(error).__name__}: {error}); fetch it again"
+        ) from error
 
 
 def dataset_fields(dataset: pydicom.Dataset) -> dict[str, str]:
-    """The fields that this study reads, as text, where present; DataError for a number that is cut short."""
+    """The fields that this study reads, as text, where present; DataError for a number that is cut
+    short."""
     try:
-        return {keyword: _field(dataset, keyword) for keyword, tag in _TAGS.items() if tag in dataset}
+        return {
+            keyword: _field(dataset, keyword) for keyword, tag in _TAGS.items() if tag in dataset
+        }
     except (BytesLengthException, ValueError, TypeError, NotImplementedError) as error:
         raise DataError(f"its header is damaged ({error})") from error
 
@@ -169,7 +196,11 @@ def parse_slice(content: bytes) -> ParsedSlice | None:
             value = content[start:offset]
             if vr not in fitting or (numeric and len(value) != 2):
                 return None
-            found[keyword] = str(int.from_bytes(value, "little", signed=vr == b"SS")) if numeric else value.decode("latin-1").strip(" \0")
+            found[keyword] = (
+                str(int.from_bytes(value, "little", signed=vr == b"SS"))
+                if numeric
+                else value.decode("latin-1").strip(" \0")
+            )
         elif tag == _PIXELS:
             return ParsedSlice(found, syntax, start, None if length == _UNDEFINED else length)
         elif tag == _SYNTAX:
@@ -185,8 +216,13 @@ def slice_header(fields: Mapping[str, str], path: Path) -> SliceHeader | Rejecte
         return Rejected(path, "damaged", "has no SOPInstanceUID; its header is empty or cut short")
     if "Rows" not in fields or "Columns" not in fields:
         return Rejected(path, "no-image", "has no image (report, presentation state or the like)")
-    if fields.get("NumberOfFrames", "") not in ("", "1") or fields.get("SamplesPerPixel", "1") != "1":
-        return Rejected(path, "no-image", "is multi-frame or colour; expected one grey slice per file")
+    if (
+        fields.get("NumberOfFrames", "") not in ("", "1")
+        or fields.get("SamplesPerPixel", "1") != "1"
+    ):
+        return Rejected(
+            path, "no-image", "is multi-frame or colour; expected one grey slice per file"
+        )
     try:
         return SliceHeader(
             path=path,
@@ -228,20 +264,26 @@ def _numbers(fields: Mapping[str, str], keyword: str) -> tuple[float, ...]:
 def _finite(fields: Mapping[str, str], keyword: str, count: int) -> tuple[float, ...]:
     values = _numbers(fields, keyword)
     if len(values) != count or not all(map(math.isfinite, values)):
-        raise ValueError(f"{keyword} has {len(values)} usable values; expected {count} finite numbers to place the slice in space")
+        raise ValueError(
+            f"{keyword} has {len(values)} usable values; expected {count} finite numbers to place"
+            " the slice in space"
+        )
     return values
 
 
 def _read_one(path: Path) -> SliceHeader | Rejected:
     parsed = parse_slice(read_bytes(path, _FIRST_BYTES)) or parse_slice(read_bytes(path))
     try:
-        return slice_header(parsed.fields if parsed else dataset_fields(open_dicom(path, pixels=False)), path)
+        return slice_header(
+            parsed.fields if parsed else dataset_fields(open_dicom(path, pixels=False)), path
+        )
     except (DataError, ValueError) as error:
         return Rejected(path, "damaged", str(error).removeprefix(f"{path}: "))
 
 
 def read_bytes(path: Path, count: int = -1) -> bytes:
-    """The first `count` bytes of a file, or all; none where it cannot be read, which pydicom then reports."""
+    """The first `count` bytes of a file, or all; none where it cannot be read, which pydicom then
+    reports."""
     try:
         with path.open("rb", buffering=0) as stream:
             return stream.read(count)
@@ -250,7 +292,12 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
 
 
 def read_headers(
-    files: Sequence[Path], *, skip_bad: bool = False, workers: int | None = None, label: str = "headers", progress: bool = True
+    files: Sequence[Path],
+    *,
+    skip_bad: bool = False,
+    workers: int | None = None,
+    label: str = "headers",
+    progress: bool = True,
 ) -> tuple[list[SliceHeader], list[Rejected]]:
     """Headers of `files` in their order, and the files that hold no CT slice.
 
@@ -260,18 +307,29 @@ def read_headers(
     """
     headers: list[SliceHeader] = []
     rejected: list[Rejected] = []
-    shown = {"total": len(files), "desc": label, "unit": "file", "mininterval": 5, "disable": not progress or len(files) < _FEW_FILES}
+    shown = {
+        "total": len(files),
+        "desc": label,
+        "unit": "file",
+        "mininterval": 5,
+        "disable": not progress or len(files) < _FEW_FILES,
+    }
     for result in tqdm(_mapped(files, workers), **shown):
         (headers if isinstance(result, SliceHeader) else rejected).append(result)
     bad = [item for item in rejected if item.kind != "localizer"]
     if bad and not skip_bad:
         more = f" ({len(bad)} such files)" if len(bad) > 1 else ""
-        raise DataError(f"{bad[0].path}: {bad[0].reason}{more}. Fetch it again, move it away, or exclude it by name.")
+        raise DataError(
+            f"{bad[0].path}: {bad[0].reason}{more}. Fetch it again, move it away, or exclude it by"
+            " name."
+        )
     return headers, rejected
 
 
 def _mapped(files: Sequence[Path], workers: int | None) -> Iterator[SliceHeader | Rejected]:
-    count = workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    count = workers or len(
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
     if count <= 1 or len(files) < _FEW_FILES:
         yield from map(_read_one, files)
         return

@@ -52,10 +52,13 @@ class Series:
     notes: tuple[str, ...]
 
 
-def read_series(files: Sequence[Path], *, mixed: str = "error", skip_bad: bool = False, unwrap: bool = False) -> Series:
+def read_series(
+    files: Sequence[Path], *, mixed: str = "error", skip_bad: bool = False, unwrap: bool = False
+) -> Series:
     """The one series that `files` hold, in any order; every file is read and decoded once.
 
-    mixed: see `stack_slices`. skip_bad: leave out files that are no CT slice or are damaged, and note
+    mixed: see `stack_slices`. skip_bad: leave out files that are no CT slice or are damaged, and
+    note
     it, instead of raising. unwrap: repair the RSNA wrap defect (`ct.hounsfield.unwrap_rsna`).
     Raises DataError naming the file that is damaged, holds no image or has another geometry, and
     where the files belong to more than one series.
@@ -72,34 +75,50 @@ def read_series(files: Sequence[Path], *, mixed: str = "error", skip_bad: bool =
         else:
             raise DataError(f"{path}: {header.reason}")
     if not headers:
-        raise DataError(f"none of {len(files)} files is a CT slice" + (f"; first: {files[0]}" if files else ""))
+        raise DataError(
+            f"none of {len(files)} files is a CT slice" + (f"; first: {files[0]}" if files else "")
+        )
     if len(group_series(headers)) > 1:
-        raise DataError(f"{headers[0].path.parent}: the files hold {len(group_series(headers))} series; read one series at a time")
+        raise DataError(
+            f"{headers[0].path.parent}: the files hold {len(group_series(headers))} series; read"
+            " one series at a time"
+        )
     stack = stack_slices(headers, mixed)
     return Series(decoded.in_order(stack), stack, tuple(stack.notes() + rejection_notes(rejected)))
 
 
 def rejection_notes(rejected: Sequence[Rejected]) -> list[str]:
     """How many files of each kind were left out, in words."""
-    words = {"localizer": "localizer images set aside", "no-image": "files without a CT slice skipped", "damaged": "damaged files skipped"}
+    words = {
+        "localizer": "localizer images set aside",
+        "no-image": "files without a CT slice skipped",
+        "damaged": "damaged files skipped",
+    }
     counts = {kind: sum(item.kind == kind for item in rejected) for kind in words}
     return [f"{count} {words[kind]}" for kind, count in counts.items() if count]
 
 
-def read_anonymous(folder: Path, series: str | None = None, *, skip_bad: bool = False) -> ScanVolume:
+def read_anonymous(
+    folder: Path, series: str | None = None, *, skip_bad: bool = False
+) -> ScanVolume:
     """A user's own scan without its identity: labels and boxes unknown, no mask, no file names.
 
     folder: searched with its subfolders. series: pseudonym of one series, needed where the folder
-    holds several; the error lists them. Patient and scan are named by SHA-256 of the study's and the
-    series' UID: a pseudonym that whoever has the original files can link, nobody else.
+    holds several; the error lists them. Patient and scan are named by SHA-256 of the study's and
+    the series' UID: a pseudonym that whoever has the original files can link, nobody else.
     """
     headers, rejected = read_headers(dicom_files(folder), skip_bad=skip_bad)
     found = {pseudonym(*key): items for key, items in group_series(headers).items()}
     if series is None and len(found) == 1:
         series = next(iter(found))
     if series not in found:
-        listed = "; ".join(f"{name}: {len(items)} slices of {items[0].thickness_mm:g} mm" for name, items in found.items())
-        raise DataError(f"{folder} holds {len(found)} series of CT slices; name one of: {listed or 'none'}")
+        listed = "; ".join(
+            f"{name}: {len(items)} slices of {items[0].thickness_mm:g} mm"
+            for name, items in found.items()
+        )
+        raise DataError(
+            f"{folder} holds {len(found)} series of CT slices; name one of: {listed or 'none'}"
+        )
     read = read_series([header.path for header in found[series]], skip_bad=skip_bad)
     study = pseudonym(read.stack.headers[0].study_uid)
     slices = len(read.hu)
@@ -119,13 +138,15 @@ def read_anonymous(folder: Path, series: str | None = None, *, skip_bad: bool = 
 
 
 def pseudonym(*uids: str) -> str:
-    """A name for a study or series that tells nothing of the person: `anon-` and 12 hexadecimal digits."""
+    """A name for a study or series that tells nothing of the person: `anon-` and 12 hexadecimal
+    digits."""
     return f"anon-{sha256_lines(uids)[:12]}"
 
 
 class _Slices:
-    """Decoded slices, int16 HU as stored, side by side in one block: a series that comes in order and
-    in contract orientation, as the readers ask for it, is then a volume without another copy."""
+    """Decoded slices, int16 HU as stored, side by side in one block: a series that comes in order
+    and in contract orientation, as the readers ask for it, is then a volume without another
+    copy."""
 
     def __init__(self, count: int) -> None:
         self._count, self._block, self._used = count, np.empty((0, 0, 0), np.int16), 0
@@ -137,7 +158,9 @@ class _Slices:
         shape = (header.rows, header.columns)
         if not self._used and self._block.shape[1:] != shape:
             self._block = np.empty((self._count, *shape), np.int16)
-        return self._block[self._used] if self._block.shape[1:] == shape else np.empty(shape, np.int16)
+        return (
+            self._block[self._used] if self._block.shape[1:] == shape else np.empty(shape, np.int16)
+        )
 
     def keep(self, path: Path, hu: np.ndarray) -> None:
         """Take what was written into `room`."""
@@ -147,10 +170,16 @@ class _Slices:
 
     def in_order(self, stack: SliceStack) -> np.ndarray:
         """The volume; each slice is let go as soon as it is copied."""
-        if stack.in_plane == InPlane() and self._used == len(self._order) and self._order == [header.path for header in stack.headers]:
+        if (
+            stack.in_plane == InPlane()
+            and self._used == len(self._order)
+            and self._order == [header.path for header in stack.headers]
+        ):
             return self._block[: self._used]
         first = stack.headers[0]
-        shape = (first.columns, first.rows) if stack.in_plane.transpose else (first.rows, first.columns)
+        shape = (
+            (first.columns, first.rows) if stack.in_plane.transpose else (first.rows, first.columns)
+        )
         hu = np.empty((len(stack.headers), *shape), np.int16)
         for target, header in zip(hu, stack.headers):
             target[...] = stack.in_plane.image(self._slices.pop(header.path))
@@ -187,31 +216,50 @@ def parsed_pixels(content: bytes, parsed: ParsedSlice) -> np.ndarray | None:
     fields = parsed.fields
     try:
         rows, columns, allocated, bits, signed = (
-            int(fields[name]) for name in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
+            int(fields[name])
+            for name in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
         )
     except KeyError:
         return None
-    grey = fields.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2") and "SamplesPerPixel" in fields
+    grey = (
+        fields.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+        and "SamplesPerPixel" in fields
+    )
     size = rows * columns
     if not grey or not size or allocated != 16 or not 0 < bits <= 16 or signed not in (0, 1):
         return None
     if parsed.syntax not in _NATIVE:
         return _decompressed(content, parsed, (rows, columns), bits, signed)
-    if parsed.length is None or not 2 * size <= parsed.length < 4 * size or parsed.start + parsed.length > len(content):
+    if (
+        parsed.length is None
+        or not 2 * size <= parsed.length < 4 * size
+        or parsed.start + parsed.length > len(content)
+    ):
         return None
-    stored = np.frombuffer(content, "<i2" if signed else "<u2", size, parsed.start).reshape(rows, columns)
+    stored = np.frombuffer(content, "<i2" if signed else "<u2", size, parsed.start).reshape(
+        rows, columns
+    )
     return stored if bits == 16 else stored << (16 - bits) >> (16 - bits)
 
 
-def _decompressed(content: bytes, parsed: ParsedSlice, shape: tuple[int, int], bits: int, signed: int) -> np.ndarray | None:
+def _decompressed(
+    content: bytes, parsed: ParsedSlice, shape: tuple[int, int], bits: int, signed: int
+) -> np.ndarray | None:
     end = _fragments_end(content, parsed.start) if parsed.length is None else None
     if end is None or not _decodable(UID(parsed.syntax)):
         return None
     decoder = get_decoder(UID(parsed.syntax))
     try:
         stored, _ = decoder.as_array(
-            content[parsed.start : end], rows=shape[0], columns=shape[1], samples_per_pixel=1, number_of_frames=1, bits_allocated=16,
-            bits_stored=bits, pixel_representation=signed, pixel_keyword="PixelData",
+            content[parsed.start : end],
+            rows=shape[0],
+            columns=shape[1],
+            samples_per_pixel=1,
+            number_of_frames=1,
+            bits_allocated=16,
+            bits_stored=bits,
+            pixel_representation=signed,
+            pixel_keyword="PixelData",
             photometric_interpretation=parsed.fields["PhotometricInterpretation"],
         )
     except Exception:  # pydicom's own reading of the file then says what is wrong with it
@@ -231,29 +279,45 @@ def _fragments_end(content: bytes, offset: int) -> int | None:
     return None
 
 
-def _to_hu(stored: np.ndarray, fields: Mapping[str, str], unwrap: bool, out: np.ndarray) -> np.ndarray:
+def _to_hu(
+    stored: np.ndarray, fields: Mapping[str, str], unwrap: bool, out: np.ndarray
+) -> np.ndarray:
     try:
         slope, intercept = float(fields["RescaleSlope"]), float(fields["RescaleIntercept"])
     except (KeyError, ValueError):
-        raise DataError("RescaleSlope or RescaleIntercept is missing, so its values have no Hounsfield unit") from None
+        raise DataError(
+            "RescaleSlope or RescaleIntercept is missing, so its values have no Hounsfield unit"
+        ) from None
     if unwrap:
         stored, intercept = unwrap_rsna(stored, intercept)
-    padding, limit = (int(fields[name]) if fields.get(name) else None for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+    padding, limit = (
+        int(fields[name]) if fields.get(name) else None
+        for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")
+    )
     return to_hounsfield(stored, slope, intercept, padding, limit, out)
 
 
 def _stored_values(dataset: pydicom.Dataset, header: SliceHeader) -> np.ndarray:
     syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
     if syntax is not None and syntax.is_compressed and not _decodable(syntax):
-        raise _NoDecoderError(f"{header.path}: no decoder for {syntax.name}; install one with `python -m pip install python-gdcm`")
+        raise _NoDecoderError(
+            f"{header.path}: no decoder for {syntax.name}; install one with `python -m pip install"
+            " python-gdcm`"
+        )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # surplus bytes after the pixels, which pydicom leaves out
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # surplus bytes after the pixels, which pydicom leaves out
             stored = pixel_array(dataset, view_only=True)
     except (ValueError, RuntimeError, AttributeError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"pixels cannot be decoded ({type(error).__name__}: {error}); fetch the file again") from error
+        raise DataError(
+            f"pixels cannot be decoded ({type(error).__name__}: {error}); fetch the file again"
+        ) from error
     if stored.shape != (header.rows, header.columns):
-        raise DataError(f"pixels are {stored.shape}, the header says {(header.rows, header.columns)}")
+        raise DataError(
+            f"pixels are {stored.shape}, the header says {(header.rows, header.columns)}"
+        )
     return stored
 
 

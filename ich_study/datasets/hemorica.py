@@ -25,7 +25,10 @@ from ich_study.datasets.slice_tables import read_slice_table, rows_by_slice
 from ich_study.errors import DataError
 from ich_study.schema import MASK_CODES
 
-LAYOUT = "  images/<study>.nii.gz\n  masks/<study>.nii.gz\n  slice_labels.csv\n(a layout of our own; the official one is not known to us)"
+LAYOUT = (
+    "  images/<study>.nii.gz\n  masks/<study>.nii.gz\n  slice_labels.csv\n(a layout of our own; the"
+    " official one is not known to us)"
+)
 ORIGIN = "the authors of arXiv:2509.22993."
 
 LABEL_MAP: dict[int, str] = {1: "EDH", 2: "SDH", 3: "SAH", 4: "IPH", 5: "IVH"}
@@ -44,41 +47,79 @@ class HemoricaReader:
     name = "hemorica"
     intensity = "hu"
 
-    def __init__(self, root: Path, allow_missing_labels: bool = False, allow_nan: bool = False) -> None:
+    def __init__(
+        self, root: Path, allow_missing_labels: bool = False, allow_nan: bool = False
+    ) -> None:
         self.root = require_root(Path(root), "Hemorica", LAYOUT, ORIGIN)
         self.allow_missing_labels = allow_missing_labels
         self.allow_nan = allow_nan
 
     def scans(self) -> list[ScanRef]:
-        """Every study; its rows of the table lie in `details`. Raises DataError for a missing file, mask,
-        column or study, and for a study of two patients."""
+        """Every study; its rows of the table lie in `details`. Raises DataError for a missing file,
+        mask, column or study, and for a study of two patients."""
         images = first_folder(self.root, ("images",), "Hemorica", LAYOUT, ORIGIN)
         path = self.root / "slice_labels.csv"
         columns = _columns(path)
         table, repeated = read_slice_table(path, KEYS, tuple(columns.values()), LAYOUT)
-        by_study = dict(iter(table.rename(columns={column: name for name, column in columns.items()}).groupby("study")))
+        by_study = dict(
+            iter(
+                table.rename(columns={column: name for name, column in columns.items()}).groupby(
+                    "study"
+                )
+            )
+        )
         notes = [f"{repeated} rows of {path.name} stood there twice"] if repeated else []
         pairs = paired_files(images, self.root / "masks", require_masks=True)
         return [self._ref(stem, (image, mask), by_study, notes) for stem, image, mask in pairs]
 
-    def _ref(self, stem: str, files: tuple[Path, ...], by_study: dict[str, pd.DataFrame], notes: list[str]) -> ScanRef:
+    def _ref(
+        self,
+        stem: str,
+        files: tuple[Path, ...],
+        by_study: dict[str, pd.DataFrame],
+        notes: list[str],
+    ) -> ScanRef:
         rows = by_study.get(stem)
         if rows is None:
             raise DataError(f"{files[0]}: slice_labels.csv has no row of study {stem}")
         patients = rows["patient_id"].unique()
         if len(patients) != 1 or pd.isna(patients[0]):
-            raise DataError(f"{files[0]}: slice_labels.csv gives study {stem} the patients {list(patients)}; expected one")
-        return ScanRef(self.name, str(patients[0]), stem, files, {"rows": rows.drop(columns=["patient_id", "study"]), "notes": notes})
+            raise DataError(
+                f"{files[0]}: slice_labels.csv gives study {stem} the patients {list(patients)};"
+                " expected one"
+            )
+        return ScanRef(
+            self.name,
+            str(patients[0]),
+            stem,
+            files,
+            {"rows": rows.drop(columns=["patient_id", "study"]), "notes": notes},
+        )
 
     def load(self, ref: ScanRef) -> ScanVolume:
-        """HU, mask and the table's labels, `any` being their OR. Raises DataError naming a damaged file, and
-        for slices and rows that do not match one to one."""
-        pair = load_pair(*ref.files, {value: MASK_CODES[name] for value, name in LABEL_MAP.items()}, self.allow_nan)
+        """HU, mask and the table's labels, `any` being their OR. Raises DataError naming a damaged
+        file, and for slices and rows that do not match one to one."""
+        pair = load_pair(
+            *ref.files,
+            {value: MASK_CODES[name] for value, name in LABEL_MAP.items()},
+            self.allow_nan,
+        )
         rows, notes = rows_by_slice(
-            ref.details["rows"], "slice_index", 0, pair.image.file_slices, f"study {ref.scan_id}", self.allow_missing_labels
+            ref.details["rows"],
+            "slice_index",
+            0,
+            pair.image.file_slices,
+            f"study {ref.scan_id}",
+            self.allow_missing_labels,
         )
         subtypes = rows[list(MASK_CODES)].astype("boolean")
-        labels = label_frame({**{name: subtypes[name] for name in subtypes}, "any": subtypes.any(axis=1, skipna=False)}, len(rows))
+        labels = label_frame(
+            {
+                **{name: subtypes[name] for name in subtypes},
+                "any": subtypes.any(axis=1, skipna=False),
+            },
+            len(rows),
+        )
         return pair_volume(ref, self.root, pair, labels, (*ref.details["notes"], *notes))
 
 
@@ -86,5 +127,7 @@ def _columns(path: Path) -> dict[str, str]:
     """Subtype to column; a table with ICH and without IPH calls intraparenchymal hemorrhage ICH."""
     if not path.is_file():
         raise DataError(f"{path} does not exist. Expected:\n{LAYOUT}")
-    present = {column.strip() for column in pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns}
+    present = {
+        column.strip() for column in pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+    }
     return {**COLUMNS, "IPH": "ICH"} if "ICH" in present and "IPH" not in present else COLUMNS

@@ -44,11 +44,17 @@ class Instance2022Reader:
         folder = first_folder(self.root, ("train_2", "train"), "INSTANCE 2022", LAYOUT, ORIGIN)
         images = first_folder(folder, ("data",), "INSTANCE 2022", LAYOUT, ORIGIN)
         pairs = paired_files(images, folder / "label", self.require_masks)
-        return [ScanRef(self.name, stem, stem, (image, *([mask] if mask else []))) for stem, image, mask in pairs]
+        return [
+            ScanRef(self.name, stem, stem, (image, *([mask] if mask else [])))
+            for stem, image, mask in pairs
+        ]
 
     def load(self, ref: ScanRef) -> ScanVolume:
-        """HU, binary mask as code 6, slice labels from it. Raises DataError naming a damaged file."""
+        """HU, binary mask as code 6, slice labels from it. Raises DataError naming a damaged
+        file."""
         image, *masks = ref.files
-        pair = load_pair(image, masks[0] if masks else None, {1: UNSPECIFIED_HEMORRHAGE}, self.allow_nan)
+        pair = load_pair(
+            image, masks[0] if masks else None, {1: UNSPECIFIED_HEMORRHAGE}, self.allow_nan
+        )
         labels = unknown_labels(len(pair.hu)) if pair.mask is None else mask_labels(pair.mask)
         return pair_volume(ref, self.root, pair, labels)

@@ -16,7 +16,13 @@ import nibabel
 import numpy as np
 import pandas as pd
 from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 from nibabel.spatialimages import HeaderDataError
 
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
@@ -66,7 +72,8 @@ class NiftiPair:
 
 
 def load_nifti(path: Path, inherit_axes_from: np.ndarray | None = None) -> NiftiArray:
-    """A 3-D NIfTI file, permuted and flipped to slices inferior to superior, row 0 anterior, column 0 right.
+    """A 3-D NIfTI file, permuted and flipped to slices inferior to superior, row 0 anterior, column
+    0 right.
 
     inherit_axes_from: affine of another file, used where this one has neither qform nor sform;
     without it such a file is taken as LAS, which is what NIfTI's method 1 says and what these
@@ -77,14 +84,18 @@ def load_nifti(path: Path, inherit_axes_from: np.ndarray | None = None) -> Nifti
     affine, notes = _affine(image, path, inherit_axes_from)
     zooms = np.asarray(image.header.get_zooms()[:3], dtype=np.float64)
     if not np.isfinite(zooms).all() or (zooms <= 0).any():
-        raise DataError(f"{path}: voxel size is {zooms.tolist()} mm; expected three positive numbers")
+        raise DataError(
+            f"{path}: voxel size is {zooms.tolist()} mm; expected three positive numbers"
+        )
     transform = ornt_transform(io_orientation(affine), axcodes2ornt(CONTRACT_AXES))
     turned = affine @ inv_ornt_aff(transform, raw.shape)
     order = [int(np.flatnonzero(transform[:, 0] == axis)[0]) for axis in range(3)]
     file_slices = np.arange(raw.shape[order[2]])[:: int(transform[order[2], 1])]
     voxels = np.ascontiguousarray(apply_orientation(raw, transform).transpose(2, 1, 0))
     spacing_mm = tuple(round(float(zooms[axis]), 6) for axis in order)
-    return NiftiArray(voxels, turned, affine, spacing_mm, file_slices, (*notes, *_obliquity(turned)))
+    return NiftiArray(
+        voxels, turned, affine, spacing_mm, file_slices, (*notes, *_obliquity(turned))
+    )
 
 
 def _read(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
@@ -94,39 +105,66 @@ def _read(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
         image = nibabel.load(path, mmap=False)
         shape = image.shape[:3] if image.ndim > 3 and set(image.shape[3:]) == {1} else image.shape
         if len(shape) != 3 or 0 in shape or np.prod(shape, dtype=float) > MAX_VOXELS:
-            raise DataError(f"{path}: shape is {image.shape}; expected one volume of at most {MAX_VOXELS} voxels")
+            raise DataError(
+                f"{path}: shape is {image.shape}; expected one volume of at most {MAX_VOXELS}"
+                " voxels"
+            )
         if image.get_data_dtype().kind not in "iuf":
             raise DataError(f"{path}: voxels are {image.get_data_dtype()}; expected numbers")
         return image, np.asanyarray(image.dataobj).reshape(shape)
     except (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError) as error:
-        raise DataError(f"{path} is truncated or not a NIfTI file ({error}); copy it again") from error
+        raise DataError(
+            f"{path} is truncated or not a NIfTI file ({error}); copy it again"
+        ) from error
 
 
-def _affine(image: nibabel.Nifti1Image, path: Path, inherited: np.ndarray | None) -> tuple[np.ndarray, list[str]]:
+def _affine(
+    image: nibabel.Nifti1Image, path: Path, inherited: np.ndarray | None
+) -> tuple[np.ndarray, list[str]]:
     affine, notes = np.asarray(image.affine, dtype=np.float64), []
     codes = int(image.header["qform_code"]), int(image.header["sform_code"])
     if codes == (0, 0):
         affine = affine if inherited is None else inherited
-        notes.append(f"neither qform nor sform in {path.name}; axes taken {'as LAS' if inherited is None else 'from the scan'}")
-    elif all(codes) and not np.allclose(image.header.get_qform(), image.header.get_sform(), atol=0.01):
+        notes.append(
+            f"neither qform nor sform in {path.name}; axes taken"
+            f" {'as LAS' if inherited is None else 'from the scan'}"
+        )
+    elif all(codes) and not np.allclose(
+        image.header.get_qform(), image.header.get_sform(), atol=0.01
+    ):
         notes.append(f"qform and sform of {path.name} differ; the sform was used")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise DataError(f"{path}: its affine is singular or not finite, so the orientation is unknown")
+        raise DataError(
+            f"{path}: its affine is singular or not finite, so the orientation is unknown"
+        )
     return affine, notes
 
 
 def _obliquity(affine: np.ndarray) -> list[str]:
-    """Notes on tilt and shear: the angle of the slice plane to the table, and of the slice step to the plane's normal."""
+    """Notes on tilt and shear: the angle of the slice plane to the table, and of the slice step to
+    the plane's normal."""
     column, row, step = (vector / np.linalg.norm(vector) for vector in affine[:3, :3].T)
     normal = np.cross(column, row)
     normal /= np.linalg.norm(normal)
-    tilt, shear = (float(np.degrees(np.arccos(np.clip(abs(value), 0, 1)))) for value in (normal[2], normal @ step))
-    notes = [f"slices are tilted by {tilt:.1f} degrees against the table"] if tilt > TILT_NOTED_DEGREES else []
-    return notes + ([f"slices are sheared by {shear:.1f} degrees"] if shear > TILT_NOTED_DEGREES else [])
+    tilt, shear = (
+        float(np.degrees(np.arccos(np.clip(abs(value), 0, 1))))
+        for value in (normal[2], normal @ step)
+    )
+    notes = (
+        [f"slices are tilted by {tilt:.1f} degrees against the table"]
+        if tilt > TILT_NOTED_DEGREES
+        else []
+    )
+    return notes + (
+        [f"slices are sheared by {shear:.1f} degrees"] if shear > TILT_NOTED_DEGREES else []
+    )
 
 
-def to_hounsfield(voxels: np.ndarray, path: Path, allow_nan: bool = False) -> tuple[np.ndarray, list[str]]:
-    """Voxels in HU as int16, rounded and clipped at -1024 (padding) and 32767, with notes on what changed.
+def to_hounsfield(
+    voxels: np.ndarray, path: Path, allow_nan: bool = False
+) -> tuple[np.ndarray, list[str]]:
+    """Voxels in HU as int16, rounded and clipped at -1024 (padding) and 32767, with notes on what
+    changed.
 
     Raises DataError for NaN or infinity, unless `allow_nan`: then they become -1024.
     """
@@ -134,10 +172,20 @@ def to_hounsfield(voxels: np.ndarray, path: Path, allow_nan: bool = False) -> tu
     if voxels.dtype.kind == "f" and not (finite := np.isfinite(voxels)).all():
         broken = int(voxels.size - finite.sum())
         if not allow_nan:
-            raise DataError(f"{path}: {broken} of {voxels.size} voxels are NaN or infinite; allow_nan=True reads them as air")
+            raise DataError(
+                f"{path}: {broken} of {voxels.size} voxels are NaN or infinite; allow_nan=True"
+                " reads them as air"
+            )
         voxels = np.where(finite, voxels, LOWEST_HU)
-        notes.append(f"not-finite: {broken} of {voxels.size} voxels were NaN or infinite and became {LOWEST_HU} HU")
-    wide = np.rint(voxels) if voxels.dtype.kind == "f" else voxels.astype(np.result_type(voxels, np.int16), copy=False)
+        notes.append(
+            f"not-finite: {broken} of {voxels.size} voxels were NaN or infinite and became"
+            f" {LOWEST_HU} HU"
+        )
+    wide = (
+        np.rint(voxels)
+        if voxels.dtype.kind == "f"
+        else voxels.astype(np.result_type(voxels, np.int16), copy=False)
+    )
     below = int((wide < LOWEST_HU).sum())
     if below:
         notes.append(f"{below} voxels below {LOWEST_HU} HU were clipped")
@@ -152,7 +200,10 @@ def recode(values: np.ndarray, codes: Mapping[int, int], path: Path) -> np.ndarr
     found = np.unique(values[values != 0])
     unknown = [value.item() for value in found if value not in codes]
     if unknown:
-        raise DataError(f"{path}: mask values {unknown[:5]} are not among {[0, *codes]}; is this the right label map?")
+        raise DataError(
+            f"{path}: mask values {unknown[:5]} are not among {[0, *codes]}; is this the right"
+            " label map?"
+        )
     mask = np.zeros(values.shape, np.uint8)
     for value, code in codes.items():
         if value == 0 or value in found:
@@ -160,7 +211,9 @@ def recode(values: np.ndarray, codes: Mapping[int, int], path: Path) -> np.ndarr
     return mask
 
 
-def load_pair(image_path: Path, mask_path: Path | None, codes: Mapping[int, int], allow_nan: bool = False) -> NiftiPair:
+def load_pair(
+    image_path: Path, mask_path: Path | None, codes: Mapping[int, int], allow_nan: bool = False
+) -> NiftiPair:
     """A scan in HU and its mask, both in the contract's orientation.
 
     codes: value in the file to `schema.MASK_CODES` or 6. Raises DataError when the shapes
@@ -173,10 +226,15 @@ def load_pair(image_path: Path, mask_path: Path | None, codes: Mapping[int, int]
         return NiftiPair(image, hu, None, tuple(notes))
     drawn = load_nifti(mask_path, inherit_axes_from=image.file_affine)
     if drawn.voxels.shape != hu.shape:
-        raise DataError(f"{mask_path}: mask is {drawn.voxels.shape}, its scan {image_path.name} is {hu.shape} (slices, rows, columns)")
+        raise DataError(
+            f"{mask_path}: mask is {drawn.voxels.shape}, its scan {image_path.name} is {hu.shape}"
+            " (slices, rows, columns)"
+        )
     notes += [note for note in drawn.notes if mask_path.name in note and note not in notes]
     if not np.allclose(drawn.spacing_mm, image.spacing_mm, rtol=1e-3):
-        notes.append(f"mask-geometry: voxels of the mask are {_mm(drawn)}, those of the scan {_mm(image)}")
+        notes.append(
+            f"mask-geometry: voxels of the mask are {_mm(drawn)}, those of the scan {_mm(image)}"
+        )
     elif not np.allclose(drawn.affine, image.affine, atol=0.01):
         notes.append("affines of mask and scan disagree; voxels were paired by index")
     return NiftiPair(image, hu, recode(drawn.voxels, codes, mask_path), tuple(notes))
@@ -195,7 +253,9 @@ def mask_labels(mask: np.ndarray) -> pd.DataFrame:
     columns: dict[str, list[bool | None]] = {"any": list((mask > 0).any((1, 2)))}
     for name, code in MASK_CODES.items():
         shown = (mask == code).any((1, 2))
-        columns[name] = [True if yes else None if unknown else False for yes, unknown in zip(shown, silent)]
+        columns[name] = [
+            True if yes else None if unknown else False for yes, unknown in zip(shown, silent)
+        ]
     return label_frame(columns, len(mask))
 
 
@@ -204,7 +264,9 @@ def unknown_labels(slices: int) -> pd.DataFrame:
     return label_frame({}, slices)
 
 
-def pair_volume(ref: ScanRef, root: Path, pair: NiftiPair, labels: pd.DataFrame, notes: tuple[str, ...] = ()) -> ScanVolume:
+def pair_volume(
+    ref: ScanRef, root: Path, pair: NiftiPair, labels: pd.DataFrame, notes: tuple[str, ...] = ()
+) -> ScanVolume:
     """The contract's volume of a NIfTI scan without boxes.
 
     NIfTI states no slice thickness: `thickness_mm` is the distance between slices.

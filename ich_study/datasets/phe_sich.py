@@ -10,16 +10,18 @@ From figshare.com, article 23957937, CC BY 4.0 (a redistributor says CC BY-SA, t
 non-commercial use). Cite Ma et al., PHE-SICH-CT-IDS, arXiv:2308.10521.
 
 * The boxes (object name `a`) enclose hematoma and perihematomal edema. The masks of the full data
-  set are of edema, not of hematoma, so they are not read. A label of 0 means that no edema was drawn:
-  some slices beside a positive one do show blood.
+  set are of edema, not of hematoma, so they are not read. A label of 0 means that no edema was
+  drawn: some slices beside a positive one do show blood.
 * The pictures lie on their side: anterior left, the patient's right on top. That was seen on all 60
   patients of the flat selection for anterior, and for the side on the chest slices of patient 163
-  (descending aorta left of the spine, below it in the file; superior vena cava above). A quarter turn
-  clockwise and a mirror, together a transposition, bring them to the contract's orientation.
+  (descending aorta left of the spine, below it in the file; superior vena cava above). A quarter
+  turn clockwise and a mirror, together a transposition, bring them to the contract's orientation.
 * Slice 00 is the skull base. Spacing is unknown.
-* The grey values step by 255 / 120 in nearly all patients, by 255 / 80 or 255 / 84 in a few: integer
+* The grey values step by 255 / 120 in nearly all patients, by 255 / 80 or 255 / 84 in a few:
+integer
   HU of a window of that width. So by default the width is read off the number of grey levels. The
-  centre cannot be: 40 HU is assumed, which puts brain at a median of 28 HU and ventricles at 2-4 HU.
+  centre cannot be: 40 HU is assumed, which puts brain at a median of 28 HU and ventricles at 2-4
+  HU.
 * The XML files of patient 13 have three digits; names are matched as numbers.
 """
 
@@ -38,13 +40,17 @@ from ich_study.datasets.layout import require_root
 from ich_study.datasets.voc_boxes import read_voc_boxes, turn_box
 from ich_study.errors import DataError, ParameterError
 
-LAYOUT = "  SubdatasetC_PNG/set/image<N>/*.png, SubdatasetC_PNG/annotation/annotation<N>/*.xml\n  or images/*.png, annotations, labels.csv"
+LAYOUT = (
+    "  SubdatasetC_PNG/set/image<N>/*.png, SubdatasetC_PNG/annotation/annotation<N>/*.xml\n  or"
+    " images/*.png, annotations, labels.csv"
+)
 ORIGIN = "figshare.com, article 23957937 (CC BY 4.0)."
 
 AIR_HU = -1000
 OBJECT_NAMES = frozenset({"a"})
 LEVELS_OF_A_WINDOW = range(41, 251)
-"""Numbers of grey levels from which a window's width can be read; with 251 or more, levels merge."""
+"""Numbers of grey levels from which a window's width can be read; with 251 or more, levels
+merge."""
 
 _NAME = re.compile(r"(\d{1,6})_(\d{1,4})", re.ASCII)
 Key = tuple[int, int]
@@ -58,7 +64,8 @@ class PheSichReader:
     white_hu: HU of grey 255, which is bone and whatever else lies above the window.
     air_outside_head: black that touches the picture's border becomes -1000 HU; black inside the
     head (fat, air cells) keeps the window's lower end.
-    rotate_clockwise (0, 90, 180, 270 degrees), then mirror (left to right): to the contract's orientation.
+    rotate_clockwise (0, 90, 180, 270 degrees), then mirror (left to right): to the contract's
+    orientation.
     pixel_mm, slice_spacing_mm: sizes where the user knows them; else NaN.
     """
 
@@ -76,45 +83,75 @@ class PheSichReader:
         pixel_mm: float | None = None,
         slice_spacing_mm: float | None = None,
     ) -> None:
-        sizes = {"export_width": export_width, "pixel_mm": pixel_mm, "slice_spacing_mm": slice_spacing_mm}
-        wrong = {name: value for name, value in sizes.items() if value is not None and not 0 < value < 5000}
+        sizes = {
+            "export_width": export_width,
+            "pixel_mm": pixel_mm,
+            "slice_spacing_mm": slice_spacing_mm,
+        }
+        wrong = {
+            name: value
+            for name, value in sizes.items()
+            if value is not None and not 0 < value < 5000
+        }
         if wrong or rotate_clockwise not in (0, 90, 180, 270) or not -1000 <= white_hu <= 3071:
             raise ParameterError(
-                f"PHE-SICH: {wrong or ''} rotate_clockwise={rotate_clockwise}, white_hu={white_hu}; expected positive sizes, "
-                "a rotation of 0, 90, 180 or 270 degrees and white_hu from -1000 to 3071"
+                f"PHE-SICH: {wrong or ''} rotate_clockwise={rotate_clockwise}, white_hu={white_hu};"
+                " expected positive sizes, a rotation of 0, 90, 180 or 270 degrees and white_hu"
+                " from -1000 to 3071"
             )
         self.root = require_root(Path(root), "PHE-SICH-CT-IDS", LAYOUT, ORIGIN)
         self.export_center, self.export_width, self.white_hu = export_center, export_width, white_hu
-        self.air_outside_head, self.quarter_turns, self.mirror = air_outside_head, rotate_clockwise // 90, mirror
+        self.air_outside_head, self.quarter_turns, self.mirror = (
+            air_outside_head,
+            rotate_clockwise // 90,
+            mirror,
+        )
         self.pixel_mm, self.slice_spacing_mm = pixel_mm or np.nan, slice_spacing_mm or np.nan
 
     @property
     def intensity(self) -> str:
         """What stands in for HU."""
-        width = "as wide as its grey levels show" if self.export_width is None else f"{self.export_width:g} HU wide"
+        width = (
+            "as wide as its grey levels show"
+            if self.export_width is None
+            else f"{self.export_width:g} HU wide"
+        )
         air = f"black outside the head is {AIR_HU} HU, " if self.air_outside_head else ""
         return (
-            f"8-bit grey of a window around {self.export_center:g} HU, {width}, mapped back linearly to HU; "
-            f"{air}grey 255 is {self.white_hu} HU; what lay outside the window is lost"
+            f"8-bit grey of a window around {self.export_center:g} HU, {width}, mapped back"
+            f" linearly to HU; {air}grey 255 is {self.white_hu} HU; what lay outside the window is"
+            " lost"
         )
 
     def scans(self) -> list[ScanRef]:
         """One scan per patient. Raises DataError for a missing folder, a name that is not
         `<patient>_<slice>`, and annotations or labels without their picture."""
         images, annotations = self._folders()
-        pictures, boxes = _by_key(images, ".png"), _by_key(annotations, ".xml") if annotations.is_dir() else {}
+        pictures, boxes = (
+            _by_key(images, ".png"),
+            _by_key(annotations, ".xml") if annotations.is_dir() else {},
+        )
         labels = _read_labels(self.root / "labels.csv")
         for what, keys in {"annotations": boxes, "rows of labels.csv": labels}.items():
             orphans = sorted(set(keys) - set(pictures))
             if orphans:
                 first = f"{orphans[0][0]:04d}_{orphans[0][1]:02d}"
-                raise DataError(f"{self.root}: {len(orphans)} {what} have no picture, the first is {first}; is the copy complete?")
+                raise DataError(
+                    f"{self.root}: {len(orphans)} {what} have no picture, the first is {first}; is"
+                    " the copy complete?"
+                )
         if not pictures:
-            raise DataError(f"{images} holds no PNG. Expected under the root:\n{LAYOUT}\nThe data come from {ORIGIN}")
+            raise DataError(
+                f"{images} holds no PNG. Expected under the root:\n{LAYOUT}\nThe data come from"
+                f" {ORIGIN}"
+            )
         patients: dict[int, list[int]] = {}
         for patient, number in sorted(pictures):
             patients.setdefault(patient, []).append(number)
-        return [self._ref(patient, numbers, pictures, boxes, labels) for patient, numbers in patients.items()]
+        return [
+            self._ref(patient, numbers, pictures, boxes, labels)
+            for patient, numbers in patients.items()
+        ]
 
     def _folders(self) -> tuple[Path, Path]:
         for folder in (self.root / "SubdatasetC_PNG", self.root):
@@ -122,23 +159,45 @@ class PheSichReader:
                 return folder / "set", folder / "annotation"
         if (self.root / "images").is_dir():
             return self.root / "images", self.root / "annotations"
-        raise DataError(f"PHE-SICH-CT-IDS: expected under {self.root}:\n{LAYOUT}\nThe data come from {ORIGIN}")
+        raise DataError(
+            f"PHE-SICH-CT-IDS: expected under {self.root}:\n{LAYOUT}\nThe data come from {ORIGIN}"
+        )
 
     def _ref(
-        self, patient: int, numbers: list[int], pictures: dict[Key, Path], boxes: dict[Key, Path], labels: dict[Key, bool]
+        self,
+        patient: int,
+        numbers: list[int],
+        pictures: dict[Key, Path],
+        boxes: dict[Key, Path],
+        labels: dict[Key, bool],
     ) -> ScanRef:
         keys = [(patient, number) for number in numbers]
-        details = {"numbers": numbers, "annotations": [boxes.get(key) for key in keys], "labels": [labels.get(key) for key in keys]}
-        return ScanRef(self.name, f"{patient:04d}", f"{patient:04d}", tuple(pictures[key] for key in keys), details)
+        details = {
+            "numbers": numbers,
+            "annotations": [boxes.get(key) for key in keys],
+            "labels": [labels.get(key) for key in keys],
+        }
+        return ScanRef(
+            self.name,
+            f"{patient:04d}",
+            f"{patient:04d}",
+            tuple(pictures[key] for key in keys),
+            details,
+        )
 
     def load(self, ref: ScanRef) -> ScanVolume:
-        """HU-equivalents, boxes and `any`; the subtypes are unknown. Raises DataError naming a damaged file."""
+        """HU-equivalents, boxes and `any`; the subtypes are unknown. Raises DataError naming a
+        damaged file."""
         grey = _read_stack(ref.files)
         width, notes = self._width(grey, ref)
         known = np.array([path is not None for path in ref.details["annotations"]])
         boxes = self._boxes(ref, grey.shape[1:])
         answers = [
-            label if label is not None else (index in set(boxes["slice_index"]) if known[index] else None)
+            (
+                label
+                if label is not None
+                else (index in set(boxes["slice_index"]) if known[index] else None)
+            )
             for index, label in enumerate(ref.details["labels"])
         ]
         numbers = np.asarray(ref.details["numbers"])
@@ -166,12 +225,17 @@ class PheSichReader:
         levels = max(present, key=len)
         if len(levels) not in LEVELS_OF_A_WINDOW:
             raise DataError(
-                f"scan {ref.scan_id} has {len(levels)} grey levels, from which no window can be read "
-                f"({LEVELS_OF_A_WINDOW.start} to {LEVELS_OF_A_WINDOW.stop - 1} are expected); give export_width"
+                f"scan {ref.scan_id} has {len(levels)} grey levels, from which no window can be"
+                f" read ({LEVELS_OF_A_WINDOW.start} to {LEVELS_OF_A_WINDOW.stop - 1} are expected);"
+                " give export_width"
             )
-        odd = [number for number, found in zip(ref.details["numbers"], present) if not found <= levels]
+        odd = [
+            number for number, found in zip(ref.details["numbers"], present) if not found <= levels
+        ]
         notes = [f"{len(levels)} grey levels, so the export window is {len(levels) - 1} HU wide"]
-        return len(levels) - 1, notes + ([f"slices {odd} have other grey levels than the rest of the scan"] if odd else [])
+        return len(levels) - 1, notes + (
+            [f"slices {odd} have other grey levels than the rest of the scan"] if odd else []
+        )
 
     def _turned(self, grey: np.ndarray) -> np.ndarray:
         turned = np.rot90(grey, -self.quarter_turns, axes=(1, 2))
@@ -192,12 +256,15 @@ class PheSichReader:
             for box in read_voc_boxes(path, OBJECT_NAMES) if path is not None else []:
                 x, y, width, height = turn_box(box, *shape, self.quarter_turns, self.mirror)
                 place = {"scan_id": ref.scan_id, "slice_index": index}
-                rows.append({**place, "x": x, "y": y, "width": width, "height": height, "label": "any"})
+                rows.append(
+                    {**place, "x": x, "y": y, "width": width, "height": height, "label": "any"}
+                )
         return box_frame(rows)
 
 
 def border_connected(black: np.ndarray) -> np.ndarray:
-    """The part of a boolean picture (rows, columns) that reaches its border through edges of pixels."""
+    """The part of a boolean picture (rows, columns) that reaches its border through edges of
+    pixels."""
     regions, _ = ndimage.label(black)
     border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
     return np.isin(regions, np.setdiff1d(border, 0))
@@ -210,12 +277,18 @@ def _read_stack(files: tuple[Path, ...]) -> np.ndarray:
         try:
             with Image.open(path) as picture:
                 if picture.format != "PNG" or picture.mode != "L":
-                    raise DataError(f"{path} is {picture.format}, mode {picture.mode}; expected an 8-bit grey PNG")
+                    raise DataError(
+                        f"{path} is {picture.format}, mode {picture.mode}; expected an 8-bit"
+                        " grey PNG"
+                    )
                 pictures.append(np.array(picture))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"{path} is truncated or not a PNG ({error}); copy it again") from error
         if pictures[-1].shape != pictures[0].shape:
-            raise DataError(f"{path} is {pictures[-1].shape}, the scan's first picture {files[0].name} is {pictures[0].shape}")
+            raise DataError(
+                f"{path} is {pictures[-1].shape}, the scan's first picture {files[0].name} is"
+                f" {pictures[0].shape}"
+            )
     return np.stack(pictures)
 
 
@@ -247,6 +320,9 @@ def _read_labels(path: Path) -> dict[Key, bool]:
     for name, label in zip(frame["filename"], frame["label"]):
         key = _key(name.removesuffix(".png"), path)
         if label not in ("0", "1") or labels.get(key, label == "1") != (label == "1"):
-            raise DataError(f"{path}: {name} is labelled {label!r}, or both 0 and 1; expected one label of 0 or 1")
+            raise DataError(
+                f"{path}: {name} is labelled {label!r}, or both 0 and 1; expected one label of 0"
+                " or 1"
+            )
         labels[key] = label == "1"
     return labels

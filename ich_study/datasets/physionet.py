@@ -30,11 +30,18 @@ from ich_study.datasets.slice_tables import read_slice_table, rows_by_slice
 from ich_study.errors import DataError
 from ich_study.schema import MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
 
-LAYOUT = "  ct_scans/049.nii ...\n  masks/049.nii ...\n  hemorrhage_diagnosis_raw_ct.csv\n  Patient_demographics.csv (optional)"
+LAYOUT = (
+    "  ct_scans/049.nii ...\n  masks/049.nii ...\n  hemorrhage_diagnosis_raw_ct.csv\n "
+    " Patient_demographics.csv (optional)"
+)
 ORIGIN = "physionet.org/content/ct-ich/1.3.1, after a signed agreement."
 
 COLUMNS: dict[str, str] = {
-    "IPH": "Intraparenchymal", "IVH": "Intraventricular", "SAH": "Subarachnoid", "SDH": "Subdural", "EDH": "Epidural",
+    "IPH": "Intraparenchymal",
+    "IVH": "Intraventricular",
+    "SAH": "Subarachnoid",
+    "SDH": "Subdural",
+    "EDH": "Epidural",
 }
 NO_HEMORRHAGE = "No_Hemorrhage"
 DEMOGRAPHICS_COLUMNS = ("patient_id", "age_years", "gender", *SUBTYPES, "fracture")
@@ -50,21 +57,25 @@ class PhysionetReader:
     name = "physionet"
     intensity = "hu"
 
-    def __init__(self, root: Path, allow_missing_labels: bool = False, allow_nan: bool = False) -> None:
+    def __init__(
+        self, root: Path, allow_missing_labels: bool = False, allow_nan: bool = False
+    ) -> None:
         self.root = require_root(Path(root), "PhysioNet ct-ich", LAYOUT, ORIGIN)
         self.allow_missing_labels = allow_missing_labels
         self.allow_nan = allow_nan
 
     def scans(self) -> list[ScanRef]:
-        """Every scan; its rows of the table lie in `details`. Raises DataError for a missing file, mask,
-        column or patient."""
+        """Every scan; its rows of the table lie in `details`. Raises DataError for a missing file,
+        mask, column or patient."""
         images = first_folder(self.root, ("ct_scans",), "PhysioNet ct-ich", LAYOUT, ORIGIN)
         keys = ("PatientNumber", "SliceNumber")
         path = self.root / "hemorrhage_diagnosis_raw_ct.csv"
         table, repeated = read_slice_table(path, keys, (*COLUMNS.values(), NO_HEMORRHAGE), LAYOUT)
         numbers = pd.to_numeric(table["PatientNumber"], errors="coerce")
         if numbers.isna().any():
-            raise DataError(f"{path}: PatientNumber is not a number in {int(numbers.isna().sum())} rows")
+            raise DataError(
+                f"{path}: PatientNumber is not a number in {int(numbers.isna().sum())} rows"
+            )
         by_patient = {int(number): rows for number, rows in table.groupby(numbers)}
         notes = [f"{repeated} rows of {path.name} stood there twice"] if repeated else []
         return [
@@ -72,29 +83,53 @@ class PhysionetReader:
             for stem, image, mask in paired_files(images, self.root / "masks", require_masks=True)
         ]
 
-    def _ref(self, stem: str, files: tuple[Path, ...], by_patient: dict[int, pd.DataFrame], notes: list[str]) -> ScanRef:
+    def _ref(
+        self,
+        stem: str,
+        files: tuple[Path, ...],
+        by_patient: dict[int, pd.DataFrame],
+        notes: list[str],
+    ) -> ScanRef:
         if not stem.isdecimal():
             raise DataError(f"{files[0]}: expected a patient number such as 049 as file name")
         rows = by_patient.get(int(stem))
         if rows is None:
-            raise DataError(f"{files[0]}: hemorrhage_diagnosis_raw_ct.csv has no row of patient {int(stem)}")
-        return ScanRef(self.name, stem, stem, files, {"rows": rows.drop(columns="PatientNumber"), "notes": notes})
+            raise DataError(
+                f"{files[0]}: hemorrhage_diagnosis_raw_ct.csv has no row of patient {int(stem)}"
+            )
+        return ScanRef(
+            self.name,
+            stem,
+            stem,
+            files,
+            {"rows": rows.drop(columns="PatientNumber"), "notes": notes},
+        )
 
     def load(self, ref: ScanRef) -> ScanVolume:
-        """HU, mask and the table's labels. Raises DataError naming a damaged file, and for slices and rows
-        that do not match one to one."""
+        """HU, mask and the table's labels. Raises DataError naming a damaged file, and for slices
+        and rows that do not match one to one."""
         pair = load_pair(*ref.files, {255: UNSPECIFIED_HEMORRHAGE}, self.allow_nan)
         rows, notes = rows_by_slice(
-            ref.details["rows"], "SliceNumber", 1, pair.image.file_slices, f"patient {ref.patient_id}", self.allow_missing_labels
+            ref.details["rows"],
+            "SliceNumber",
+            1,
+            pair.image.file_slices,
+            f"patient {ref.patient_id}",
+            self.allow_missing_labels,
         )
-        columns: dict[str, list[bool | None]] = {name: _nullable(rows[column]) for name, column in COLUMNS.items()}
-        columns["any"] = [None if value is None else not value for value in _nullable(rows[NO_HEMORRHAGE])]
+        columns: dict[str, list[bool | None]] = {
+            name: _nullable(rows[column]) for name, column in COLUMNS.items()
+        }
+        columns["any"] = [
+            None if value is None else not value for value in _nullable(rows[NO_HEMORRHAGE])
+        ]
         labels = label_frame(columns, len(pair.hu))
         named = NiftiPair(pair.image, pair.hu, subtype_mask(pair.mask, labels), pair.notes)
         return pair_volume(ref, self.root, named, labels, (*ref.details["notes"], *notes))
 
     def demographics(self) -> pd.DataFrame:
-        """Patient_demographics.csv: patient_id, age_years, gender, the subtypes, fracture; without its free text.
+        """Patient_demographics.csv: patient_id, age_years, gender, the subtypes, fracture; without
+        its free text.
 
         Blank ages and genders are missing, blank ticks False. Raises DataError where the file is
         missing or has other columns.
@@ -103,15 +138,19 @@ class PhysionetReader:
 
 
 def subtype_mask(mask: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
-    """A mask of code 6 (slices, rows, columns) with the code of the subtype on slices labelled with exactly one."""
+    """A mask of code 6 (slices, rows, columns) with the code of the subtype on slices labelled with
+    exactly one."""
     shown = labels[list(SUBTYPES)].fillna(False).to_numpy(bool)
     single = shown.sum(1) == 1
-    codes = np.where(single, shown @ np.array([MASK_CODES[name] for name in SUBTYPES]), UNSPECIFIED_HEMORRHAGE)
+    codes = np.where(
+        single, shown @ np.array([MASK_CODES[name] for name in SUBTYPES]), UNSPECIFIED_HEMORRHAGE
+    )
     return np.where(mask > 0, codes[:, None, None], 0).astype(np.uint8)
 
 
 def read_demographics(path: Path) -> pd.DataFrame:
-    """The published table with its byte order mark, two header rows and rows of totals at the end."""
+    """The published table with its byte order mark, two header rows and rows of totals at the
+    end."""
     if not path.is_file():
         raise DataError(f"{path} does not exist. Expected:\n{LAYOUT}")
     raw = pd.read_csv(path, header=None, dtype=str, encoding="utf-8-sig", keep_default_na=False)

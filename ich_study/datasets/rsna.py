@@ -41,8 +41,9 @@ SUBTYPE_NAMES: dict[str, str] = {
 _NO_BOXES = box_frame([])
 KNOWN_CORRUPT: tuple[str, ...] = ("ID_6431af929",)
 SOURCE = (
-    "RSNA 2019 is at kaggle.com/c/rsna-intracranial-hemorrhage-detection (non-commercial research and education, "
-    "competition rules to accept); unpack it and give the folder that holds stage_2_train/ and stage_2_train.csv"
+    "RSNA 2019 is at kaggle.com/c/rsna-intracranial-hemorrhage-detection (non-commercial research"
+    " and education, competition rules to accept); unpack it and give the folder that holds"
+    " stage_2_train/ and stage_2_train.csv"
 )
 
 
@@ -73,12 +74,19 @@ class RsnaReader:
         are accepted, with unknown labels. mixed: see `slice_geometry.stack_slices`. workers:
         processes that read headers (default: all CPUs).
         """
-        for option, ids in {"known_corrupt": known_corrupt, "exclude_patients": exclude_patients, "conflicting": conflicting}.items():
+        for option, ids in {
+            "known_corrupt": known_corrupt,
+            "exclude_patients": exclude_patients,
+            "conflicting": conflicting,
+        }.items():
             if isinstance(ids, str):
                 raise ParameterError(f"{option} is the text {ids!r}; expected a list of ids")
         self.root = Path(root)
         self.images, self.labels = images, labels
-        self.known_corrupt, self.exclude_patients = frozenset(known_corrupt), frozenset(exclude_patients)
+        self.known_corrupt, self.exclude_patients = (
+            frozenset(known_corrupt),
+            frozenset(exclude_patients),
+        )
         self.conflicting = tuple(conflicting)
         self.mixed, self.workers, self.progress = mixed, workers, progress
         self.findings: tuple[str, ...] = ()
@@ -92,26 +100,45 @@ class RsnaReader:
         """
         files = self._files()
         table = None if self.labels is None else read_labels(self._label_path(), self.conflicting)
-        headers, rejected = read_headers(files, workers=self.workers, label="RSNA headers", progress=self.progress)
-        self.findings = tuple(_findings(files, table)) + tuple(f"{item.path.name}: {item.reason}, left out" for item in rejected)
-        known = {} if table is None else dict(zip(table.index, table.to_numpy(dtype=np.int8, na_value=-1)))
+        headers, rejected = read_headers(
+            files, workers=self.workers, label="RSNA headers", progress=self.progress
+        )
+        self.findings = tuple(_findings(files, table)) + tuple(
+            f"{item.path.name}: {item.reason}, left out" for item in rejected
+        )
+        known = (
+            {}
+            if table is None
+            else dict(zip(table.index, table.to_numpy(dtype=np.int8, na_value=-1)))
+        )
         refs = []
         for items in group_series(headers).values():
             ordered = sorted(items, key=lambda header: (along_normal(header), header.path))
             if ordered[0].patient_id in self.exclude_patients:
                 continue
             paths = tuple(header.path for header in ordered)
-            rows = {image: known[image].tolist() for image in (path.stem for path in paths) if image in known}
+            rows = {
+                image: known[image].tolist()
+                for image in (path.stem for path in paths)
+                if image in known
+            }
             details = {"labels": rows, "labelled": table is not None}
-            refs.append(ScanRef(self.name, ordered[0].patient_id, ordered[0].series_uid, paths, details))
+            refs.append(
+                ScanRef(self.name, ordered[0].patient_id, ordered[0].series_uid, paths, details)
+            )
         return sorted(refs, key=lambda ref: (ref.patient_id, ref.scan_id))
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """One series in HU with its slice labels; no mask, boxes unknown."""
         series = read_series(ref.files, mixed=self.mixed, unwrap=True)
         headers, slices = series.stack.headers, len(series.hu)
-        answers = np.array([ref.details["labels"].get(header.path.stem, [-1] * len(LABELS)) for header in headers])
-        columns = {name: [None if value < 0 else bool(value) for value in answers[:, i]] for i, name in enumerate(LABELS)}
+        answers = np.array(
+            [ref.details["labels"].get(header.path.stem, [-1] * len(LABELS)) for header in headers]
+        )
+        columns = {
+            name: [None if value < 0 else bool(value) for value in answers[:, i]]
+            for i, name in enumerate(LABELS)
+        }
         return ScanVolume(
             ref=ref,
             hu=series.hu,
@@ -129,16 +156,26 @@ class RsnaReader:
     def _files(self) -> list[Path]:
         folder = self.root / self.images
         if not folder.is_dir():
-            raise DataError(f"no folder {folder}: expected the RSNA 2019 slices there, <image>.dcm. {SOURCE}")
-        files = [path for path in sorted(folder.glob("*.dcm"), key=lambda path: path.name) if path.stem not in self.known_corrupt]
+            raise DataError(
+                f"no folder {folder}: expected the RSNA 2019 slices there, <image>.dcm. {SOURCE}"
+            )
+        files = [
+            path
+            for path in sorted(folder.glob("*.dcm"), key=lambda path: path.name)
+            if path.stem not in self.known_corrupt
+        ]
         if not files:
-            raise DataError(f"{folder} holds no .dcm file; expected the RSNA 2019 slices, <image>.dcm. {SOURCE}")
+            raise DataError(
+                f"{folder} holds no .dcm file; expected the RSNA 2019 slices, <image>.dcm. {SOURCE}"
+            )
         return files
 
     def _label_path(self) -> Path:
         path = self.root / str(self.labels)
         if not path.is_file():
-            raise DataError(f"no file {path}: expected the RSNA 2019 label table, columns ID,Label. {SOURCE}")
+            raise DataError(
+                f"no file {path}: expected the RSNA 2019 label table, columns ID,Label. {SOURCE}"
+            )
         return path
 
 
@@ -153,28 +190,46 @@ def read_labels(path: Path, conflicting: tuple[str, ...] = ()) -> pd.DataFrame:
     clash = long.loc[long.duplicated(["image", "subtype"]), "image"].unique()
     refused = sorted(set(clash) - set(conflicting))
     if refused:
-        raise DataError(f"{path}: {len(refused)} images are labelled 0 and 1, such as {refused[0]}; name them in `conflicting` to go on")
+        raise DataError(
+            f"{path}: {len(refused)} images are labelled 0 and 1, such as {refused[0]}; name them"
+            " in `conflicting` to go on"
+        )
     long = long[~long["image"].isin(clash)]
     wide = long.pivot(index="image", columns="subtype", values="Label")
-    return wide.rename(columns=SUBTYPE_NAMES).reindex(columns=list(LABELS)).astype("Int8").astype("boolean")
+    return (
+        wide.rename(columns=SUBTYPE_NAMES)
+        .reindex(columns=list(LABELS))
+        .astype("Int8")
+        .astype("boolean")
+    )
 
 
 def _long_table(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, engine="pyarrow")
     except (ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error}); expected columns ID,Label. {SOURCE}") from error
+        raise DataError(
+            f"{path}: cannot be read as CSV ({error}); expected columns ID,Label. {SOURCE}"
+        ) from error
     if list(table.columns) != ["ID", "Label"]:
         raise DataError(f"{path}: columns {list(table.columns)}; expected ID,Label. {SOURCE}")
     odd = table.loc[~table["Label"].isin([0, 1]), "Label"]
     if len(odd):
-        raise DataError(f"{path}: line {odd.index[0] + 2} has label {odd.iloc[0]!r}; expected 0 or 1")
+        raise DataError(
+            f"{path}: line {odd.index[0] + 2} has label {odd.iloc[0]!r}; expected 0 or 1"
+        )
     ids = table["ID"].astype("str").fillna("").str
-    parts = {"image": ids.replace(r"_?[^_]*$", "", regex=True), "subtype": ids.replace(r"^.*_", "", regex=True)}
+    parts = {
+        "image": ids.replace(r"_?[^_]*$", "", regex=True),
+        "subtype": ids.replace(r"^.*_", "", regex=True),
+    }
     long = pd.DataFrame({**parts, "Label": table["Label"].astype("int8")})
     strange = sorted(set(long["subtype"].unique()) - set(SUBTYPE_NAMES))
     if strange:
-        raise DataError(f"{path}: unknown subtypes {strange[:5]}; expected IDs <image>_<subtype> with {', '.join(SUBTYPE_NAMES)}")
+        raise DataError(
+            f"{path}: unknown subtypes {strange[:5]}; expected IDs <image>_<subtype> with"
+            f" {', '.join(SUBTYPE_NAMES)}"
+        )
     return long
 
 
@@ -183,8 +238,12 @@ def _findings(files: list[Path], table: pd.DataFrame | None) -> list[str]:
         return []
     images = {path.stem for path in files}
     unlabelled, absent = sorted(images - set(table.index)), sorted(set(table.index) - images)
-    findings = [f"{len(unlabelled)} images have no label, such as {unlabelled[0]}"] if unlabelled else []
-    return findings + ([f"{len(absent)} labelled images are not read, such as {absent[0]}"] if absent else [])
+    findings = (
+        [f"{len(unlabelled)} images have no label, such as {unlabelled[0]}"] if unlabelled else []
+    )
+    return findings + (
+        [f"{len(absent)} labelled images are not read, such as {absent[0]}"] if absent else []
+    )
 
 
 def _scan_notes(series: Series, answers: np.ndarray, labelled: bool) -> list[str]:
@@ -192,6 +251,8 @@ def _scan_notes(series: Series, answers: np.ndarray, labelled: bool) -> list[str
     told = answers[(answers >= 0).all(1)]
     contradicting = int((told[:, 0] != told[:, 1 : 1 + len(SUBTYPES)].max(1, initial=0)).sum())
     notes = [f"{unknown} slices have no complete label"] if unknown else []
-    notes += [f"on {contradicting} slices `any` is not the OR of the subtypes"] if contradicting else []
+    notes += (
+        [f"on {contradicting} slices `any` is not the OR of the subtypes"] if contradicting else []
+    )
     dropped = [header.path.stem for header in series.stack.repeated]
     return notes + ([f"dropped at repeated positions: {', '.join(dropped)}"] if dropped else [])

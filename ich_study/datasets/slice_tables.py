@@ -1,4 +1,5 @@
-"""CSV tables of slice labels: reading them strictly, and putting their rows into a volume's order."""
+"""CSV tables of slice labels: reading them strictly, and putting their rows into a volume's
+order."""
 
 from __future__ import annotations
 
@@ -11,8 +12,11 @@ import pandas as pd
 from ich_study.errors import DataError
 
 
-def read_slice_table(path: Path, keys: Sequence[str], flags: Sequence[str], layout: str) -> tuple[pd.DataFrame, int]:
-    """A CSV with `keys` (text and slice number) and `flags` (0/1), and how many rows stood there twice.
+def read_slice_table(
+    path: Path, keys: Sequence[str], flags: Sequence[str], layout: str
+) -> tuple[pd.DataFrame, int]:
+    """A CSV with `keys` (text and slice number) and `flags` (0/1), and how many rows stood there
+    twice.
 
     Other columns are left out. Raises DataError for a missing file or column, a flag that is not
     0 or 1, a slice number that is no integer, and one slice with two different answers.
@@ -33,7 +37,12 @@ def read_slice_table(path: Path, keys: Sequence[str], flags: Sequence[str], layo
     _refuse(path, frame, numbers.isna() | (numbers % 1 != 0), f"{keys[-1]} is not a whole number")
     frame = frame.assign(**{keys[-1]: numbers.astype(int)})
     distinct = frame.drop_duplicates()
-    _refuse(path, distinct, distinct.duplicated(list(keys), keep=False), "one slice stands there with different answers")
+    _refuse(
+        path,
+        distinct,
+        distinct.duplicated(list(keys), keep=False),
+        "one slice stands there with different answers",
+    )
     return distinct.reset_index(drop=True), len(frame) - len(distinct)
 
 
@@ -44,7 +53,12 @@ def _refuse(path: Path, frame: pd.DataFrame, wrong: pd.Series, reason: str) -> N
 
 
 def rows_by_slice(
-    table: pd.DataFrame, number: str, first: int, file_slices: np.ndarray, what: str, allow_missing: bool
+    table: pd.DataFrame,
+    number: str,
+    first: int,
+    file_slices: np.ndarray,
+    what: str,
+    allow_missing: bool,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The rows of one scan in the order of its volume, and notes on slices without a row.
 
@@ -56,12 +70,18 @@ def rows_by_slice(
     beyond = sorted(set(rows.index) - set(file_slices.tolist()))
     if beyond:
         numbers = [index + first for index in beyond[:5]]
-        raise DataError(f"{what}: the table has slice numbers {numbers}, the scan {len(file_slices)} slices")
+        raise DataError(
+            f"{what}: the table has slice numbers {numbers}, the scan {len(file_slices)} slices"
+        )
     absent = sorted(set(file_slices.tolist()) - set(rows.index))
     if absent and not allow_missing:
         raise DataError(
-            f"{what}: {len(absent)} slices have no row in the table, the first is number {absent[0] + first}; "
-            "allow_missing_labels=True takes them as unknown"
+            f"{what}: {len(absent)} slices have no row in the table, the first is number"
+            f" {absent[0] + first}; allow_missing_labels=True takes them as unknown"
         )
-    notes = [f"{len(absent)} slices have no row in the table; their labels are unknown"] if absent else []
+    notes = (
+        [f"{len(absent)} slices have no row in the table; their labels are unknown"]
+        if absent
+        else []
+    )
     return rows.reindex(file_slices).reset_index(drop=True), notes

@@ -1,4 +1,5 @@
-"""Boxes of a Pascal VOC annotation, read without trusting the file: no document type, no entities, no paths."""
+"""Boxes of a Pascal VOC annotation, read without trusting the file: no document type, no entities,
+no paths."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def read_voc_boxes(path: Path, names: frozenset[str]) -> list[Box]:
 
 
 def _refuse_doctype(content: bytes, path: Path) -> None:
-    """Entities that expand without end are declared in a document type, which VOC files do not have."""
+    """Entities that expand without end are declared in a document type, which VOC files do not
+    have."""
 
     def refuse(*_: object) -> None:
         raise DataError(f"{path} declares a document type or entities; refusing to expand them")
@@ -44,16 +46,21 @@ def _box(found: ElementTree.Element, path: Path, names: frozenset[str]) -> Box:
     if name not in names:
         raise DataError(f"{path}: object {name!r}; expected one of {sorted(names)}")
     try:
-        left, top, right, bottom = (float(found.findtext(f"bndbox/{corner}") or "") for corner in CORNERS)
+        left, top, right, bottom = (
+            float(found.findtext(f"bndbox/{corner}") or "") for corner in CORNERS
+        )
     except ValueError as error:
         raise DataError(f"{path}: a box lacks one of {', '.join(CORNERS)} as a number") from error
     if not (0 <= left < right < float("inf") and 0 <= top < bottom < float("inf")):
-        raise DataError(f"{path}: box {left:g},{top:g},{right:g},{bottom:g} has no area inside the picture")
+        raise DataError(
+            f"{path}: box {left:g},{top:g},{right:g},{bottom:g} has no area inside the picture"
+        )
     return left, top, right - left, bottom - top
 
 
 def turn_box(box: Box, rows: int, columns: int, quarter_turns: int, mirror: bool) -> Box:
-    """`box` on a picture (rows, columns) that is turned clockwise by quarter turns, then mirrored left to right."""
+    """`box` on a picture (rows, columns) that is turned clockwise by quarter turns, then mirrored
+    left to right."""
     x, y, width, height = box
     for _ in range(quarter_turns):
         x, y, width, height = rows - y - height, x, height, width

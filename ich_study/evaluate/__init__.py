@@ -1,1 +1,2 @@
-"""What all methods share once they have a heatmap: truth, scores, thresholds, rows, differences, trivial rivals."""
+"""What all methods share once they have a heatmap: truth, scores, thresholds, rows, differences,
+trivial rivals."""

@@ -1,4 +1,5 @@
-"""Raw maps of many slices on disk, at the resolution of their layers: computed once, read a few slices at a time.
+"""Raw maps of many slices on disk, at the resolution of their layers: computed once, read a few
+slices at a time.
 
 27 maps of a slice at 512 px take about 80 kB at layer resolution against 28 MB at full size. One
 memory-mapped float32 file per method and layer; a run that was killed goes on after its last batch.
@@ -30,35 +31,44 @@ _SAVE_EVERY_S = 10.0
 
 
 class MapArchive:
-    """Finished maps of one part. names: what it holds. seconds: spent on computing them. count: slices."""
+    """Finished maps of one part. names: what it holds. seconds: spent on computing them. count:
+    slices."""
 
     def __init__(self, folder: Path) -> None:
         """Open a finished archive; DataError where it is absent or was not finished."""
         self.folder = folder
         state = _state(folder)
         if not state or state["done"] < state["count"]:
-            raise DataError(f"{folder} holds no finished maps; run the notebook again, it goes on where it stopped")
+            raise DataError(
+                f"{folder} holds no finished maps; run the notebook again, it goes on where it"
+                " stopped"
+            )
         self.names: list[MapName] = [tuple(name) for name in state["names"]]
         self.count, self.seconds = int(state["count"]), float(state["seconds"])
         self._arrays = {name: np.load(_file(folder, name), mmap_mode="r") for name in self.names}
 
     def raw(self, name: MapName, places: slice | np.ndarray | None = None) -> np.ndarray:
-        """Raw maps (slices, h, w) at layer resolution, float32, a copy. Raises DataError for a name that is not held."""
+        """Raw maps (slices, h, w) at layer resolution, float32, a copy. Raises DataError for a name
+        that is not held."""
         if name not in self._arrays:
             raise DataError(f"no maps of {name} in {self.folder}; it holds {self.names}")
         return np.array(self._arrays[name][slice(None) if places is None else places])
 
 
 def write_archive(
-    folder: Path, count: int, batches: Callable[[int], Iterable[Tensor]], maps_of: Callable[[Tensor], Maps], key: Mapping[str, Any],
+    folder: Path,
+    count: int,
+    batches: Callable[[int], Iterable[Tensor]],
+    maps_of: Callable[[Tensor], Maps],
+    key: Mapping[str, Any],
     what: str = "maps",
 ) -> MapArchive:
     """Maps of `count` slices into `folder`; what is there of the same `key` is kept and continued.
 
-    batches: network inputs (B, C, H, W) in order, from the slice number it is given on. maps_of: raw
-    maps (B, h, w) of one batch. key: everything the maps depend on, JSON-able; other content of the
-    folder's archive is replaced. Raises MapError naming method, layer and first slice where a map is
-    not finite, or has no pixel.
+    batches: network inputs (B, C, H, W) in order, from the slice number it is given on. maps_of:
+    raw maps (B, h, w) of one batch. key: everything the maps depend on, JSON-able; other content of
+    the folder's archive is replaced. Raises MapError naming method, layer and first slice where a
+    map is not finite, or has no pixel.
     """
     if count < 1:
         raise DataError(f"no slices to compute {what} of: the part is empty")
@@ -66,9 +76,28 @@ def write_archive(
     state = _state(folder)
     if state.get("mark") != mark:
         state = {"mark": mark, "count": count, "done": 0, "names": [], "seconds": 0.0}
-    done, spent, started, saved = state["done"], state["seconds"], time.perf_counter(), time.perf_counter()
-    arrays = {tuple(name): np.load(_file(folder, tuple(name)), mmap_mode="r+") for name in state["names"]} if done else {}
-    bar = tqdm(total=count, initial=done, desc=f"computing {what}", unit="slice", mininterval=5, leave=False)
+    done, spent, started, saved = (
+        state["done"],
+        state["seconds"],
+        time.perf_counter(),
+        time.perf_counter(),
+    )
+    arrays = (
+        {
+            tuple(name): np.load(_file(folder, tuple(name)), mmap_mode="r+")
+            for name in state["names"]
+        }
+        if done
+        else {}
+    )
+    bar = tqdm(
+        total=count,
+        initial=done,
+        desc=f"computing {what}",
+        unit="slice",
+        mininterval=5,
+        leave=False,
+    )
     for inputs in batches(done) if done < count else ():
         found = maps_of(inputs)
         arrays = arrays or _created(folder, count, found)
@@ -78,7 +107,16 @@ def write_archive(
         done = places.stop
         bar.update(len(inputs))
         if time.perf_counter() - saved > _SAVE_EVERY_S or done == count:
-            _save(folder, arrays, {**state, "names": list(arrays), "done": done, "seconds": spent + time.perf_counter() - started})
+            _save(
+                folder,
+                arrays,
+                {
+                    **state,
+                    "names": list(arrays),
+                    "done": done,
+                    "seconds": spent + time.perf_counter() - started,
+                },
+            )
             saved = time.perf_counter()
     bar.close()
     if done != count:
@@ -90,7 +128,10 @@ def _checked(maps: Tensor, name: MapName, places: slice, shape: Sequence[int]) -
     checked_maps(maps, f"{name[0]} at layer {name[1]}, slices {places.start} to {places.stop - 1}")
     if tuple(maps.shape) != (places.stop - places.start, *shape):
         expected = (places.stop - places.start, *shape)
-        raise MapError(f"{name[0]} at layer {name[1]}: maps of shape {tuple(maps.shape)}, expected {expected}; are all slices of one size?")
+        raise MapError(
+            f"{name[0]} at layer {name[1]}: maps of shape {tuple(maps.shape)}, expected {expected};"
+            " are all slices of one size?"
+        )
     return maps.detach().float().cpu().numpy()
 
 
@@ -99,7 +140,10 @@ def _created(folder: Path, count: int, found: Maps) -> dict[MapName, np.ndarray]
     for old in (folder / _STATE, *folder.glob("*.npy")):
         old.unlink(missing_ok=True)
     return {
-        name: np.lib.format.open_memmap(_file(folder, name), "w+", np.float32, (count, *maps.shape[-2:])) for name, maps in found.items()
+        name: np.lib.format.open_memmap(
+            _file(folder, name), "w+", np.float32, (count, *maps.shape[-2:])
+        )
+        for name, maps in found.items()
     }
 
 
@@ -118,8 +162,11 @@ def _file(folder: Path, name: MapName) -> Path:
     return folder / f"{name[0]}{name[1]}.npy"
 
 
-def device_batches(dataset: torch.utils.data.Dataset, batch_size: int, device: torch.device, start: int = 0) -> Iterable[Tensor]:
-    """Network inputs of a `SliceDataset` from slice `start` on, without augmentation, on `device`."""
+def device_batches(
+    dataset: torch.utils.data.Dataset, batch_size: int, device: torch.device, start: int = 0
+) -> Iterable[Tensor]:
+    """Network inputs of a `SliceDataset` from slice `start` on, without augmentation, on
+    `device`."""
     for first in range(start, len(dataset), batch_size):
         hu, _ = dataset.__getitems__(range(first, min(first + batch_size, len(dataset))))
         yield dataset.preprocessing.inputs(hu.to(device))

@@ -50,10 +50,14 @@ DECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.nda
 """Each as a ratio of sums over slices: numerator and denominator per slice."""
 
 
-def load_classifier(path: Path, device: torch.device, sha256: str | None = None) -> tuple[Backbone, Preprocessing, dict[str, Any]]:
-    """A trained classifier in evaluation mode, its preprocessing, and all its checkpoint says of it.
+def load_classifier(
+    path: Path, device: torch.device, sha256: str | None = None
+) -> tuple[Backbone, Preprocessing, dict[str, Any]]:
+    """A trained classifier in evaluation mode, its preprocessing, and all its checkpoint says of
+    it.
 
-    Raises WeightsError when the file is absent, of another SHA-256, or does not describe or fit its network.
+    Raises WeightsError when the file is absent, of another SHA-256, or does not describe or fit its
+    network.
     """
     metadata = read_metadata(path)
     backbone = rebuild(metadata["architecture"])
@@ -63,8 +67,16 @@ def load_classifier(path: Path, device: torch.device, sha256: str | None = None)
 
 
 def predict(
-    model: nn.Module, preprocessing: Preprocessing, classes: Sequence[str], source: SliceSource, rows: pd.DataFrame, device: torch.device,
-    batch_size: int = 32, num_workers: int = 0, precision: str = "fp32", two_outputs: bool = False,
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    source: SliceSource,
+    rows: pd.DataFrame,
+    device: torch.device,
+    batch_size: int = 32,
+    num_workers: int = 0,
+    precision: str = "fp32",
+    two_outputs: bool = False,
 ) -> pd.DataFrame:
     """Predictions of every row and class, typed as PREDICTION_COLUMNS, in the order of `rows`.
 
@@ -72,7 +84,9 @@ def predict(
     Raises StudyError when an output is not finite, naming the first slice.
     """
     dataset = SliceDataset(source, rows, classes, preprocessing)
-    loader = SliceLoader(dataset, OrderedBatches(len(dataset), batch_size), device, num_workers=num_workers)
+    loader = SliceLoader(
+        dataset, OrderedBatches(len(dataset), batch_size), device, num_workers=num_workers
+    )
     outputs = []
     with torch.inference_mode(), autocast(precision, device):
         for inputs, _ in tqdm(loader, desc="predicting", unit="batch", mininterval=5, leave=False):
@@ -80,7 +94,10 @@ def predict(
     loader.close()
     logits = torch.cat(outputs).numpy()
     if logits.shape != (len(rows), len(classes)):
-        raise StudyError(f"the network gives {logits.shape[1]} logits per slice for {len(classes)} classes {list(classes)}")
+        raise StudyError(
+            f"the network gives {logits.shape[1]} logits per slice for {len(classes)} classes"
+            f" {list(classes)}"
+        )
     broken = ~np.isfinite(logits).all(1)
     if broken.any():
         first = dataset.rows.iloc[int(broken.argmax())]
@@ -120,20 +137,33 @@ def validation_thresholds(predictions: pd.DataFrame) -> dict[str, Threshold]:
 
 
 def classification_results(
-    predictions: pd.DataFrame, thresholds: Mapping[str, Threshold], *, study: str, method: str, variant: str = "printed",
-    fixed: Sequence[float] = FIXED_THRESHOLDS, replicates: int = 1000, seed: int = 0,
+    predictions: pd.DataFrame,
+    thresholds: Mapping[str, Threshold],
+    *,
+    study: str,
+    method: str,
+    variant: str = "printed",
+    fixed: Sequence[float] = FIXED_THRESHOLDS,
+    replicates: int = 1000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Result table of a classifier on `predictions`, per data set and class.
 
     `auroc`, `average_precision`; and `f1`, `sensitivity`, `specificity`, `precision` at each fixed
-    probability (`f1@0.5`) and at the validation part's threshold of the class (`f1@youden`). Where all
-    five subtypes have an AUROC their mean stands under class `average` (LSE-UNet, Table 1, AVG). `n` is
-    the number of patients; a measure without value is NaN.
+    probability (`f1@0.5`) and at the validation part's threshold of the class (`f1@youden`). Where
+    all five subtypes have an AUROC their mean stands under class `average` (LSE-UNet, Table 1,
+    AVG). `n` is the number of patients; a measure without value is NaN.
     """
     rows = []
     for dataset, part in predictions.groupby("dataset", sort=True):
         common = {
-            "study": study, "dataset": dataset, "method": method, "variant": variant, "layer": None, "unit": "slice", "subset": "all",
+            "study": study,
+            "dataset": dataset,
+            "method": method,
+            "variant": variant,
+            "layer": None,
+            "unit": "slice",
+            "subset": "all",
             "brain_mask": None,
         }
         ranked: dict[str, PatientStatistic] = {}
@@ -141,20 +171,32 @@ def classification_results(
             known = known_of(part, name)
             if known.empty:
                 continue
-            statistics = class_statistics(known, [*map(fixed_threshold, fixed), *([thresholds[name]] if name in thresholds else [])])
+            statistics = class_statistics(
+                known,
+                [*map(fixed_threshold, fixed), *([thresholds[name]] if name in thresholds else [])],
+            )
             ranked[name] = statistics["auroc", "none"]
             rows += [
-                {**common, "class": name, "metric": metric, "threshold_source": origin,
-                 **patient_bootstrap(statistic, replicates, seed).columns()}
+                {
+                    **common,
+                    "class": name,
+                    "metric": metric,
+                    "threshold_source": origin,
+                    **patient_bootstrap(statistic, replicates, seed).columns(),
+                }
                 for (metric, origin), statistic in statistics.items()
             ]
         rows += _subtype_mean(ranked, common, replicates, seed)
     return result_table(rows)
 
 
-def class_statistics(known: pd.DataFrame, thresholds: Sequence[Threshold]) -> dict[tuple[str, str], PatientStatistic]:
+def class_statistics(
+    known: pd.DataFrame, thresholds: Sequence[Threshold]
+) -> dict[tuple[str, str], PatientStatistic]:
     """Measures of one class by (metric, threshold source); `known` comes from `known_of`."""
-    patients, truth, scores = (known[name].to_numpy() for name in ("patient_id", "label", "probability"))
+    patients, truth, scores = (
+        known[name].to_numpy() for name in ("patient_id", "label", "probability")
+    )
     found = {
         ("auroc", "none"): auroc_of_items(patients, truth, scores),
         ("average_precision", "none"): average_precision_of_items(patients, truth, scores),
@@ -162,32 +204,65 @@ def class_statistics(known: pd.DataFrame, thresholds: Sequence[Threshold]) -> di
     for threshold in thresholds:
         suffix = f"{threshold.value:g}" if threshold.rule == "fixed" else threshold.rule
         for metric, counted in DECISIONS.items():
-            found[f"{metric}@{suffix}", threshold.source] = ratio_of_sums(patients, *counted(truth, scores >= threshold.value))
+            found[f"{metric}@{suffix}", threshold.source] = ratio_of_sums(
+                patients, *counted(truth, scores >= threshold.value)
+            )
     return found
 
 
-def _subtype_mean(ranked: Mapping[str, PatientStatistic], common: Mapping[str, Any], replicates: int, seed: int) -> list[dict[str, Any]]:
+def _subtype_mean(
+    ranked: Mapping[str, PatientStatistic], common: Mapping[str, Any], replicates: int, seed: int
+) -> list[dict[str, Any]]:
     members = [ranked[name] for name in SUBTYPES if name in ranked]
-    if len(members) < len(SUBTYPES) or any(not np.array_equal(member.patients, members[0].patients) for member in members):
+    if len(members) < len(SUBTYPES) or any(
+        not np.array_equal(member.patients, members[0].patients) for member in members
+    ):
         return []
     interval = patient_bootstrap(mean_of_statistics(members), replicates, seed)
-    return [{**common, "class": "average", "metric": "auroc", "threshold_source": "none", **interval.columns()}]
+    return [
+        {
+            **common,
+            "class": "average",
+            "metric": "auroc",
+            "threshold_source": "none",
+            **interval.columns(),
+        }
+    ]
 
 
 def top_epochs_results(
-    history: pd.DataFrame, *, study: str, dataset: str, method: str, name: str, variant: str = "printed",
+    history: pd.DataFrame,
+    *,
+    study: str,
+    dataset: str,
+    method: str,
+    name: str,
+    variant: str = "printed",
 ) -> pd.DataFrame:
-    """Mean and SD of the five best epochs' validation F1 of class `name` (CAM benchmark, Table I, "F1 (Top-5)").
+    """Mean and SD of the five best epochs' validation F1 of class `name` (CAM benchmark, Table I,
+    "F1 (Top-5)").
 
     It scores the part on which the epochs were compared, as the paper's reading implies; `n` is the
     number of epochs it averages.
     """
     mean, deviation = f1_of_top_epochs(history["f1"].to_numpy())
     common = {
-        "study": study, "dataset": dataset, "method": method, "variant": variant, "class": name, "unit": "slice", "subset": "all",
-        "threshold_source": "none", "n": min(5, int(history["f1"].notna().sum())),
+        "study": study,
+        "dataset": dataset,
+        "method": method,
+        "variant": variant,
+        "class": name,
+        "unit": "slice",
+        "subset": "all",
+        "threshold_source": "none",
+        "n": min(5, int(history["f1"].notna().sum())),
     }
-    return result_table([{**common, "metric": "f1_top5", "value": mean}, {**common, "metric": "f1_top5_sd", "value": deviation}])
+    return result_table(
+        [
+            {**common, "metric": "f1_top5", "value": mean},
+            {**common, "metric": "f1_top5_sd", "value": deviation},
+        ]
+    )
 
 
 def curves(predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -204,9 +279,13 @@ def curves(predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         for frames, curve in ((roc, roc_curve), (pr, pr_curve)):
             frames.append(curve(truth, scores).assign(**{"dataset": dataset, "class": name}))
     if not roc:
-        raise StudyError("no class has both positive and negative slices; there is no curve to draw")
+        raise StudyError(
+            "no class has both positive and negative slices; there is no curve to draw"
+        )
     return tuple(_keys_first(pd.concat(frames, ignore_index=True)) for frames in (roc, pr))
 
 
 def _keys_first(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[["dataset", "class", *(column for column in frame if column not in ("dataset", "class"))]]
+    return frame[
+        ["dataset", "class", *(column for column in frame if column not in ("dataset", "class"))]
+    ]

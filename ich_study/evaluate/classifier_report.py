@@ -1,4 +1,5 @@
-"""What one classifier run leaves behind: predictions, thresholds, measures and curves of every part it scored."""
+"""What one classifier run leaves behind: predictions, thresholds, measures and curves of every part
+it scored."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class ScoredPart:
 
 @dataclass(frozen=True)
 class ClassifierReport:
-    """predictions: `slice_predictions.PREDICTION_COLUMNS`, and `part`. results: tidy, `dataset` is the part.
+    """predictions: `slice_predictions.PREDICTION_COLUMNS`, and `part`. results: tidy, `dataset` is
+    the part.
     roc, pr: curves, `dataset` is the part."""
 
     predictions: pd.DataFrame
@@ -38,7 +40,8 @@ class ClassifierReport:
     pr: pd.DataFrame
 
     def write(self, folder: Path) -> None:
-        """`predictions.parquet`, `thresholds.csv`, `metrics.csv`, `roc.csv` and `pr.csv` in `folder`."""
+        """`predictions.parquet`, `thresholds.csv`, `metrics.csv`, `roc.csv` and `pr.csv` in
+        `folder`."""
         write_parquet(folder / "predictions.parquet", self.predictions)
         write_csv(folder / "thresholds.csv", threshold_frame(self.thresholds))
         write_csv(folder / "metrics.csv", self.results)
@@ -51,8 +54,15 @@ class ClassifierReport:
 
 
 def report_classifier(
-    run: TrainingRun, validation: ScoredPart, others: list[ScoredPart], *, method: str, variant: str, study: str = "01_backbones",
-    replicates: int = 1000, seed: int = 0,
+    run: TrainingRun,
+    validation: ScoredPart,
+    others: list[ScoredPart],
+    *,
+    method: str,
+    variant: str,
+    study: str = "01_backbones",
+    replicates: int = 1000,
+    seed: int = 0,
 ) -> ClassifierReport:
     """Scores every part and measures it; thresholds come from the `validation` part alone.
 
@@ -62,24 +72,49 @@ def report_classifier(
     """
     predictions = {part.name: _predicted(run, part) for part in (validation, *others)}
     thresholds = evaluation.validation_thresholds(predictions[validation.name])
-    renamed = pd.concat([table.assign(dataset=name) for name, table in predictions.items()], ignore_index=True)
+    renamed = pd.concat(
+        [table.assign(dataset=name) for name, table in predictions.items()], ignore_index=True
+    )
     measured = evaluation.classification_results(
-        renamed, thresholds, study=study, method=method, variant=variant, replicates=replicates, seed=seed
+        renamed,
+        thresholds,
+        study=study,
+        method=method,
+        variant=variant,
+        replicates=replicates,
+        seed=seed,
     )
     top = evaluation.top_epochs_results(
-        run.history, study=study, dataset=validation.name, method=method, name=run.config.primary_class, variant=variant
+        run.history,
+        study=study,
+        dataset=validation.name,
+        method=method,
+        name=run.config.primary_class,
+        variant=variant,
     )
-    results = pd.concat([measured, top.dropna(axis="columns", how="all")], ignore_index=True)[list(measured.columns)]
+    results = pd.concat([measured, top.dropna(axis="columns", how="all")], ignore_index=True)[
+        list(measured.columns)
+    ]
     roc, pr = evaluation.curves(renamed)
-    labelled = pd.concat([table.assign(part=name) for name, table in predictions.items()], ignore_index=True)
+    labelled = pd.concat(
+        [table.assign(part=name) for name, table in predictions.items()], ignore_index=True
+    )
     return ClassifierReport(labelled, thresholds, results.assign(seed=run.config.seed), roc, pr)
 
 
 def _predicted(run: TrainingRun, part: ScoredPart) -> pd.DataFrame:
     config = run.config
     return evaluation.predict(
-        run.model, run.preprocessing, config.classes, part.source, part.rows, run.device, batch_size=2 * config.batch_size,
-        num_workers=config.num_workers, precision=config.precision, two_outputs=config.outputs > len(config.classes),
+        run.model,
+        run.preprocessing,
+        config.classes,
+        part.source,
+        part.rows,
+        run.device,
+        batch_size=2 * config.batch_size,
+        num_workers=config.num_workers,
+        precision=config.precision,
+        two_outputs=config.outputs > len(config.classes),
     )
 
 
@@ -88,10 +123,16 @@ def headline(results: pd.DataFrame) -> pd.DataFrame:
     shown = ("auroc", "average_precision", "f1@youden", "sensitivity@youden", "specificity@youden")
     rows = results[results["metric"].isin(shown)]
     cells = rows[["dataset", "class", "metric"]].assign(value=rows.apply(with_interval, axis=1))
-    return cells.pivot(index=["dataset", "class"], columns="metric", values="value").reindex(columns=list(shown)).reset_index()
+    return (
+        cells.pivot(index=["dataset", "class"], columns="metric", values="value")
+        .reindex(columns=list(shown))
+        .reset_index()
+    )
 
 
 def primary_auroc(results: pd.DataFrame, part: str, name: str) -> Mapping[str, float]:
     """`value`, `ci_low`, `ci_high` of the AUROC of class `name` on one part."""
-    rows = results[(results["dataset"] == part) & (results["class"] == name) & (results["metric"] == "auroc")]
+    rows = results[
+        (results["dataset"] == part) & (results["class"] == name) & (results["metric"] == "auroc")
+    ]
     return rows.iloc[0][["value", "ci_low", "ci_high"]].to_dict()

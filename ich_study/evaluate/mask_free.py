@@ -1,4 +1,5 @@
-"""Mask thresholds chosen without a single mask: Otsu's cut through the heat of the slices that have the class.
+"""Mask thresholds chosen without a single mask: Otsu's cut through the heat of the slices that have
+the class.
 
 Heat is relative to each slice's own maximum, so a slice's label says nothing on how large its mask
 should be; what is left is the shape of the heat's distribution. Otsu's cut parts it into two groups
@@ -19,24 +20,32 @@ from ich_study.schema import SUBTYPES
 
 
 class HeatHistogram:
-    """How often each whole heat value 0..255 occurs per class, over the slices where the class is present."""
+    """How often each whole heat value 0..255 occurs per class, over the slices where the class is
+    present."""
 
     def __init__(self, classes: Sequence[str] = SUBTYPES) -> None:
         self.classes = tuple(classes)
         self.counts = np.zeros((len(self.classes), HEAT_MAXIMUM + 1), np.int64)
 
     def add(self, heatmaps: np.ndarray, present: np.ndarray) -> None:
-        """heatmaps: uint8 (slices, classes, rows, columns); present: bool (slices, classes). Raises MapError on anything else."""
+        """heatmaps: uint8 (slices, classes, rows, columns); present: bool (slices, classes). Raises
+        MapError on anything else."""
         heatmaps, present = np.asarray(heatmaps), np.asarray(present)
         check_heat(heatmaps, present)
         if heatmaps.dtype != np.uint8 or heatmaps.shape[1] != len(self.classes):
-            raise MapError(f"heatmaps are {heatmaps.dtype} {heatmaps.shape}; expected uint8 of the classes {list(self.classes)}")
+            raise MapError(
+                f"heatmaps are {heatmaps.dtype} {heatmaps.shape}; expected uint8 of the classes"
+                f" {list(self.classes)}"
+            )
         for item, place in np.argwhere(present):
-            self.counts[place] += np.bincount(heatmaps[item, place].ravel(), minlength=HEAT_MAXIMUM + 1)
+            self.counts[place] += np.bincount(
+                heatmaps[item, place].ravel(), minlength=HEAT_MAXIMUM + 1
+            )
 
 
 def otsu_cut(counts: np.ndarray) -> float:
-    """The value v for which `heat > v` parts a histogram (values,) with the largest variance between the parts.
+    """The value v for which `heat > v` parts a histogram (values,) with the largest variance
+    between the parts.
 
     Of equal cuts the lowest. Raises StudyError where fewer than two values occur.
     """
@@ -48,16 +57,22 @@ def otsu_cut(counts: np.ndarray) -> float:
     above, rest = counts.sum() - below, (counts * values).sum() - mass
     parts = (below > 0) & (above > 0)
     between = np.full(len(below), -1.0)
-    between[parts] = below[parts] * above[parts] * (mass[parts] / below[parts] - rest[parts] / above[parts]) ** 2
+    between[parts] = (
+        below[parts] * above[parts] * (mass[parts] / below[parts] - rest[parts] / above[parts]) ** 2
+    )
     return float(np.argmax(between))
 
 
 def otsu_thresholds(
-    histogram: HeatHistogram, grid: Sequence[float] | None = None, unseen: float | None = None,
+    histogram: HeatHistogram,
+    grid: Sequence[float] | None = None,
+    unseen: float | None = None,
 ) -> dict[str, Threshold]:
-    """Otsu's cut of every class, moved to the nearest threshold of `grid` if one is given; source `labels`.
+    """Otsu's cut of every class, moved to the nearest threshold of `grid` if one is given; source
+    `labels`.
 
-    unseen: the threshold of a class without heat in any slice, marked as fixed. Raises StudyError naming
+    unseen: the threshold of a class without heat in any slice, marked as fixed. Raises StudyError
+    naming
     such a class where `unseen` is not given: it gets no threshold in silence.
     """
     if grid is not None and not len(grid):
@@ -70,8 +85,14 @@ def otsu_thresholds(
         try:
             cut = otsu_cut(counts)
         except StudyError as error:
-            raise StudyError(f"class {name!r}: {error}; are there slices in which it is present?") from error
+            raise StudyError(
+                f"class {name!r}: {error}; are there slices in which it is present?"
+            ) from error
         if grid is not None:
             cut = float(min(grid, key=lambda step: abs(step - cut)))
-        found[name] = Threshold(cut, "labels", "Otsu of the heat" if grid is None else "Otsu of the heat, nearest of the grid")
+        found[name] = Threshold(
+            cut,
+            "labels",
+            "Otsu of the heat" if grid is None else "Otsu of the heat, nearest of the grid",
+        )
     return found

@@ -1,8 +1,9 @@
-"""Volumes of hemorrhage in mL from label maps, against truth: per scan and subtype, with Bland-Altman's figures.
+"""Volumes of hemorrhage in mL from label maps, against truth: per scan and subtype, with
+Bland-Altman's figures.
 
-"Quantization" in LSE-UNet's title: its purpose is the volume per subtype in a report, which the paper
-never scores. Agreement is judged by bias and limits of agreement (Bland and Altman 1986), with intervals over
-patients, because scans of one patient resemble each other.
+"Quantization" in LSE-UNet's title: its purpose is the volume per subtype in a report, which the
+paper never scores. Agreement is judged by bias and limits of agreement (Bland and Altman 1986),
+with intervals over patients, because scans of one patient resemble each other.
 """
 
 from __future__ import annotations
@@ -29,16 +30,24 @@ AGREEMENT_METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.n
 """Bland-Altman's figures and the mean absolute difference, of differences predicted - truth."""
 
 
-def volume_table(counts: Counts, rows: pd.DataFrame, pixel_ml: np.ndarray, classes: Sequence[str] = SUBTYPES) -> pd.DataFrame:
-    """Predicted and true volume of every scan and class: `scan_id, patient_id, class, predicted_ml, truth_ml`.
+def volume_table(
+    counts: Counts, rows: pd.DataFrame, pixel_ml: np.ndarray, classes: Sequence[str] = SUBTYPES
+) -> pd.DataFrame:
+    """Predicted and true volume of every scan and class: `scan_id, patient_id, class, predicted_ml,
+    truth_ml`.
 
-    counts: pixels per slice from `label_counts`, (slices, 1 + classes), background first. rows: a row per
-    slice with `scan_id` and `patient_id`, holding all slices of a scan. pixel_ml: (slices,), mL that a
-    pixel of the counted grid stands for; NaN (unknown spacing) gives NaN volumes. Class `any` is the sum
-    over subtypes. Raises StudyError where shapes differ or a pixel's volume is not positive.
+    counts: pixels per slice from `label_counts`, (slices, 1 + classes), background first. rows: a
+    row per slice with `scan_id` and `patient_id`, holding all slices of a scan. pixel_ml:
+    (slices,), mL that a pixel of the counted grid stands for; NaN (unknown spacing) gives NaN
+    volumes. Class `any` is the sum over subtypes. Raises StudyError where shapes differ or a
+    pixel's volume is not positive.
     """
     pixel_ml = np.asarray(pixel_ml, np.float64)
-    if np.shape(counts.tp) != (len(rows), len(classes) + 1) or pixel_ml.shape != (len(rows),) or not len(rows):
+    if (
+        np.shape(counts.tp) != (len(rows), len(classes) + 1)
+        or pixel_ml.shape != (len(rows),)
+        or not len(rows)
+    ):
         raise StudyError(
             f"counts {np.shape(counts.tp)}, pixel volumes {pixel_ml.shape}, {len(rows)} slices; "
             f"expected at least one slice, each with counts of the background and {list(classes)}"
@@ -47,24 +56,38 @@ def volume_table(counts: Counts, rows: pd.DataFrame, pixel_ml: np.ndarray, class
         raise StudyError(f"a pixel of {np.nanmin(pixel_ml)} mL; expected positive volumes")
     parts = []
     for place, name in enumerate(classes, start=1):
-        predicted, truth = (counts.tp + counts.fp)[:, place] * pixel_ml, (counts.tp + counts.fn)[:, place] * pixel_ml
+        predicted, truth = (
+            (counts.tp + counts.fp)[:, place] * pixel_ml,
+            (counts.tp + counts.fn)[:, place] * pixel_ml,
+        )
         keys = {column: rows[column].astype(str).to_numpy() for column in ("scan_id", "patient_id")}
-        parts.append(pd.DataFrame(keys | {"class": name, "predicted_ml": predicted, "truth_ml": truth}))
+        parts.append(
+            pd.DataFrame(keys | {"class": name, "predicted_ml": predicted, "truth_ml": truth})
+        )
     slices = pd.concat(parts, ignore_index=True)
     whole = slices.assign(**{"class": ALL_SUBTYPES})
     keys = ["scan_id", "patient_id", "class"]
     # An unknown slice makes the scan's volume unknown, not smaller.
-    sums = pd.concat([slices, whole]).groupby(keys, sort=True)[["predicted_ml", "truth_ml"]].agg(lambda part: part.sum(skipna=False))
+    sums = (
+        pd.concat([slices, whole])
+        .groupby(keys, sort=True)[["predicted_ml", "truth_ml"]]
+        .agg(lambda part: part.sum(skipna=False))
+    )
     order = {name: place for place, name in enumerate((*classes, ALL_SUBTYPES))}
-    table = sums.reset_index().sort_values("class", key=lambda names: names.map(order), kind="stable")
+    table = sums.reset_index().sort_values(
+        "class", key=lambda names: names.map(order), kind="stable"
+    )
     return table.reset_index(drop=True)[list(VOLUME_COLUMNS)]
 
 
 def scans_of(volumes: pd.DataFrame, class_name: str, subset: str) -> pd.DataFrame:
-    """The scans of one class with known volumes; subset `positive` are those with the class in truth, `all` every one."""
+    """The scans of one class with known volumes; subset `positive` are those with the class in
+    truth, `all` every one."""
     if subset not in ("all", "positive"):
         raise StudyError(f"subset {subset!r}; expected 'all' or 'positive'")
-    part = volumes[(volumes["class"] == class_name) & volumes[["predicted_ml", "truth_ml"]].notna().all(axis=1)]
+    part = volumes[
+        (volumes["class"] == class_name) & volumes[["predicted_ml", "truth_ml"]].notna().all(axis=1)
+    ]
     return part if subset == "all" else part[part["truth_ml"] > 0]
 
 
@@ -75,29 +98,44 @@ def agreement_statistic(volumes: pd.DataFrame, metric: str) -> PatientStatistic:
     Raises StudyError for an unknown metric or no scans.
     """
     if metric not in AGREEMENT_METRICS or not len(volumes):
-        raise StudyError(f"metric {metric!r} of {len(volumes)} scans; expected one of {sorted(AGREEMENT_METRICS)} and at least one scan")
+        raise StudyError(
+            f"metric {metric!r} of {len(volumes)} scans; expected one of"
+            f" {sorted(AGREEMENT_METRICS)} and at least one scan"
+        )
     difference = (volumes["predicted_ml"] - volumes["truth_ml"]).to_numpy(np.float64)
     names, member = np.unique(volumes["patient_id"].astype(str), return_inverse=True)
     centre = difference.mean()
-    parts = (np.ones_like(difference), difference - centre, (difference - centre) ** 2, np.abs(difference))
+    parts = (
+        np.ones_like(difference),
+        difference - centre,
+        (difference - centre) ** 2,
+        np.abs(difference),
+    )
     moments = np.stack([np.bincount(member, part, len(names)) for part in parts], 1)
 
     def evaluate(weights: np.ndarray) -> np.ndarray:
         scans, total, squares, absolute = (weights @ moments).T
         with np.errstate(divide="ignore", invalid="ignore"):
             variance = np.where(scans > 1, (squares - total**2 / scans) / (scans - 1), np.nan)
-            return AGREEMENT_METRICS[metric](centre + total / scans, np.sqrt(np.maximum(variance, 0)), absolute / scans)
+            return AGREEMENT_METRICS[metric](
+                centre + total / scans, np.sqrt(np.maximum(variance, 0)), absolute / scans
+            )
 
     return PatientStatistic(names, evaluate)
 
 
 def agreement_rows(
-    volumes: pd.DataFrame, common: Mapping[str, Any], subsets: Sequence[str] = ("all", "positive"), replicates: int = 1000, seed: int = 0,
+    volumes: pd.DataFrame,
+    common: Mapping[str, Any],
+    subsets: Sequence[str] = ("all", "positive"),
+    replicates: int = 1000,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Result rows of `volume_table`: AGREEMENT_METRICS per class and subset, unit `scan`, with 95 % intervals over patients.
+    """Result rows of `volume_table`: AGREEMENT_METRICS per class and subset, unit `scan`, with 95 %
+    intervals over patients.
 
-    `all` counts scans where both volumes are 0, which narrows the limits; `positive` has only scans with
-    the class in truth. A class without scans in a subset gives no rows.
+    `all` counts scans where both volumes are 0, which narrows the limits; `positive` has only scans
+    with the class in truth. A class without scans in a subset gives no rows.
     """
     table: list[dict[str, Any]] = []
     for name in dict.fromkeys(volumes["class"]):
@@ -105,5 +143,14 @@ def agreement_rows(
             part = scans_of(volumes, name, subset)
             for metric in AGREEMENT_METRICS if len(part) else ():
                 interval = patient_bootstrap(agreement_statistic(part, metric), replicates, seed)
-                table.append({**common, "class": name, "unit": "scan", "subset": subset, "metric": metric, **interval.columns()})
+                table.append(
+                    {
+                        **common,
+                        "class": name,
+                        "unit": "scan",
+                        "subset": subset,
+                        "metric": metric,
+                        **interval.columns(),
+                    }
+                )
     return table

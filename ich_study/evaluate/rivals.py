@@ -1,6 +1,8 @@
-"""Trivial rivals: maps that know nothing of any network. A method that does not beat them has found nothing.
+"""Trivial rivals: maps that know nothing of any network. A method that does not beat them has found
+nothing.
 
-All are float32 (slices, rows, columns) in [0, 1] and 0 outside the brain where a brain mask is given.
+All are float32 (slices, rows, columns) in [0, 1] and 0 outside the brain where a brain mask is
+given.
 """
 
 from __future__ import annotations
@@ -17,26 +19,37 @@ BLOOD_HU: tuple[float, float] = (50.0, 90.0)
 
 
 def hu_threshold_maps(
-    hu: np.ndarray, brain: np.ndarray, low: float = BLOOD_HU[0], high: float = BLOOD_HU[1], smooth_px: float = 1.0,
+    hu: np.ndarray,
+    brain: np.ndarray,
+    low: float = BLOOD_HU[0],
+    high: float = BLOOD_HU[1],
+    smooth_px: float = 1.0,
 ) -> np.ndarray:
     """1 where the smoothed HU inside the brain lies in [low, high], else 0.
 
-    hu: (slices, rows, columns). brain: bool, same shape. smooth_px: sigma of a Gaussian over the brain's own
-    pixels, 0 for none; bone and air beside the brain take no part, or its whole rim would look like blood.
+    hu: (slices, rows, columns). brain: bool, same shape. smooth_px: sigma of a Gaussian over the
+    brain's own pixels, 0 for none; bone and air beside the brain take no part, or its whole rim
+    would look like blood.
     """
     hu, brain = np.asarray(hu), _brain(brain, np.asarray(hu).shape)
     if not low < high or smooth_px < 0:
-        raise ParameterError(f"HU range {low}..{high}, smoothing {smooth_px} px; expected low below high and 0 px or more")
+        raise ParameterError(
+            f"HU range {low}..{high}, smoothing {smooth_px} px; expected low below high and 0 px or"
+            " more"
+        )
     smooth = hu.astype(np.float32)
     if smooth_px:
         for target, mask in zip(smooth, brain.astype(np.float32)):
             weight = cv2.GaussianBlur(mask, (0, 0), smooth_px)
-            target[:] = cv2.GaussianBlur(target * mask, (0, 0), smooth_px) / np.maximum(weight, 1e-6)
+            target[:] = cv2.GaussianBlur(target * mask, (0, 0), smooth_px) / np.maximum(
+                weight, 1e-6
+            )
     return (brain & (smooth >= low) & (smooth <= high)).astype(np.float32)
 
 
 def centred_blob_maps(brain: np.ndarray, sigma: float = 0.25) -> np.ndarray:
-    """A Gaussian at the brain's centre of mass, its sigma `sigma` times the square root of the brain's area; zeros without brain."""
+    """A Gaussian at the brain's centre of mass, its sigma `sigma` times the square root of the
+    brain's area; zeros without brain."""
     brain = _brain(brain, np.asarray(brain).shape)
     if sigma <= 0:
         raise ParameterError(f"sigma is {sigma}; expected a share of the brain's width above 0")
@@ -44,26 +57,42 @@ def centred_blob_maps(brain: np.ndarray, sigma: float = 0.25) -> np.ndarray:
     for target, mask in zip(maps, brain):
         rows, columns = np.nonzero(mask)
         if len(rows):
-            distance = (np.arange(mask.shape[0])[:, None] - rows.mean()) ** 2 + (np.arange(mask.shape[1]) - columns.mean()) ** 2
+            distance = (np.arange(mask.shape[0])[:, None] - rows.mean()) ** 2 + (
+                np.arange(mask.shape[1]) - columns.mean()
+            ) ** 2
             target[:] = np.exp(-distance / (2 * sigma**2 * len(rows))) * mask
     return maps
 
 
-def random_maps(count: int, shape: tuple[int, int], smoothness_px: float, seed: int, brain: np.ndarray | None = None) -> np.ndarray:
-    """White noise smoothed by a Gaussian of `smoothness_px` (the method's own grain), min-max per slice, times the brain.
+def random_maps(
+    count: int,
+    shape: tuple[int, int],
+    smoothness_px: float,
+    seed: int,
+    brain: np.ndarray | None = None,
+) -> np.ndarray:
+    """White noise smoothed by a Gaussian of `smoothness_px` (the method's own grain), min-max per
+    slice, times the brain.
 
     The n-th map depends on `seed` and n alone.
     """
     if count < 0 or min(shape) < 1 or smoothness_px < 0:
-        raise ParameterError(f"{count} random maps of {shape} with smoothness {smoothness_px} px; expected 0 or more of each")
+        raise ParameterError(
+            f"{count} random maps of {shape} with smoothness {smoothness_px} px; expected 0 or more"
+            " of each"
+        )
     maps = np.zeros((count, *shape), np.float32)
     for number, target in enumerate(maps):
         noise = np.random.default_rng((seed, number)).standard_normal(shape).astype(np.float32)
-        target[:] = minmax(cv2.GaussianBlur(noise, (0, 0), smoothness_px) if smoothness_px else noise)
+        target[:] = minmax(
+            cv2.GaussianBlur(noise, (0, 0), smoothness_px) if smoothness_px else noise
+        )
     return maps if brain is None else maps * _brain(brain, maps.shape)
 
 
-def rival_maps(name: str, hu: np.ndarray, brain: np.ndarray, smoothness_px: float, seed: int) -> np.ndarray:
+def rival_maps(
+    name: str, hu: np.ndarray, brain: np.ndarray, smoothness_px: float, seed: int
+) -> np.ndarray:
     """The rival `name` of RIVALS for these slices; ParameterError for another name."""
     if name == "hu_threshold":
         return hu_threshold_maps(hu, brain)
@@ -77,5 +106,7 @@ def rival_maps(name: str, hu: np.ndarray, brain: np.ndarray, smoothness_px: floa
 def _brain(brain: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     brain = np.asarray(brain)
     if brain.dtype != bool or brain.ndim != 3 or brain.shape != shape:
-        raise ParameterError(f"brain mask is {brain.dtype} {brain.shape}; expected bool of the slices' shape {shape}")
+        raise ParameterError(
+            f"brain mask is {brain.dtype} {brain.shape}; expected bool of the slices' shape {shape}"
+        )
     return brain

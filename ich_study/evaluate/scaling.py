@@ -1,6 +1,7 @@
 """What every heatmap has in common: it is checked, scaled and brought to the slice's size here.
 
-A raw map is what a method computes, signed, at the resolution of its layer. Scaled maps lie in [0, 1].
+A raw map is what a method computes, signed, at the resolution of its layer. Scaled maps lie in [0,
+1].
 """
 
 from __future__ import annotations
@@ -20,15 +21,22 @@ Maps = TypeVar("Maps", np.ndarray, Tensor)
 def checked_maps(maps: Maps, what: str) -> Maps:
     """`maps` as they are, if they are non-empty, at least two-dimensional and finite.
 
-    `what` names method and slices in the error. Raises MapError otherwise: a map that failed must not
-    pass for one that is empty.
+    `what` names method and slices in the error. Raises MapError otherwise: a map that failed must
+    not pass for one that is empty.
     """
     if maps.ndim < 2 or 0 in tuple(maps.shape):
-        raise MapError(f"{what}: a map of shape {tuple(maps.shape)}; expected rows and columns, and at least one of each")
+        raise MapError(
+            f"{what}: a map of shape {tuple(maps.shape)}; expected rows and columns, and at least"
+            " one of each"
+        )
     broken = ~np.isfinite(maps) if isinstance(maps, np.ndarray) else ~torch.isfinite(maps)
     count = int(broken.sum())
     if count:
-        raise MapError(f"{what}: {count} of {broken.size if isinstance(broken, np.ndarray) else broken.numel()} values are NaN or infinite")
+        raise MapError(
+            f"{what}: {count} of"
+            f" {broken.size if isinstance(broken, np.ndarray) else broken.numel()} values are NaN"
+            " or infinite"
+        )
     return maps
 
 
@@ -46,7 +54,8 @@ def minmax(maps: Maps) -> Maps:
 
 
 def resized_maps(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Maps (..., rows, columns) brought to `size` bilinearly, corners not aligned, as cv2 and pytorch-grad-cam do it upwards."""
+    """Maps (..., rows, columns) brought to `size` bilinearly, corners not aligned, as cv2 and
+    pytorch-grad-cam do it upwards."""
     target = (size, size) if isinstance(size, int) else tuple(size)
     checked_maps(maps, "resizing")
     if tuple(maps.shape[-2:]) == target:

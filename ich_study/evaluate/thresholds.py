@@ -1,8 +1,9 @@
-"""Thresholds, each with where it came from, so that no table hides one chosen on the data it scores.
+"""Thresholds, each with where it came from, so that no table hides one chosen on the data it
+scores.
 
 Classifier thresholds come from the validation part's labels: Youden's J (LSE-UNet, Section 4), the
-best F1, or a fixed number. Mask thresholds come from a grid scored on masks (HGI-SAM, Section 3; CAM
-benchmark, IV; LSE-UNet, Table 4) and say whose masks.
+best F1, or a fixed number. Mask thresholds come from a grid scored on masks (HGI-SAM, Section 3;
+CAM benchmark, IV; LSE-UNet, Table 4) and say whose masks.
 """
 
 from __future__ import annotations
@@ -34,27 +35,40 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if self.source not in RESULT_LEVELS["threshold_source"]:
-            raise StudyError(f"threshold source is {self.source!r}; expected one of {sorted(RESULT_LEVELS['threshold_source'])}")
+            raise StudyError(
+                f"threshold source is {self.source!r}; expected one of"
+                f" {sorted(RESULT_LEVELS['threshold_source'])}"
+            )
         if not np.isfinite(self.value):
             raise StudyError(f"threshold is {self.value}; expected a finite number")
 
 
 def fixed_threshold(value: float, rule: str = "fixed", source: Source = "none") -> Threshold:
-    """A number given beforehand, such as .5. A number taken from a paper that chose it on masks says so by `source`."""
+    """A number given beforehand, such as .5. A number taken from a paper that chose it on masks
+    says so by `source`."""
     return Threshold(float(value), source, rule)
 
 
-def _cuts(truth: np.ndarray, scores: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """Midpoints between neighbouring distinct scores, from high to low, with the TP and FP above each."""
+def _cuts(
+    truth: np.ndarray, scores: np.ndarray, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
+    """Midpoints between neighbouring distinct scores, from high to low, with the TP and FP above
+    each."""
     truth, scores = checked(truth, scores)
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not positives or not negatives:
-        raise StudyError(f"class {name!r}: {positives} positive and {negatives} negative items; a threshold needs both")
+        raise StudyError(
+            f"class {name!r}: {positives} positive and {negatives} negative items; a threshold"
+            " needs both"
+        )
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     ends = np.flatnonzero(np.diff(ordered))
     if not len(ends):
-        raise StudyError(f"class {name!r}: all {len(scores)} scores equal {scores[0]:g}; no threshold separates them")
+        raise StudyError(
+            f"class {name!r}: all {len(scores)} scores equal {scores[0]:g}; no threshold separates"
+            " them"
+        )
     tp = np.cumsum(truth[order])[ends]
     return (ordered[ends] + ordered[ends + 1]) / 2, tp, ends + 1 - tp, positives, negatives
 
@@ -62,61 +76,89 @@ def _cuts(truth: np.ndarray, scores: np.ndarray, name: str) -> tuple[np.ndarray,
 def youden_threshold(truth: np.ndarray, scores: np.ndarray, name: str = "any") -> Threshold:
     """The threshold with the largest TPR - FPR on these labels (Youden's J).
 
-    truth: 0/1 (items,), scores: (items,). The threshold lies midway between two neighbouring distinct
-    scores, so `>` and `>=` decide alike here; of equal J the highest threshold is taken. Raises
-    StudyError naming the class where all labels or all scores are the same.
+    truth: 0/1 (items,), scores: (items,). The threshold lies midway between two neighbouring
+    distinct scores, so `>` and `>=` decide alike here; of equal J the highest threshold is taken.
+    Raises StudyError naming the class where all labels or all scores are the same.
     """
     cuts, tp, fp, positives, negatives = _cuts(truth, scores, name)
     # Integers, so that equal J are equal and the first, highest, cut wins.
     gain = tp * negatives - fp * positives
     best = int(np.argmax(gain))
-    return Threshold(float(cuts[best]), "labels", "youden", float(gain[best] / (positives * negatives)))
+    return Threshold(
+        float(cuts[best]), "labels", "youden", float(gain[best] / (positives * negatives))
+    )
 
 
 def best_f1_threshold(truth: np.ndarray, scores: np.ndarray, name: str = "any") -> Threshold:
-    """The threshold with the largest F1 on these labels; midpoints, ties and errors as in `youden_threshold`."""
+    """The threshold with the largest F1 on these labels; midpoints, ties and errors as in
+    `youden_threshold`."""
     cuts, tp, fp, positives, _ = _cuts(truth, scores, name)
     f1 = 2 * tp / (tp + fp + positives)
     best = int(np.argmax(f1))
     return Threshold(float(cuts[best]), "labels", "best F1", float(f1[best]))
 
 
-def youden_thresholds(labels: pd.DataFrame, scores: pd.DataFrame, classes: Iterable[str]) -> dict[str, Threshold]:
+def youden_thresholds(
+    labels: pd.DataFrame, scores: pd.DataFrame, classes: Iterable[str]
+) -> dict[str, Threshold]:
     """Youden's threshold of every class, from frames with a row per slice and a column per class.
 
-    Slices whose label is missing are left out, per class. Raises StudyError naming a class without a
-    column, with no known label, or with one kind of label only.
+    Slices whose label is missing are left out, per class. Raises StudyError naming a class without
+    a column, with no known label, or with one kind of label only.
     """
     found: dict[str, Threshold] = {}
     if len(labels) != len(scores):
-        raise StudyError(f"{len(labels)} rows of labels, {len(scores)} of scores; expected one of each per slice")
+        raise StudyError(
+            f"{len(labels)} rows of labels, {len(scores)} of scores; expected one of each per slice"
+        )
     for name in classes:
         if name not in labels or name not in scores:
             raise StudyError(f"class {name!r} has no column in the labels or the scores")
         known = labels[name].notna().to_numpy()
         if not known.any():
-            raise StudyError(f"class {name!r}: no slice has a known label; a threshold needs both kinds")
-        found[name] = youden_threshold(labels[name].to_numpy()[known].astype(bool), scores[name].to_numpy(np.float64)[known], name)
+            raise StudyError(
+                f"class {name!r}: no slice has a known label; a threshold needs both kinds"
+            )
+        found[name] = youden_threshold(
+            labels[name].to_numpy()[known].astype(bool),
+            scores[name].to_numpy(np.float64)[known],
+            name,
+        )
     return found
 
 
 def threshold_frame(thresholds: Mapping[str, Threshold]) -> pd.DataFrame:
     """Thresholds as a table: `class, threshold, threshold_source, rule, objective`."""
-    rows = [(name, item.value, item.source, item.rule, item.objective) for name, item in thresholds.items()]
-    return pd.DataFrame(rows, columns=["class", "threshold", "threshold_source", "rule", "objective"])
+    rows = [
+        (name, item.value, item.source, item.rule, item.objective)
+        for name, item in thresholds.items()
+    ]
+    return pd.DataFrame(
+        rows, columns=["class", "threshold", "threshold_source", "rule", "objective"]
+    )
 
 
 def counts_over_grid(heatmaps: np.ndarray, truth: np.ndarray, grid: Sequence[float]) -> Counts:
-    """Pixel counts of `heatmap >= threshold` at every threshold of an ascending grid, int64 (slices, thresholds).
+    """Pixel counts of `heatmap >= threshold` at every threshold of an ascending grid, int64
+    (slices, thresholds).
 
-    heatmaps: finite (slices, rows, columns). truth: bool, same shape. One histogram per slice serves all thresholds.
+    heatmaps: finite (slices, rows, columns). truth: bool, same shape. One histogram per slice
+    serves all thresholds.
     """
     edges = np.asarray(grid, np.float64)
     if edges.ndim != 1 or not len(edges) or (np.diff(edges) <= 0).any():
         raise ParameterError("a grid of thresholds must be ascending and hold at least one")
     heatmaps, truth = np.asarray(heatmaps), np.asarray(truth)
-    if heatmaps.shape != truth.shape or heatmaps.ndim != 3 or truth.dtype != bool or not np.isfinite(heatmaps).all():
-        raise StudyError(f"heatmaps {heatmaps.shape}, truth {truth.dtype} {truth.shape}: need finite maps and a bool truth of one shape")
+    if (
+        heatmaps.shape != truth.shape
+        or heatmaps.ndim != 3
+        or truth.dtype != bool
+        or not np.isfinite(heatmaps).all()
+    ):
+        raise StudyError(
+            f"heatmaps {heatmaps.shape}, truth {truth.dtype} {truth.shape}: need finite maps and a"
+            " bool truth of one shape"
+        )
     tp, selected = np.zeros((2, len(heatmaps), len(edges)), np.int64)
     for item, (heatmap, mask) in enumerate(zip(heatmaps, truth)):
         step = np.searchsorted(edges, heatmap.astype(np.float64), side="right")
@@ -126,22 +168,29 @@ def counts_over_grid(heatmaps: np.ndarray, truth: np.ndarray, grid: Sequence[flo
 
 
 def mask_threshold(
-    counts: Counts, grid: Sequence[float], source: Literal["masks-validation", "masks-test"], unit: Literal["pixel", "slice"] = "pixel",
+    counts: Counts,
+    grid: Sequence[float],
+    source: Literal["masks-validation", "masks-test"],
+    unit: Literal["pixel", "slice"] = "pixel",
     stop: Literal["best", "first"] = "best",
 ) -> Threshold:
     """The threshold of the grid with the largest Dice on masks; counts from `counts_over_grid`.
 
-    unit: `pixel` sums counts over slices (CAM benchmark, Table IIa), `slice` is the mean over slices
-    with truth (HGI-SAM). stop: `best` is the printed search; `first` ends at the first threshold that
-    does not improve, as HGI-SAM's code does (reproduction facts, 003). Of equal Dice the lowest
-    threshold is taken. Raises StudyError where no slice has truth.
+    unit: `pixel` sums counts over slices (CAM benchmark, Table IIa), `slice` is the mean over
+    slices with truth (HGI-SAM). stop: `best` is the printed search; `first` ends at the first
+    threshold that does not improve, as HGI-SAM's code does (reproduction facts, 003). Of equal Dice
+    the lowest threshold is taken. Raises StudyError where no slice has truth.
     """
     if unit not in ("pixel", "slice") or stop not in ("best", "first"):
-        raise ParameterError(f"unit={unit!r}, stop={stop!r}; expected 'pixel' or 'slice', and 'best' or 'first'")
+        raise ParameterError(
+            f"unit={unit!r}, stop={stop!r}; expected 'pixel' or 'slice', and 'best' or 'first'"
+        )
     known = (counts.tp + counts.fn)[:, 0] > 0
     if not known.any():
         raise StudyError("no slice has truth; a mask threshold cannot be chosen")
     scores = dice(counts.sum(0)) if unit == "pixel" else dice(counts[known]).mean(0)
     worse = np.flatnonzero(np.diff(scores) <= 0)
     best = int(worse[0]) if stop == "first" and len(worse) else int(np.argmax(scores))
-    return Threshold(float(np.asarray(grid)[best]), source, f"best Dice per {unit}, {stop}", float(scores[best]))
+    return Threshold(
+        float(np.asarray(grid)[best]), source, f"best Dice per {unit}, {stop}", float(scores[best])
+    )

@@ -1,4 +1,5 @@
-"""Bland-Altman plots of volumes: difference over mean, bias and limits of agreement with their intervals."""
+"""Bland-Altman plots of volumes: difference over mean, bias and limits of agreement with their
+intervals."""
 
 from __future__ import annotations
 
@@ -21,16 +22,25 @@ _LINES = {"volume_bias_ml": "-", "volume_lower_limit_ml": "--", "volume_upper_li
 _POINTS = {"o": "class in truth", "x": "class not in truth"}
 
 
-def draw_bland_altman(axis: Axes, scans: pd.DataFrame, colour: str, replicates: int, seed: int) -> None:
-    """Scans (rows of `volume_table` of one class) as points; lines for bias and limits, bands for their 95 % intervals over patients."""
+def draw_bland_altman(
+    axis: Axes, scans: pd.DataFrame, colour: str, replicates: int, seed: int
+) -> None:
+    """Scans (rows of `volume_table` of one class) as points; lines for bias and limits, bands for
+    their 95 % intervals over patients."""
     truth, predicted = scans["truth_ml"].to_numpy(float), scans["predicted_ml"].to_numpy(float)
-    intervals = {metric: patient_bootstrap(agreement_statistic(scans, metric), replicates, seed) for metric in _LINES}
+    intervals = {
+        metric: patient_bootstrap(agreement_statistic(scans, metric), replicates, seed)
+        for metric in _LINES
+    }
     for metric, interval in intervals.items():
         if np.isfinite(interval.value):
             axis.axhline(interval.value, color="0.25", linestyle=_LINES[metric], linewidth=1.1)
         if np.isfinite([interval.low, interval.high]).all():
             axis.axhspan(interval.low, interval.high, color="0.5", alpha=0.16, linewidth=0)
-    words = [f"{interval.value:.1f}" if np.isfinite(interval.value) else "unknown" for interval in intervals.values()]
+    words = [
+        f"{interval.value:.1f}" if np.isfinite(interval.value) else "unknown"
+        for interval in intervals.values()
+    ]
     text = f"bias {words[0]}\nlimits {words[1]} to {words[2]}"
     axis.annotate(text, (0.03, 0.97), xycoords="axes fraction", fontsize=6, va="top", zorder=4)
     axis.axhline(0, color="0.6", linestyle=":", linewidth=0.9)
@@ -42,20 +52,39 @@ def draw_bland_altman(axis: Axes, scans: pd.DataFrame, colour: str, replicates: 
 
 
 def bland_altman_figure(
-    volumes: Mapping[str, pd.DataFrame], title: str, classes: Sequence[str] = LABELS, subset: str = "positive", replicates: int = 500,
+    volumes: Mapping[str, pd.DataFrame],
+    title: str,
+    classes: Sequence[str] = LABELS,
+    subset: str = "positive",
+    replicates: int = 500,
     seed: int = 0,
 ) -> Figure:
-    """A row of panels per method, a column per class: volume difference (predicted - truth) over the mean of both, in mL.
+    """A row of panels per method, a column per class: volume difference (predicted - truth) over
+    the mean of both, in mL.
 
-    volumes: method -> `volume_table`. Crosses are scans without the class in truth (subset `all`). Panels
-    of one class share both scales, so that methods compare. Raises StudyError where no scan is left.
+    volumes: method -> `volume_table`. Crosses are scans without the class in truth (subset `all`).
+    Panels of one class share both scales, so that methods compare. Raises StudyError where no scan
+    is left.
     """
-    shown = [name for name in classes if any(len(scans_of(table, name, subset)) for table in volumes.values())]
+    shown = [
+        name
+        for name in classes
+        if any(len(scans_of(table, name, subset)) for table in volumes.values())
+    ]
     if not shown:
-        raise StudyError(f"{title!r}: no scan of {list(classes)} with known volumes in subset {subset!r}; nothing to plot")
+        raise StudyError(
+            f"{title!r}: no scan of {list(classes)} with known volumes in subset {subset!r};"
+            " nothing to plot"
+        )
     size = (0.6 + 2.1 * len(shown), 0.7 + 2.0 * len(volumes))
     figure, axes = plt.subplots(
-        len(volumes), len(shown), figsize=size, squeeze=False, sharex="col", sharey="col", layout="constrained"
+        len(volumes),
+        len(shown),
+        figsize=size,
+        squeeze=False,
+        sharex="col",
+        sharey="col",
+        layout="constrained",
     )
     for line, (method, table) in zip(axes, volumes.items()):
         for axis, name in zip(line, shown):
@@ -72,8 +101,13 @@ def bland_altman_figure(
         # Room for the words above the points of every row, which share this scale.
         low, high = axis.get_ylim()
         axis.set_ylim(low, high + 0.3 * (high - low))
-    markers = [Line2D([], [], color="0.3", marker=marker, linestyle="", markersize=4, label=words) for marker, words in _POINTS.items()]
+    markers = [
+        Line2D([], [], color="0.3", marker=marker, linestyle="", markersize=4, label=words)
+        for marker, words in _POINTS.items()
+    ]
     if subset == "all":
-        figure.legend(handles=markers, loc="outside lower center", ncols=2, frameon=False, fontsize=7)
+        figure.legend(
+            handles=markers, loc="outside lower center", ncols=2, frameon=False, fontsize=7
+        )
     figure.suptitle(f"{title}  (bands: 95 % intervals over patients)", fontsize=10)
     return figure

@@ -26,12 +26,28 @@ class StoredScans(Protocol):
         """uint8 mask codes (slices, rows, columns)."""
 
 
-def slice_panel(scans: StoredScans, scan_id: str, slice_index: int, title: str = "", window: Window = WINDOWS["brain"]) -> SlicePanel:
+def slice_panel(
+    scans: StoredScans,
+    scan_id: str,
+    slice_index: int,
+    title: str = "",
+    window: Window = WINDOWS["brain"],
+) -> SlicePanel:
     """One stored slice with whatever truth is known of it: mask outlines, boxes."""
-    row = scans.index[(scans.index["scan_id"] == scan_id) & (scans.index["slice_index"] == slice_index)].iloc[0]
+    row = scans.index[
+        (scans.index["scan_id"] == scan_id) & (scans.index["slice_index"] == slice_index)
+    ].iloc[0]
     mask = scans.mask(scan_id)[slice_index] if row["has_mask"] else None
-    boxes = scans.boxes[(scans.boxes["scan_id"] == scan_id) & (scans.boxes["slice_index"] == slice_index)] if row["has_boxes"] else None
-    return SlicePanel(scans.slice(scan_id, slice_index), title=title, mask=mask, boxes=boxes, window=window)
+    boxes = (
+        scans.boxes[
+            (scans.boxes["scan_id"] == scan_id) & (scans.boxes["slice_index"] == slice_index)
+        ]
+        if row["has_boxes"]
+        else None
+    )
+    return SlicePanel(
+        scans.slice(scan_id, slice_index), title=title, mask=mask, boxes=boxes, window=window
+    )
 
 
 def labelled_slices(index: pd.DataFrame, label: str, count: int) -> list[tuple[str, int]]:
@@ -53,7 +69,11 @@ def subtype_panels(scans: StoredScans, per_subtype: int) -> list[SlicePanel]:
     """For each subtype present, slices of different patients: the middle positive one, or where
     there is a mask the one with the largest area of the subtype, titled with that area."""
     panels = []
-    spacing = scans.index.drop_duplicates("scan_id").set_index("scan_id")[["spacing_x_mm", "spacing_y_mm"]].prod(axis=1)
+    spacing = (
+        scans.index.drop_duplicates("scan_id")
+        .set_index("scan_id")[["spacing_x_mm", "spacing_y_mm"]]
+        .prod(axis=1)
+    )
     masked = set(scans.index.loc[scans.index["has_mask"], "scan_id"])
     for name in SUBTYPES:
         for scan_id, middle in labelled_slices(scans.index, name, per_subtype):
@@ -67,10 +87,13 @@ def subtype_panels(scans: StoredScans, per_subtype: int) -> list[SlicePanel]:
 
 
 def label_panels(scans: StoredScans, label: str, count: int) -> list[SlicePanel]:
-    """Slices positive for `label`, of different patients, titled with the subtypes known of them."""
+    """Slices positive for `label`, of different patients, titled with the subtypes known of
+    them."""
     panels = []
     for scan_id, slice_index in labelled_slices(scans.index, label, count):
-        row = scans.index[(scans.index["scan_id"] == scan_id) & (scans.index["slice_index"] == slice_index)].iloc[0]
+        row = scans.index[
+            (scans.index["scan_id"] == scan_id) & (scans.index["slice_index"] == slice_index)
+        ].iloc[0]
         known = [name for name in SUBTYPES if not pd.isna(row[name]) and row[name]]
         panels.append(slice_panel(scans, scan_id, slice_index, " ".join(known) or label))
     return panels
@@ -83,33 +106,56 @@ def overview_panels(scans: StoredScans, per_row: int) -> list[SlicePanel]:
     if shown:
         return shown
     counts = scans.index.groupby("scan_id", sort=True).size()
-    return [slice_panel(scans, str(scan_id), int(count) // 2, "no positive slice") for scan_id, count in counts.head(per_row).items()]
+    return [
+        slice_panel(scans, str(scan_id), int(count) // 2, "no positive slice")
+        for scan_id, count in counts.head(per_row).items()
+    ]
 
 
-def extreme_predictions(predictions: pd.DataFrame, label: str, count: int) -> dict[str, pd.DataFrame]:
+def extreme_predictions(
+    predictions: pd.DataFrame, label: str, count: int
+) -> dict[str, pd.DataFrame]:
     """The most and the least convincing slices of one class: for positives and for negatives the
     `count` most probable and the `count` least probable, at most one slice per patient.
 
     predictions: columns patient_id, scan_id, slice_index, class, label, probability. Returns rows
-    by group: `surest positives`, `least sure positives`, `surest negatives`, `least sure negatives`.
+    by group: `surest positives`, `least sure positives`, `surest negatives`, `least sure
+    negatives`.
     """
     rows = predictions[(predictions["class"] == label) & predictions["label"].notna()]
     truth = rows["label"].astype(bool)
     groups = {
-        "surest positives": (rows[truth], False), "least sure positives": (rows[truth], True),
-        "surest negatives": (rows[~truth], True), "least sure negatives": (rows[~truth], False),
+        "surest positives": (rows[truth], False),
+        "least sure positives": (rows[truth], True),
+        "surest negatives": (rows[~truth], True),
+        "least sure negatives": (rows[~truth], False),
     }
     return {
-        name: part.sort_values("probability", ascending=ascending, kind="stable").drop_duplicates("patient_id").head(count)
+        name: (
+            part.sort_values("probability", ascending=ascending, kind="stable")
+            .drop_duplicates("patient_id")
+            .head(count)
+        )
         for name, (part, ascending) in groups.items()
     }
 
 
-def prediction_panels(predictions: pd.DataFrame, stores: Mapping[str, StoredScans], label: str, count: int) -> list[SlicePanel]:
+def prediction_panels(
+    predictions: pd.DataFrame, stores: Mapping[str, StoredScans], label: str, count: int
+) -> list[SlicePanel]:
     """`extreme_predictions` as pictures, `count` per group, titled with group and probability."""
     panels = []
     for name, rows in extreme_predictions(predictions, label, count).items():
         for row in rows.itertuples():
-            panels.append(slice_panel(stores[row.dataset], row.scan_id, int(row.slice_index), f"{name} p={row.probability:.2f}"))
-        panels += [SlicePanel(np.full((8, 8), -1000, np.int16), f"{name}: none")] * (count - len(rows))
+            panels.append(
+                slice_panel(
+                    stores[row.dataset],
+                    row.scan_id,
+                    int(row.slice_index),
+                    f"{name} p={row.probability:.2f}",
+                )
+            )
+        panels += [SlicePanel(np.full((8, 8), -1000, np.int16), f"{name}: none")] * (
+            count - len(rows)
+        )
     return panels

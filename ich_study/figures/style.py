@@ -26,10 +26,18 @@ from ich_study.errors import StudyError
 from ich_study.schema import LABELS, MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
 CLASS_COLOURS: dict[str, str] = {
-    "any": "#000000", "IPH": "#D55E00", "IVH": "#0072B2", "SAH": "#F0E442", "SDH": "#009E73", "EDH": "#CC79A7",
+    "any": "#000000",
+    "IPH": "#D55E00",
+    "IVH": "#0072B2",
+    "SAH": "#F0E442",
+    "SDH": "#009E73",
+    "EDH": "#CC79A7",
     "hemorrhage": "#E69F00",
 }
-_MASK_NAMES = {**{code: name for name, code in MASK_CODES.items()}, UNSPECIFIED_HEMORRHAGE: "hemorrhage"}
+_MASK_NAMES = {
+    **{code: name for name, code in MASK_CODES.items()},
+    UNSPECIFIED_HEMORRHAGE: "hemorrhage",
+}
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,14 @@ class SlicePanel:
 def use_study_style() -> None:
     """Seaborn theme of every figure."""
     sns.set_theme(context="paper", style="whitegrid", font_scale=1.0)
-    plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 150, "figure.constrained_layout.use": True})
+    plt.rcParams.update(
+        {"figure.dpi": 110, "savefig.dpi": 150, "figure.constrained_layout.use": True}
+    )
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """`figure` as PNG, atomically and without time stamps, so that the same numbers give the same file."""
+    """`figure` as PNG, atomically and without time stamps, so that the same numbers give the same
+    file."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
     return path
@@ -62,34 +73,65 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 def draw_slice(axis: Axes, panel: SlicePanel) -> None:
     """One slice with the outlines of its mask and its boxes."""
-    axis.imshow(apply_window(panel.hu, panel.window), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.imshow(
+        apply_window(panel.hu, panel.window), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
     if panel.mask is not None:
         for code in np.unique(panel.mask[panel.mask > 0]):
-            axis.contour(panel.mask == code, levels=[0.5], colors=CLASS_COLOURS[_MASK_NAMES[int(code)]], linewidths=0.9)
+            axis.contour(
+                panel.mask == code,
+                levels=[0.5],
+                colors=CLASS_COLOURS[_MASK_NAMES[int(code)]],
+                linewidths=0.9,
+            )
     if panel.boxes is not None:
         for box in panel.boxes.itertuples():
             colour = CLASS_COLOURS["hemorrhage" if box.label == "any" else str(box.label)]
-            axis.add_patch(Rectangle((box.x - 0.5, box.y - 0.5), box.width, box.height, fill=False, edgecolor=colour, linewidth=1.2))
+            axis.add_patch(
+                Rectangle(
+                    (box.x - 0.5, box.y - 0.5),
+                    box.width,
+                    box.height,
+                    fill=False,
+                    edgecolor=colour,
+                    linewidth=1.2,
+                )
+            )
     axis.set_title(panel.title, fontsize=8)
     axis.set_axis_off()
 
 
-def montage(panels: Sequence[SlicePanel], columns: int, title: str = "", legend: bool = False) -> Figure:
+def montage(
+    panels: Sequence[SlicePanel], columns: int, title: str = "", legend: bool = False
+) -> Figure:
     """Slices in a grid, row by row. Raises StudyError when there is nothing to show."""
     if not panels:
         raise StudyError(f"montage {title!r} has no slices to show")
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.9 * columns, 2.1 * rows + 0.4), squeeze=False)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.9 * columns, 2.1 * rows + 0.4), squeeze=False
+    )
     for axis in axes.flat:
         axis.set_axis_off()
-        axis.set(xticks=[], yticks=[])  # an axis that is off still measures its ticks, two thirds of the time of drawing
+        axis.set(
+            xticks=[], yticks=[]
+        )  # an axis that is off still measures its ticks, two thirds of the time of drawing
     for axis, panel in zip(axes.flat, panels):
         draw_slice(axis, panel)
     window = panels[0].window
-    figure.suptitle(f"{title}  (window center {window.center:g}, width {window.width:g} HU)", fontsize=10)
+    figure.suptitle(
+        f"{title}  (window center {window.center:g}, width {window.width:g} HU)", fontsize=10
+    )
     if legend:
-        shown = {_MASK_NAMES[int(code)] for p in panels if p.mask is not None for code in np.unique(p.mask[p.mask > 0])}
-        handles = [Patch(color=CLASS_COLOURS[name], label=name) for name in CLASS_COLOURS if name in shown]
+        shown = {
+            _MASK_NAMES[int(code)]
+            for p in panels
+            if p.mask is not None
+            for code in np.unique(p.mask[p.mask > 0])
+        }
+        handles = [
+            Patch(color=CLASS_COLOURS[name], label=name) for name in CLASS_COLOURS if name in shown
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
     return figure
 
@@ -97,7 +139,8 @@ def montage(panels: Sequence[SlicePanel], columns: int, title: str = "", legend:
 def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class") -> Figure:
     """ROC or precision-recall curves, one line per value of `hue`.
 
-    curves: columns false_positive_rate, sensitivity (kind `roc`) or sensitivity, precision (kind `pr`), and `hue`.
+    curves: columns false_positive_rate, sensitivity (kind `roc`) or sensitivity, precision (kind
+    `pr`), and `hue`.
     """
     axes_of_kind = {
         "roc": ("false_positive_rate", "sensitivity", "1 - specificity", "sensitivity"),
@@ -108,7 +151,17 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
     x, y, x_label, y_label = axes_of_kind[kind]
     palette = CLASS_COLOURS if hue == "class" else None
     figure, axis = plt.subplots(figsize=(4.6, 4.2))
-    sns.lineplot(curves, x=x, y=y, hue=hue, palette=palette, estimator=None, sort=False, ax=axis, linewidth=1.4)
+    sns.lineplot(
+        curves,
+        x=x,
+        y=y,
+        hue=hue,
+        palette=palette,
+        estimator=None,
+        sort=False,
+        ax=axis,
+        linewidth=1.4,
+    )
     if kind == "roc":
         axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
     axis.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
@@ -122,7 +175,10 @@ def history_figure(history: pd.DataFrame, title: str) -> Figure:
     history: columns epoch, train_loss, valid_loss, auroc, f1.
     """
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3))
-    shown = (("loss", {"train_loss": "training", "valid_loss": "validation"}), ("score", {"auroc": "AUROC", "f1": "F1 at 0.5"}))
+    shown = (
+        ("loss", {"train_loss": "training", "valid_loss": "validation"}),
+        ("score", {"auroc": "AUROC", "f1": "F1 at 0.5"}),
+    )
     for axis, (label, columns) in zip(panels, shown):
         for name, words in columns.items():
             axis.plot(history["epoch"], history[name], marker="o", markersize=3, label=words)
@@ -133,7 +189,9 @@ def history_figure(history: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def interval_figure(results: pd.DataFrame, row: str, title: str, chance: float | None = None) -> Figure:
+def interval_figure(
+    results: pd.DataFrame, row: str, title: str, chance: float | None = None
+) -> Figure:
     """Values with their 95 % intervals, one line per `row`, one panel per class, on a shared axis.
 
     results: tidy result rows of one metric.
@@ -141,12 +199,24 @@ def interval_figure(results: pd.DataFrame, row: str, title: str, chance: float |
     classes = [name for name in LABELS if name in set(results["class"])]
     names = list(dict.fromkeys(results[row]))
     figure, axes = plt.subplots(
-        1, len(classes), figsize=(1.6 + 1.7 * len(classes), 0.9 + 0.26 * len(names)), sharey=True, sharex=True, squeeze=False
+        1,
+        len(classes),
+        figsize=(1.6 + 1.7 * len(classes), 0.9 + 0.26 * len(names)),
+        sharey=True,
+        sharex=True,
+        squeeze=False,
     )
     for axis, class_name in zip(axes.flat, classes):
         part = results[results["class"] == class_name].set_index(row).reindex(names)
         places = np.arange(len(names))
-        axis.hlines(places, part["ci_low"], part["ci_high"], color=CLASS_COLOURS[class_name], alpha=0.55, linewidth=2.2)
+        axis.hlines(
+            places,
+            part["ci_low"],
+            part["ci_high"],
+            color=CLASS_COLOURS[class_name],
+            alpha=0.55,
+            linewidth=2.2,
+        )
         axis.plot(part["value"], places, "o", color=CLASS_COLOURS[class_name], markersize=4)
         if chance is not None:
             axis.axvline(chance, color="0.5", linestyle=":", linewidth=1)
@@ -167,7 +237,9 @@ def strip_points(axis: Axes, values: pd.DataFrame, **options: Any) -> None:
         np.random.set_state(state)  # noqa: NPY002
 
 
-def distribution_figure(values: pd.DataFrame, priors: pd.DataFrame, title: str, unit: str, log: bool) -> Figure:
+def distribution_figure(
+    values: pd.DataFrame, priors: pd.DataFrame, title: str, unit: str, log: bool
+) -> Figure:
     """Measured values per class as points, over the prior's median and 5-95 % range as bars.
 
     values: columns class, value. priors: columns class, low, median, high.
@@ -175,9 +247,21 @@ def distribution_figure(values: pd.DataFrame, priors: pd.DataFrame, title: str, 
     figure, axis = plt.subplots(figsize=(5.6, 3.2))
     order = list(priors["class"])
     for place, prior in enumerate(priors.itertuples()):
-        axis.fill_betweenx([prior.low, prior.high], place - 0.32, place + 0.32, color="0.85", zorder=0)
+        axis.fill_betweenx(
+            [prior.low, prior.high], place - 0.32, place + 0.32, color="0.85", zorder=0
+        )
         axis.hlines(prior.median, place - 0.32, place + 0.32, color="0.35", linewidth=1.6, zorder=1)
     palette = {name: CLASS_COLOURS[name] for name in order}
-    strip_points(axis, values, x="class", y="value", order=order, hue="class", palette=palette, legend=False, zorder=2)
+    strip_points(
+        axis,
+        values,
+        x="class",
+        y="value",
+        order=order,
+        hue="class",
+        palette=palette,
+        legend=False,
+        zorder=2,
+    )
     axis.set(xlabel="", ylabel=unit, title=title, yscale="log" if log else "linear")
     return figure

@@ -1,1 +1,2 @@
-"""From HU to what a network sees: preprocessing, stacks of slices, augmentation, sampling, seeds, devices."""
+"""From HU to what a network sees: preprocessing, stacks of slices, augmentation, sampling, seeds,
+devices."""

@@ -37,7 +37,8 @@ class Augmentation:
     """Horizontal flip, then each affine map in turn (composed, so pixels are interpolated once),
     then a random window: contrast drawn from 1 +- `contrast` about mid-grey and brightness from
     +- `brightness` of the windowed scale, clipped to [0, 1]; then Gaussian noise with probability
-    `noise_probability` and a standard deviation drawn from [0, `noise_std`]. `fill` is grid_sample's
+    `noise_probability` and a standard deviation drawn from [0, `noise_std`]. `fill` is
+    grid_sample's
     padding mode. `on_hu`: the images are HU before windowing, not windowed."""
 
     flip_probability: float = 0.0
@@ -56,21 +57,33 @@ class Augmentation:
         """
         return self._augmented(images, None, generator)[0]
 
-    def paired(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images as by calling, and their masks (B, H, W) moved by the same maps, nearest neighbour, dtype kept."""
+    def paired(
+        self, images: Tensor, masks: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Images as by calling, and their masks (B, H, W) moved by the same maps, nearest
+        neighbour, dtype kept."""
         augmented, moved = self._augmented(images, masks, generator)
         return augmented, masks if moved is None else moved
 
-    def _augmented(self, images: Tensor, masks: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def _augmented(
+        self, images: Tensor, masks: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         count = len(images)
         output_to_input = self._drawn_matrices(count, generator).to(images)
         if self.flip_probability or self.affines:
             images = warp(images, output_to_input, self.fill)
             if masks is not None:
-                masks = warp(masks[:, None].to(images), output_to_input, self.fill, "nearest")[:, 0].to(masks.dtype)
+                masks = warp(masks[:, None].to(images), output_to_input, self.fill, "nearest")[
+                    :, 0
+                ].to(masks.dtype)
         if self.contrast or self.brightness:
-            gain, shift = ((2 * torch.rand(count, 1, 1, 1, generator=generator) - 1).to(images) for _ in range(2))
-            images = ((images - 0.5) * (1 + self.contrast * gain) + 0.5 + self.brightness * shift).clamp(0, 1)
+            gain, shift = (
+                (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1).to(images)
+                for _ in range(2)
+            )
+            images = (
+                (images - 0.5) * (1 + self.contrast * gain) + 0.5 + self.brightness * shift
+            ).clamp(0, 1)
         if self.noise_probability:
             images = images + self._drawn_noise(images, generator)
         return images, masks
@@ -100,25 +113,33 @@ def affine_matrix(rotate: Tensor, translate: Tensor, scale: Tensor, shear: Tenso
     """
     angle, skew = torch.deg2rad(rotate.double()), torch.deg2rad(shear.double())
     matrices = torch.eye(3, dtype=torch.float64).repeat(len(rotate), 1, 1)
-    matrices[:, 0, 0], matrices[:, 0, 1] = torch.cos(angle), -torch.cos(angle) * torch.tan(skew) - torch.sin(angle)
-    matrices[:, 1, 0], matrices[:, 1, 1] = torch.sin(angle), -torch.sin(angle) * torch.tan(skew) + torch.cos(angle)
+    matrices[:, 0, 0], matrices[:, 0, 1] = (
+        torch.cos(angle),
+        -torch.cos(angle) * torch.tan(skew) - torch.sin(angle),
+    )
+    matrices[:, 1, 0], matrices[:, 1, 1] = (
+        torch.sin(angle),
+        -torch.sin(angle) * torch.tan(skew) + torch.cos(angle),
+    )
     matrices[:, :2, :2] *= scale.double()[:, None, None]
     matrices[:, :2, 2] = 2 * translate.double()
     return matrices
 
 
 def warp(images: Tensor, output_to_input: Tensor, fill: str, mode: str = "bilinear") -> Tensor:
-    """Images (B, C, H, H) resampled, bilinearly unless said otherwise, through (B, 3, 3) maps of centred coordinates."""
+    """Images (B, C, H, H) resampled, bilinearly unless said otherwise, through (B, 3, 3) maps of
+    centred coordinates."""
     grid = functional.affine_grid(output_to_input[:, :2], list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, mode=mode, padding_mode=fill, align_corners=False)
 
 
 @dataclass(frozen=True)
 class GreyAugmentation(Augmentation):
-    """The MIL detector's: grey values times [1, gain] or its inverse, plus +- offset; flip and affine map;
-    blurred by a Gaussian of a standard deviation up to `blur` pixels, or sharpened by up to `sharpen` of
-    the Laplacian. Each grey step for a `share` of the slices; `probability`: of augmenting a slice at all.
-    The units are those of the images, HU or windowed. Contrast, brightness and noise are not used."""
+    """The MIL detector's: grey values times [1, gain] or its inverse, plus +- offset; flip and
+    affine map; blurred by a Gaussian of a standard deviation up to `blur` pixels, or sharpened by
+    up to `sharpen` of the Laplacian. Each grey step for a `share` of the slices; `probability`: of
+    augmenting a slice at all. The units are those of the images, HU or windowed. Contrast,
+    brightness and noise are not used."""
 
     probability: float = 1.0
     share: float = 1.0
@@ -149,18 +170,29 @@ class GreyAugmentation(Augmentation):
         moved = warp(images * gain + offset, matrices.to(images), self.fill)
         return torch.where(kept > 0, _filtered(moved, sigma, sharpening), images)
 
-    def paired(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def paired(
+        self, images: Tensor, masks: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Not there: the MIL detector trains without masks."""
-        raise ParameterError("the MIL detector's augmentation moves no masks; choose another for training with masks")
+        raise ParameterError(
+            "the MIL detector's augmentation moves no masks; choose another for training with masks"
+        )
 
 
 def _filtered(images: Tensor, sigma: Tensor, sharpening: Tensor) -> Tensor:
-    """Each image blurred by its own Gaussian (5 x 5), minus its own share of the Laplacian; borders replicated."""
+    """Each image blurred by its own Gaussian (5 x 5), minus its own share of the Laplacian; borders
+    replicated."""
     squared = torch.arange(-2, 3) ** 2
-    taps = torch.where(sigma[:, None] > 0, torch.exp(-squared / (2 * sigma[:, None] ** 2).clamp(min=1e-12)), (squared == 0).float())
+    taps = torch.where(
+        sigma[:, None] > 0,
+        torch.exp(-squared / (2 * sigma[:, None] ** 2).clamp(min=1e-12)),
+        (squared == 0).float(),
+    )
     taps = taps / taps.sum(1, keepdim=True)
     kernels = taps[:, :, None] * taps[:, None, :]
-    kernels[:, 1:4, 1:4] -= sharpening[:, None, None] * torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    kernels[:, 1:4, 1:4] -= sharpening[:, None, None] * torch.tensor(
+        [[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]
+    )
     count, channels = images.shape[:2]
     kernels = kernels.to(images).repeat_interleave(channels, 0)[:, None]
     padded = functional.pad(images, (2, 2, 2, 2), mode="replicate").flatten(0, 1)[None]
@@ -168,23 +200,44 @@ def _filtered(images: Tensor, sigma: Tensor, sharpening: Tensor) -> Tensor:
 
 
 MIL_AFFINE = Affine(0.9, 30.0, 50 / 256, (1 / 1.1, 1.1), math.degrees(0.05))
-"""Of the MIL detector's code: 50 px of 256, shear 0.05 rad, for 90 % (reproduction facts, 004). The paper prints a
-random crop where the code has the translation."""
+"""Of the MIL detector's code: 50 px of 256, shear 0.05 rad, for 90 % (reproduction facts, 004). The
+paper prints a random crop where the code has the translation."""
 
 NAMED: dict[str, Augmentation] = {
     "none": Augmentation(),
     # LSE-UNet's code (reproduction facts, 000)
     "lse_unet": Augmentation(0.5, (Affine(1.0, 30.0, 0.1, (0.8, 1.2), 10.0),)),
-    # CAM benchmark: HorizontalFlip, Rotate, ShiftScaleRotate; the limits are lost from its text, these are albumentations' defaults
+    # CAM benchmark: HorizontalFlip, Rotate, ShiftScaleRotate; the limits are lost from its text,
+    # these are albumentations' defaults
     "cam_benchmark": Augmentation(0.5, (Affine(0.5, 90.0), Affine(0.5, 45.0, 0.0625, (0.9, 1.1)))),
-    # HGI-SAM's code; its translation of 0.1 is read in pixels by MONAI and does nothing (reproduction facts, 003)
+    # HGI-SAM's code; its translation of 0.1 is read in pixels by MONAI and does nothing
+    # (reproduction facts, 003)
     "hgi_sam": Augmentation(0.5, (Affine(0.5, 45.0, 0.0, (0.9, 1.1)),), 0.5, 0.1),
     "mil_geometric": Augmentation(0.5, (MIL_AFFINE,), fill="border"),
-    # MIL detector II-E, the addition in units of the standardised channels, which are 4096 / 1000 of ours
-    "mil_printed": GreyAugmentation(0.5, (MIL_AFFINE,), fill="border", gain=1.02, offset=0.2 * 1000 / 4096, blur=0.5, sharpen=0.5),
-    # its code: before windowing, 95 % of the slices, each step for 90 % of them, the addition in HU (reproduction facts, 004)
+    # MIL detector II-E, the addition in units of the standardised channels, which are 4096 / 1000
+    # of ours
+    "mil_printed": GreyAugmentation(
+        0.5,
+        (MIL_AFFINE,),
+        fill="border",
+        gain=1.02,
+        offset=0.2 * 1000 / 4096,
+        blur=0.5,
+        sharpen=0.5,
+    ),
+    # its code: before windowing, 95 % of the slices, each step for 90 % of them, the addition in HU
+    # (reproduction facts, 004)
     "mil_authors": GreyAugmentation(
-        0.5, (MIL_AFFINE,), fill="border", on_hu=True, probability=0.95, share=0.9, gain=1.02, offset=20.0, blur=0.5, sharpen=0.5,
+        0.5,
+        (MIL_AFFINE,),
+        fill="border",
+        on_hu=True,
+        probability=0.95,
+        share=0.9,
+        gain=1.02,
+        offset=20.0,
+        blur=0.5,
+        sharpen=0.5,
     ),
 }
 
@@ -200,9 +253,13 @@ def named_augmentation(name: str, options: Mapping[str, Any] | None = None) -> A
         raise ParameterError(f"unknown augmentation {name!r}; known: {', '.join(NAMED)}")
     augmentation = NAMED[name]
     for key, value in (options or {}).items():
-        augmentation = _with_option(augmentation, name, key, tuple(value) if isinstance(value, list) else value)
+        augmentation = _with_option(
+            augmentation, name, key, tuple(value) if isinstance(value, list) else value
+        )
     if augmentation.fill not in ("zeros", "border", "reflection"):
-        raise ParameterError(f"augmentation fill is {augmentation.fill!r}; expected zeros, border or reflection")
+        raise ParameterError(
+            f"augmentation fill is {augmentation.fill!r}; expected zeros, border or reflection"
+        )
     return augmentation
 
 
@@ -213,8 +270,13 @@ def _with_option(augmentation: Augmentation, name: str, key: str, value: Any) ->
     if not number and field_name in own:
         return replace(augmentation, **{field_name: value})
     if not number.isdigit() or int(number) >= len(augmentation.affines) or field_name not in maps:
-        known = [*own, *(f"{index}.{entry}" for index in range(len(augmentation.affines)) for entry in maps)]
-        raise ParameterError(f"augmentation {name!r} has no option {key!r}; known: {', '.join(known)}")
+        known = [
+            *own,
+            *(f"{index}.{entry}" for index in range(len(augmentation.affines)) for entry in maps),
+        ]
+        raise ParameterError(
+            f"augmentation {name!r} has no option {key!r}; known: {', '.join(known)}"
+        )
     affines = list(augmentation.affines)
     affines[int(number)] = replace(affines[int(number)], **{field_name: value})
     return replace(augmentation, affines=tuple(affines))
@@ -222,11 +284,15 @@ def _with_option(augmentation: Augmentation, name: str, key: str, value: Any) ->
 
 def _drawn_affine(affine: Affine, count: int, generator: torch.Generator) -> Tensor:
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(count, *shape, generator=generator, dtype=torch.float64)
+        return low + (high - low) * torch.rand(
+            count, *shape, generator=generator, dtype=torch.float64
+        )
 
     drawn = affine_matrix(
-        uniform(-affine.rotate, affine.rotate), uniform(-affine.translate, affine.translate, 2),
-        uniform(*affine.scale), uniform(-affine.shear, affine.shear),
+        uniform(-affine.rotate, affine.rotate),
+        uniform(-affine.translate, affine.translate, 2),
+        uniform(*affine.scale),
+        uniform(-affine.shear, affine.shear),
     )
     applied = torch.rand(count, generator=generator) < affine.probability
     return torch.where(applied[:, None, None], drawn, torch.eye(3, dtype=torch.float64))

@@ -12,7 +12,7 @@ from ich_study.training.fastai_api import MixedPrecision
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
-    """"cpu", "cuda" or "auto" as a device; ParameterError when CUDA is asked for and absent."""
+    """Device "cpu", "cuda" or "auto"; ParameterError when CUDA is asked for and absent."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
@@ -20,9 +20,15 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     if name != "cuda":
         raise ParameterError(f"device is {name!r}; expected cpu, cuda or auto")
     if not torch.cuda.is_available():
-        raise ParameterError("device is cuda, but PyTorch sees no CUDA device; set device to cpu, or to auto to take what there is")
+        raise ParameterError(
+            "device is cuda, but PyTorch sees no CUDA device; set device to cpu, or to auto to take"
+            " what there is"
+        )
     if local_rank >= torch.cuda.device_count():
-        raise ParameterError(f"process {local_rank} has no GPU: {torch.cuda.device_count()} visible; start fewer processes")
+        raise ParameterError(
+            f"process {local_rank} has no GPU: {torch.cuda.device_count()} visible; start fewer"
+            " processes"
+        )
     return torch.device("cuda", local_rank)
 
 
@@ -41,9 +47,15 @@ def peak_memory_mib(device: torch.device) -> float:
 def check_precision(config: TrainingConfig, device: torch.device) -> None:
     """ParameterError when the device cannot compute in the precision asked for."""
     if config.precision == "amp" and device.type != "cuda":
-        raise ParameterError("precision amp is float16 with loss scaling and needs CUDA; on a CPU choose fp32 or bf16")
+        raise ParameterError(
+            "precision amp is float16 with loss scaling and needs CUDA; on a CPU choose fp32 or"
+            " bf16"
+        )
     if config.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ParameterError(f"precision bf16 is not supported by {torch.cuda.get_device_name(device)}; choose amp or fp32")
+        raise ParameterError(
+            f"precision bf16 is not supported by {torch.cuda.get_device_name(device)}; choose amp"
+            " or fp32"
+        )
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

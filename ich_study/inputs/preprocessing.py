@@ -65,7 +65,10 @@ class Preprocessing:
         for name in self.windows:
             named_window(name)
         if self.window_scaling == "wrapped" and len(self.windows) != 1:
-            raise ParameterError(f"window_scaling wrapped gives one channel, but windows names {list(self.windows)}; name one")
+            raise ParameterError(
+                f"window_scaling wrapped gives one channel, but windows names {list(self.windows)};"
+                " name one"
+            )
 
     @property
     def in_channels(self) -> int:
@@ -78,7 +81,8 @@ class Preprocessing:
         """HU below and above which no window sees a difference.
 
         Slices are clipped to it before resizing, so that bone does not bleed into brain: with one
-        window that equals resizing the windowed image, up to rounding to whole HU. Wrapped grey sees all of them.
+        window that equals resizing the windowed image, up to rounding to whole HU. Wrapped grey
+        sees all of them.
         """
         if self.window_scaling == "wrapped":
             return HU_DTYPE_RANGE
@@ -89,23 +93,33 @@ class Preprocessing:
     def resized(self, hu: Tensor, clipped: bool = True) -> Tensor:
         """int16 HU (slices, rows, columns) clipped and resized to int16 (slices, size, size).
 
-        Bilinear with antialiasing; a slice that already has the size is only clipped. `clipped` false
-        keeps all HU, for what looks at the scan itself.
+        Bilinear with antialiasing; a slice that already has the size is only clipped. `clipped`
+        false keeps all HU, for what looks at the scan itself.
         """
         hu = hu.clamp(*self.clip) if clipped else hu
         if hu.shape[-2:] == (self.size, self.size) and self.crop == "none":
             return hu
         target = self._resize_target(*hu.shape[-2:])
-        resized = functional.interpolate(hu.float()[None], size=target, mode="bilinear", antialias=True, align_corners=False)[0]
+        resized = functional.interpolate(
+            hu.float()[None], size=target, mode="bilinear", antialias=True, align_corners=False
+        )[0]
         return self._cut(resized).round().to(torch.int16).contiguous()
 
     def resized_codes(self, codes: Tensor) -> Tensor:
-        """Mask codes or booleans (slices, rows, columns) on the input's grid, nearest neighbour, dtype kept."""
+        """Mask codes or booleans (slices, rows, columns) on the input's grid, nearest neighbour,
+        dtype kept."""
         target = self._resize_target(*codes.shape[-2:])
-        return self._cut(functional.interpolate(codes[None].float(), size=target, mode="nearest-exact")[0]).to(codes.dtype).contiguous()
+        return (
+            self._cut(
+                functional.interpolate(codes[None].float(), size=target, mode="nearest-exact")[0]
+            )
+            .to(codes.dtype)
+            .contiguous()
+        )
 
     def on_grid(self, boxes: Tensor, rows: int, columns: int) -> Tensor:
-        """Boxes (n, 4) of x, y, width, height in pixels of a slice of `rows` x `columns`, on the input's grid."""
+        """Boxes (n, 4) of x, y, width, height in pixels of a slice of `rows` x `columns`, on the
+        input's grid."""
         target = self._resize_target(rows, columns)
         down, across = target[0] / rows, target[1] / columns
         top, left = ((side - self.size) // 2 for side in target)
@@ -114,10 +128,11 @@ class Preprocessing:
 
     def _cut(self, slices: Tensor) -> Tensor:
         top, left = ((side - self.size) // 2 for side in slices.shape[-2:])
-        return slices[:, top:top + self.size, left:left + self.size]
+        return slices[:, top : top + self.size, left : left + self.size]
 
     def channels(self, hu: Tensor) -> Tensor:
-        """HU (B, depth, size, size) to windowed channels in [0, 1], float32 (B, windows x depth, size, size).
+        """HU (B, depth, size, size) to windowed channels in [0, 1], float32 (B, windows x depth,
+        size, size).
 
         Channels run over windows first, then over slices of the stack, inferior to superior.
         """
@@ -138,7 +153,9 @@ class Preprocessing:
 
     def _per_channel(self, values: tuple[float, ...], channels: Tensor) -> Tensor:
         per_channel = values if len(values) == channels.shape[1] else (sum(values) / len(values),)
-        return torch.tensor(per_channel, dtype=channels.dtype, device=channels.device)[None, :, None, None]
+        return torch.tensor(per_channel, dtype=channels.dtype, device=channels.device)[
+            None, :, None, None
+        ]
 
     def _resize_target(self, rows: int, columns: int) -> tuple[int, int]:
         if self.crop == "none":
@@ -152,9 +169,12 @@ class Preprocessing:
 
 
 def preprocessing_from(description: Mapping[str, Any]) -> Preprocessing:
-    """Inverse of `Preprocessing.describe`; WeightsError names entries that are missing or unknown."""
+    """Inverse of `Preprocessing.describe`; WeightsError names entries that are missing or
+    unknown."""
     names = {entry.name for entry in fields(Preprocessing)}
     if set(description) != names:
         missing, unknown = sorted(names - set(description)), sorted(set(description) - names)
-        raise WeightsError(f"the checkpoint's preprocessing lacks {missing} and has unknown {unknown}")
+        raise WeightsError(
+            f"the checkpoint's preprocessing lacks {missing} and has unknown {unknown}"
+        )
     return Preprocessing(**description)

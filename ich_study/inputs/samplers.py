@@ -27,10 +27,16 @@ def inverse_frequency_weights(label: Tensor) -> Tensor:
     """
     unknown = int(label.isnan().sum())
     if unknown:
-        raise DataError(f"the sampler's label is unknown in {unknown} of {len(label)} training slices; choose another sampler_label")
+        raise DataError(
+            f"the sampler's label is unknown in {unknown} of {len(label)} training slices; choose"
+            " another sampler_label"
+        )
     positives = int(label.sum())
     if positives in (0, len(label)):
-        raise DataError(f"the sampler's label is positive in {positives} of {len(label)} training slices; it cannot be balanced")
+        raise DataError(
+            f"the sampler's label is positive in {positives} of {len(label)} training slices; it"
+            " cannot be balanced"
+        )
     return 1 / torch.where(label > 0, positives, len(label) - positives).double()
 
 
@@ -53,7 +59,9 @@ def epoch_order(kind: str, rows: int, label: Tensor, seed: int, epoch: int) -> T
 class TrainingBatches(Sampler[list[int]]):
     """Batches of one epoch, for one of `world` processes, which all do equally many steps."""
 
-    def __init__(self, config: TrainingConfig, sampler_label: Tensor, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, config: TrainingConfig, sampler_label: Tensor, rank: int = 0, world: int = 1
+    ) -> None:
         self._config, self._label, self._rank, self._world = config, sampler_label, rank, world
         self.epoch = 0
         self._length = len(self._batched(self._order()))
@@ -70,24 +78,31 @@ class TrainingBatches(Sampler[list[int]]):
 
     def _order(self) -> np.ndarray:
         config = self._config
-        order = epoch_order(config.sampler, len(self._label), self._label, config.seed, self.epoch).numpy()
+        order = epoch_order(
+            config.sampler, len(self._label), self._label, config.seed, self.epoch
+        ).numpy()
         even = max(len(order) // self._world, 1) * self._world
-        return np.resize(order, even)[self._rank::self._world]
+        return np.resize(order, even)[self._rank :: self._world]
 
     def _batched(self, order: np.ndarray) -> list[list[int]]:
         size, limit = self._config.batch_size, self._config.max_train_batches
-        batches = [order[start:start + size].tolist() for start in range(0, len(order), size)]
+        batches = [order[start : start + size].tolist() for start in range(0, len(order), size)]
         if self._config.drop_last and len(batches) > 1 and len(batches[-1]) < size:
             batches.pop()
         return batches[:limit]
 
 
 class OrderedBatches(Sampler[list[int]]):
-    """Rows in their order, for validation and prediction: process `rank` takes every `world`-th batch."""
+    """Rows in their order, for validation and prediction: process `rank` takes every `world`-th
+    batch."""
 
-    def __init__(self, rows: int, batch_size: int, limit: int | None = None, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, rows: int, batch_size: int, limit: int | None = None, rank: int = 0, world: int = 1
+    ) -> None:
         starts = range(0, rows, batch_size)[:limit]
-        self.batches = [list(range(start, min(start + batch_size, rows))) for start in starts][rank::world]
+        self.batches = [list(range(start, min(start + batch_size, rows))) for start in starts][
+            rank::world
+        ]
 
     def __len__(self) -> int:
         return len(self.batches)

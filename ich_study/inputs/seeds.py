@@ -1,6 +1,7 @@
 """Random streams named by numbers: the same numbers, the same stream, in any process.
 
-The count of numbers is part of the name, because NumPy's SeedSequence reads (1, 2) and (1, 2, 0) alike.
+The count of numbers is part of the name, because NumPy's SeedSequence reads (1, 2) and (1, 2, 0)
+alike.
 """
 
 from __future__ import annotations

@@ -46,7 +46,12 @@ class SliceDataset(Dataset[Batch]):
     """
 
     def __init__(
-        self, source: SliceSource, rows: pd.DataFrame, classes: Sequence[str], preprocessing: Preprocessing, cache_in_memory: bool = False,
+        self,
+        source: SliceSource,
+        rows: pd.DataFrame,
+        classes: Sequence[str],
+        preprocessing: Preprocessing,
+        cache_in_memory: bool = False,
     ) -> None:
         if rows.empty:
             raise DataError("no slices to read: the part of the split is empty")
@@ -56,9 +61,14 @@ class SliceDataset(Dataset[Batch]):
         self._scan_ids = rows["scan_id"].astype(str).tolist()
         self._slice_indices = [int(index) for index in rows["slice_index"]]
         self._slices_of: dict[str, int] = {}
-        self._cached, self._places = torch.empty(0, dtype=torch.int16), torch.empty(0, dtype=torch.int64)
+        self._cached, self._places = (
+            torch.empty(0, dtype=torch.int16),
+            torch.empty(0, dtype=torch.int64),
+        )
         if cache_in_memory:
-            self._cached, self._places = self._read_once([self._members(index) for index in range(len(self))], progress=True)
+            self._cached, self._places = self._read_once(
+                [self._members(index) for index in range(len(self))], progress=True
+            )
 
     def __len__(self) -> int:
         return len(self._scan_ids)
@@ -81,7 +91,9 @@ class SliceDataset(Dataset[Batch]):
             self._slices_of[scan_id] = len(self.source.volume(scan_id))
         slices = self._slices_of[scan_id]
         if not 0 <= slice_index < slices:
-            raise DataError(f"scan {scan_id} has {slices} slices, but the index names slice {slice_index}")
+            raise DataError(
+                f"scan {scan_id} has {slices} slices, but the index names slice {slice_index}"
+            )
         return scan_id, neighbours(slice_index, slices, self.preprocessing.stack_depth)
 
     def _stack(self, index: int) -> Tensor:
@@ -90,27 +102,46 @@ class SliceDataset(Dataset[Batch]):
         return self._read(*self._members(index))
 
     def _read(self, scan_id: str, members: list[int]) -> Tensor:
-        return self.preprocessing.resized(torch.from_numpy(np.array(self.source.volume(scan_id)[members])))
+        return self.preprocessing.resized(
+            torch.from_numpy(np.array(self.source.volume(scan_id)[members]))
+        )
 
-    def _read_once(self, stacks: Sequence[tuple[str, list[int]]], progress: bool = False) -> tuple[Tensor, Tensor]:
-        """The slices of several stacks, read and resized once though neighbouring stacks share them, and each stack's places there."""
+    def _read_once(
+        self, stacks: Sequence[tuple[str, list[int]]], progress: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The slices of several stacks, read and resized once though neighbouring stacks share
+        them, and each stack's places there."""
         wanted: dict[str, set[int]] = {}
         for scan_id, members in stacks:
             wanted.setdefault(scan_id, set()).update(members)
         size = self.preprocessing.size
         slices = torch.empty((sum(map(len, wanted.values())), size, size), dtype=torch.int16)
         places: dict[tuple[str, int], int] = {}
-        bar = tqdm(wanted.items(), desc="reading scans into memory", unit="scan", mininterval=5, leave=False, disable=not progress)
+        bar = tqdm(
+            wanted.items(),
+            desc="reading scans into memory",
+            unit="scan",
+            mininterval=5,
+            leave=False,
+            disable=not progress,
+        )
         for scan_id, found in bar:
             ordered, start = sorted(found), len(places)
-            slices[start:start + len(ordered)] = self._read(scan_id, ordered)
-            places.update({(scan_id, member): start + place for place, member in enumerate(ordered)})
-        return slices, torch.tensor([[places[scan_id, member] for member in members] for scan_id, members in stacks])
+            slices[start : start + len(ordered)] = self._read(scan_id, ordered)
+            places.update(
+                {(scan_id, member): start + place for place, member in enumerate(ordered)}
+            )
+        return slices, torch.tensor(
+            [[places[scan_id, member] for member in members] for scan_id, members in stacks]
+        )
 
 
 def label_tensor(rows: pd.DataFrame, classes: Sequence[str]) -> Tensor:
     """Nullable boolean labels as float32 (rows, classes): 0, 1, and NaN for unknown."""
-    columns = [rows[label].astype("boolean").to_numpy(dtype=np.float32, na_value=np.nan) for label in classes]
+    columns = [
+        rows[label].astype("boolean").to_numpy(dtype=np.float32, na_value=np.nan)
+        for label in classes
+    ]
     return torch.from_numpy(np.stack(columns, axis=1))
 
 
@@ -123,20 +154,35 @@ class SliceLoader:
     """
 
     def __init__(
-        self, dataset: SliceDataset, batches: Sampler[list[int]], device: torch.device, *, augmentation: Augmentation | None = None,
-        seed: int = 0, rank: int = 0, num_workers: int = 0, channels_last: bool = False,
+        self,
+        dataset: SliceDataset,
+        batches: Sampler[list[int]],
+        device: torch.device,
+        *,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        num_workers: int = 0,
+        channels_last: bool = False,
     ) -> None:
         self.dataset, self.batches, self.device = dataset, batches, device
         self._augmentation, self._seed, self._rank = augmentation, seed, rank
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         # its own generator: an iterator's seed must not advance the stream that dropout draws from
         self._loader = DataLoader(
-            dataset, batch_sampler=batches, collate_fn=_as_is, num_workers=num_workers, persistent_workers=num_workers > 0,
-            pin_memory=device.type == "cuda", prefetch_factor=4 if num_workers else None, generator=torch.Generator(),
+            dataset,
+            batch_sampler=batches,
+            collate_fn=_as_is,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=device.type == "cuda",
+            prefetch_factor=4 if num_workers else None,
+            generator=torch.Generator(),
         )
 
     def close(self) -> None:
-        """Ends the workers. Left to the garbage collector, they would be waited for, five seconds each."""
+        """Ends the workers. Left to the garbage collector, they would be waited for, five seconds
+        each."""
         del self._loader
 
     def __len__(self) -> int:
@@ -157,7 +203,9 @@ class SliceLoader:
         hu = hu.to(self.device, non_blocking=True)
         if self._augmentation is None:
             return preprocessing.inputs(hu).contiguous(memory_format=self._memory_format)
-        generator = seeded_generator(self._seed, getattr(self.batches, "epoch", 0), self._rank, number)
+        generator = seeded_generator(
+            self._seed, getattr(self.batches, "epoch", 0), self._rank, number
+        )
         if self._augmentation.on_hu:
             channels = preprocessing.channels(self._augmentation(hu.float(), generator))
         else:

@@ -19,18 +19,25 @@ def check_index(images: pd.DataFrame) -> pd.DataFrame:
     """
     ordered = images.sort_values(["scan_id", "slice_index"])
     volumes = ordered.groupby("scan_id", sort=True).agg(
-        dataset=("dataset", "first"), patient_id=("patient_id", "first"), constant=("constant", "all"), images=("image_hash", sha256_lines)
+        dataset=("dataset", "first"),
+        patient_id=("patient_id", "first"),
+        constant=("constant", "all"),
+        images=("image_hash", sha256_lines),
     )
     copies = volumes[~volumes["constant"] & volumes.duplicated("images", keep=False)].reset_index()
     later = copies.loc[copies.duplicated("images"), "scan_id"]
     single = ordered[~ordered["constant"] & ~ordered["scan_id"].isin(later)]
     single = single[single.duplicated("image_hash", keep=False)]
     found = [_volume_finding(group) for _, group in copies.groupby("images")]
-    return findings_table(found + [_image_finding(group) for _, group in single.groupby("image_hash")])
+    return findings_table(
+        found + [_image_finding(group) for _, group in single.groupby("image_hash")]
+    )
 
 
 def _named(items: list[str]) -> str:
-    return ", ".join(items[:SHOWN]) + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")
+    return ", ".join(items[:SHOWN]) + (
+        f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    )
 
 
 def _volume_finding(group: pd.DataFrame) -> Finding:
@@ -38,13 +45,26 @@ def _volume_finding(group: pd.DataFrame) -> Finding:
     detail = f"same volume as scan {_named(list(group['scan_id'][1:]))}"
     if len(patients) > 1:
         detail += f", under patients {_named(patients)}"
-        return Finding("error", "patient-under-two-names", first["dataset"], first["scan_id"], None, detail)
+        return Finding(
+            "error", "patient-under-two-names", first["dataset"], first["scan_id"], None, detail
+        )
     return Finding("warning", "duplicate-scan", first["dataset"], first["scan_id"], None, detail)
 
 
 def _image_finding(group: pd.DataFrame) -> Finding:
     first = group.iloc[0]
-    others = _named([f"{row.scan_id} slice {row.slice_index}" for row in group.iloc[1:].itertuples()])
+    others = _named(
+        [f"{row.scan_id} slice {row.slice_index}" for row in group.iloc[1:].itertuples()]
+    )
     crossing = len(set(group["patient_id"])) > 1
-    severity, check = ("error", "image-in-two-patients") if crossing else ("warning", "duplicate-image")
-    return Finding(severity, check, first["dataset"], first["scan_id"], int(first["slice_index"]), f"same image as {others}")
+    severity, check = (
+        ("error", "image-in-two-patients") if crossing else ("warning", "duplicate-image")
+    )
+    return Finding(
+        severity,
+        check,
+        first["dataset"],
+        first["scan_id"],
+        int(first["slice_index"]),
+        f"same image as {others}",
+    )

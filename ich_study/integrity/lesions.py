@@ -34,8 +34,9 @@ def slice_gap_mm(rows: pd.DataFrame) -> float:
 
 def lesion_statistics(scans: MaskedScans) -> pd.DataFrame:
     """A row per scan and class present in its mask: `scan_id, patient_id, class, volume_ml,
-    mean_hu, median_hu, slices`. The median is the lesion's own density: partial volume with bone lifts
-    the mean of thin extra-axial blood. Scans without masks give no rows; unknown spacing gives NaN volumes."""
+    mean_hu, median_hu, slices`. The median is the lesion's own density: partial volume with bone
+    lifts the mean of thin extra-axial blood. Scans without masks give no rows; unknown spacing
+    gives NaN volumes."""
     rows = []
     masked = scans.index[scans.index["has_mask"]]
     for scan_id, slices in masked.groupby("scan_id", sort=True):
@@ -46,9 +47,18 @@ def lesion_statistics(scans: MaskedScans) -> pd.DataFrame:
             lesion = mask == code
             count = int(lesion.sum())
             if count:
-                rows.append({
-                    "scan_id": scan_id, "patient_id": first["patient_id"], "class": name, "volume_ml": count * voxel_ml,
-                    "mean_hu": float(volume[lesion].mean()), "median_hu": float(np.median(volume[lesion])),
-                    "slices": int(lesion.any((1, 2)).sum()),
-                })
-    return pd.DataFrame(rows, columns=["scan_id", "patient_id", "class", "volume_ml", "mean_hu", "median_hu", "slices"])
+                rows.append(
+                    {
+                        "scan_id": scan_id,
+                        "patient_id": first["patient_id"],
+                        "class": name,
+                        "volume_ml": count * voxel_ml,
+                        "mean_hu": float(volume[lesion].mean()),
+                        "median_hu": float(np.median(volume[lesion])),
+                        "slices": int(lesion.any((1, 2)).sum()),
+                    }
+                )
+    return pd.DataFrame(
+        rows,
+        columns=["scan_id", "patient_id", "class", "volume_ml", "mean_hu", "median_hu", "slices"],
+    )

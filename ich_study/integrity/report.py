@@ -42,7 +42,14 @@ CHECKS: dict[str, str] = {
 }
 """Every check, by the name that reports print and `allow` parameters use."""
 
-TABLE_COLUMNS: tuple[str, ...] = ("severity", "check", "dataset", "scan_id", "slice_index", "detail")
+TABLE_COLUMNS: tuple[str, ...] = (
+    "severity",
+    "check",
+    "dataset",
+    "scan_id",
+    "slice_index",
+    "detail",
+)
 SHOWN = 10
 
 
@@ -70,7 +77,9 @@ def check_names(allow: Sequence[str]) -> None:
     """Raise ParameterError when `allow` is no list, or names a check that does not exist."""
     unknown = [allow] if isinstance(allow, str) else sorted(set(allow) - set(CHECKS))
     if unknown:
-        raise ParameterError(f"allow: {unknown} are not checks; expected a list out of {', '.join(CHECKS)}")
+        raise ParameterError(
+            f"allow: {unknown} are not checks; expected a list out of {', '.join(CHECKS)}"
+        )
 
 
 def stop_on_errors(table: pd.DataFrame, allow: Sequence[str] = ()) -> None:
@@ -79,11 +88,25 @@ def stop_on_errors(table: pd.DataFrame, allow: Sequence[str] = ()) -> None:
     errors = table[(table["severity"] == "error") & ~table["check"].isin(list(allow))]
     if errors.empty:
         return
-    counts = ", ".join(f"{name} ({count})" for name, count in errors["check"].value_counts(sort=False).items())
+    counts = ", ".join(
+        f"{name} ({count})" for name, count in errors["check"].value_counts(sort=False).items()
+    )
     lines = [f"{len(errors)} integrity errors: {counts}"]
     for row in errors.head(SHOWN).itertuples():
-        place = row.scan_id if pd.isna(row.slice_index) else f"{row.scan_id}, slice {row.slice_index}"
+        place = (
+            row.scan_id if pd.isna(row.slice_index) else f"{row.scan_id}, slice {row.slice_index}"
+        )
         lines.append(f"  {row.check}: {row.dataset}, {place}: {row.detail}")
     if len(errors) > SHOWN:
         lines.append(f"  and {len(errors) - SHOWN} more, in the report's table")
-    raise DataError("\n".join([*lines, "Repair the data, or name these checks in the `allow` parameter to go on despite them."]))
+    raise DataError(
+        "\n".join(
+            [
+                *lines,
+                (
+                    "Repair the data, or name these checks in the `allow` parameter to go on"
+                    " despite them."
+                ),
+            ]
+        )
+    )

@@ -1,4 +1,5 @@
-"""Checks of one scan: geometry (mm), intensities (HU), labels, mask and boxes against each other."""
+"""Checks of one scan: geometry (mm), intensities (HU), labels, mask and boxes against each
+other."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ from ich_study.integrity.report import CHECKS, Finding
 from ich_study.schema import LABELS, MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
 
 NOTE_SEVERITY: dict[str, str] = {
-    "not-finite": "warning", "mask-geometry": "error", "missing-slices": "warning", "repeated-position": "warning",
+    "not-finite": "warning",
+    "mask-geometry": "error",
+    "missing-slices": "warning",
+    "repeated-position": "warning",
 }
 MIN_SLICES = 10
 AIR_HU, SKIN_HU, BONE_HU = -500, -300, 300
@@ -29,7 +33,9 @@ def slice_extremes(hu: np.ndarray) -> np.ndarray:
     return np.array([(image.min(), image.max()) for image in hu], dtype=np.int16).reshape(-1, 2).T
 
 
-def check_volume(volume: ScanVolume, intensity: str = "hu", extremes: np.ndarray | None = None) -> list[Finding]:
+def check_volume(
+    volume: ScanVolume, intensity: str = "hu", extremes: np.ndarray | None = None
+) -> list[Finding]:
     """Findings of one scan, without looking at any other.
 
     intensity: the reader's sentence; checks that need true HU run only where it is "hu".
@@ -37,12 +43,18 @@ def check_volume(volume: ScanVolume, intensity: str = "hu", extremes: np.ndarray
     """
     low, high = slice_extremes(volume.hu) if extremes is None else extremes
     found = _notes(volume) + _geometry(volume) + _labels(volume) + _boxes(volume)
-    found += [("warning", "constant-image", int(i), f"every pixel is {low[i]}") for i in np.flatnonzero(low == high)]
+    found += [
+        ("warning", "constant-image", int(i), f"every pixel is {low[i]}")
+        for i in np.flatnonzero(low == high)
+    ]
     if intensity == "hu":
         found += _hounsfield(volume, int(low.min()), int(high.max()))
     if volume.mask is not None:
         found += _mask(volume, intensity)
-    return [Finding(severity, check, volume.ref.dataset, volume.ref.scan_id, index, detail) for severity, check, index, detail in found]
+    return [
+        Finding(severity, check, volume.ref.dataset, volume.ref.scan_id, index, detail)
+        for severity, check, index, detail in found
+    ]
 
 
 def _notes(volume: ScanVolume) -> Found:
@@ -51,17 +63,30 @@ def _notes(volume: ScanVolume) -> Found:
     for note in volume.notes:
         name, colon, detail = note.partition(": ")
         known = bool(colon) and name in CHECKS
-        found.append((NOTE_SEVERITY.get(name, "note"), name, None, detail) if known else ("note", "reader-note", None, note))
+        found.append(
+            (NOTE_SEVERITY.get(name, "note"), name, None, detail)
+            if known
+            else ("note", "reader-note", None, note)
+        )
     return found
 
 
 def _geometry(volume: ScanVolume) -> Found:
     found: Found = []
     if len(volume.hu) < MIN_SLICES:
-        found.append(("warning", "too-few-slices", None, f"{len(volume.hu)} slices; a head needs at least {MIN_SLICES}"))
+        found.append(
+            (
+                "warning",
+                "too-few-slices",
+                None,
+                f"{len(volume.hu)} slices; a head needs at least {MIN_SLICES}",
+            )
+        )
     x, y, thickness = *volume.spacing_mm, volume.thickness_mm
     if np.isnan([x, y, thickness]).any():
-        found.append(("note", "unknown-spacing", None, f"pixel {x:g} x {y:g} mm, thickness {thickness:g} mm"))
+        found.append(
+            ("note", "unknown-spacing", None, f"pixel {x:g} x {y:g} mm, thickness {thickness:g} mm")
+        )
     if min(x, y) < PIXEL_MM[0] or max(x, y) > PIXEL_MM[1]:
         found.append(("warning", "implausible-spacing", None, f"pixel {x:g} x {y:g} mm"))
     return found + _positions(np.asarray(volume.z_mm, dtype=float))
@@ -69,26 +94,49 @@ def _geometry(volume: ScanVolume) -> Found:
 
 def _positions(z_mm: np.ndarray) -> Found:
     if np.isnan(z_mm).any():
-        return [("note", "unknown-position", None, f"{int(np.isnan(z_mm).sum())} of {len(z_mm)} slice positions unknown")]
+        return [
+            (
+                "note",
+                "unknown-position",
+                None,
+                f"{int(np.isnan(z_mm).sum())} of {len(z_mm)} slice positions unknown",
+            )
+        ]
     steps = np.diff(z_mm)
     if len(steps) == 0:
         return []
     if (steps < 0).any():
-        return [("error", "slices-out-of-order", int(np.argmax(steps < 0)), "slices must run from inferior to superior")]
+        return [
+            (
+                "error",
+                "slices-out-of-order",
+                int(np.argmax(steps < 0)),
+                "slices must run from inferior to superior",
+            )
+        ]
     repeated = np.flatnonzero(steps < 1e-3)
-    found: Found = [("warning", "repeated-position", int(i), f"slice {i + 1} lies at {z_mm[i]:.2f} mm too") for i in repeated]
+    found: Found = [
+        ("warning", "repeated-position", int(i), f"slice {i + 1} lies at {z_mm[i]:.2f} mm too")
+        for i in repeated
+    ]
     usual, gaps = float(np.median(steps)), np.flatnonzero(steps > 1.5 * np.median(steps))
     if usual > 0 and len(gaps):
-        detail = f"{len(gaps)} gaps; the largest is {steps.max():.2f} mm where {usual:.2f} mm is usual"
+        detail = (
+            f"{len(gaps)} gaps; the largest is {steps.max():.2f} mm where {usual:.2f} mm is usual"
+        )
         found.append(("warning", "missing-slices", int(np.argmax(steps)), detail))
     elif np.ptp(steps) > 0.1 * usual:
-        found.append(("note", "irregular-spacing", None, f"{steps.min():.2f} to {steps.max():.2f} mm"))
+        found.append(
+            ("note", "irregular-spacing", None, f"{steps.min():.2f} to {steps.max():.2f} mm")
+        )
     return found
 
 
 def _hounsfield(volume: ScanVolume, low: int, high: int) -> Found:
     slices, rows, columns = volume.hu.shape
-    middle = volume.hu[slices // 2, rows * 3 // 8 : rows * 5 // 8 + 1, columns * 3 // 8 : columns * 5 // 8 + 1]
+    middle = volume.hu[
+        slices // 2, rows * 3 // 8 : rows * 5 // 8 + 1, columns * 3 // 8 : columns * 5 // 8 + 1
+    ]
     brain = float(np.median(middle))
     found: Found = []
     if low > AIR_HU:
@@ -96,7 +144,14 @@ def _hounsfield(volume: ScanVolume, low: int, high: int) -> Found:
     if high < BONE_HU:
         found.append(("warning", "hu-range", None, f"no bone: maximum {high} HU"))
     if not BRAIN_HU[0] <= brain <= BRAIN_HU[1]:
-        found.append(("warning", "hu-range", None, f"centre of the middle slice has median {brain:g} HU; brain is 0 to 60"))
+        found.append(
+            (
+                "warning",
+                "hu-range",
+                None,
+                f"centre of the middle slice has median {brain:g} HU; brain is 0 to 60",
+            )
+        )
     return found
 
 
@@ -109,15 +164,28 @@ def _labels(volume: ScanVolume) -> Found:
     whole = _answers(volume.labels, "any")
     parts = np.stack([_answers(volume.labels, name) for name in SUBTYPES])
     denied, unexplained = (whole == 0) & (parts == 1).any(0), (whole == 1) & (parts == 0).all(0)
-    found: Found = [("error", "any-is-not-or", int(i), "`any` says no, a subtype yes") for i in np.flatnonzero(denied)]
-    return found + [("error", "any-is-not-or", int(i), "`any` says yes, all subtypes no") for i in np.flatnonzero(unexplained)]
+    found: Found = [
+        ("error", "any-is-not-or", int(i), "`any` says no, a subtype yes")
+        for i in np.flatnonzero(denied)
+    ]
+    return found + [
+        ("error", "any-is-not-or", int(i), "`any` says yes, all subtypes no")
+        for i in np.flatnonzero(unexplained)
+    ]
 
 
 def _mask(volume: ScanVolume, intensity: str) -> Found:
     drawn = np.flatnonzero(volume.mask.any((1, 2)))
     masks = volume.mask[drawn]
     if len(drawn) and masks.max() > UNSPECIFIED_HEMORRHAGE:
-        return [("error", "mask-code", None, f"code {masks.max()}; known are 0 to {UNSPECIFIED_HEMORRHAGE}")]
+        return [
+            (
+                "error",
+                "mask-code",
+                None,
+                f"code {masks.max()}; known are 0 to {UNSPECIFIED_HEMORRHAGE}",
+            )
+        ]
     shows = np.zeros((len(LABELS), len(volume.hu)), bool)
     shows[0, drawn] = True
     for row, name in enumerate(SUBTYPES, start=1):
@@ -128,14 +196,22 @@ def _mask(volume: ScanVolume, intensity: str) -> Found:
     for name, shown in zip(LABELS, shows):
         label = _answers(volume.labels, name)
         denied, missing = shown & (label == 0), ~shown & (label == 1) & ~(silent & (name != "any"))
-        found += [("error", "label-denies-mask", int(i), f"{name}: mask yes, label no") for i in np.flatnonzero(denied)]
-        found += [("warning", "mask-denies-label", int(i), f"{name}: label yes, mask no") for i in np.flatnonzero(missing)]
+        found += [
+            ("error", "label-denies-mask", int(i), f"{name}: mask yes, label no")
+            for i in np.flatnonzero(denied)
+        ]
+        found += [
+            ("warning", "mask-denies-label", int(i), f"{name}: label yes, mask no")
+            for i in np.flatnonzero(missing)
+        ]
     return found
 
 
 def _mask_position(volume: ScanVolume, drawn: np.ndarray, intensity: str) -> Found:
     """Share of the mask outside the head; the head is what the skin line encloses."""
-    from scipy.ndimage import binary_fill_holes  # here, because scipy is a fifth of what starting a worker takes, and only masks need it
+    from scipy.ndimage import (
+        binary_fill_holes,
+    )  # here, because scipy is a fifth of what starting a worker takes, and only masks need it
 
     skin = SKIN_HU if intensity == "hu" else int(volume.hu.min())
     total = outside = 0
@@ -146,7 +222,14 @@ def _mask_position(volume: ScanVolume, drawn: np.ndarray, intensity: str) -> Fou
     if outside < OUTSIDE_WARNING * max(total, 1):
         return []
     severity = "error" if outside >= OUTSIDE_ERROR * total else "warning"
-    return [(severity, "mask-outside-head", None, f"{outside} of {total} mask voxels lie outside the head")]
+    return [
+        (
+            severity,
+            "mask-outside-head",
+            None,
+            f"{outside} of {total} mask voxels lie outside the head",
+        )
+    ]
 
 
 def _boxes(volume: ScanVolume) -> Found:
@@ -157,8 +240,15 @@ def _boxes(volume: ScanVolume) -> Found:
     whole = _answers(volume.labels, "any")
     for box in volume.boxes.itertuples():
         index, right, bottom = int(box.slice_index), box.x + box.width, box.y + box.height
-        text = f"{box.label} box at ({box.x:g}, {box.y:g}), {box.width:g} x {box.height:g}, in an image of {columns} x {rows}"
-        seen = 0 <= index < slices and min(right, columns) > max(box.x, 0) and min(bottom, rows) > max(box.y, 0)
+        text = (
+            f"{box.label} box at ({box.x:g}, {box.y:g}), {box.width:g} x {box.height:g}, in an"
+            f" image of {columns} x {rows}"
+        )
+        seen = (
+            0 <= index < slices
+            and min(right, columns) > max(box.x, 0)
+            and min(bottom, rows) > max(box.y, 0)
+        )
         if not seen or min(box.x, box.y, columns - right, rows - bottom) < -1:
             found.append(("warning" if seen else "error", "box-outside-image", index, text))
         if seen and whole[index] == 0:

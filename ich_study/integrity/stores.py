@@ -25,5 +25,7 @@ class CheckedScans(Protocol):
 
 def check_stores(stores: Mapping[str, CheckedScans]) -> pd.DataFrame:
     """One table over all stores (`report.TABLE_COLUMNS`), worst severity first."""
-    tables = [table for store in stores.values() for table in (store.findings, check_index(store.images))]
+    tables = [
+        table for store in stores.values() for table in (store.findings, check_index(store.images))
+    ]
     return findings_table([row for table in tables for row in table.to_dict("records")])

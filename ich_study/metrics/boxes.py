@@ -1,4 +1,5 @@
-"""Bounding boxes: tight boxes of a mask, overlap of boxes, and the loose hit rate of the CAM benchmark.
+"""Bounding boxes: tight boxes of a mask, overlap of boxes, and the loose hit rate of the CAM
+benchmark.
 
 A box is (x, y, width, height) in pixels, top left corner, as in `schema.BOX_COLUMNS`; it holds the
 pixels with x <= column < x + width and y <= row < y + height.
@@ -15,25 +16,37 @@ from ich_study.metrics.overlap import Counts, overlap_counts, stack_counts
 
 
 def as_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Boxes as float64 (n, 4); an empty list gives (0, 4). Raises StudyError on other shapes, NaN, negative sides."""
+    """Boxes as float64 (n, 4); an empty list gives (0, 4). Raises StudyError on other shapes, NaN,
+    negative sides."""
     boxes = np.asarray(boxes, np.float64)
     boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all() or (boxes[:, 2:] < 0).any():
-        raise StudyError(f"boxes have shape {boxes.shape}; expected (n, 4) of finite x, y, width >= 0, height >= 0")
+    if (
+        boxes.ndim != 2
+        or boxes.shape[1] != 4
+        or not np.isfinite(boxes).all()
+        or (boxes[:, 2:] < 0).any()
+    ):
+        raise StudyError(
+            f"boxes have shape {boxes.shape}; expected (n, 4) of finite x, y, width >= 0, height"
+            " >= 0"
+        )
     return boxes
 
 
 def component_boxes(mask: np.ndarray, connectivity: int = 8, min_pixels: int = 1) -> np.ndarray:
     """Tight boxes of the connected components of a slice's mask, int64 (n, 4); none gives (0, 4).
 
-    mask: bool (rows, columns). connectivity: 4 or 8 neighbours. Components under `min_pixels` are left out.
+    mask: bool (rows, columns). connectivity: 4 or 8 neighbours. Components under `min_pixels` are
+    left out.
     """
     mask = np.asarray(mask)
     if mask.ndim != 2:
         raise StudyError(f"mask has shape {mask.shape}; expected (rows, columns)")
     if connectivity not in (4, 8):
         raise StudyError(f"connectivity is {connectivity}; expected 4 or 8")
-    _, _, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(bool).view(np.uint8), connectivity=connectivity)
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(
+        mask.astype(bool).view(np.uint8), connectivity=connectivity
+    )
     components = statistics[1:]
     return components[components[:, cv2.CC_STAT_AREA] >= min_pixels, :4].astype(np.int64)
 
@@ -48,35 +61,51 @@ def fill_boxes(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def filled_box_counts(prediction: np.ndarray, truth: np.ndarray, connectivity: int = 8) -> Counts:
-    """Pixel counts between the unions of filled tight boxes of two stacks of masks, one item per slice.
+    """Pixel counts between the unions of filled tight boxes of two stacks of masks, one item per
+    slice.
 
-    prediction, truth: bool (slices, rows, columns). The CAM benchmark's box Dice and IoU: its printed
-    cells hold Dice = 2 IoU / (1 + IoU), which a union of filled boxes summed over all slices gives and
-    a matching of boxes does not (reproduction facts, 001). Feed the counts to `overlap.dice` and `iou`.
+    prediction, truth: bool (slices, rows, columns). The CAM benchmark's box Dice and IoU: its
+    printed cells hold Dice = 2 IoU / (1 + IoU), which a union of filled boxes summed over all
+    slices gives and a matching of boxes does not (reproduction facts, 001). Feed the counts to
+    `overlap.dice` and `iou`.
     """
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape or prediction.ndim != 3:
-        raise StudyError(f"prediction {prediction.shape}, truth {truth.shape}: expected one shape (slices, rows, columns)")
-    return stack_counts([
-        filled_counts(component_boxes(p, connectivity), component_boxes(t, connectivity), p.shape) for p, t in zip(prediction, truth)
-    ])
+        raise StudyError(
+            f"prediction {prediction.shape}, truth {truth.shape}: expected one shape (slices, rows,"
+            " columns)"
+        )
+    return stack_counts(
+        [
+            filled_counts(
+                component_boxes(p, connectivity), component_boxes(t, connectivity), p.shape
+            )
+            for p, t in zip(prediction, truth)
+        ]
+    )
 
 
 def filled_counts(predicted: np.ndarray, truth: np.ndarray, shape: tuple[int, int]) -> Counts:
-    """Pixel counts between the unions of filled boxes of one slice; for truth that is boxes from the start."""
+    """Pixel counts between the unions of filled boxes of one slice; for truth that is boxes from
+    the start."""
     return overlap_counts(fill_boxes(predicted, shape), fill_boxes(truth, shape))
 
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """IoU of every box with every box, float64 (n, m); 0 where both have no area."""
     first, second = as_boxes(first)[:, None], as_boxes(second)[None]
-    low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
+    low, high = (
+        np.maximum(first[..., :2], second[..., :2]),
+        np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:]),
+    )
     common = np.clip(high - low, 0, None).prod(-1)
     union = first[..., 2:].prod(-1) + second[..., 2:].prod(-1) - common
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
-def match_boxes(predicted: np.ndarray, truth: np.ndarray, min_iou: float = 0.5) -> tuple[Counts, np.ndarray]:
+def match_boxes(
+    predicted: np.ndarray, truth: np.ndarray, min_iou: float = 0.5
+) -> tuple[Counts, np.ndarray]:
     """One-to-one matching of the boxes of one slice: counts of boxes, and the matched pairs (k, 2).
 
     As many pairs with IoU >= `min_iou` as possible, among those the largest summed IoU. TP = pairs,
@@ -92,10 +121,13 @@ def match_boxes(predicted: np.ndarray, truth: np.ndarray, min_iou: float = 0.5) 
     keep = allowed[rows, columns]
     pairs = np.stack([rows[keep], columns[keep]], 1)
     tp = len(pairs)
-    return Counts(np.int64(tp), np.int64(overlap.shape[0] - tp), np.int64(overlap.shape[1] - tp)), pairs
+    return (
+        Counts(np.int64(tp), np.int64(overlap.shape[0] - tp), np.int64(overlap.shape[1] - tp)),
+        pairs,
+    )
 
 
 def loose_hit(counts: Counts) -> np.ndarray:
-    """1 where prediction and truth share a pixel, 0 where not, NaN where the truth is empty; the mean
-    is the Loose Hit Rate (CAM benchmark, III-E3; its 527 slices all hold hemorrhage)."""
+    """1 where prediction and truth share a pixel, 0 where not, NaN where the truth is empty; the
+    mean is the Loose Hit Rate (CAM benchmark, III-E3; its 527 slices all hold hemorrhage)."""
     return np.where(counts.tp + counts.fn > 0, (counts.tp > 0).astype(np.float64), np.nan)[()]

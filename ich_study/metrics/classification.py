@@ -19,25 +19,34 @@ def checked(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarr
     no items, labels other than 0 and 1 (missing ones too), or scores that are not finite."""
     truth, scores = np.asarray(truth), np.asarray(scores, np.float64)
     if truth.ndim != 1 or truth.shape != scores.shape or len(truth) == 0:
-        raise StudyError(f"labels have shape {truth.shape}, scores {scores.shape}; expected one label and one score per item")
+        raise StudyError(
+            f"labels have shape {truth.shape}, scores {scores.shape}; expected one label and one"
+            " score per item"
+        )
     if truth.dtype != bool:
         if not all(label in (0, 1) for label in set(truth.tolist())):
-            raise StudyError("labels hold values other than 0 and 1; leave items with unknown labels out")
+            raise StudyError(
+                "labels hold values other than 0 and 1; leave items with unknown labels out"
+            )
         truth = truth.astype(bool)
     if not np.isfinite(scores).all():
-        raise StudyError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are NaN or infinite")
+        raise StudyError(
+            f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are NaN or infinite"
+        )
     return truth, scores
 
 
 def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    return np.divide(top, bottom, out=np.full(np.shape(bottom), np.nan), where=np.asarray(bottom) > 0)[()]
+    return np.divide(
+        top, bottom, out=np.full(np.shape(bottom), np.nan), where=np.asarray(bottom) > 0
+    )[()]
 
 
 class RankedScores:
     """Items sorted once by score, for AUROC and AP under many weightings of the same items.
 
-    Tied scores are one step of the curve. `weights` are >= 0, (items,) or (replicates, items) in the
-    order in which the items were given; a bootstrap's multiplicities are such weights.
+    Tied scores are one step of the curve. `weights` are >= 0, (items,) or (replicates, items) in
+    the order in which the items were given; a bootstrap's multiplicities are such weights.
     """
 
     def __init__(self, truth: np.ndarray, scores: np.ndarray) -> None:
@@ -54,14 +63,18 @@ class RankedScores:
         return np.cumsum(ranked, -1, out=ranked)[..., self.step_ends], total
 
     def auroc(self, weights: np.ndarray) -> np.ndarray:
-        """Weighted area under the ROC curve; ties count one half. NaN where a class has no weight."""
+        """Weighted area under the ROC curve; ties count one half. NaN where a class has no
+        weight."""
         tp, total = self._curve(weights)
         fp = total - tp
-        area = (tp[..., 0] * fp[..., 0] + ((tp[..., 1:] + tp[..., :-1]) * np.diff(fp, axis=-1)).sum(-1)) / 2
+        area = (
+            tp[..., 0] * fp[..., 0] + ((tp[..., 1:] + tp[..., :-1]) * np.diff(fp, axis=-1)).sum(-1)
+        ) / 2
         return _divide(area, tp[..., -1] * fp[..., -1])
 
     def average_precision(self, weights: np.ndarray) -> np.ndarray:
-        """Weighted sum of precision times gain in recall over the steps. NaN without positive weight."""
+        """Weighted sum of precision times gain in recall over the steps. NaN without positive
+        weight."""
         tp, total = self._curve(weights)
         gain = np.diff(tp, axis=-1, prepend=0)
         area = np.divide(gain * tp, total, out=np.zeros_like(tp), where=total > 0).sum(-1)
@@ -82,7 +95,10 @@ def brier_score(truth: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean squared difference of probability and label. Raises StudyError outside [0, 1]."""
     truth, probabilities = checked(truth, probabilities)
     if probabilities.min() < 0 or probabilities.max() > 1:
-        raise StudyError(f"probabilities span {probabilities.min():.3g} to {probabilities.max():.3g}; expected 0 to 1 (are these logits?)")
+        raise StudyError(
+            f"probabilities span {probabilities.min():.3g} to {probabilities.max():.3g}; expected 0"
+            " to 1 (are these logits?)"
+        )
     return float(np.mean((probabilities - truth) ** 2))
 
 
@@ -95,58 +111,80 @@ def decision_metrics(truth: np.ndarray, decisions: np.ndarray) -> dict[str, floa
     """
     truth, decided = checked(truth, decisions)
     if not np.isin(decided, (0, 1)).all():
-        raise StudyError("decisions hold values other than 0 and 1; apply a threshold to scores first")
+        raise StudyError(
+            "decisions hold values other than 0 and 1; apply a threshold to scores first"
+        )
     positive = decided.astype(bool)
-    tp, fp, fn, tn = (float((a & b).sum()) for a, b in ((truth, positive), (~truth, positive), (truth, ~positive), (~truth, ~positive)))
+    tp, fp, fn, tn = (
+        float((a & b).sum())
+        for a, b in ((truth, positive), (~truth, positive), (truth, ~positive), (~truth, ~positive))
+    )
     sensitivity, specificity = float(_divide(tp, tp + fn)), float(_divide(tn, tn + fp))
     return {
-        "accuracy": (tp + tn) / len(truth), "precision": float(_divide(tp, tp + fp)),
-        "sensitivity": sensitivity, "specificity": specificity,
+        "accuracy": (tp + tn) / len(truth),
+        "precision": float(_divide(tp, tp + fp)),
+        "sensitivity": sensitivity,
+        "specificity": specificity,
         "f1": float(_divide(2 * tp, 2 * tp + fp + fn)) if tp + fn else float("nan"),
-        "balanced_accuracy": (sensitivity + specificity) / 2, "tp": tp, "fp": fp, "tn": tn, "fn": fn,
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "tp": tp,
+        "fp": fp,
+        "tn": tn,
+        "fn": fn,
     }
 
 
 def auc_of_decisions(truth: np.ndarray, decisions: np.ndarray) -> float:
-    """What HGI-SAM's Table 2 prints as "AUC": the AUROC of hard 0/1 decisions, which is (sensitivity +
-    specificity) / 2, the balanced accuracy (reproduction facts, 003). Not comparable with `auroc`."""
+    """What HGI-SAM's Table 2 prints as "AUC": the AUROC of hard 0/1 decisions, which is
+    (sensitivity + specificity) / 2, the balanced accuracy (reproduction facts, 003). Not comparable
+    with `auroc`."""
     return decision_metrics(truth, decisions)["balanced_accuracy"]
 
 
 def roc_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-    """ROC curve, a row per distinct score: `false_positive_rate, sensitivity, threshold` (score >= threshold).
+    """ROC curve, a row per distinct score: `false_positive_rate, sensitivity, threshold` (score >=
+    threshold).
 
     The first row is the origin with an infinite threshold. An absent class gives a column of NaN.
     """
     truth, scores = checked(truth, scores)
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    tp, fp = (np.concatenate([[0], np.cumsum(part[order])[ends]]).astype(np.float64) for part in (truth, ~truth))
+    tp, fp = (
+        np.concatenate([[0], np.cumsum(part[order])[ends]]).astype(np.float64)
+        for part in (truth, ~truth)
+    )
     thresholds = np.concatenate([[np.inf], scores[order][ends]])
-    return pd.DataFrame({
-        "false_positive_rate": _divide(fp, np.full_like(fp, fp[-1])),
-        "sensitivity": _divide(tp, np.full_like(tp, tp[-1])),
-        "threshold": thresholds,
-    })
+    return pd.DataFrame(
+        {
+            "false_positive_rate": _divide(fp, np.full_like(fp, fp[-1])),
+            "sensitivity": _divide(tp, np.full_like(tp, tp[-1])),
+            "threshold": thresholds,
+        }
+    )
 
 
 def pr_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     """PR curve, a row per distinct score, recall falling: `sensitivity, precision, threshold`.
 
-    The last row is recall 0, precision 1 with an infinite threshold. Raises StudyError without positives.
+    The last row is recall 0, precision 1 with an infinite threshold. Raises StudyError without
+    positives.
     """
     truth, scores = checked(truth, scores)
     if not truth.any():
         raise StudyError("a PR curve needs at least one positive item; there is none")
     precision, recall, thresholds = sklearn_metrics.precision_recall_curve(truth, scores)
-    return pd.DataFrame({"sensitivity": recall, "precision": precision, "threshold": np.append(thresholds, np.inf)})
+    return pd.DataFrame(
+        {"sensitivity": recall, "precision": precision, "threshold": np.append(thresholds, np.inf)}
+    )
 
 
 def f1_of_top_epochs(f1: np.ndarray, top: int = 5) -> tuple[float, float]:
-    """Mean and SD (n - 1) of the `top` largest F1 of one run's epochs: "F1 (Top-5)" of the CAM benchmark,
-    Table I, the only reading that needs a single run (reproduction facts, 001).
+    """Mean and SD (n - 1) of the `top` largest F1 of one run's epochs: "F1 (Top-5)" of the CAM
+    benchmark, Table I, the only reading that needs a single run (reproduction facts, 001).
 
-    NaN epochs are left out. Fewer epochs than `top` are all taken; under two the SD is NaN, under one both.
+    NaN epochs are left out. Fewer epochs than `top` are all taken; under two the SD is NaN, under
+    one both.
     """
     best = np.sort(np.asarray(f1, np.float64)[np.isfinite(np.asarray(f1, np.float64))])[::-1][:top]
     mean = float(best.mean()) if len(best) else float("nan")

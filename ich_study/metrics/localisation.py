@@ -1,4 +1,5 @@
-"""Heatmaps against truth without a threshold: pointing game and the share of a map's mass inside the truth."""
+"""Heatmaps against truth without a threshold: pointing game and the share of a map's mass inside
+the truth."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ from ich_study.errors import MapError, StudyError
 def _checked(heatmaps: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     heatmaps, truth = np.asarray(heatmaps, np.float64), np.asarray(truth)
     if heatmaps.shape != truth.shape or heatmaps.ndim != 3 or truth.dtype != bool:
-        raise StudyError(f"heatmaps {heatmaps.shape}, truth {truth.dtype} {truth.shape}: expected one 3-D shape, truth bool")
+        raise StudyError(
+            f"heatmaps {heatmaps.shape}, truth {truth.dtype} {truth.shape}: expected one 3-D shape,"
+            " truth bool"
+        )
     if not np.isfinite(heatmaps).all():
         raise MapError("a heatmap holds NaN or infinity; expected finite values")
     return heatmaps, truth
@@ -33,7 +37,11 @@ def pointing_game(heatmaps: np.ndarray, truth: np.ndarray, tolerance_px: int = 0
     if tolerance_px < 0:
         raise StudyError(f"tolerance_px is {tolerance_px}; expected 0 or more")
     known = truth.any((1, 2))
-    wide = np.stack([_dilated(mask, tolerance_px) for mask in truth]) if tolerance_px and len(truth) else truth
+    wide = (
+        np.stack([_dilated(mask, tolerance_px) for mask in truth])
+        if tolerance_px and len(truth)
+        else truth
+    )
     peaks = heatmaps == heatmaps.max((1, 2), keepdims=True) if len(heatmaps) else truth
     hits = (peaks & wide).sum((1, 2)) / np.maximum(peaks.sum((1, 2)), 1)
     return np.where(known, hits, np.nan)
@@ -47,7 +55,9 @@ def mass_inside(heatmaps: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """
     heatmaps, truth = _checked(heatmaps, truth)
     if (heatmaps < 0).any():
-        raise MapError("a heatmap is negative; its mass is defined for values >= 0 (clip or min-max it first)")
+        raise MapError(
+            "a heatmap is negative; its mass is defined for values >= 0 (clip or min-max it first)"
+        )
     total, inside = heatmaps.sum((1, 2)), np.where(truth, heatmaps, 0).sum((1, 2))
     defined = (total > 0) & truth.any((1, 2))
     return np.divide(inside, total, out=np.full(len(total), np.nan), where=defined)

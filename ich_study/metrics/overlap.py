@@ -44,7 +44,10 @@ class Counts:
         names, index = np.unique(np.asarray(groups), return_inverse=True)
         if len(index) != len(self.tp):
             raise StudyError(f"{len(index)} group names for {len(self.tp)} items")
-        sums = [np.zeros((len(names), *np.shape(part)[1:]), np.asarray(part).dtype) for part in (self.tp, self.fp, self.fn)]
+        sums = [
+            np.zeros((len(names), *np.shape(part)[1:]), np.asarray(part).dtype)
+            for part in (self.tp, self.fp, self.fn)
+        ]
         for total, part in zip(sums, (self.tp, self.fp, self.fn)):
             np.add.at(total, index, part)
         return Counts(*sums)
@@ -52,15 +55,24 @@ class Counts:
 
 def stack_counts(items: list[Counts]) -> Counts:
     """Counts of single items as one Counts with an item axis in front; no items give shape (0,)."""
-    return Counts(*(np.array([getattr(item, name) for item in items], np.int64) for name in ("tp", "fp", "fn")))
+    return Counts(
+        *(
+            np.array([getattr(item, name) for item in items], np.int64)
+            for name in ("tp", "fp", "fn")
+        )
+    )
 
 
 def _masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape:
-        raise StudyError(f"prediction has shape {prediction.shape}, truth {truth.shape}; expected the same")
+        raise StudyError(
+            f"prediction has shape {prediction.shape}, truth {truth.shape}; expected the same"
+        )
     for name, mask in (("prediction", prediction), ("truth", truth)):
-        if mask.dtype != bool and not (mask.dtype.kind in "iu" and (mask.size == 0 or (mask.min() >= 0 and mask.max() <= 1))):
+        if mask.dtype != bool and not (
+            mask.dtype.kind in "iu" and (mask.size == 0 or (mask.min() >= 0 and mask.max() <= 1))
+        ):
             raise StudyError(f"{name} is {mask.dtype}; expected a boolean mask or integers 0 and 1")
     return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
 
@@ -75,32 +87,56 @@ def overlap_counts(prediction: np.ndarray, truth: np.ndarray, spatial: int = 2) 
     prediction, truth = _masks(prediction, truth)
     axes = tuple(range(-spatial, 0))
     tp = np.count_nonzero(prediction & truth, axis=axes)
-    return Counts(*(np.asarray(part, np.int64) for part in (tp, prediction.sum(axes) - tp, truth.sum(axes) - tp)))
+    return Counts(
+        *(
+            np.asarray(part, np.int64)
+            for part in (tp, prediction.sum(axes) - tp, truth.sum(axes) - tp)
+        )
+    )
 
 
 def label_counts(prediction: np.ndarray, truth: np.ndarray, classes: int) -> Counts:
     """Counts per item and class of label maps, background included.
 
-    prediction, truth: integer (items, ...) with values 0..classes-1; 0 is the background, LSE-UNet's
+    prediction, truth: integer (items, ...) with values 0..classes-1; 0 is the background,
+    LSE-UNet's
         class "Normal" (Table 2). Gives int64 (items, classes). Raises StudyError on other values.
     """
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape:
-        raise StudyError(f"prediction has shape {prediction.shape}, truth {truth.shape}; expected the same")
+        raise StudyError(
+            f"prediction has shape {prediction.shape}, truth {truth.shape}; expected the same"
+        )
     for name, labels in (("prediction", prediction), ("truth", truth)):
-        if labels.dtype.kind not in "iub" or (labels.size and (labels.min() < 0 or labels.max() >= classes)):
-            raise StudyError(f"{name} is {labels.dtype} with values outside 0..{classes - 1}; expected a label map of {classes} classes")
-    joint = np.array([
-        np.bincount(t.ravel().astype(np.intp) * classes + p.ravel(), minlength=classes**2) for p, t in zip(prediction, truth)
-    ], np.int64).reshape(-1, classes, classes)
+        if labels.dtype.kind not in "iub" or (
+            labels.size and (labels.min() < 0 or labels.max() >= classes)
+        ):
+            raise StudyError(
+                f"{name} is {labels.dtype} with values outside 0..{classes - 1}; expected a label"
+                f" map of {classes} classes"
+            )
+    joint = np.array(
+        [
+            np.bincount(t.ravel().astype(np.intp) * classes + p.ravel(), minlength=classes**2)
+            for p, t in zip(prediction, truth)
+        ],
+        np.int64,
+    ).reshape(-1, classes, classes)
     tp = np.diagonal(joint, axis1=1, axis2=2).copy()
     return Counts(tp, joint.sum(1) - tp, joint.sum(2) - tp)
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray, truth_size: np.ndarray, empty: Empty) -> np.ndarray:
+def _ratio(
+    numerator: np.ndarray, denominator: np.ndarray, truth_size: np.ndarray, empty: Empty
+) -> np.ndarray:
     if empty not in ("one", "zero", "nan"):
         raise StudyError(f"empty={empty!r}; expected 'one', 'zero' or 'nan'")
-    value = np.divide(numerator, denominator, out=np.full(np.shape(denominator), np.nan), where=np.asarray(denominator) > 0)
+    value = np.divide(
+        numerator,
+        denominator,
+        out=np.full(np.shape(denominator), np.nan),
+        where=np.asarray(denominator) > 0,
+    )
     if empty == "nan":
         return np.where(np.asarray(truth_size) > 0, value, np.nan)[()]
     return np.where(np.asarray(denominator) > 0, value, 1.0 if empty == "one" else 0.0)[()]
@@ -110,11 +146,14 @@ def dice(counts: Counts, empty: Empty = "nan") -> np.ndarray:
     """2 TP / (2 TP + FP + FN), float64 in [0, 1].
 
     Empty cases, by `empty`:
-    `nan` (MONAI's rule, HGI-SAM): empty truth is NaN whatever was predicted, to be left out of means;
+    `nan` (MONAI's rule, HGI-SAM): empty truth is NaN whatever was predicted, to be left out of
+    means;
     `one`: both empty is 1, only one of the two empty is 0;
     `zero` (ResNet-LSTM follow-up): both empty is 0, only one of the two empty is 0.
     """
-    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts.tp + counts.fn, empty)
+    return _ratio(
+        2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts.tp + counts.fn, empty
+    )
 
 
 def iou(counts: Counts, empty: Empty = "nan") -> np.ndarray:
@@ -123,7 +162,8 @@ def iou(counts: Counts, empty: Empty = "nan") -> np.ndarray:
 
 
 def sensitivity(counts: Counts) -> np.ndarray:
-    """TP / (TP + FN), the true positive rate (TPR) of ResNet-LSTM, Table 2; NaN where truth is empty."""
+    """TP / (TP + FN), the true positive rate (TPR) of ResNet-LSTM, Table 2; NaN where truth is
+    empty."""
     return _ratio(counts.tp, counts.tp + counts.fn, counts.tp + counts.fn, "nan")
 
 
@@ -135,7 +175,8 @@ def precision(counts: Counts) -> np.ndarray:
 def counts_per(counts: Counts, unit: Unit, scans: np.ndarray | None = None) -> Counts:
     """Counts of slices (axis 0) summed to the unit of averaging; the unit axis stays in front.
 
-    unit: `pixel` sums everything into one item (global micro), `scan` sums per scan (`scans`, (slices,)
+    unit: `pixel` sums everything into one item (global micro), `scan` sums per scan (`scans`,
+    (slices,)
         names), `slice` leaves them. Raises StudyError for `scan` without names.
     """
     if unit == "slice":

@@ -1,6 +1,7 @@
 """Patient bootstrap: 95 % intervals and paired differences of measures that pool slices.
 
-Slices of one patient resemble each other, so the patient is resampled, never the slice. A measure is
+Slices of one patient resemble each other, so the patient is resampled, never the slice. A measure
+is
 given as a `PatientStatistic`: a function of how often each patient was drawn. Ratios of sums become
 matrix products, AUROC and AP one sort for all replicates.
 """
@@ -25,7 +26,8 @@ _ELEMENTS_AT_ONCE = 4_000_000
 class Interval:
     """A value with its percentile interval.
 
-    degenerate: replicates in which the measure had no value (no positives drawn); they are left out,
+    degenerate: replicates in which the measure had no value (no positives drawn); they are left
+    out,
         and above 5 % of them `low` and `high` are NaN. reason: why they are NaN, else empty.
     """
 
@@ -40,15 +42,21 @@ class Interval:
 
     def columns(self) -> dict[str, float | int]:
         """The columns of the result table that this fills: `value, ci_low, ci_high, n, seed`."""
-        return {"value": self.value, "ci_low": self.low, "ci_high": self.high, "n": self.n_patients, "seed": self.seed}
+        return {
+            "value": self.value,
+            "ci_low": self.low,
+            "ci_high": self.high,
+            "n": self.n_patients,
+            "seed": self.seed,
+        }
 
 
 @dataclass(frozen=True)
 class PatientStatistic:
     """A measure as a function of patients' multiplicities.
 
-    patients: (n,) sorted names. evaluate: multiplicities (replicates, n) -> values (replicates,), NaN
-    where the measure has no value.
+    patients: (n,) sorted names. evaluate: multiplicities (replicates, n) -> values (replicates,),
+    NaN where the measure has no value.
     """
 
     patients: np.ndarray
@@ -62,21 +70,31 @@ class PatientStatistic:
 def _patients(patients: Sequence[object] | np.ndarray, items: int) -> tuple[np.ndarray, np.ndarray]:
     names = np.asarray(patients).astype(str)
     if names.shape != (items,) or items == 0:
-        raise StudyError(f"{names.shape} patient names for {items} items; expected one patient per item and at least one item")
+        raise StudyError(
+            f"{names.shape} patient names for {items} items; expected one patient per item and at"
+            " least one item"
+        )
     return np.unique(names, return_inverse=True)
 
 
-def ratio_of_sums(patients: Sequence[object] | np.ndarray, numerator: np.ndarray, denominator: np.ndarray) -> PatientStatistic:
-    """sum(numerator) / sum(denominator) over items, each (items,) and finite: sensitivity, PPV, micro Dice."""
+def ratio_of_sums(
+    patients: Sequence[object] | np.ndarray, numerator: np.ndarray, denominator: np.ndarray
+) -> PatientStatistic:
+    """sum(numerator) / sum(denominator) over items, each (items,) and finite: sensitivity, PPV,
+    micro Dice."""
     top, bottom = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     names, index = _patients(patients, len(top))
     if top.shape != bottom.shape or not (np.isfinite(top).all() and np.isfinite(bottom).all()):
-        raise StudyError(f"numerator {top.shape} and denominator {bottom.shape} must be finite and of one length")
+        raise StudyError(
+            f"numerator {top.shape} and denominator {bottom.shape} must be finite and of one length"
+        )
     sums = np.stack([np.bincount(index, part, len(names)) for part in (top, bottom)], 1)
 
     def evaluate(weights: np.ndarray) -> np.ndarray:
         total = weights @ sums
-        return np.divide(total[:, 0], total[:, 1], out=np.full(len(total), np.nan), where=total[:, 1] > 0)
+        return np.divide(
+            total[:, 0], total[:, 1], out=np.full(len(total), np.nan), where=total[:, 1] > 0
+        )
 
     return PatientStatistic(names, evaluate)
 
@@ -89,7 +107,8 @@ def mean_of_items(patients: Sequence[object] | np.ndarray, values: np.ndarray) -
 
 
 def micro_dice(patients: Sequence[object] | np.ndarray, counts: Counts) -> PatientStatistic:
-    """2 TP / (2 TP + FP + FN) of counts summed over items; over points and boxes this is the point F1."""
+    """2 TP / (2 TP + FP + FN) of counts summed over items; over points and boxes this is the point
+    F1."""
     return ratio_of_sums(patients, 2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
 
 
@@ -98,56 +117,87 @@ def micro_iou(patients: Sequence[object] | np.ndarray, counts: Counts) -> Patien
     return ratio_of_sums(patients, counts.tp, counts.tp + counts.fp + counts.fn)
 
 
-def _ranked(patients: Sequence[object] | np.ndarray, truth: np.ndarray, scores: np.ndarray, measure: str) -> PatientStatistic:
+def _ranked(
+    patients: Sequence[object] | np.ndarray, truth: np.ndarray, scores: np.ndarray, measure: str
+) -> PatientStatistic:
     names, index = _patients(patients, len(truth))
     curve = getattr(RankedScores(truth, scores), measure)
     chunk = max(1, _ELEMENTS_AT_ONCE // len(index))
 
     def evaluate(weights: np.ndarray) -> np.ndarray:
-        return np.concatenate([curve(weights[start : start + chunk][:, index]) for start in range(0, len(weights), chunk)])
+        return np.concatenate(
+            [
+                curve(weights[start : start + chunk][:, index])
+                for start in range(0, len(weights), chunk)
+            ]
+        )
 
     return PatientStatistic(names, evaluate)
 
 
-def auroc_of_items(patients: Sequence[object] | np.ndarray, truth: np.ndarray, scores: np.ndarray) -> PatientStatistic:
+def auroc_of_items(
+    patients: Sequence[object] | np.ndarray, truth: np.ndarray, scores: np.ndarray
+) -> PatientStatistic:
     """AUROC over all items of the drawn patients."""
     return _ranked(patients, truth, scores, "auroc")
 
 
-def average_precision_of_items(patients: Sequence[object] | np.ndarray, truth: np.ndarray, scores: np.ndarray) -> PatientStatistic:
+def average_precision_of_items(
+    patients: Sequence[object] | np.ndarray, truth: np.ndarray, scores: np.ndarray
+) -> PatientStatistic:
     """Average precision over all items of the drawn patients."""
     return _ranked(patients, truth, scores, "average_precision")
 
 
-def any_statistic(patients: Sequence[object] | np.ndarray, measure: Callable[[np.ndarray], float]) -> PatientStatistic:
-    """Any measure of item indices (repeated as drawn), one call per replicate: slow, and general."""
+def any_statistic(
+    patients: Sequence[object] | np.ndarray, measure: Callable[[np.ndarray], float]
+) -> PatientStatistic:
+    """Any measure of item indices (repeated as drawn), one call per replicate: slow, and
+    general."""
     names, index = _patients(patients, len(patients))
     members = [np.flatnonzero(index == patient) for patient in range(len(names))]
 
     def evaluate(weights: np.ndarray) -> np.ndarray:
         drawn = (np.repeat(np.arange(len(names)), row.astype(int)) for row in weights)
-        return np.array([float(measure(np.concatenate([members[patient] for patient in row]))) for row in drawn])
+        return np.array(
+            [float(measure(np.concatenate([members[patient] for patient in row]))) for row in drawn]
+        )
 
     return PatientStatistic(names, evaluate)
 
 
 def mean_of_statistics(statistics: Sequence[PatientStatistic]) -> PatientStatistic:
-    """Plain mean of measures of the same patients, such as the average over classes (LSE-UNet, AVG)."""
-    if not statistics or any(not np.array_equal(s.patients, statistics[0].patients) for s in statistics):
+    """Plain mean of measures of the same patients, such as the average over classes (LSE-UNet,
+    AVG)."""
+    if not statistics or any(
+        not np.array_equal(s.patients, statistics[0].patients) for s in statistics
+    ):
         raise StudyError("measures to average must be given and stand on the same patients")
-    return PatientStatistic(statistics[0].patients, lambda weights: np.mean([s.evaluate(weights) for s in statistics], axis=0))
+    return PatientStatistic(
+        statistics[0].patients,
+        lambda weights: np.mean([s.evaluate(weights) for s in statistics], axis=0),
+    )
 
 
 def resampled_multiplicities(n_patients: int, replicates: int, seed: int) -> np.ndarray:
-    """How often each patient is drawn in each replicate, float64 (replicates, n_patients), rows sum to n_patients."""
+    """How often each patient is drawn in each replicate, float64 (replicates, n_patients), rows sum
+    to n_patients."""
     if n_patients < 1 or replicates < 1:
-        raise StudyError(f"{n_patients} patients, {replicates} replicates; expected at least one of each")
+        raise StudyError(
+            f"{n_patients} patients, {replicates} replicates; expected at least one of each"
+        )
     drawn = np.random.default_rng(seed).integers(0, n_patients, (replicates, n_patients))
     drawn += np.arange(replicates)[:, None] * n_patients
-    return np.bincount(drawn.ravel(), minlength=replicates * n_patients).reshape(replicates, n_patients).astype(np.float64)
+    return (
+        np.bincount(drawn.ravel(), minlength=replicates * n_patients)
+        .reshape(replicates, n_patients)
+        .astype(np.float64)
+    )
 
 
-def _interval(value: float, replicates: np.ndarray, n_patients: int, seed: int, level: float) -> Interval:
+def _interval(
+    value: float, replicates: np.ndarray, n_patients: int, seed: int, level: float
+) -> Interval:
     if not 0 < level < 1:
         raise StudyError(f"level is {level}; expected a value between 0 and 1, such as 0.95")
     usable = replicates[np.isfinite(replicates)]
@@ -159,29 +209,47 @@ def _interval(value: float, replicates: np.ndarray, n_patients: int, seed: int, 
         reason = "one patient has no spread between patients"
     elif degenerate > MAX_DEGENERATE * len(replicates):
         reason = f"the measure has no value in {degenerate} of {len(replicates)} replicates"
-    low, high = (np.nan, np.nan) if reason else np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), n_patients, len(replicates), seed, degenerate, reason)
+    low, high = (
+        (np.nan, np.nan) if reason else np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
+    )
+    return Interval(
+        value, float(low), float(high), n_patients, len(replicates), seed, degenerate, reason
+    )
 
 
-def patient_bootstrap(statistic: PatientStatistic, replicates: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
+def patient_bootstrap(
+    statistic: PatientStatistic, replicates: int = 1000, seed: int = 0, level: float = 0.95
+) -> Interval:
     """Percentile interval of a measure over patients drawn with replacement.
 
-    The interval is NaN, with the reason, for one patient, for a measure without value on the sample,
-    and where more than 5 % of the replicates have none. Raises StudyError for level outside (0, 1).
+    The interval is NaN, with the reason, for one patient, for a measure without value on the
+    sample, and where more than 5 % of the replicates have none. Raises StudyError for level outside
+    (0, 1).
     """
     weights = resampled_multiplicities(len(statistic.patients), replicates, seed)
-    return _interval(statistic.value(), statistic.evaluate(weights), len(statistic.patients), seed, level)
+    return _interval(
+        statistic.value(), statistic.evaluate(weights), len(statistic.patients), seed, level
+    )
 
 
-def _paired_replicates(first: PatientStatistic, second: PatientStatistic, replicates: int, seed: int) -> np.ndarray:
+def _paired_replicates(
+    first: PatientStatistic, second: PatientStatistic, replicates: int, seed: int
+) -> np.ndarray:
     if not np.array_equal(first.patients, second.patients):
-        raise StudyError(f"the measures stand on different patients ({len(first.patients)} and {len(second.patients)}); pair them first")
+        raise StudyError(
+            f"the measures stand on different patients ({len(first.patients)} and"
+            f" {len(second.patients)}); pair them first"
+        )
     weights = resampled_multiplicities(len(first.patients), replicates, seed)
     return first.evaluate(weights) - second.evaluate(weights)
 
 
 def paired_bootstrap(
-    first: PatientStatistic, second: PatientStatistic, replicates: int = 1000, seed: int = 0, level: float = 0.95
+    first: PatientStatistic,
+    second: PatientStatistic,
+    replicates: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> Interval:
     """Interval of `first` - `second`, both measured on the same drawn patients in every replicate.
 
@@ -191,14 +259,19 @@ def paired_bootstrap(
     return _interval(first.value() - second.value(), differences, len(first.patients), seed, level)
 
 
-def two_sided_p(first: PatientStatistic, second: PatientStatistic, replicates: int = 1000, seed: int = 0) -> float:
+def two_sided_p(
+    first: PatientStatistic, second: PatientStatistic, replicates: int = 1000, seed: int = 0
+) -> float:
     """Two-sided p of no difference, from the replicates of `paired_bootstrap` with the same seed.
 
-    Twice the smaller share of replicates on either side of 0, those at 0 on both, with one added above
-    and below the line so that p is never 0; at most 1. NaN where `paired_bootstrap` gives no interval.
+    Twice the smaller share of replicates on either side of 0, those at 0 on both, with one added
+    above and below the line so that p is never 0; at most 1. NaN where `paired_bootstrap` gives no
+    interval.
     """
     differences = _paired_replicates(first, second, replicates, seed)
-    interval = _interval(first.value() - second.value(), differences, len(first.patients), seed, 0.95)
+    interval = _interval(
+        first.value() - second.value(), differences, len(first.patients), seed, 0.95
+    )
     if interval.reason:
         return float("nan")
     usable = differences[np.isfinite(differences)]

@@ -21,9 +21,18 @@ from ich_study.errors import ParameterError, WeightsError
 from ich_study.hashing import sha256_file
 from ich_study.models.weights import read_tensors, state_digest
 
-RESERVED_OPTIONS = frozenset({
-    "num_classes", "in_chans", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "features_only",
-})
+RESERVED_OPTIONS = frozenset(
+    {
+        "num_classes",
+        "in_chans",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "checkpoint_path",
+        "cache_dir",
+        "features_only",
+    }
+)
 _EFFICIENTNET_V2_BASE = "tf_efficientnetv2_b0"
 _BASE_MEMBERS = frozenset({"tf_efficientnetv2_b1", "tf_efficientnetv2_b2", "tf_efficientnetv2_b3"})
 """timm fixes these members' multipliers; they are the base network with other multipliers, so when
@@ -59,8 +68,14 @@ class Backbone:
 
 
 def create_backbone(
-    name: str, outputs: int, in_channels: int = 3, pretrained: bool = False, weights_path: Path | None = None,
-    weights_sha256: str | None = None, options: Mapping[str, Any] | None = None, seed: int = 0,
+    name: str,
+    outputs: int,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    weights_path: Path | None = None,
+    weights_sha256: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
 ) -> Backbone:
     """The timm network `name` with `outputs` logits for `in_channels` input channels.
 
@@ -83,33 +98,65 @@ def create_backbone(
         if not pretrained:
             model = _build(name, options, num_classes=outputs, in_chans=in_channels)
         else:
-            model, source, sha256 = _pretrained(name, in_channels, weights_path, weights_sha256, options)
+            model, source, sha256 = _pretrained(
+                name, in_channels, weights_path, weights_sha256, options
+            )
             model.reset_classifier(outputs)
-    return Backbone(model, name, outputs, in_channels, options, tuple(config.mean), tuple(config.std), source, sha256)
+    return Backbone(
+        model,
+        name,
+        outputs,
+        in_channels,
+        options,
+        tuple(config.mean),
+        tuple(config.std),
+        source,
+        sha256,
+    )
 
 
 def rebuild(description: Mapping[str, Any], seed: int = 0) -> Backbone:
-    """The network of `Backbone.describe()`, with random weights that depend on `seed`, for loading a checkpoint into."""
+    """The network of `Backbone.describe()`, with random weights that depend on `seed`, for loading
+    a checkpoint into."""
     try:
-        name, outputs, in_channels, options = (description[key] for key in ("name", "outputs", "in_channels", "options"))
+        name, outputs, in_channels, options = (
+            description[key] for key in ("name", "outputs", "in_channels", "options")
+        )
     except KeyError as error:
-        raise WeightsError(f"the checkpoint's description has no {error} entry; it holds {sorted(description)}") from error
+        raise WeightsError(
+            f"the checkpoint's description has no {error} entry; it holds {sorted(description)}"
+        ) from error
     return create_backbone(name, outputs, in_channels, options=options, seed=seed)
 
 
 def _check_request(
-    name: str, outputs: int, in_channels: int, pretrained: bool, weights_path: Path | None, options: dict[str, Any],
+    name: str,
+    outputs: int,
+    in_channels: int,
+    pretrained: bool,
+    weights_path: Path | None,
+    options: dict[str, Any],
 ) -> None:
     if not timm.is_model(name.split(".")[0]):
         similar = timm.list_models(f"*{name.split('.')[0][:6]}*")[:8]
-        raise ParameterError(f"timm has no network {name!r}; similar names: {', '.join(similar) or 'none'}")
+        raise ParameterError(
+            f"timm has no network {name!r}; similar names: {', '.join(similar) or 'none'}"
+        )
     if outputs < 1 or in_channels < 1:
-        raise ParameterError(f"a classifier needs at least 1 output and 1 input channel, not {outputs} and {in_channels}")
+        raise ParameterError(
+            f"a classifier needs at least 1 output and 1 input channel, not {outputs} and"
+            f" {in_channels}"
+        )
     if weights_path is not None and not pretrained:
-        raise ParameterError(f"weights_path is {weights_path}, but pretrained is false; set pretrained to true to use the file")
+        raise ParameterError(
+            f"weights_path is {weights_path}, but pretrained is false; set pretrained to true to"
+            " use the file"
+        )
     reserved = sorted(RESERVED_OPTIONS & set(options))
     if reserved:
-        raise ParameterError(f"options {reserved} of {name} are set by their own parameters, not through options")
+        raise ParameterError(
+            f"options {reserved} of {name} are set by their own parameters, not through options"
+        )
 
 
 def _build(name: str, options: dict[str, Any], **arguments: Any) -> nn.Module:
@@ -121,11 +168,17 @@ def _build(name: str, options: dict[str, Any], **arguments: Any) -> nn.Module:
     except TypeError as error:
         raise ParameterError(f"{name} does not take the options {options}: {error}") from error
     except (AssertionError, IndexError, ValueError) as error:
-        raise ParameterError(f"{name} cannot be built with the options {options}: {error!r}") from error
+        raise ParameterError(
+            f"{name} cannot be built with the options {options}: {error!r}"
+        ) from error
 
 
 def _pretrained(
-    name: str, in_channels: int, path: Path | None, sha256: str | None, options: dict[str, Any],
+    name: str,
+    in_channels: int,
+    path: Path | None,
+    sha256: str | None,
+    options: dict[str, Any],
 ) -> tuple[nn.Module, str, str]:
     overlay: dict[str, Any] = {}
     if path is not None:
@@ -134,12 +187,18 @@ def _pretrained(
     elif sha256 is not None:
         raise ParameterError("weights_sha256 is the hash of a file; give weights_path too")
     try:
-        model = _build(name, options, in_chans=in_channels, pretrained=True, pretrained_cfg_overlay=overlay)
+        model = _build(
+            name, options, in_chans=in_channels, pretrained=True, pretrained_cfg_overlay=overlay
+        )
     except ParameterError:
         raise
-    except Exception as error:  # the hub client raises its own and the network's errors, none of them a fallback
+    except (
+        Exception
+    ) as error:  # the hub client raises its own and the network's errors, none of them a fallback
         wanted = str(path) if path is not None else f"timm's published weights of {name}"
-        raise WeightsError(f"{wanted} cannot be loaded into {name}{_with(options)}: {_shortened(error)}") from error
+        raise WeightsError(
+            f"{wanted} cannot be loaded into {name}{_with(options)}: {_shortened(error)}"
+        ) from error
     model.pretrained_cfg.pop("state_dict", None)
     if path is not None:
         return model, path.name, sha256_file(path)
@@ -149,7 +208,10 @@ def _pretrained(
 def _published_classes(name: str, tensors: Mapping[str, Tensor], path: Path) -> int:
     classifier = timm.get_pretrained_cfg(name).classifier
     if f"{classifier}.weight" not in tensors:
-        raise WeightsError(f"{path} has no {classifier}.weight, the classifier of {name}; it belongs to another network or was cut")
+        raise WeightsError(
+            f"{path} has no {classifier}.weight, the classifier of {name}; it belongs to another"
+            " network or was cut"
+        )
     return len(tensors[f"{classifier}.weight"])
 
 

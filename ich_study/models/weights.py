@@ -30,14 +30,20 @@ _LISTED = 8
 
 
 def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, Any]) -> str:
-    """The model's tensors and JSON-able `metadata` into a safetensors file, atomically; its SHA-256.
+    """The model's tensors and JSON-able `metadata` into a safetensors file, atomically; its
+    SHA-256.
 
     The tensors go to the CPU and keep their dtypes; `metadata` says what rebuilds the network and
     its input (architecture, options, classes, windows, size, normalisation).
     """
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in model.state_dict().items()
+    }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
+        save_file(
+            tensors, temporary, metadata={METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)}
+        )
     return sha256_file(path)
 
 
@@ -50,7 +56,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
     if described is None:
-        raise WeightsError(f"{path}: carries no description of its network; it was not written by this study's training")
+        raise WeightsError(
+            f"{path}: carries no description of its network; it was not written by this study's"
+            " training"
+        )
     return json.loads(described)
 
 
@@ -71,43 +80,65 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         "unexpected": [name for name in tensors if name not in own],
         "of another shape": [
             f"{name} {tuple(tensors[name].shape)}, network has {tuple(own[name].shape)}"
-            for name in own if name in tensors and tensors[name].shape != own[name].shape
+            for name in own
+            if name in tensors and tensors[name].shape != own[name].shape
         ],
     }
-    found = [f"{kind} ({len(names)}): {_listed(names)}" for kind, names in problems.items() if names]
+    found = [
+        f"{kind} ({len(names)}): {_listed(names)}" for kind, names in problems.items() if names
+    ]
     if found:
-        raise WeightsError(f"{source} does not fit the network {type(model).__name__}; " + "; ".join(found))
+        raise WeightsError(
+            f"{source} does not fit the network {type(model).__name__}; " + "; ".join(found)
+        )
     model.load_state_dict(dict(tensors), strict=True)
 
 
 def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Name to tensor from `.safetensors`, `.pt`, `.pth` or `.npz`, on the CPU, without unpickling code.
+    """Name to tensor from `.safetensors`, `.pt`, `.pth` or `.npz`, on the CPU, without unpickling
+    code.
 
     A `.pt` that wraps its tensors in `model`, `state_dict` or `module` is unwrapped. Raises
     WeightsError for an absent file, another SHA-256, an unknown suffix or an unreadable file.
     """
     verify_file(path, sha256)
-    readers = {".safetensors": load_file, ".npz": _read_npz, ".pt": _read_pickle, ".pth": _read_pickle}
+    readers = {
+        ".safetensors": load_file,
+        ".npz": _read_npz,
+        ".pt": _read_pickle,
+        ".pth": _read_pickle,
+    }
     if path.suffix not in readers:
         raise WeightsError(f"{path}: suffix {path.suffix!r} is not one of {', '.join(readers)}")
     try:
         return readers[path.suffix](path)
-    except (SafetensorError, OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
         raise WeightsError(f"{path}: cannot be read as weights ({error})") from error
 
 
 def verify_file(path: Path, sha256: str | None = None) -> str:
-    """SHA-256 of a weights file; WeightsError when it is absent or `sha256` is given and differs."""
+    """SHA-256 of a weights file; WeightsError when it is absent or `sha256` is given and
+    differs."""
     if not path.is_file():
         raise WeightsError(f"weights file {path} does not exist")
     found = sha256_file(path)
     if sha256 is not None and found != sha256.lower():
-        raise WeightsError(f"{path}: SHA-256 is {found}, expected {sha256}; the file is another version or damaged")
+        raise WeightsError(
+            f"{path}: SHA-256 is {found}, expected {sha256}; the file is another version or damaged"
+        )
     return found
 
 
 def state_digest(model: nn.Module) -> str:
-    """SHA-256 over the names, shapes, dtypes and bytes of all tensors: equal only for bit-identical weights."""
+    """SHA-256 over the names, shapes, dtypes and bytes of all tensors: equal only for bit-identical
+    weights."""
     return sha256_lines(
         f"{name} {tuple(tensor.shape)} {tensor.dtype} {sha256_bytes(_raw_bytes(tensor))}"
         for name, tensor in sorted(model.state_dict().items())
@@ -123,7 +154,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(value, Tensor) for value in content.values()
+    ):
         raise ValueError("expected a mapping from names to tensors")
     return dict(content)
 
@@ -134,4 +167,6 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return ", ".join(names[:_LISTED]) + (
+        f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    )

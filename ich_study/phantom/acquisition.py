@@ -22,8 +22,8 @@ class Scanner:
     """One acquisition. Angles in degrees, lengths in mm, `noise_hu` the SD in the head's middle.
 
     psf_mm: SD of the in-plane blur. cutoff: decay of the kernel, cycles per mm. hardening: strength
-    of beam hardening; cupping: HU that bone adds to its surroundings. holder: HU, half width, share of
-    the sides and thickness of the head rest (0 HU: none).
+    of beam hardening; cupping: HU that bone adds to its surroundings. holder: HU, half width, share
+    of the sides and thickness of the head rest (0 HU: none).
     """
 
     matrix: int
@@ -50,7 +50,12 @@ class Scanner:
 
 
 def draw_scanner(
-    rng: np.random.Generator, matrix: int, thickness_mm: float, slices: int | None, tilt: float | None, fov_mm: float | None
+    rng: np.random.Generator,
+    matrix: int,
+    thickness_mm: float,
+    slices: int | None,
+    tilt: float | None,
+    fov_mm: float | None,
 ) -> Scanner:
     """Draws an acquisition; `slices`, `tilt` and `fov_mm` fix what they name."""
     drawn_tilt = float(rng.choice([0.0, 0.0, 0.0, 10.0, 15.0, 18.0, 20.0]))
@@ -63,12 +68,18 @@ def draw_scanner(
         thickness_mm=thickness_mm,
         slices=slices,
         gantry_tilt=drawn_tilt if tilt is None else tilt,
-        angles=(float(rng.normal(2, 6.0)), float(rng.normal(0, 3.0)), float(rng.normal(0, 6.0) * turned)),
+        angles=(
+            float(rng.normal(2, 6.0)),
+            float(rng.normal(0, 3.0)),
+            float(rng.normal(0, 6.0) * turned),
+        ),
         shift_mm=(float(rng.normal(0, 5.0)), float(rng.normal(-2, 7.0))),
         low_mm=float(rng.uniform(-14, 8)),
         psf_mm=float(rng.uniform(0.42, 0.68)),
         cutoff=float(rng.uniform(0.30, 0.48)),
-        noise_hu=float(np.clip(rng.lognormal(np.log(3.3), 0.3) * np.sqrt(5.0 / thickness_mm) ** 0.7, 1.6, 9.0)),
+        noise_hu=float(
+            np.clip(rng.lognormal(np.log(3.3), 0.3) * np.sqrt(5.0 / thickness_mm) ** 0.7, 1.6, 9.0)
+        ),
         hardening=float(rng.uniform(0.4, 1.2)),
         cupping=float(rng.uniform(0, 12) + (rng.random() < 0.12) * rng.uniform(10, 45)),
         streak_hu=motion,
@@ -82,8 +93,11 @@ def draw_scanner(
     )
 
 
-def fbp_noise(rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: float, cutoff: float) -> np.ndarray:
-    """Noise of unit SD per slice with the spectrum |f| exp(-(f / cutoff)^2), float32; f in cycles/mm."""
+def fbp_noise(
+    rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: float, cutoff: float
+) -> np.ndarray:
+    """Noise of unit SD per slice with the spectrum |f| exp(-(f / cutoff)^2), float32; f in
+    cycles/mm."""
     fy = np.fft.fftfreq(shape[1], pixel_mm)[:, None]
     fx = np.fft.rfftfreq(shape[2], pixel_mm)[None, :]
     frequency = np.hypot(fy, fx)
@@ -104,7 +118,9 @@ def add_holder(hu: np.ndarray, scanner: Scanner) -> None:
     axis = (np.arange(scanner.matrix) - (scanner.matrix - 1) / 2) * scanner.pixel_mm
     u, v = axis[None, :] - 0.3 * scanner.shift_mm[0], axis[:, None] - scanner.shift_mm[1]
     radius = np.hypot(u / half_width, np.maximum(v - 15, 0) / 98)
-    shell = np.clip(1.3 - np.abs(radius - 1.0) * 98 / max(scanner.pixel_mm, 0.6) / thick, 0, 1) * (v > 15 + 90 * (0.75 - depth))
+    shell = np.clip(1.3 - np.abs(radius - 1.0) * 98 / max(scanner.pixel_mm, 0.6) / thick, 0, 1) * (
+        v > 15 + 90 * (0.75 - depth)
+    )
     free = np.clip((-800 - hu) / 150, 0, 1)
     hu += free * (shell * np.float32(density - AIR_HU)).astype(np.float32)
 

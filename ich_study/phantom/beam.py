@@ -37,7 +37,8 @@ def projector() -> sparse.csr_matrix:
             weights.append(weight)
     entries = np.concatenate(weights) * FIELD_MM / GRID
     matrix = sparse.csr_matrix(
-        (entries.astype(np.float32), (np.concatenate(rows), np.concatenate(columns))), shape=(ANGLES * bins, GRID**2)
+        (entries.astype(np.float32), (np.concatenate(rows), np.concatenate(columns))),
+        shape=(ANGLES * bins, GRID**2),
     )
     return matrix
 
@@ -47,7 +48,9 @@ def _filtered(sinogram: np.ndarray) -> np.ndarray:
     bins = sinogram.shape[1]
     frequency = np.fft.rfftfreq(2 * bins)
     ramp = 2 * frequency * np.cos(np.pi * frequency) ** 2
-    return np.fft.irfft(np.fft.rfft(sinogram, 2 * bins, axis=1) * ramp[None, :, None], 2 * bins, axis=1)[:, :bins]
+    return np.fft.irfft(
+        np.fft.rfft(sinogram, 2 * bins, axis=1) * ramp[None, :, None], 2 * bins, axis=1
+    )[:, :bins]
 
 
 def _back_project(sinogram: np.ndarray, slices: int) -> np.ndarray:
@@ -58,9 +61,11 @@ def _back_project(sinogram: np.ndarray, slices: int) -> np.ndarray:
     return image.T.reshape(slices, GRID, GRID)
 
 
-def beam_hardening(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fields of the shape of `hu`: beam hardening of unit strength (HU), the glow of nearby bone (0 to
-    about 1; scatter and off-focal radiation), and starvation noise (HU).
+def beam_hardening(
+    hu: np.ndarray, pixel_mm: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fields of the shape of `hu`: beam hardening of unit strength (HU), the glow of nearby bone (0
+    to about 1; scatter and off-focal radiation), and starvation noise (HU).
 
     hu: float32 (slices, rows, columns), noiseless. The fields are 0 in the air around the head.
     """
@@ -72,26 +77,43 @@ def beam_hardening(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) ->
     project = projector()
     bins = project.shape[0] // ANGLES
     bone_path = (project @ bone.reshape(slices, -1).T).reshape(ANGLES, bins, slices) * WATER_PER_MM
-    total_path = (project @ tissue.reshape(slices, -1).T).reshape(ANGLES, bins, slices) * WATER_PER_MM + bone_path
+    total_path = (project @ tissue.reshape(slices, -1).T).reshape(
+        ANGLES, bins, slices
+    ) * WATER_PER_MM + bone_path
     error = -0.012 * bone_path**2 - 0.008 * bone_path * (total_path - bone_path) + 0.062 * bone_path
-    rays = rng.standard_normal(total_path.shape, dtype=np.float32) * np.exp(0.5 * (total_path - 5.0)) * 0.0022
+    rays = (
+        rng.standard_normal(total_path.shape, dtype=np.float32)
+        * np.exp(0.5 * (total_path - 5.0))
+        * 0.0022
+    )
     images = _back_project(np.concatenate([error, rays], axis=2), 2 * slices) / WATER_PER_MM * 1000
     inside = ndimage.gaussian_filter(np.clip((zoomed + 600) / 500, 0, 1), (0, 0.5, 0.5))
     glow = ndimage.gaussian_filter(np.clip(bone, 0, 1), (0, 4.0, 4.0)) * inside
-    return tuple(_from_grid(field, span, matrix) for field in (images[:slices] * inside, glow, images[slices:] * inside))
+    return tuple(
+        _from_grid(field, span, matrix)
+        for field in (images[:slices] * inside, glow, images[slices:] * inside)
+    )
 
 
 def _to_grid(hu: np.ndarray, span_mm: float) -> np.ndarray:
     matrix = hu.shape[1]
     factor = max(1, matrix // GRID // 1)
     usable = matrix // factor * factor
-    small = hu[:, :usable, :usable].reshape(len(hu), usable // factor, factor, usable // factor, factor).mean((2, 4))
-    axis = ((np.arange(GRID) - (GRID - 1) / 2) * FIELD_MM / GRID / (span_mm * usable / matrix) + 0.5) * small.shape[1] - 0.5
+    small = (
+        hu[:, :usable, :usable]
+        .reshape(len(hu), usable // factor, factor, usable // factor, factor)
+        .mean((2, 4))
+    )
+    axis = (
+        (np.arange(GRID) - (GRID - 1) / 2) * FIELD_MM / GRID / (span_mm * usable / matrix) + 0.5
+    ) * small.shape[1] - 0.5
     return _interpolate(small, axis, -1000.0)
 
 
 def _from_grid(images: np.ndarray, span_mm: float, matrix: int) -> np.ndarray:
-    axis = (np.arange(matrix) - (matrix - 1) / 2) * span_mm / matrix / (FIELD_MM / GRID) + (GRID - 1) / 2
+    axis = (np.arange(matrix) - (matrix - 1) / 2) * span_mm / matrix / (FIELD_MM / GRID) + (
+        GRID - 1
+    ) / 2
     return _interpolate(images.astype(np.float32), axis, 0.0)
 
 
@@ -104,5 +126,3 @@ def _interpolate(images: np.ndarray, axis: np.ndarray, outside: float) -> np.nda
     both[:, beyond] = outside
     both[:, :, beyond] = outside
     return both
-
-

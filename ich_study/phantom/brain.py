@@ -28,7 +28,8 @@ from ich_study.phantom.skull import CENTRE, HeadShape, Surfaces
 from ich_study.phantom.ventricles import ventricle_fraction
 
 TOUCHING_MM = 2.5
-"""No voxel of any lattice is as wide: beyond this distance from the cavity, none holds a part of it."""
+"""No voxel of any lattice is as wide: beyond this distance from the cavity, none holds a part of
+it."""
 FAR_MM = 20.0
 """Distances to sulci and fissures end here: nothing depends on them so far away."""
 
@@ -39,7 +40,8 @@ class Anatomy:
 
     hu: float32, noiseless. depth: mm under the inner table (negative outside). csf: fraction of
     subarachnoid space per voxel; ventricle: of ventricle; tentorium: mm above the tentorium.
-    coarse_wall: mm outside the lateral table, wherever the base lies, on a coarse lattice with the same corners.
+    coarse_wall: mm outside the lateral table, wherever the base lies, on a coarse lattice with the
+    same corners.
     """
 
     lattice: Lattice
@@ -53,16 +55,22 @@ class Anatomy:
 
 
 def tentorium_height(lattice: Lattice) -> np.ndarray:
-    """Height in mm above the tentorium (z, y, x); the sheet rises to the splenium in the midline."""
+    """Height in mm above the tentorium (z, y, x); the sheet rises to the splenium in the
+    midline."""
     z, y, x = lattice.mesh
     slope = np.clip(0.52 - 0.003 * (y - 25), 0.32, 0.56)
     return (z - (4 - 0.32 * np.clip(y - 38, 0, 80) - slope * np.abs(x))).astype(np.float32)
 
 
 def _folds(
-    lattice: Lattice, level: np.ndarray, near: np.ndarray, rng: np.random.Generator, wavelength_mm: float
+    lattice: Lattice,
+    level: np.ndarray,
+    near: np.ndarray,
+    rng: np.random.Generator,
+    wavelength_mm: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the sulcal walls' middle (mm) and a smooth field that says how deep each sulcus goes.
+    """Distance to the sulcal walls' middle (mm) and a smooth field that says how deep each sulcus
+    goes.
 
     near: bool, where they are wanted; they hold but one voxel inside it.
     """
@@ -72,7 +80,11 @@ def _folds(
     core_z = np.float32(CENTRE[2] + 4)
     jitter = [2.2 * smooth_noise(rng, lattice, 34)[near] for _ in range(3)]
     outward = 1 / np.maximum(level[near], 0.25)
-    where = (core_z + (z - core_z) * outward + jitter[0], core_y + (y - core_y) * outward + jitter[1], x * outward + jitter[2])
+    where = (
+        core_z + (z - core_z) * outward + jitter[0],
+        core_y + (y - core_y) * outward + jitter[1],
+        x * outward + jitter[2],
+    )
     pattern, deepness = np.zeros(lattice.shape, np.float32), np.zeros(lattice.shape, np.float32)
     pattern[near] = lookup(smooth_noise(rng, lattice, wavelength_mm), lattice, *where)
     deepness[near] = lookup(smooth_noise(rng, lattice, 38), lattice, *where)
@@ -90,9 +102,17 @@ def sulcal_distance(coarse: HeadShape, person: Person, rng: np.random.Generator)
     depth = (-coarse.cavity - np.float32(person.gap))[touching]
     distance = np.full(depth.shape, FAR_MM, np.float32)
     for wavelength, reach, factor in ((27.0, 17.0, 1.0), (17.0, 9.0, 0.85)):
-        sheet, deepness = (field[touching] for field in _folds(lattice, coarse.level, near, rng, wavelength))
+        sheet, deepness = (
+            field[touching] for field in _folds(lattice, coarse.level, near, rng, wavelength)
+        )
         bottom = reach * np.clip(1 + 0.45 * deepness, 0.15, 1.8)
-        half = 0.5 * person.sulcus * factor * (1 + 0.4 * deepness) * np.clip(1.25 - 0.75 * depth / bottom, 0.2, 1.3)
+        half = (
+            0.5
+            * person.sulcus
+            * factor
+            * (1 + 0.4 * deepness)
+            * np.clip(1.25 - 0.75 * depth / bottom, 0.2, 1.3)
+        )
         distance = np.minimum(distance, np.maximum(sheet - half, depth - bottom))
     whole = np.full(lattice.shape, FAR_MM, np.float32)
     whole[touching] = distance
@@ -117,18 +137,32 @@ def midline_offset(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
     return (1.1 * plane).astype(np.float32)
 
 
-def fissures(lattice: Lattice, person: Person, midline: np.ndarray, wavy: np.ndarray, uneven: np.ndarray) -> np.ndarray:
-    """Signed distance to the interhemispheric fissure and the two Sylvian fissures, mm, `FAR_MM` at most.
+def fissures(
+    lattice: Lattice, person: Person, midline: np.ndarray, wavy: np.ndarray, uneven: np.ndarray
+) -> np.ndarray:
+    """Signed distance to the interhemispheric fissure and the two Sylvian fissures, mm, `FAR_MM` at
+    most.
 
-    wavy, uneven: smooth fields of SD 1 on the lattice, for the course and the width of the Sylvian fissures.
+    wavy, uneven: smooth fields of SD 1 on the lattice, for the course and the width of the Sylvian
+    fissures.
     """
     distance = np.full(lattice.shape, FAR_MM, np.float32)
-    reach = FAR_MM + 12  # the midline's offset and half the fissure's width are less than 12 mm together
+    reach = (
+        FAR_MM + 12
+    )  # the midline's offset and half the fissure's width are less than 12 mm together
     middle = lattice.box((-np.inf, -np.inf, -reach), (np.inf, np.inf, reach))
-    np.minimum(distance[middle], _hemispheric(lattice.part(middle), person, midline[middle[:2]]), out=distance[middle])
+    np.minimum(
+        distance[middle],
+        _hemispheric(lattice.part(middle), person, midline[middle[:2]]),
+        out=distance[middle],
+    )
     aside = lattice.box((-np.inf, -26 - FAR_MM, -np.inf), (np.inf, 30 + FAR_MM, np.inf))
     width = np.clip(0.75 + 0.6 * uneven[aside], 0, 2)
-    np.minimum(distance[aside], _sylvian(lattice.part(aside), person, wavy[aside], width), out=distance[aside])
+    np.minimum(
+        distance[aside],
+        _sylvian(lattice.part(aside), person, wavy[aside], width),
+        out=distance[aside],
+    )
     return distance
 
 
@@ -146,7 +180,10 @@ def _sylvian(lattice: Lattice, person: Person, wavy: np.ndarray, width: np.ndarr
     opening = 0.7 + 1.7 * person.atrophy
     aside = np.abs(x)
     insula_x = 37.5 + 3.5 * np.cos((y + 2) / 17) - 0.02 * (z - 4) ** 2 + 1.7 * wavy
-    insula = np.maximum(np.abs(aside - insula_x) - opening * 0.85 * width, np.maximum(np.abs(y + 2) - 22, np.abs(z - 2) - 13))
+    insula = np.maximum(
+        np.abs(aside - insula_x) - opening * 0.85 * width,
+        np.maximum(np.abs(y + 2) - 22, np.abs(z - 2) - 13),
+    )
     sheet_z = 3 + 0.62 * (y + 8) + 0.1 * (aside - 40) + 3.2 * wavy
     cleft = np.abs(z - sheet_z) * 0.8 - opening * width * (0.5 + 0.75 * smoothstep(-y, 2, 20))
     lateral = np.maximum(cleft, np.maximum(insula_x - aside, np.maximum(-26 - y, y - 30)))
@@ -184,7 +221,9 @@ NUCLEI: tuple[tuple[tuple[float, float, float], tuple[float, float, float], floa
 )
 
 
-def _ellipsoids(shape: tuple[int, ...], lattice: Lattice, table: list[tuple], width_mm: float) -> np.ndarray:
+def _ellipsoids(
+    shape: tuple[int, ...], lattice: Lattice, table: list[tuple], width_mm: float
+) -> np.ndarray:
     """Largest share over a table of (centre, axes, share), as a fraction of each voxel."""
     field = np.zeros(shape, np.float32)
     for centre, axes, share in table:
@@ -203,7 +242,12 @@ def _mirrored(table: tuple[tuple, ...]) -> list[tuple]:
 
 
 def build_brain(
-    hu: np.ndarray, shape: Surfaces, coarse: HeadShape, person: Person, rng: np.random.Generator, width_mm: float
+    hu: np.ndarray,
+    shape: Surfaces,
+    coarse: HeadShape,
+    person: Person,
+    rng: np.random.Generator,
+    width_mm: float,
 ) -> Anatomy:
     """Paints the brain and its spaces into `hu`, in place, and returns the anatomy."""
     lattice = shape.lattice
@@ -218,15 +262,25 @@ def build_brain(
     uneven = smooth_noise(rng, lattice, 26)
     ventricles = ventricle_fraction(lattice, person, midline, width_mm)
     anatomy = Anatomy(
-        lattice, hu, -shape.cavity, np.zeros(lattice.shape, np.float32), np.zeros(lattice.shape, np.float32), tentorium_height(lattice),
-        midline, coarse.wall,
+        lattice,
+        hu,
+        -shape.cavity,
+        np.zeros(lattice.shape, np.float32),
+        np.zeros(lattice.shape, np.float32),
+        tentorium_height(lattice),
+        midline,
+        coarse.wall,
     )
     for box in slabs(shape.cavity, width_mm):
         inside = occupancy(shape.cavity[box], width_mm)
         above = anatomy.tentorium[box]
         part = lattice.part(box)
-        sulci = np.minimum(folds[box], fissures(part, person, midline[box[:2]], wavy[box], wide[box]))
-        csf, parenchyma = _spaces(part, shape.cavity[box], sulci, above, solids.part(box), person, width_mm)
+        sulci = np.minimum(
+            folds[box], fissures(part, person, midline[box[:2]], wavy[box], wide[box])
+        )
+        csf, parenchyma = _spaces(
+            part, shape.cavity[box], sulci, above, solids.part(box), person, width_mm
+        )
         csf *= inside
         brain = person.tissue.white + 0.5 * uneven[box]
         brain += parenchyma
@@ -250,9 +304,16 @@ class _Solids:
 
 
 def _spaces(
-    lattice: Lattice, cavity: np.ndarray, folds: np.ndarray, tentorium: np.ndarray, solids: _Solids, person: Person, width_mm: float
+    lattice: Lattice,
+    cavity: np.ndarray,
+    folds: np.ndarray,
+    tentorium: np.ndarray,
+    solids: _Solids,
+    person: Person,
+    width_mm: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Subarachnoid space as a fraction of each voxel, and by how many HU grey matter exceeds white there."""
+    """Subarachnoid space as a fraction of each voxel, and by how many HU grey matter exceeds white
+    there."""
     edge = cavity + np.float32(person.gap)
     infratentorial = (tentorium < 0) & (lattice.mesh[1] > 14)
     if infratentorial.any():
@@ -272,4 +333,8 @@ def _spaces(
 def _folia(lattice: Lattice, person: Person) -> np.ndarray:
     """Signed distance to the fissures between the folia of the cerebellum, mm."""
     z, y, x = lattice.mesh
-    return 2.2 + 1.1 * np.cos(np.float32(1.1) * (z + 0.35 * np.abs(x) + 0.12 * y)) - 0.5 * person.atrophy
+    return (
+        2.2
+        + 1.1 * np.cos(np.float32(1.1) * (z + 0.35 * np.abs(x) + 0.12 * y))
+        - 0.5 * person.atrophy
+    )

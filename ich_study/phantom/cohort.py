@@ -57,31 +57,46 @@ _MARKER = "phantom.json"
 
 def patient_seed(seed: int, dataset: str, number: int) -> int:
     """Seed of one patient, different for every cohort seed, data set and number."""
-    return int(np.random.SeedSequence([seed, zlib.crc32(dataset.encode()), number]).generate_state(1)[0])
+    return int(
+        np.random.SeedSequence([seed, zlib.crc32(dataset.encode()), number]).generate_state(1)[0]
+    )
 
 
 def cohort_specs(
-    patients: dict[str, int], seed: int, matrix: int, shared_with_rsna: int, slices: int | None = None,
+    patients: dict[str, int],
+    seed: int,
+    matrix: int,
+    shared_with_rsna: int,
+    slices: int | None = None,
     positive_fraction: float | None = None,
 ) -> dict[str, list[PatientSpec]]:
-    """The patients of every data set. The first `shared_with_rsna` of BHSD are positive RSNA patients.
+    """The patients of every data set. The first `shared_with_rsna` of BHSD are positive RSNA
+    patients.
 
-    slices, positive_fraction: as for `write_cohort`. Raises ParameterError for an unknown data set, or
-    where RSNA has too few positive patients.
+    slices, positive_fraction: as for `write_cohort`. Raises ParameterError for an unknown data set,
+    or where RSNA has too few positive patients.
     """
     unknown = sorted(set(patients) - set(WRITERS))
     if unknown:
         raise ParameterError(f"no phantom layout for {unknown}; known: {sorted(WRITERS)}")
-    fractions = POSITIVE_FRACTION if positive_fraction is None else dict.fromkeys(patients, positive_fraction)
+    fractions = (
+        POSITIVE_FRACTION
+        if positive_fraction is None
+        else dict.fromkeys(patients, positive_fraction)
+    )
     specs = {
-        name: [replace(draw_spec(patient_seed(seed, name, i), fractions[name], matrix), slices=slices) for i in range(count)]
+        name: [
+            replace(draw_spec(patient_seed(seed, name, i), fractions[name], matrix), slices=slices)
+            for i in range(count)
+        ]
         for name, count in patients.items()
     }
     if "bhsd" in specs and shared_with_rsna:
         positive = [spec for spec in specs.get("rsna", []) if spec.subtypes]
         if len(positive) < shared_with_rsna or shared_with_rsna > len(specs["bhsd"]):
             raise ParameterError(
-                f"{shared_with_rsna} shared patients asked for; RSNA has {len(positive)} positive ones, BHSD {len(specs['bhsd'])} in all"
+                f"{shared_with_rsna} shared patients asked for; RSNA has {len(positive)} positive"
+                f" ones, BHSD {len(specs['bhsd'])} in all"
             )
         specs["bhsd"][:shared_with_rsna] = positive[:shared_with_rsna]
     return specs
@@ -103,20 +118,30 @@ def _simulator(workers: int) -> Iterator[Simulate]:
 def _fingerprint(specs: list[PatientSpec]) -> str:
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     code = [f"{path.name} {sha256_file(path)}" for path in sources]
-    return sha256_lines([*code, *(json.dumps(asdict(spec), sort_keys=True, default=str) for spec in specs)])
+    return sha256_lines(
+        [*code, *(json.dumps(asdict(spec), sort_keys=True, default=str) for spec in specs)]
+    )
 
 
 def write_cohort(
-    root: Path, patients: dict[str, int], *, seed: int, matrix: int, shared_with_rsna: int = 0, slices: int | None = None,
-    positive_fraction: float | None = None, workers: int = 1, progress: bool = True,
+    root: Path,
+    patients: dict[str, int],
+    *,
+    seed: int,
+    matrix: int,
+    shared_with_rsna: int = 0,
+    slices: int | None = None,
+    positive_fraction: float | None = None,
+    workers: int = 1,
+    progress: bool = True,
 ) -> dict[str, Path]:
     """Simulates and writes every data set under `root/<name>`; returns their folders.
 
-    patients: data set -> number of scans. matrix: rows and columns in pixels. slices: of every scan,
-    evenly over the head; None takes the whole head at each scan's thickness. positive_fraction: of
-    every data set's scans; None keeps each to its own, `POSITIVE_FRACTION`. A data set that is already
-    there, made by the same code from the same parameters, is left as it is; one that a kill left
-    half-written is written again.
+    patients: data set -> number of scans. matrix: rows and columns in pixels. slices: of every
+    scan, evenly over the head; None takes the whole head at each scan's thickness.
+    positive_fraction: of every data set's scans; None keeps each to its own, `POSITIVE_FRACTION`. A
+    data set that is already there, made by the same code from the same parameters, is left as it
+    is; one that a kill left half-written is written again.
     """
     specs = cohort_specs(patients, seed, matrix, shared_with_rsna, slices, positive_fraction)
     wanted = {name: _fingerprint(of_one) for name, of_one in specs.items()}
@@ -125,9 +150,19 @@ def write_cohort(
         with _simulator(workers) as simulated:
             for name in missing:
                 _clear(root / name)
-                bar = tqdm(simulated(specs[name]), f"phantom {name}", len(specs[name]), unit="scan", mininterval=5, disable=not progress)
+                bar = tqdm(
+                    simulated(specs[name]),
+                    f"phantom {name}",
+                    len(specs[name]),
+                    unit="scan",
+                    mininterval=5,
+                    disable=not progress,
+                )
                 written = WRITERS[name](root / name, bar)
-                write_json(root / name / _MARKER, {"fingerprint": wanted[name], "scans": written, "synthetic": True})
+                write_json(
+                    root / name / _MARKER,
+                    {"fingerprint": wanted[name], "scans": written, "synthetic": True},
+                )
     return {name: root / name for name in specs}
 
 
@@ -143,7 +178,9 @@ def _clear(folder: Path) -> None:
     """Empties a folder that an earlier cohort wrote; refuses one that it did not."""
     begun = folder / ".phantom-begun"
     if folder.exists() and any(folder.iterdir()) and not begun.exists():
-        raise ParameterError(f"{folder} is not empty and was not written by the phantom; choose another phantom_root")
+        raise ParameterError(
+            f"{folder} is not empty and was not written by the phantom; choose another phantom_root"
+        )
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)

@@ -44,11 +44,16 @@ class Storage:
     wrapped: bool = False
 
     def stored(self, hu: np.ndarray) -> np.ndarray:
-        """int16 HU (rows, columns) as int16 or uint16 stored values; HU that do not fit are clipped."""
+        """int16 HU (rows, columns) as int16 or uint16 stored values; HU that do not fit are
+        clipped."""
         if self.wrapped:
-            return (np.clip(hu.astype(np.int32), -1000, _WRAP_RANGE - 1001) % _WRAP_RANGE).astype("<u2")
+            return (np.clip(hu.astype(np.int32), -1000, _WRAP_RANGE - 1001) % _WRAP_RANGE).astype(
+                "<u2"
+            )
         high = 2 ** (self.bits_stored - self.signed) - 1
-        values = np.clip(hu.astype(np.int32) - self.intercept, AIR_HU - self.intercept, high).astype("<i2" if self.signed else "<u2")
+        values = np.clip(
+            hu.astype(np.int32) - self.intercept, AIR_HU - self.intercept, high
+        ).astype("<i2" if self.signed else "<u2")
         if self.padding is not None:
             values[~field_of_view(*hu.shape)] = self.padding
         return values
@@ -66,14 +71,19 @@ def digest(*parts: object, digits: int) -> str:
 
 
 def add(dataset: Dataset, **values: object) -> Dataset:
-    """Adds elements by keyword, unchecked: some data sets put identifiers into UIDs that are none."""
+    """Adds elements by keyword, unchecked: some data sets put identifiers into UIDs that are
+    none."""
     for keyword, value in values.items():
-        vr = "US" if keyword == "PixelPaddingValue" else dictionary_VR(Tag(keyword))  # padding -2000 stands as 63536, as CQ500 has it
+        vr = (
+            "US" if keyword == "PixelPaddingValue" else dictionary_VR(Tag(keyword))
+        )  # padding -2000 stands as 63536, as CQ500 has it
         dataset.add(DataElement(Tag(keyword), vr, value, validation_mode=config.IGNORE))
     return dataset
 
 
-def add_image(dataset: Dataset, scan: PhantomScan, z_mm: float, stored: np.ndarray, storage: Storage) -> Dataset:
+def add_image(
+    dataset: Dataset, scan: PhantomScan, z_mm: float, stored: np.ndarray, storage: Storage
+) -> Dataset:
     """Adds place, pixel description and uncompressed pixels of one slice.
 
     The slice's centre lies at (0, 0, z_mm) in LPS; the gantry tilts about the left-right axis, with
@@ -82,11 +92,19 @@ def add_image(dataset: Dataset, scan: PhantomScan, z_mm: float, stored: np.ndarr
     rows, columns = stored.shape
     tilt = np.deg2rad(scan.tilt_degrees)
     down = np.array([0.0, np.cos(tilt), -np.sin(tilt)])
-    corner = np.array([-(columns - 1) / 2 * scan.spacing_mm, 0, z_mm]) - down * (rows - 1) / 2 * scan.spacing_mm
+    corner = (
+        np.array([-(columns - 1) / 2 * scan.spacing_mm, 0, z_mm])
+        - down * (rows - 1) / 2 * scan.spacing_mm
+    )
     add(
         dataset,
         ImagePositionPatient=[f"{value:.6f}" for value in corner],
-        ImageOrientationPatient=["1.000000", "0.000000", "0.000000", *(f"{value:.6f}" for value in down)],
+        ImageOrientationPatient=[
+            "1.000000",
+            "0.000000",
+            "0.000000",
+            *(f"{value:.6f}" for value in down),
+        ],
         SamplesPerPixel=1,
         PhotometricInterpretation="MONOCHROME2",
         Rows=rows,
@@ -104,9 +122,12 @@ def add_image(dataset: Dataset, scan: PhantomScan, z_mm: float, stored: np.ndarr
 
 
 def save(dataset: Dataset, path: Path, syntax: UID = ExplicitVRLittleEndian) -> None:
-    """Writes a data set atomically as a DICOM file; JPEG Lossless compresses its pixels, through GDCM."""
+    """Writes a data set atomically as a DICOM file; JPEG Lossless compresses its pixels, through
+    GDCM."""
     if syntax == JPEGLosslessSV1:
-        dataset.add(DataElement(Tag("PixelData"), "OB", _compressed(dataset), is_undefined_length=True))
+        dataset.add(
+            DataElement(Tag("PixelData"), "OB", _compressed(dataset), is_undefined_length=True)
+        )
     with atomic_path(path) as temporary:
         _write(dataset, temporary, syntax)
 
@@ -135,10 +156,14 @@ def _compressed(dataset: Dataset) -> bytes:
         writer = gdcm.ImageWriter()
         writer.SetFileName(str(packed))
         if not reader.Read():
-            raise DataError(f"GDCM could not read a slice of {dataset.Rows} x {dataset.Columns} pixels")
+            raise DataError(
+                f"GDCM could not read a slice of {dataset.Rows} x {dataset.Columns} pixels"
+            )
         change.SetInput(reader.GetImage())
         if not change.Change():
-            raise DataError(f"GDCM could not compress a slice of {dataset.Rows} x {dataset.Columns} pixels")
+            raise DataError(
+                f"GDCM could not compress a slice of {dataset.Rows} x {dataset.Columns} pixels"
+            )
         writer.SetFile(reader.GetFile())
         writer.SetImage(change.GetOutput())
         if not writer.Write():

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ich_study.phantom.geometry import Lattice, Point, capsule, ellipsoid, occupancy, paint, smooth_noise
+from ich_study.phantom.geometry import (
+    Lattice,
+    Point,
+    capsule,
+    ellipsoid,
+    occupancy,
+    paint,
+    smooth_noise,
+)
 from ich_study.phantom.person import Person
 
 AIR = -1000.0
@@ -17,7 +25,8 @@ AIR = -1000.0
 
 @dataclass(frozen=True)
 class Solid:
-    """An ellipsoid (`axes`) or capsule (`end`, radii in `axes[:2]`) of one HU, with an optional wall.
+    """An ellipsoid (`axes`) or capsule (`end`, radii in `axes[:2]`) of one HU, with an optional
+    wall.
 
     cells: > 0 mixes in bony septa by a random field, as in air cells; the value is its level.
     open_front: y in front of which there is no wall.
@@ -53,7 +62,15 @@ BONE_SOLIDS: tuple[Solid, ...] = (
 )
 
 ORBIT_SOLIDS: tuple[Solid, ...] = (
-    Solid((31, -53, -34), (17.5, 16, 0), -85, end=(14, -20, -30), wall_mm=1.8, wall_hu=850, open_front=-58.0),
+    Solid(
+        (31, -53, -34),
+        (17.5, 16, 0),
+        -85,
+        end=(14, -20, -30),
+        wall_mm=1.8,
+        wall_hu=850,
+        open_front=-58.0,
+    ),
 )
 ORBIT_CONTENT: tuple[Solid, ...] = (
     Solid((32, -52, -35), (2.2, 1.8, 0), 35, end=(13, -24, -29)),  # optic nerve
@@ -80,19 +97,30 @@ def _distance(lattice: Lattice, solid: Solid, side: int) -> np.ndarray:
     centre = (solid.centre[0] * side, *solid.centre[1:])
     if solid.end is None:
         return ellipsoid(lattice, centre, solid.axes)
-    return capsule(lattice, centre, (solid.end[0] * side, *solid.end[1:]), solid.axes[0], solid.axes[1])
+    return capsule(
+        lattice, centre, (solid.end[0] * side, *solid.end[1:]), solid.axes[0], solid.axes[1]
+    )
 
 
 def _corners(solid: Solid, side: int, margin_mm: float) -> tuple[Point, Point]:
     points = [solid.centre, solid.end or solid.centre]
     reach = [max(solid.axes[:2])] * 3 if solid.end else list(solid.axes)
-    low = [min(p[i] * (side if i == 0 else 1) for p in points) - reach[i] - margin_mm for i in range(3)]
-    high = [max(p[i] * (side if i == 0 else 1) for p in points) + reach[i] + margin_mm for i in range(3)]
+    low = [
+        min(p[i] * (side if i == 0 else 1) for p in points) - reach[i] - margin_mm for i in range(3)
+    ]
+    high = [
+        max(p[i] * (side if i == 0 else 1) for p in points) + reach[i] + margin_mm for i in range(3)
+    ]
     return tuple(reversed(low)), tuple(reversed(high))
 
 
 def paint_solid(
-    hu: np.ndarray, lattice: Lattice, solid: Solid, width_mm: float, allowed: np.ndarray | None = None, field: np.ndarray | None = None,
+    hu: np.ndarray,
+    lattice: Lattice,
+    solid: Solid,
+    width_mm: float,
+    allowed: np.ndarray | None = None,
+    field: np.ndarray | None = None,
     grow: float = 1.0,
 ) -> None:
     """Paints a solid on both sides, in place. `allowed`: fraction where it may stand; `field`: the
@@ -116,9 +144,15 @@ def paint_solid(
 
 
 def paint_face(
-    hu: np.ndarray, lattice: Lattice, person: Person, outside_brain: np.ndarray, rng: np.random.Generator, width_mm: float
+    hu: np.ndarray,
+    lattice: Lattice,
+    person: Person,
+    outside_brain: np.ndarray,
+    rng: np.random.Generator,
+    width_mm: float,
 ) -> None:
-    """Paints skull base, sinuses, orbits and spine where `outside_brain` (fraction of a voxel) allows."""
+    """Paints skull base, sinuses, orbits and spine where `outside_brain` (fraction of a voxel)
+    allows."""
     field = smooth_noise(rng, lattice, 9.0)
     septa = np.abs(field)
     for solid in (*BONE_SOLIDS, *ORBIT_SOLIDS, *ORBIT_CONTENT):
@@ -126,9 +160,19 @@ def paint_face(
     for solid in AIR_SOLIDS:
         mastoid = solid.cells is not None and solid.cells < 0.5
         cells = field * person.mastoid_air if mastoid else 1.25 - septa
-        paint_solid(hu, lattice, solid, width_mm, outside_brain, cells, grow=float(np.clip(rng.normal(1, 0.05), 0.85, 1.1)))
+        paint_solid(
+            hu,
+            lattice,
+            solid,
+            width_mm,
+            outside_brain,
+            cells,
+            grow=float(np.clip(rng.normal(1, 0.05), 0.85, 1.1)),
+        )
     frontal = Solid((11, -77, -2), (15, 4.2, 17), AIR)
-    paint_solid(hu, lattice, frontal, width_mm, outside_brain, grow=0.55 + 0.4 * person.sinus_frontal)
+    paint_solid(
+        hu, lattice, frontal, width_mm, outside_brain, grow=0.55 + 0.4 * person.sinus_frontal
+    )
     paint_ears(hu, lattice, person, width_mm)
 
 

@@ -32,7 +32,10 @@ class Lattice:
     @classmethod
     def spanning(cls, low: Point, high: Point, step: Point) -> Lattice:
         """Grid from `low` to `high` inclusive, (z, y, x) each, with spacing close to `step`."""
-        axes = [np.linspace(a, b, round((b - a) / s) + 1, dtype=np.float32) for a, b, s in zip(low, high, step)]
+        axes = [
+            np.linspace(a, b, round((b - a) / s) + 1, dtype=np.float32)
+            for a, b, s in zip(low, high, step)
+        ]
         return cls(*axes)
 
     @property
@@ -52,7 +55,10 @@ class Lattice:
 
     def index(self, point: Point) -> tuple[float, float, float]:
         """Fractional index of a point (z, y, x)."""
-        return tuple((p - float(axis[0])) / s for p, axis, s in zip(point, (self.z, self.y, self.x), self.step))
+        return tuple(
+            (p - float(axis[0])) / s
+            for p, axis, s in zip(point, (self.z, self.y, self.x), self.step)
+        )
 
     def box(self, low: Point, high: Point) -> Box:
         """Slices of the part between two corners (z, y, x)."""
@@ -68,7 +74,8 @@ class Lattice:
 
 
 def slabs(distance: np.ndarray, within_mm: float) -> Iterator[Box]:
-    """Boxes, `SLAB` planes thick, that hold every voxel whose `distance` (z, y, x) is below `within_mm`.
+    """Boxes, `SLAB` planes thick, that hold every voxel whose `distance` (z, y, x) is below
+    `within_mm`.
 
     What is computed of a box stays in the processor's cache.
     """
@@ -77,20 +84,31 @@ def slabs(distance: np.ndarray, within_mm: float) -> Iterator[Box]:
         near = (distance[planes] < within_mm).any(0)
         rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
         if len(rows):
-            yield planes, slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+            yield (
+                planes,
+                slice(int(rows[0]), int(rows[-1]) + 1),
+                slice(int(columns[0]), int(columns[-1]) + 1),
+            )
 
 
 def ellipsoid(lattice: Lattice, centre: Point, axes: Point) -> np.ndarray:
-    """Approximate signed distance to an axis-aligned ellipsoid; centre and semi-axes as (x, y, z)."""
+    """Approximate signed distance to an axis-aligned ellipsoid; centre and semi-axes as (x, y,
+    z)."""
     z, y, x = lattice.mesh
     parts = [((v - np.float32(c)) / np.float32(a)) ** 2 for v, c, a in zip((x, y, z), centre, axes)]
     inner = parts[0] + parts[1] + parts[2]
-    outer = parts[0] / np.float32(axes[0] ** 2) + parts[1] / np.float32(axes[1] ** 2) + parts[2] / np.float32(axes[2] ** 2)
+    outer = (
+        parts[0] / np.float32(axes[0] ** 2)
+        + parts[1] / np.float32(axes[1] ** 2)
+        + parts[2] / np.float32(axes[2] ** 2)
+    )
     level = np.sqrt(inner)
     return level * (level - 1) / np.sqrt(outer + np.float32(1e-12))
 
 
-def capsule(lattice: Lattice, start: Point, end: Point, start_radius: float, end_radius: float) -> np.ndarray:
+def capsule(
+    lattice: Lattice, start: Point, end: Point, start_radius: float, end_radius: float
+) -> np.ndarray:
     """Signed distance to a segment (points as (x, y, z)) whose radius changes linearly along it."""
     z, y, x = lattice.mesh
     ax, ay, az = (np.float32(v) for v in start)
@@ -148,7 +166,8 @@ def paint(volume: np.ndarray, fraction: np.ndarray, value: np.ndarray | float) -
 
 
 def smooth_noise(rng: np.random.Generator, lattice: Lattice, wavelength_mm: float) -> np.ndarray:
-    """Gaussian field, float32 of the lattice's shape, mean 0, SD 1, correlated over half a wavelength."""
+    """Gaussian field, float32 of the lattice's shape, mean 0, SD 1, correlated over half a
+    wavelength."""
     spans = [float(axis[-1] - axis[0]) for axis in (lattice.z, lattice.y, lattice.x)]
     knots = [max(4, round(2.2 * span / wavelength_mm) + 3) for span in spans]
     weights = [_noise_weights(old, new) for old, new in zip(knots, lattice.shape)]
@@ -170,9 +189,14 @@ def _moments(coarse: np.ndarray, weights: list[np.ndarray]) -> tuple[float, floa
     return mean, float(np.sqrt(np.vdot(coarse, products) - mean**2))
 
 
-def lookup(field: np.ndarray, lattice: Lattice, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+def lookup(
+    field: np.ndarray, lattice: Lattice, z: np.ndarray, y: np.ndarray, x: np.ndarray
+) -> np.ndarray:
     """`field` of `lattice` at other coordinates, linearly interpolated, the border repeated."""
-    places = [(v - axis[0]) / np.float32(s) for v, axis, s in zip((z, y, x), (lattice.z, lattice.y, lattice.x), lattice.step)]
+    places = [
+        (v - axis[0]) / np.float32(s)
+        for v, axis, s in zip((z, y, x), (lattice.z, lattice.y, lattice.x), lattice.step)
+    ]
     return linear_at(field, np.stack(places))
 
 

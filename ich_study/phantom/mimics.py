@@ -9,14 +9,30 @@ from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Point, ellipsoid, occupancy, paint, smooth_noise, smoothstep
 from ich_study.phantom.person import Person
 
-LACUNES: tuple[Point, ...] = ((27, 0, 2), (12, 16, 8), (20, -14, 12), (24, 2, 22), (3, 18, -32), (26, -30, 24))
+LACUNES: tuple[Point, ...] = (
+    (27, 0, 2),
+    (12, 16, 8),
+    (20, -14, 12),
+    (24, 2, 22),
+    (3, 18, -32),
+    (26, -30, 24),
+)
 
 
-def _local(anatomy: Anatomy, centre: Point, axes: Point, rough_mm: float, wavelength_mm: float, rng: np.random.Generator) -> tuple:
+def _local(
+    anatomy: Anatomy,
+    centre: Point,
+    axes: Point,
+    rough_mm: float,
+    wavelength_mm: float,
+    rng: np.random.Generator,
+) -> tuple:
     low, high = (tuple(c + s * (a + 8) for c, a in zip(centre[::-1], axes[::-1])) for s in (-1, 1))
     box = anatomy.lattice.box(low, high)
     part = anatomy.lattice.part(box)
-    return box, ellipsoid(part, centre, axes) + np.float32(rough_mm) * smooth_noise(rng, part, wavelength_mm)
+    return box, ellipsoid(part, centre, axes) + np.float32(rough_mm) * smooth_noise(
+        rng, part, wavelength_mm
+    )
 
 
 def paint_leukoaraiosis(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> None:
@@ -26,22 +42,36 @@ def paint_leukoaraiosis(anatomy: Anatomy, person: Person, rng: np.random.Generat
         return
     box = anatomy.lattice.box((-4, -48, -42), (42, 78, 42))
     part = anatomy.lattice.part(box)
-    horns = np.minimum(ellipsoid(part, (15, -30, 10), (9, 10, 12)), ellipsoid(part, (-15, -30, 10), (9, 10, 12)))
-    body = np.minimum(ellipsoid(part, (20, 8, 26), (8, 34, 8)), ellipsoid(part, (-20, 8, 26), (8, 34, 8)))
-    back = np.minimum(ellipsoid(part, (28, 56, 14), (8, 14, 10)), ellipsoid(part, (-28, 56, 14), (8, 14, 10)))
-    near = smoothstep(-np.minimum(np.minimum(horns, body), back) + 3 * smooth_noise(rng, part, 24), -5, 5)
+    horns = np.minimum(
+        ellipsoid(part, (15, -30, 10), (9, 10, 12)), ellipsoid(part, (-15, -30, 10), (9, 10, 12))
+    )
+    body = np.minimum(
+        ellipsoid(part, (20, 8, 26), (8, 34, 8)), ellipsoid(part, (-20, 8, 26), (8, 34, 8))
+    )
+    back = np.minimum(
+        ellipsoid(part, (28, 56, 14), (8, 14, 10)), ellipsoid(part, (-28, 56, 14), (8, 14, 10))
+    )
+    near = smoothstep(
+        -np.minimum(np.minimum(horns, body), back) + 3 * smooth_noise(rng, part, 24), -5, 5
+    )
     tissue = anatomy.hu[box]
     white = smoothstep(-np.abs(tissue - person.tissue.white), -5, -1)
     tissue -= near * white * np.float32(9 * grade)
 
 
-def paint_old_lesions(anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float) -> None:
+def paint_old_lesions(
+    anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float
+) -> None:
     """Paints lacunes and old territorial infarcts of low density, in place."""
     parenchyma_hu = person.tissue.csf + 4
     for centre in LACUNES:
         if rng.random() < 0.10 * person.atrophy + 0.02:
             side, size = rng.choice([-1, 1]), rng.uniform(2.0, 5.5)
-            place = (centre[0] * side + rng.normal(0, 2), centre[1] + rng.normal(0, 4), centre[2] + rng.normal(0, 3))
+            place = (
+                centre[0] * side + rng.normal(0, 2),
+                centre[1] + rng.normal(0, 4),
+                centre[2] + rng.normal(0, 3),
+            )
             box, distance = _local(anatomy, place, (size, size * 1.3, size), 0.6, 6, rng)
             inside = occupancy(distance, width_mm + 1.5) * (anatomy.depth[box] > 4)
             paint(anatomy.hu[box], inside, np.float32(parenchyma_hu + rng.uniform(0, 10)))
@@ -50,8 +80,14 @@ def paint_old_lesions(anatomy: Anatomy, person: Person, rng: np.random.Generator
         place = (rng.uniform(34, 56) * side, rng.uniform(-40, 80), rng.uniform(-6, 45))
         axes = (rng.uniform(10, 24), rng.uniform(12, 28), rng.uniform(10, 20))
         box, distance = _local(anatomy, place, axes, 3.0, 18, rng)
-        wet = smoothstep(-distance, -3, 3) * (anatomy.depth[box] > 0.5) * (anatomy.tentorium[box] > 2)
-        paint(anatomy.hu[box], wet * (anatomy.hu[box] < 50), np.float32(rng.uniform(person.tissue.csf + 2, 22)))
+        wet = (
+            smoothstep(-distance, -3, 3) * (anatomy.depth[box] > 0.5) * (anatomy.tentorium[box] > 2)
+        )
+        paint(
+            anatomy.hu[box],
+            wet * (anatomy.hu[box] < 50),
+            np.float32(rng.uniform(person.tissue.csf + 2, 22)),
+        )
 
 
 def paint_hygroma(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> None:
@@ -62,22 +98,32 @@ def paint_hygroma(anatomy: Anatomy, person: Person, rng: np.random.Generator) ->
     side = rng.choice([-1, 0, 1])
     width = rng.uniform(2.5, 7) * np.exp(-(((y + 30) / 48) ** 4) - ((z - 28) / 34) ** 4)
     width = width * (smoothstep(side * x, 2, 10) if side else smoothstep(np.abs(x), 3, 10))
-    layer = np.clip(0.5 + (width - anatomy.depth) / 1.5, 0, 1) * smoothstep(anatomy.depth, -0.5, 0.5) * (width > 0.8)
+    layer = (
+        np.clip(0.5 + (width - anatomy.depth) / 1.5, 0, 1)
+        * smoothstep(anatomy.depth, -0.5, 0.5)
+        * (width > 0.8)
+    )
     paint(anatomy.hu, layer, np.float32(person.tissue.csf + rng.uniform(0, 5)))
 
 
-def paint_meningioma(anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float) -> None:
+def paint_meningioma(
+    anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float
+) -> None:
     """Paints a rare round extra-axial tumour, a little denser than grey matter, in place."""
     if rng.random() > 0.02:
         return
     side, size = rng.choice([-1, 1]), rng.uniform(7, 15)
     place = [(58, 10, 30), (8, -30, 56), (40, -34, -2), (30, 70, 40)][int(rng.integers(4))]
-    box, distance = _local(anatomy, (place[0] * side, place[1], place[2]), (size, size, size), 0.8, 14, rng)
+    box, distance = _local(
+        anatomy, (place[0] * side, place[1], place[2]), (size, size, size), 0.8, 14, rng
+    )
     inside = occupancy(distance, width_mm + 0.5) * (anatomy.depth[box] > 0.3)
     paint(anatomy.hu[box], inside, np.float32(person.tissue.grey + rng.uniform(3, 9)))
 
 
-def paint_mimics(anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float) -> None:
+def paint_mimics(
+    anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float
+) -> None:
     """Paints all of this module's findings that the person has, in place."""
     paint_leukoaraiosis(anatomy, person, rng)
     paint_old_lesions(anatomy, person, rng, width_mm)

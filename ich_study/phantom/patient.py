@@ -12,7 +12,13 @@ from ich_study.phantom.acquisition import AIR_HU, acquire, draw_scanner
 from ich_study.phantom.brain import Anatomy, build_brain
 from ich_study.phantom.face import paint_face
 from ich_study.phantom.geometry import Lattice, occupancy
-from ich_study.phantom.hemorrhage.lesions import Plan, displaced, draw_plan, fitted_person, paint_blood
+from ich_study.phantom.hemorrhage.lesions import (
+    Plan,
+    displaced,
+    draw_plan,
+    fitted_person,
+    paint_blood,
+)
 from ich_study.phantom.mimics import paint_mimics
 from ich_study.phantom.person import Person, draw_person
 from ich_study.phantom.placement import Placement, place, sample
@@ -32,7 +38,8 @@ class PatientSpec:
     """A patient to simulate; None is drawn from the seed.
 
     subtypes: names of `schema.SUBTYPES`. matrix: rows and columns, 64 to 1024. slices: None covers
-    foramen magnum to vertex. tilt_degrees: gantry tilt. age in years, fov_mm the width of the image.
+    foramen magnum to vertex. tilt_degrees: gantry tilt. age in years, fov_mm the width of the
+    image.
     """
 
     seed: int
@@ -49,7 +56,12 @@ class PatientSpec:
         unknown = [name for name in self.subtypes if name not in SUBTYPES]
         if unknown:
             raise ParameterError(f"unknown subtypes {unknown}; known: {list(SUBTYPES)}")
-        limits = {"matrix": (64, 1024), "thickness_mm": (0.5, 12), "slices": (1, 400), "tilt_degrees": (-30, 30)}
+        limits = {
+            "matrix": (64, 1024),
+            "thickness_mm": (0.5, 12),
+            "slices": (1, 400),
+            "tilt_degrees": (-30, 30),
+        }
         limits |= {"fov_mm": (150, 500), "age": (18, 100)}
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -75,7 +87,9 @@ def draw_spec(seed: int, positive_fraction: float = 0.5, matrix: int = 256) -> P
     )
 
 
-def _head(spec: PatientSpec, person: Person, plan: Plan, fine_mm: float, rng: np.random.Generator) -> tuple[Anatomy, dict[str, np.ndarray]]:
+def _head(
+    spec: PatientSpec, person: Person, plan: Plan, fine_mm: float, rng: np.random.Generator
+) -> tuple[Anatomy, dict[str, np.ndarray]]:
     lattice = Lattice.spanning(LOW, HIGH, (1.5, fine_mm, fine_mm))
     coarse = head_shape(Lattice.spanning(LOW, HIGH, COARSE_MM), person, rng)
     shape = refine(coarse, lattice)
@@ -93,7 +107,8 @@ def _head(spec: PatientSpec, person: Person, plan: Plan, fine_mm: float, rng: np
 
 
 def _truth(fractions: dict[str, np.ndarray], where: Placement, matrix: int) -> np.ndarray:
-    """uint8 codes: a voxel belongs to the lesion that fills most of it, where blood fills half of it or more."""
+    """uint8 codes: a voxel belongs to the lesion that fills most of it, where blood fills half of
+    it or more."""
     mask = np.zeros((len(where.z_mm), matrix, matrix), np.uint8)
     best = np.full(mask.shape, 0.0, np.float32)
     total = np.zeros(mask.shape, np.float32)
@@ -106,11 +121,15 @@ def _truth(fractions: dict[str, np.ndarray], where: Placement, matrix: int) -> n
     return mask
 
 
-@threadpool_limits.wrap(limits=1)  # more threads would change the rounding, and take the processors of a pool's other processes
+@threadpool_limits.wrap(
+    limits=1
+)  # more threads would change the rounding, and take the processors of a pool's other processes
 def simulate(spec: PatientSpec) -> PhantomScan:
     """The scan of one patient, the same bytes for the same specification."""
     rng = np.random.default_rng(spec.seed)
-    scanner = draw_scanner(rng, spec.matrix, spec.thickness_mm, spec.slices, spec.tilt_degrees, spec.fov_mm)
+    scanner = draw_scanner(
+        rng, spec.matrix, spec.thickness_mm, spec.slices, spec.tilt_degrees, spec.fov_mm
+    )
     age = float(np.clip(rng.normal(60, 17), 18, 95))
     person = draw_person(rng, age if spec.age is None else spec.age)
     plan = draw_plan(rng, person, tuple(name for name in SUBTYPES if name in spec.subtypes))
@@ -120,4 +139,6 @@ def simulate(spec: PatientSpec) -> PhantomScan:
     where = place(scanner, anatomy.lattice, person.scale, rng)
     hu = acquire(sample(anatomy.hu, where, spec.matrix, AIR_HU), scanner, rng)
     mask = _truth(fractions, where, spec.matrix)
-    return PhantomScan(hu, mask, where.z_mm, scanner.pixel_mm, spec.thickness_mm, scanner.gantry_tilt, spec.seed)
+    return PhantomScan(
+        hu, mask, where.z_mm, scanner.pixel_mm, spec.thickness_mm, scanner.gantry_tilt, spec.seed
+    )

@@ -28,7 +28,8 @@ class Tissue:
 
 @dataclass(frozen=True)
 class Person:
-    """Traits of the head. Lengths in mm; `scale` multiplies canonical x, y, z; sides are (right, left)."""
+    """Traits of the head. Lengths in mm; `scale` multiplies canonical x, y, z; sides are (right,
+    left)."""
 
     age: float
     scale: tuple[float, float, float]

@@ -1,4 +1,5 @@
-"""Slices of the head: where they lie, and what a field of the head is there, partial volume included.
+"""Slices of the head: where they lie, and what a field of the head is there, partial volume
+included.
 
 Scan coordinates are physical mm: u to the patient's left (columns), v to posterior (rows), w to
 superior.
@@ -21,9 +22,11 @@ TOP_MM, BOTTOM_MM = 88.0, -68.0
 PIVOT = (0.0, 16.0, 0.0)
 """Canonical point (x, y, z) that the head turns about."""
 TILE, BLOCK = 8, 4
-"""Sides of the squares of pixels and of the cubes of voxels by which `sample` passes over what is empty."""
+"""Sides of the squares of pixels and of the cubes of voxels by which `sample` passes over what is
+empty."""
 CROWDED = 0.75
-"""Share of a slice's squares above which picking out those that are not empty costs more than it saves."""
+"""Share of a slice's squares above which picking out those that are not empty costs more than it
+saves."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,20 @@ def slice_positions(scanner: Scanner, height_scale: float) -> np.ndarray:
     """Z of the slice centres, mm, ascending; the whole head unless `slices` fixes their number."""
     low, high = BOTTOM_MM * height_scale + scanner.low_mm, TOP_MM * height_scale
     count = scanner.slices or max(3, int(np.ceil((high - low) / scanner.thickness_mm)))
-    step = scanner.thickness_mm if scanner.slices is None else max(scanner.thickness_mm, (high - low) / count)
+    step = (
+        scanner.thickness_mm
+        if scanner.slices is None
+        else max(scanner.thickness_mm, (high - low) / count)
+    )
     return np.round(low + step * (np.arange(count) + 0.5), 3)
 
 
 def place(scanner: Scanner, lattice: Lattice, scale: Point, rng: np.random.Generator) -> Placement:
-    """Where each sample of the scan lies in the head, a smooth random deformation of 1.5 mm included.
+    """Where each sample of the scan lies in the head, a smooth random deformation of 1.5 mm
+    included.
 
-    With a positive gantry tilt the rows descend towards posterior, as the writers state in the headers.
+    With a positive gantry tilt the rows descend towards posterior, as the writers state in the
+    headers.
     """
     z_mm = slice_positions(scanner, scale[2])
     sub = int(np.clip(round(scanner.thickness_mm / 1.25), 1, 8))
@@ -73,10 +82,14 @@ def place(scanner: Scanner, lattice: Lattice, scale: Point, rng: np.random.Gener
         step = float(grid[1] - grid[0])
         start = (PIVOT[head_axis] - float(grid[0])) / step
         terms = (start + pull[2] * w / step, along_v * v / step, pull[0] * u / step)
-        slope[out] = (abs(along_v) + abs(pull[0])) * scanner.pixel_mm / step + _bend(rng, step, indices[out], scratch)
+        slope[out] = (abs(along_v) + abs(pull[0])) * scanner.pixel_mm / step + _bend(
+            rng, step, indices[out], scratch
+        )
         a, b, c = (t.astype(np.float32) for t in terms)
         level = b[:, None] + c[None, :]
-        for plane, bent, height in zip(indices[out], scratch, a):  # by planes, which stay in the processor's cache
+        for plane, bent, height in zip(
+            indices[out], scratch, a
+        ):  # by planes, which stay in the processor's cache
             plane += bent
             plane += level
             plane += height
@@ -84,14 +97,29 @@ def place(scanner: Scanner, lattice: Lattice, scale: Point, rng: np.random.Gener
 
 
 def _bend(rng: np.random.Generator, step_mm: float, first: np.ndarray, second: np.ndarray) -> float:
-    """Smooth random displacement, in lattice steps: 1.5 mm over the head into `first`, 0.7 mm over its
-    parts into `second`. Returns the most by which their sum changes from a pixel to the next."""
+    """Smooth random displacement, in lattice steps: 1.5 mm over the head into `first`, 0.7 mm over
+    its parts into `second`. Returns the most by which their sum changes from a pixel to the
+    next."""
     steepest = 0.0
-    for values, out in ((rng.normal(0, 2.2, (5, 5, 5)), first), (rng.normal(0, 1.6, (8, 11, 10)), second)):
+    for values, out in (
+        (rng.normal(0, 2.2, (5, 5, 5)), first),
+        (rng.normal(0, 1.6, (8, 11, 10)), second),
+    ):
         knots = (values / step_mm).astype(np.float32)
-        apply_weights(knots, [resize_weights(5 * old, new) @ cubic_weights(old, 5 * old) for old, new in zip(knots.shape, out.shape)], out)
+        apply_weights(
+            knots,
+            [
+                resize_weights(5 * old, new) @ cubic_weights(old, 5 * old)
+                for old, new in zip(knots.shape, out.shape)
+            ],
+            out,
+        )
         for axis in (1, 2):  # a cubic B-spline is nowhere steeper than its knots
-            steepest += float(np.abs(np.diff(knots, axis=axis)).max()) * (knots.shape[axis] - 3) / max(out.shape[axis] - 1, 1)
+            steepest += (
+                float(np.abs(np.diff(knots, axis=axis)).max())
+                * (knots.shape[axis] - 3)
+                / max(out.shape[axis] - 1, 1)
+            )
     return steepest
 
 
@@ -101,9 +129,11 @@ def _crop(axis: np.ndarray, reach_mm: float) -> slice:
 
 
 def sample(field: np.ndarray, placement: Placement, matrix: int, outside: float) -> np.ndarray:
-    """A field of the head as slices, float32 (slices, rows, columns): each the mean of its sub-slices.
+    """A field of the head as slices, float32 (slices, rows, columns): each the mean of its
+    sub-slices.
 
-    Where all voxels around have the value `outside`, so has the slice; there nothing is interpolated.
+    Where all voxels around have the value `outside`, so has the slice; there nothing is
+    interpolated.
     """
     result = np.full((len(placement.z_mm), matrix, matrix), outside, np.float32)
     tiles = _tiles(field != np.float32(outside), placement)
@@ -115,21 +145,33 @@ def sample(field: np.ndarray, placement: Placement, matrix: int, outside: float)
             fine = linear_at(field, where, outside).reshape(-1, rows, columns)
         else:
             fine = np.full((placement.sub_slices, rows, columns), outside, np.float32)
-            places = np.flatnonzero(tiles[planes].repeat(TILE, 1)[:, :rows].repeat(TILE, 2)[:, :, :columns])
-            fine.ravel()[places] = linear_at(field, [of_axis.take(places) for of_axis in where], outside)
+            places = np.flatnonzero(
+                tiles[planes].repeat(TILE, 1)[:, :rows].repeat(TILE, 2)[:, :, :columns]
+            )
+            fine.ravel()[places] = linear_at(
+                field, [of_axis.take(places) for of_axis in where], outside
+            )
         result[k, placement.rows, placement.columns] = fine.mean(0)
     return result
 
 
 def _tiles(filled: np.ndarray, placement: Placement) -> np.ndarray:
-    """Bool (planes, tiles of rows, tiles of columns): which squares of `TILE` pixels may come near a voxel of `filled`."""
+    """Bool (planes, tiles of rows, tiles of columns): which squares of `TILE` pixels may come near
+    a voxel of `filled`."""
     blocks = _any_of(_any_of(_any_of(filled, 0), 1), 2)
     reach = [int((TILE / 2 * slope + 1.5) / BLOCK) + 1 for slope in placement.slope]
     near = ndimage.maximum_filter(blocks, [2 * size + 1 for size in reach], mode="constant")
     _, _, rows, columns = placement.indices.shape
-    middle_rows, middle_columns = (np.minimum(np.arange(0, size, TILE) + TILE // 2, size - 1) for size in (rows, columns))
+    middle_rows, middle_columns = (
+        np.minimum(np.arange(0, size, TILE) + TILE // 2, size - 1) for size in (rows, columns)
+    )
     middles = placement.indices[:, :, middle_rows[:, None], middle_columns]
-    return near[tuple(np.clip(part / BLOCK, 0, size - 1).astype(np.intp) for part, size in zip(middles, near.shape))]
+    return near[
+        tuple(
+            np.clip(part / BLOCK, 0, size - 1).astype(np.intp)
+            for part, size in zip(middles, near.shape)
+        )
+    ]
 
 
 def _any_of(filled: np.ndarray, axis: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Volumes and HU are quantiles of the densities that DIDSR/InSilicoICH (CC0) measured on the 192
 scans of BHSD: volume in mL per lesion class and scan; HU of lesion voxels, noise included.
-Frequencies follow the order that clinical cohorts report, IPH > SDH > SAH > IVH > EDH, and are ours.
+Frequencies follow the order that clinical cohorts report, IPH > SDH > SAH > IVH > EDH, and are
+ours.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Prior:
-    """`volume_ml` at QUANTILES; mean and SD of voxel HU; the share of that SD that lies between lesions."""
+    """`volume_ml` at QUANTILES; mean and SD of voxel HU; the share of that SD that lies between
+    lesions."""
 
     volume_ml: tuple[float, ...]
     hu_mean: float
@@ -54,7 +56,9 @@ COMBINATIONS: dict[tuple[str, ...], float] = {
 def draw_volume(rng: np.random.Generator, subtype: str) -> float:
     """Volume of one lesion in mL, from the prior between its 5 % and 95 % quantiles."""
     volumes = PRIORS[subtype].volume_ml
-    return float(np.exp(np.interp(rng.uniform(QUANTILES[0], QUANTILES[-1]), QUANTILES, np.log(volumes))))
+    return float(
+        np.exp(np.interp(rng.uniform(QUANTILES[0], QUANTILES[-1]), QUANTILES, np.log(volumes)))
+    )
 
 
 def draw_density(rng: np.random.Generator, subtype: str) -> float:

@@ -33,11 +33,15 @@ class PhantomScan:
         """Per slice, bool (slices,): each subtype whose area in the mask is above 0 and at least
         `at_least_mm2`, and `any`, the OR of them."""
         pixels = max(at_least_mm2 / self.spacing_mm**2, 1)
-        labels = {name: (self.mask == code).sum((1, 2)) >= pixels for name, code in MASK_CODES.items()}
+        labels = {
+            name: (self.mask == code).sum((1, 2)) >= pixels for name, code in MASK_CODES.items()
+        }
         return {"any": np.any(list(labels.values()), axis=0), **labels}
 
     def volume_ml(self) -> dict[str, float]:
         """Lesion volume per subtype in mL, from the mask and the mean distance of slices."""
         gap_mm = float(np.diff(self.z_mm).mean()) if len(self.z_mm) > 1 else self.thickness_mm
         voxel_ml = self.spacing_mm**2 * gap_mm / 1000
-        return {name: float((self.mask == code).sum()) * voxel_ml for name, code in MASK_CODES.items()}
+        return {
+            name: float((self.mask == code).sum()) * voxel_ml for name, code in MASK_CODES.items()
+        }

@@ -33,7 +33,8 @@ CORONAL_Y, LAMBDOID_Y = -22.0, 74.0
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Signed distances (mm, negative inside) on `lattice`: intracranial cavity, outer table, skin."""
+    """Signed distances (mm, negative inside) on `lattice`: intracranial cavity, outer table,
+    skin."""
 
     lattice: Lattice
     cavity: np.ndarray
@@ -47,9 +48,9 @@ class Surfaces:
 
 @dataclass(frozen=True)
 class HeadShape:
-    """Signed distances (mm, negative inside) on `lattice`: cavity, vault carried on downwards (`wall`,
-    whose lateral wall has no base), outer table, skin; and `level`, the vault's norm (1 on its
-    surface, 0 in its centre)."""
+    """Signed distances (mm, negative inside) on `lattice`: cavity, vault carried on downwards
+    (`wall`, whose lateral wall has no base), outer table, skin; and `level`, the vault's norm (1 on
+    its surface, 0 in its centre)."""
 
     lattice: Lattice
     cavity: np.ndarray
@@ -60,12 +61,16 @@ class HeadShape:
 
 
 def vault_level(lattice: Lattice, person: Person, down_mm: float) -> np.ndarray:
-    """Norm whose unit surface is the vault, closed `down_mm` below its centre; egg-shaped in plan."""
+    """Norm whose unit surface is the vault, closed `down_mm` below its centre; egg-shaped in
+    plan."""
     z, y, x = lattice.mesh
     dy, dz = y - CENTRE[1], z - CENTRE[2]
     front, back = np.clip(-dy / 88, 0, 1), np.clip(dy / 92, 0, 1)
     half_width = 70 * (1 - person.front_taper * front**1.6 - 0.07 * back**2)
-    plan = np.abs(x / half_width) ** person.squareness + np.abs(dy / np.where(dy < 0, 88.0, 92.0)) ** 2.15
+    plan = (
+        np.abs(x / half_width) ** person.squareness
+        + np.abs(dy / np.where(dy < 0, 88.0, 92.0)) ** 2.15
+    )
     height = np.abs(dz / np.where(dz > 0, 75.0, down_mm)) ** 2.2
     return ((plan ** np.float32(2.2 / 2.25) + height) ** np.float32(1 / 2.2)).astype(np.float32)
 
@@ -100,35 +105,54 @@ def head_shape(lattice: Lattice, person: Person, rng: np.random.Generator) -> He
     open_level = vault_level(lattice, person, 125.0)
     hull = _distance(open_level, lattice) + wobble
     cavity = _cavity(lattice, closed)
-    temporal = np.exp(-(((y + 18) / 26) ** 2) - ((z + 12) / 30) ** 2) * smoothstep(np.abs(x), 35, 60)
+    temporal = np.exp(-(((y + 18) / 26) ** 2) - ((z + 12) / 30) ** 2) * smoothstep(
+        np.abs(x), 35, 60
+    )
     thickness = person.bone * (1 + 0.12 * smooth_noise(rng, lattice, 50)) * (1 - 0.5 * temporal)
-    thickness = thickness + 2.5 * np.exp(-(((y - 108) / 14) ** 2) - (x / 14) ** 2 - ((z + 14) / 14) ** 2)
-    thickness = thickness + 5.0 * np.exp(-((x / 24) ** 2) - ((y + 74) / 12) ** 2 - ((z - 1) / 15) ** 2)
+    thickness = thickness + 2.5 * np.exp(
+        -(((y - 108) / 14) ** 2) - (x / 14) ** 2 - ((z + 14) / 14) ** 2
+    )
+    thickness = thickness + 5.0 * np.exp(
+        -((x / 24) ** 2) - ((y + 74) / 12) ** 2 - ((z - 1) / 15) ** 2
+    )
     brow = np.maximum(np.maximum(hull - person.bone, y + 44 + 0 * hull), -26 - z + 0 * hull)
     bone = np.minimum(cavity - thickness, brow)
     skin = hull - person.bone - person.scalp - 4.5 * temporal
     face = ellipsoid(lattice, (0, -28, -60), (63, 61, 74))
     nose = capsule(lattice, (0, -84, -38), (0, -106, -66), 7, 9)
     neck = ellipsoid(lattice, (0, 46, -100), (66, 66, 90))
-    skin = smooth_union(smooth_union(np.maximum(skin, -75 - z + 0 * skin), face, 12), smooth_union(neck, nose, 1), 10)
-    return HeadShape(lattice, cavity, hull, bone.astype(np.float32), skin.astype(np.float32), open_level)
+    skin = smooth_union(
+        smooth_union(np.maximum(skin, -75 - z + 0 * skin), face, 12),
+        smooth_union(neck, nose, 1),
+        10,
+    )
+    return HeadShape(
+        lattice, cavity, hull, bone.astype(np.float32), skin.astype(np.float32), open_level
+    )
 
 
 def refine(shape: HeadShape, lattice: Lattice) -> Surfaces:
     """The surfaces of a head on a finer lattice with the same corners."""
-    return Surfaces(lattice, *(resize_linear(field, lattice.shape) for field in (shape.cavity, shape.bone, shape.skin)))
+    return Surfaces(
+        lattice,
+        *(resize_linear(field, lattice.shape) for field in (shape.cavity, shape.bone, shape.skin)),
+    )
 
 
 def suture_distance(lattice: Lattice) -> np.ndarray:
     """Distance in mm to the nearest suture plane: sagittal, coronal or lambdoid."""
     z, y, x = lattice.mesh
     coronal = np.abs(y - (CORONAL_Y + 0.10 * np.abs(x) - 0.25 * (z - 30)))
-    lambdoid = np.abs(y - (LAMBDOID_Y + 14 - 0.22 * np.abs(x) - 0.35 * np.minimum(z - 20, 30))) / 1.05
+    lambdoid = (
+        np.abs(y - (LAMBDOID_Y + 14 - 0.22 * np.abs(x) - 0.35 * np.minimum(z - 20, 30))) / 1.05
+    )
     sagittal = np.where((y > CORONAL_Y) & (y < LAMBDOID_Y + 16), np.abs(x) + 0 * z, np.float32(60))
     return np.minimum(np.minimum(coronal, lambdoid), sagittal).astype(np.float32)
 
 
-def paint_skull(hu: np.ndarray, shape: Surfaces, person: Person, rng: np.random.Generator, width_mm: float) -> None:
+def paint_skull(
+    hu: np.ndarray, shape: Surfaces, person: Person, rng: np.random.Generator, width_mm: float
+) -> None:
     """Paints skin, scalp, muscle and bone (tables, diploe, sutures) into `hu`, in place."""
     mottle = smooth_noise(rng, shape.lattice, 14)
     for box in slabs(np.minimum(shape.skin, shape.bone), width_mm):
@@ -144,9 +168,13 @@ def _soft_tissue(shape: Surfaces, person: Person, mottle: np.ndarray) -> np.ndar
     z, y, x = shape.lattice.mesh
     lateral = smoothstep(np.abs(x), 30, 50) * smoothstep(-y, -20, 0) * smoothstep(-z, -32, -18)
     low = smoothstep(-z, 22, 40) * smoothstep(-shape.skin, 4, 9)
-    muscle = np.maximum(lateral * smoothstep(-shape.skin, 3.0, 5.0), low * smoothstep(np.abs(mottle), 0.1, 0.32))
+    muscle = np.maximum(
+        lateral * smoothstep(-shape.skin, 3.0, 5.0), low * smoothstep(np.abs(mottle), 0.1, 0.32)
+    )
     soft = tissue.fat + (tissue.muscle - tissue.fat) * muscle
-    rim = np.maximum(smoothstep(shape.skin, -3.0, -2.0), 0.8 * smoothstep(-shape.bone, -2.2, -1.2) * (z > -20))
+    rim = np.maximum(
+        smoothstep(shape.skin, -3.0, -2.0), 0.8 * smoothstep(-shape.bone, -2.2, -1.2) * (z > -20)
+    )
     return soft + rim * (np.float32(58) - soft)
 
 
@@ -156,6 +184,8 @@ def _bone(lattice: Lattice, person: Person, shell: np.ndarray, mottle: np.ndarra
     marrow = smoothstep(shell, 1.2, 2.4) * (0.75 + 0.25 * mottle)
     bone = tissue.table + (tissue.diploe - tissue.table) * np.clip(marrow, 0, 1)
     vault = slice(int(np.searchsorted(lattice.z, -15, side="right")), None)
-    suture = np.exp(-((suture_distance(Lattice(lattice.z[vault], lattice.y, lattice.x)) / 0.9) ** 2))
+    suture = np.exp(
+        -((suture_distance(Lattice(lattice.z[vault], lattice.y, lattice.x)) / 0.9) ** 2)
+    )
     bone[vault] *= 1 - np.float32(0.55) * suture
     return bone

@@ -1,4 +1,5 @@
-"""The ventricles: lateral with frontal, occipital and temporal horns, third, aqueduct and fourth."""
+"""The ventricles: lateral with frontal, occipital and temporal horns, third, aqueduct and
+fourth."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ WALL_MM = 1.0
 """From the midline to a lateral ventricle: half the septum pellucidum."""
 
 
-def _tube(lattice: Lattice, line: tuple[tuple[Point, float], ...], side: int, scale: float) -> np.ndarray:
+def _tube(
+    lattice: Lattice, line: tuple[tuple[Point, float], ...], side: int, scale: float
+) -> np.ndarray:
     distance = None
     for (start, r0), (end, r1) in pairwise(line):
         a, b = (start[0] * side, *start[1:]), (end[0] * side, *end[1:])
@@ -51,11 +54,15 @@ def lateral_distance(lattice: Lattice, person: Person, side: int) -> np.ndarray:
 
 def _slab(lattice: Lattice, centre: Point, half: Point, rounding_mm: float) -> np.ndarray:
     z, y, x = lattice.mesh
-    parts = [np.maximum(np.abs(v - c) - (h - rounding_mm), 0) for v, c, h in zip((x, y, z), centre, half)]
+    parts = [
+        np.maximum(np.abs(v - c) - (h - rounding_mm), 0) for v, c, h in zip((x, y, z), centre, half)
+    ]
     return np.sqrt(parts[0] ** 2 + parts[1] ** 2 + parts[2] ** 2) - np.float32(rounding_mm)
 
 
-def ventricle_fraction(lattice: Lattice, person: Person, midline: np.ndarray, width_mm: float) -> np.ndarray:
+def ventricle_fraction(
+    lattice: Lattice, person: Person, midline: np.ndarray, width_mm: float
+) -> np.ndarray:
     """Share of each voxel that lies in a ventricle, float32 in [0, 1]."""
     field = np.zeros(lattice.shape, np.float32)
     box = lattice.box((-48, -46, -45), (38, 86, 45))
@@ -66,12 +73,16 @@ def ventricle_fraction(lattice: Lattice, person: Person, midline: np.ndarray, wi
     half = 0.9 + 2.2 * max(person.ventricle - 0.5, 0)
     third = _slab(shifted, (0, 9, -2), (half, 16, 9), half * 0.9)
     fourth = smooth_union(
-        _slab(shifted, (0, 43, -33), (5.5 + 2 * person.ventricle, 4.2, 8), 3.5), capsule(shifted, (0, 36, -22), (0, 33, -8), 1.6, 0.9), 3
+        _slab(shifted, (0, 43, -33), (5.5 + 2 * person.ventricle, 4.2, 8), 3.5),
+        capsule(shifted, (0, 36, -22), (0, 33, -8), 1.6, 0.9),
+        3,
     )
     distance = np.minimum(third, fourth)
     reach = WALL_MM + width_mm
     for side, low, high in ((-1, -np.inf, reach), (1, -reach, np.inf)):
         own = shifted.box((-np.inf, -np.inf, low), (np.inf, np.inf, high))
-        np.minimum(distance[own], lateral_distance(shifted.part(own), person, side), out=distance[own])
+        np.minimum(
+            distance[own], lateral_distance(shifted.part(own), person, side), out=distance[own]
+        )
     field[box] = occupancy(distance, width_mm)
     return field

@@ -1,7 +1,8 @@
 """Dura, venous sinuses, arteries, and the calcifications that every radiologist knows.
 
-The falx and the tentorium are thin sheets of dura; the sinuses hold venous blood. All are denser than
-brain, and so are calcified choroid plexus, pineal gland, pallidum and falx: none is a hemorrhage.
+The falx and the tentorium are thin sheets of dura; the sinuses hold venous blood. All are denser
+than brain, and so are calcified choroid plexus, pineal gland, pallidum and falx: none is a
+hemorrhage.
 """
 
 from __future__ import annotations
@@ -11,7 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ich_study.phantom.brain import Anatomy
-from ich_study.phantom.geometry import Box, Lattice, Point, capsule, ellipsoid, occupancy, paint, slabs, smooth_noise, smoothstep
+from ich_study.phantom.geometry import (
+    Box,
+    Lattice,
+    Point,
+    capsule,
+    ellipsoid,
+    occupancy,
+    paint,
+    slabs,
+    smooth_noise,
+    smoothstep,
+)
 from ich_study.phantom.person import Person
 
 SINUSES: tuple[tuple[Point, Point, float, float], ...] = (
@@ -37,7 +49,8 @@ ARTERIES: tuple[tuple[Point, Point, float, float], ...] = (
 
 @dataclass(frozen=True)
 class Calcification:
-    """Where it may stand (x, y, z; mirrored), its semi-axes, and how often, at 30 and at 80 years."""
+    """Where it may stand (x, y, z; mirrored), its semi-axes, and how often, at 30 and at 80
+    years."""
 
     centre: Point
     axes: Point
@@ -55,7 +68,13 @@ CALCIFICATIONS: tuple[Calcification, ...] = (
 )
 
 
-def _tube(anatomy: Anatomy, line: tuple[Point, Point, float, float], grow: float, value: float, width_mm: float) -> None:
+def _tube(
+    anatomy: Anatomy,
+    line: tuple[Point, Point, float, float],
+    grow: float,
+    value: float,
+    width_mm: float,
+) -> None:
     start, end, r0, r1 = line
     low = tuple(min(a, b) - 6 for a, b in zip(start[::-1], end[::-1]))
     high = tuple(max(a, b) + 6 for a, b in zip(start[::-1], end[::-1]))
@@ -77,26 +96,39 @@ def paint_dura(anatomy: Anatomy, person: Person, rng: np.random.Generator, width
     lowest = np.where(y < 4, 30 - ((y + 66) / 70) * -6, 30 - 0.42 * (y - 4))
     across = np.abs(x[..., near] - anatomy.midline)
     free = smoothstep(z - lowest * np.ones_like(z), -2, 4) * smoothstep(z, -8, 0)
-    sheet = occupancy(across - np.float32(rng.uniform(0.05, 0.45)), max(width_mm, 1.0)) * free * inside
+    sheet = (
+        occupancy(across - np.float32(rng.uniform(0.05, 0.45)), max(width_mm, 1.0)) * free * inside
+    )
     paint(anatomy.hu[box], sheet, np.float32(tissue.dura))
-    sagittal = np.hypot(across, np.maximum(anatomy.depth[box] - 0.5, 0) * 0.8) - np.float32(rng.uniform(2.6, 4.2))
+    sagittal = np.hypot(across, np.maximum(anatomy.depth[box] - 0.5, 0) * 0.8) - np.float32(
+        rng.uniform(2.6, 4.2)
+    )
     along = smoothstep(z, -16, -6) * ((y > 16) | (z > 8))
     venous = tissue.blood + rng.normal(9, 3)
     paint(anatomy.hu[box], occupancy(sagittal, width_mm + 0.5) * along * inside, np.float32(venous))
     for part in slabs(np.abs(anatomy.tentorium), 0.7 + max(width_mm, 1.0)):
-        paint(anatomy.hu[part], _tentorium(anatomy, part, max(width_mm, 1.0)), np.float32(tissue.dura - 2))
+        paint(
+            anatomy.hu[part],
+            _tentorium(anatomy, part, max(width_mm, 1.0)),
+            np.float32(tissue.dura - 2),
+        )
     for line in SINUSES:
         _tube(anatomy, line, rng.uniform(0.75, 1.15), venous, width_mm)
 
 
 def _tentorium(anatomy: Anatomy, box: Box, width_mm: float) -> np.ndarray:
-    """The sheet as a fraction of each voxel, but for the notch that the brain stem passes through."""
+    """The sheet as a fraction of each voxel, but for the notch that the brain stem passes
+    through."""
     _, y, x = anatomy.lattice.part(box).mesh
-    sheet = occupancy(np.abs(anatomy.tentorium[box]) * 0.86 - np.float32(0.6), width_mm) * smoothstep(anatomy.depth[box], -0.5, 1.0)
+    sheet = occupancy(
+        np.abs(anatomy.tentorium[box]) * 0.86 - np.float32(0.6), width_mm
+    ) * smoothstep(anatomy.depth[box], -0.5, 1.0)
     return sheet * ((np.abs(x) > 12 + 0.25 * np.clip(60 - y, 0, 60)) | (y > 46)) * (y > 24)
 
 
-def paint_arteries(anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float) -> None:
+def paint_arteries(
+    anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float
+) -> None:
     """Paints the large arteries of the base, in place; one may be abnormally dense (a clot)."""
     dense = int(rng.integers(len(ARTERIES))) if rng.random() < 0.06 else -1
     for k, line in enumerate(ARTERIES):
@@ -104,8 +136,11 @@ def paint_arteries(anatomy: Anatomy, person: Person, rng: np.random.Generator, w
         _tube(anatomy, line, rng.uniform(0.8, 1.15), value, width_mm)
 
 
-def paint_calcifications(anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float) -> None:
-    """Paints calcified pineal, choroid plexus, pallidum, falx and arteries as age allows, in place."""
+def paint_calcifications(
+    anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float
+) -> None:
+    """Paints calcified pineal, choroid plexus, pallidum, falx and arteries as age allows, in
+    place."""
     years = np.clip((person.age - 30) / 50, 0, 1)
     for spot in CALCIFICATIONS:
         present = rng.random() < spot.young + (spot.old - spot.young) * years
@@ -113,15 +148,32 @@ def paint_calcifications(anatomy: Anatomy, person: Person, rng: np.random.Genera
         for side in (-1, 1) if spot.centre[0] else (1,):
             jitter = rng.normal(0, 1.2, 3)
             if present and rng.random() < 0.88:
-                centre = tuple(c * (side if i == 0 else 1) + j for i, (c, j) in enumerate(zip(spot.centre, jitter)))
-                _spot(anatomy, centre, tuple(a * size for a in spot.axes), density * rng.uniform(0.6, 1.2), width_mm, rng)
+                centre = tuple(
+                    c * (side if i == 0 else 1) + j
+                    for i, (c, j) in enumerate(zip(spot.centre, jitter))
+                )
+                _spot(
+                    anatomy,
+                    centre,
+                    tuple(a * size for a in spot.axes),
+                    density * rng.uniform(0.6, 1.2),
+                    width_mm,
+                    rng,
+                )
 
 
 def _spot(
-    anatomy: Anatomy, centre: Point, axes: Point, density: float, width_mm: float, rng: np.random.Generator
+    anatomy: Anatomy,
+    centre: Point,
+    axes: Point,
+    density: float,
+    width_mm: float,
+    rng: np.random.Generator,
 ) -> None:
     low, high = (tuple(c + s * (a + 4) for c, a in zip(centre[::-1], axes[::-1])) for s in (-1, 1))
     box = anatomy.lattice.box(low, high)
     part: Lattice = anatomy.lattice.part(box)
     uneven = ellipsoid(part, centre, axes) + 0.5 * smooth_noise(rng, part, 4.0)
-    paint(anatomy.hu[box], occupancy(uneven, width_mm) * (anatomy.depth[box] > 0), np.float32(density))
+    paint(
+        anatomy.hu[box], occupancy(uneven, width_mm) * (anatomy.depth[box] > 0), np.float32(density)
+    )

@@ -22,24 +22,36 @@ CODES: dict[int, int] = {MASK_CODES[name]: value for value, name in PUBLISHED_MA
 
 
 def rsna_name(scan: PhantomScan) -> tuple[str, str]:
-    """RSNA patient and series of a scan, so that the same scan in both layouts has the same patient."""
+    """RSNA patient and series of a scan, so that the same scan in both layouts has the same
+    patient."""
     return rsna_patient_id(scan.seed), rsna_series_id(scan.seed)
 
 
 def write_bhsd(
-    root: Path, scans: Iterable[PhantomScan], names: Callable[[PhantomScan], tuple[str, str]] = rsna_name
+    root: Path,
+    scans: Iterable[PhantomScan],
+    names: Callable[[PhantomScan], tuple[str, str]] = rsna_name,
 ) -> list[dict[str, str]]:
     """Writes `label_192` and dataset.json under `root`, one scan in memory at a time.
 
-    names: scan to (`ID_<8 hex>` of the patient, `ID_<10 hex>`). Returns a patient_id and scan_id per scan.
+    names: scan to (`ID_<8 hex>` of the patient, `ID_<10 hex>`). Returns a patient_id and scan_id
+    per scan.
     """
     written = []
     for scan in scans:
         patient, study = names(scan)
         stem = f"{patient}_{study}"
         affine = contract_affine(scan)
-        save_nifti(root / "label_192" / "images" / f"{stem}.nii.gz", scan.hu, affine, np.float64, sform=0)
-        save_nifti(root / "label_192" / "ground truths" / f"{stem}.nii.gz", recoded(scan.mask, CODES), affine, np.uint16, sform=0)
+        save_nifti(
+            root / "label_192" / "images" / f"{stem}.nii.gz", scan.hu, affine, np.float64, sform=0
+        )
+        save_nifti(
+            root / "label_192" / "ground truths" / f"{stem}.nii.gz",
+            recoded(scan.mask, CODES),
+            affine,
+            np.uint16,
+            sform=0,
+        )
         written.append({"patient_id": patient, "scan_id": stem})
     write_json(root / "dataset.json", _description([row["scan_id"] for row in written]))
     return written
@@ -52,9 +64,15 @@ def _description(stems: list[str]) -> dict[str, object]:
     return {
         "name": "BHSD",
         "modality": {"0": "CT"},
-        "labels": {"0": "background", **{str(value): names[short] for value, short in PUBLISHED_MAP.items()}},
+        "labels": {
+            "0": "background",
+            **{str(value): names[short] for value, short in PUBLISHED_MAP.items()},
+        },
         "numTraining": half,
         "numTest": len(stems) - half,
-        "training": [{"image": f"./imagesTr/{stem}.nii.gz", "label": f"./labelsTr/{stem}.nii.gz"} for stem in stems[:half]],
+        "training": [
+            {"image": f"./imagesTr/{stem}.nii.gz", "label": f"./labelsTr/{stem}.nii.gz"}
+            for stem in stems[:half]
+        ],
         "test": [f"./imagesTs/{stem}.nii.gz" for stem in stems[half:]],
     }

@@ -32,12 +32,23 @@ DISAGREEMENT = 0.3
 SMALLEST_BOX_PIXELS = 4
 WIDEST_MARGIN_PIXELS = 3.0
 _READS = "reads.csv"
-_UNUSED_FINDINGS = ("BleedLocation-Left", "BleedLocation-Right", "ChronicBleed", "Fracture", "CalvarialFracture", "OtherFracture",
-                    "MassEffect", "MidlineShift")  # fmt: skip
+_UNUSED_FINDINGS = (
+    "BleedLocation-Left",
+    "BleedLocation-Right",
+    "ChronicBleed",
+    "Fracture",
+    "CalvarialFracture",
+    "OtherFracture",
+    "MassEffect",
+    "MidlineShift",
+)
 
 
-def write_cq500(root: Path, scans: Iterable[PhantomScan], *, start: int = 0) -> list[dict[str, str]]:
-    """Writes a study folder per scan, `reads.csv` and BHX's `1_Initial_Manual_Labeling.csv` under `root`.
+def write_cq500(
+    root: Path, scans: Iterable[PhantomScan], *, start: int = 0
+) -> list[dict[str, str]]:
+    """Writes a study folder per scan, `reads.csv` and BHX's `1_Initial_Manual_Labeling.csv` under
+    `root`.
 
     start: number of the first study; above 0, scans are added to those that an earlier call wrote.
     Returns `patient_id` and `scan_id` of each scan, as `Cq500Reader` gives them; the tables come
@@ -47,7 +58,10 @@ def write_cq500(root: Path, scans: Iterable[PhantomScan], *, start: int = 0) -> 
     reads: list[dict[str, object]] = []
     boxes: list[dict[str, object]] = []
     for number, scan in enumerate(scans, start=start):
-        patient_id, folder = f"CQ500-CT-{number}", "CT PLAIN THIN" if scan.thickness_mm < THIN_MM else "CT 5mm"
+        patient_id, folder = (
+            f"CQ500-CT-{number}",
+            "CT PLAIN THIN" if scan.thickness_mm < THIN_MM else "CT 5mm",
+        )
         study = root / f"CQ500CT{number} CQ500CT{number}" / "Unknown Study"
         _write_series(study / folder, scan, patient_id, folder.removeprefix("CT "))
         reads.append(_reads_row(scan, patient_id, number))
@@ -87,7 +101,10 @@ def _write_series(folder: Path, scan: PhantomScan, patient_id: str, description:
 def family(seed: int) -> tuple[Storage, UID]:
     """How the scan of `seed` is stored."""
     drawn = int(digest("cq500 family", seed, digits=1), 16)
-    return UNSIGNED if drawn % 2 else SIGNED, JPEGLosslessSV1 if drawn < 8 else ExplicitVRLittleEndian
+    return (
+        UNSIGNED if drawn % 2 else SIGNED,
+        JPEGLosslessSV1 if drawn < 8 else ExplicitVRLittleEndian,
+    )
 
 
 def _uid(scan: PhantomScan, *what: object) -> str:
@@ -102,10 +119,15 @@ def _reads_row(scan: PhantomScan, patient_id: str, number: int) -> dict[str, obj
     odd_one = READERS[rng.integers(len(READERS))] if rng.random() < DISAGREEMENT else None
     row: dict[str, object] = {"name": patient_id, "Category": f"B{1 + number % 2}"}
     for reader in READERS:
-        seen = {name: yes ^ bool(reader == odd_one and rng.random() < DISAGREEMENT) for name, yes in truth.items()}
+        seen = {
+            name: yes ^ bool(reader == odd_one and rng.random() < DISAGREEMENT)
+            for name, yes in truth.items()
+        }
         seen["any"] = any(seen.values())
         row |= {f"{reader}:{finding}": int(seen[name]) for finding, name in READS_NAMES.items()}
-        row |= {f"{reader}:{finding}": int(sides.get(finding, False)) for finding in _UNUSED_FINDINGS}
+        row |= {
+            f"{reader}:{finding}": int(sides.get(finding, False)) for finding in _UNUSED_FINDINGS
+        }
     return row
 
 
@@ -119,23 +141,48 @@ def _box_rows(scan: PhantomScan) -> list[dict[str, object]]:
             for part in regionprops(connected(mask == MASK_CODES[subtype], connectivity=2)):
                 if part.area >= SMALLEST_BOX_PIXELS:
                     data = repr(_drawn_box(part.bbox, mask.shape, rng))
-                    rows.append({"SOPInstanceUID": _uid(scan, "image", i), **uids, "data": data, "labelName": names[subtype]})
+                    rows.append(
+                        {
+                            "SOPInstanceUID": _uid(scan, "image", i),
+                            **uids,
+                            "data": data,
+                            "labelName": names[subtype],
+                        }
+                    )
     return rows
 
 
-def _drawn_box(bbox: tuple[int, int, int, int], shape: tuple[int, int], rng: np.random.Generator) -> dict[str, float]:
-    """A box around `bbox` (first row, first column, row and column past the end), up to 3 pixels wide of it on each side."""
+def _drawn_box(
+    bbox: tuple[int, int, int, int], shape: tuple[int, int], rng: np.random.Generator
+) -> dict[str, float]:
+    """A box around `bbox` (first row, first column, row and column past the end), up to 3 pixels
+    wide of it on each side."""
     margin = rng.uniform(0, WIDEST_MARGIN_PIXELS, 4)
     top, left = max(bbox[0] - margin[0], 0.0), max(bbox[1] - margin[1], 0.0)
-    bottom, right = min(bbox[2] + margin[2], float(shape[0])), min(bbox[3] + margin[3], float(shape[1]))
+    bottom, right = (
+        min(bbox[2] + margin[2], float(shape[0])),
+        min(bbox[3] + margin[3], float(shape[1])),
+    )
     sides = {"x": left, "y": top, "width": right - left, "height": bottom - top}
     return {side: round(float(value), 5) for side, value in sides.items()}
 
 
 def _box_table(rows: list[dict[str, object]]) -> pd.DataFrame:
     columns = ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "data", "labelName"]
-    return pd.DataFrame(rows, columns=columns).assign(labelType="handDrawn").rename_axis("").reset_index()
+    return (
+        pd.DataFrame(rows, columns=columns)
+        .assign(labelType="handDrawn")
+        .rename_axis("")
+        .reset_index()
+    )
 
 
 def _write_table(path: Path, table: pd.DataFrame, extend: bool) -> None:
-    write_csv(path, pd.concat([pd.read_csv(path).rename(columns={"Unnamed: 0": ""}), table]) if extend else table)
+    write_csv(
+        path,
+        (
+            pd.concat([pd.read_csv(path).rename(columns={"Unnamed: 0": ""}), table])
+            if extend
+            else table
+        ),
+    )

@@ -1,4 +1,5 @@
-"""The phantom in the layout that this study's Hemorica reader expects; it is not the official one, which is unknown."""
+"""The phantom in the layout that this study's Hemorica reader expects; it is not the official one,
+which is unknown."""
 
 from __future__ import annotations
 
@@ -28,7 +29,10 @@ def write_hemorica(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, s
         affine = contract_affine(scan)
         save_nifti(root / "images" / f"{study}.nii.gz", scan.hu, affine, np.int16)
         save_nifti(root / "masks" / f"{study}.nii.gz", recoded(scan.mask, CODES), affine, np.uint8)
-        rows += [dict(zip(KEYS, (patient, study, index))) | flags for index, flags in enumerate(flag_rows(scan, COLUMNS))]
+        rows += [
+            dict(zip(KEYS, (patient, study, index))) | flags
+            for index, flags in enumerate(flag_rows(scan, COLUMNS))
+        ]
         written.append({"patient_id": patient, "scan_id": study})
     names = [COLUMNS[name] for name in LABEL_MAP.values()]
     write_csv(root / "slice_labels.csv", pd.DataFrame(rows, columns=[*KEYS, *names]))

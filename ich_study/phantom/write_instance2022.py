@@ -1,4 +1,5 @@
-"""The phantom in INSTANCE 2022's layout: LAS volumes `train_2/data/001.nii.gz`, binary masks beside them."""
+"""The phantom in INSTANCE 2022's layout: LAS volumes `train_2/data/001.nii.gz`, binary masks beside
+them."""
 
 from __future__ import annotations
 

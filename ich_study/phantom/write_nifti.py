@@ -1,4 +1,5 @@
-"""Phantom scans as NIfTI files with chosen axes, number types and headers; equal scans give equal bytes."""
+"""Phantom scans as NIfTI files with chosen axes, number types and headers; equal scans give equal
+bytes."""
 
 from __future__ import annotations
 
@@ -21,16 +22,18 @@ CONTRACT_AXES = ("L", "P", "S")
 def contract_affine(scan: PhantomScan) -> np.ndarray:
     """Voxel (column, row, slice) of the scan's arrays to RAS mm, float64 (4, 4), without shear.
 
-    The head's centre lies at x = y = 0, slice i's centre at `z_mm[i]`. With a positive tilt the rows
-    descend towards posterior, as with DICOM's positive GantryDetectorTilt; the slices are turned with them,
-    and their distance is the table's step over the cosine, as BHSD's qforms state it.
-    Raises ParameterError where the slices are not evenly spaced, which no affine can state.
+    The head's centre lies at x = y = 0, slice i's centre at `z_mm[i]`. With a positive tilt the
+    rows descend towards posterior, as with DICOM's positive GantryDetectorTilt; the slices are
+    turned with them, and their distance is the table's step over the cosine, as BHSD's qforms state
+    it. Raises ParameterError where the slices are not evenly spaced, which no affine can state.
     """
     steps = np.diff(scan.z_mm)
     gap = float(steps.mean()) if len(steps) else scan.thickness_mm
     if len(steps) and np.abs(steps - gap).max() > 0.01 * gap:
         spread = f"{steps.min():g} to {steps.max():g} mm"
-        raise ParameterError(f"phantom scan of seed {scan.seed} is not evenly spaced ({spread}); NIfTI needs that")
+        raise ParameterError(
+            f"phantom scan of seed {scan.seed} is not evenly spaced ({spread}); NIfTI needs that"
+        )
     tilt = np.radians(scan.tilt_degrees)
     affine = np.eye(4)
     affine[:3, 0] = -scan.spacing_mm, 0, 0
@@ -42,9 +45,16 @@ def contract_affine(scan: PhantomScan) -> np.ndarray:
 
 
 def save_nifti(
-    path: Path, array: np.ndarray, affine: np.ndarray, dtype: npt.DTypeLike, axes: str = "LAS", qform: int = 1, sform: int = 1
+    path: Path,
+    array: np.ndarray,
+    affine: np.ndarray,
+    dtype: npt.DTypeLike,
+    axes: str = "LAS",
+    qform: int = 1,
+    sform: int = 1,
 ) -> None:
-    """An array (slices, rows, columns) in the contract's orientation, as `path` (.nii or .nii.gz), atomically.
+    """An array (slices, rows, columns) in the contract's orientation, as `path` (.nii or .nii.gz),
+    atomically.
 
     affine: of the array, see `contract_affine`. axes: direction of each axis of the file. qform,
     sform: their codes; 0 leaves that form out.
@@ -52,14 +62,17 @@ def save_nifti(
     transform = ornt_transform(axcodes2ornt(CONTRACT_AXES), axcodes2ornt(tuple(axes)))
     voxels = array.transpose(2, 1, 0)
     turned = affine @ inv_ornt_aff(transform, voxels.shape)
-    # Without an affine of its own the image keeps the header's forms; with one, nibabel may add an sform on writing.
+    # Without an affine of its own the image keeps the header's forms; with one, nibabel may add an
+    # sform on writing.
     image = nibabel.Nifti1Image(apply_orientation(voxels, transform).astype(dtype), None)
     image.header.set_xyzt_units("mm")
     image.header.set_qform(turned, qform)
     image.header.set_sform(turned if sform else None, sform)
     content = image.to_bytes()
     with atomic_path(path) as temporary:
-        temporary.write_bytes(gzip.compress(content, compresslevel=1, mtime=0) if path.suffix == ".gz" else content)
+        temporary.write_bytes(
+            gzip.compress(content, compresslevel=1, mtime=0) if path.suffix == ".gz" else content
+        )
 
 
 def recoded(mask: np.ndarray, codes: Mapping[int, int]) -> np.ndarray:
@@ -70,7 +83,8 @@ def recoded(mask: np.ndarray, codes: Mapping[int, int]) -> np.ndarray:
 
 
 def flag_rows(scan: PhantomScan, columns: Mapping[str, str]) -> Iterable[dict[str, int]]:
-    """Per slice, inferior to superior, a 0/1 column for each subtype (`columns` maps subtype to name)."""
+    """Per slice, inferior to superior, a 0/1 column for each subtype (`columns` maps subtype to
+    name)."""
     labels = scan.slice_labels()
     for index in range(len(scan.hu)):
         yield {column: int(labels[name][index]) for name, column in columns.items()}

@@ -1,4 +1,5 @@
-"""The phantom in the layout of PhysioNet ct-ich: uncompressed LAS volumes, 0/255 masks, two CSV tables.
+"""The phantom in the layout of PhysioNet ct-ich: uncompressed LAS volumes, 0/255 masks, two CSV
+tables.
 
 As there, patients are numbered from 49 and 59-65 are in the demographics only, whose table begins
 with a byte order mark and two header rows and ends with rows of totals. Ages and genders are blank:
@@ -35,12 +36,20 @@ def write_physionet(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, 
     for number, scan in zip(_numbers(), scans):
         name, affine = f"{number:03d}", contract_affine(scan)
         save_nifti(root / "ct_scans" / f"{name}.nii", scan.hu, affine, np.int16)
-        save_nifti(root / "masks" / f"{name}.nii", np.where(scan.mask > 0, 255, 0), affine, np.uint8)
+        save_nifti(
+            root / "masks" / f"{name}.nii", np.where(scan.mask > 0, 255, 0), affine, np.uint8
+        )
         rows = list(_slice_rows(number, scan))
         slices += rows
         patients.append([number, *(max(row[COLUMNS[name]] for row in rows) for name in ORDER)])
         written.append({"patient_id": name, "scan_id": name})
-    columns = ["PatientNumber", "SliceNumber", *(COLUMNS[name] for name in ORDER), NO_HEMORRHAGE, FRACTURE]
+    columns = [
+        "PatientNumber",
+        "SliceNumber",
+        *(COLUMNS[name] for name in ORDER),
+        NO_HEMORRHAGE,
+        FRACTURE,
+    ]
     write_csv(root / "hemorrhage_diagnosis_raw_ct.csv", pd.DataFrame(slices, columns=columns))
     _write_demographics(root / "Patient_demographics.csv", patients)
     return written
@@ -53,19 +62,54 @@ def _numbers() -> Iterator[int]:
 def _slice_rows(number: int, scan: PhantomScan) -> Iterator[dict[str, int]]:
     for slice_number, flags in enumerate(flag_rows(scan, COLUMNS), start=1):
         none = int(not any(flags.values()))
-        yield {"PatientNumber": number, "SliceNumber": slice_number, **flags, NO_HEMORRHAGE: none, FRACTURE: 0}
+        yield {
+            "PatientNumber": number,
+            "SliceNumber": slice_number,
+            **flags,
+            NO_HEMORRHAGE: none,
+            FRACTURE: 0,
+        }
 
 
 def _write_demographics(path: Path, patients: list[list[int]]) -> None:
     last = max((row[0] for row in patients), default=0)
     listed = patients + [[number, 0, 0, 0, 0, 0] for number in WITHOUT_SCAN if number < last]
-    rows = [[number, "", "", *(value or "" for value in ticks), "", ""] for number, *ticks in sorted(listed)]
+    rows = [
+        [number, "", "", *(value or "" for value in ticks), "", ""]
+        for number, *ticks in sorted(listed)
+    ]
     totals = ["", "", "", *(sum(row[index] for row in patients) for index in range(1, 6)), 0, ""]
     text = io.StringIO()
     table = csv.writer(text)
     spanning = "Hemorrhage type based on the radiologists diagnosis "
-    table.writerow(["Patient Number", "Age\n(years)", "Gender", spanning, "", "", "", "", "Fracture (yes 1/no 0)", "Note1"])
-    table.writerow(["", "", "", "Intraventricular ", "Intraparenchymal", "Subarachnoid", "Epidural", "Subdural", "", ""])
+    table.writerow(
+        [
+            "Patient Number",
+            "Age\n(years)",
+            "Gender",
+            spanning,
+            "",
+            "",
+            "",
+            "",
+            "Fracture (yes 1/no 0)",
+            "Note1",
+        ]
+    )
+    table.writerow(
+        [
+            "",
+            "",
+            "",
+            "Intraventricular ",
+            "Intraparenchymal",
+            "Subarachnoid",
+            "Epidural",
+            "Subdural",
+            "",
+            "",
+        ]
+    )
     table.writerows([*rows, ["", "mean", "", "", "", "", "", "", "", ""], totals])
     with atomic_path(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8-sig", newline="")

@@ -1,10 +1,11 @@
-"""Phantom scans in the on-disk layout of RSNA 2019, with that data set's header families and defects.
+"""Phantom scans in the on-disk layout of RSNA 2019, with that data set's header families and
+defects.
 
-Two families of headers stand side by side, as in the data set: Explicit VR, 16-bit signed with -2000
-outside the field of view, and Implicit VR, 12-bit unsigned with two equal window values; one scan in
-sixteen has the wrapped unsigned HU. Slices lie in one folder under names in no order, without
-thickness or number. Four images stand twice in the CSV; ID_6431af929 is cut short. Labels are per
-slice; there are no masks. See `datasets.rsna` for the data set.
+Two families of headers stand side by side, as in the data set: Explicit VR, 16-bit signed with
+-2000 outside the field of view, and Implicit VR, 12-bit unsigned with two equal window values; one
+scan in sixteen has the wrapped unsigned HU. Slices lie in one folder under names in no order,
+without thickness or number. Four images stand twice in the CSV; ID_6431af929 is cut short. Labels
+are per slice; there are no masks. See `datasets.rsna` for the data set.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ UNSIGNED = Storage(signed=False, bits_stored=12)
 WRAPPED = Storage(signed=False, bits_stored=12, intercept=0, wrapped=True)
 DUPLICATED_IMAGES = 4
 VISIBLE_MM2 = 20.0
-"""Area of a subtype on a slice below which the simulated reader does not label it: a speck of 4 to 5 mm."""
+"""Area of a subtype on a slice below which the simulated reader does not label it: a speck of 4 to
+5 mm."""
 _IMAGES, _LABELS = "stage_2_train", "stage_2_train.csv"
 
 
@@ -81,25 +83,34 @@ def _written_rows(path: Path) -> list[tuple[str, int]]:
     return list(pd.read_csv(path).itertuples(index=False, name=None))
 
 
-def _write_scan(folder: Path, scan: PhantomScan, patient_id: str, corrupt: bool) -> list[tuple[str, int]]:
-    """Writes the slices; returns their label rows, and those of the corrupt image above the last slice."""
+def _write_scan(
+    folder: Path, scan: PhantomScan, patient_id: str, corrupt: bool
+) -> list[tuple[str, int]]:
+    """Writes the slices; returns their label rows, and those of the corrupt image above the last
+    slice."""
     storage, syntax = family(scan.seed)
     labels = scan.slice_labels(VISIBLE_MM2)
     rows = []
     for i, (hu, z_mm) in enumerate(zip(scan.hu, scan.z_mm)):
         image = f"ID_{digest('rsna image', scan.seed, i, digits=9)}"
         save(_dataset(scan, patient_id, image, hu, z_mm, storage), folder / f"{image}.dcm", syntax)
-        rows += [(f"{image}_{name}", int(labels[label][i])) for name, label in SUBTYPE_NAMES.items()]
+        rows += [
+            (f"{image}_{name}", int(labels[label][i])) for name, label in SUBTYPE_NAMES.items()
+        ]
     if corrupt:
         image = KNOWN_CORRUPT[0]
-        dataset = _dataset(scan, patient_id, image, scan.hu[-1], scan.z_mm[-1] + scan.thickness_mm, storage)
+        dataset = _dataset(
+            scan, patient_id, image, scan.hu[-1], scan.z_mm[-1] + scan.thickness_mm, storage
+        )
         dataset.PixelData = dataset.PixelData[: len(dataset.PixelData) // 4 * 2]
         save(dataset, folder / f"{image}.dcm", syntax)
         rows += [(f"{image}_{name}", 0) for name in SUBTYPE_NAMES]
     return rows
 
 
-def _dataset(scan: PhantomScan, patient_id: str, image: str, hu: np.ndarray, z_mm: float, storage: Storage) -> Dataset:
+def _dataset(
+    scan: PhantomScan, patient_id: str, image: str, hu: np.ndarray, z_mm: float, storage: Storage
+) -> Dataset:
     """Only the elements that the data set's files have."""
     two_values = not storage.signed
     dataset = add(

@@ -20,8 +20,18 @@ Address = tuple[str, str, str, str]
 """paper, table, row, column: one printed cell."""
 
 CHECK_COLUMNS: tuple[str, ...] = (
-    "paper", "table", "row", "column", "rule",
-    "expected_low", "expected_high", "as_printed", "printed_low", "printed_high", "verdict", "why",
+    "paper",
+    "table",
+    "row",
+    "column",
+    "rule",
+    "expected_low",
+    "expected_high",
+    "as_printed",
+    "printed_low",
+    "printed_high",
+    "verdict",
+    "why",
 )
 
 INFINITY = float("inf")
@@ -64,11 +74,14 @@ class Cell:
 
 
 class Cells:
-    """The cells of some tables, by address; rules about tables that are not among them do not apply."""
+    """The cells of some tables, by address; rules about tables that are not among them do not
+    apply."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         """frame: rows typed as `tables.TABLE_COLUMNS`."""
-        self._cells = {cell.address: cell for cell in map(_cell, (row for _, row in frame.iterrows()))}
+        self._cells = {
+            cell.address: cell for cell in map(_cell, (row for _, row in frame.iterrows()))
+        }
         self._tables = {address[:2] for address in self._cells}
 
     def has(self, paper: str, table: str) -> bool:
@@ -76,9 +89,12 @@ class Cells:
         return (paper, table) in self._tables
 
     def at(self, *address: str) -> Cell:
-        """The cell at paper, table, row, column. Raises StudyError if its table is here without it."""
+        """The cell at paper, table, row, column. Raises StudyError if its table is here without
+        it."""
         if address not in self._cells:
-            raise StudyError(f"no printed number at {' / '.join(address)}; a check expects one there")
+            raise StudyError(
+                f"no printed number at {' / '.join(address)}; a check expects one there"
+            )
         return self._cells[address]
 
     def table(self, paper: str, table: str) -> list[Cell]:
@@ -95,11 +111,16 @@ class Cells:
 
 
 class Keyed(dict):
-    """Cells by some key; one that a rule needs and that is not there is a StudyError, not a KeyError."""
+    """Cells by some key; one that a rule needs and that is not there is a StudyError, not a
+    KeyError."""
 
     def __missing__(self, key: object) -> Cell:
-        here = ", ".join(sorted({f"{cell.address[0]} / {cell.address[1]}" for cell in self.values()}))
-        raise StudyError(f"no printed number for {key!r} in {here or 'an empty row'}; a check expects one there")
+        here = ", ".join(
+            sorted({f"{cell.address[0]} / {cell.address[1]}" for cell in self.values()})
+        )
+        raise StudyError(
+            f"no printed number for {key!r} in {here or 'an empty row'}; a check expects one there"
+        )
 
 
 def about(cell: Cell, rule: str, expected: Interval, why: str) -> Check:
@@ -110,11 +131,22 @@ def about(cell: Cell, rule: str, expected: Interval, why: str) -> Check:
 def check_frame(checks: Iterable[Check]) -> pd.DataFrame:
     """Checks as a table, columns `CHECK_COLUMNS`, contradictions first."""
     rows = [
-        (*check.address, check.rule, float(check.expected.low), float(check.expected.high), check.as_printed,
-         float(check.printed.low), float(check.printed.high), check.verdict, check.why)
+        (
+            *check.address,
+            check.rule,
+            float(check.expected.low),
+            float(check.expected.high),
+            check.as_printed,
+            float(check.printed.low),
+            float(check.printed.high),
+            check.verdict,
+            check.why,
+        )
         for check in checks
     ]
-    return pd.DataFrame(rows, columns=list(CHECK_COLUMNS)).sort_values("verdict", ascending=False, kind="stable", ignore_index=True)
+    return pd.DataFrame(rows, columns=list(CHECK_COLUMNS)).sort_values(
+        "verdict", ascending=False, kind="stable", ignore_index=True
+    )
 
 
 def point(number: int | Fraction) -> Interval:
@@ -123,10 +155,22 @@ def point(number: int | Fraction) -> Interval:
 
 
 def _cell(row: pd.Series) -> Cell:
-    text = {name: "" if pd.isna(row[name]) else str(row[name]) for name in ("method", "layer", "metric", "class")}
+    text = {
+        name: "" if pd.isna(row[name]) else str(row[name])
+        for name in ("method", "layer", "metric", "class")
+    }
     address = (row["paper"], row["table"], row["row"], row["column"])
     bold = row["emphasis"] == "bold"
-    return Cell(address, text["method"], text["layer"], text["metric"], text["class"], bold, row["as_printed"], printed_number(row))
+    return Cell(
+        address,
+        text["method"],
+        text["layer"],
+        text["metric"],
+        text["class"],
+        bold,
+        row["as_printed"],
+        printed_number(row),
+    )
 
 
 def _grouped(pairs: Iterable[tuple[str, Cell]]) -> dict[str, list[Cell]]:

@@ -1,4 +1,5 @@
-"""The small copy of a study's tables and pictures that is committed, so that figures rebuild without the runs."""
+"""The small copy of a study's tables and pictures that is committed, so that figures rebuild
+without the runs."""
 
 from __future__ import annotations
 
@@ -11,7 +12,14 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.results import METRICS_FILE, TEXT_COLUMNS
 
 RUN_TABLES: tuple[str, ...] = (
-    "metrics.csv", "history.csv", "thresholds.csv", "summary.csv", "integrity.csv", "priors.csv", "lesions.csv", "overlap.csv",
+    "metrics.csv",
+    "history.csv",
+    "thresholds.csv",
+    "summary.csv",
+    "integrity.csv",
+    "priors.csv",
+    "lesions.csv",
+    "overlap.csv",
 )
 CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
 METHOD_NOTEBOOKS: tuple[str, ...] = ("02_", "03_", "04_", "05_", "06_")
@@ -26,8 +34,8 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     the pictures of synthetic scans into `target`, laid out alike; returns the files written.
 
     Result tables are rounded to five digits and curves thinned to about CURVE_POINTS points each.
-    Predictions, of phantoms only, go without anything but what the paired comparisons need; no slice or
-    label of a real patient is published.
+    Predictions, of phantoms only, go without anything but what the paired comparisons need; no
+    slice or label of a real patient is published.
     Raises StudyError naming a file that is too large to publish.
     """
     if target.resolve() in (runs.resolve(), figures.resolve()):
@@ -52,19 +60,30 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
                 written.append(place)
     pictures = [*figures.glob("*.csv"), *figures.glob("*.png")]
     written += [_copied(source, target / "07_figures" / source.name) for source in sorted(pictures)]
-    written += [_copied(source, target / "00_data" / source.name) for source in synthetic_pictures(runs)]
-    written += [_copied(source, target / source.relative_to(runs)) for source in study_pictures(runs)]
+    written += [
+        _copied(source, target / "00_data" / source.name) for source in synthetic_pictures(runs)
+    ]
+    written += [
+        _copied(source, target / source.relative_to(runs)) for source in study_pictures(runs)
+    ]
     large = [path for path in written if path.stat().st_size > LARGEST_BYTES]
     if large:
-        raise StudyError(f"too large to publish (over {LARGEST_BYTES} bytes): {', '.join(str(path) for path in large)}")
+        raise StudyError(
+            f"too large to publish (over {LARGEST_BYTES} bytes):"
+            f" {', '.join(str(path) for path in large)}"
+        )
     return written
 
 
 def synthetic_datasets(runs: Path) -> set[str]:
-    """Data sets that `00_data` of these runs says are phantoms; StudyError where it does not say."""
+    """Data sets that `00_data` of these runs says are phantoms; StudyError where it does not
+    say."""
     summary = pd.read_csv(runs / "00_data" / "summary.csv")
     if "synthetic" not in summary:
-        raise StudyError(f"{runs}/00_data/summary.csv does not say which data sets are synthetic; run 00_data again")
+        raise StudyError(
+            f"{runs}/00_data/summary.csv does not say which data sets are synthetic; run 00_data"
+            " again"
+        )
     return set(summary.loc[summary["synthetic"], "dataset"])
 
 
@@ -77,20 +96,28 @@ def synthetic_pictures(runs: Path) -> list[Path]:
     """Pictures of `00_data` that show no real scan: the plots, and the montages of phantoms."""
     montages = {f"montage_{name}.png" for name in synthetic_datasets(runs)}
     pictures = sorted((runs / "00_data").glob("*.png"))
-    return [path for path in pictures if not path.name.startswith("montage_") or path.name in montages]
+    return [
+        path for path in pictures if not path.name.startswith("montage_") or path.name in montages
+    ]
 
 
 def study_pictures(runs: Path) -> list[Path]:
-    """Pictures of notebooks 02 to 06, where every data set of these runs is synthetic; else none of them.
-    Those above LARGEST_PICTURE_BYTES stay with the runs."""
+    """Pictures of notebooks 02 to 06, where every data set of these runs is synthetic; else none of
+    them. Those above LARGEST_PICTURE_BYTES stay with the runs."""
     if not all_synthetic(runs):
         return []
     folders = [folder for name in METHOD_NOTEBOOKS for folder in runs.glob(f"{name}*")]
-    return sorted(path for folder in folders for path in folder.rglob("*.png") if path.stat().st_size <= LARGEST_PICTURE_BYTES)
+    return sorted(
+        path
+        for folder in folders
+        for path in folder.rglob("*.png")
+        if path.stat().st_size <= LARGEST_PICTURE_BYTES
+    )
 
 
 def thinned(curves: pd.DataFrame) -> pd.DataFrame:
-    """Curves with about CURVE_POINTS points per data set and class, their first and last points kept."""
+    """Curves with about CURVE_POINTS points per data set and class, their first and last points
+    kept."""
 
     def fewer(curve: pd.DataFrame) -> pd.DataFrame:
         step = max(1, len(curve) // CURVE_POINTS)
@@ -104,13 +131,22 @@ def thinned(curves: pd.DataFrame) -> pd.DataFrame:
 def rounded(results: pd.DataFrame) -> pd.DataFrame:
     """A result table with its numbers to five significant digits, which halves the file."""
     numbers = [name for name in ("value", "ci_low", "ci_high") if name in results]
-    return results.assign(**{name: results[name].map(lambda value: value if pd.isna(value) else float(f"{value:.5g}")) for name in numbers})
+    return results.assign(
+        **{
+            name: (
+                results[name].map(lambda value: value if pd.isna(value) else float(f"{value:.5g}"))
+            )
+            for name in numbers
+        }
+    )
 
 
 def small_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     """Predictions of class `any` alone, or of the only class there is, in single precision."""
     name = "any" if "any" in set(predictions["class"]) else predictions["class"].iloc[0]
-    kept = predictions[(predictions["class"] == name) & ~predictions["part"].str.endswith("/validation")]
+    kept = predictions[
+        (predictions["class"] == name) & ~predictions["part"].str.endswith("/validation")
+    ]
     return kept.astype({"logit": "float32", "probability": "float32"}).reset_index(drop=True)
 
 

@@ -17,7 +17,18 @@ from ich_study.errors import StudyError
 Bound = Fraction | float
 """A fraction, or a float infinity where a side is open."""
 
-_WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+_WORDS = {
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+}
 _NUMBER = re.compile(r"[+\-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+\-−]?\.\d+")
 _POWER = re.compile(r"10\^(-?\d+)")
 _RATIO = re.compile(r"(\d+)/(\d+)")
@@ -54,7 +65,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Printed:
-    """A printed number: its value and the interval it was rounded from, the same for the spread after "±"."""
+    """A printed number: its value and the interval it was rounded from, the same for the spread
+    after "±"."""
 
     value: Fraction
     interval: Interval
@@ -63,15 +75,20 @@ class Printed:
 
 
 def corners(function: Callable[..., Fraction], *arguments: Interval) -> Interval:
-    """The range of a function that is monotone in each argument: its extremes lie at the corners."""
-    values = [function(*corner) for corner in itertools.product(*((a.low, a.high) for a in arguments))]
+    """The range of a function that is monotone in each argument: its extremes lie at the
+    corners."""
+    values = [
+        function(*corner) for corner in itertools.product(*((a.low, a.high) for a in arguments))
+    ]
     return Interval(min(values), max(values))
 
 
 def parse_printed(text: str, percent: bool = False, exact: bool = False) -> Printed:
-    """A number as a paper prints it, such as `0.31 ± 0.23**`, `58.08 %`, `over 25,000`, `10^-37`, `2/5`, `nine`.
+    """A number as a paper prints it, such as `0.31 ± 0.23**`, `58.08 %`, `over 25,000`, `10^-37`,
+    `2/5`, `nine`.
 
-    percent: the column's heading carries the "%" that the cell leaves out; either way the value is a fraction.
+    percent: the column's heading carries the "%" that the cell leaves out; either way the value is
+    a fraction.
     exact: the number was not rounded (a count, a reference), so its interval is itself.
     Raises StudyError where the text holds no number.
     """
@@ -104,4 +121,7 @@ def _number(text: str, whole: str) -> tuple[Fraction, Fraction]:
     for word in text.lower().split():
         if word in _WORDS:
             return Fraction(_WORDS[word]), Fraction(0)
-    raise StudyError(f"no number in the printed text {whole!r}; expected such as '0.31 ± 0.23', '58.08 %' or 'nine'")
+    raise StudyError(
+        f"no number in the printed text {whole!r}; expected such as '0.31 ± 0.23', '58.08 %' or"
+        " 'nine'"
+    )

@@ -19,10 +19,22 @@ from ich_study.published.rounding import Printed, parse_printed
 from ich_study.schema import RESULT_LEVELS, typed
 
 PAPERS: dict[str, str] = {
-    "lse_unet": "Beyond Classification: Elaborating Network Predictions for Better Weakly Supervised Quantization",
-    "cam_benchmark": "Benchmarking Class Activation Map Methods for Explainable Brain Hemorrhage Classification on Hemorica Dataset",
-    "resnet_lstm": "Class Activation Map-based Weakly supervised Hemorrhage Segmentation using Resnet-LSTM in Non-Contrast CT images",
-    "hgi_sam": "Weakly Supervised Intracranial Hemorrhage Segmentation using Head-Wise Gradient-Infused Self-Attention Maps",
+    "lse_unet": (
+        "Beyond Classification: Elaborating Network Predictions for Better Weakly Supervised"
+        " Quantization"
+    ),
+    "cam_benchmark": (
+        "Benchmarking Class Activation Map Methods for Explainable Brain Hemorrhage Classification"
+        " on Hemorica Dataset"
+    ),
+    "resnet_lstm": (
+        "Class Activation Map-based Weakly supervised Hemorrhage Segmentation using Resnet-LSTM in"
+        " Non-Contrast CT images"
+    ),
+    "hgi_sam": (
+        "Weakly Supervised Intracranial Hemorrhage Segmentation using Head-Wise Gradient-Infused"
+        " Self-Attention Maps"
+    ),
     "mil_detector": "Weakly supervised deep learning-based intracranial hemorrhage localization",
 }
 """Folder name of each paper and its title."""
@@ -48,31 +60,59 @@ TABLE_COLUMNS: dict[str, str] = {
     "source": "string",
     "note": "string",
 }
-"""Columns of every table; `method`, `class`, `layer`, `metric`, `unit` and `subset` use the result table's names."""
+"""Columns of every table; `method`, `class`, `layer`, `metric`, `unit` and `subset` use the result
+table's names."""
 
 TABLE_LEVELS: dict[str, frozenset[str]] = {
     "unit": RESULT_LEVELS["unit"],
     "subset": RESULT_LEVELS["subset"],
     "spread_kind": frozenset({"sd", "se", "none"}),
     "emphasis": frozenset({"bold", "none", "lost"}),
-    "aggregation": frozenset({"micro", "mean_slices", "mean_scans", "mean_classes", "mean_epochs", "mean_folds", "none", "unstated"}),
+    "aggregation": frozenset(
+        {
+            "micro",
+            "mean_slices",
+            "mean_scans",
+            "mean_classes",
+            "mean_epochs",
+            "mean_folds",
+            "none",
+            "unstated",
+        }
+    ),
 }
 
 EXACT_METRICS: frozenset[str] = frozenset({"count", "reference", "mask_threshold", "setting"})
 """Metrics whose numbers are not rounded: counts, reference numbers, settings."""
 
-_REQUIRED = ("paper", "table", "row", "column", "metric", "spread_kind", "as_printed", "emphasis", "source")
+_REQUIRED = (
+    "paper",
+    "table",
+    "row",
+    "column",
+    "metric",
+    "spread_kind",
+    "as_printed",
+    "emphasis",
+    "source",
+)
 
 
 def printed_number(row: pd.Series) -> Printed:
-    """The number of one row of a table with the interval it was rounded from. Raises StudyError if it has none."""
-    return parse_printed(row["as_printed"], percent="[%]" in row["column"], exact=row["metric"] in EXACT_METRICS)
+    """The number of one row of a table with the interval it was rounded from. Raises StudyError if
+    it has none."""
+    return parse_printed(
+        row["as_printed"], percent="[%]" in row["column"], exact=row["metric"] in EXACT_METRICS
+    )
 
 
 def list_tables() -> pd.DataFrame:
-    """The tables there are, columns `paper` and `table` (`table_<n>`, or `text_<topic>` for numbers in running text)."""
+    """The tables there are, columns `paper` and `table` (`table_<n>`, or `text_<topic>` for numbers
+    in running text)."""
     names = [(paper, entry.name) for paper in PAPERS for entry in _folder(paper).iterdir()]
-    found = sorted((paper, name.removesuffix(".csv")) for paper, name in names if name.endswith(".csv"))
+    found = sorted(
+        (paper, name.removesuffix(".csv")) for paper, name in names if name.endswith(".csv")
+    )
     return pd.DataFrame(found, columns=["paper", "table"], dtype="string")
 
 
@@ -94,11 +134,14 @@ def load_table(paper: str, table: str) -> pd.DataFrame:
 def load_all() -> pd.DataFrame:
     """Every table of every paper below each other, typed as `TABLE_COLUMNS`."""
     tables = list_tables()
-    return pd.concat([load_table(row.paper, row.table) for row in tables.itertuples()], ignore_index=True)
+    return pd.concat(
+        [load_table(row.paper, row.table) for row in tables.itertuples()], ignore_index=True
+    )
 
 
 def check_table(frame: pd.DataFrame, what: str) -> pd.DataFrame:
-    """`frame` typed as `TABLE_COLUMNS`, each cell complete, unique, of a known level, its value the printed one.
+    """`frame` typed as `TABLE_COLUMNS`, each cell complete, unique, of a known level, its value the
+    printed one.
 
     Raises StudyError naming `what` and the first cell that is not.
     """
@@ -106,20 +149,35 @@ def check_table(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     for column in _REQUIRED:
         _refuse(frame, frame[column].isna() | (frame[column] == ""), f"{what}: no {column}")
     for column, levels in TABLE_LEVELS.items():
-        _refuse(frame, frame[column].notna() & ~frame[column].isin(levels), f"{what}: {column} not one of {sorted(levels)}")
-    _refuse(frame, frame.duplicated(["paper", "table", "row", "column"]), f"{what}: cell printed twice")
+        _refuse(
+            frame,
+            frame[column].notna() & ~frame[column].isin(levels),
+            f"{what}: {column} not one of {sorted(levels)}",
+        )
+    _refuse(
+        frame, frame.duplicated(["paper", "table", "row", "column"]), f"{what}: cell printed twice"
+    )
     numbers = [printed_number(row) for _, row in frame.iterrows()]
     values = pd.Series([float(n.value) for n in numbers], dtype="float64")
-    spreads = pd.Series([None if n.spread is None else float(n.spread) for n in numbers], dtype="float64")
+    spreads = pd.Series(
+        [None if n.spread is None else float(n.spread) for n in numbers], dtype="float64"
+    )
     _refuse(frame, frame["value"] != values, f"{what}: value is not what is printed")
-    _refuse(frame, ~(frame["spread"].eq(spreads) | (frame["spread"].isna() & spreads.isna())), f"{what}: spread is not what is printed")
+    _refuse(
+        frame,
+        ~(frame["spread"].eq(spreads) | (frame["spread"].isna() & spreads.isna())),
+        f"{what}: spread is not what is printed",
+    )
     return frame
 
 
 def _refuse(frame: pd.DataFrame, wrong: pd.Series, message: str) -> None:
     if wrong.any():
         cell = frame[wrong.to_numpy(bool)].iloc[0]
-        raise StudyError(f"{message}, in row {cell['row']!r}, column {cell['column']!r}: {cell['as_printed']!r}, value {cell['value']}")
+        raise StudyError(
+            f"{message}, in row {cell['row']!r}, column {cell['column']!r}: {cell['as_printed']!r},"
+            f" value {cell['value']}"
+        )
 
 
 @cache

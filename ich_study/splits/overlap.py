@@ -16,9 +16,17 @@ from ich_study.errors import SplitError
 from ich_study.splits.split import EXCLUDED, PATIENT, named
 
 SHARED_IDS: tuple[tuple[str, ...], ...] = (("rsna", "bhsd"),)
-"""Groups of data sets that name a patient alike. Elsewhere an equal id, such as "001", says nothing."""
+"""Groups of data sets that name a patient alike. Elsewhere an equal id, such as "001", says
+nothing."""
 
-OVERLAP_COLUMNS: tuple[str, ...] = ("patient_id", "dataset_a", "dataset_b", "reason", "patient_id_b", "images")
+OVERLAP_COLUMNS: tuple[str, ...] = (
+    "patient_id",
+    "dataset_a",
+    "dataset_b",
+    "reason",
+    "patient_id_b",
+    "images",
+)
 
 
 class Scans(Protocol):
@@ -33,12 +41,14 @@ class Scans(Protocol):
         """A row per slice: `dataset, patient_id, scan_id, slice_index, image_hash, constant`."""
 
 
-def find_overlap(stores: Iterable[Scans], shared_ids: Sequence[Sequence[str]] = SHARED_IDS) -> pd.DataFrame:
+def find_overlap(
+    stores: Iterable[Scans], shared_ids: Sequence[Sequence[str]] = SHARED_IDS
+) -> pd.DataFrame:
     """Patients that stand in two data sets, a row per pair and reason.
 
-    Columns: `patient_id` in `dataset_a`, `patient_id_b` in `dataset_b`, `reason` ("same patient id",
-    compared only within a group of `shared_ids`, or "identical image", compared everywhere) and
-    `images`, the number of identical images (0 for ids). Constant images are not compared.
+    Columns: `patient_id` in `dataset_a`, `patient_id_b` in `dataset_b`, `reason` ("same patient
+    id", compared only within a group of `shared_ids`, or "identical image", compared everywhere)
+    and `images`, the number of identical images (0 for ids). Constant images are not compared.
     """
     found = []
     for a, b in combinations(stores, 2):
@@ -46,19 +56,32 @@ def find_overlap(stores: Iterable[Scans], shared_ids: Sequence[Sequence[str]] = 
         if any(name_a in group and name_b in group for group in shared_ids):
             both = sorted(set(a.index["patient_id"]) & set(b.index["patient_id"]))
             found += [(patient, name_a, name_b, "same patient id", patient, 0) for patient in both]
-        found += [(one, name_a, name_b, "identical image", other, count) for one, other, count in _same_images(a.images, b.images)]
+        found += [
+            (one, name_a, name_b, "identical image", other, count)
+            for one, other, count in _same_images(a.images, b.images)
+        ]
     return pd.DataFrame(found, columns=list(OVERLAP_COLUMNS))
 
 
 def _same_images(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[str, str, int]]:
     """Pairs of patients with identical images, and how many."""
-    left, right = (images.loc[~images["constant"], ["patient_id", "image_hash"]].drop_duplicates() for images in (a, b))
-    pairs = left.merge(right, on="image_hash").groupby(["patient_id_x", "patient_id_y"], sort=True).size()
+    left, right = (
+        images.loc[~images["constant"], ["patient_id", "image_hash"]].drop_duplicates()
+        for images in (a, b)
+    )
+    pairs = (
+        left.merge(right, on="image_hash")
+        .groupby(["patient_id_x", "patient_id_y"], sort=True)
+        .size()
+    )
     return [(one, other, int(count)) for (one, other), count in pairs.items()]
 
 
 def exclude_overlap(
-    split: pd.DataFrame, overlap: pd.DataFrame, keep_dataset: str, parts: Sequence[str] = ("train", "validation")
+    split: pd.DataFrame,
+    overlap: pd.DataFrame,
+    keep_dataset: str,
+    parts: Sequence[str] = ("train", "validation"),
 ) -> pd.DataFrame:
     """The split with the patients of `keep_dataset` taken out of the training of other data sets.
 
@@ -66,9 +89,16 @@ def exclude_overlap(
     the parts to clean; validation is one of them because it chooses epochs and thresholds. The
     patients get the part "excluded", so the split still names them; see `excluded_patients`.
     """
-    a, b = overlap[overlap["dataset_b"] == keep_dataset], overlap[overlap["dataset_a"] == keep_dataset]
+    a, b = (
+        overlap[overlap["dataset_b"] == keep_dataset],
+        overlap[overlap["dataset_a"] == keep_dataset],
+    )
     shared = {*zip(a["dataset_a"], a["patient_id"]), *zip(b["dataset_b"], b["patient_id_b"])}
-    hit = pd.Series([key in shared for key in zip(split["dataset"], split["patient_id"])], index=split.index, dtype=bool)
+    hit = pd.Series(
+        [key in shared for key in zip(split["dataset"], split["patient_id"])],
+        index=split.index,
+        dtype=bool,
+    )
     cleaned = split.copy()
     cleaned.loc[hit & split["part"].isin(list(parts)), "part"] = EXCLUDED
     return cleaned
@@ -79,7 +109,11 @@ def excluded_patients(split: pd.DataFrame) -> pd.DataFrame:
     return split.loc[split["part"] == EXCLUDED, PATIENT].drop_duplicates(ignore_index=True)
 
 
-def assert_disjoint(train_rows: pd.DataFrame, test_rows: pd.DataFrame, shared_ids: Sequence[Sequence[str]] = SHARED_IDS) -> None:
+def assert_disjoint(
+    train_rows: pd.DataFrame,
+    test_rows: pd.DataFrame,
+    shared_ids: Sequence[Sequence[str]] = SHARED_IDS,
+) -> None:
     """Raise SplitError naming the patients that stand in both sets of index rows.
 
     Ids are compared within a data set and within a group of `shared_ids`.
@@ -87,8 +121,13 @@ def assert_disjoint(train_rows: pd.DataFrame, test_rows: pd.DataFrame, shared_id
     space = {name: group[0] for group in shared_ids for name in group}
 
     def people(rows: pd.DataFrame) -> set[tuple[str, str]]:
-        return {(space.get(name, name), patient) for name, patient in zip(rows["dataset"], rows["patient_id"])}
+        return {
+            (space.get(name, name), patient)
+            for name, patient in zip(rows["dataset"], rows["patient_id"])
+        }
 
     if both := people(train_rows) & people(test_rows):
-        raise SplitError(f"{len(both)} patients stand in the training and in the test rows: {named(both)}. "
-                         "Take them out of the training part with overlap_guard.exclude_overlap.")
+        raise SplitError(
+            f"{len(both)} patients stand in the training and in the test rows: {named(both)}. "
+            "Take them out of the training part with overlap_guard.exclude_overlap."
+        )

@@ -18,11 +18,18 @@ def listed_split(index: pd.DataFrame, parts: Mapping[str, list[str]], seed: int)
 
     Raises ParameterError where a patient of the index is not listed, or the other way round.
     """
-    rows = [(str(index["dataset"].iloc[0]), patient, part) for part, patients in parts.items() for patient in patients]
+    rows = [
+        (str(index["dataset"].iloc[0]), patient, part)
+        for part, patients in parts.items()
+        for patient in patients
+    ]
     split = pd.DataFrame(rows, columns=[*splits.PATIENT, "part"], dtype="string")
     differ = sorted(set(split["patient_id"]) ^ set(index["patient_id"]))
     if differ:
-        raise ParameterError(f"patients listed and patients there differ: {', '.join(differ[:10])} ({len(differ)} in all)")
+        raise ParameterError(
+            f"patients listed and patients there differ: {', '.join(differ[:10])} ({len(differ)} in"
+            " all)"
+        )
     return split
 
 
@@ -37,26 +44,39 @@ _KINDS: dict[str, tuple[Callable[..., pd.DataFrame], frozenset[str]]] = {
 def plan_split(index: pd.DataFrame, name: str, plan: Mapping[str, Any], seed: int) -> pd.DataFrame:
     """One named split from its plan: `{dataset, kind: parts | folds | listed | slices, ...}`.
 
-    `parts` takes `fractions`, `folds` takes `k`, `listed` takes `parts` (part -> patients), `slices`
-    (the leaking variant of HGI-SAM's code) takes `test_fraction`. Raises ParameterError naming what is missing, unknown or not in the
-    index.
+    `parts` takes `fractions`, `folds` takes `k`, `listed` takes `parts` (part -> patients),
+    `slices` (the leaking variant of HGI-SAM's code) takes `test_fraction`. Raises ParameterError
+    naming what is missing, unknown or not in the index.
     """
     if plan.get("kind") not in _KINDS:
-        raise ParameterError(f"split {name!r}: kind is {plan.get('kind')!r}; expected one of {sorted(_KINDS)}")
+        raise ParameterError(
+            f"split {name!r}: kind is {plan.get('kind')!r}; expected one of {sorted(_KINDS)}"
+        )
     make, options = _KINDS[plan["kind"]]
     wrong = set(plan) ^ {"dataset", "kind", *options}
     if wrong:
-        raise ParameterError(f"split {name!r}: {sorted(wrong)} missing or unknown; {plan['kind']} takes dataset and {sorted(options)}")
+        raise ParameterError(
+            f"split {name!r}: {sorted(wrong)} missing or unknown; {plan['kind']} takes dataset and"
+            f" {sorted(options)}"
+        )
     rows = index[index["dataset"] == plan["dataset"]]
     if rows.empty:
-        raise ParameterError(f"split {name!r}: no data set {plan['dataset']!r} in the index; there is {sorted(index['dataset'].unique())}")
+        raise ParameterError(
+            f"split {name!r}: no data set {plan['dataset']!r} in the index; there is"
+            f" {sorted(index['dataset'].unique())}"
+        )
     return make(rows, **{option: plan[option] for option in sorted(options)}, seed=seed)
 
 
 def write_splits(
-    index: pd.DataFrame, plans: Mapping[str, Mapping[str, Any]], overlap: pd.DataFrame, folder: Path, seed: int
+    index: pd.DataFrame,
+    plans: Mapping[str, Mapping[str, Any]],
+    overlap: pd.DataFrame,
+    folder: Path,
+    seed: int,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Every planned split, without the patients that another data set tests on, written to `folder`.
+    """Every planned split, without the patients that another data set tests on, written to
+    `folder`.
 
     Returns a table (split, part, patients, slices, positive slices) and the hash of each split.
     """
@@ -81,19 +101,32 @@ def without_shared(split: pd.DataFrame, overlap: pd.DataFrame) -> pd.DataFrame:
 def split_summary(index: pd.DataFrame, name: str, split: pd.DataFrame) -> pd.DataFrame:
     """Patients, slices and positive slices of each part of a split."""
     part = "part" if "part" in split else "fold"
-    keys = ["dataset", "patient_id"] + (["scan_id", "slice_index"] if "slice_index" in split else [])
+    keys = ["dataset", "patient_id"] + (
+        ["scan_id", "slice_index"] if "slice_index" in split else []
+    )
     rows = index.merge(split[[*keys, part]], on=keys)
     grouped = rows.groupby(part)
-    table = pd.DataFrame({
-        "patients": grouped["patient_id"].nunique(), "slices": grouped.size(), "positive_slices": grouped["any"].sum().astype("Int64"),
-    })
-    return table.rename_axis("part").reset_index().assign(split=name)[["split", "part", "patients", "slices", "positive_slices"]]
+    table = pd.DataFrame(
+        {
+            "patients": grouped["patient_id"].nunique(),
+            "slices": grouped.size(),
+            "positive_slices": grouped["any"].sum().astype("Int64"),
+        }
+    )
+    return (
+        table.rename_axis("part")
+        .reset_index()
+        .assign(split=name)[["split", "part", "patients", "slices", "positive_slices"]]
+    )
 
 
 def assert_no_shared_training(split: pd.DataFrame, overlap: pd.DataFrame) -> None:
-    """Raises SplitError naming patients of another data set that a split would train or validate on."""
+    """Raises SplitError naming patients of another data set that a split would train or validate
+    on."""
     cleaned = without_shared(split, overlap)
     left = split[split["part"] != cleaned["part"]]
     if len(left):
         shared = splits.named(left[splits.PATIENT].to_numpy())
-        raise SplitError(f"{len(left)} patients of the training part stand in another data set too: {shared}")
+        raise SplitError(
+            f"{len(left)} patients of the training part stand in another data set too: {shared}"
+        )

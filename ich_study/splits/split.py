@@ -6,7 +6,8 @@ row per slice and says so in its column `unit`.
 
 Settings of the papers: MIL `make_split` with train 0.97, validation 0.03 (reproduction facts, 004);
 HGI-SAM `make_folds` with k 5 (003) and `slice_level_split` with 0.1 (its code on RSNA); ResNet-LSTM
-70-10-20 in "3 folds" (002): `make_folds` with k 5, `fold_split` of folds 0, 1 and 2 with validation 0.1.
+70-10-20 in "3 folds" (002): `make_folds` with k 5, `fold_split` of folds 0, 1 and 2 with validation
+0.1.
 """
 
 from __future__ import annotations
@@ -85,8 +86,15 @@ def _assign(labels: np.ndarray, quota: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:
-    if len(fractions) < 2 or not all(0 < value < 1 for value in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
-        raise ParameterError(f"fractions {dict(fractions)}: expected two parts or more, each between 0 and 1, together 1")
+    if (
+        len(fractions) < 2
+        or not all(0 < value < 1 for value in fractions.values())
+        or abs(sum(fractions.values()) - 1) > 1e-6
+    ):
+        raise ParameterError(
+            f"fractions {dict(fractions)}: expected two parts or more, each between 0 and 1,"
+            " together 1"
+        )
 
 
 def make_split(index: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> pd.DataFrame:
@@ -101,10 +109,15 @@ def make_split(index: pd.DataFrame, fractions: Mapping[str, float], seed: int) -
     split = []
     for dataset, labels in patient_labels(index).groupby(level="dataset", sort=True):
         if len(labels) < len(fractions):
-            raise SplitError(f"{dataset} has {len(labels)} patients; {len(fractions)} parts ({', '.join(fractions)}) need at least as many")
+            raise SplitError(
+                f"{dataset} has {len(labels)} patients; {len(fractions)} parts"
+                f" ({', '.join(fractions)}) need at least as many"
+            )
         rng = np.random.default_rng([seed, zlib.crc32(str(dataset).encode())])
         part_of = _assign(labels.to_numpy(dtype=bool), _quotas(len(labels), fractions), rng)
-        split.append(labels.index.to_frame(index=False).assign(part=np.array(list(fractions))[part_of]))
+        split.append(
+            labels.index.to_frame(index=False).assign(part=np.array(list(fractions))[part_of])
+        )
     if not split:
         raise SplitError("the index has no rows to split")
     return pd.concat(split, ignore_index=True).astype("string")
@@ -121,21 +134,33 @@ def make_folds(index: pd.DataFrame, k: int, seed: int) -> pd.DataFrame:
     return split.rename(columns={"part": "fold"}).astype({"fold": "int64"})
 
 
-def fold_split(index: pd.DataFrame, folds: pd.DataFrame, fold: int, validation_fraction: float = 0.0, seed: int = 0) -> pd.DataFrame:
+def fold_split(
+    index: pd.DataFrame,
+    folds: pd.DataFrame,
+    fold: int,
+    validation_fraction: float = 0.0,
+    seed: int = 0,
+) -> pd.DataFrame:
     """The split of one fold: its patients are `test`, the others `train` and, where
     `validation_fraction` (of all patients) is above 0, `validation`, stratified.
 
-    index: rows of the patients in `folds`. Raises ParameterError for a fold that does not exist or a
-    fraction that leaves no training part.
+    index: rows of the patients in `folds`. Raises ParameterError for a fold that does not exist or
+    a fraction that leaves no training part.
     """
     share = float((folds["fold"] != fold).mean())
     if share == 1 or not 0 <= validation_fraction < share:
         there = sorted(folds["fold"].unique())
-        raise ParameterError(f"fold {fold}, validation {validation_fraction}: expected a fold out of {there} and less than {share:.2f}")
+        raise ParameterError(
+            f"fold {fold}, validation {validation_fraction}: expected a fold out of {there} and"
+            f" less than {share:.2f}"
+        )
     tested = folds["fold"] == fold
     split = folds[PATIENT].assign(part=np.where(tested, "test", "train")).astype("string")
     if validation_fraction > 0:
-        inner = {"train": 1 - validation_fraction / share, "validation": validation_fraction / share}
+        inner = {
+            "train": 1 - validation_fraction / share,
+            "validation": validation_fraction / share,
+        }
         split = pd.concat([split[tested], make_split(rows_of(index, split, "train"), inner, seed)])
     return split.sort_values(PATIENT, ignore_index=True)
 
@@ -144,17 +169,23 @@ def slice_level_split(index: pd.DataFrame, test_fraction: float, seed: int) -> p
     """The split of HGI-SAM's code on RSNA: slices, not patients, so patients stand in both parts.
 
     Stratified by the six labels as scikit-learn's `train_test_split` does it there (reproduction
-    facts, 003; the code sets no seed). Raises SplitError for too few slices. Columns `dataset, patient_id, scan_id, slice_index, part`
-    (train or test) and `unit` = "slice". Slices whose labels occur once share one stratum.
+    facts, 003; the code sets no seed). Raises SplitError for too few slices. Columns `dataset,
+    patient_id, scan_id, slice_index, part` (train or test) and `unit` = "slice". Slices whose
+    labels occur once share one stratum.
     """
     rows = index.sort_values(SLICE, ignore_index=True)
     strata = rows[list(LABELS)].astype("Int8").astype("string").fillna("?").agg("".join, axis=1)
     counts = strata.map(strata.value_counts())
     strata = strata.mask(counts < 2, "rare" if (counts < 2).sum() > 1 else strata.mode()[0])
     try:
-        _, test = train_test_split(np.arange(len(rows)), test_size=test_fraction, stratify=strata, random_state=seed)
+        _, test = train_test_split(
+            np.arange(len(rows)), test_size=test_fraction, stratify=strata, random_state=seed
+        )
     except ValueError as error:
-        raise SplitError(f"cannot split {len(rows)} slices {1 - test_fraction:g} to {test_fraction:g} by their labels: {error}") from error
+        raise SplitError(
+            f"cannot split {len(rows)} slices {1 - test_fraction:g} to {test_fraction:g} by their"
+            f" labels: {error}"
+        ) from error
     split = rows[SLICE].assign(part="train", unit="slice")
     split.loc[test, "part"] = "test"
     return split
@@ -165,14 +196,19 @@ def leaking_patients(split: pd.DataFrame) -> pd.DataFrame:
     place = "part" if "part" in split else "fold"
     parts = split.groupby(PATIENT)[place].nunique()
     twice = split[split.duplicated([name for name in SLICE if name in split])][PATIENT]
-    return pd.concat([parts[parts > 1].index.to_frame(index=False), twice]).drop_duplicates(ignore_index=True)
+    return pd.concat([parts[parts > 1].index.to_frame(index=False), twice]).drop_duplicates(
+        ignore_index=True
+    )
 
 
 def assert_no_leak(split: pd.DataFrame) -> None:
     """Raise SplitError naming the patients that stand in two parts, or twice, in a split."""
     leaks = leaking_patients(split)
     if len(leaks):
-        raise SplitError(f"{len(leaks)} patients stand in more than one part of the split or twice: {named(leaks.to_numpy())}")
+        raise SplitError(
+            f"{len(leaks)} patients stand in more than one part of the split or twice:"
+            f" {named(leaks.to_numpy())}"
+        )
 
 
 def rows_of(index: pd.DataFrame, split: pd.DataFrame, part: str) -> pd.DataFrame:
@@ -185,19 +221,32 @@ def rows_of(index: pd.DataFrame, split: pd.DataFrame, part: str) -> pd.DataFrame
     if part not in set(split["part"]):
         raise SplitError(f"the split has no part {part!r}; it has {sorted(split['part'].unique())}")
     rows = index[index["dataset"].isin(split["dataset"].unique())]
-    have, want = pd.MultiIndex.from_frame(rows[PATIENT].drop_duplicates()), pd.MultiIndex.from_frame(split[PATIENT].drop_duplicates())
+    have, want = (
+        pd.MultiIndex.from_frame(rows[PATIENT].drop_duplicates()),
+        pd.MultiIndex.from_frame(split[PATIENT].drop_duplicates()),
+    )
     if len(absent := want.difference(have)):
-        raise SplitError(f"{len(absent)} patients of the split are not in the index: {named(absent)}")
+        raise SplitError(
+            f"{len(absent)} patients of the split are not in the index: {named(absent)}"
+        )
     if len(absent := have.difference(want)):
-        raise SplitError(f"{len(absent)} patients of the index are not in the split: {named(absent)}")
+        raise SplitError(
+            f"{len(absent)} patients of the index are not in the split: {named(absent)}"
+        )
     chosen = pd.MultiIndex.from_frame(split.loc[split["part"] == part, keys])
     return rows[pd.MultiIndex.from_frame(rows[keys]).isin(chosen)].reset_index(drop=True)
 
 
 def _canonical(split: pd.DataFrame) -> pd.DataFrame:
     columns = [name for name in (*SLICE, "fold", "part", "unit") if name in split]
-    if not set(PATIENT) <= set(columns) or not {"part", "fold"} & set(columns) or set(columns) != set(split):
-        raise SplitError(f"not a split: columns {list(split)}; expected dataset, patient_id and part or fold")
+    if (
+        not set(PATIENT) <= set(columns)
+        or not {"part", "fold"} & set(columns)
+        or set(columns) != set(split)
+    ):
+        raise SplitError(
+            f"not a split: columns {list(split)}; expected dataset, patient_id and part or fold"
+        )
     whole = {name: "int64" for name in ("slice_index", "fold") if name in columns}
     typed = split[columns].astype({name: whole.get(name, "string") for name in columns})
     return typed.sort_values(columns, ignore_index=True)
@@ -206,7 +255,12 @@ def _canonical(split: pd.DataFrame) -> pd.DataFrame:
 def split_hash(split: pd.DataFrame) -> str:
     """SHA-256 of a split's content, whatever the order of its rows and columns."""
     canonical = _canonical(split)
-    return sha256_lines([json.dumps(list(canonical)), *(json.dumps(list(row)) for row in canonical.astype(object).itertuples(index=False))])
+    return sha256_lines(
+        [
+            json.dumps(list(canonical)),
+            *(json.dumps(list(row)) for row in canonical.astype(object).itertuples(index=False)),
+        ]
+    )
 
 
 def _sidecar(path: Path) -> Path:
@@ -225,13 +279,21 @@ def write_split(path: Path, split: pd.DataFrame) -> str:
     if path.exists():
         existing = split_hash(_read_csv(path))
         if existing != content:
-            raise SplitError(f"{path} holds another split (hash {existing[:12]}, new {content[:12]}); splits are written once. "
-                             "To change one, delete it and everything that was trained on it, or choose another name.")
+            raise SplitError(
+                f"{path} holds another split (hash {existing[:12]}, new {content[:12]}); splits are"
+                " written once. To change one, delete it and everything that was trained on it, or"
+                " choose another name."
+            )
     else:
         write_csv(path, canonical)
     place = "part" if "part" in canonical else "fold"
-    counts = {str(name): int(rows) for name, rows in canonical[place].value_counts(sort=False).items()}
-    write_json(_sidecar(path), {"hash": content, "unit": "slice" if "unit" in canonical else "patient", "rows": counts})
+    counts = {
+        str(name): int(rows) for name, rows in canonical[place].value_counts(sort=False).items()
+    }
+    write_json(
+        _sidecar(path),
+        {"hash": content, "unit": "slice" if "unit" in canonical else "patient", "rows": counts},
+    )
     return content
 
 
@@ -246,14 +308,22 @@ def read_split(path: Path, expected_hash: str | None = None) -> pd.DataFrame:
     (that a model was trained with), or lets a patient stand in two parts.
     """
     if not path.is_file() or not _sidecar(path).is_file():
-        raise SplitError(f"no split at {path} with {_sidecar(path).name} beside it; 00_data writes it: python -m ich_study.run 00_data -f "
-                         "params/<scale>/00_data.yaml")
+        raise SplitError(
+            f"no split at {path} with {_sidecar(path).name} beside it; 00_data writes it: python -m"
+            " ich_study.run 00_data -f params/<scale>/00_data.yaml"
+        )
     split = _read_csv(path)
-    content, recorded = split_hash(split), json.loads(_sidecar(path).read_text(encoding="utf-8"))["hash"]
+    content, recorded = (
+        split_hash(split),
+        json.loads(_sidecar(path).read_text(encoding="utf-8"))["hash"],
+    )
     for said, where in ((recorded, f"says {_sidecar(path).name}"), (expected_hash, "was expected")):
         if said is not None and said != content:
-            raise SplitError(f"{path} has hash {content[:12]}, {said[:12]} {where}: it changed since it was written. Restore it, "
-                             "or delete it with everything that was trained on it and run 00_data again.")
+            raise SplitError(
+                f"{path} has hash {content[:12]}, {said[:12]} {where}: it changed since it was"
+                " written. Restore it, or delete it with everything that was trained on it and run"
+                " 00_data again."
+            )
     if "unit" not in split:
         assert_no_leak(split)
     return split

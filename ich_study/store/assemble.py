@@ -31,8 +31,14 @@ def _stacked(parts: Iterable[dict[str, list]], columns: dict[str, str], what: st
 
 def _images(records: Sequence[ScanRecord]) -> pd.DataFrame:
     parts = [
-        {**{name: record.index[name] for name in ("dataset", "patient_id", "scan_id", "slice_index")},
-         "image_hash": record.image_hashes, "constant": record.constant}
+        {
+            **{
+                name: record.index[name]
+                for name in ("dataset", "patient_id", "scan_id", "slice_index")
+            },
+            "image_hash": record.image_hashes,
+            "constant": record.constant,
+        }
         for record in records
     ]
     return _stacked(parts, IMAGE_COLUMNS, "images")
@@ -49,10 +55,12 @@ def _versions() -> dict[str, str]:
 
 
 def assemble(folder: Path, reader: Reader, scan_ids: Sequence[str], bad: Sequence[Finding]) -> None:
-    """Write index, boxes, images, scan hashes, notes and findings of the built scans, then `store.json`.
+    """Write index, boxes, images, scan hashes, notes and findings of the built scans, then
+    `store.json`.
 
     bad: findings of scans left out. What the reader found in the data set as a whole, its attribute
-    `findings` where it has one, joins the report as notes. Raises DataError when no scan is left, or a record is missing.
+    `findings` where it has one, joins the report as notes. Raises DataError when no scan is left,
+    or a record is missing.
     """
     if not scan_ids:
         raise DataError(f"{reader.name}: no scan under {reader.root} could be read")
@@ -60,25 +68,51 @@ def assemble(folder: Path, reader: Reader, scan_ids: Sequence[str], bad: Sequenc
     for scan_id in sorted(scan_ids):
         record = read_record(folder, scan_id)
         if record is None:
-            raise DataError(f"the record of scan {scan_id} in {folder} disappeared during the build; run it again")
+            raise DataError(
+                f"the record of scan {scan_id} in {folder} disappeared during the build; run it"
+                " again"
+            )
         records.append(record)
     index = _stacked((record.index for record in records), INDEX_COLUMNS, "index")
     boxes = _stacked((record.boxes for record in records), BOX_COLUMNS, "boxes")
-    scans = pd.DataFrame({
-        "scan_id": [record.scan_id for record in records], "content_hash": [record.content_hash() for record in records],
-        "mask_hash": pd.array([record.mask_hash for record in records], dtype="string"),
-    })
-    notes = pd.DataFrame([(record.scan_id, note) for record in records for note in record.notes], columns=["scan_id", "note"])
+    scans = pd.DataFrame(
+        {
+            "scan_id": [record.scan_id for record in records],
+            "content_hash": [record.content_hash() for record in records],
+            "mask_hash": pd.array([record.mask_hash for record in records], dtype="string"),
+        }
+    )
+    notes = pd.DataFrame(
+        [(record.scan_id, note) for record in records for note in record.notes],
+        columns=["scan_id", "note"],
+    )
     write_parquet(folder / "index.parquet", index)
     write_parquet(folder / "boxes.parquet", boxes)
     write_parquet(folder / "images.parquet", _images(records))
     write_parquet(folder / "scans.parquet", scans)
     write_csv(folder / "notes.csv", notes)
-    whole = [Finding("note", "reader-note", reader.name, "", None, text) for text in getattr(reader, "findings", ())]
-    write_csv(folder / "findings.csv", findings_table([*bad, *whole, *chain.from_iterable(record.findings for record in records)]))
-    write_json(folder / META, {
-        "layout": LAYOUT, "dataset": reader.name, "intensity": reader.intensity,
-        "content_hash": dataset_hash(reader.name, reader.intensity, dict(zip(scans["scan_id"], scans["content_hash"]))),
-        "patients": len(set(index["patient_id"])), "scans": len(scans), "slices": len(index), "boxes": len(boxes),
-        "left_out": sorted(finding.scan_id for finding in bad), "versions": _versions(),
-    })
+    whole = [
+        Finding("note", "reader-note", reader.name, "", None, text)
+        for text in getattr(reader, "findings", ())
+    ]
+    write_csv(
+        folder / "findings.csv",
+        findings_table([*bad, *whole, *chain.from_iterable(record.findings for record in records)]),
+    )
+    write_json(
+        folder / META,
+        {
+            "layout": LAYOUT,
+            "dataset": reader.name,
+            "intensity": reader.intensity,
+            "content_hash": dataset_hash(
+                reader.name, reader.intensity, dict(zip(scans["scan_id"], scans["content_hash"]))
+            ),
+            "patients": len(set(index["patient_id"])),
+            "scans": len(scans),
+            "slices": len(index),
+            "boxes": len(boxes),
+            "left_out": sorted(finding.scan_id for finding in bad),
+            "versions": _versions(),
+        },
+    )

@@ -46,30 +46,47 @@ class ScanBuilder:
         record = read_record(self.folder, ref.scan_id)
         if record is None or record.fingerprint != self.source(ref):
             return False
-        return (not thorough and untouched(self.folder, record)) or damage(self.folder, record) is None
+        return (not thorough and untouched(self.folder, record)) or damage(
+            self.folder, record
+        ) is None
 
     def build(self, ref: ScanRef) -> Finding | None:
         """Write the scan; the finding that says why not where its data are bad. Raises DataError
         when the store cannot be written."""
         if not ref.files:
-            return Finding("error", "scan-without-slices", ref.dataset, ref.scan_id, None, "the data set lists no file for it")
+            return Finding(
+                "error",
+                "scan-without-slices",
+                ref.dataset,
+                ref.scan_id,
+                None,
+                "the data set lists no file for it",
+            )
         source = self.source(ref)
         try:
             volume = self.reader.load(ref)
         except MemoryError:
             raise
-        except Exception as error:  # damaged medical files raise anything; one of them must not end the build
-            return Finding("error", "unreadable-scan", ref.dataset, ref.scan_id, None, _reason(error, ref))
+        except (
+            Exception
+        ) as error:  # damaged medical files raise anything; one of them must not end the build
+            return Finding(
+                "error", "unreadable-scan", ref.dataset, ref.scan_id, None, _reason(error, ref)
+            )
         try:
             write_scan(self.folder, volume, source, self.reader.intensity)
         except OSError as error:
-            raise DataError(f"cannot write scan {ref.scan_id} into {self.folder}: {error}. Free space there or choose another "
-                            "store root and run again; the scans that are finished are kept.") from error
+            raise DataError(
+                f"cannot write scan {ref.scan_id} into {self.folder}: {error}. Free space there or"
+                " choose another store root and run again; the scans that are finished are kept."
+            ) from error
         return None
 
 
 def _reason(error: Exception, ref: ScanRef) -> str:
-    where = f"{ref.files[0]}" + (f" and {len(ref.files) - 1} more files" if len(ref.files) > 1 else "")
+    where = f"{ref.files[0]}" + (
+        f" and {len(ref.files) - 1} more files" if len(ref.files) > 1 else ""
+    )
     kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
     return f"{kind}{error} [{where}]"
 
@@ -95,21 +112,29 @@ def _built(builder: ScanBuilder, refs: Sequence[ScanRef], workers: int) -> Itera
     if workers == 1 or len(refs) <= FEW_SCANS:
         yield from map(builder.build, refs)
         return
-    pool = ProcessPoolExecutor(min(workers, len(refs)), mp_context=get_context("spawn"), initializer=_start_worker, initargs=(builder,))
+    pool = ProcessPoolExecutor(
+        min(workers, len(refs)),
+        mp_context=get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(builder,),
+    )
     try:
         futures: list[Future[Finding | None]] = [pool.submit(_build_in_worker, ref) for ref in refs]
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
-        raise DataError(f"a worker that builds {builder.folder} died, most likely for lack of memory. Run again with fewer "
-                        "workers; the scans that are finished are kept.") from error
+        raise DataError(
+            f"a worker that builds {builder.folder} died, most likely for lack of memory. Run again"
+            " with fewer workers; the scans that are finished are kept."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process builds a data set at a time; the lock ends with its process, however that ends."""
+    """One process builds a data set at a time; the lock ends with its process, however that
+    ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "build.lock").open("w") as lock:
         try:
@@ -122,7 +147,14 @@ def _locked(folder: Path) -> Iterator[None]:
 def _remove_stale(folder: Path, scan_ids: Iterable[str]) -> None:
     """Remove what is left of killed writes, and of scans that the data set no longer has."""
     names = {file_name(scan_id) for scan_id in scan_ids}
-    for pattern in ("records/*.json", "scans/*.npy", "masks/*.npy", "records/.*.json", "scans/.*.npy", "masks/.*.npy"):
+    for pattern in (
+        "records/*.json",
+        "scans/*.npy",
+        "masks/*.npy",
+        "records/.*.json",
+        "scans/.*.npy",
+        "masks/.*.npy",
+    ):
         for path in folder.glob(pattern):
             if path.name.startswith(".") or path.stem not in names:
                 path.unlink(missing_ok=True)
@@ -135,16 +167,23 @@ def _found(reader: Reader) -> list[ScanRef]:
         name = file_name(ref.scan_id)
         if name in names:
             patients = f"patients {names[name].patient_id} and {ref.patient_id}"
-            raise DataError(f"{reader.name}: two scans are called {ref.scan_id!r} ({patients}) under {reader.root}")
+            raise DataError(
+                f"{reader.name}: two scans are called {ref.scan_id!r} ({patients}) under"
+                f" {reader.root}"
+            )
         if ref.dataset != reader.name:
-            raise DataError(f"scan {ref.scan_id} says data set {ref.dataset!r}, its reader {reader.name!r}")
+            raise DataError(
+                f"scan {ref.scan_id} says data set {ref.dataset!r}, its reader {reader.name!r}"
+            )
         names[name] = ref
     if not refs:
         raise DataError(f"{reader.name}: no scan under {reader.root}")
     return refs
 
 
-def build_store(reader: Reader, root: Path, *, workers: int, allow: Sequence[str] = (), progress: bool = True) -> Store:
+def build_store(
+    reader: Reader, root: Path, *, workers: int, allow: Sequence[str] = (), progress: bool = True
+) -> Store:
     """The store of a reader's data set in `root / reader.name`, complete and up to date.
 
     Scans whose source files, details and reader options are unchanged are kept; after a kill they
@@ -157,18 +196,29 @@ def build_store(reader: Reader, root: Path, *, workers: int, allow: Sequence[str
     check_names(allow)
     if workers < 1:
         raise ParameterError(f"workers is {workers}; expected at least 1")
-    builder = ScanBuilder(reader, Path(root).resolve() / safe_name(reader.name), reader_options(reader))
+    builder = ScanBuilder(
+        reader, Path(root).resolve() / safe_name(reader.name), reader_options(reader)
+    )
     refs = _found(reader)
     with _locked(builder.folder):
         _remove_stale(builder.folder, [ref.scan_id for ref in refs])
         missing = _missing(builder, refs, workers, progress)
         if missing or not _complete(builder.folder, refs):
             (builder.folder / META).unlink(missing_ok=True)
-            bar = _bar(_built(builder, missing, workers), f"store {reader.name}", len(missing), progress)
-            bad = sorted((finding for finding in bar if finding), key=lambda finding: finding.scan_id)
+            bar = _bar(
+                _built(builder, missing, workers), f"store {reader.name}", len(missing), progress
+            )
+            bad = sorted(
+                (finding for finding in bar if finding), key=lambda finding: finding.scan_id
+            )
             _stop_on_bad(bad, len(refs), allow)
             skipped = {finding.scan_id for finding in bad}
-            assemble(builder.folder, reader, [ref.scan_id for ref in refs if ref.scan_id not in skipped], bad)
+            assemble(
+                builder.folder,
+                reader,
+                [ref.scan_id for ref in refs if ref.scan_id not in skipped],
+                bad,
+            )
     return Store(builder.folder)
 
 
@@ -176,8 +226,11 @@ def _bar(items: Iterator[Any], name: str, total: int, progress: bool) -> Iterabl
     return tqdm(items, name, total, unit="scan", mininterval=5, disable=not progress)
 
 
-def _missing(builder: ScanBuilder, refs: Sequence[ScanRef], workers: int, progress: bool) -> list[ScanRef]:
-    """Scans to build. Without a finished store, a kill may lie behind: kept scans are then hashed."""
+def _missing(
+    builder: ScanBuilder, refs: Sequence[ScanRef], workers: int, progress: bool
+) -> list[ScanRef]:
+    """Scans to build. Without a finished store, a kill may lie behind: kept scans are then
+    hashed."""
     thorough = not (builder.folder / META).exists()
     with ThreadPoolExecutor(workers) as pool:
         states = pool.map(lambda ref: builder.is_built(ref, thorough), refs)
@@ -202,7 +255,15 @@ def _stop_on_bad(bad: Sequence[Finding], total: int, allow: Sequence[str]) -> No
     lines = [f"  {finding.scan_id}: {finding.detail}" for finding in refused]
     shown = lines[:SHOWN] + ([f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])
     checks = sorted({finding.check for finding in refused})
-    raise DataError("\n".join([
-        f"{len(refused)} of {total} scans of {refused[0].dataset} are bad:", *shown,
-        f"The other scans are built and kept. Repair these, or name {checks} in `allow` to go on without them.",
-    ]))
+    raise DataError(
+        "\n".join(
+            [
+                f"{len(refused)} of {total} scans of {refused[0].dataset} are bad:",
+                *shown,
+                (
+                    f"The other scans are built and kept. Repair these, or name {checks} in `allow`"
+                    " to go on without them."
+                ),
+            ]
+        )
+    )

@@ -49,18 +49,29 @@ def plain(value: Any, root: Path) -> Any:
         return [str(value.dtype), value.tolist()]
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: plain(getattr(value, item.name), root) for item in fields(value)}
-    raise DataError(f"cannot tell whether a {type(value).__name__} changed: a reader's options and a scan's details must be plain values")
+    raise DataError(
+        f"cannot tell whether a {type(value).__name__} changed: a reader's options and a scan's"
+        " details must be plain values"
+    )
 
 
 def reader_options(reader: Reader) -> str:
-    """A reader's public attributes as text, apart from those that change no scan (`NOT_CONTENT`)."""
-    public = {name: value for name, value in vars(reader).items() if not name.startswith("_") and name not in NOT_CONTENT}
+    """A reader's public attributes as text, apart from those that change no scan
+    (`NOT_CONTENT`)."""
+    public = {
+        name: value
+        for name, value in vars(reader).items()
+        if not name.startswith("_") and name not in NOT_CONTENT
+    }
     options = {name: plain(value, reader.root) for name, value in public.items()}
-    return json.dumps([type(reader).__qualname__, reader.name, reader.intensity, options], sort_keys=True)
+    return json.dumps(
+        [type(reader).__qualname__, reader.name, reader.intensity, options], sort_keys=True
+    )
 
 
 def fingerprint(ref: ScanRef, options: str, root: Path) -> str:
-    """Hash of what a scan is built from: reader options, details, and path, size and time of its files."""
+    """Hash of what a scan is built from: reader options, details, and path, size and time of its
+    files."""
     files = []
     for path in sorted(ref.files):
         try:
@@ -68,5 +79,13 @@ def fingerprint(ref: ScanRef, options: str, root: Path) -> str:
             files.append([plain(path, root), state.st_size, state.st_mtime_ns])
         except OSError:
             files.append([plain(path, root), "missing"])
-    content = [LAYOUT, options, ref.dataset, ref.patient_id, ref.scan_id, files, plain(ref.details, root)]
+    content = [
+        LAYOUT,
+        options,
+        ref.dataset,
+        ref.patient_id,
+        ref.scan_id,
+        files,
+        plain(ref.details, root),
+    ]
     return sha256_bytes(json.dumps(content, sort_keys=True).encode())

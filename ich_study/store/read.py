@@ -24,7 +24,12 @@ from ich_study.store.record import content_hash, dataset_hash, file_name, image_
 
 META = "store.json"
 IMAGE_COLUMNS: dict[str, str] = {
-    "dataset": "string", "patient_id": "string", "scan_id": "string", "slice_index": "int32", "image_hash": "string", "constant": "bool",
+    "dataset": "string",
+    "patient_id": "string",
+    "scan_id": "string",
+    "slice_index": "int32",
+    "image_hash": "string",
+    "constant": "bool",
 }
 OPEN_ARRAYS = 64
 BUILD = "python -m ich_study.run 00_data -f params/<scale>/00_data.yaml"
@@ -41,15 +46,21 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open `path`, the folder of one data set; DataError says how to build it where it is not."""
+        """Open `path`, the folder of one data set; DataError says how to build it where it is
+        not."""
         self.path = Path(path).resolve()
         try:
             self.meta: dict[str, Any] = json.loads((self.path / META).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             state = "is not finished" if self.path.is_dir() else "does not exist"
-            raise DataError(f"the store {self.path} {state}; this builds it, or goes on building: {BUILD}") from error
+            raise DataError(
+                f"the store {self.path} {state}; this builds it, or goes on building: {BUILD}"
+            ) from error
         if self.meta.get("layout") != LAYOUT:
-            raise DataError(f"{self.path} has layout {self.meta.get('layout')}, this version reads {LAYOUT}; build it again: {BUILD}")
+            raise DataError(
+                f"{self.path} has layout {self.meta.get('layout')}, this version reads {LAYOUT};"
+                f" build it again: {BUILD}"
+            )
         self.dataset: str = self.meta["dataset"]
         self.intensity: str = self.meta["intensity"]
         self.content_hash: str = self.meta["content_hash"]
@@ -60,12 +71,16 @@ class Store:
         """The store at `path`; DataError where its content hash is not the expected one."""
         store = cls(path)
         if expected_hash is not None and store.content_hash != expected_hash:
-            raise DataError(f"{store.path} has content hash {store.content_hash[:12]}, expected was {expected_hash[:12]}: "
-                            "the data changed since; rerun what depends on it")
+            raise DataError(
+                f"{store.path} has content hash {store.content_hash[:12]}, expected was"
+                f" {expected_hash[:12]}: the data changed since; rerun what depends on it"
+            )
         return store
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{self.meta[name]} {name}" for name in ("patients", "scans", "slices", "boxes"))
+        counts = ", ".join(
+            f"{self.meta[name]} {name}" for name in ("patients", "scans", "slices", "boxes")
+        )
         return f"Store({self.dataset}: {counts}; {self.content_hash[:12]})"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,22 +93,37 @@ class Store:
     @cached_property
     def index(self) -> pd.DataFrame:
         """Slice index, a row per slice."""
-        return typed(pd.read_parquet(self.path / "index.parquet"), INDEX_COLUMNS, f"{self.path}/index.parquet")
+        return typed(
+            pd.read_parquet(self.path / "index.parquet"),
+            INDEX_COLUMNS,
+            f"{self.path}/index.parquet",
+        )
 
     @cached_property
     def boxes(self) -> pd.DataFrame:
         """Boxes in pixels of the stored slices."""
-        return typed(pd.read_parquet(self.path / "boxes.parquet"), BOX_COLUMNS, f"{self.path}/boxes.parquet")
+        return typed(
+            pd.read_parquet(self.path / "boxes.parquet"), BOX_COLUMNS, f"{self.path}/boxes.parquet"
+        )
 
     @cached_property
     def images(self) -> pd.DataFrame:
         """A row per slice: `dataset, patient_id, scan_id, slice_index, image_hash, constant`."""
-        return typed(pd.read_parquet(self.path / "images.parquet"), IMAGE_COLUMNS, f"{self.path}/images.parquet")
+        return typed(
+            pd.read_parquet(self.path / "images.parquet"),
+            IMAGE_COLUMNS,
+            f"{self.path}/images.parquet",
+        )
 
     @cached_property
     def findings(self) -> pd.DataFrame:
         """Integrity report of the scans, each seen alone, and of the scans left out."""
-        table = pd.read_csv(self.path / "findings.csv", keep_default_na=False, dtype=str, na_values={"slice_index": [""]})
+        table = pd.read_csv(
+            self.path / "findings.csv",
+            keep_default_na=False,
+            dtype=str,
+            na_values={"slice_index": [""]},
+        )
         return findings_table(table.astype({"slice_index": "Int32"}).to_dict("records"))
 
     @cached_property
@@ -105,7 +135,10 @@ class Store:
     def _scans(self) -> dict[str, tuple[int, int, int, bool]]:
         """scan_id -> slices, rows, columns, has_mask."""
         first = self.index.drop_duplicates("scan_id", keep="last")
-        return {row.scan_id: (row.slice_index + 1, row.rows, row.columns, row.has_mask) for row in first.itertuples()}
+        return {
+            row.scan_id: (row.slice_index + 1, row.rows, row.columns, row.has_mask)
+            for row in first.itertuples()
+        }
 
     @property
     def scan_ids(self) -> list[str]:
@@ -125,7 +158,8 @@ class Store:
         return self.stack(scan_id, slice_index, 1)[0]
 
     def stack(self, scan_id: str, slice_index: int, depth: int) -> np.ndarray:
-        """HU of `depth` neighbouring slices (`ct.stacks.neighbours`), int16 (depth, rows, columns), a copy.
+        """HU of `depth` neighbouring slices (`ct.stacks.neighbours`), int16 (depth, rows, columns),
+        a copy.
 
         Raises ParameterError for an even depth or a slice that the scan does not have.
         """
@@ -133,7 +167,8 @@ class Store:
         return volume[neighbours(int(slice_index), len(volume), depth)]
 
     def mask(self, scan_id: str) -> np.ndarray:
-        """Mask of a scan, uint8 (slices, rows, columns) of `schema.MASK_CODES` and 6, memory-mapped.
+        """Mask of a scan, uint8 (slices, rows, columns) of `schema.MASK_CODES` and 6,
+        memory-mapped.
 
         Raises DataError where the scan has none.
         """
@@ -148,7 +183,10 @@ class Store:
 
     def _scan(self, scan_id: str) -> tuple[int, int, int, bool]:
         if scan_id not in self._scans:
-            raise DataError(f"no scan {scan_id!r} in {self.path}; it holds {len(self._scans)} scans, first {next(iter(self._scans))!r}")
+            raise DataError(
+                f"no scan {scan_id!r} in {self.path}; it holds {len(self._scans)} scans, first"
+                f" {next(iter(self._scans))!r}"
+            )
         return self._scans[scan_id]
 
     def _array(self, kind: str, scan_id: str, dtype: np.dtype) -> np.ndarray:
@@ -166,29 +204,64 @@ class Store:
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} is missing or damaged ({error}); this repairs the store: {BUILD}") from error
+            raise DataError(
+                f"{path} is missing or damaged ({error}); this repairs the store: {BUILD}"
+            ) from error
         if array.shape != shape or array.dtype != dtype:
-            raise DataError(f"{path} holds {array.dtype} {array.shape}, the index says {dtype} {shape}; this repairs the store: {BUILD}")
+            raise DataError(
+                f"{path} holds {array.dtype} {array.shape}, the index says {dtype} {shape}; this"
+                f" repairs the store: {BUILD}"
+            )
         return array
 
     def verify(self, progress: bool = False) -> None:
-        """Compare every array and table with the content hash; DataError names the scans that differ."""
-        tables = {name: frame.astype(object).where(frame.notna(), None) for name, frame in (("index", self.index), ("boxes", self.boxes))}
-        rows = {name: dict(iter(table.groupby("scan_id", sort=False))) for name, table in tables.items()}
-        recorded = pd.read_parquet(self.path / "scans.parquet").set_index("scan_id")["content_hash"].to_dict()
-        bar = tqdm(self.scan_ids, f"verify {self.dataset}", unit="scan", mininterval=5, disable=not progress)
-        damaged = [scan_id for scan_id in bar if self._hash_of(scan_id, rows) != recorded.get(scan_id)]
+        """Compare every array and table with the content hash; DataError names the scans that
+        differ."""
+        tables = {
+            name: frame.astype(object).where(frame.notna(), None)
+            for name, frame in (("index", self.index), ("boxes", self.boxes))
+        }
+        rows = {
+            name: dict(iter(table.groupby("scan_id", sort=False))) for name, table in tables.items()
+        }
+        recorded = (
+            pd.read_parquet(self.path / "scans.parquet")
+            .set_index("scan_id")["content_hash"]
+            .to_dict()
+        )
+        bar = tqdm(
+            self.scan_ids,
+            f"verify {self.dataset}",
+            unit="scan",
+            mininterval=5,
+            disable=not progress,
+        )
+        damaged = [
+            scan_id for scan_id in bar if self._hash_of(scan_id, rows) != recorded.get(scan_id)
+        ]
         if damaged:
-            raise DataError(f"{len(damaged)} scans in {self.path} do not match their hash: {', '.join(damaged[:20])}. "
-                            f"Remove their files under scans/ and masks/ and build again: {BUILD}")
-        if dataset_hash(self.dataset, self.intensity, recorded) != self.content_hash or set(recorded) != set(self.scan_ids):
-            raise DataError(f"the tables in {self.path} do not match the hash in {META}; delete {META} and build again: {BUILD}")
+            raise DataError(
+                f"{len(damaged)} scans in {self.path} do not match their hash:"
+                f" {', '.join(damaged[:20])}. Remove their files under scans/ and masks/ and build"
+                f" again: {BUILD}"
+            )
+        if dataset_hash(self.dataset, self.intensity, recorded) != self.content_hash or set(
+            recorded
+        ) != set(self.scan_ids):
+            raise DataError(
+                f"the tables in {self.path} do not match the hash in {META}; delete {META} and"
+                f" build again: {BUILD}"
+            )
 
     def _hash_of(self, scan_id: str, rows: Mapping[str, Mapping[str, pd.DataFrame]]) -> str | None:
         """Content hash of a scan as it lies on disk now; None where an array cannot be read."""
         try:
             images = image_hashes(self.volume(scan_id))
-            mask = pixel_hash(np.ascontiguousarray(self.mask(scan_id))) if self.has_mask(scan_id) else None
+            mask = (
+                pixel_hash(np.ascontiguousarray(self.mask(scan_id)))
+                if self.has_mask(scan_id)
+                else None
+            )
         except DataError:
             return None
         none = {name: [] for name in BOX_COLUMNS}

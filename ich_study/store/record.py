@@ -3,7 +3,8 @@
 On disk, under the folder of the data set: `scans/<name>.npy` int16 HU (slices, rows, columns),
 `masks/<name>.npy` uint8 of the same shape, `records/<name>.json`. The record is written last, so a
 scan with a record is whole. After a loss of power a record may be missing or cut short: the scan is
-then built anew, as `read_record` finds none; the arrays are on the disk before their record is written.
+then built anew, as `read_record` finds none; the arrays are on the disk before their record is
+written.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class ScanRecord:
     """One scan as the store describes it; plain values, so that it is JSON.
 
     index, boxes: columns of `schema.INDEX_COLUMNS` and `BOX_COLUMNS` as lists, missing is None.
-    image_hashes: `pixel_hash` of each slice's int16 little-endian bytes; mask_hash: of the whole mask.
+    image_hashes: `pixel_hash` of each slice's int16 little-endian bytes; mask_hash: of the whole
+    mask.
     arrays: file -> [bytes, mtime in ns] as written. fingerprint: of what the scan was built from.
     """
 
@@ -55,13 +57,23 @@ class ScanRecord:
     arrays: dict[str, list[int]]
 
     def content_hash(self) -> str:
-        """Hash of labels, geometry, boxes and arrays; says nothing of machine, time or source files."""
+        """Hash of labels, geometry, boxes and arrays; says nothing of machine, time or source
+        files."""
         return content_hash(self.index, self.boxes, self.image_hashes, self.mask_hash)
 
 
-def content_hash(index: Mapping[str, list[Any]], boxes: Mapping[str, list[Any]], image_hashes: list[str], mask_hash: str | None) -> str:
+def content_hash(
+    index: Mapping[str, list[Any]],
+    boxes: Mapping[str, list[Any]],
+    image_hashes: list[str],
+    mask_hash: str | None,
+) -> str:
     """SHA-256 over one scan's rows and the hashes of its arrays."""
-    return sha256_bytes(json.dumps([index, boxes, image_hashes, mask_hash], sort_keys=True, allow_nan=False).encode())
+    return sha256_bytes(
+        json.dumps(
+            [index, boxes, image_hashes, mask_hash], sort_keys=True, allow_nan=False
+        ).encode()
+    )
 
 
 def _save(target: Path, array: np.ndarray) -> list[int]:
@@ -77,9 +89,10 @@ def _save(target: Path, array: np.ndarray) -> list[int]:
 def _let_go(file: int) -> None:
     """Take a file that is on the disk out of the page cache, where the system can.
 
-    A build writes a data set once, up to hundreds of gigabytes, and reads none of it: kept, it would push
-    all else out of memory, and finding fresh memory for it is the dearest part of writing (up to 1 ms per
-    slice on a virtual machine, beside 0.2 ms where the memory of the last scan is taken again).
+    A build writes a data set once, up to hundreds of gigabytes, and reads none of it: kept, it
+    would push all else out of memory, and finding fresh memory for it is the dearest part of
+    writing (up to 1 ms per slice on a virtual machine, beside 0.2 ms where the memory of the last
+    scan is taken again).
     """
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -91,7 +104,8 @@ def image_hashes(hu: np.ndarray) -> list[str]:
 
 
 def _hashes_and_extremes(hu: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """`image_hashes` and `slice_extremes`, slice by slice: what was just hashed is still in the cache."""
+    """`image_hashes` and `slice_extremes`, slice by slice: what was just hashed is still in the
+    cache."""
     hashes, extremes = [], []
     for index in range(len(hu)):
         hashes += image_hashes(hu[index : index + 1])
@@ -102,14 +116,25 @@ def _hashes_and_extremes(hu: np.ndarray) -> tuple[list[str], np.ndarray]:
 def _index_columns(volume: ScanVolume) -> dict[str, list[Any]]:
     slices, rows, columns = volume.hu.shape
     one = {
-        "dataset": volume.ref.dataset, "patient_id": volume.ref.patient_id, "scan_id": volume.ref.scan_id,
-        "spacing_x_mm": _number(volume.spacing_mm[0]), "spacing_y_mm": _number(volume.spacing_mm[1]),
-        "thickness_mm": _number(volume.thickness_mm), "rows": rows, "columns": columns, "has_mask": volume.mask is not None,
+        "dataset": volume.ref.dataset,
+        "patient_id": volume.ref.patient_id,
+        "scan_id": volume.ref.scan_id,
+        "spacing_x_mm": _number(volume.spacing_mm[0]),
+        "spacing_y_mm": _number(volume.spacing_mm[1]),
+        "thickness_mm": _number(volume.thickness_mm),
+        "rows": rows,
+        "columns": columns,
+        "has_mask": volume.mask is not None,
     }
     each = {
-        "slice_index": list(range(slices)), "z_mm": [_number(z) for z in volume.z_mm], "source": list(volume.sources),
+        "slice_index": list(range(slices)),
+        "z_mm": [_number(z) for z in volume.z_mm],
+        "source": list(volume.sources),
         "has_boxes": np.asarray(volume.boxes_known, dtype=bool).tolist(),
-        **{name: volume.labels[name].to_numpy(dtype=object, na_value=None).tolist() for name in LABELS},
+        **{
+            name: volume.labels[name].to_numpy(dtype=object, na_value=None).tolist()
+            for name in LABELS
+        },
     }
     return {name: each[name] if name in each else [one[name]] * slices for name in INDEX_COLUMNS}
 
@@ -117,7 +142,10 @@ def _index_columns(volume: ScanVolume) -> dict[str, list[Any]]:
 def _box_columns(volume: ScanVolume) -> dict[str, list[Any]]:
     if volume.boxes.empty:
         return {name: [] for name in BOX_COLUMNS}
-    return {name: volume.boxes[name].to_numpy(dtype=object, na_value=None).tolist() for name in BOX_COLUMNS}
+    return {
+        name: volume.boxes[name].to_numpy(dtype=object, na_value=None).tolist()
+        for name in BOX_COLUMNS
+    }
 
 
 def _number(value: float) -> float | None:
@@ -135,16 +163,29 @@ def write_scan(folder: Path, volume: ScanVolume, source: str, intensity: str) ->
     mask_hash = None
     if volume.mask is not None:
         mask = np.ascontiguousarray(volume.mask)
-        arrays[f"masks/{name}.npy"], mask_hash = _save(folder / "masks" / f"{name}.npy", mask), pixel_hash(mask)
+        arrays[f"masks/{name}.npy"], mask_hash = (
+            _save(folder / "masks" / f"{name}.npy", mask),
+            pixel_hash(mask),
+        )
     hashes, extremes = _hashes_and_extremes(hu)
     findings = check_volume(volume, intensity, extremes)
     constant = {finding.slice_index for finding in findings if finding.check == "constant-image"}
     record = ScanRecord(
-        layout=LAYOUT, scan_id=volume.ref.scan_id, fingerprint=source, index=_index_columns(volume), boxes=_box_columns(volume),
-        constant=[i in constant for i in range(len(hu))], mask_hash=mask_hash, notes=list(volume.notes), arrays=arrays,
-        findings=[asdict(finding) for finding in findings], image_hashes=hashes,
+        layout=LAYOUT,
+        scan_id=volume.ref.scan_id,
+        fingerprint=source,
+        index=_index_columns(volume),
+        boxes=_box_columns(volume),
+        constant=[i in constant for i in range(len(hu))],
+        mask_hash=mask_hash,
+        notes=list(volume.notes),
+        arrays=arrays,
+        findings=[asdict(finding) for finding in findings],
+        image_hashes=hashes,
     )
-    write_text(folder / "records" / f"{name}.json", json.dumps(vars(record), allow_nan=False), sync=False)
+    write_text(
+        folder / "records" / f"{name}.json", json.dumps(vars(record), allow_nan=False), sync=False
+    )
     return record
 
 
@@ -153,13 +194,18 @@ def read_record(folder: Path, scan_id: str) -> ScanRecord | None:
     path = folder / "records" / f"{file_name(scan_id)}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return ScanRecord(**content) if content.get("layout") == LAYOUT and content.get("scan_id") == scan_id else None
+        return (
+            ScanRecord(**content)
+            if content.get("layout") == LAYOUT and content.get("scan_id") == scan_id
+            else None
+        )
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return None
 
 
 def damage(folder: Path, record: ScanRecord) -> str | None:
-    """What differs between a scan's arrays on disk and its record, by content; None where they agree."""
+    """What differs between a scan's arrays on disk and its record, by content; None where they
+    agree."""
     name = file_name(record.scan_id)
     try:
         hu = np.load(folder / "scans" / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -168,7 +214,11 @@ def damage(folder: Path, record: ScanRecord) -> str | None:
         if record.mask_hash is None:
             return None
         mask = np.load(folder / "masks" / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        return None if pixel_hash(np.ascontiguousarray(mask)) == record.mask_hash else f"masks/{name}.npy does not match its hash"
+        return (
+            None
+            if pixel_hash(np.ascontiguousarray(mask)) == record.mask_hash
+            else f"masks/{name}.npy does not match its hash"
+        )
     except (OSError, ValueError, EOFError) as error:
         return f"{name}.npy cannot be read: {error}"
 
@@ -179,9 +229,18 @@ def untouched(folder: Path, record: ScanRecord) -> bool:
         states = {file: (folder / file).stat() for file in record.arrays}
     except OSError:
         return False
-    return all([state.st_size, state.st_mtime_ns] == record.arrays[file] for file, state in states.items())
+    return all(
+        [state.st_size, state.st_mtime_ns] == record.arrays[file] for file, state in states.items()
+    )
 
 
 def dataset_hash(dataset: str, intensity: str, scan_hashes: Mapping[str, str]) -> str:
-    """Content hash of a data set: of its scans' hashes sorted by scan id, with name and intensity."""
-    return sha256_lines([dataset, intensity, *(f"{scan_id} {scan_hashes[scan_id]}" for scan_id in sorted(scan_hashes))])
+    """Content hash of a data set: of its scans' hashes sorted by scan id, with name and
+    intensity."""
+    return sha256_lines(
+        [
+            dataset,
+            intensity,
+            *(f"{scan_id} {scan_hashes[scan_id]}" for scan_id in sorted(scan_hashes)),
+        ]
+    )

@@ -29,7 +29,8 @@ CUDA_CHECK_INTERVAL = 50
 
 
 class EpochSeeds(Callback):
-    """Before each epoch: its order, and the global random generators from (seed, epoch, process)."""
+    """Before each epoch: its order, and the global random generators from (seed, epoch,
+    process)."""
 
     order, run_valid = -5, False
 
@@ -78,12 +79,19 @@ class EpochRecord(Callback):
         """Scores the whole validation part, over all processes."""
         loss = torch.stack(self._losses).float().mean().cpu()[None]
         places = torch.tensor(self.dls.valid.batches.positions)
-        train_losses, outputs, labels, places = gathered([loss, torch.cat(self._outputs).cpu(), torch.cat(self._labels).cpu(), places])
+        train_losses, outputs, labels, places = gathered(
+            [loss, torch.cat(self._outputs).cpu(), torch.cat(self._labels).cpu(), places]
+        )
         order = places.argsort()
-        scores = validation_scores(outputs[order], labels[order], self._config, self._validation_loss)
+        scores = validation_scores(
+            outputs[order], labels[order], self._config, self._validation_loss
+        )
         self.row = {
-            "epoch": self.epoch, "train_loss": float(train_losses.mean()), **scores,
-            "learning_rate": float(self.opt.hypers[-1]["lr"]), "seconds": time.perf_counter() - self._started,
+            "epoch": self.epoch,
+            "train_loss": float(train_losses.mean()),
+            **scores,
+            "learning_rate": float(self.opt.hypers[-1]["lr"]),
+            "seconds": time.perf_counter() - self._started,
         }
 
     def _check_losses(self, interval: int) -> None:
@@ -92,17 +100,21 @@ class EpochRecord(Callback):
             return
         first = len(self._losses) - len(recent) + int((~recent.isfinite()).nonzero()[0])
         self.failure = (
-            f"the loss is {float(self._losses[first])} in epoch {self.epoch}, batch {first}; lower learning_rate "
-            f"({self._config.learning_rate:g}), use precision fp32 or bf16 in place of amp, or look at the slices of that batch"
+            f"the loss is {float(self._losses[first])} in epoch {self.epoch}, batch {first}; lower"
+            f" learning_rate ({self._config.learning_rate:g}), use precision fp32 or bf16 in place"
+            " of amp, or look at the slices of that batch"
         )
         raise CancelFitException
 
 
-def validation_scores(outputs: Tensor, labels: Tensor, config: TrainingConfig, loss: nn.Module) -> dict[str, float]:
-    """`valid_loss`, `auroc`, `f1` and `accuracy` at probability 0.5 of the primary class, and `auroc_mean` over classes.
+def validation_scores(
+    outputs: Tensor, labels: Tensor, config: TrainingConfig, loss: nn.Module
+) -> dict[str, float]:
+    """`valid_loss`, `auroc`, `f1` and `accuracy` at probability 0.5 of the primary class, and
+    `auroc_mean` over classes.
 
-    Slices without a known label are left out, per class; a class that occurs with one label only has
-    no AUROC and is left out of the mean.
+    Slices without a known label are left out, per class; a class that occurs with one label only
+    has no AUROC and is left out of the mean.
     """
     logits = class_logits(outputs, config.outputs > len(config.classes))
     primary = config.classes.index(config.primary_class)
@@ -117,7 +129,13 @@ def validation_scores(outputs: Tensor, labels: Tensor, config: TrainingConfig, l
             f1, accuracy = decided["f1"], decided["accuracy"]
     defined = [area for area in areas if not math.isnan(area)]
     mean = sum(defined) / len(defined) if defined else math.nan
-    return {"valid_loss": float(loss(outputs, labels)), "auroc": areas[primary], "auroc_mean": mean, "f1": f1, "accuracy": accuracy}
+    return {
+        "valid_loss": float(loss(outputs, labels)),
+        "auroc": areas[primary],
+        "auroc_mean": mean,
+        "f1": f1,
+        "accuracy": accuracy,
+    }
 
 
 @dataclass(frozen=True)
@@ -139,10 +157,20 @@ class Checkpoints(Callback):
     order = 80
 
     def __init__(
-        self, config: TrainingConfig, destination: Destination, progress: Progress, resumed: Mapping[str, Any] | None,
+        self,
+        config: TrainingConfig,
+        destination: Destination,
+        progress: Progress,
+        resumed: Mapping[str, Any] | None,
         report: Callable[[str], None],
     ) -> None:
-        self._config, self._destination, self.progress, self._resumed, self._report = config, destination, progress, resumed, report
+        self._config, self._destination, self.progress, self._resumed, self._report = (
+            config,
+            destination,
+            progress,
+            resumed,
+            report,
+        )
         self.failure = ""
 
     def before_fit(self) -> None:
@@ -175,28 +203,39 @@ class Checkpoints(Callback):
         monitor = self._config.monitor
         if math.isnan(value):
             self.failure = (
-                f"the monitored {monitor} has no value in epoch {self.epoch}: the validation part has no slice with a known label, "
-                f"or only one kind, for {self._config.primary_class!r}; enlarge it or monitor valid_loss"
+                f"the monitored {monitor} has no value in epoch {self.epoch}: the validation part"
+                " has no slice with a known label, or only one kind, for"
+                f" {self._config.primary_class!r}; enlarge it or monitor valid_loss"
             )
             return False
         best = self.progress.best_value
-        return self.progress.best_epoch < 0 or (value < best if monitor == "valid_loss" else value > best)
+        return self.progress.best_epoch < 0 or (
+            value < best if monitor == "valid_loss" else value > best
+        )
 
     def _note(self, row: dict[str, float], improved: bool) -> None:
         progress, patience = self.progress, self._config.early_stopping_patience
         progress.history.append(row)
         if improved:
             progress.best_epoch, progress.best_value = self.epoch, row[self._config.monitor]
-        progress.stopped_early = patience is not None and self.epoch - progress.best_epoch >= patience
+        progress.stopped_early = (
+            patience is not None and self.epoch - progress.best_epoch >= patience
+        )
         progress.finished = progress.stopped_early or self.epoch + 1 == self._config.epochs
 
     def _write(self, improved: bool) -> None:
         model = getattr(self.learn.model, "module", self.learn.model)
         folder = self._destination.folder
         if improved or self._config.keep == "last":
-            save_weights(folder / WEIGHTS_FILE, model, {**self._destination.metadata, "epoch": self.epoch})
+            save_weights(
+                folder / WEIGHTS_FILE, model, {**self._destination.metadata, "epoch": self.epoch}
+            )
         scaler = getattr(self.learn, "scaler", None)
-        training = {"model": model.state_dict(), "optimizer": self.opt.opt.state_dict(), "scaler": scaler.state_dict() if scaler else {}}
+        training = {
+            "model": model.state_dict(),
+            "optimizer": self.opt.opt.state_dict(),
+            "scaler": scaler.state_dict() if scaler else {},
+        }
         write_csv(folder / HISTORY_FILE, self.progress.frame())
         save_state(folder, self._destination.fingerprint, self.progress, training)
 
@@ -204,7 +243,7 @@ class Checkpoints(Callback):
 def progress_line(row: Mapping[str, float], config: TrainingConfig, improved: bool) -> str:
     """One epoch as one line."""
     return (
-        f"epoch {int(row['epoch']) + 1}/{config.epochs}: train loss {row['train_loss']:.4f}, validation loss {row['valid_loss']:.4f}, "
-        f"AUROC {row['auroc']:.3f}, F1 {row['f1']:.3f} ({config.primary_class}), {row['seconds']:.1f} s"
-        f"{', best so far' if improved else ''}"
+        f"epoch {int(row['epoch']) + 1}/{config.epochs}: train loss {row['train_loss']:.4f},"
+        f" validation loss {row['valid_loss']:.4f}, AUROC {row['auroc']:.3f}, F1 {row['f1']:.3f}"
+        f" ({config.primary_class}), {row['seconds']:.1f} s{', best so far' if improved else ''}"
     )

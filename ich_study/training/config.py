@@ -31,9 +31,30 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("cpu", "cuda", "auto"),
 }
 TWO_OUTPUT_LOSSES = ("cross_entropy_two_outputs", "cross_entropy_softmaxed")
-POSITIVE = ("size", "learning_rate", "epochs", "batch_size", "step_factor", "one_cycle_divisor", "one_cycle_final_divisor")
-NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma", "seed", "num_workers", "warmup_epochs", "min_learning_rate")
-POSITIVE_OR_NONE = ("early_stopping_patience", "max_train_batches", "max_validation_batches", "processes")
+POSITIVE = (
+    "size",
+    "learning_rate",
+    "epochs",
+    "batch_size",
+    "step_factor",
+    "one_cycle_divisor",
+    "one_cycle_final_divisor",
+)
+NOT_NEGATIVE = (
+    "weight_decay",
+    "momentum",
+    "focal_gamma",
+    "seed",
+    "num_workers",
+    "warmup_epochs",
+    "min_learning_rate",
+)
+POSITIVE_OR_NONE = (
+    "early_stopping_patience",
+    "max_train_batches",
+    "max_validation_batches",
+    "processes",
+)
 INDIFFERENT = frozenset({"num_workers", "cache_in_memory"})
 """Fields that do not change a single weight; a run may be resumed with other values of these."""
 
@@ -47,12 +68,15 @@ class TrainingConfig:
     normalisation: "imagenet", "half", "none", or "pretrained" (what the network's weights expect).
     augmentation, augmentation_options: see `augment.named_augmentation`.
     positive_weight: weight of positive labels in `bce`, one number or one per class.
-    loss: "cross_entropy_softmaxed" is HGI-SAM's code: cross-entropy of outputs that went through a softmax already.
+    loss: "cross_entropy_softmaxed" is HGI-SAM's code: cross-entropy of outputs that went through a
+    softmax already.
     focal_alpha: weight of positives against negatives in `focal`; None leaves both at 1.
     sampler: "inverse_frequency" draws len(rows) slices with replacement, weighted by 1/frequency of
         `sampler_label`; "balanced" draws 2 x positives without replacement (HGI-SAM's code).
-    schedule: "step" multiplies by `step_factor` every `step_epochs`, or after each of them where there are several; "cosine" falls to
-        `min_learning_rate`; "one_cycle" as fastai's; `warmup_epochs` rise linearly before step and cosine.
+    schedule: "step" multiplies by `step_factor` every `step_epochs`, or after each of them where
+    there are several; "cosine" falls to
+        `min_learning_rate`; "one_cycle" as fastai's; `warmup_epochs` rise linearly before step and
+        cosine.
     early_stopping_patience: epochs without improvement of `monitor`; None never stops early.
     momentum: of SGD, or Adam's first beta; "one_cycle" schedules it along `one_cycle_momenta`.
     keep: weights of the best epoch by `monitor`, or of the last.
@@ -109,7 +133,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         types = typing.get_type_hints(TrainingConfig)
         for entry in fields(self):
-            object.__setattr__(self, entry.name, _typed(entry.name, getattr(self, entry.name), types[entry.name]))
+            object.__setattr__(
+                self, entry.name, _typed(entry.name, getattr(self, entry.name), types[entry.name])
+            )
         _check_choices(self)
         _check_ranges(self)
         _check_labels(self)
@@ -127,18 +153,30 @@ class TrainingConfig:
 
     @property
     def primary_class(self) -> str:
-        """The label whose AUROC and F1 the history and the monitor follow: `any`, else the first."""
+        """The label whose AUROC and F1 the history and the monitor follow: `any`, else the
+        first."""
         return "any" if "any" in self.classes else self.classes[0]
 
     def preprocessing(
-        self, pretrained_mean: tuple[float, ...] | None = None, pretrained_std: tuple[float, ...] | None = None,
+        self,
+        pretrained_mean: tuple[float, ...] | None = None,
+        pretrained_std: tuple[float, ...] | None = None,
     ) -> Preprocessing:
-        """HU to input; the pretrained weights' own mean and std serve `normalisation: pretrained`."""
-        if self.normalisation == "pretrained" and pretrained_mean is not None and pretrained_std is not None:
+        """HU to input; the pretrained weights' own mean and std serve `normalisation:
+        pretrained`."""
+        if (
+            self.normalisation == "pretrained"
+            and pretrained_mean is not None
+            and pretrained_std is not None
+        ):
             mean, std = pretrained_mean, pretrained_std
         else:
-            mean, std = NORMALISATIONS["imagenet" if self.normalisation == "pretrained" else self.normalisation]
-        return Preprocessing(self.windows, self.window_scaling, self.stack_depth, self.size, self.crop, mean, std)
+            mean, std = NORMALISATIONS[
+                "imagenet" if self.normalisation == "pretrained" else self.normalisation
+            ]
+        return Preprocessing(
+            self.windows, self.window_scaling, self.stack_depth, self.size, self.crop, mean, std
+        )
 
     def augmenter(self) -> Augmentation:
         """The training augmentation."""
@@ -146,7 +184,10 @@ class TrainingConfig:
 
     def describe(self) -> dict[str, Any]:
         """JSON-able parameters, as `from_parameters` takes them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
 
 
 def from_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
@@ -172,7 +213,10 @@ def _typed(name: str, value: Any, wanted: Any) -> Any:
         converted = _converted(value, kind)
         if converted is not None or (value is None and kind is type(None)):
             return converted
-    raise ParameterError(f"{name} is {value!r} ({type(value).__name__}); expected {str(wanted).replace('typing.', '')}")
+    raise ParameterError(
+        f"{name} is {value!r} ({type(value).__name__}); expected"
+        f" {str(wanted).replace('typing.', '')}"
+    )
 
 
 def _is_union(wanted: Any) -> bool:
@@ -196,7 +240,9 @@ def _converted(value: Any, kind: Any) -> Any:
 def _check_choices(config: TrainingConfig) -> None:
     for name, choices in CHOICES.items():
         if getattr(config, name) not in choices:
-            raise ParameterError(f"{name} is {getattr(config, name)!r}; expected one of {', '.join(choices)}")
+            raise ParameterError(
+                f"{name} is {getattr(config, name)!r}; expected one of {', '.join(choices)}"
+            )
 
 
 def _check_ranges(config: TrainingConfig) -> None:
@@ -209,40 +255,71 @@ def _check_ranges(config: TrainingConfig) -> None:
         if not getattr(config, name) >= 0:
             raise ParameterError(f"{name} is {getattr(config, name)}; expected 0 or more")
     if config.stack_depth < 1 or config.stack_depth % 2 == 0:
-        raise ParameterError(f"stack_depth is {config.stack_depth}; expected an odd number of slices")
-    if len(config.one_cycle_momenta) != 3 or not all(0 <= value < 1 for value in config.one_cycle_momenta):
-        raise ParameterError(f"one_cycle_momenta is {config.one_cycle_momenta}; expected start, middle and end, each in [0, 1)")
+        raise ParameterError(
+            f"stack_depth is {config.stack_depth}; expected an odd number of slices"
+        )
+    if len(config.one_cycle_momenta) != 3 or not all(
+        0 <= value < 1 for value in config.one_cycle_momenta
+    ):
+        raise ParameterError(
+            f"one_cycle_momenta is {config.one_cycle_momenta}; expected start, middle and end, each"
+            " in [0, 1)"
+        )
     if not 0 < config.one_cycle_rise < 1:
-        raise ParameterError(f"one_cycle_rise is {config.one_cycle_rise}; expected a share of the training between 0 and 1")
+        raise ParameterError(
+            f"one_cycle_rise is {config.one_cycle_rise}; expected a share of the training between 0"
+            " and 1"
+        )
     steps = config.step_epochs if isinstance(config.step_epochs, tuple) else (config.step_epochs,)
     if not steps or min(steps) < 1 or list(steps) != sorted(set(steps)):
-        raise ParameterError(f"step_epochs is {config.step_epochs}; expected a number above 0, or several in rising order")
+        raise ParameterError(
+            f"step_epochs is {config.step_epochs}; expected a number above 0, or several in rising"
+            " order"
+        )
     if config.warmup_epochs >= config.epochs:
-        raise ParameterError(f"warmup_epochs is {config.warmup_epochs}, epochs {config.epochs}; the warm-up must end before the training")
+        raise ParameterError(
+            f"warmup_epochs is {config.warmup_epochs}, epochs {config.epochs}; the warm-up must end"
+            " before the training"
+        )
 
 
 def _check_labels(config: TrainingConfig) -> None:
     unknown = [label for label in (*config.classes, config.sampler_label) if label not in LABELS]
     if unknown:
-        raise ParameterError(f"classes or sampler_label hold {unknown}; expected labels of {', '.join(LABELS)}")
+        raise ParameterError(
+            f"classes or sampler_label hold {unknown}; expected labels of {', '.join(LABELS)}"
+        )
     if not config.classes:
         raise ParameterError(f"classes is empty; name at least one of {', '.join(LABELS)}")
     if len(set(config.classes)) != len(config.classes):
         raise ParameterError(f"classes {list(config.classes)} names a label twice")
     for name in config.windows:
         named_window(name)
-    weights = config.positive_weight if isinstance(config.positive_weight, tuple) else (config.positive_weight,)
+    weights = (
+        config.positive_weight
+        if isinstance(config.positive_weight, tuple)
+        else (config.positive_weight,)
+    )
     if len(weights) not in (1, len(config.classes)) or min(weights) <= 0:
-        raise ParameterError(f"positive_weight is {config.positive_weight}; expected a number above 0, or one for each class")
+        raise ParameterError(
+            f"positive_weight is {config.positive_weight}; expected a number above 0, or one for"
+            " each class"
+        )
 
 
 def _check_combinations(config: TrainingConfig) -> None:
     if config.loss in TWO_OUTPUT_LOSSES and len(config.classes) != 1:
         raise ParameterError(f"loss {config.loss} is for one class, not {list(config.classes)}")
     if config.loss != "bce" and config.positive_weight != 1.0:
-        raise ParameterError(f"positive_weight is {config.positive_weight}, but only loss bce uses it, and loss is {config.loss}")
+        raise ParameterError(
+            f"positive_weight is {config.positive_weight}, but only loss bce uses it, and loss is"
+            f" {config.loss}"
+        )
     if config.processes is not None and not config.distributed:
         raise ParameterError(f"processes is {config.processes}, but distributed is false")
     if config.warmup_epochs and config.schedule in ("constant", "one_cycle"):
-        raise ParameterError(f"warmup_epochs is {config.warmup_epochs}, but schedule {config.schedule} has no warm-up of that kind")
+        raise ParameterError(
+            f"warmup_epochs is {config.warmup_epochs}, but schedule {config.schedule} has no"
+            " warm-up of that kind"
+        )
     config.augmenter()

@@ -39,17 +39,23 @@ def launched() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
-def launch(function: Callable[..., None], arguments: tuple[Any, ...], config: TrainingConfig) -> None:
-    """`function(*arguments)` in `config.processes` processes of accelerate's, from a notebook or a script.
+def launch(
+    function: Callable[..., None], arguments: tuple[Any, ...], config: TrainingConfig
+) -> None:
+    """`function(*arguments)` in `config.processes` processes of accelerate's, from a notebook or a
+    script.
 
-    On CUDA one process per GPU; the parent must not have touched CUDA. On the CPU the processes train
-    over gloo, and `function` and `arguments` are pickled.
+    On CUDA one process per GPU; the parent must not have touched CUDA. On the CPU the processes
+    train over gloo, and `function` and `arguments` are pickled.
     """
     on_cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
     visible = 1 if on_cpu else torch.cuda.device_count()
     processes = config.processes or visible
     if not on_cpu and not 0 < processes <= visible:
-        raise ParameterError(f"distributed training with {processes} processes, but {visible} GPUs are visible; give each process one")
+        raise ParameterError(
+            f"distributed training with {processes} processes, but {visible} GPUs are visible; give"
+            " each process one"
+        )
     if on_cpu:
         _launch_on_cpu((function, *arguments), processes)
     else:
@@ -57,17 +63,31 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], config: Tr
 
 
 def _launch_on_cpu(arguments: tuple[Any, ...], processes: int) -> None:
-    """What accelerate's `debug_launcher` does, in spawned processes: its forked ones inherit the locks
-    of the parent's threads, which no longer run there, and hang."""
-    with tempfile.TemporaryDirectory() as folder, patch_environment(
-        world_size=processes, master_addr="127.0.0.1", master_port="29500", accelerate_mixed_precision="no",
-        accelerate_debug_rdv_file=str(Path(folder) / "rendezvous"), accelerate_use_cpu="yes", gloo_socket_ifname="lo",
+    """What accelerate's `debug_launcher` does, in spawned processes: its forked ones inherit the
+    locks of the parent's threads, which no longer run there, and hang."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch_environment(
+            world_size=processes,
+            master_addr="127.0.0.1",
+            master_port="29500",
+            accelerate_mixed_precision="no",
+            accelerate_debug_rdv_file=str(Path(folder) / "rendezvous"),
+            accelerate_use_cpu="yes",
+            gloo_socket_ifname="lo",
+        ),
     ):
-        start_processes(PrepareForLaunch(_numbered, debug=True), args=arguments, nprocs=processes, start_method="spawn")
+        start_processes(
+            PrepareForLaunch(_numbered, debug=True),
+            args=arguments,
+            nprocs=processes,
+            start_method="spawn",
+        )
 
 
 def _numbered(function: Callable[..., None], *arguments: Any) -> None:
-    """`function` with `RANK` and `LOCAL_RANK` set, which accelerate's CPU launcher leaves out and fastai reads."""
+    """`function` with `RANK` and `LOCAL_RANK` set, which accelerate's CPU launcher leaves out and
+    fastai reads."""
     if torch.distributed.is_initialized():
         os.environ.setdefault("RANK", str(torch.distributed.get_rank()))
         os.environ.setdefault("LOCAL_RANK", os.environ["RANK"])
@@ -75,7 +95,9 @@ def _numbered(function: Callable[..., None], *arguments: Any) -> None:
 
 
 @contextmanager
-def distributed_context(learner: Learner, config: TrainingConfig, device: torch.device) -> Iterator[None]:
+def distributed_context(
+    learner: Learner, config: TrainingConfig, device: torch.device
+) -> Iterator[None]:
     """The learner inside fastai's `distrib_ctx` where `config.distributed`, else as it is.
 
     Our batch samplers already give each process its share in the order of (seed, epoch), so the
@@ -92,7 +114,11 @@ def distributed_context(learner: Learner, config: TrainingConfig, device: torch.
 
 def gathered(parts: list[torch.Tensor]) -> list[torch.Tensor]:
     """The same list of CPU tensors from every process, each concatenated in the order of ranks."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized() or world_size() == 1:
+    if (
+        not torch.distributed.is_available()
+        or not torch.distributed.is_initialized()
+        or world_size() == 1
+    ):
         return parts
     received: list[Any] = [None] * world_size()
     torch.distributed.all_gather_object(received, parts)

@@ -1,7 +1,7 @@
 """Training over volumes: one loop for everything whose batch is not a batch of slices.
 
-Orders and crops are functions of (seed, epoch), so that a run that was killed goes on after its last
-finished epoch and, on a CPU, ends at the same weights bit for bit.
+Orders and crops are functions of (seed, epoch), so that a run that was killed goes on after its
+last finished epoch and, on a CPU, ends at the same weights bit for bit.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ PRECISIONS = ("fp32", "bf16")
 class LoopSettings:
     """Settings of one training; ParameterError names the one that is wrong.
 
-    optimizer: "sgd" (with `momentum`), "adam" or "adamw". patience: epochs without a lower validation loss; None
-    never stops early. `device` does not change what is learnt beyond rounding; all others do.
+    optimizer: "sgd" (with `momentum`), "adam" or "adamw". patience: epochs without a lower
+    validation loss; None never stops early. `device` does not change what is learnt beyond
+    rounding; all others do.
     """
 
     epochs: int = 100
@@ -49,9 +50,20 @@ class LoopSettings:
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS or self.precision not in PRECISIONS:
-            raise ParameterError(f"{self}: expected optimizer of {', '.join(OPTIMIZERS)}, precision of {', '.join(PRECISIONS)}")
-        if self.epochs < 1 or not self.learning_rate > 0 or self.weight_decay < 0 or (self.patience is not None and self.patience < 1):
-            raise ParameterError(f"{self}: expected epochs and patience of 1 or more, learning_rate above 0, weight_decay of 0 or more")
+            raise ParameterError(
+                f"{self}: expected optimizer of {', '.join(OPTIMIZERS)}, precision of"
+                f" {', '.join(PRECISIONS)}"
+            )
+        if (
+            self.epochs < 1
+            or not self.learning_rate > 0
+            or self.weight_decay < 0
+            or (self.patience is not None and self.patience < 1)
+        ):
+            raise ParameterError(
+                f"{self}: expected epochs and patience of 1 or more, learning_rate above 0,"
+                " weight_decay of 0 or more"
+            )
 
     def marks(self) -> dict[str, str]:
         """What must be the same for a run to be resumed."""
@@ -73,7 +85,8 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class LoopRun:
-    """A finished training: `model` holds the best epoch's weights, in evaluation mode, on `device`."""
+    """A finished training: `model` holds the best epoch's weights, in evaluation mode, on
+    `device`."""
 
     model: nn.Module = field(repr=False)
     history: pd.DataFrame = field(repr=False)
@@ -85,14 +98,21 @@ class LoopRun:
 
 
 def fit(
-    model: nn.Module, task: Task, settings: LoopSettings, folder: Path, marks: Mapping[str, str], metadata: Mapping[str, Any],
-    report: Callable[[str], None] = print, restart_changed: bool = False,
+    model: nn.Module,
+    task: Task,
+    settings: LoopSettings,
+    folder: Path,
+    marks: Mapping[str, str],
+    metadata: Mapping[str, Any],
+    report: Callable[[str], None] = print,
+    restart_changed: bool = False,
 ) -> LoopRun:
-    """Trains `model` and keeps the weights of the epoch with the lowest validation loss in `folder`.
+    """Trains `model` and keeps the weights of the epoch with the lowest validation loss in
+    `folder`.
 
-    marks: what identifies network and data, beside the settings; a folder whose run had other ones is
-    refused (OtherRunError), or started anew with `restart_changed`. After every epoch `folder` holds
-    weights, history and resumable state. Raises StudyError for a loss that is not finite.
+    marks: what identifies network and data, beside the settings; a folder whose run had other ones
+    is refused (OtherRunError), or started anew with `restart_changed`. After every epoch `folder`
+    holds weights, history and resumable state. Raises StudyError for a loss that is not finite.
     """
     device, marks = resolve_device(settings.device), {**marks, **settings.marks()}
     if restart_changed and forget_changed_run(folder, marks):
@@ -105,13 +125,23 @@ def fit(
         if resumed:
             load_tensors(model, resumed[1]["model"], str(folder))
             optimizer.load_state_dict(resumed[1]["optimizer"])
-            report(f"{folder.name}: going on after epoch {progress.next_epoch} of {settings.epochs}")
+            report(
+                f"{folder.name}: going on after epoch {progress.next_epoch} of {settings.epochs}"
+            )
         while not progress.finished:
             row = _epoch(model, optimizer, task, settings, progress.next_epoch, device)
             _keep(model, optimizer, settings, folder, marks, metadata, progress, row, report)
     load_weights(folder / WEIGHTS_FILE, model)
     weights = folder / WEIGHTS_FILE
-    return LoopRun(model.eval(), progress.frame(), progress.best_epoch, progress.stopped_early, weights, verify_file(weights), device)
+    return LoopRun(
+        model.eval(),
+        progress.frame(),
+        progress.best_epoch,
+        progress.stopped_early,
+        weights,
+        verify_file(weights),
+        device,
+    )
 
 
 def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
@@ -119,11 +149,18 @@ def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimize
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=settings.momentum, **common)
-    return (torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW)(parameters, **common)
+    return (torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW)(
+        parameters, **common
+    )
 
 
 def _epoch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, task: Task, settings: LoopSettings, epoch: int, device: torch.device,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    task: Task,
+    settings: LoopSettings,
+    epoch: int,
+    device: torch.device,
 ) -> dict[str, float]:
     started, losses = time.perf_counter(), []
     seed_everything(settings.seed, epoch)
@@ -133,7 +170,10 @@ def _epoch(
             loss = task.loss(model, batch)
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):
-            raise StudyError(f"the loss is {losses[-1]} in epoch {epoch}, batch {len(losses) - 1}; lower learning_rate or use fp32")
+            raise StudyError(
+                f"the loss is {losses[-1]} in epoch {epoch}, batch {len(losses) - 1}; lower"
+                " learning_rate or use fp32"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -143,28 +183,49 @@ def _epoch(
     with torch.inference_mode(), autocast(settings.precision, device):
         validation = task.validation_loss(model)
     if not math.isfinite(validation):
-        raise StudyError(f"the validation loss is {validation} in epoch {epoch}; lower learning_rate, or look at the validation part")
+        raise StudyError(
+            f"the validation loss is {validation} in epoch {epoch}; lower learning_rate, or look at"
+            " the validation part"
+        )
     seconds = time.perf_counter() - started
-    return {"epoch": epoch, "train_loss": sum(losses) / len(losses), "valid_loss": validation, "seconds": seconds}
+    return {
+        "epoch": epoch,
+        "train_loss": sum(losses) / len(losses),
+        "valid_loss": validation,
+        "seconds": seconds,
+    }
 
 
 def _keep(
-    model: nn.Module, optimizer: torch.optim.Optimizer, settings: LoopSettings, folder: Path, marks: Mapping[str, str],
-    metadata: Mapping[str, Any], progress: Progress, row: dict[str, float], report: Callable[[str], None],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: LoopSettings,
+    folder: Path,
+    marks: Mapping[str, str],
+    metadata: Mapping[str, Any],
+    progress: Progress,
+    row: dict[str, float],
+    report: Callable[[str], None],
 ) -> None:
-    """Weights before the state, so that a kill between the two repeats the epoch and writes the same weights again."""
+    """Weights before the state, so that a kill between the two repeats the epoch and writes the
+    same weights again."""
     epoch = int(row["epoch"])
     improved = progress.best_epoch < 0 or row["valid_loss"] < progress.best_value
     progress.history.append(row)
     if improved:
         progress.best_epoch, progress.best_value = epoch, row["valid_loss"]
         save_weights(folder / WEIGHTS_FILE, model, {**metadata, "epoch": epoch})
-    progress.stopped_early = settings.patience is not None and epoch - progress.best_epoch >= settings.patience
+    progress.stopped_early = (
+        settings.patience is not None and epoch - progress.best_epoch >= settings.patience
+    )
     progress.finished = progress.stopped_early or epoch + 1 == settings.epochs
     write_csv(folder / HISTORY_FILE, progress.frame())
-    save_state(folder, marks, progress, {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    save_state(
+        folder, marks, progress, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    )
     if improved or progress.finished or (epoch + 1) % 10 == 0:
         report(
-            f"{folder.name}, epoch {epoch + 1}/{settings.epochs}: train loss {row['train_loss']:.4f}, validation loss "
-            f"{row['valid_loss']:.4f}, {row['seconds']:.1f} s{', best so far' if improved else ''}"
+            f"{folder.name}, epoch {epoch + 1}/{settings.epochs}: train loss"
+            f" {row['train_loss']:.4f}, validation loss {row['valid_loss']:.4f},"
+            f" {row['seconds']:.1f} s{', best so far' if improved else ''}"
         )

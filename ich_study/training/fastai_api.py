@@ -20,6 +20,13 @@ with warnings.catch_warnings():
     from fastai.optimizer import OptimWrapper
 
 __all__ = [
-    "Callback", "CancelFitException", "DataLoaders", "Learner", "MixedPrecision", "OptimWrapper", "SchedCos", "TrainEvalCallback",
+    "Callback",
+    "CancelFitException",
+    "DataLoaders",
+    "Learner",
+    "MixedPrecision",
+    "OptimWrapper",
+    "SchedCos",
+    "TrainEvalCallback",
     "combined_cos",
 ]

@@ -1,7 +1,8 @@
 """Losses on logits that ignore unknown labels.
 
-Binary cross-entropy with positive weights (CAM benchmark, Section IV), focal loss (Lin et al. 2017),
-and cross-entropy over two outputs (HGI-SAM). Each is the mean over the known labels of the batch.
+Binary cross-entropy with positive weights (CAM benchmark, Section IV), focal loss (Lin et al.
+2017), and cross-entropy over two outputs (HGI-SAM). Each is the mean over the known labels of the
+batch.
 """
 
 from __future__ import annotations
@@ -19,23 +20,30 @@ from ich_study.training.config import TWO_OUTPUT_LOSSES, TrainingConfig
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Sigmoid cross-entropy, logits and labels (B, K); `positive_weight` multiplies the positives' term."""
+    """Sigmoid cross-entropy, logits and labels (B, K); `positive_weight` multiplies the positives'
+    term."""
 
     def __init__(self, positive_weight: Sequence[float]) -> None:
         super().__init__()
-        self.register_buffer("positive_weight", torch.tensor(list(positive_weight), dtype=torch.float32))
+        self.register_buffer(
+            "positive_weight", torch.tensor(list(positive_weight), dtype=torch.float32)
+        )
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Scalar mean over known labels; 0 where the batch has none."""
         known = ~labels.isnan()
         terms = functional.binary_cross_entropy_with_logits(
-            logits, labels.nan_to_num(), pos_weight=self.positive_weight, reduction="none",
+            logits,
+            labels.nan_to_num(),
+            pos_weight=self.positive_weight,
+            reduction="none",
         )
         return masked_mean(terms, known)
 
 
 class Focal(nn.Module):
-    """Sigmoid focal loss, logits and labels (B, K): -alpha_t (1 - p_t)^gamma log p_t; without alpha, alpha_t is 1."""
+    """Sigmoid focal loss, logits and labels (B, K): -alpha_t (1 - p_t)^gamma log p_t; without
+    alpha, alpha_t is 1."""
 
     def __init__(self, gamma: float, alpha: float | None) -> None:
         super().__init__()
@@ -44,14 +52,17 @@ class Focal(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Scalar mean over known labels; 0 where the batch has none."""
         known = ~labels.isnan()
-        return masked_mean(sigmoid_focal_loss(logits, labels.nan_to_num(), alpha=self.alpha, gamma=self.gamma), known)
+        return masked_mean(
+            sigmoid_focal_loss(logits, labels.nan_to_num(), alpha=self.alpha, gamma=self.gamma),
+            known,
+        )
 
 
 class TwoOutputCrossEntropy(nn.Module):
     """Softmax cross-entropy, logits (B, 2) for absent and present, labels (B, 1).
 
-    softmaxed: the softmax is taken twice, as HGI-SAM's code does; the loss then lies in [0.3133, 1.3133]
-    (reproduction facts, 003).
+    softmaxed: the softmax is taken twice, as HGI-SAM's code does; the loss then lies in [0.3133,
+    1.3133] (reproduction facts, 003).
     """
 
     def __init__(self, softmaxed: bool = False) -> None:
@@ -62,20 +73,27 @@ class TwoOutputCrossEntropy(nn.Module):
         """Scalar mean over known labels; 0 where the batch has none."""
         known = ~labels[:, 0].isnan()
         logits = logits.softmax(1) if self.softmaxed else logits
-        return masked_mean(functional.cross_entropy(logits, labels[:, 0].nan_to_num().long(), reduction="none"), known)
+        return masked_mean(
+            functional.cross_entropy(logits, labels[:, 0].nan_to_num().long(), reduction="none"),
+            known,
+        )
 
 
 def balancing_weight(labels: Iterable[bool | None]) -> float:
-    """`positive_weight` with which positives and negatives weigh the same in all: negatives / positives.
+    """`positive_weight` with which positives and negatives weigh the same in all: negatives /
+    positives.
 
-    The MIL detector's code weighs positives by N / N+ and negatives by N / N-, which is this times a
-    constant that Adam does not see (reproduction facts, 004). Unknown labels are left out. Raises
+    The MIL detector's code weighs positives by N / N+ and negatives by N / N-, which is this times
+    a constant that Adam does not see (reproduction facts, 004). Unknown labels are left out. Raises
     DataError where the known ones are all alike.
     """
     known = pd.array(list(labels), dtype="boolean").dropna()
     positives = int(known.sum())
     if positives in (0, len(known)):
-        raise DataError(f"{positives} of {len(known)} known training labels are positive; a balancing weight needs both kinds")
+        raise DataError(
+            f"{positives} of {len(known)} known training labels are positive; a balancing weight"
+            " needs both kinds"
+        )
     return (len(known) - positives) / positives
 
 
@@ -97,4 +115,6 @@ def build_loss(config: TrainingConfig) -> nn.Module:
     if config.loss in TWO_OUTPUT_LOSSES:
         return TwoOutputCrossEntropy(config.loss == "cross_entropy_softmaxed")
     weight = config.positive_weight
-    return BinaryCrossEntropy(weight if isinstance(weight, tuple) else [weight] * len(config.classes))
+    return BinaryCrossEntropy(
+        weight if isinstance(weight, tuple) else [weight] * len(config.classes)
+    )

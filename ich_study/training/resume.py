@@ -30,7 +30,8 @@ class OtherRunError(StudyError):
 
 @dataclass
 class Progress:
-    """How far a run is. history: a row per finished epoch; best_value in the monitor's own sense."""
+    """How far a run is. history: a row per finished epoch; best_value in the monitor's own
+    sense."""
 
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = -1
@@ -48,20 +49,33 @@ class Progress:
         return pd.DataFrame(self.history)
 
 
-def fingerprint(config: TrainingConfig, architecture: Mapping[str, Any], data: Mapping[str, SliceDataset]) -> dict[str, str]:
+def fingerprint(
+    config: TrainingConfig, architecture: Mapping[str, Any], data: Mapping[str, SliceDataset]
+) -> dict[str, str]:
     """What must be the same for a run to be resumed: each setting, the network, and the slices."""
-    entries = {name: repr(value) for name, value in config.describe().items() if name not in INDIFFERENT}
+    entries = {
+        name: repr(value) for name, value in config.describe().items() if name not in INDIFFERENT
+    }
     entries.update({f"network {name}": repr(value) for name, value in architecture.items()})
     for part, dataset in data.items():
         columns = [dataset.rows[name].astype(str) for name in ROW_KEYS]
         keys = columns[0].str.cat(columns[1:], sep=" ")
-        entries[f"{part} slices"] = sha256_lines([dataset.source.content_hash, sha256_bytes(dataset.labels.numpy().tobytes()), *keys])
+        entries[f"{part} slices"] = sha256_lines(
+            [dataset.source.content_hash, sha256_bytes(dataset.labels.numpy().tobytes()), *keys]
+        )
     return entries
 
 
-def save_state(folder: Path, marks: Mapping[str, str], progress: Progress, training: Mapping[str, Any]) -> None:
+def save_state(
+    folder: Path, marks: Mapping[str, str], progress: Progress, training: Mapping[str, Any]
+) -> None:
     """Progress and the state dicts of model, optimizer and scaler, atomically."""
-    content = {"version": VERSION, "fingerprint": dict(marks), "progress": dict(vars(progress)), "training": dict(training)}
+    content = {
+        "version": VERSION,
+        "fingerprint": dict(marks),
+        "progress": dict(vars(progress)),
+        "training": dict(training),
+    }
     with atomic_path(folder / STATE_FILE) as temporary:
         torch.save(content, temporary)
 
@@ -69,8 +83,8 @@ def save_state(folder: Path, marks: Mapping[str, str], progress: Progress, train
 def load_state(folder: Path, marks: Mapping[str, str]) -> tuple[Progress, dict[str, Any]] | None:
     """What `save_state` wrote, or None where the folder holds no state.
 
-    Raises StudyError when the file cannot be read, OtherRunError when it belongs to a run with other
-    settings, network or slices, naming what differs.
+    Raises StudyError when the file cannot be read, OtherRunError when it belongs to a run with
+    other settings, network or slices, naming what differs.
     """
     path = folder / STATE_FILE
     if not path.exists():
@@ -79,21 +93,31 @@ def load_state(folder: Path, marks: Mapping[str, str]) -> tuple[Progress, dict[s
         content = torch.load(path, map_location="cpu", weights_only=True)
         version, saved = content["version"], content["fingerprint"]
     except Exception as error:  # a damaged archive raises whatever its parser meets first
-        raise StudyError(f"{path} is not a training state ({error}); delete it to train from the start") from error
+        raise StudyError(
+            f"{path} is not a training state ({error}); delete it to train from the start"
+        ) from error
     if version != VERSION:
-        raise StudyError(f"{path} has version {version}, this code writes {VERSION}; delete it to train from the start")
+        raise StudyError(
+            f"{path} has version {version}, this code writes {VERSION}; delete it to train from the"
+            " start"
+        )
     different = sorted(name for name in {*saved, *marks} if saved.get(name) != marks.get(name))
     if different:
-        shown = "; ".join(f"{name}: was {_short(saved.get(name))}, now {_short(marks.get(name))}" for name in different[:4])
+        shown = "; ".join(
+            f"{name}: was {_short(saved.get(name))}, now {_short(marks.get(name))}"
+            for name in different[:4]
+        )
         more = f" and {len(different) - 4} more" if len(different) > 4 else ""
         raise OtherRunError(
-            f"{folder} holds a run with other settings ({shown}{more}); train into another folder, delete this one, or set restart_changed"
+            f"{folder} holds a run with other settings ({shown}{more}); train into another folder,"
+            " delete this one, or set restart_changed"
         )
     return Progress(**content["progress"]), content["training"]
 
 
 def forget_changed_run(folder: Path, marks: Mapping[str, str]) -> bool:
-    """Deletes the state, weights and history of a run that is not of `marks`; whether there was one.
+    """Deletes the state, weights and history of a run that is not of `marks`; whether there was
+    one.
 
     A run of the same settings, finished or not, is left as it is.
     """

@@ -1,4 +1,5 @@
-"""A head of known geometry for tests: ellipsoids of scalp, skull and brain, with the leaks real skulls have."""
+"""A head of known geometry for tests: ellipsoids of scalp, skull and brain, with the leaks real
+skulls have."""
 
 import numpy as np
 
@@ -9,8 +10,9 @@ SHAPE = (30, 200, 180)
 def head(noise: float = 0.0, seed: int = 0, orbits: bool = True, foramen: bool = True):
     """HU int16 (30, 200, 180) at 5 x 1 x 1 mm, and its brain as bool.
 
-    Radii in mm: scalp 92 x 78, outer table 86 x 72, inner table 79 x 65. Anterior, two orbits of soft
-    tissue are joined to the brain by canals 4 mm wide; below, a cord leaves through the foramen into the neck.
+    Radii in mm: scalp 92 x 78, outer table 86 x 72, inner table 79 x 65. Anterior, two orbits of
+    soft tissue are joined to the brain by canals 4 mm wide; below, a cord leaves through the
+    foramen into the neck.
     """
     z, y, x = np.indices(SHAPE).astype(float)
     z, y, x = z * 5 - 60, y - 100, x - 90
@@ -27,7 +29,9 @@ def head(noise: float = 0.0, seed: int = 0, orbits: bool = True, foramen: bool =
     if orbits:
         for side in (-28, 28):
             hu[((z + 30) / 14) ** 2 + ((y + 75) / 15) ** 2 + ((x - side) / 13) ** 2 < 1] = 900
-            hu[(((z + 30) / 12) ** 2 + ((y + 79) / 14) ** 2 + ((x - side) / 11) ** 2 < 1) & ~brain] = 25
+            hu[
+                (((z + 30) / 12) ** 2 + ((y + 79) / 14) ** 2 + ((x - side) / 11) ** 2 < 1) & ~brain
+            ] = 25
             hu[(np.abs(z + 30) < 6) & (np.abs(x - side) < 2) & (y > -79) & (y < -50)] = 25
     if foramen:
         hu[(z < -55) & ((y - 10) ** 2 + x**2 < 8**2)] = 35

@@ -1,4 +1,5 @@
-"""Brain masks on heads of known geometry, on what is no head, and on real scans where they are at hand."""
+"""Brain masks on heads of known geometry, on what is no head, and on real scans where they are at
+hand."""
 
 import time
 
@@ -47,15 +48,17 @@ def test_blood_calcification_and_dark_ventricles_stay_inside():
 
 
 def test_head_rest_does_not_enclose_the_scalp():
-    """A bright shell around the head with an air gap, as head rests look in a saturated window; a way
-    out of the skull 16 mm wide joins scalp and brain."""
+    """A bright shell around the head with an air gap, as head rests look in a saturated window; a
+    way out of the skull 16 mm wide joins scalp and brain."""
     hu, truth = head(5)
     hu[2:4, 150:190, 82:98][hu[2:4, 150:190, 82:98] > 200] = 30
     rows, columns = np.indices(SHAPE[1:]) - np.array([100, 90])[:, None, None]
     shell = (np.abs(np.hypot(rows / 97, columns / 84) - 1) < 0.02) & (rows > -60)
     hu[:, shell] = 300
     found = brain_mask(hu, SPACING)
-    scalp = (hu > 0) & (hu < 60) & ~ndimage.binary_dilation(truth, np.ones((1, 3, 3)), iterations=12)
+    scalp = (
+        (hu > 0) & (hu < 60) & ~ndimage.binary_dilation(truth, np.ones((1, 3, 3)), iterations=12)
+    )
     assert (found & scalp).sum() < 0.005 * scalp.sum()
 
 
@@ -92,7 +95,9 @@ def test_finer_pixels_give_the_same_brain():
 def test_unknown_spacing_is_the_parameter():
     hu, _ = head()
     recipe = BrainMaskRecipe(default_spacing_mm=SPACING)
-    np.testing.assert_array_equal(brain_mask(hu, (np.nan,) * 3, recipe), brain_mask(hu, SPACING, recipe))
+    np.testing.assert_array_equal(
+        brain_mask(hu, (np.nan,) * 3, recipe), brain_mask(hu, SPACING, recipe)
+    )
 
 
 def test_slices_without_head_are_empty():
@@ -102,13 +107,25 @@ def test_slices_without_head_are_empty():
     assert not found[:3].any() and not found[-3:].any() and found[3:-3].any()
 
 
-@pytest.mark.parametrize("hu", [
-    np.full((4, 64, 64), -1000), np.full((4, 64, 64), 40), np.full((4, 64, 64), 3071), np.full((1, 1, 1), 40), np.zeros((0, 8, 8)),
-    np.random.default_rng(0).integers(-1000, 1000, (4, 64, 64)),
-], ids=["air", "water", "metal", "pixel", "no slices", "noise"])
+@pytest.mark.parametrize(
+    "hu",
+    [
+        np.full((4, 64, 64), -1000),
+        np.full((4, 64, 64), 40),
+        np.full((4, 64, 64), 3071),
+        np.full((1, 1, 1), 40),
+        np.zeros((0, 8, 8)),
+        np.random.default_rng(0).integers(-1000, 1000, (4, 64, 64)),
+    ],
+    ids=["air", "water", "metal", "pixel", "no slices", "noise"],
+)
 def test_no_head_is_all_false(hu):
     found = brain_mask(hu.astype(np.int16), (5.0, 1.0, 1.0))
-    assert found.shape == hu.shape and found.dtype == bool and found.mean() < 0.01 if hu.size else found.size == 0
+    assert (
+        found.shape == hu.shape and found.dtype == bool and found.mean() < 0.01
+        if hu.size
+        else found.size == 0
+    )
 
 
 def test_grey_values_of_a_clipped_window():
@@ -129,19 +146,30 @@ def test_bad_arguments_are_named():
 
 
 def test_a_scan_takes_less_than_a_second():
-    hu = np.stack([np.pad(image, ((156, 156), (166, 166)), constant_values=-1000) for image in head(5)[0]])
+    hu = np.stack(
+        [np.pad(image, ((156, 156), (166, 166)), constant_values=-1000) for image in head(5)[0]]
+    )
     start = time.process_time()
     brain_mask(hu, (5.0, 0.45, 0.45))
     assert hu.shape == (30, 512, 512) and time.process_time() - start < 1
 
 
-@pytest.mark.skipif(real_data_root() is None, reason="the real scans are not at hand (ICH_REAL_DATA)")
+@pytest.mark.skipif(
+    real_data_root() is None, reason="the real scans are not at hand (ICH_REAL_DATA)"
+)
 def test_real_scan_has_a_brain_of_human_size():
     files = sorted((real_data_root() / "ge_head_dicom").glob("*.dcm"))
     if not files:
         pytest.skip("ge_head_dicom is not among the real scans")
-    slices = sorted((pydicom.dcmread(file) for file in files), key=lambda d: float(d.ImagePositionPatient[2]))
-    hu = np.stack([d.pixel_array.astype(np.float32) * float(d.RescaleSlope) + float(d.RescaleIntercept) for d in slices])
+    slices = sorted(
+        (pydicom.dcmread(file) for file in files), key=lambda d: float(d.ImagePositionPatient[2])
+    )
+    hu = np.stack(
+        [
+            d.pixel_array.astype(np.float32) * float(d.RescaleSlope) + float(d.RescaleIntercept)
+            for d in slices
+        ]
+    )
     gap = float(np.median(np.diff([float(d.ImagePositionPatient[2]) for d in slices])))
     side = float(slices[0].PixelSpacing[0])
     found = brain_mask(np.clip(hu, -1024, 3071).astype(np.int16), (gap, side, side))

@@ -21,7 +21,9 @@ def oracle(stored, slope, intercept):
 )
 def test_matches_float64_formula(dtype, slope, intercept, seed):
     limits = np.iinfo(dtype)
-    stored = np.random.default_rng(seed).integers(max(limits.min, -60000), min(limits.max, 60000), 50, dtype, endpoint=True)
+    stored = np.random.default_rng(seed).integers(
+        max(limits.min, -60000), min(limits.max, 60000), 50, dtype, endpoint=True
+    )
     stored[:2] = max(limits.min, -60000), min(limits.max, 60000)
     before = stored.copy()
     hu = to_hounsfield(stored, slope, intercept)
@@ -61,7 +63,9 @@ def test_rsna_wrap_is_undone():
     np.testing.assert_array_equal(to_hounsfield(stored, 1, intercept), hu)
 
 
-@pytest.mark.parametrize(("dtype", "intercept"), [(np.int16, 0), (np.uint16, -1024), (np.uint16, -100)])
+@pytest.mark.parametrize(
+    ("dtype", "intercept"), [(np.int16, 0), (np.uint16, -1024), (np.uint16, -100)]
+)
 def test_sound_files_are_not_unwrapped(dtype, intercept):
     stored = np.array([0, 3200], dtype)
     same, offset = unwrap_rsna(stored, intercept)

@@ -6,10 +6,23 @@ import torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ich_study.ct.windows import WINDOWS, Window, apply_window, mil_channels, minmax_window, named_window, window_uint8, wrapped_uint8
+from ich_study.ct.windows import (
+    WINDOWS,
+    Window,
+    apply_window,
+    mil_channels,
+    minmax_window,
+    named_window,
+    window_uint8,
+    wrapped_uint8,
+)
 from ich_study.errors import ParameterError
 
-volumes = hnp.arrays(np.int16, st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)), elements=st.integers(-3000, 4000))
+volumes = hnp.arrays(
+    np.int16,
+    st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)),
+    elements=st.integers(-3000, 4000),
+)
 windows = st.sampled_from(sorted(WINDOWS))
 ALL_HU = np.arange(-2048, 4096, dtype=np.int16).reshape(64, 96)
 
@@ -34,15 +47,29 @@ def test_minmax_window_is_per_slice(hu, name):
     for image, grey in zip(hu.astype(np.float64), ours):
         clipped = np.clip(image, window.low, window.high)
         spread = clipped.max() - clipped.min()
-        np.testing.assert_allclose(grey, (clipped - clipped.min()) / spread if spread else np.zeros_like(clipped), atol=1e-5)
+        np.testing.assert_allclose(
+            grey,
+            (clipped - clipped.min()) / spread if spread else np.zeros_like(clipped),
+            atol=1e-5,
+        )
     assert ours.dtype == np.float32 and np.isfinite(ours).all()
     np.testing.assert_allclose(minmax_window(torch.from_numpy(hu), window).numpy(), ours, atol=1e-6)
 
 
-@pytest.mark.parametrize("name, low, high", [
-    ("brain", 0, 80), ("ich", -40, 90), ("subdural", -20, 180), ("bone", -800, 2000),
-    ("brain_120", -20, 100), ("subdural_340", -90, 250), ("bone_3200", -900, 2300), ("mil_80", 0, 80), ("mil_130", -15, 115),
-])
+@pytest.mark.parametrize(
+    "name, low, high",
+    [
+        ("brain", 0, 80),
+        ("ich", -40, 90),
+        ("subdural", -20, 180),
+        ("bone", -800, 2000),
+        ("brain_120", -20, 100),
+        ("subdural_340", -90, 250),
+        ("bone_3200", -900, 2300),
+        ("mil_80", 0, 80),
+        ("mil_130", -15, 115),
+    ],
+)
 def test_windows_of_the_papers(name, low, high):
     assert (named_window(name).low, named_window(name).high) == (low, high)
 
@@ -67,7 +94,15 @@ def test_grey_values_are_truncated_never_rounded_up_or_wrapped(name):
 
 
 def test_wrapping_of_the_notebook():
-    assert wrapped_uint8(np.array([-1000, 900, 0, -1, 255, 256, -1024])).tolist() == [24, 132, 0, 255, 255, 0, 0]
+    assert wrapped_uint8(np.array([-1000, 900, 0, -1, 255, 256, -1024])).tolist() == [
+        24,
+        132,
+        0,
+        255,
+        255,
+        0,
+        0,
+    ]
     np.testing.assert_array_equal(wrapped_uint8(ALL_HU), ALL_HU.astype(np.uint8))
 
 
@@ -76,7 +111,11 @@ def test_mil_constants():
     assert channels.shape == (3, 1, 6) and channels.dtype == np.float32
     np.testing.assert_allclose(channels[0, 0], [-0.4, -0.4, 0.624, 0.664, 0.704, 3.624], atol=1e-6)
     np.testing.assert_allclose(channels[1, 0], [-0.4, -0.4, -0.4, 1.648, 3.696, 3.696], atol=1e-5)
-    np.testing.assert_allclose(channels[2, 0], [-0.4, -0.4, *(hu / 130 * 4.096 - 0.4 for hu in (15, 55, 95)), 3.696], atol=1e-5)
+    np.testing.assert_allclose(
+        channels[2, 0],
+        [-0.4, -0.4, *(hu / 130 * 4.096 - 0.4 for hu in (15, 55, 95)), 3.696],
+        atol=1e-5,
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -84,7 +123,14 @@ def test_mil_constants():
 def test_mil_channels_are_the_facts_formula(hu):
     raw = hu.astype(np.float64) + 1024
     raw[raw < -500] = 0
-    expected = np.stack([raw, np.clip((raw - 1024) / 80 * 4096, 0, 4096), np.clip((raw - 1009) / 130 * 4096, 0, 4096)], -3)
+    expected = np.stack(
+        [
+            raw,
+            np.clip((raw - 1024) / 80 * 4096, 0, 4096),
+            np.clip((raw - 1009) / 130 * 4096, 0, 4096),
+        ],
+        -3,
+    )
     ours = mil_channels(hu)
     np.testing.assert_allclose(ours, (expected - 400) / 1000, atol=1e-5)
     np.testing.assert_allclose(mil_channels(torch.from_numpy(hu)).numpy(), ours, atol=1e-6)
@@ -98,6 +144,11 @@ def test_any_window_and_device_dtype_are_kept():
 
 def test_input_is_left_as_it_was():
     hu = ALL_HU.copy()
-    for function in (mil_channels, wrapped_uint8, lambda x: minmax_window(x, WINDOWS["brain"]), lambda x: window_uint8(x, WINDOWS["ich"])):
+    for function in (
+        mil_channels,
+        wrapped_uint8,
+        lambda x: minmax_window(x, WINDOWS["brain"]),
+        lambda x: window_uint8(x, WINDOWS["ich"]),
+    ):
         function(hu)
     np.testing.assert_array_equal(hu, ALL_HU)

@@ -1,4 +1,5 @@
-"""DICOM series for the tests: written from a phantom scan, or real where they lie beside the checkout."""
+"""DICOM series for the tests: written from a phantom scan, or real where they lie beside the
+checkout."""
 
 from __future__ import annotations
 
@@ -14,15 +15,28 @@ from ich_study.phantom.dicom_slices import Storage, add, add_image, save
 PLAIN = Storage()
 
 
-def write_series(folder: Path, scan, *, series="1.2.3", name="s", skip=(), **elements) -> list[Path]:
+def write_series(
+    folder: Path, scan, *, series="1.2.3", name="s", skip=(), **elements
+) -> list[Path]:
     """Uncompressed slices in names of no order; `elements` override or, with None, remove."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for i, z_mm in enumerate(scan.z_mm):
         if i in skip:
             continue
-        dataset = add(pydicom.Dataset(), SOPInstanceUID=f"{series}.{i}", PatientID="SECRET^PERSON", PatientName="SECRET^PERSON")
-        add(dataset, StudyInstanceUID="1.2", SeriesInstanceUID=series, SliceThickness="5", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
+        dataset = add(
+            pydicom.Dataset(),
+            SOPInstanceUID=f"{series}.{i}",
+            PatientID="SECRET^PERSON",
+            PatientName="SECRET^PERSON",
+        )
+        add(
+            dataset,
+            StudyInstanceUID="1.2",
+            SeriesInstanceUID=series,
+            SliceThickness="5",
+            ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
+        )
         add_image(dataset, scan, float(z_mm), PLAIN.stored(scan.hu[i]), PLAIN)
         for keyword, value in elements.items():
             if value is None:

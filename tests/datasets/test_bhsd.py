@@ -28,14 +28,18 @@ def test_round_trip(written):
     root, scans, ids = written
     reader = BhsdReader(root)
     found = {ref.scan_id: ref for ref in reader.scans()}
-    assert {name: ref.patient_id for name, ref in found.items()} == {row["scan_id"]: row["patient_id"] for row in ids}
+    assert {name: ref.patient_id for name, ref in found.items()} == {
+        row["scan_id"]: row["patient_id"] for row in ids
+    }
     for row, scan in zip(ids, scans):
         volume = reader.load(found[row["scan_id"]])
         np.testing.assert_array_equal(volume.hu, scan.hu)
         np.testing.assert_array_equal(volume.mask, scan.mask)
         np.testing.assert_allclose(volume.z_mm, scan.z_mm, atol=1e-4)
         assert volume.spacing_mm == (scan.spacing_mm, scan.spacing_mm)
-        assert volume.thickness_mm == pytest.approx(scan.thickness_mm / np.cos(np.radians(scan.tilt_degrees)), abs=1e-5)
+        assert volume.thickness_mm == pytest.approx(
+            scan.thickness_mm / np.cos(np.radians(scan.tilt_degrees)), abs=1e-5
+        )
         for name, truth in scan.slice_labels().items():
             assert volume.labels[name].tolist() == truth.tolist()
         assert set(volume.sources) == {f"label_192/images/{row['scan_id']}.nii.gz"}

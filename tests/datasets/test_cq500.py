@@ -19,7 +19,10 @@ from tests.phantom.fake_scans import fake_scan
 
 
 def scans():
-    return (fake_scan(seed, tilt=8.5, positive=seed % 2 == 0, thickness_mm=5.0 if seed % 3 else 1.0) for seed in range(8))
+    return (
+        fake_scan(seed, tilt=8.5, positive=seed % 2 == 0, thickness_mm=5.0 if seed % 3 else 1.0)
+        for seed in range(8)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,9 @@ def load_first(root: Path, **options):
 def test_round_trip_with_boxes_on_every_lesion(root):
     reader = open_dataset("cq500", str(root))
     refs = reader.scans()
-    assert [ref.patient_id for ref in refs] == [f"CQ500-CT-{i}" for i in range(8)] and reader.findings == ()
+    assert [ref.patient_id for ref in refs] == [
+        f"CQ500-CT-{i}" for i in range(8)
+    ] and reader.findings == ()
     inside = field_of_view(64, 64)
     for ref, scan in zip(refs, scans()):
         volume = reader.load(ref)
@@ -60,9 +65,17 @@ def test_round_trip_with_boxes_on_every_lesion(root):
             np.testing.assert_array_equal(volume.labels[name].to_numpy(dtype=bool), truth[name])
         for box in volume.boxes.itertuples():
             y, x = np.nonzero(scan.mask[box.slice_index] == MASK_CODES[box.label])
-            assert len(x) and box.x <= x.min() and box.y <= y.min() and box.x + box.width > x.max() and box.y + box.height > y.max()
+            assert (
+                len(x)
+                and box.x <= x.min()
+                and box.y <= y.min()
+                and box.x + box.width > x.max()
+                and box.y + box.height > y.max()
+            )
             assert box.width <= np.ptp(x) + 1 + 6 and box.height <= np.ptp(y) + 1 + 6
-        assert len(volume.boxes) == (3 if ref.patient_id in {"CQ500-CT-0", "CQ500-CT-2", "CQ500-CT-4", "CQ500-CT-6"} else 0)
+        assert len(volume.boxes) == (
+            3 if ref.patient_id in {"CQ500-CT-0", "CQ500-CT-2", "CQ500-CT-4", "CQ500-CT-6"} else 0
+        )
 
 
 def test_incomplete_boxes_leave_other_slices_unknown(root):
@@ -78,7 +91,9 @@ def test_positive_scan_without_boxes_is_unknown_negative_is_false(root):
     assert not negative.labels.any(axis=None) and negative.boxes_known.all()
 
 
-@pytest.mark.parametrize(("chronic", "any_state", "boxes"), [("drop", False, 2), ("unknown", None, 2), ("keep", True, 3)])
+@pytest.mark.parametrize(
+    ("chronic", "any_state", "boxes"), [("drop", False, 2), ("unknown", None, 2), ("keep", True, 3)]
+)
 def test_chronic_boxes(root, chronic, any_state, boxes):
     def chronic_subdural(table):
         table.loc[table["labelName"] == "Subdural", "labelName"] = "Chronic"
@@ -89,7 +104,9 @@ def test_chronic_boxes(root, chronic, any_state, boxes):
     state = volume.labels["any"].iloc[1]
     assert (None if state is pd.NA else bool(state)) == any_state and len(volume.boxes) == boxes
     assert bool(volume.boxes_known[1]) == (chronic != "unknown")
-    assert volume.labels["any"].iloc[2] and ("any" in set(volume.boxes["label"])) == (chronic == "keep")
+    assert volume.labels["any"].iloc[2] and ("any" in set(volume.boxes["label"])) == (
+        chronic == "keep"
+    )
     with pytest.raises(ParameterError, match="chronic"):
         Cq500Reader(root, chronic="ignore")
 
@@ -102,7 +119,12 @@ def test_majority_of_three(root):
     for reader, votes in {"R1": [0, 0, 0, 1], "R2": [0, 0, 1, 1], "R3": [0, 1, 1, 1]}.items():
         many[f"{reader}:SAH"] = votes
     many.to_csv(root / "many.csv", index=False)
-    assert [read["SAH"] for read in read_majority(root / "many.csv").values()] == [False, False, True, True]
+    assert [read["SAH"] for read in read_majority(root / "many.csv").values()] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_series_are_chosen_by_folder_name(root):
@@ -110,7 +132,9 @@ def test_series_are_chosen_by_folder_name(root):
     (study / "CT POST CONTRAST").mkdir()
     (study / "CT PRE CONTRAST 5MM STD").mkdir()
     for i, path in enumerate(sorted((study / "CT PLAIN THIN").glob("*.dcm"))):
-        (study / ("CT POST CONTRAST" if i < 3 else "CT PRE CONTRAST 5MM STD") / path.name).symlink_to(path)
+        (
+            study / ("CT POST CONTRAST" if i < 3 else "CT PRE CONTRAST 5MM STD") / path.name
+        ).symlink_to(path)
     names = [ref.scan_id for ref in Cq500Reader(root, include_series="contrast").scans()]
     assert names == ["CQ500-CT-0_PRE_CONTRAST_5MM_STD"]
     assert len(Cq500Reader(root, exclude_series=None, boxes=None).scans()) == 10
@@ -131,15 +155,25 @@ def test_two_series_in_one_folder_are_two_scans(root):
 
 
 def test_contradictions_and_orphans_are_reported(root):
-    edit_boxes(root, lambda table: pd.concat([table, table.iloc[[0]].assign(SOPInstanceUID="1.2.3", SeriesInstanceUID="1.2")]))
+    edit_boxes(
+        root,
+        lambda table: pd.concat(
+            [table, table.iloc[[0]].assign(SOPInstanceUID="1.2.3", SeriesInstanceUID="1.2")]
+        ),
+    )
     reads = pd.read_csv(root / "reads.csv")
     for reader in ("R1", "R2", "R3"):
         reads.loc[0, f"{reader}:ICH"] = 0
     reads.iloc[:7].to_csv(root / "reads.csv", index=False)
     reader = Cq500Reader(root)
     refs = reader.scans()
-    assert reader.findings == ("1 boxes lie on 1 images that are not read", "CQ500-CT-7 has no row in the reads; its labels are unknown")
-    assert "boxes on a scan whose majority of readers sees no hemorrhage" in reader.load(refs[0]).notes
+    assert reader.findings == (
+        "1 boxes lie on 1 images that are not read",
+        "CQ500-CT-7 has no row in the reads; its labels are unknown",
+    )
+    assert (
+        "boxes on a scan whose majority of readers sees no hemorrhage" in reader.load(refs[0]).notes
+    )
     assert reader.load(refs[7]).labels.isna().all(axis=None)
 
 
@@ -198,7 +232,9 @@ def test_real_series_reads_and_boxes(tmp_path):
     real = real_data_root()
     if real is None or not (real / "cq500").is_dir():
         pytest.skip("no real scans: cq500 is not under ICH_REAL_DATA or ../shared/real")
-    series = tmp_path / "CQ500-CT-0" / "CQ500CT0 CQ500CT0" / "Unknown Study" / "CT 4cc sec 150cc D3D on"
+    series = (
+        tmp_path / "CQ500-CT-0" / "CQ500CT0 CQ500CT0" / "Unknown Study" / "CT 4cc sec 150cc D3D on"
+    )
     series.mkdir(parents=True)
     for path in (real / "cq500").glob("*.dcm"):
         (series / path.name).symlink_to(path)
@@ -209,8 +245,14 @@ def test_real_series_reads_and_boxes(tmp_path):
     assert reader.findings == ("6283 boxes lie on 3558 images that are not read",)
     assert not ref.details["majority"]["any"] and ref.details["boxes"] is None
     volume = reader.load(ref)
-    assert volume.hu.shape == (51, 512, 512) and not volume.labels.any(axis=None) and volume.boxes_known.all()
+    assert (
+        volume.hu.shape == (51, 512, 512)
+        and not volume.labels.any(axis=None)
+        and volume.boxes_known.all()
+    )
     majority = read_majority(tmp_path / "reads.csv")
     assert len(majority) == 491 and sum(read["any"] for read in majority.values()) == 205
     boxes = read_boxes([tmp_path / BOXED_BY_HAND])
-    assert len(boxes) == 6283 and boxes["chronic"].sum() == 740 and boxes["sop_uid"].nunique() == 3558
+    assert (
+        len(boxes) == 6283 and boxes["chronic"].sum() == 740 and boxes["sop_uid"].nunique() == 3558
+    )

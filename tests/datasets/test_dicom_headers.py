@@ -5,10 +5,21 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from ich_study.datasets import dicom_series
-from ich_study.datasets.dicom_headers import dataset_fields, dicom_files, open_dicom, parse_slice, read_headers
+from ich_study.datasets.dicom_headers import (
+    dataset_fields,
+    dicom_files,
+    open_dicom,
+    parse_slice,
+    read_headers,
+)
 from ich_study.datasets.dicom_series import parsed_pixels, read_series
 from tests.datasets.dicom_files import real, write_series
 from tests.phantom.fake_scans import fake_scan
@@ -45,7 +56,12 @@ def rewritten(path: Path, syntax: str, padding: tuple[str, int] | None = None, *
     dataset.file_meta.TransferSyntaxUID = syntax
     if syntax == ExplicitVRBigEndian:
         dataset["PixelData"].value = np.frombuffer(dataset.PixelData, "<u2").byteswap().tobytes()
-    pydicom.dcmwrite(path, dataset, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=syntax != ExplicitVRBigEndian)
+    pydicom.dcmwrite(
+        path,
+        dataset,
+        implicit_vr=syntax == ImplicitVRLittleEndian,
+        little_endian=syntax != ExplicitVRBigEndian,
+    )
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
@@ -54,8 +70,15 @@ def rewritten(path: Path, syntax: str, padding: tuple[str, int] | None = None, *
 def test_parsed_files_are_what_pydicom_reads(tmp_path, syntax, signed, bits):
     noise = np.random.default_rng(bits + signed).integers(0, 2**16, (64, 64), dtype=np.uint16)
     for path in write_series(tmp_path, fake_scan(18, slices=3)):
-        rewritten(path, syntax, BitsStored=bits, HighBit=bits - 1, PixelRepresentation=signed, PixelData=noise.tobytes(),
-                  padding=("SS", -2000) if signed else ("US", 63536))
+        rewritten(
+            path,
+            syntax,
+            BitsStored=bits,
+            HighBit=bits - 1,
+            PixelRepresentation=signed,
+            PixelData=noise.tobytes(),
+            padding=("SS", -2000) if signed else ("US", 63536),
+        )
         assert_parsed_as_pydicom(path)
 
 
@@ -95,10 +118,20 @@ def implicit(path: Path) -> None:
 
 
 def eight_bit(path: Path) -> None:
-    rewritten(path, ExplicitVRLittleEndian, BitsAllocated=8, BitsStored=8, HighBit=7, PixelRepresentation=0, PixelData=b"\7" * 64 * 64)
+    rewritten(
+        path,
+        ExplicitVRLittleEndian,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelRepresentation=0,
+        PixelData=b"\7" * 64 * 64,
+    )
 
 
-@pytest.mark.parametrize("change", [whole, with_open_sequence, surplus, deflated, big_endian, implicit, eight_bit])
+@pytest.mark.parametrize(
+    "change", [whole, with_open_sequence, surplus, deflated, big_endian, implicit, eight_bit]
+)
 def test_series_is_the_same_whoever_parses_it(tmp_path, monkeypatch, change):
     paths = write_series(tmp_path, fake_scan(19))
     for path in paths:
@@ -110,4 +143,8 @@ def test_series_is_the_same_whoever_parses_it(tmp_path, monkeypatch, change):
     by_pydicom = read_series(paths)
     np.testing.assert_array_equal(series.hu, by_pydicom.hu)
     assert series.hu.min() < series.hu.max() or change is eight_bit
-    assert series.stack.headers == by_pydicom.stack.headers and series.notes == by_pydicom.notes and read_headers(paths)[0] == headers
+    assert (
+        series.stack.headers == by_pydicom.stack.headers
+        and series.notes == by_pydicom.notes
+        and read_headers(paths)[0] == headers
+    )

@@ -42,16 +42,26 @@ def test_round_trip_orders_slices_and_reports_tilt(tmp_path, tilt):
 )
 def test_any_axial_orientation_is_turned_to_the_contract(tmp_path, orientation, in_plane):
     scan = fake_scan(2, rows=40, columns=32)
-    paths = write_series(tmp_path, scan, ImageOrientationPatient=[str(value) for value in orientation], PixelSpacing=["0.4", "0.6"])
+    paths = write_series(
+        tmp_path,
+        scan,
+        ImageOrientationPatient=[str(value) for value in orientation],
+        PixelSpacing=["0.4", "0.6"],
+    )
     series = read_series(paths)
     assert series.stack.in_plane == in_plane
     expected = scan.hu.transpose(0, 2, 1) if in_plane.transpose else scan.hu
-    expected = expected[:, :: -1 if in_plane.flip_rows else 1, :: -1 if in_plane.flip_columns else 1]
+    expected = expected[
+        :, :: -1 if in_plane.flip_rows else 1, :: -1 if in_plane.flip_columns else 1
+    ]
     np.testing.assert_array_equal(series.hu, expected)
     assert series.stack.spacing_mm == ((0.4, 0.6) if in_plane.transpose else (0.6, 0.4))
 
 
-@pytest.mark.parametrize("in_plane", [InPlane(a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)])
+@pytest.mark.parametrize(
+    "in_plane",
+    [InPlane(a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)],
+)
 def test_boxes_turn_with_the_image(in_plane):
     stored = np.zeros((20, 30), bool)
     stored[4:9, 11:25] = True
@@ -63,7 +73,9 @@ def test_boxes_turn_with_the_image(in_plane):
 
 
 def test_not_axial_is_refused(tmp_path):
-    paths = write_series(tmp_path, fake_scan(3), ImageOrientationPatient=["1", "0", "0", "0", "0", "-1"])
+    paths = write_series(
+        tmp_path, fake_scan(3), ImageOrientationPatient=["1", "0", "0", "0", "0", "-1"]
+    )
     with pytest.raises(DataError, match="not that of an axial slice"):
         read_series(paths)
 
@@ -71,7 +83,10 @@ def test_not_axial_is_refused(tmp_path):
 def test_missing_slice_is_noted(tmp_path):
     series = read_series(write_series(tmp_path, fake_scan(4, slices=9), skip=(4,)))
     assert len(series.hu) == 8
-    assert any(note.startswith("missing-slices: 1 gaps") and "10.00 mm after slice 3" in note for note in series.notes)
+    assert any(
+        note.startswith("missing-slices: 1 gaps") and "10.00 mm after slice 3" in note
+        for note in series.notes
+    )
 
 
 def test_a_change_of_slice_distance_is_no_gap():
@@ -102,11 +117,16 @@ def test_two_series_in_one_folder(tmp_path):
 
 @pytest.mark.parametrize("change", [{"rows": 40}, {"tilt": 5.0}])
 def test_mixed_geometry_in_one_series_names_files(tmp_path, change):
-    many, few = write_series(tmp_path, fake_scan(8), name="a"), write_series(tmp_path, fake_scan(8, slices=3, **change), name="b")
+    many, few = (
+        write_series(tmp_path, fake_scan(8), name="a"),
+        write_series(tmp_path, fake_scan(8, slices=3, **change), name="b"),
+    )
     with pytest.raises(DataError, match=r"6 of 64 x 64.*a0\.dcm; 3 of .*b0\.dcm"):
         read_series(many + few)
     series = read_series(many + few, mixed="largest")
-    assert series.hu.shape == (6, 64, 64) and any(note.startswith("3 slices of another") for note in series.notes)
+    assert series.hu.shape == (6, 64, 64) and any(
+        note.startswith("3 slices of another") for note in series.notes
+    )
     with pytest.raises(ParameterError, match="mixed"):
         read_series(many, mixed="any")
 
@@ -132,7 +152,10 @@ def test_every_truncation_is_found(tmp_path):
                 read_series(paths)
 
 
-@pytest.mark.parametrize("missing", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleIntercept", "Rows"])
+@pytest.mark.parametrize(
+    "missing",
+    ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleIntercept", "Rows"],
+)
 def test_missing_element_names_the_file(tmp_path, missing):
     paths = write_series(tmp_path, fake_scan(11), **{missing: None})
     with pytest.raises(DataError, match=r"s\d\.dcm"):
@@ -165,7 +188,9 @@ def test_own_scan_gives_no_identity_away(tmp_path):
     write_series(folder, fake_scan(15, tilt=4))
     (folder / "LICENSE").write_text("no DICOM")
     volume = read_anonymous(folder)
-    assert "SECRET" not in repr((volume.ref, volume.notes, volume.sources)) and "1.2.3" not in repr((volume.ref, volume.sources))
+    assert "SECRET" not in repr((volume.ref, volume.notes, volume.sources)) and "1.2.3" not in repr(
+        (volume.ref, volume.sources)
+    )
     assert volume.ref.patient_id.startswith("anon-") and volume.labels.isna().all(axis=None)
     assert volume.hu.shape == (6, 64, 64) and not volume.boxes_known.any()
 
@@ -197,7 +222,9 @@ def test_real_ge_head(tmp_path):
     assert not any(note.startswith("missing-slices") for note in series.notes)
     for header, hu in zip(series.stack.headers, series.hu):
         dataset = pydicom.dcmread(header.path)
-        np.testing.assert_array_equal(hu, np.maximum(apply_modality_lut(dataset.pixel_array, dataset), -1024))
+        np.testing.assert_array_equal(
+            hu, np.maximum(apply_modality_lut(dataset.pixel_array, dataset), -1024)
+        )
 
 
 def test_real_cq500_jpeg_lossless():
@@ -214,12 +241,15 @@ def test_real_cq500_jpeg_lossless():
     reader = gdcm.ImageReader()
     reader.SetFileName(str(series.stack.headers[25].path))
     assert reader.Read()
-    stored = np.frombuffer(reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape"), "<i2").reshape(512, 512)
+    stored = np.frombuffer(
+        reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape"), "<i2"
+    ).reshape(512, 512)
     np.testing.assert_array_equal(series.hu[25], np.maximum(stored.astype(int) - 1024, -1024))
 
 
 def test_real_orientation_nose_is_on_top(tmp_path):
-    """The GE head: at the orbits, air of the sinuses lies in front of the middle, the table behind the head."""
+    """The GE head: at the orbits, air of the sinuses lies in front of the middle, the table behind
+    the head."""
     series = read_series(sorted(real("ge_head_dicom").glob("*.dcm")))
     base = series.hu[7]
     head = np.argwhere(base > -300)

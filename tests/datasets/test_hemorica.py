@@ -35,7 +35,10 @@ def test_round_trip(written, name_of_iph):
 
 def test_bad_tables(written):
     root, *_ = written
-    edit(root, lambda table: table.assign(patient_id=table["patient_id"].where(table.index != 2, "P009")))
+    edit(
+        root,
+        lambda table: table.assign(patient_id=table["patient_id"].where(table.index != 2, "P009")),
+    )
     with pytest.raises(DataError, match="expected one"):
         HemoricaReader(root).scans()
     edit(root, lambda table: table[table["study"] == "P002_1"])
@@ -56,4 +59,11 @@ def test_missing_rows_leave_labels_unknown_where_allowed(written):
     with pytest.raises(DataError, match="first is number 1"):
         reader.load(reader.scans()[0])
     reader = HemoricaReader(root, allow_missing_labels=True)
-    assert reader.load(reader.scans()[0]).labels["any"].isna().tolist() == [False, True, False, False, False, False]
+    assert reader.load(reader.scans()[0]).labels["any"].isna().tolist() == [
+        False,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]

@@ -9,7 +9,11 @@ from nibabel.orientations import axcodes2ornt, ornt_transform
 from ich_study.datasets.nifti import load_nifti, load_pair, mask_labels, recode, to_hounsfield
 from ich_study.errors import DataError
 
-ORIENTATIONS = ["".join(axes) for order in permutations((("L", "R"), ("P", "A"), ("I", "S"))) for axes in product(*order)]
+ORIENTATIONS = [
+    "".join(axes)
+    for order in permutations((("L", "R"), ("P", "A"), ("I", "S")))
+    for axes in product(*order)
+]
 
 
 def asymmetric(shape=(7, 6, 5)):
@@ -18,7 +22,8 @@ def asymmetric(shape=(7, 6, 5)):
 
 
 def in_axes(lps, axes, zooms=(0.5, 0.6, 5.0)):
-    """The same voxels in a file of other axes, flipped and transposed by plain NumPy, with its affine."""
+    """The same voxels in a file of other axes, flipped and transposed by plain NumPy, with its
+    affine."""
     place = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
     array = lps.transpose([place[code][0] for code in axes])
     affine = np.eye(4)
@@ -53,7 +58,10 @@ def test_every_orientation_gives_the_same_volume(tmp_path, axes):
     np.testing.assert_allclose(read.z_mm, np.arange(5) * 5.0, atol=1e-4)
     along = next(axis for axis, code in enumerate(axes) if code in "SI")
     for position, index in enumerate(read.file_slices):
-        np.testing.assert_array_equal(np.sort(np.take(array, index, along), axis=None), np.sort(lps[:, :, position], axis=None))
+        np.testing.assert_array_equal(
+            np.sort(np.take(array, index, along), axis=None),
+            np.sort(lps[:, :, position], axis=None),
+        )
 
 
 @settings(max_examples=25, deadline=None)
@@ -62,7 +70,9 @@ def test_oblique_volumes_agree_with_closest_canonical(tmp_path_factory, angles, 
     from scipy.spatial.transform import Rotation
 
     array, affine = in_axes(asymmetric(), axes)
-    affine[:3] = Rotation.from_euler("xyz", [a / 3 for a in angles], degrees=True).as_matrix() @ affine[:3]
+    affine[:3] = (
+        Rotation.from_euler("xyz", [a / 3 for a in angles], degrees=True).as_matrix() @ affine[:3]
+    )
     path = save(tmp_path_factory.mktemp("nifti") / "scan.nii", array, affine)
     canonical = nibabel.as_closest_canonical(nibabel.load(path))
     to_lps = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt("LPS"))
@@ -76,7 +86,10 @@ def test_tilt_and_shear_are_noted(tmp_path):
     array, affine = in_axes(asymmetric(), "LAS")
     angle = np.radians(19)
     turned = affine.copy()
-    turned[:3, 1:3] = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]) @ affine[:3, 1:3]
+    turned[:3, 1:3] = (
+        np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+        @ affine[:3, 1:3]
+    )
     tilted = save(tmp_path / "tilt.nii", array, turned, qform=1, sform=0)
     assert load_nifti(tilted).notes == ("slices are tilted by 19.0 degrees against the table",)
     sheared = turned.copy()
@@ -111,7 +124,8 @@ def test_slope_and_intercept_are_applied(tmp_path):
 
 
 def _with_raw(image, array):
-    """Bytes of an image whose stored values are `array`; nibabel itself would fit slope and intercept anew."""
+    """Bytes of an image whose stored values are `array`; nibabel itself would fit slope and
+    intercept anew."""
     header = image.header.copy()
     header.set_data_dtype(np.int16)
     header["scl_slope"], header["scl_inter"], header["vox_offset"] = 1, -1024, 352
@@ -161,7 +175,13 @@ def test_other_bad_files(tmp_path):
     with pytest.raises(DataError, match="expected one volume"):
         load_nifti(save(tmp_path / "four.nii", np.zeros((4, 4, 4, 2), np.int16), np.eye(4)))
     with pytest.raises(DataError, match="expected numbers"):
-        load_nifti(save(tmp_path / "rgb.nii", np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]), np.eye(4)))
+        load_nifti(
+            save(
+                tmp_path / "rgb.nii",
+                np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]),
+                np.eye(4),
+            )
+        )
     path = save(tmp_path / "flat.nii", np.zeros((4, 4, 4), np.int16), np.eye(4), sform=1, qform=0)
     content = bytearray(path.read_bytes())
     content[312:328] = bytes(16)  # srow_z
@@ -184,9 +204,15 @@ def test_masks_must_fit_their_scan(tmp_path):
         load_pair(scan, other, {1: 1})
     moved = np.diag([-1.0, 1, 5, 1])
     moved[2, 3] = 40
-    pair = load_pair(scan, save(tmp_path / "moved.nii", np.zeros((6, 5, 4), np.uint8), moved), {1: 1})
+    pair = load_pair(
+        scan, save(tmp_path / "moved.nii", np.zeros((6, 5, 4), np.uint8), moved), {1: 1}
+    )
     assert pair.notes == ("affines of mask and scan disagree; voxels were paired by index",)
-    pair = load_pair(scan, save(tmp_path / "thin.nii", np.zeros((6, 5, 4), np.uint8), np.diag([-1.0, 1, 4, 1])), {1: 1})
+    pair = load_pair(
+        scan,
+        save(tmp_path / "thin.nii", np.zeros((6, 5, 4), np.uint8), np.diag([-1.0, 1, 4, 1])),
+        {1: 1},
+    )
     assert pair.notes[0].startswith("mask-geometry: ")
 
 
@@ -199,7 +225,9 @@ def test_a_mask_in_other_axes_still_lies_on_its_scan(tmp_path):
 
 
 def test_unknown_mask_values_are_refused(tmp_path):
-    np.testing.assert_array_equal(recode(np.array([0.0, 1, 2]), {1: 5, 2: 3}, tmp_path), np.array([0, 5, 3], np.uint8))
+    np.testing.assert_array_equal(
+        recode(np.array([0.0, 1, 2]), {1: 5, 2: 3}, tmp_path), np.array([0, 5, 3], np.uint8)
+    )
     for values in ([0, 7], [0, 0.5], [0, np.nan]):
         with pytest.raises(DataError, match="are not among"):
             recode(np.array(values), {1: 5}, tmp_path)

@@ -8,12 +8,16 @@ from ich_study.datasets.phe_sich import PheSichReader, border_connected
 from ich_study.errors import DataError, ParameterError
 from ich_study.paths import real_data_root
 
-BOX = "<object><name>a</name><bndbox><xmin>8</xmin><ymin>20</ymin><xmax>16</xmax><ymax>26</ymax></bndbox></object>"
+BOX = (
+    "<object><name>a</name><bndbox><xmin>8</xmin><ymin>20</ymin>"
+    "<xmax>16</xmax><ymax>26</ymax></bndbox></object>"
+)
 LEVELS_120 = np.floor(np.arange(121) * 255 / 120 + 0.4999).astype(np.uint8)
 
 
 def picture(seed=0, levels=LEVELS_120):
-    """A head on its side: anterior left, right on top; bone ring, black air around it and one black cell inside."""
+    """A head on its side: anterior left, right on top; bone ring, black air around it and one black
+    cell inside."""
     rng = np.random.default_rng(seed)
     grey = np.zeros((48, 40), np.uint8)
     grey[8:40, 4:36] = 255
@@ -35,8 +39,16 @@ def write(folder, stem, grey, boxes="", annotations=None, xml_stem=None, filenam
 def flat(tmp_path):
     root = tmp_path / "phe"
     for number in range(3):
-        write(root / "images", f"0007_{number:02d}", picture(number), BOX if number == 1 else "", root / "annotations")
-    (root / "labels.csv").write_text("filename,label\n0007_00.png,0\n0007_01.png,1\n0007_02.png,0\n")
+        write(
+            root / "images",
+            f"0007_{number:02d}",
+            picture(number),
+            BOX if number == 1 else "",
+            root / "annotations",
+        )
+    (root / "labels.csv").write_text(
+        "filename,label\n0007_00.png,0\n0007_01.png,1\n0007_02.png,0\n"
+    )
     return root
 
 
@@ -50,7 +62,9 @@ def test_the_flat_layout(flat):
     assert volume.labels.drop(columns="any").isna().all(axis=None)
     assert volume.mask is None
     assert volume.boxes_known.all()
-    assert volume.boxes[["slice_index", "x", "y", "width", "height", "label"]].to_numpy().tolist() == [[1, 20, 8, 6, 8, "any"]]
+    assert volume.boxes[
+        ["slice_index", "x", "y", "width", "height", "label"]
+    ].to_numpy().tolist() == [[1, 20, 8, 6, 8, "any"]]
     assert np.isnan([*volume.z_mm, *volume.spacing_mm, volume.thickness_mm]).all()
     assert volume.sources[2] == "images/0007_02.png"
     assert volume.notes == ("121 grey levels, so the export window is 120 HU wide",)
@@ -62,7 +76,9 @@ def test_grey_becomes_hu(flat):
     grey = picture().T
     levels = {int(level): hu for hu, level in enumerate(LEVELS_120, start=-20)}
     inside = (grey > 0) & (grey < 255)
-    np.testing.assert_array_equal(volume.hu[0][inside], [levels[int(value)] for value in grey[inside]])
+    np.testing.assert_array_equal(
+        volume.hu[0][inside], [levels[int(value)] for value in grey[inside]]
+    )
     assert (volume.hu[0][grey == 255] == 1000).all()
     assert (volume.hu[0][30:32, 20:22] == -20).all()
     assert volume.hu[0, 0, 0] == volume.hu[0, -1, 20] == -1000
@@ -70,23 +86,40 @@ def test_grey_becomes_hu(flat):
 
 
 def test_parameters_change_the_mapping(flat):
-    reader = PheSichReader(flat, export_center=40, export_width=80, white_hu=80, air_outside_head=False, pixel_mm=0.5, slice_spacing_mm=5)
+    reader = PheSichReader(
+        flat,
+        export_center=40,
+        export_width=80,
+        white_hu=80,
+        air_outside_head=False,
+        pixel_mm=0.5,
+        slice_spacing_mm=5,
+    )
     volume = reader.load(reader.scans()[0])
     np.testing.assert_array_equal(volume.hu[0], np.rint(picture().T * (80 / 255)).astype(np.int16))
     assert volume.z_mm.tolist() == [0, 5, 10]
     assert (volume.spacing_mm, volume.thickness_mm) == ((0.5, 0.5), 5)
     assert "80 HU wide" in reader.intensity
-    plain = PheSichReader(flat, rotate_clockwise=0, mirror=False, export_width=80, white_hu=80, air_outside_head=False)
+    plain = PheSichReader(
+        flat, rotate_clockwise=0, mirror=False, export_width=80, white_hu=80, air_outside_head=False
+    )
     unturned = plain.load(plain.scans()[0])
     np.testing.assert_array_equal(unturned.hu[0].T, volume.hu[0])
     assert unturned.boxes[["x", "y", "width", "height"]].to_numpy().tolist() == [[8, 20, 8, 6]]
-    for wrong in ({"rotate_clockwise": 45}, {"export_width": 0.0}, {"pixel_mm": -1.0}, {"white_hu": 9999}):
+    for wrong in (
+        {"rotate_clockwise": 45},
+        {"export_width": 0.0},
+        {"pixel_mm": -1.0},
+        {"white_hu": 9999},
+    ):
         with pytest.raises(ParameterError, match=next(iter(wrong))):
             PheSichReader(flat, **wrong)
 
 
 def test_a_window_of_80_is_read_off_the_levels(tmp_path):
-    write(tmp_path / "images", "0165_00", picture(levels=(np.arange(81) * 255 // 80).astype(np.uint8)))
+    write(
+        tmp_path / "images", "0165_00", picture(levels=(np.arange(81) * 255 // 80).astype(np.uint8))
+    )
     reader = PheSichReader(tmp_path)
     volume = reader.load(reader.scans()[0])
     assert volume.notes == ("81 grey levels, so the export window is 80 HU wide",)
@@ -102,10 +135,21 @@ def test_levels_that_tell_no_window_ask_for_it(tmp_path):
 
 
 def test_the_full_layout_with_three_digit_names_and_gaps(tmp_path):
-    images, annotations = tmp_path / "SubdatasetC_PNG/set/image13", tmp_path / "SubdatasetC_PNG/annotation/annotation13"
+    images, annotations = (
+        tmp_path / "SubdatasetC_PNG/set/image13",
+        tmp_path / "SubdatasetC_PNG/annotation/annotation13",
+    )
     for number in (0, 1, 3, 10):
         boxes = BOX if number == 3 else ""
-        write(images, f"0013_{number:02d}", picture(number), boxes, annotations, f"013_{number:02d}", filename="../../../etc/passwd")
+        write(
+            images,
+            f"0013_{number:02d}",
+            picture(number),
+            boxes,
+            annotations,
+            f"013_{number:02d}",
+            filename="../../../etc/passwd",
+        )
     reader = PheSichReader(tmp_path)
     volume = reader.load(reader.scans()[0])
     assert volume.labels["any"].tolist() == [False, False, True, False]
@@ -174,7 +218,9 @@ def test_border_connection_needs_edges_not_corners():
 
 REAL = real_data_root()
 ABSENT = REAL is None or not (REAL / "phe_sich").is_dir()
-needs_real = pytest.mark.skipif(ABSENT, reason="the real PHE-SICH slices are not here (ICH_REAL_DATA)")
+needs_real = pytest.mark.skipif(
+    ABSENT, reason="the real PHE-SICH slices are not here (ICH_REAL_DATA)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -201,11 +247,16 @@ def test_real_scans_lie_in_the_contracts_orientation(real):
         for box in volume.boxes.itertuples():
             head = binary_fill_holes(volume.hu[box.slice_index] > -1000)
             left, top = int(box.x), int(box.y)
-            assert head[top : top + int(box.height), left : left + int(box.width)].mean() > 0.97, (ref.scan_id, box)
+            assert head[top : top + int(box.height), left : left + int(box.width)].mean() > 0.97, (
+                ref.scan_id,
+                box,
+            )
             assert volume.labels["any"].iloc[box.slice_index]
             boxes += 1
         white = volume.hu == reader.white_hu
-        assert white[:, -80:].sum() > white[:, :80].sum(), f"{ref.scan_id}: the head rest does not lie below the head"
+        assert white[:, -80:].sum() > white[:, :80].sum(), (
+            f"{ref.scan_id}: the head rest does not lie below the head"
+        )
         middle = volume.hu[len(volume.hu) // 2]
         brains.append(np.median(middle[(middle > 0) & (middle < 60)]))
     assert boxes > 40
@@ -214,7 +265,8 @@ def test_real_scans_lie_in_the_contracts_orientation(real):
 
 @needs_real
 def test_the_real_chest_shows_the_descending_aorta_on_the_patients_left(real):
-    """Patient 163 was scanned from the chest up; in slice 0 the descending aorta lies beside the vertebra."""
+    """Patient 163 was scanned from the chest up; in slice 0 the descending aorta lies beside the
+    vertebra."""
     reader, refs = real
     volume = reader.load(next(ref for ref in refs if ref.patient_id == "0163"))
     chest = volume.hu[0]

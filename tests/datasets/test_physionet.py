@@ -44,7 +44,9 @@ def test_masks_take_the_only_subtype_of_their_slice(written):
     shown = np.stack([scan.slice_labels()[name] for name in SUBTYPES])
     assert sorted(set(shown.sum(0).tolist())) == [0, 1, 2]
     for index in np.flatnonzero(shown.any(0)):
-        code = MASK_CODES[SUBTYPES[int(shown[:, index].argmax())]] if shown[:, index].sum() == 1 else 6
+        code = (
+            MASK_CODES[SUBTYPES[int(shown[:, index].argmax())]] if shown[:, index].sum() == 1 else 6
+        )
         assert set(np.unique(mask[index])) == {0, code}
 
 
@@ -54,7 +56,14 @@ def test_slice_numbers_follow_the_file_whose_axis_runs_downwards(written):
         image = nibabel.load(root / folder / "049.nii", mmap=False)
         downwards = image.as_reoriented(np.array([[0, 1], [1, 1], [2, -1]]))
         nibabel.save(downwards, root / folder / "049.nii")
-    edit(root, lambda table: table.assign(SliceNumber=table["SliceNumber"].where(table["PatientNumber"] != 49, 7 - table["SliceNumber"])))
+    edit(
+        root,
+        lambda table: table.assign(
+            SliceNumber=table["SliceNumber"].where(
+                table["PatientNumber"] != 49, 7 - table["SliceNumber"]
+            )
+        ),
+    )
     reader = PhysionetReader(root)
     volume = reader.load(reader.scans()[0])
     np.testing.assert_array_equal(volume.hu, scan.hu)
@@ -65,7 +74,9 @@ def test_rows_are_joined_by_number_not_by_order(written):
     root, (scan, _), _ = written
     edit(root, lambda table: table.sample(frac=1, random_state=0))
     reader = PhysionetReader(root)
-    assert reader.load(reader.scans()[0]).labels["SDH"].tolist() == scan.slice_labels()["SDH"].tolist()
+    assert (
+        reader.load(reader.scans()[0]).labels["SDH"].tolist() == scan.slice_labels()["SDH"].tolist()
+    )
 
 
 def test_missing_rows_are_errors_unless_allowed(written):
@@ -106,7 +117,10 @@ def test_equal_duplicates_are_noted_and_contradicting_ones_refused(written):
         (lambda table: table.rename(columns={"Subdural": "SDH"}), r"no columns \['Subdural'\]"),
         (lambda table: table.assign(Epidural=2), "Epidural is not 0 or 1"),
         (lambda table: table.assign(SliceNumber="one"), "SliceNumber is not a whole number"),
-        (lambda table: table.assign(PatientNumber="x" + table["PatientNumber"].astype(str)), "PatientNumber is not a number"),
+        (
+            lambda table: table.assign(PatientNumber="x" + table["PatientNumber"].astype(str)),
+            "PatientNumber is not a number",
+        ),
     ],
 )
 def test_wrong_tables_are_refused(written, change, message):
@@ -127,13 +141,18 @@ def test_missing_table_and_folder(written):
 
 
 def test_demographics(tmp_path):
-    write_physionet(tmp_path, (fake_scan(seed, slices=3, rows=8, columns=8, positive=seed == 1) for seed in range(12)))
+    write_physionet(
+        tmp_path,
+        (fake_scan(seed, slices=3, rows=8, columns=8, positive=seed == 1) for seed in range(12)),
+    )
     path = tmp_path / "Patient_demographics.csv"
     assert path.read_bytes().startswith(b"\xef\xbb\xbf")
     people = PhysionetReader(tmp_path).demographics()
     assert people["patient_id"].tolist() == [f"{number:03d}" for number in range(49, 68)]
     assert people.loc[people["SDH"], "patient_id"].tolist() == []
-    path.write_text(path.read_text(encoding="utf-8-sig").replace("50,,,", "50,41,Male,"), encoding="utf-8-sig")
+    path.write_text(
+        path.read_text(encoding="utf-8-sig").replace("50,,,", "50,41,Male,"), encoding="utf-8-sig"
+    )
     person = PhysionetReader(tmp_path).demographics().iloc[1]
     assert (person["age_years"], person["gender"]) == (41, "Male")
     path.write_text("Patient,Age\n1,2\n3,4\n")

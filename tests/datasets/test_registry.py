@@ -7,7 +7,15 @@ from tests.phantom.fake_scans import fake_scan
 
 
 def test_every_reader_can_be_imported_and_keeps_its_name():
-    assert list(READERS) == ["rsna", "bhsd", "physionet", "cq500", "instance2022", "hemorica", "phe_sich"]
+    assert list(READERS) == [
+        "rsna",
+        "bhsd",
+        "physionet",
+        "cq500",
+        "instance2022",
+        "hemorica",
+        "phe_sich",
+    ]
     for name, reader in READERS.items():
         assert reader.name == name
 
@@ -23,7 +31,9 @@ def test_options_are_checked(tmp_path):
     assert len(open_dataset("instance2022", tmp_path, require_masks=True).scans()) == 1
     with pytest.raises(ParameterError, match="unknown data set 'instance'; known: rsna"):
         open_dataset("instance", tmp_path)
-    with pytest.raises(ParameterError, match=r"no options \['require_mask'\]; known: require_masks, allow_nan"):
+    with pytest.raises(
+        ParameterError, match=r"no options \['require_mask'\]; known: require_masks, allow_nan"
+    ):
         open_dataset("instance2022", tmp_path, require_mask=True)
     with pytest.raises(ParameterError, match="require_masks of data set 'instance2022' is 'yes'"):
         open_dataset("instance2022", tmp_path, require_masks="yes")

@@ -50,7 +50,9 @@ def test_round_trip_is_exact_without_a_warning(root):
     inside = field_of_view(64, 64)
     for seed in SEEDS:
         scan = scan_of(seed)
-        volume = next(v for v in by_scan.values() if np.array_equal(v.hu[:, inside], scan.hu[:, inside]))
+        volume = next(
+            v for v in by_scan.values() if np.array_equal(v.hu[:, inside], scan.hu[:, inside])
+        )
         assert volume.ref.patient_id == rsna_patient_id(seed // 2)
         np.testing.assert_allclose(volume.z_mm, scan.z_mm, atol=1e-5)
         assert volume.thickness_mm == pytest.approx(5 * np.cos(np.deg2rad(seed - 3.0)), abs=1e-4)
@@ -63,7 +65,9 @@ def test_round_trip_is_exact_without_a_warning(root):
 
 def test_corrupt_image_is_left_out_by_name_and_fails_otherwise(root):
     reader = RsnaReader(root)
-    assert all(KNOWN_CORRUPT[0] not in source for ref in reader.scans() for source in map(str, ref.files))
+    assert all(
+        KNOWN_CORRUPT[0] not in source for ref in reader.scans() for source in map(str, ref.files)
+    )
     assert any("1 labelled images are not read" in finding for finding in reader.findings)
     strict = RsnaReader(root, known_corrupt=())
     with pytest.raises(DataError, match=KNOWN_CORRUPT[0]):
@@ -72,7 +76,9 @@ def test_corrupt_image_is_left_out_by_name_and_fails_otherwise(root):
 
 
 def test_excluded_patients_are_left_out(root):
-    left = {ref.patient_id for ref in RsnaReader(root, exclude_patients=(rsna_patient_id(0),)).scans()}
+    left = {
+        ref.patient_id for ref in RsnaReader(root, exclude_patients=(rsna_patient_id(0),)).scans()
+    }
     assert len(left) == 5 and rsna_patient_id(0) not in left
 
 
@@ -146,4 +152,6 @@ def test_ids_given_as_text_are_refused(tmp_path):
 
 
 def test_csv_order_of_subtypes_is_mapped():
-    assert list(SUBTYPE_NAMES.values()) == ["EDH", "IPH", "IVH", "SAH", "SDH", "any"] and set(SUBTYPE_NAMES.values()) == set(LABELS)
+    assert list(SUBTYPE_NAMES.values()) == ["EDH", "IPH", "IVH", "SAH", "SDH", "any"] and set(
+        SUBTYPE_NAMES.values()
+    ) == set(LABELS)

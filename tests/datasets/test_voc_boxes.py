@@ -6,11 +6,15 @@ from ich_study.datasets.voc_boxes import read_voc_boxes, turn_box
 from ich_study.errors import DataError
 
 A = frozenset({"a"})
-OBJECT = "<object><name>{name}</name><bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"
+OBJECT = (
+    "<object><name>{name}</name><bndbox><xmin>{0}</xmin><ymin>{1}</ymin>"
+    "<xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"
+)
 
 
 def annotation(path, *boxes, name="a", head=""):
-    path.write_text(f"{head}<annotation><filename>x.jpg</filename>{''.join(OBJECT.format(*box, name=name) for box in boxes)}</annotation>")
+    objects = "".join(OBJECT.format(*box, name=name) for box in boxes)
+    path.write_text(f"{head}<annotation><filename>x.jpg</filename>{objects}</annotation>")
     return path
 
 
@@ -50,13 +54,22 @@ def test_bad_files_are_named(tmp_path, text, message):
 
 
 @given(
-    rows=st.integers(8, 20), columns=st.integers(8, 20), corner=st.tuples(st.integers(0, 4), st.integers(0, 4)),
-    size=st.tuples(st.integers(1, 4), st.integers(1, 4)), quarter_turns=st.integers(0, 3), mirror=st.booleans(),
-)  # fmt: skip
+    rows=st.integers(8, 20),
+    columns=st.integers(8, 20),
+    corner=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    quarter_turns=st.integers(0, 3),
+    mirror=st.booleans(),
+)
 def test_boxes_turn_with_their_picture(rows, columns, corner, size, quarter_turns, mirror):
     picture = np.zeros((rows, columns), bool)
     picture[corner[1] : corner[1] + size[1], corner[0] : corner[0] + size[0]] = True
     turned = np.rot90(picture, -quarter_turns)
     turned = turned[:, ::-1] if mirror else turned
     y, x = np.nonzero(turned)
-    assert turn_box((*corner, *size), rows, columns, quarter_turns, mirror) == (x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1)
+    assert turn_box((*corner, *size), rows, columns, quarter_turns, mirror) == (
+        x.min(),
+        y.min(),
+        np.ptp(x) + 1,
+        np.ptp(y) + 1,
+    )

@@ -14,7 +14,8 @@ def batches(size=3, upto=None):
         for first in range(start, len(INPUTS), size):
             if upto is not None and first >= upto:
                 raise KeyboardInterrupt
-            yield INPUTS[first:first + size]
+            yield INPUTS[first : first + size]
+
     return from_slice
 
 
@@ -26,7 +27,9 @@ def test_maps_come_back_as_they_were(tmp_path):
     archive = write_archive(tmp_path, 10, batches(), maps_of, KEY)
     assert archive.names == [("m", "[-1]"), ("m", "[-2]")] and archive.count == 10
     assert np.array_equal(archive.raw(("m", "[-1]")), INPUTS[:, 0].numpy())
-    assert np.array_equal(MapArchive(tmp_path).raw(("m", "[-2]"), slice(2, 5)), -INPUTS[2:5, 0, ::2, ::2].numpy())
+    assert np.array_equal(
+        MapArchive(tmp_path).raw(("m", "[-2]"), slice(2, 5)), -INPUTS[2:5, 0, ::2, ::2].numpy()
+    )
     with pytest.raises(DataError, match="no maps of"):
         archive.raw(("other", "[-1]"))
 
@@ -54,9 +57,21 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_kept(tmp_path, monkeypatch):
 
 def test_maps_that_failed_are_named(tmp_path):
     with pytest.raises(MapError, match=r"m at layer \[-1\], slices 3 to 5.*NaN"):
-        write_archive(tmp_path, 10, batches(), lambda inputs: {("m", "[-1]"): inputs[:, 0] / (inputs[:, 0] != 50) * 1.0}, KEY)
+        write_archive(
+            tmp_path,
+            10,
+            batches(),
+            lambda inputs: {("m", "[-1]"): inputs[:, 0] / (inputs[:, 0] != 50) * 1.0},
+            KEY,
+        )
     with pytest.raises(MapError, match="one size"):
-        write_archive(tmp_path, 10, batches(), lambda inputs: {("m", "[-1]"): inputs[:, 0] if inputs.min() < 40 else inputs[:, 0, 1:]}, KEY)
+        write_archive(
+            tmp_path,
+            10,
+            batches(),
+            lambda inputs: {("m", "[-1]"): inputs[:, 0] if inputs.min() < 40 else inputs[:, 0, 1:]},
+            KEY,
+        )
     with pytest.raises(DataError, match="part is empty"):
         write_archive(tmp_path, 0, batches(), maps_of, KEY)
     with pytest.raises(DataError, match="end too early"):

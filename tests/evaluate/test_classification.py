@@ -2,7 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 from torch import nn
 
 from ich_study.errors import StudyError, WeightsError
@@ -30,11 +36,20 @@ def predictions(patients=12, per_patient=20, classes=LABELS, seed=0, dataset="fa
     for name in classes:
         labels = rng.random(patients * per_patient) < 0.3
         logits = rng.normal(0, 1, len(labels)) + 1.5 * labels
-        frames.append(pd.DataFrame({
-            "dataset": dataset, "patient_id": np.repeat([f"p{n}" for n in range(patients)], per_patient),
-            "scan_id": np.repeat([f"s{n}" for n in range(patients)], per_patient), "slice_index": np.tile(range(per_patient), patients),
-            "class": name, "label": pd.array(labels, dtype="boolean"), "logit": logits, "probability": 1 / (1 + np.exp(-logits)),
-        }))
+        frames.append(
+            pd.DataFrame(
+                {
+                    "dataset": dataset,
+                    "patient_id": np.repeat([f"p{n}" for n in range(patients)], per_patient),
+                    "scan_id": np.repeat([f"s{n}" for n in range(patients)], per_patient),
+                    "slice_index": np.tile(range(per_patient), patients),
+                    "class": name,
+                    "label": pd.array(labels, dtype="boolean"),
+                    "logit": logits,
+                    "probability": 1 / (1 + np.exp(-logits)),
+                }
+            )
+        )
     return pd.concat(frames, ignore_index=True).astype(PREDICTION_COLUMNS)
 
 
@@ -49,15 +64,21 @@ class MeanOfCentre(nn.Module):
 def test_predictions_have_a_row_per_slice_and_class_in_their_order():
     settings = config(classes=("any", "SDH"), size=48, normalisation="none")
     rows = STORE.index.iloc[[5, 0, 9]].assign(SDH=pd.array([True, pd.NA, False], dtype="boolean"))
-    found = predict(MeanOfCentre(), settings.preprocessing(), settings.classes, STORE, rows, CPU, batch_size=2)
+    found = predict(
+        MeanOfCentre(), settings.preprocessing(), settings.classes, STORE, rows, CPU, batch_size=2
+    )
     assert found["class"].tolist() == ["any", "SDH"] * 3
     assert found["slice_index"].tolist() == [5, 5, 0, 0, 1, 1]
     assert found["label"].tolist()[1::2] == [True, pd.NA, False]
     for number, row in enumerate(rows.itertuples()):
         mean = (STORE.volumes[row.scan_id][row.slice_index].clip(0, 80) / 80).mean()
-        assert found["logit"].iloc[2 * number:2 * number + 2].tolist() == pytest.approx([mean, -mean], abs=1e-5)
+        assert found["logit"].iloc[2 * number : 2 * number + 2].tolist() == pytest.approx(
+            [mean, -mean], abs=1e-5
+        )
     assert np.allclose(found["probability"], 1 / (1 + np.exp(-found["logit"])))
-    two = predict(MeanOfCentre(), settings.preprocessing(), ("any",), STORE, rows, CPU, two_outputs=True)
+    two = predict(
+        MeanOfCentre(), settings.preprocessing(), ("any",), STORE, rows, CPU, two_outputs=True
+    )
     assert np.allclose(two["logit"], -2 * found["logit"][::2].to_numpy(), atol=1e-6)
 
 
@@ -76,7 +97,9 @@ def test_outputs_that_cannot_be_used_are_named():
 
 def test_predictions_round_trip_through_parquet(tmp_path):
     write_predictions(tmp_path / "p.parquet", predictions())
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "p.parquet").astype(PREDICTION_COLUMNS), predictions())
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "p.parquet").astype(PREDICTION_COLUMNS), predictions()
+    )
     with pytest.raises(StudyError, match="logit"):
         write_predictions(tmp_path / "p.parquet", predictions().drop(columns="logit"))
 
@@ -97,10 +120,14 @@ def test_results_equal_scikit_learn_and_lie_in_their_intervals():
         truth, scores = rows["label"].to_numpy(bool), rows["probability"].to_numpy()
         at_half, at_youden = scores >= 0.5, scores >= thresholds[name].value
         oracle = {
-            "auroc": roc_auc_score(truth, scores), "average_precision": average_precision_score(truth, scores),
-            "f1@0.5": f1_score(truth, at_half), "sensitivity@0.5": recall_score(truth, at_half),
-            "specificity@0.5": recall_score(~truth, ~at_half), "precision@0.5": precision_score(truth, at_half),
-            "f1@youden": f1_score(truth, at_youden), "sensitivity@0.3": recall_score(truth, scores >= 0.3),
+            "auroc": roc_auc_score(truth, scores),
+            "average_precision": average_precision_score(truth, scores),
+            "f1@0.5": f1_score(truth, at_half),
+            "sensitivity@0.5": recall_score(truth, at_half),
+            "specificity@0.5": recall_score(~truth, ~at_half),
+            "precision@0.5": precision_score(truth, at_half),
+            "f1@youden": f1_score(truth, at_youden),
+            "sensitivity@0.3": recall_score(truth, scores >= 0.3),
         }
         for metric, expected in oracle.items():
             row = value(results, name, metric)
@@ -116,13 +143,23 @@ def test_unknown_labels_and_absent_classes():
     test.loc[test["class"] == "IPH", "label"] = False
     test.loc[(test["class"] == "any") & (test["slice_index"] < 10), "label"] = pd.NA
     results = classification_results(test, {}, study="s", method="m", replicates=50)
-    assert np.isnan(value(results, "IPH", "auroc")["value"]) and np.isnan(value(results, "IPH", "sensitivity@0.5")["value"])
+    assert np.isnan(value(results, "IPH", "auroc")["value"]) and np.isnan(
+        value(results, "IPH", "sensitivity@0.5")["value"]
+    )
     known = test[(test["class"] == "any") & (test["slice_index"] >= 10)]
-    assert value(results, "any", "auroc")["value"] == pytest.approx(roc_auc_score(known["label"].to_numpy(bool), known["probability"]))
-    assert not (results["class"] == "average").any() and not results["metric"].str.contains("youden").any()
+    assert value(results, "any", "auroc")["value"] == pytest.approx(
+        roc_auc_score(known["label"].to_numpy(bool), known["probability"])
+    )
+    assert (
+        not (results["class"] == "average").any()
+        and not results["metric"].str.contains("youden").any()
+    )
     assert set(validation_thresholds(test)) == {"any"}
     roc, pr = curves(test)
-    assert set(roc["class"]) == set(pr["class"]) == {"any"} and roc.columns[:2].tolist() == ["dataset", "class"]
+    assert set(roc["class"]) == set(pr["class"]) == {"any"} and roc.columns[:2].tolist() == [
+        "dataset",
+        "class",
+    ]
     test["label"] = pd.NA
     with pytest.raises(StudyError, match="no curve"):
         curves(test)
@@ -138,14 +175,23 @@ def test_data_sets_are_scored_apart():
 def test_f1_of_the_top_five_epochs():
     history = pd.DataFrame({"f1": [0.1, 0.9, 0.8, np.nan, 0.7, 0.6, 0.5]})
     results = top_epochs_results(history, study="s", dataset="d", method="m", name="any")
-    assert results["value"].tolist() == pytest.approx([0.7, np.std([0.9, 0.8, 0.7, 0.6, 0.5], ddof=1)])
-    assert results["metric"].tolist() == ["f1_top5", "f1_top5_sd"] and results["n"].tolist() == [5, 5]
+    assert results["value"].tolist() == pytest.approx(
+        [0.7, np.std([0.9, 0.8, 0.7, 0.6, 0.5], ddof=1)]
+    )
+    assert results["metric"].tolist() == ["f1_top5", "f1_top5_sd"] and results["n"].tolist() == [
+        5,
+        5,
+    ]
 
 
 def test_a_checkpoint_alone_rebuilds_the_classifier(tmp_path):
     settings = config(classes=("any", "SDH"))
     backbone = network(settings)
-    metadata = {"architecture": backbone.describe(), "preprocessing": settings.preprocessing().describe(), "classes": ["any", "SDH"]}
+    metadata = {
+        "architecture": backbone.describe(),
+        "preprocessing": settings.preprocessing().describe(),
+        "classes": ["any", "SDH"],
+    }
     sha256 = save_weights(tmp_path / "w.safetensors", backbone.model, metadata)
     loaded, preprocessing, described = load_classifier(tmp_path / "w.safetensors", CPU, sha256)
     images = torch.randn(2, 3, 32, 32)

@@ -1,7 +1,12 @@
 import pandas as pd
 import pytest
 
-from ich_study.evaluate.classifier_report import ScoredPart, headline, primary_auroc, report_classifier
+from ich_study.evaluate.classifier_report import (
+    ScoredPart,
+    headline,
+    primary_auroc,
+    report_classifier,
+)
 from ich_study.schema import RESULT_COLUMNS
 from ich_study.training.learner import train_classifier
 from tests.training.fakes import config, fake_store, network, parts
@@ -12,11 +17,21 @@ def report(tmp_path_factory):
     store = fake_store()
     train, held_out = parts(store)
     settings = config()
-    run = train_classifier(network(settings), settings, store, train, held_out, tmp_path_factory.mktemp("run"), report=lambda line: None)
+    run = train_classifier(
+        network(settings),
+        settings,
+        store,
+        train,
+        held_out,
+        tmp_path_factory.mktemp("run"),
+        report=lambda line: None,
+    )
     half = sorted(held_out["patient_id"].unique())[::2]
     validation = ScoredPart("fake/validation", store, held_out[held_out["patient_id"].isin(half)])
     test = ScoredPart("fake/test", store, held_out[~held_out["patient_id"].isin(half)])
-    return report_classifier(run, validation, [test], method="arm", variant="printed", replicates=100)
+    return report_classifier(
+        run, validation, [test], method="arm", variant="printed", replicates=100
+    )
 
 
 def test_every_part_is_measured_under_its_name_and_learning_shows_on_held_out_patients(report):
@@ -29,10 +44,14 @@ def test_thresholds_come_from_the_validation_part_alone(report):
     youden = report.results[report.results["metric"].str.endswith("@youden")]
     assert set(youden["threshold_source"]) == {"labels"}
     validation = report.of_part("fake/validation").query("`class` == 'any'")
-    positive, negative = (validation.loc[validation["label"] == truth, "probability"] for truth in (True, False))
+    positive, negative = (
+        validation.loc[validation["label"] == truth, "probability"] for truth in (True, False)
+    )
     threshold = report.thresholds["any"].value
     chosen = (positive >= threshold).mean() - (negative >= threshold).mean()
-    every = [(positive >= cut).mean() - (negative >= cut).mean() for cut in validation["probability"]]
+    every = [
+        (positive >= cut).mean() - (negative >= cut).mean() for cut in validation["probability"]
+    ]
     assert chosen == pytest.approx(max(every))
 
 

@@ -13,17 +13,30 @@ def predictions(strength, seed=0, patients=40, slices=6):
     rng = np.random.default_rng(7)
     label = rng.random(patients * slices) < 0.4
     score = strength * label + np.random.default_rng(seed).normal(size=len(label))
-    return pd.DataFrame({
-        "dataset": "rsna", "patient_id": np.repeat([f"p{i}" for i in range(patients)], slices),
-        "scan_id": np.repeat([f"s{i}" for i in range(patients)], slices), "slice_index": np.tile(range(slices), patients), "class": "any",
-        "label": pd.array(label, dtype="boolean"), "logit": score, "probability": 1 / (1 + np.exp(-score)), "part": "rsna/test",
-    })
+    return pd.DataFrame(
+        {
+            "dataset": "rsna",
+            "patient_id": np.repeat([f"p{i}" for i in range(patients)], slices),
+            "scan_id": np.repeat([f"s{i}" for i in range(patients)], slices),
+            "slice_index": np.tile(range(slices), patients),
+            "class": "any",
+            "label": pd.array(label, dtype="boolean"),
+            "logit": score,
+            "probability": 1 / (1 + np.exp(-score)),
+            "part": "rsna/test",
+        }
+    )
 
 
 def test_differences_equal_scikit_learn_and_find_the_better_arm():
     arms = {"good": predictions(3.0, 1), "poor": predictions(0.5, 2), "same": predictions(3.0, 1)}
-    table = auroc_differences(arms, [("good", "poor"), ("good", "same")], "rsna/test", "any", replicates=400)
-    aurocs = {name: roc_auc_score(frame["label"].astype(bool), frame["probability"]) for name, frame in arms.items()}
+    table = auroc_differences(
+        arms, [("good", "poor"), ("good", "same")], "rsna/test", "any", replicates=400
+    )
+    aurocs = {
+        name: roc_auc_score(frame["label"].astype(bool), frame["probability"])
+        for name, frame in arms.items()
+    }
     assert table.loc[0, "difference"] == pytest.approx(aurocs["good"] - aurocs["poor"])
     assert table.loc[0, "ci_low"] > 0 and table.loc[0, "p_holm"] < 0.05
     assert table.loc[1, "difference"] == 0 and table.loc[1, "p_holm"] == 1
@@ -39,19 +52,46 @@ def test_arms_on_other_slices_and_unknown_arms_are_refused():
 
 
 def test_the_claims_are_judged_by_the_paired_difference():
-    table = auroc_differences({"good": predictions(3.0, 1), "poor": predictions(0.5, 2)}, [("good", "poor")], "rsna/test", "any", 400)
+    table = auroc_differences(
+        {"good": predictions(3.0, 1), "poor": predictions(0.5, 2)},
+        [("good", "poor")],
+        "rsna/test",
+        "any",
+        400,
+    )
     difference = difference_rows(table, "01_backbones", 0)
-    own = result_table([
+    own = result_table(
+        [
+            {
+                "study": "01_backbones",
+                "dataset": "rsna/test",
+                "method": name,
+                "variant": "printed",
+                "class": "any",
+                "unit": "slice",
+                "subset": "all",
+                "threshold_source": "none",
+                "metric": "auroc",
+                "value": 0.8,
+                "ci_low": 0.5,
+                "ci_high": 1.0,
+                "n": 40,
+                "seed": 0,
+            }
+            for name in ("good", "poor")
+        ]
+    )
+    claim = pd.Series(
         {
-            "study": "01_backbones", "dataset": "rsna/test", "method": name, "variant": "printed", "class": "any", "unit": "slice",
-            "subset": "all", "threshold_source": "none", "metric": "auroc", "value": 0.8, "ci_low": 0.5, "ci_high": 1.0, "n": 40, "seed": 0,
+            "study": "01_backbones",
+            "metric": "auroc",
+            "left": "method=good",
+            "comparison": ">",
+            "right": "method=poor",
+            "class": "any",
+            "unit": "slice",
         }
-        for name in ("good", "poor")
-    ])
-    claim = pd.Series({
-        "study": "01_backbones", "metric": "auroc", "left": "method=good", "comparison": ">", "right": "method=poor", "class": "any",
-        "unit": "slice",
-    })
+    )
     assert verdict(claim, own) == "undecided"
     assert verdict(claim, pd.concat([own, difference], ignore_index=True)) == "supported"
 

@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 
 from ich_study.errors import StudyError
-from ich_study.evaluate.localisation_report import difference_rows, mean_rows, overlap_rows, paired_differences, statistic_of
+from ich_study.evaluate.localisation_report import (
+    difference_rows,
+    mean_rows,
+    overlap_rows,
+    paired_differences,
+    statistic_of,
+)
 from ich_study.metrics.overlap import Counts, overlap_counts
 from ich_study.schema import result_table
 
@@ -12,7 +18,12 @@ def case(seed=0, slices=24):
     rng = np.random.default_rng(seed)
     truth, prediction = rng.random((2, slices, 8, 8)) < 0.3
     truth[::3] = False
-    rows = pd.DataFrame({"patient_id": [f"p{n // 6}" for n in range(slices)], "scan_id": [f"s{n // 3}" for n in range(slices)]})
+    rows = pd.DataFrame(
+        {
+            "patient_id": [f"p{n // 6}" for n in range(slices)],
+            "scan_id": [f"s{n // 3}" for n in range(slices)],
+        }
+    )
     return prediction, truth, rows
 
 
@@ -23,18 +34,33 @@ def test_units_equal_their_definitions():
     def dice(p, t):
         return 2 * (p & t).sum() / (p.sum() + t.sum())
 
-    assert statistic_of(counts, rows, "pixel", "dice").value() == pytest.approx(dice(prediction, truth))
+    assert statistic_of(counts, rows, "pixel", "dice").value() == pytest.approx(
+        dice(prediction, truth)
+    )
     by_slice = [dice(p, t) for p, t in zip(prediction, truth) if t.any()]
     assert statistic_of(counts, rows, "slice", "dice").value() == pytest.approx(np.mean(by_slice))
     scans = [np.flatnonzero(rows["scan_id"] == scan) for scan in rows["scan_id"].unique()]
-    assert statistic_of(counts, rows, "scan", "dice").value() == pytest.approx(np.mean([dice(prediction[n], truth[n]) for n in scans]))
-    assert statistic_of(counts, rows, "pixel", "precision").value() == pytest.approx((prediction & truth).sum() / prediction.sum())
+    assert statistic_of(counts, rows, "scan", "dice").value() == pytest.approx(
+        np.mean([dice(prediction[n], truth[n]) for n in scans])
+    )
+    assert statistic_of(counts, rows, "pixel", "precision").value() == pytest.approx(
+        (prediction & truth).sum() / prediction.sum()
+    )
 
 
 def test_rows_are_rows_of_the_result_table():
     prediction, truth, rows = case()
-    common = {"study": "02_lse_unet", "dataset": "bhsd", "method": "m", "variant": "printed", "class": "IPH", "subset": "all"}
-    table = result_table(overlap_rows(overlap_counts(prediction, truth), rows, common, replicates=100))
+    common = {
+        "study": "02_lse_unet",
+        "dataset": "bhsd",
+        "method": "m",
+        "variant": "printed",
+        "class": "IPH",
+        "subset": "all",
+    }
+    table = result_table(
+        overlap_rows(overlap_counts(prediction, truth), rows, common, replicates=100)
+    )
     assert len(table) == 12 and (table["n"] == 4).all()
     assert (table["ci_low"] <= table["value"]).all() and (table["value"] <= table["ci_high"]).all()
 
@@ -49,7 +75,10 @@ def test_empty_truth_has_no_value_rather_than_zero():
 def test_a_better_method_is_found_better_and_equal_ones_are_not():
     prediction, truth, rows = case(slices=60)
     better, worse = overlap_counts(truth, truth), overlap_counts(prediction, truth)
-    statistics = {name: statistic_of(counts, rows, "pixel", "dice") for name, counts in {"a": better, "b": worse, "c": worse}.items()}
+    statistics = {
+        name: statistic_of(counts, rows, "pixel", "dice")
+        for name, counts in {"a": better, "b": worse, "c": worse}.items()
+    }
     table = paired_differences(statistics, [("a", "b"), ("b", "c")], replicates=500)
     assert table.loc[0, "ci_low"] > 0 and table.loc[0, "p_holm"] < 0.05
     assert table.loc[1, "difference"] == 0 and table.loc[1, "p"] == 1
@@ -59,7 +88,9 @@ def test_a_better_method_is_found_better_and_equal_ones_are_not():
 
 def test_means_leave_out_what_is_not_defined():
     rows = pd.DataFrame({"patient_id": ["a", "a", "b", "c"], "scan_id": list("wxyz")})
-    found = mean_rows(np.array([0.0, 1.0, np.nan, 0.5]), rows, "pointing_game", {"method": "m"}, replicates=50)
+    found = mean_rows(
+        np.array([0.0, 1.0, np.nan, 0.5]), rows, "pointing_game", {"method": "m"}, replicates=50
+    )
     assert found[0]["value"] == 0.5 and found[0]["metric"] == "pointing_game"
 
 

@@ -14,9 +14,13 @@ from ich_study.methods.lse_unet.joint_histogram import PAPER_GRID
 @given(st.integers(0, 2**32 - 1), st.integers(2, 200))
 def test_cut_is_scikit_images(seed, pixels):
     rng = np.random.default_rng(seed)
-    values = np.concatenate([[3, 200], rng.integers(0, 60, pixels), rng.integers(100, 256, pixels // 2)])
+    values = np.concatenate(
+        [[3, 200], rng.integers(0, 60, pixels), rng.integers(100, 256, pixels // 2)]
+    )
     counts = np.bincount(values, minlength=256)
-    assert between(values, otsu_cut(counts)) == pytest.approx(between(values, threshold_otsu(hist=(counts, np.arange(256)))))
+    assert between(values, otsu_cut(counts)) == pytest.approx(
+        between(values, threshold_otsu(hist=(counts, np.arange(256))))
+    )
 
 
 def between(values, cut):
@@ -34,7 +38,11 @@ def two_level_heat():
 def test_only_present_slices_are_read():
     histogram = HeatHistogram(("a", "b"))
     histogram.add(*two_level_heat())
-    assert histogram.counts[0, 255] == 0 and histogram.counts[0].sum() == 128 and not histogram.counts[1].any()
+    assert (
+        histogram.counts[0, 255] == 0
+        and histogram.counts[0].sum() == 128
+        and not histogram.counts[1].any()
+    )
     with pytest.raises(StudyError, match="'b'"):
         otsu_thresholds(histogram)
     found = otsu_thresholds(histogram, unseen=125)

@@ -1,11 +1,18 @@
-"""Volumes against the volume of the mask itself; Bland-Altman's figures against the plain formula and a resampling by hand."""
+"""Volumes against the volume of the mask itself; Bland-Altman's figures against the plain formula
+and a resampling by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ich_study.errors import StudyError
-from ich_study.evaluate.quantification import AGREEMENT_METRICS, agreement_rows, agreement_statistic, scans_of, volume_table
+from ich_study.evaluate.quantification import (
+    AGREEMENT_METRICS,
+    agreement_rows,
+    agreement_statistic,
+    scans_of,
+    volume_table,
+)
 from ich_study.methods.resnet_lstm.volume import limits_of_agreement, volume_ml
 from ich_study.metrics.overlap import label_counts
 from ich_study.metrics.statistics import patient_bootstrap, resampled_multiplicities
@@ -17,12 +24,21 @@ def scans(seed=0, count=8, depth=3):
     truth = rng.integers(0, 6, (count, depth, 10, 10)) * (rng.random((count, 1, 1, 1)) < 0.8)
     labels = np.where(rng.random(truth.shape) < 0.7, truth, rng.integers(0, 6, truth.shape))
     spacing = rng.uniform(0.4, 6, (count, 3))
-    rows = pd.DataFrame({
-        "scan_id": np.repeat([f"s{number}" for number in range(count)], depth),
-        "patient_id": np.repeat([f"p{number // 2}" for number in range(count)], depth),
-    })
+    rows = pd.DataFrame(
+        {
+            "scan_id": np.repeat([f"s{number}" for number in range(count)], depth),
+            "patient_id": np.repeat([f"p{number // 2}" for number in range(count)], depth),
+        }
+    )
     flat = [part.reshape(-1, 10, 10) for part in (labels, truth)]
-    return labels, truth, spacing, volume_table(label_counts(*flat, 6), rows, np.repeat(spacing.prod(1) / 1000, depth)), rows, flat
+    return (
+        labels,
+        truth,
+        spacing,
+        volume_table(label_counts(*flat, 6), rows, np.repeat(spacing.prod(1) / 1000, depth)),
+        rows,
+        flat,
+    )
 
 
 def test_volumes_are_those_of_the_masks():
@@ -41,8 +57,12 @@ def test_unknown_spacing_makes_the_scan_unknown_not_smaller():
     pixel_ml[4] = np.nan
     table = volume_table(label_counts(*flat, 6), rows, pixel_ml)
     unknown = table[table["scan_id"] == "s1"]
-    assert unknown[["predicted_ml", "truth_ml"]].isna().all(axis=None) and table[table["scan_id"] != "s1"].notna().all(axis=None)
-    assert set(scans_of(table, "any", "all")["scan_id"]) == {f"s{number}" for number in range(8)} - {"s1"}
+    assert unknown[["predicted_ml", "truth_ml"]].isna().all(axis=None) and table[
+        table["scan_id"] != "s1"
+    ].notna().all(axis=None)
+    assert set(scans_of(table, "any", "all")["scan_id"]) == {
+        f"s{number}" for number in range(8)
+    } - {"s1"}
 
 
 def test_agreement_is_the_plain_formula_on_sample_and_replicates():
@@ -52,17 +72,32 @@ def test_agreement_is_the_plain_formula_on_sample_and_replicates():
     expected["volume_mean_absolute_ml"] = (table["predicted_ml"] - table["truth_ml"]).abs().mean()
     for metric, value in expected.items():
         assert agreement_statistic(table, metric).value() == pytest.approx(value)
-    statistic, weights = agreement_statistic(table, "volume_lower_limit_ml"), resampled_multiplicities(4, 5, seed=3)
+    statistic, weights = (
+        agreement_statistic(table, "volume_lower_limit_ml"),
+        resampled_multiplicities(4, 5, seed=3),
+    )
     for drawn, found in zip(weights, statistic.evaluate(weights)):
-        again = pd.concat([table[table["patient_id"] == name] for name, times in zip(statistic.patients, drawn) for _ in range(int(times))])
-        assert found == pytest.approx(limits_of_agreement(again["predicted_ml"].to_numpy(), again["truth_ml"].to_numpy()).lower_ml)
+        again = pd.concat(
+            [
+                table[table["patient_id"] == name]
+                for name, times in zip(statistic.patients, drawn)
+                for _ in range(int(times))
+            ]
+        )
+        assert found == pytest.approx(
+            limits_of_agreement(
+                again["predicted_ml"].to_numpy(), again["truth_ml"].to_numpy()
+            ).lower_ml
+        )
     interval = patient_bootstrap(statistic, 300)
     assert interval.low <= interval.value <= interval.high
 
 
 def test_rows_say_which_scans_they_count():
     volumes = scans(2)[3]
-    table = result_table(agreement_rows(volumes, {"method": "m", "study": "02_lse_unet"}, replicates=40))
+    table = result_table(
+        agreement_rows(volumes, {"method": "m", "study": "02_lse_unet"}, replicates=40)
+    )
     assert set(table["unit"]) == {"scan"} and set(table["metric"]) == set(AGREEMENT_METRICS)
     assert set(table["class"]) == {*SUBTYPES, "any"} and set(table["subset"]) == {"all", "positive"}
     perfect = agreement_rows(volumes.assign(predicted_ml=volumes["truth_ml"]), {}, replicates=10)

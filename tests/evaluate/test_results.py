@@ -17,7 +17,9 @@ from ich_study.schema import result_table
 
 def rows(method, value=0.9, **more):
     interval = {"ci_low": value - 0.05, "ci_high": value + 0.05}
-    return result_table([{"method": method, "class": "IPH", "metric": "auroc", "value": value, **interval, **more}])
+    return result_table(
+        [{"method": method, "class": "IPH", "metric": "auroc", "value": value, **interval, **more}]
+    )
 
 
 def test_results_of_runs_are_gathered(tmp_path):
@@ -39,12 +41,16 @@ def test_no_runs_and_foreign_tables_are_errors(tmp_path):
 
 
 def test_ours_stands_beside_the_printed_number_under_its_label():
-    table = beside_published(load_table("lse_unet", "table_1"), rows("resnet152"), "auroc", "phantom")
+    table = beside_published(
+        load_table("lse_unet", "table_1"), rows("resnet152"), "auroc", "phantom"
+    )
     cell = table[(table["method"] == "resnet152") & (table["class"] == "IPH")].iloc[0]
     assert cell["printed"] == "0.970" and cell["phantom"] == "0.900 [0.850, 0.950]"
     assert (table.loc[table["method"] == "rdnet_tiny", "phantom"] == "").all()
     shown = wide(table)
-    assert shown.loc["resnet152", ("IPH", "printed")] == "0.970" and shown.loc["resnet152", ("IPH", "phantom")].startswith("0.900")
+    assert shown.loc["resnet152", ("IPH", "printed")] == "0.970" and shown.loc[
+        "resnet152", ("IPH", "phantom")
+    ].startswith("0.900")
 
 
 def test_two_numbers_for_one_cell_are_refused():
@@ -54,12 +60,22 @@ def test_two_numbers_for_one_cell_are_refused():
 
 
 def test_numbers_without_value_or_interval_say_so():
-    assert with_interval(pd.Series({"value": float("nan"), "ci_low": 0, "ci_high": 1})) == "undefined"
-    assert with_interval(pd.Series({"value": 0.5, "ci_low": float("nan"), "ci_high": float("nan")})) == "0.500"
+    assert (
+        with_interval(pd.Series({"value": float("nan"), "ci_low": 0, "ci_high": 1})) == "undefined"
+    )
+    assert (
+        with_interval(pd.Series({"value": 0.5, "ci_low": float("nan"), "ci_high": float("nan")}))
+        == "0.500"
+    )
 
 
 def test_parts_are_dropped_from_data_sets_unless_a_number_would_stand_twice():
     common = {"study": "s", "metric": "auroc", "value": 0.5}
-    table = result_table([{**common, "dataset": "rsna/test", "method": "a"}, {**common, "dataset": "rsna/test", "method": "b"},
-                          {**common, "dataset": "rsna/tune", "method": "b"}])
+    table = result_table(
+        [
+            {**common, "dataset": "rsna/test", "method": "a"},
+            {**common, "dataset": "rsna/test", "method": "b"},
+            {**common, "dataset": "rsna/tune", "method": "b"},
+        ]
+    )
     assert without_parts(table)["dataset"].tolist() == ["rsna", "rsna/test", "rsna/tune"]

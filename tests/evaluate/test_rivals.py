@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from ich_study.errors import ParameterError
-from ich_study.evaluate.rivals import RIVALS, centred_blob_maps, hu_threshold_maps, random_maps, rival_maps
+from ich_study.evaluate.rivals import (
+    RIVALS,
+    centred_blob_maps,
+    hu_threshold_maps,
+    random_maps,
+    rival_maps,
+)
 
 
 def brain_and_hu():
@@ -35,7 +41,12 @@ def test_bone_and_air_beside_the_brain_do_not_look_like_blood():
 def test_the_blob_has_its_maximum_at_the_centre_of_the_brain():
     brain, _ = brain_and_hu()
     blob = centred_blob_maps(brain)
-    assert np.unravel_index(blob[0].argmax(), blob[0].shape) in {(19, 19), (19, 20), (20, 19), (20, 20)}
+    assert np.unravel_index(blob[0].argmax(), blob[0].shape) in {
+        (19, 19),
+        (19, 20),
+        (20, 19),
+        (20, 20),
+    }
     assert not blob[0][~brain[0]].any() and not blob[1].any()
 
 

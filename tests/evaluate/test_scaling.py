@@ -16,7 +16,9 @@ def test_minmax_is_per_map_and_alike_for_arrays_and_tensors():
     scaled = minmax(raw)
     for index in np.ndindex(3, 2):
         one = raw[index].astype(np.float64)
-        np.testing.assert_allclose(scaled[index], (one - one.min()) / (one.max() - one.min()), atol=1e-6)
+        np.testing.assert_allclose(
+            scaled[index], (one - one.min()) / (one.max() - one.min()), atol=1e-6
+        )
     np.testing.assert_allclose(minmax(torch.from_numpy(raw)).numpy(), scaled, atol=1e-7)
 
 
@@ -45,7 +47,9 @@ def test_resizing_upwards_equals_cv2():
     raw = maps(2, 6, 9)
     resized = resized_maps(torch.from_numpy(raw), (24, 36)).numpy()
     for ours, one in zip(resized, raw):
-        np.testing.assert_allclose(ours, cv2.resize(one, (36, 24), interpolation=cv2.INTER_LINEAR), atol=1e-5)
+        np.testing.assert_allclose(
+            ours, cv2.resize(one, (36, 24), interpolation=cv2.INTER_LINEAR), atol=1e-5
+        )
 
 
 def test_resizing_to_the_own_size_changes_nothing():

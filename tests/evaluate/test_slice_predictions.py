@@ -7,10 +7,22 @@ from ich_study.schema import typed
 
 
 def predictions():
-    return typed(pd.DataFrame({
-        "dataset": "rsna", "patient_id": ["p1", "p1", "p2"], "scan_id": ["s1", "s1", "s2"], "slice_index": [0, 1, 0], "class": "IPH",
-        "label": [True, None, False], "logit": [1.0, 2.0, -1.0], "probability": [0.7, 0.9, 0.3],
-    }), PREDICTION_COLUMNS, "predictions")
+    return typed(
+        pd.DataFrame(
+            {
+                "dataset": "rsna",
+                "patient_id": ["p1", "p1", "p2"],
+                "scan_id": ["s1", "s1", "s2"],
+                "slice_index": [0, 1, 0],
+                "class": "IPH",
+                "label": [True, None, False],
+                "logit": [1.0, 2.0, -1.0],
+                "probability": [0.7, 0.9, 0.3],
+            }
+        ),
+        PREDICTION_COLUMNS,
+        "predictions",
+    )
 
 
 def test_slices_with_an_unknown_label_are_left_out():

@@ -1,4 +1,5 @@
-"""Thresholds against a search over all cuts and scikit-learn's ROC; sources, ties, absent classes."""
+"""Thresholds against a search over all cuts and scikit-learn's ROC; sources, ties, absent
+classes."""
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,9 @@ def test_youden_is_the_best_of_scikit_learns_roc(pairs):
     distinct = np.unique(scores)
     cuts = (distinct[1:] + distinct[:-1]) / 2
     values = np.array([j(cut) for cut in cuts])
-    assert found.objective == pytest.approx(values.max()) and j(found.value) == pytest.approx(values.max())
+    assert found.objective == pytest.approx(values.max()) and j(found.value) == pytest.approx(
+        values.max()
+    )
     assert found.value == cuts[np.isclose(values, values.max(), atol=1e-12)].max()
     np.testing.assert_array_equal(scores > found.value, scores >= found.value)
     fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
@@ -49,20 +52,29 @@ def test_ties_take_the_highest_threshold():
 
 def test_all_classes_at_once_with_missing_labels():
     rng = np.random.default_rng(0)
-    labels = pd.DataFrame({"IPH": [True, False, None] * 20, "EDH": [False, True, True] * 20}, dtype="boolean")
+    labels = pd.DataFrame(
+        {"IPH": [True, False, None] * 20, "EDH": [False, True, True] * 20}, dtype="boolean"
+    )
     scores = pd.DataFrame(rng.normal(size=(60, 2)), columns=["IPH", "EDH"])
     found = youden_thresholds(labels, scores, ["IPH", "EDH"])
     known = labels["IPH"].notna().to_numpy()
-    assert found["IPH"] == youden_threshold(labels["IPH"][known].to_numpy(bool), scores["IPH"][known].to_numpy(), "IPH")
+    assert found["IPH"] == youden_threshold(
+        labels["IPH"][known].to_numpy(bool), scores["IPH"][known].to_numpy(), "IPH"
+    )
     frame = threshold_frame(found)
-    assert frame["class"].tolist() == ["IPH", "EDH"] and set(frame["threshold_source"]) == {"labels"}
+    assert frame["class"].tolist() == ["IPH", "EDH"] and set(frame["threshold_source"]) == {
+        "labels"
+    }
 
 
-@pytest.mark.parametrize("column, message", [
-    ([True, True, True], "'EDH': 3 positive and 0 negative"),
-    ([False, False, None], "'EDH': 0 positive and 2 negative"),
-    ([None] * 3, "'EDH': no slice"),
-])
+@pytest.mark.parametrize(
+    "column, message",
+    [
+        ([True, True, True], "'EDH': 3 positive and 0 negative"),
+        ([False, False, None], "'EDH': 0 positive and 2 negative"),
+        ([None] * 3, "'EDH': no slice"),
+    ],
+)
 def test_absent_class_is_named(column, message):
     labels = pd.DataFrame({"EDH": pd.array(column, dtype="boolean")})
     with pytest.raises(StudyError, match=message):
@@ -81,7 +93,9 @@ def test_other_errors_are_named():
         Threshold(0.5, "guess", "fixed")
     with pytest.raises(StudyError, match="finite"):
         fixed_threshold(np.inf)
-    assert fixed_threshold(0.5) == fixed_threshold(0.5, source="none") or np.isnan(fixed_threshold(0.5).objective)
+    assert fixed_threshold(0.5) == fixed_threshold(0.5, source="none") or np.isnan(
+        fixed_threshold(0.5).objective
+    )
 
 
 def maps(seed=0):
@@ -107,12 +121,22 @@ def test_mask_threshold_units_and_stops():
     counts = counts_over_grid(heatmaps, truth, grid)
     micro = dice(counts.sum(0))
     best = mask_threshold(counts, grid, "masks-validation")
-    assert best.value == grid[micro.argmax()] and best.objective == micro.max() and best.source == "masks-validation"
+    assert (
+        best.value == grid[micro.argmax()]
+        and best.objective == micro.max()
+        and best.source == "masks-validation"
+    )
     per_slice = np.nanmean(dice(counts), 0)
-    assert mask_threshold(counts, grid, "masks-test", unit="slice").value == grid[per_slice.argmax()]
+    assert (
+        mask_threshold(counts, grid, "masks-test", unit="slice").value == grid[per_slice.argmax()]
+    )
     first = mask_threshold(counts, grid, "masks-test", stop="first")
     index = int(np.flatnonzero(grid == first.value)[0])
-    assert (np.diff(micro)[:index] > 0).all() and micro[index + 1] <= micro[index] and first.objective <= best.objective
+    assert (
+        (np.diff(micro)[:index] > 0).all()
+        and micro[index + 1] <= micro[index]
+        and first.objective <= best.objective
+    )
 
 
 def test_mask_threshold_errors():

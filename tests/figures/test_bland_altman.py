@@ -18,12 +18,20 @@ def test_points_are_difference_over_mean(tmp_path):
     assert len(figure.axes) == 2 * 2
     shown = scans_of(volumes, "any", "positive")
     points = np.concatenate([part.get_offsets() for part in figure.axes[0].collections])
-    expected = np.stack([(shown["predicted_ml"] + shown["truth_ml"]) / 2, shown["predicted_ml"] - shown["truth_ml"]], 1)
+    expected = np.stack(
+        [
+            (shown["predicted_ml"] + shown["truth_ml"]) / 2,
+            shown["predicted_ml"] - shown["truth_ml"],
+        ],
+        1,
+    )
     np.testing.assert_allclose(np.sort(points, 0), np.sort(expected, 0))
     for axis in figure.axes:
         drawn = np.concatenate([part.get_offsets() for part in axis.collections])
         (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
-        assert (drawn >= [left, low]).all() and (drawn <= [right, high]).all(), "no scan lies outside its panel"
+        assert (drawn >= [left, low]).all() and (drawn <= [right, high]).all(), (
+            "no scan lies outside its panel"
+        )
     path = save_figure(figure, tmp_path / "bland_altman.png")
     assert path.stat().st_size > 10_000
     plt.close(figure)

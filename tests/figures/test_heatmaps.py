@@ -10,11 +10,20 @@ def test_a_row_per_slice_and_a_column_per_method():
     hu = np.full((2, 16, 16), 30, np.int16)
     truth = np.zeros(hu.shape, np.uint8)
     truth[0, 4:8, 4:8] = 2
-    columns = [MapColumn("GradCAM", np.random.default_rng(0).random(hu.shape)), MapColumn("mask", codes=truth > 0),
-               MapColumn("points", points=[np.array([[3, 5]]), np.zeros((0, 2))])]
+    columns = [
+        MapColumn("GradCAM", np.random.default_rng(0).random(hu.shape)),
+        MapColumn("mask", codes=truth > 0),
+        MapColumn("points", points=[np.array([[3, 5]]), np.zeros((0, 2))]),
+    ]
     figure = heatmap_grid(hu, columns, "two slices", truth, row_titles=["a", "b"])
     assert len(figure.axes) == 2 * 5
-    assert [axis.get_title() for axis in figure.axes[:5]] == ["slice", "truth", "GradCAM", "mask", "points"]
+    assert [axis.get_title() for axis in figure.axes[:5]] == [
+        "slice",
+        "truth",
+        "GradCAM",
+        "mask",
+        "points",
+    ]
     assert figure.legends[0].get_texts()[0].get_text() == "IVH"
     plt.close(figure)
 

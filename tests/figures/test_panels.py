@@ -8,9 +8,20 @@ from ich_study.schema import BOX_COLUMNS, LABELS
 class Scans:
     def __init__(self, positive=True):
         rows = [
-            {"patient_id": f"p{n}", "scan_id": f"s{n}", "slice_index": i, "spacing_x_mm": 0.5, "spacing_y_mm": 0.5, "has_mask": True,
-             "has_boxes": False, **dict.fromkeys(LABELS, False), "any": positive and i in (2, 3, 4), "SDH": positive and i in (2, 3, 4)}
-            for n in range(6) for i in range(8)
+            {
+                "patient_id": f"p{n}",
+                "scan_id": f"s{n}",
+                "slice_index": i,
+                "spacing_x_mm": 0.5,
+                "spacing_y_mm": 0.5,
+                "has_mask": True,
+                "has_boxes": False,
+                **dict.fromkeys(LABELS, False),
+                "any": positive and i in (2, 3, 4),
+                "SDH": positive and i in (2, 3, 4),
+            }
+            for n in range(6)
+            for i in range(8)
         ]
         self.index = pd.DataFrame(rows)
         self.boxes = pd.DataFrame(columns=list(BOX_COLUMNS))
@@ -41,20 +52,34 @@ def test_a_data_set_without_positives_still_shows_its_scans():
 
 
 def predictions(probabilities, labels):
-    return pd.DataFrame({
-        "dataset": "d", "patient_id": [f"p{i}" for i in range(len(labels))], "scan_id": [f"s{i}" for i in range(len(labels))],
-        "slice_index": 1, "class": "any", "label": pd.array(labels, dtype="boolean"), "probability": probabilities,
-    })
+    return pd.DataFrame(
+        {
+            "dataset": "d",
+            "patient_id": [f"p{i}" for i in range(len(labels))],
+            "scan_id": [f"s{i}" for i in range(len(labels))],
+            "slice_index": 1,
+            "class": "any",
+            "label": pd.array(labels, dtype="boolean"),
+            "probability": probabilities,
+        }
+    )
 
 
 def test_best_and_worst_predictions_are_chosen_by_rule():
-    groups = panels.extreme_predictions(predictions([0.9, 0.1, 0.8, 0.2, 0.5], [True, True, False, False, None]), "any", 1)
+    groups = panels.extreme_predictions(
+        predictions([0.9, 0.1, 0.8, 0.2, 0.5], [True, True, False, False, None]), "any", 1
+    )
     assert {name: rows["patient_id"].tolist() for name, rows in groups.items()} == {
-        "surest positives": ["p0"], "least sure positives": ["p1"], "surest negatives": ["p3"], "least sure negatives": ["p2"],
+        "surest positives": ["p0"],
+        "least sure positives": ["p1"],
+        "surest negatives": ["p3"],
+        "least sure negatives": ["p2"],
     }
 
 
 def test_prediction_panels_keep_the_grid_where_a_group_is_short():
-    shown = panels.prediction_panels(predictions([0.9, 0.2], [True, True]), {"d": Scans()}, "any", 3)
+    shown = panels.prediction_panels(
+        predictions([0.9, 0.2], [True, True]), {"d": Scans()}, "any", 3
+    )
     assert len(shown) == 12
     assert [panel.title for panel in shown[6:9]] == ["surest negatives: none"] * 3

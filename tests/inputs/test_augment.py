@@ -4,7 +4,15 @@ from hypothesis import given, settings, strategies as st
 from torchvision.transforms.functional import InterpolationMode, affine, hflip
 
 from ich_study.errors import ParameterError
-from ich_study.inputs.augment import NAMED, Affine, Augmentation, GreyAugmentation, affine_matrix, named_augmentation, warp
+from ich_study.inputs.augment import (
+    NAMED,
+    Affine,
+    Augmentation,
+    GreyAugmentation,
+    affine_matrix,
+    named_augmentation,
+    warp,
+)
 from ich_study.inputs.seeds import seeded_generator
 
 
@@ -18,17 +26,33 @@ def test_identity_parameters_change_nothing(name):
     if isinstance(NAMED[name], GreyAugmentation):
         options |= {"gain": 1.0, "offset": 0.0, "blur": 0.0, "sharpen": 0.0}
     for number in range(len(NAMED[name].affines)):
-        options |= {f"{number}.rotate": 0.0, f"{number}.translate": 0.0, f"{number}.scale": [1.0, 1.0], f"{number}.shear": 0.0}
+        options |= {
+            f"{number}.rotate": 0.0,
+            f"{number}.translate": 0.0,
+            f"{number}.scale": [1.0, 1.0],
+            f"{number}.shear": 0.0,
+        }
     augmented = named_augmentation(name, options)(images(), seeded_generator(1))
     assert torch.allclose(augmented, images(), atol=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.floats(-90, 90), st.integers(-6, 6), st.integers(-6, 6), st.floats(0.7, 1.4), st.floats(-20, 20))
+@given(
+    st.floats(-90, 90),
+    st.integers(-6, 6),
+    st.integers(-6, 6),
+    st.floats(0.7, 1.4),
+    st.floats(-20, 20),
+)
 def test_the_affine_map_equals_torchvision(angle, x, y, scale, shear):
     side = 33
     picture = images(1, side)
-    forward = affine_matrix(torch.tensor([angle]), torch.tensor([[x / side, y / side]]), torch.tensor([scale]), torch.tensor([shear]))
+    forward = affine_matrix(
+        torch.tensor([angle]),
+        torch.tensor([[x / side, y / side]]),
+        torch.tensor([scale]),
+        torch.tensor([shear]),
+    )
     ours = warp(picture, torch.linalg.inv(forward).float(), "zeros")
     theirs = affine(picture, angle, [x, y], scale, [shear, 0.0], InterpolationMode.BILINEAR)
     assert torch.allclose(ours, theirs, atol=2e-3)
@@ -39,11 +63,18 @@ def test_a_certain_flip_is_a_flip_and_comes_first():
     assert torch.allclose(flipped, hflip(images()), atol=1e-5)
     turn = Affine(1.0, rotate=0.0, translate=0.0, scale=(1.25, 1.25))
     both = Augmentation(1.0, (turn,))(images(), seeded_generator(1))
-    assert torch.allclose(both, affine(hflip(images()), 0.0, [0, 0], 1.25, [0.0, 0.0], InterpolationMode.BILINEAR), atol=2e-3)
+    assert torch.allclose(
+        both,
+        affine(hflip(images()), 0.0, [0, 0], 1.25, [0.0, 0.0], InterpolationMode.BILINEAR),
+        atol=2e-3,
+    )
 
 
 def test_two_maps_are_applied_in_their_order():
-    first, second = Affine(1.0, scale=(1.5, 1.5)), Affine(1.0, rotate=0.0, shear=0.0, scale=(0.5, 0.5))
+    first, second = (
+        Affine(1.0, scale=(1.5, 1.5)),
+        Affine(1.0, rotate=0.0, shear=0.0, scale=(0.5, 0.5)),
+    )
     ours = Augmentation(0.0, (first, second))(images(), seeded_generator(2))
     theirs = affine(images(), 0.0, [0, 0], 0.75, [0.0, 0.0], InterpolationMode.BILINEAR)
     assert torch.allclose(ours, theirs, atol=2e-3)
@@ -68,7 +99,9 @@ def test_drawn_limits_and_probabilities_are_kept():
 
 
 def test_noise_has_the_drawn_strength():
-    noise = Augmentation(noise_probability=0.5, noise_std=0.1)(torch.zeros(400, 1, 16, 16), seeded_generator(1)).std((1, 2, 3))
+    noise = Augmentation(noise_probability=0.5, noise_std=0.1)(
+        torch.zeros(400, 1, 16, 16), seeded_generator(1)
+    ).std((1, 2, 3))
     assert abs((noise == 0).double().mean() - 0.5) < 0.1
     assert 0.09 < noise.max() < 0.115
 
@@ -93,6 +126,14 @@ def test_masks_move_with_their_images():
     shapes[:, :, 12:30, 8:22] = 1
     augmentation = named_augmentation("hgi_sam", {"noise_probability": 0.0})
     images, masks = augmentation.paired(shapes, shapes[:, 0].to(torch.uint8), seeded_generator(5))
-    assert torch.equal(images, augmentation(shapes, seeded_generator(5))) and masks.dtype == torch.uint8
-    assert float(((images[:, 0] > 0.5) != masks.bool()).float().mean()) < 0.01 and (masks != shapes[:, 0]).any()
-    assert torch.equal(named_augmentation("none").paired(shapes, masks, seeded_generator(5))[1], masks)
+    assert (
+        torch.equal(images, augmentation(shapes, seeded_generator(5)))
+        and masks.dtype == torch.uint8
+    )
+    assert (
+        float(((images[:, 0] > 0.5) != masks.bool()).float().mean()) < 0.01
+        and (masks != shapes[:, 0]).any()
+    )
+    assert torch.equal(
+        named_augmentation("none").paired(shapes, masks, seeded_generator(5))[1], masks
+    )

@@ -1,4 +1,5 @@
-"""The grey steps of the MIL detector's augmentation, against SciPy and against their printed limits."""
+"""The grey steps of the MIL detector's augmentation, against SciPy and against their printed
+limits."""
 
 import numpy as np
 import pytest
@@ -28,10 +29,24 @@ def test_blur_and_sharpening_are_scipys():
 
 def test_gain_and_offset_stay_inside_their_limits_and_reach_them():
     flat = torch.full((4000, 1, 4, 4), 50.0)
-    shifts = named_augmentation("mil_authors", {**STILL, "gain": 1.0})(flat, seeded_generator(1)).mean((1, 2, 3)) - 50
-    assert float(shifts.abs().max()) <= 20.001 and float(shifts.max()) > 19 and float(shifts.min()) < -19
+    shifts = (
+        named_augmentation("mil_authors", {**STILL, "gain": 1.0})(flat, seeded_generator(1)).mean(
+            (1, 2, 3)
+        )
+        - 50
+    )
+    assert (
+        float(shifts.abs().max()) <= 20.001
+        and float(shifts.max()) > 19
+        and float(shifts.min()) < -19
+    )
     assert abs(float((shifts.abs() < 1e-4).float().mean()) - (1 - 0.95 * 0.9)) < 0.03
-    gains = named_augmentation("mil_authors", {**STILL, "offset": 0.0})(flat, seeded_generator(2)).mean((1, 2, 3)) / 50
+    gains = (
+        named_augmentation("mil_authors", {**STILL, "offset": 0.0})(flat, seeded_generator(2)).mean(
+            (1, 2, 3)
+        )
+        / 50
+    )
     assert 1 / 1.0201 <= float(gains.min()) < 1 / 1.015 and 1.015 < float(gains.max()) <= 1.0201
 
 
@@ -45,9 +60,13 @@ def test_a_slice_that_is_not_chosen_is_untouched():
 
 
 def test_the_same_stream_gives_the_same_slices():
-    first, second = (named_augmentation("mil_printed")(slices(), seeded_generator(4, 1)) for _ in range(2))
+    first, second = (
+        named_augmentation("mil_printed")(slices(), seeded_generator(4, 1)) for _ in range(2)
+    )
     assert torch.equal(first, second)
-    assert not torch.equal(first, named_augmentation("mil_printed")(slices(), seeded_generator(4, 2)))
+    assert not torch.equal(
+        first, named_augmentation("mil_printed")(slices(), seeded_generator(4, 2))
+    )
 
 
 def test_printed_works_on_windowed_channels_and_authors_on_hu():

@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from ich_study.errors import ParameterError
-from ich_study.inputs.devices import autocast, check_precision, device_name, peak_memory_mib, resolve_device
+from ich_study.inputs.devices import (
+    autocast,
+    check_precision,
+    device_name,
+    peak_memory_mib,
+    resolve_device,
+)
 from tests.training.fakes import config
 
 CPU = torch.device("cpu")

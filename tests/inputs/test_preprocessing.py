@@ -9,12 +9,20 @@ from ich_study.inputs.preprocessing import Preprocessing, preprocessing_from
 
 
 def make(**changes):
-    settings = {"windows": ("brain",), "window_scaling": "fixed", "stack_depth": 1, "size": 16, "crop": "none"}
+    settings = {
+        "windows": ("brain",),
+        "window_scaling": "fixed",
+        "stack_depth": 1,
+        "size": 16,
+        "crop": "none",
+    }
     return Preprocessing(**{**settings, "mean": (0.0,), "std": (1.0,), **changes})
 
 
 def hu(*shape, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).integers(-1000, 1500, shape).astype(np.int16))
+    return torch.from_numpy(
+        np.random.default_rng(seed).integers(-1000, 1500, shape).astype(np.int16)
+    )
 
 
 def test_a_slice_of_the_right_size_is_only_clipped():
@@ -33,7 +41,9 @@ def test_with_one_window_resizing_equals_resizing_the_windowed_image():
 def test_the_crop_cuts_the_centre_of_a_slice_resized_to_110_percent():
     slices = hu(1, 64, 80)
     ours = make(crop="center_of_110_percent", size=20).resized(slices)
-    larger = resize(slices.clamp(0, 80).float(), [22, 27], InterpolationMode.BILINEAR, antialias=True)
+    larger = resize(
+        slices.clamp(0, 80).float(), [22, 27], InterpolationMode.BILINEAR, antialias=True
+    )
     assert ours.shape == (1, 20, 20)
     assert (ours - larger[:, 1:21, 3:23]).abs().max() <= 0.51
 
@@ -56,14 +66,18 @@ def test_normalisation_per_channel_and_averaged():
     ones = torch.ones(1, 3, 2, 2)
     three = make(mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0)).normalised(ones)
     assert three[0, :, 0, 0].tolist() == [1.0, 1.0, 0.0]
-    two = make(windows=("brain", "bone"), mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 1.5)).normalised(ones[:, :2])
+    two = make(windows=("brain", "bone"), mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 1.5)).normalised(
+        ones[:, :2]
+    )
     assert two[0, :, 0, 0].tolist() == [0.5, 0.5]
 
 
 def test_description_round_trip_and_its_errors():
     assert preprocessing_from(make().describe()) == make()
     with pytest.raises(WeightsError, match="size"):
-        preprocessing_from({name: value for name, value in make().describe().items() if name != "size"})
+        preprocessing_from(
+            {name: value for name, value in make().describe().items() if name != "size"}
+        )
     with pytest.raises(ParameterError, match="liver"):
         make(windows=("liver",))
     with pytest.raises(ParameterError, match="empty"):
@@ -72,7 +86,9 @@ def test_description_round_trip_and_its_errors():
 
 def test_wrapped_grey_is_hu_modulo_256_whatever_the_window():
     wrapped = make(window_scaling="wrapped", std=(1 / 255,))
-    slices = torch.tensor([[-1000, 900, -1, 255, 256, 3000]], dtype=torch.int16).repeat(16, 3)[:, :16][None]
+    slices = torch.tensor([[-1000, 900, -1, 255, 256, 3000]], dtype=torch.int16).repeat(16, 3)[
+        :, :16
+    ][None]
     assert torch.equal(wrapped.resized(slices), slices)
     inputs = wrapped.inputs(slices[None])
     assert inputs.shape == (1, 3, 16, 16)

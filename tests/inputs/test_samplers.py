@@ -3,21 +3,30 @@ import pytest
 import torch
 
 from ich_study.errors import DataError
-from ich_study.inputs.samplers import OrderedBatches, TrainingBatches, epoch_order, inverse_frequency_weights
+from ich_study.inputs.samplers import (
+    OrderedBatches,
+    TrainingBatches,
+    epoch_order,
+    inverse_frequency_weights,
+)
 from tests.training.fakes import config
 
 LABEL = torch.tensor([1.0] * 20 + [0.0] * 180)
 
 
 def test_without_a_sampler_every_row_comes_once_in_an_order_of_seed_and_epoch():
-    orders = {key: epoch_order("none", 200, LABEL, *key).tolist() for key in ((0, 0), (0, 1), (1, 0))}
+    orders = {
+        key: epoch_order("none", 200, LABEL, *key).tolist() for key in ((0, 0), (0, 1), (1, 0))
+    }
     assert all(sorted(order) == list(range(200)) for order in orders.values())
     assert orders[0, 0] == epoch_order("none", 200, LABEL, 0, 0).tolist()
     assert len({tuple(order) for order in orders.values()}) == 3
 
 
 def test_inverse_frequency_draws_both_labels_alike_with_replacement():
-    drawn = torch.cat([epoch_order("inverse_frequency", 200, LABEL, 0, epoch) for epoch in range(50)])
+    drawn = torch.cat(
+        [epoch_order("inverse_frequency", 200, LABEL, 0, epoch) for epoch in range(50)]
+    )
     assert len(drawn) == 10_000
     share = float(LABEL[drawn].mean())
     assert abs(share - 0.5) < 4 * np.sqrt(0.25 / len(drawn))
@@ -37,7 +46,11 @@ def test_weights_are_the_inverse_frequencies():
 
 
 @pytest.mark.parametrize(
-    ("label", "words"), [(torch.tensor([1.0, float("nan"), 0.0]), "unknown in 1 of 3"), (torch.ones(4), "positive in 4 of 4")],
+    ("label", "words"),
+    [
+        (torch.tensor([1.0, float("nan"), 0.0]), "unknown in 1 of 3"),
+        (torch.ones(4), "positive in 4 of 4"),
+    ],
 )
 def test_unusable_labels_are_errors(label, words):
     with pytest.raises(DataError, match=words):
@@ -45,16 +58,32 @@ def test_unusable_labels_are_errors(label, words):
 
 
 def test_batches_drop_a_partial_last_one_and_keep_a_lone_one():
-    lengths = {(rows, drop): [len(batch) for batch in TrainingBatches(config(drop_last=drop), torch.zeros(rows))]
-               for rows in (5, 40) for drop in (True, False)}
-    assert lengths == {(5, True): [5], (5, False): [5], (40, True): [16, 16], (40, False): [16, 16, 8]}
+    lengths = {
+        (rows, drop): [
+            len(batch) for batch in TrainingBatches(config(drop_last=drop), torch.zeros(rows))
+        ]
+        for rows in (5, 40)
+        for drop in (True, False)
+    }
+    assert lengths == {
+        (5, True): [5],
+        (5, False): [5],
+        (40, True): [16, 16],
+        (40, False): [16, 16, 8],
+    }
     assert len(list(TrainingBatches(config(max_train_batches=1), torch.zeros(40)))) == 1
 
 
 def test_processes_share_the_order_without_overlap_and_step_equally():
-    shares = [TrainingBatches(config(drop_last=False), torch.zeros(101), rank, 2) for rank in (0, 1)]
+    shares = [
+        TrainingBatches(config(drop_last=False), torch.zeros(101), rank, 2) for rank in (0, 1)
+    ]
     seen = [[row for batch in share for row in batch] for share in shares]
-    assert len(shares[0]) == len(shares[1]) and not set(seen[0]) & set(seen[1]) and len(seen[0]) == len(seen[1]) == 50
+    assert (
+        len(shares[0]) == len(shares[1])
+        and not set(seen[0]) & set(seen[1])
+        and len(seen[0]) == len(seen[1]) == 50
+    )
 
 
 def test_epochs_change_the_order_and_return():

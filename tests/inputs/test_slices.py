@@ -24,7 +24,9 @@ def test_items_are_clipped_hu_of_the_right_slice():
     hu, labels = data[11]
     row = STORE.index.iloc[11]
     assert hu.dtype == torch.int16 and hu.shape == (1, 48, 48)
-    assert np.array_equal(hu[0].numpy(), STORE.volumes[row.scan_id][row.slice_index].clip(-800, 2000))
+    assert np.array_equal(
+        hu[0].numpy(), STORE.volumes[row.scan_id][row.slice_index].clip(-800, 2000)
+    )
     assert labels.tolist() == [float(row["any"])]
 
 
@@ -92,7 +94,9 @@ def test_a_loader_is_the_same_with_and_without_workers_and_leaves_the_global_str
     settings = config(augmentation="lse_unet")
     data = dataset()
     batches = TrainingBatches(settings, data.labels[:, 0])
-    loader = SliceLoader(data, batches, CPU, augmentation=named_augmentation("lse_unet"), num_workers=workers)
+    loader = SliceLoader(
+        data, batches, CPU, augmentation=named_augmentation("lse_unet"), num_workers=workers
+    )
     batches.set_epoch(4)
     torch.manual_seed(0)
     inputs, labels = map(torch.cat, zip(*loader))
@@ -102,11 +106,16 @@ def test_a_loader_is_the_same_with_and_without_workers_and_leaves_the_global_str
     order = [row for batch in batches for row in batch]
     assert torch.equal(labels, data.labels[order])
     assert inputs.shape == (len(order), 3, 32, 32) and inputs.dtype == torch.float32
-    expected = named_augmentation("lse_unet")(data.preprocessing.channels(data.__getitems__(order[:16])[0]), seeded_generator(0, 4, 0, 0))
+    expected = named_augmentation("lse_unet")(
+        data.preprocessing.channels(data.__getitems__(order[:16])[0]), seeded_generator(0, 4, 0, 0)
+    )
     assert torch.equal(inputs[:16], data.preprocessing.normalised(expected))
 
 
 def test_channels_last_is_a_matter_of_memory_only():
     data = dataset()
-    plain, last = (next(iter(SliceLoader(data, OrderedBatches(8, 8), CPU, channels_last=flag)))[0] for flag in (False, True))
+    plain, last = (
+        next(iter(SliceLoader(data, OrderedBatches(8, 8), CPU, channels_last=flag)))[0]
+        for flag in (False, True)
+    )
     assert torch.equal(plain, last) and last.is_contiguous(memory_format=torch.channels_last)

@@ -7,10 +7,18 @@ from ich_study.integrity.lesions import lesion_statistics, slice_gap_mm
 class OneScan:
     def __init__(self, z_mm):
         count = len(z_mm)
-        self.index = pd.DataFrame({
-            "scan_id": "s", "patient_id": "p", "slice_index": range(count), "z_mm": z_mm, "spacing_x_mm": 0.5, "spacing_y_mm": 0.5,
-            "thickness_mm": 5.0, "has_mask": True,
-        })
+        self.index = pd.DataFrame(
+            {
+                "scan_id": "s",
+                "patient_id": "p",
+                "slice_index": range(count),
+                "z_mm": z_mm,
+                "spacing_x_mm": 0.5,
+                "spacing_y_mm": 0.5,
+                "thickness_mm": 5.0,
+                "has_mask": True,
+            }
+        )
         self.hu = np.full((count, 10, 10), 30, np.int16)
         self.codes = np.zeros((count, 10, 10), np.uint8)
 

@@ -7,10 +7,19 @@ from ich_study.integrity.stores import check_stores
 class Checked:
     def __init__(self, dataset, findings, hashes):
         self.findings = pd.DataFrame(findings, columns=list(TABLE_COLUMNS))
-        self.images = pd.DataFrame([
-            {"dataset": dataset, "patient_id": f"p{i}", "scan_id": f"s{i}", "slice_index": 0, "image_hash": value, "constant": False}
-            for i, value in enumerate(hashes)
-        ])
+        self.images = pd.DataFrame(
+            [
+                {
+                    "dataset": dataset,
+                    "patient_id": f"p{i}",
+                    "scan_id": f"s{i}",
+                    "slice_index": 0,
+                    "image_hash": value,
+                    "constant": False,
+                }
+                for i, value in enumerate(hashes)
+            ]
+        )
 
 
 def test_one_table_over_all_stores_worst_first():

@@ -11,7 +11,15 @@ from scipy import ndimage
 from torchvision.ops import box_iou as torchvision_iou
 
 from ich_study.errors import StudyError
-from ich_study.metrics.boxes import box_iou, component_boxes, fill_boxes, filled_box_counts, filled_counts, loose_hit, match_boxes
+from ich_study.metrics.boxes import (
+    box_iou,
+    component_boxes,
+    fill_boxes,
+    filled_box_counts,
+    filled_counts,
+    loose_hit,
+    match_boxes,
+)
 from ich_study.metrics.overlap import Counts, dice, iou, overlap_counts
 
 masks = hnp.arrays(bool, st.tuples(st.integers(1, 14), st.integers(1, 14)))
@@ -27,7 +35,10 @@ def corners(boxes):
 @given(masks, st.sampled_from([4, 8]))
 def test_component_boxes_are_scipys(mask, connectivity):
     labels, _ = ndimage.label(mask, np.ones((3, 3)) if connectivity == 8 else None)
-    oracle = {(c.start, r.start, c.stop - c.start, r.stop - r.start) for r, c in ndimage.find_objects(labels)}
+    oracle = {
+        (c.start, r.start, c.stop - c.start, r.stop - r.start)
+        for r, c in ndimage.find_objects(labels)
+    }
     found = component_boxes(mask, connectivity)
     assert {tuple(box) for box in found.tolist()} == oracle
     assert not (mask & ~fill_boxes(found, mask.shape)).any()
@@ -49,16 +60,23 @@ def test_non_contiguous_masks_are_read_right():
 def test_fractional_boxes_hold_the_pixels_of_the_inside_test():
     filled = fill_boxes([[1.2, 0.5, 2.0, 1.0]], (4, 6))
     rows, columns = np.indices((4, 6))
-    np.testing.assert_array_equal(filled, (columns >= 1.2) & (columns < 3.2) & (rows >= 0.5) & (rows < 1.5))
+    np.testing.assert_array_equal(
+        filled, (columns >= 1.2) & (columns < 3.2) & (rows >= 0.5) & (rows < 1.5)
+    )
     assert fill_boxes([[-3, -3, 5, 5]], (4, 4)).sum() == 4
     assert fill_boxes([[-9, -9, 5, 5], [9, 9, 3, 3]], (4, 4)).sum() == 0
 
 
 def test_union_of_filled_boxes_keeps_the_identity_of_the_printed_cells():
     rng = np.random.default_rng(0)
-    prediction, truth = (ndimage.gaussian_filter(rng.random((9, 64, 64)), (0, 3, 3)) > 0.53 for _ in range(2))
+    prediction, truth = (
+        ndimage.gaussian_filter(rng.random((9, 64, 64)), (0, 3, 3)) > 0.53 for _ in range(2)
+    )
     counts = filled_box_counts(prediction, truth)
-    filled = [np.stack([fill_boxes(component_boxes(m), m.shape) for m in stack]) for stack in (prediction, truth)]
+    filled = [
+        np.stack([fill_boxes(component_boxes(m), m.shape) for m in stack])
+        for stack in (prediction, truth)
+    ]
     by_hand = overlap_counts(*filled)
     np.testing.assert_array_equal(counts.tp, by_hand.tp)
     total = counts.sum()
@@ -72,7 +90,11 @@ def test_union_of_filled_boxes_keeps_the_identity_of_the_printed_cells():
 @given(box_lists, box_lists)
 def test_box_iou_is_torchvisions(first, second):
     ours = box_iou(first, second)
-    np.testing.assert_allclose(ours, torchvision_iou(corners(first), corners(second)).numpy().reshape(ours.shape), atol=1e-12)
+    np.testing.assert_allclose(
+        ours,
+        torchvision_iou(corners(first), corners(second)).numpy().reshape(ours.shape),
+        atol=1e-12,
+    )
     np.testing.assert_allclose(ours.T, box_iou(second, first))
 
 
@@ -83,9 +105,19 @@ def test_matching_is_the_best_of_all(predicted, truth, min_iou):
     overlap = box_iou(predicted, truth)
     small, large = sorted(overlap.shape)
     table = overlap if overlap.shape[0] == small else overlap.T
-    best = max((tuple(float(v) for v in (
-        sum(table[i, j] >= min_iou for i, j in enumerate(choice)), sum(table[i, j] for i, j in enumerate(choice) if table[i, j] >= min_iou)
-    )) for choice in permutations(range(large), small)), default=(0, 0))
+    best = max(
+        (
+            tuple(
+                float(v)
+                for v in (
+                    sum(table[i, j] >= min_iou for i, j in enumerate(choice)),
+                    sum(table[i, j] for i, j in enumerate(choice) if table[i, j] >= min_iou),
+                )
+            )
+            for choice in permutations(range(large), small)
+        ),
+        default=(0, 0),
+    )
     assert counts.tp == best[0]
     assert overlap[tuple(pairs.T)].sum() == pytest.approx(best[1])
     assert counts.tp + counts.fp == len(predicted) and counts.tp + counts.fn == len(truth)

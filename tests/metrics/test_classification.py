@@ -30,7 +30,9 @@ def sample(seed=0, n=400, levels=None):
 def test_auroc_and_ap_are_scikit_learns(levels):
     truth, scores = sample(1, levels=levels)
     assert auroc(truth, scores) == pytest.approx(sk.roc_auc_score(truth, scores), rel=1e-12)
-    assert average_precision(truth, scores) == pytest.approx(sk.average_precision_score(truth, scores), rel=1e-12)
+    assert average_precision(truth, scores) == pytest.approx(
+        sk.average_precision_score(truth, scores), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("levels", [None, 2])
@@ -38,15 +40,23 @@ def test_weighted_curves_are_scikit_learns(levels):
     truth, scores = sample(2, levels=levels)
     weights = np.random.default_rng(3).integers(0, 4, (5, len(truth)))
     ranked = RankedScores(truth, scores)
-    np.testing.assert_allclose(ranked.auroc(weights), [sk.roc_auc_score(truth, scores, sample_weight=w) for w in weights], rtol=1e-12)
+    np.testing.assert_allclose(
+        ranked.auroc(weights),
+        [sk.roc_auc_score(truth, scores, sample_weight=w) for w in weights],
+        rtol=1e-12,
+    )
     oracle = [sk.average_precision_score(truth, scores, sample_weight=w) for w in weights]
     np.testing.assert_allclose(ranked.average_precision(weights), oracle, rtol=1e-12)
     repeated = np.repeat(np.arange(len(truth)), weights[0])
-    assert ranked.auroc(weights[0]) == pytest.approx(auroc(truth[repeated], scores[repeated]), rel=1e-12)
+    assert ranked.auroc(weights[0]) == pytest.approx(
+        auroc(truth[repeated], scores[repeated]), rel=1e-12
+    )
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.integers(-5, 5)), min_size=2, max_size=30), st.randoms())
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(-5, 5)), min_size=2, max_size=30), st.randoms()
+)
 def test_auroc_properties(items, random):
     truth, scores = np.array([a for a, _ in items]), np.array([b for _, b in items], float)
     value = auroc(truth, scores)
@@ -68,8 +78,11 @@ def test_decisions_are_scikit_learns():
     tn, fp, fn, tp = sk.confusion_matrix(truth, decided).ravel()
     assert (ours["tn"], ours["fp"], ours["fn"], ours["tp"]) == (tn, fp, fn, tp)
     oracle = {
-        "accuracy": sk.accuracy_score(truth, decided), "precision": sk.precision_score(truth, decided), "f1": sk.f1_score(truth, decided),
-        "sensitivity": sk.recall_score(truth, decided), "specificity": sk.recall_score(~truth, ~decided),
+        "accuracy": sk.accuracy_score(truth, decided),
+        "precision": sk.precision_score(truth, decided),
+        "f1": sk.f1_score(truth, decided),
+        "sensitivity": sk.recall_score(truth, decided),
+        "specificity": sk.recall_score(~truth, ~decided),
         "balanced_accuracy": sk.balanced_accuracy_score(truth, decided),
     }
     assert {name: ours[name] for name in oracle} == pytest.approx(oracle)
@@ -79,7 +92,9 @@ def test_decisions_are_scikit_learns():
 def test_brier_is_scikit_learns():
     truth, scores = sample(5)
     probabilities = 1 / (1 + np.exp(-scores))
-    assert brier_score(truth, probabilities) == pytest.approx(sk.brier_score_loss(truth, probabilities))
+    assert brier_score(truth, probabilities) == pytest.approx(
+        sk.brier_score_loss(truth, probabilities)
+    )
     with pytest.raises(StudyError, match="logits"):
         brier_score(truth, scores)
 
@@ -89,7 +104,9 @@ def test_curves_are_scikit_learns():
     fpr, tpr, thresholds = sk.roc_curve(truth, scores, drop_intermediate=False)
     ours = roc_curve(truth, scores)
     np.testing.assert_allclose(ours, np.stack([fpr, tpr, thresholds], 1))
-    assert np.trapezoid(ours["sensitivity"], ours["false_positive_rate"]) == pytest.approx(auroc(truth, scores))
+    assert np.trapezoid(ours["sensitivity"], ours["false_positive_rate"]) == pytest.approx(
+        auroc(truth, scores)
+    )
     pr = pr_curve(truth, scores)
     area = -(np.diff(pr["sensitivity"]) * pr["precision"].to_numpy()[:-1]).sum()
     assert area == pytest.approx(average_precision(truth, scores))
@@ -99,7 +116,11 @@ def test_curves_are_scikit_learns():
 
 def test_absent_class_is_nan_and_no_exception():
     scores = np.arange(4.0)
-    assert np.isnan(auroc(np.ones(4), scores)) and np.isnan(auroc(np.zeros(4), scores)) and np.isnan(average_precision(np.zeros(4), scores))
+    assert (
+        np.isnan(auroc(np.ones(4), scores))
+        and np.isnan(auroc(np.zeros(4), scores))
+        and np.isnan(average_precision(np.zeros(4), scores))
+    )
     negative = decision_metrics(np.zeros(4), [0, 0, 0, 1])
     assert np.isnan([negative[name] for name in ("sensitivity", "f1", "balanced_accuracy")]).all()
     assert negative["specificity"] == 0.75 and negative["precision"] == 0
@@ -107,10 +128,16 @@ def test_absent_class_is_nan_and_no_exception():
     assert roc_curve(np.zeros(4), scores)["sensitivity"].isna().all()
 
 
-@pytest.mark.parametrize("truth, scores, message", [
-    ([0, 1, 2], [0, 1, 2], "other than 0 and 1"), ([0, 1, np.nan], [0, 1, 2], "unknown labels"), ([0, 1], [0, np.nan], "NaN"),
-    ([], [], "at least|one label"), ([0, 1], [0, 1, 2], "one label and one score"),
-])
+@pytest.mark.parametrize(
+    "truth, scores, message",
+    [
+        ([0, 1, 2], [0, 1, 2], "other than 0 and 1"),
+        ([0, 1, np.nan], [0, 1, 2], "unknown labels"),
+        ([0, 1], [0, np.nan], "NaN"),
+        ([], [], "at least|one label"),
+        ([0, 1], [0, 1, 2], "one label and one score"),
+    ],
+)
 def test_bad_input_is_named(truth, scores, message):
     with pytest.raises(StudyError, match=message):
         auroc(truth, scores)

@@ -10,13 +10,19 @@ from ich_study.metrics.localisation import mass_inside, pointing_game
 
 def scene(seed=0):
     rng = np.random.default_rng(seed)
-    return rng.random((12, 20, 24)), ndimage.gaussian_filter(rng.random((12, 20, 24)), (0, 3, 3)) > 0.52
+    return (
+        rng.random((12, 20, 24)),
+        ndimage.gaussian_filter(rng.random((12, 20, 24)), (0, 3, 3)) > 0.52,
+    )
 
 
 def test_pointing_game_is_a_plain_loop():
     maps, truth = scene()
     truth[3] = False
-    oracle = [float(t[np.unravel_index(m.argmax(), m.shape)]) if t.any() else np.nan for m, t in zip(maps, truth)]
+    oracle = [
+        float(t[np.unravel_index(m.argmax(), m.shape)]) if t.any() else np.nan
+        for m, t in zip(maps, truth)
+    ]
     assert 0 < np.nanmean(oracle) < 1
     np.testing.assert_array_equal(pointing_game(maps, truth), oracle)
 
@@ -36,7 +42,9 @@ def test_flat_map_scores_by_chance():
 
 def test_mass_inside():
     maps, truth = scene(1)
-    np.testing.assert_allclose(mass_inside(maps, truth), [m[t].sum() / m.sum() for m, t in zip(maps, truth)])
+    np.testing.assert_allclose(
+        mass_inside(maps, truth), [m[t].sum() / m.sum() for m, t in zip(maps, truth)]
+    )
     np.testing.assert_allclose(mass_inside(7 * maps, truth), mass_inside(maps, truth))
     np.testing.assert_allclose(mass_inside(maps, truth) + mass_inside(maps, ~truth), 1)
     maps[0], truth[1] = 0, False

@@ -38,7 +38,9 @@ def test_nan_rule_is_monais(metric, ours):
     truth[3] = prediction[3] = False
     tensors = (torch.tensor(mask)[:, None].float() for mask in (prediction, truth))
     oracle = metric(include_background=True, reduction="none")(*tensors)
-    np.testing.assert_allclose(ours(overlap_counts(prediction, truth)), oracle[:, 0].numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        ours(overlap_counts(prediction, truth)), oracle[:, 0].numpy(), rtol=1e-6
+    )
 
 
 def test_micro_is_scikit_learns():
@@ -75,7 +77,9 @@ def test_identities(prediction, random):
     np.testing.assert_allclose(j, d / (2 - d), atol=1e-12)
     np.testing.assert_array_equal(d, dice(mirrored, "one"))
     assert ((d >= 0) & (d <= 1)).all() and (j <= d + 1e-12).all()
-    np.testing.assert_array_equal(dice(overlap_counts(prediction[:, ::-1], truth[:, ::-1]), "one"), d)
+    np.testing.assert_array_equal(
+        dice(overlap_counts(prediction[:, ::-1], truth[:, ::-1]), "one"), d
+    )
     np.testing.assert_array_equal(dice(overlap_counts(truth, truth), "one"), 1)
 
 
@@ -88,7 +92,9 @@ def test_label_counts_agree_with_one_mask_per_class():
         single = overlap_counts(prediction == code, truth == code)
         for name in ("tp", "fp", "fn"):
             np.testing.assert_array_equal(getattr(counts, name)[:, code], getattr(single, name))
-    np.testing.assert_allclose(dice(counts.sum(0)), f1_score(truth.ravel(), prediction.ravel(), average=None), rtol=1e-12)
+    np.testing.assert_allclose(
+        dice(counts.sum(0)), f1_score(truth.ravel(), prediction.ravel(), average=None), rtol=1e-12
+    )
 
 
 def test_uint8_label_maps_do_not_overflow():
@@ -117,16 +123,25 @@ def test_units_of_averaging():
 
 
 def test_means_leave_undefined_out():
-    np.testing.assert_allclose(mean_over_units(np.array([[1, np.nan], [np.nan, np.nan], [0, np.nan]])), [0.5, np.nan])
+    np.testing.assert_allclose(
+        mean_over_units(np.array([[1, np.nan], [np.nan, np.nan], [0, np.nan]])), [0.5, np.nan]
+    )
 
 
 def test_stacked_counts():
-    counts = stack_counts([Counts(np.int64(1), np.int64(2), np.int64(3)), Counts(np.int64(4), np.int64(5), np.int64(6))])
+    counts = stack_counts(
+        [
+            Counts(np.int64(1), np.int64(2), np.int64(3)),
+            Counts(np.int64(4), np.int64(5), np.int64(6)),
+        ]
+    )
     np.testing.assert_array_equal(counts.fp, [2, 5])
     assert stack_counts([]).tp.shape == (0,)
 
 
-@pytest.mark.parametrize("prediction", [np.full((4, 4), 0.5), np.full((4, 4), 2), np.full((4, 4), -1)])
+@pytest.mark.parametrize(
+    "prediction", [np.full((4, 4), 0.5), np.full((4, 4), 2), np.full((4, 4), -1)]
+)
 def test_what_is_no_mask_is_refused(prediction):
     with pytest.raises(StudyError, match="boolean mask"):
         overlap_counts(prediction, np.zeros((4, 4), bool))

@@ -21,9 +21,13 @@ def test_t_is_the_textbooks_and_statsmodels():
     result = paired_t_test(np.append(first, np.nan), np.append(second, 1))
     difference = first - second
     t = difference.mean() / (difference.std(ddof=1) / np.sqrt(30))
-    assert result.statistic == pytest.approx(t) and result.p == pytest.approx(2 * stats.t.sf(abs(t), 29))
+    assert result.statistic == pytest.approx(t) and result.p == pytest.approx(
+        2 * stats.t.sf(abs(t), 29)
+    )
     assert result.p == pytest.approx(DescrStatsW(difference).ttest_mean(0)[1])
-    assert (result.n, result.dropped) == (30, 1) and result.mean_difference == pytest.approx(difference.mean())
+    assert (result.n, result.dropped) == (30, 1) and result.mean_difference == pytest.approx(
+        difference.mean()
+    )
     assert paired_t_test(second, first).statistic == pytest.approx(-t)
 
 

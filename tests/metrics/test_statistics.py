@@ -1,4 +1,5 @@
-"""Patient bootstrap against a plain loop over patients, its coverage, its degenerate cases, its speed."""
+"""Patient bootstrap against a plain loop over patients, its coverage, its degenerate cases, its
+speed."""
 
 import time
 
@@ -38,7 +39,12 @@ def plain_replicates(patients, function, weights):
     names = np.unique(patients)
     values = []
     for row in weights:
-        drawn = [i for name, times in zip(names, row) for _ in range(int(times)) for i in np.flatnonzero(patients == name)]
+        drawn = [
+            i
+            for name, times in zip(names, row)
+            for _ in range(int(times))
+            for i in np.flatnonzero(patients == name)
+        ]
         values.append(function(np.array(drawn)))
     return np.array(values)
 
@@ -51,14 +57,31 @@ def test_fast_paths_are_the_plain_loop():
     weights = resampled_multiplicities(40, 15, seed=3)
     cases = [
         (auroc_of_items(names, truth, scores), lambda i: roc_auc_score(truth[i], scores[i])),
-        (average_precision_of_items(names, truth, scores), lambda i: average_precision_score(truth[i], scores[i])),
-        (micro_dice(names, counts), lambda i: 2 * counts.tp[i].sum() / (2 * counts.tp[i] + counts.fp[i] + counts.fn[i]).sum()),
-        (micro_iou(names, counts), lambda i: counts.tp[i].sum() / (counts.tp[i] + counts.fp[i] + counts.fn[i]).sum()),
+        (
+            average_precision_of_items(names, truth, scores),
+            lambda i: average_precision_score(truth[i], scores[i]),
+        ),
+        (
+            micro_dice(names, counts),
+            lambda i: (
+                2 * counts.tp[i].sum() / (2 * counts.tp[i] + counts.fp[i] + counts.fn[i]).sum()
+            ),
+        ),
+        (
+            micro_iou(names, counts),
+            lambda i: counts.tp[i].sum() / (counts.tp[i] + counts.fp[i] + counts.fn[i]).sum(),
+        ),
         (mean_of_items(names, values), lambda i: np.nanmean(values[i])),
     ]
     for statistic, function in cases:
-        np.testing.assert_allclose(statistic.evaluate(weights), plain_replicates(names, function, weights), rtol=1e-10)
-        np.testing.assert_allclose(any_statistic(names, function).evaluate(weights), statistic.evaluate(weights), rtol=1e-10)
+        np.testing.assert_allclose(
+            statistic.evaluate(weights), plain_replicates(names, function, weights), rtol=1e-10
+        )
+        np.testing.assert_allclose(
+            any_statistic(names, function).evaluate(weights),
+            statistic.evaluate(weights),
+            rtol=1e-10,
+        )
         assert statistic.value() == pytest.approx(function(np.arange(len(names))))
 
 
@@ -85,11 +108,14 @@ def test_interval_holds_the_value_and_ignores_the_order_of_items(seed):
     interval = patient_bootstrap(auroc_of_items(names, truth, scores), 300, seed=seed)
     assert interval.low < interval.value < interval.high and interval.n_patients == 40
     order = np.random.default_rng(seed).permutation(len(names))
-    assert patient_bootstrap(auroc_of_items(names[order], truth[order], scores[order]), 300, seed=seed).low == pytest.approx(interval.low)
+    assert patient_bootstrap(
+        auroc_of_items(names[order], truth[order], scores[order]), 300, seed=seed
+    ).low == pytest.approx(interval.low)
 
 
 def test_coverage_of_a_mean_with_correlated_slices():
-    """Patients share an effect: the patient bootstrap covers the truth about 95 times in 100, the slice bootstrap far less."""
+    """Patients share an effect: the patient bootstrap covers the truth about 95 times in 100, the
+    slice bootstrap far less."""
     rng = np.random.default_rng(0)
     covered = {"patient": 0, "slice": 0}
     for trial in range(300):
@@ -107,10 +133,15 @@ def test_paired_difference_uses_the_same_patients():
     statistic = auroc_of_items(names, truth, scores)
     same = paired_bootstrap(statistic, statistic, 100)
     assert (same.value, same.low, same.high) == (0, 0, 0)
-    worse = auroc_of_items(names, truth, scores + np.random.default_rng(0).normal(0, 1.5, len(scores)))
+    worse = auroc_of_items(
+        names, truth, scores + np.random.default_rng(0).normal(0, 1.5, len(scores))
+    )
     paired = paired_bootstrap(statistic, worse, 500)
     wide = [patient_bootstrap(s, 500) for s in (statistic, worse)]
-    assert paired.value == pytest.approx(wide[0].value - wide[1].value) and paired.low < paired.value < paired.high
+    assert (
+        paired.value == pytest.approx(wide[0].value - wide[1].value)
+        and paired.low < paired.value < paired.high
+    )
     with pytest.raises(StudyError, match="different patients"):
         paired_bootstrap(statistic, mean_of_items(["a", "b"], [0, 1]))
 
@@ -121,8 +152,12 @@ def test_two_sided_p_is_uniform_without_a_difference_and_small_with_one():
     p_values = []
     for trial in range(200):
         first, second = rng.normal(size=(2, 60))
-        p_values.append(two_sided_p(mean_of_items(names, first), mean_of_items(names, second), 400, trial))
-    assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.1 and np.mean(p_values) == pytest.approx(0.5, abs=0.08)
+        p_values.append(
+            two_sided_p(mean_of_items(names, first), mean_of_items(names, second), 400, trial)
+        )
+    assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.1 and np.mean(p_values) == pytest.approx(
+        0.5, abs=0.08
+    )
     first = rng.normal(size=60)
     large, same = mean_of_items(names, first + 2), mean_of_items(names, first)
     assert two_sided_p(large, same, 999) == pytest.approx(2 / 1000) == two_sided_p(same, large, 999)
@@ -144,22 +179,40 @@ def test_degenerate_replicates_are_counted():
     truth[:3] = 1
     few = patient_bootstrap(auroc_of_items(names, truth, np.arange(40.0)), 2000)
     # No positive is drawn with probability (37/40)^40 = 4.4 %.
-    assert few.degenerate == pytest.approx(2000 * (37 / 40) ** 40, rel=0.3) and np.isfinite(few.low) and few.reason == ""
+    assert (
+        few.degenerate == pytest.approx(2000 * (37 / 40) ** 40, rel=0.3)
+        and np.isfinite(few.low)
+        and few.reason == ""
+    )
     truth[1:3] = 0
     one = patient_bootstrap(auroc_of_items(names, truth, np.arange(40.0)), 2000)
-    assert np.isnan([one.low, one.high]).all() and f"{one.degenerate} of 2000" in one.reason and np.isfinite(one.value)
+    assert (
+        np.isnan([one.low, one.high]).all()
+        and f"{one.degenerate} of 2000" in one.reason
+        and np.isfinite(one.value)
+    )
 
 
 def test_undefined_value_and_single_patient_have_a_reason():
     absent = patient_bootstrap(auroc_of_items(["a", "b"], [0, 0], [1, 2]), 50)
-    assert np.isnan(absent.value) and np.isnan(absent.low) and "no value on the sample" in absent.reason
+    assert (
+        np.isnan(absent.value)
+        and np.isnan(absent.low)
+        and "no value on the sample" in absent.reason
+    )
     single = patient_bootstrap(mean_of_items(["a", "a"], [0, 1]), 50)
     assert single.value == 0.5 and np.isnan(single.high) and "one patient" in single.reason
 
 
 def test_result_columns():
     interval = patient_bootstrap(ratio_of_sums(["a", "b", "c"], [1, 0, 1], [1, 1, 1]), 100, seed=7)
-    assert interval.columns() == {"value": interval.value, "ci_low": interval.low, "ci_high": interval.high, "n": 3, "seed": 7}
+    assert interval.columns() == {
+        "value": interval.value,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "n": 3,
+        "seed": 7,
+    }
 
 
 def test_bad_input_is_named():
@@ -175,7 +228,11 @@ def test_bad_input_is_named():
 
 def test_a_thousand_replicates_over_five_thousand_slices_are_quick():
     rng = np.random.default_rng(0)
-    names, truth, scores = np.repeat(np.arange(250), 20), rng.random(5000) < 0.2, rng.normal(size=5000)
+    names, truth, scores = (
+        np.repeat(np.arange(250), 20),
+        rng.random(5000) < 0.2,
+        rng.normal(size=5000),
+    )
     start = time.process_time()
     patient_bootstrap(auroc_of_items(names, truth, scores), 1000)
     assert time.process_time() - start < 3

@@ -1,4 +1,3 @@
-
 import pytest
 import timm
 import torch
@@ -17,7 +16,10 @@ SMALL = {
     "resnetrs200": {**RESNET, "layers": [1, 2, 2, 1], "stem_width": 16},
     "densenet121": {"growth_rate": 8, "block_config": [3, 6, 12, 8]},
     "rdnet_tiny": {
-        "num_init_features": 24, "growth_rates": [16, 24, 32, 32, 32, 32, 56], "num_blocks_list": [2] * 7, "ls_init_value": 1.0,
+        "num_init_features": 24,
+        "growth_rates": [16, 24, 32, 32, 32, 32, 56],
+        "num_blocks_list": [2] * 7,
+        "ls_init_value": 1.0,
     },
     "tf_efficientnetv2_b0": {"channel_multiplier": 0.3, "depth_multiplier": 0.35},
     "tf_efficientnetv2_b1": {"channel_multiplier": 0.3, "depth_multiplier": 0.385},
@@ -26,7 +28,8 @@ SMALL = {
     "tf_efficientnetv2_s": {"channel_multiplier": 0.3, "depth_multiplier": 0.34},
     "tf_efficientnetv2_l": {"channel_multiplier": 0.25, "depth_multiplier": 0.2},
 }
-"""One small member per arm of the study: the family's blocks and stages at a fraction of width and depth."""
+"""One small member per arm of the study: the family's blocks and stages at a fraction of width and
+depth."""
 BASE = "tf_efficientnetv2_b0"
 TINY = {"channel_multiplier": 0.25, "depth_multiplier": 0.2}
 
@@ -52,12 +55,18 @@ def test_small_efficientnets_keep_the_scaling_order_of_the_family():
     assert sizes == sorted(sizes) and len(set(sizes)) == len(sizes)
 
 
-@pytest.mark.parametrize(("member", "width", "depth"), [("b1", 1.0, 1.1), ("b2", 1.1, 1.2), ("b3", 1.2, 1.4)])
+@pytest.mark.parametrize(
+    ("member", "width", "depth"), [("b1", 1.0, 1.1), ("b2", 1.1, 1.2), ("b3", 1.2, 1.4)]
+)
 def test_scaled_members_are_built_from_the_base_as_timm_builds_them(member, width, depth):
     name = f"tf_efficientnetv2_{member}"
-    ours = create_backbone(name, 5, options={"channel_multiplier": width, "depth_multiplier": depth}).model
+    ours = create_backbone(
+        name, 5, options={"channel_multiplier": width, "depth_multiplier": depth}
+    ).model
     theirs = timm.create_model(name, num_classes=5)
-    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {
+        k: v.shape for k, v in theirs.state_dict().items()
+    }
 
 
 @pytest.mark.parametrize("channels", [1, 3, 9])
@@ -89,38 +98,57 @@ def published(tmp_path_factory):
 
 def test_a_file_is_loaded_exactly_and_its_head_replaced(published):
     model, path = published
-    loaded = create_backbone(BASE, 2, pretrained=True, weights_path=path, weights_sha256=sha256_file(path), options=TINY)
+    loaded = create_backbone(
+        BASE, 2, pretrained=True, weights_path=path, weights_sha256=sha256_file(path), options=TINY
+    )
     theirs, ours = model.state_dict(), loaded.model.state_dict()
     for name in theirs:
         if name.startswith("classifier"):
             assert ours[name].shape[0] == 2
         else:
             assert torch.equal(ours[name], theirs[name]), name
-    assert (loaded.weights_source, loaded.weights_sha256) == ("published.safetensors", sha256_file(path))
+    assert (loaded.weights_source, loaded.weights_sha256) == (
+        "published.safetensors",
+        sha256_file(path),
+    )
     assert loaded.input_mean == (0.485, 0.456, 0.406)
     assert "state_dict" not in loaded.model.pretrained_cfg
 
 
 def test_the_first_convolution_is_adapted_to_one_channel(published):
     model, path = published
-    loaded = create_backbone(BASE, 2, in_channels=1, pretrained=True, weights_path=path, options=TINY)
-    assert torch.allclose(loaded.model.conv_stem.weight, model.conv_stem.weight.sum(1, keepdim=True))
+    loaded = create_backbone(
+        BASE, 2, in_channels=1, pretrained=True, weights_path=path, options=TINY
+    )
+    assert torch.allclose(
+        loaded.model.conv_stem.weight, model.conv_stem.weight.sum(1, keepdim=True)
+    )
 
 
 def test_wrong_files_are_refused_by_name(published, tmp_path):
     model, path = published
     with pytest.raises(WeightsError, match=r"nowhere\.safetensors does not exist"):
-        create_backbone(BASE, 2, pretrained=True, weights_path=tmp_path / "nowhere.safetensors", options=TINY)
+        create_backbone(
+            BASE, 2, pretrained=True, weights_path=tmp_path / "nowhere.safetensors", options=TINY
+        )
     with pytest.raises(WeightsError, match="SHA-256"):
-        create_backbone(BASE, 2, pretrained=True, weights_path=path, weights_sha256="f" * 64, options=TINY)
+        create_backbone(
+            BASE, 2, pretrained=True, weights_path=path, weights_sha256="f" * 64, options=TINY
+        )
     with pytest.raises(WeightsError, match="resnet101"):
         create_backbone("resnet101", 2, pretrained=True, weights_path=path)
     with pytest.raises(WeightsError, match=r"blocks\.3\.1\.conv_pw"):
-        create_backbone(BASE, 2, pretrained=True, weights_path=path, options={**TINY, "depth_multiplier": 0.5})
-    cut = {name: tensor for name, tensor in model.state_dict().items() if name != "conv_head.weight"}
+        create_backbone(
+            BASE, 2, pretrained=True, weights_path=path, options={**TINY, "depth_multiplier": 0.5}
+        )
+    cut = {
+        name: tensor for name, tensor in model.state_dict().items() if name != "conv_head.weight"
+    }
     save_file(cut, tmp_path / "cut.safetensors")
     with pytest.raises(WeightsError, match=r"conv_head\.weight"):
-        create_backbone(BASE, 2, pretrained=True, weights_path=tmp_path / "cut.safetensors", options=TINY)
+        create_backbone(
+            BASE, 2, pretrained=True, weights_path=tmp_path / "cut.safetensors", options=TINY
+        )
 
 
 def test_an_unreachable_hub_is_an_error_and_never_random_weights(monkeypatch):

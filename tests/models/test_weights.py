@@ -6,7 +6,13 @@ import torch
 from torch import nn
 
 from ich_study.errors import WeightsError
-from ich_study.models.weights import load_weights, read_metadata, read_tensors, save_weights, state_digest
+from ich_study.models.weights import (
+    load_weights,
+    read_metadata,
+    read_tensors,
+    save_weights,
+    state_digest,
+)
 
 
 def net(width=3):
@@ -41,7 +47,11 @@ def test_missing_unexpected_and_misshapen_tensors_are_named(tmp_path):
     torch.save(tensors, tmp_path / "w.pt")
     with pytest.raises(WeightsError) as error:
         load_weights(tmp_path / "w.pt", net())
-    for words in ("missing (1): 0.bias", "unexpected (1): 3.extra", "2.weight (2, 5), network has (2, 3)"):
+    for words in (
+        "missing (1): 0.bias",
+        "unexpected (1): 3.extra",
+        "2.weight (2, 5), network has (2, 3)",
+    ):
         assert words in str(error.value)
 
 
@@ -83,6 +93,7 @@ def test_an_unknown_suffix_and_a_file_without_description(tmp_path):
     with pytest.raises(WeightsError, match=r"\.h5"):
         read_tensors(tmp_path / "w.h5")
     from safetensors.torch import save_file
+
     save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
     with pytest.raises(WeightsError, match="no description"):
         read_metadata(tmp_path / "plain.safetensors")

@@ -1,4 +1,5 @@
-"""Small hand-made phantom scans: no anatomy, every voxel different enough to notice a swap or a flip."""
+"""Small hand-made phantom scans: no anatomy, every voxel different enough to notice a swap or a
+flip."""
 
 from __future__ import annotations
 
@@ -12,7 +13,14 @@ LESIONS = {"SDH": (1, 10, 14, 20, 40), "IPH": (2, 30, 38, 12, 22), "IVH": (2, 40
 
 
 def fake_scan(
-    seed: int, *, slices: int = 6, rows: int = 64, columns: int = 64, tilt: float = 0.0, positive: bool = True, thickness_mm: float = 5.0
+    seed: int,
+    *,
+    slices: int = 6,
+    rows: int = 64,
+    columns: int = 64,
+    tilt: float = 0.0,
+    positive: bool = True,
+    thickness_mm: float = 5.0,
 ) -> PhantomScan:
     rng = np.random.default_rng(seed)
     hu = rng.integers(-900, 3000, (slices, rows, columns)).astype(np.int16)
@@ -20,4 +28,6 @@ def fake_scan(
     for subtype, (index, top, bottom, left, right) in LESIONS.items() if positive else ():
         mask[index, top:bottom, left:right] = MASK_CODES[subtype]
     z_mm = np.arange(slices) * thickness_mm + 3.25
-    return PhantomScan(hu, mask, z_mm, spacing_mm=0.5, thickness_mm=thickness_mm, tilt_degrees=tilt, seed=seed)
+    return PhantomScan(
+        hu, mask, z_mm, spacing_mm=0.5, thickness_mm=thickness_mm, tilt_degrees=tilt, seed=seed
+    )

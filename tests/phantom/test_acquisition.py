@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_study.phantom.acquisition import AIR_HU, HIGHEST_HU, LOWEST_HU, acquire, draw_scanner, fbp_noise
+from ich_study.phantom.acquisition import (
+    AIR_HU,
+    HIGHEST_HU,
+    LOWEST_HU,
+    acquire,
+    draw_scanner,
+    fbp_noise,
+)
 from ich_study.phantom.beam import ANGLES, FIELD_MM, GRID, beam_hardening, projector
 
 MATRIX = 128
@@ -15,7 +22,16 @@ def scanner(**overrides):
     from dataclasses import replace
 
     plain = draw_scanner(np.random.default_rng(0), MATRIX, 5.0, None, 0.0, 240.0)
-    return replace(plain, **{"angles": (0.0, 0.0, 0.0), "shift_mm": (0.0, 0.0), "padded": False, "streak_hu": 0.0, **overrides})
+    return replace(
+        plain,
+        **{
+            "angles": (0.0, 0.0, 0.0),
+            "shift_mm": (0.0, 0.0),
+            "padded": False,
+            "streak_hu": 0.0,
+            **overrides,
+        },
+    )
 
 
 def cylinder(hu_inside=30.0, bone=False):
@@ -33,7 +49,10 @@ def test_noise_has_unit_sd_and_a_band_passed_spectrum():
     assert noise.std() == pytest.approx(1.0, abs=1e-4)
     power = (np.abs(np.fft.fft2(noise)) ** 2).mean(0)
     frequency = np.hypot(np.fft.fftfreq(128, 0.5)[:, None], np.fft.fftfreq(128, 0.5)[None, :])
-    low, middle, high = (power[(frequency > a) & (frequency < b)].mean() for a, b in ((0.005, 0.05), (0.2, 0.35), (0.85, 1.0)))
+    low, middle, high = (
+        power[(frequency > a) & (frequency < b)].mean()
+        for a, b in ((0.005, 0.05), (0.2, 0.35), (0.85, 1.0))
+    )
     assert middle > 5 * low
     assert middle > 20 * high
 

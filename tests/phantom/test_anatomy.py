@@ -84,6 +84,7 @@ def test_brain_is_nearly_symmetric_but_not_exactly(head):
 
 def test_atrophy_widens_sulci_and_ventricles():
     young, old = (
-        np.mean([draw_person(np.random.default_rng(s), age).sulcus for s in range(30)]) for age in (25, 85)
+        np.mean([draw_person(np.random.default_rng(s), age).sulcus for s in range(30)])
+        for age in (25, 85)
     )
     assert old > 1.4 * young

@@ -11,19 +11,30 @@ PATIENTS = {"rsna": 3, "bhsd": 1}
 
 
 def write(root, **more):
-    return cohort.write_cohort(root, PATIENTS, seed=5, matrix=64, shared_with_rsna=1, progress=False, **more)
+    return cohort.write_cohort(
+        root, PATIENTS, seed=5, matrix=64, shared_with_rsna=1, progress=False, **more
+    )
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """A stand-in for the simulation, which has tests of its own: slices of noise with one lesion."""
+    """A stand-in for the simulation, which has tests of its own: slices of noise with one
+    lesion."""
     from ich_study.phantom.scan import PhantomScan
 
     def simulate(spec):
         rng = np.random.default_rng(spec.seed)
         mask = np.zeros((4, 64, 64), np.uint8)
         mask[1, 20:30, 20:30] = 1 if spec.subtypes else 0
-        return PhantomScan(rng.integers(-50, 90, mask.shape).astype(np.int16), mask, np.arange(4) * 5.0, 0.5, 5.0, 0.0, spec.seed)
+        return PhantomScan(
+            rng.integers(-50, 90, mask.shape).astype(np.int16),
+            mask,
+            np.arange(4) * 5.0,
+            0.5,
+            5.0,
+            0.0,
+            spec.seed,
+        )
 
     monkeypatch.setattr(cohort, "simulate", simulate)
     return simulate
@@ -31,7 +42,10 @@ def quick(monkeypatch):
 
 def test_the_readers_find_the_patients_and_bhsd_shares_one_with_rsna(quick, tmp_path):
     folders = write(tmp_path)
-    patients = {name: {ref.patient_id for ref in open_dataset(name, folder).scans()} for name, folder in folders.items()}
+    patients = {
+        name: {ref.patient_id for ref in open_dataset(name, folder).scans()}
+        for name, folder in folders.items()
+    }
     assert len(patients["rsna"]) == 3
     assert patients["bhsd"] <= patients["rsna"]
 
@@ -62,7 +76,10 @@ def test_a_users_own_folder_is_never_cleared(quick, tmp_path):
     assert (tmp_path / "rsna" / "mine.dcm").exists()
 
 
-@pytest.mark.parametrize(("patients", "shared", "message"), [({"kaggle": 1}, 0, "kaggle"), ({"rsna": 1, "bhsd": 1}, 2, "2 shared")])
+@pytest.mark.parametrize(
+    ("patients", "shared", "message"),
+    [({"kaggle": 1}, 0, "kaggle"), ({"rsna": 1, "bhsd": 1}, 2, "2 shared")],
+)
 def test_impossible_cohorts_say_why(patients, shared, message):
     with pytest.raises(ParameterError, match=message):
         cohort.cohort_specs(patients, 1, 64, shared)

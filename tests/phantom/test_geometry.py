@@ -1,4 +1,5 @@
-"""Signed distances and mixing, against their formulas in float64; parts of the head, against the whole lattice."""
+"""Signed distances and mixing, against their formulas in float64; parts of the head, against the
+whole lattice."""
 
 from __future__ import annotations
 
@@ -6,7 +7,15 @@ import numpy as np
 import pytest
 
 from ich_study.phantom import brain, ventricles
-from ich_study.phantom.geometry import Lattice, capsule, occupancy, paint, smooth_noise, smooth_union, smoothstep
+from ich_study.phantom.geometry import (
+    Lattice,
+    capsule,
+    occupancy,
+    paint,
+    smooth_noise,
+    smooth_union,
+    smoothstep,
+)
 from ich_study.phantom.patient import HIGH, LOW
 from ich_study.phantom.person import draw_person
 
@@ -23,8 +32,12 @@ def test_capsule_is_the_distance_to_its_segment():
     start, end, r0, r1 = np.array([-5.0, 3.0, 8.0]), np.array([9.0, -7.0, -4.0]), 4.0, 1.5
     points = np.stack(np.broadcast_arrays(*(axis.astype(float) for axis in lattice.mesh[::-1])), -1)
     along = np.clip((points - start) @ (end - start) / np.sum((end - start) ** 2), 0, 1)
-    wanted = np.linalg.norm(points - start - along[..., None] * (end - start), axis=-1) - (r0 + along * (r1 - r0))
-    np.testing.assert_allclose(capsule(lattice, tuple(start), tuple(end), r0, r1), wanted, atol=1e-4)
+    wanted = np.linalg.norm(points - start - along[..., None] * (end - start), axis=-1) - (
+        r0 + along * (r1 - r0)
+    )
+    np.testing.assert_allclose(
+        capsule(lattice, tuple(start), tuple(end), r0, r1), wanted, atol=1e-4
+    )
 
 
 def test_smooth_union_is_the_minimum_but_where_both_are_near():
@@ -33,20 +46,28 @@ def test_smooth_union_is_the_minimum_but_where_both_are_near():
     found = smooth_union(first, second, 2.5)
     np.testing.assert_allclose(found[far], np.minimum(first, second)[far], atol=1e-5)
     mix = 0.5 + 0.5 * (second.astype(float) - first)[~far] / 2.5
-    np.testing.assert_allclose(found[~far], mix * first[~far] + (1 - mix) * second[~far] - 2.5 * mix * (1 - mix), atol=1e-5)
+    np.testing.assert_allclose(
+        found[~far], mix * first[~far] + (1 - mix) * second[~far] - 2.5 * mix * (1 - mix), atol=1e-5
+    )
 
 
 def test_occupancy_and_smoothstep_are_their_polynomials_and_leave_their_input():
     values = random_field()
     before = values.copy()
-    np.testing.assert_allclose(occupancy(values, 1.7), np.interp(values, [-0.85, 0.85], [1, 0]), atol=1e-6)
+    np.testing.assert_allclose(
+        occupancy(values, 1.7), np.interp(values, [-0.85, 0.85], [1, 0]), atol=1e-6
+    )
     t = np.interp(values, [-1.0, 3.0], [0, 1])
     np.testing.assert_allclose(smoothstep(values, -1, 3), 3 * t**2 - 2 * t**3, atol=1e-6)
     assert np.array_equal(values, before)
 
 
 def test_paint_mixes_by_fraction_into_the_volume_itself():
-    volume, fraction, value = random_field(), RNG.random((6, 7, 8)).astype(np.float32), random_field(40)
+    volume, fraction, value = (
+        random_field(),
+        RNG.random((6, 7, 8)).astype(np.float32),
+        random_field(40),
+    )
     before, part = volume.copy(), (slice(1, 4), slice(None), slice(2, 6))
     paint(volume[part], fraction[part], value[part])
     wanted = before.astype(float)
@@ -62,7 +83,9 @@ def test_fissures_computed_in_boxes_are_those_of_the_whole_lattice(seed):
     wavy, uneven = smooth_noise(rng, WHOLE, 17), smooth_noise(rng, WHOLE, 20)
     found = brain.fissures(WHOLE, person, midline, wavy, uneven)
     width = np.clip(0.75 + 0.6 * uneven, 0, 2)
-    whole = np.minimum(brain._hemispheric(WHOLE, person, midline), brain._sylvian(WHOLE, person, wavy, width))
+    whole = np.minimum(
+        brain._hemispheric(WHOLE, person, midline), brain._sylvian(WHOLE, person, wavy, width)
+    )
     np.testing.assert_allclose(found, np.minimum(whole, brain.FAR_MM), atol=1e-4)
 
 
@@ -75,5 +98,7 @@ def test_each_ventricle_is_painted_whole_though_computed_on_its_own_side():
         assert lateral.max() == 1
         assert (found >= lateral - 1e-5).all()
     middle = np.abs(WHOLE.x) > 12  # beyond the third and the fourth ventricle
-    both = np.maximum(*(occupancy(ventricles.lateral_distance(WHOLE, person, side), 1.5) for side in (-1, 1)))
+    both = np.maximum(
+        *(occupancy(ventricles.lateral_distance(WHOLE, person, side), 1.5) for side in (-1, 1))
+    )
     np.testing.assert_allclose(found[..., middle], both[..., middle], atol=1e-5)

@@ -64,11 +64,23 @@ def test_orientation_face_in_front_and_vertex_on_top():
     bone = (scan.hu > 300).sum((1, 2))
     assert bone[: len(bone) // 3].mean() > bone[-4:].mean()
     eyes = scan.hu[len(scan.hu) // 6 : len(scan.hu) // 2]
-    air_in_head = ((eyes < -400) & (np.abs(np.arange(96) - 48) < 14)[None, None, :])[:, 20:76].mean((0, 2))
+    air_in_head = ((eyes < -400) & (np.abs(np.arange(96) - 48) < 14)[None, None, :])[:, 20:76].mean(
+        (0, 2)
+    )
     assert air_in_head[:25].mean() > air_in_head[30:].mean()
 
 
-@pytest.mark.parametrize("wrong", [{"subtypes": ("ICH",)}, {"matrix": 10}, {"thickness_mm": 0}, {"slices": 0}, {"age": 3}, {"fov_mm": 5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"subtypes": ("ICH",)},
+        {"matrix": 10},
+        {"thickness_mm": 0},
+        {"slices": 0},
+        {"age": 3},
+        {"fov_mm": 5},
+    ],
+)
 def test_impossible_specifications_are_refused(wrong):
     with pytest.raises(ParameterError):
         PatientSpec(**{"seed": 1, **wrong})
@@ -78,4 +90,7 @@ def test_drawn_specs_follow_the_positive_fraction_and_their_seed():
     specs = [draw_spec(seed, positive_fraction=0.4) for seed in range(400)]
     assert 0.33 < np.mean([bool(spec.subtypes) for spec in specs]) < 0.47
     assert draw_spec(7) == draw_spec(7)
-    assert draw_spec(7, positive_fraction=1.0).subtypes and not draw_spec(7, positive_fraction=0.0).subtypes
+    assert (
+        draw_spec(7, positive_fraction=1.0).subtypes
+        and not draw_spec(7, positive_fraction=0.0).subtypes
+    )

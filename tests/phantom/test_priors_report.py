@@ -32,13 +32,18 @@ def test_ranges_are_ordered():
         assert (table["low"] < table["median"]).all() and (table["median"] < table["high"]).all()
 
 
-@pytest.mark.skipif(not CALIBRATION.is_dir(), reason="the measured densities are not beside this checkout")
+@pytest.mark.skipif(
+    not CALIBRATION.is_dir(), reason="the measured densities are not beside this checkout"
+)
 @pytest.mark.parametrize("name", PRIORS)
 def test_priors_agree_with_the_measured_densities(name):
     hu = pd.read_csv(CALIBRATION / "BHSD_HU_distributions.csv")
     mean = np.average(hu[f"{name}_HU"], weights=hu[f"{name}_weight"])
     deviation = np.sqrt(np.average((hu[f"{name}_HU"] - mean) ** 2, weights=hu[f"{name}_weight"]))
-    assert (PRIORS[name].hu_mean, PRIORS[name].hu_sd) == (pytest.approx(mean, abs=1), pytest.approx(deviation, abs=1))
+    assert (PRIORS[name].hu_mean, PRIORS[name].hu_sd) == (
+        pytest.approx(mean, abs=1),
+        pytest.approx(deviation, abs=1),
+    )
     volume = pd.read_csv(CALIBRATION / "BHSD_volume_distributions.csv")
     share = np.cumsum(volume[f"{name}_weight"]) / volume[f"{name}_weight"].sum()
     median = volume[f"{name}_volume"][np.searchsorted(share, 0.5)]

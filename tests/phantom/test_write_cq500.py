@@ -24,15 +24,32 @@ def test_same_scans_same_bytes(tmp_path):
 @pytest.mark.parametrize("storage", [SIGNED, UNSIGNED])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_files_of_each_family(tmp_path, storage, compressed):
-    seed = next(seed for seed in range(500) if family(seed)[0] is storage and (family(seed)[1] == JPEGLosslessSV1) == compressed)
+    seed = next(
+        seed
+        for seed in range(500)
+        if family(seed)[0] is storage and (family(seed)[1] == JPEGLosslessSV1) == compressed
+    )
     write_cq500(tmp_path, [fake_scan(seed, tilt=8.5, thickness_mm=0.625)], start=0)
-    files = sorted((tmp_path / "CQ500CT0 CQ500CT0" / "Unknown Study" / "CT PLAIN THIN").glob("CT00000?.dcm"))
+    files = sorted(
+        (tmp_path / "CQ500CT0 CQ500CT0" / "Unknown Study" / "CT PLAIN THIN").glob("CT00000?.dcm")
+    )
     assert len(files) == 6
     datasets = [pydicom.dcmread(path) for path in files]
-    assert all((dataset.file_meta.TransferSyntaxUID == JPEGLosslessSV1) == compressed for dataset in datasets)
-    assert all(dataset.PatientID == "CQ500-CT-0" and float(dataset.GantryDetectorTilt) == 8.5 for dataset in datasets)
-    assert all(dataset.SliceThickness == 0.625 and dataset.PixelRepresentation == (storage is SIGNED) for dataset in datasets)
-    assert [dataset.get("PixelPaddingValue") for dataset in datasets] == [63536 if storage is SIGNED else None] * 6
+    assert all(
+        (dataset.file_meta.TransferSyntaxUID == JPEGLosslessSV1) == compressed
+        for dataset in datasets
+    )
+    assert all(
+        dataset.PatientID == "CQ500-CT-0" and float(dataset.GantryDetectorTilt) == 8.5
+        for dataset in datasets
+    )
+    assert all(
+        dataset.SliceThickness == 0.625 and dataset.PixelRepresentation == (storage is SIGNED)
+        for dataset in datasets
+    )
+    assert [dataset.get("PixelPaddingValue") for dataset in datasets] == [
+        63536 if storage is SIGNED else None
+    ] * 6
     order = [int(dataset.InstanceNumber) for dataset in datasets]
     assert order != sorted(order) and order != sorted(order, reverse=True)
 
@@ -41,32 +58,57 @@ def test_reads_disagree_but_the_majority_is_right(tmp_path):
     write_cq500(tmp_path, (fake_scan(seed, slices=3, positive=seed % 2 == 0) for seed in range(40)))
     table = pd.read_csv(tmp_path / "reads.csv")
     assert table.shape == (40, 44)
-    for finding, truth in {"ICH": True, "SDH": True, "IPH": True, "IVH": True, "SAH": False, "EDH": False}.items():
+    for finding, truth in {
+        "ICH": True,
+        "SDH": True,
+        "IPH": True,
+        "IVH": True,
+        "SAH": False,
+        "EDH": False,
+    }.items():
         votes = table[[f"{reader}:{finding}" for reader in READERS]].sum(axis=1)
         np.testing.assert_array_equal(votes >= 2, (np.arange(40) % 2 == 0) & truth)
     sdh = table[[f"{reader}:SDH" for reader in READERS]]
     assert 0 < sdh.sum(axis=1).isin([1, 2]).sum() < 20
     for reader in READERS:
-        subtypes = table[[f"{reader}:{name}" for name in ("IPH", "IVH", "SDH", "EDH", "SAH")]].max(axis=1)
+        subtypes = table[[f"{reader}:{name}" for name in ("IPH", "IVH", "SDH", "EDH", "SAH")]].max(
+            axis=1
+        )
         np.testing.assert_array_equal(subtypes, table[f"{reader}:ICH"])
 
 
 def test_boxes_are_as_bhx_has_them(tmp_path):
     write_cq500(tmp_path, [fake_scan(3)])
     table = pd.read_csv(tmp_path / BOXED_BY_HAND)
-    assert list(table.columns[1:]) == ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "data", "labelName", "labelType"]
-    assert sorted(table["labelName"]) == ["Intraparenchymal", "Intraventricular", "Subdural"] and set(table["labelType"]) == {"handDrawn"}
+    assert list(table.columns[1:]) == [
+        "SOPInstanceUID",
+        "SeriesInstanceUID",
+        "StudyInstanceUID",
+        "data",
+        "labelName",
+        "labelType",
+    ]
+    assert sorted(table["labelName"]) == [
+        "Intraparenchymal",
+        "Intraventricular",
+        "Subdural",
+    ] and set(table["labelType"]) == {"handDrawn"}
     box = ast.literal_eval(table.loc[table["labelName"] == "Subdural", "data"].iloc[0])
     _, top, bottom, left, right = LESIONS["SDH"]
     assert left - 3 <= box["x"] <= left and top - 3 <= box["y"] <= top
-    assert right <= box["x"] + box["width"] <= right + 3 and bottom <= box["y"] + box["height"] <= bottom + 3
+    assert (
+        right <= box["x"] + box["width"] <= right + 3
+        and bottom <= box["y"] + box["height"] <= bottom + 3
+    )
 
 
 def test_identifiers_and_added_scans(tmp_path):
     first = write_cq500(tmp_path, [fake_scan(0), fake_scan(1, thickness_mm=1.0)])
     second = write_cq500(tmp_path, [fake_scan(2)], start=2)
     refs = Cq500Reader(tmp_path).scans()
-    assert [{"patient_id": ref.patient_id, "scan_id": ref.scan_id} for ref in refs] == first + second
+    assert [
+        {"patient_id": ref.patient_id, "scan_id": ref.scan_id} for ref in refs
+    ] == first + second
     assert [len(ref.details["boxes"]) for ref in refs] == [3, 3, 3]
 
 

@@ -18,7 +18,11 @@ WRITERS = [write_bhsd, write_physionet, write_instance2022, write_hemorica]
 
 
 def hashes(root: Path) -> dict[str, str]:
-    return {path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): sha256_file(path)
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -36,7 +40,10 @@ def test_one_scan_at_a_time_is_in_memory(tmp_path, write):
 
     def scans():
         for seed in range(3):
-            assert len([path for path in tmp_path.rglob("*.nii*") if not path.name.startswith(".")]) == 2 * seed
+            assert (
+                len([path for path in tmp_path.rglob("*.nii*") if not path.name.startswith(".")])
+                == 2 * seed
+            )
             written.append(seed)
             yield fake_scan(seed)
 
@@ -59,7 +66,9 @@ def test_bhsd_states_its_axes_in_the_qform_only(tmp_path, tilt):
 
 
 def test_bhsd_takes_names_from_the_caller(tmp_path):
-    rows = write_bhsd(tmp_path, [fake_scan(5)], names=lambda scan: (f"ID_{scan.seed:08x}", "ID_0123456789"))
+    rows = write_bhsd(
+        tmp_path, [fake_scan(5)], names=lambda scan: (f"ID_{scan.seed:08x}", "ID_0123456789")
+    )
     assert rows == [{"patient_id": "ID_00000005", "scan_id": "ID_00000005_ID_0123456789"}]
 
 
@@ -95,4 +104,6 @@ def test_uneven_slices_cannot_be_written(tmp_path):
 
 
 def test_a_single_slice_can_be_written(tmp_path):
-    assert write_instance2022(tmp_path, [fake_scan(1, slices=1, positive=False)]) == [{"patient_id": "001", "scan_id": "001"}]
+    assert write_instance2022(tmp_path, [fake_scan(1, slices=1, positive=False)]) == [
+        {"patient_id": "001", "scan_id": "001"}
+    ]

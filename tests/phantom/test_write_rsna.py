@@ -12,13 +12,41 @@ import pytest
 from ich_study.datasets.rsna import KNOWN_CORRUPT, RsnaReader
 from ich_study.phantom.dicom_slices import field_of_view
 from ich_study.phantom.scan import PhantomScan
-from ich_study.phantom.write_rsna import SIGNED, UNSIGNED, VISIBLE_MM2, WRAPPED, family, rsna_patient_id, rsna_series_id, write_rsna
+from ich_study.phantom.write_rsna import (
+    SIGNED,
+    UNSIGNED,
+    VISIBLE_MM2,
+    WRAPPED,
+    family,
+    rsna_patient_id,
+    rsna_series_id,
+    write_rsna,
+)
 from tests.phantom.fake_scans import fake_scan
 
 ELEMENTS = {
-    "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "StudyID", "ImagePositionPatient",
-    "ImageOrientationPatient", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "PixelSpacing", "BitsAllocated",
-    "BitsStored", "HighBit", "PixelRepresentation", "WindowCenter", "WindowWidth", "RescaleIntercept", "RescaleSlope", "PixelData",
+    "SOPInstanceUID",
+    "Modality",
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "StudyID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "WindowCenter",
+    "WindowWidth",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "PixelData",
 }
 
 
@@ -37,7 +65,9 @@ def tree_hash(folder) -> str:
 def headers(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return [(path, pydicom.dcmread(path)) for path in sorted(folder.glob("stage_2_train/*.dcm"))]
+        return [
+            (path, pydicom.dcmread(path)) for path in sorted(folder.glob("stage_2_train/*.dcm"))
+        ]
 
 
 def test_same_scans_same_bytes(tmp_path):
@@ -51,7 +81,9 @@ def test_same_scans_same_bytes(tmp_path):
 def test_header_family(tmp_path, storage):
     scan = fake_scan(seed_of(storage), tilt=14.5)
     write_rsna(tmp_path, [scan])
-    files = [(path, dataset) for path, dataset in headers(tmp_path) if path.stem != KNOWN_CORRUPT[0]]
+    files = [
+        (path, dataset) for path, dataset in headers(tmp_path) if path.stem != KNOWN_CORRUPT[0]
+    ]
     assert len(files) == 6
     for path, dataset in files:
         with warnings.catch_warnings():
@@ -59,13 +91,24 @@ def test_header_family(tmp_path, storage):
             assert {element.keyword for element in dataset} == ELEMENTS
         assert dataset.file_meta.TransferSyntaxUID.is_implicit_VR == (storage is not SIGNED)
         assert re.fullmatch(r"ID_[0-9a-f]{9}", path.stem) and path.stem == dataset.SOPInstanceUID
-        np.testing.assert_allclose([float(v) for v in dataset.ImageOrientationPatient], [1, 0, 0, 0, 0.968148, -0.25038], atol=1e-5)
+        np.testing.assert_allclose(
+            [float(v) for v in dataset.ImageOrientationPatient],
+            [1, 0, 0, 0, 0.968148, -0.25038],
+            atol=1e-5,
+        )
         stored = dataset.pixel_array
         if storage is SIGNED:
-            assert (dataset.BitsStored, dataset.PixelRepresentation, dataset.RescaleIntercept) == (16, 1, -1024)
+            assert (dataset.BitsStored, dataset.PixelRepresentation, dataset.RescaleIntercept) == (
+                16,
+                1,
+                -1024,
+            )
             assert stored[0, 0] == -2000 and dataset.WindowCenter == 30
         else:
-            assert (dataset.BitsStored, dataset.PixelRepresentation) == (12, 0) and stored.max() < 4096
+            assert (dataset.BitsStored, dataset.PixelRepresentation) == (
+                12,
+                0,
+            ) and stored.max() < 4096
             assert [value.original_string for value in dataset.WindowCenter] == ["00036", "00036"]
             assert dataset.RescaleIntercept == (0 if storage is WRAPPED else -1024)
     reader = RsnaReader(tmp_path)
@@ -75,8 +118,12 @@ def test_header_family(tmp_path, storage):
 
 def test_identifiers(tmp_path):
     written = write_rsna(tmp_path, [fake_scan(4), fake_scan(5)])
-    assert written == [{"patient_id": rsna_patient_id(seed), "scan_id": rsna_series_id(seed)} for seed in (4, 5)]
-    assert re.fullmatch(r"ID_[0-9a-f]{8}", rsna_patient_id(4)) and re.fullmatch(r"ID_[0-9a-f]{10}", rsna_series_id(4))
+    assert written == [
+        {"patient_id": rsna_patient_id(seed), "scan_id": rsna_series_id(seed)} for seed in (4, 5)
+    ]
+    assert re.fullmatch(r"ID_[0-9a-f]{8}", rsna_patient_id(4)) and re.fullmatch(
+        r"ID_[0-9a-f]{10}", rsna_series_id(4)
+    )
     found = {(ref.patient_id, ref.scan_id) for ref in RsnaReader(tmp_path).scans()}
     assert found == {(row["patient_id"], row["scan_id"]) for row in written}
 
@@ -98,7 +145,9 @@ def test_scans_can_be_added(tmp_path):
     write_rsna(tmp_path / "twice", (fake_scan(seed) for seed in range(2)))
     write_rsna(tmp_path / "twice", (fake_scan(seed) for seed in range(2, 4)), start=2)
     once, twice = (RsnaReader(tmp_path / name).scans() for name in ("once", "twice"))
-    assert [(ref.scan_id, ref.details) for ref in once] == [(ref.scan_id, ref.details) for ref in twice]
+    assert [(ref.scan_id, ref.details) for ref in once] == [
+        (ref.scan_id, ref.details) for ref in twice
+    ]
 
 
 def test_the_simulated_reader_does_not_label_specks():

@@ -20,18 +20,36 @@ KNOWN = {
     # Bold marks the best of each column, but .959 is bold beside DenseNet121*'s .960.
     ("lse_unet", "table_1", "Ours", "SAH", "bold is best"),
     # Appendix A: Table 3 holds the best over the threshold grid, yet Table 5 (all 125) prints more:
-    # .161 over .158 and .249 over .243 (thresholds were chosen jointly), and the misprint .854 over .122.
+    # .161 over .158 and .249 over .243 (thresholds were chosen jointly), and the misprint .854 over
+    # .122.
     ("lse_unet", "table_3", "ResNet152", "SDH", "best over thresholds"),
     ("lse_unet", "table_3", "ResNetRS", "SDH", "best over thresholds"),
     ("lse_unet", "table_3", "DenseNet121", "SAH", "best over thresholds"),
     # The box columns of the per-slice table are those of the global table, all 54 numbers.
-    *(("cam_benchmark", "table_2b", "all methods", column, "per slice is not global") for column in BOX_COLUMNS),
-    # Nine methods in the abstract, the list, Section V-B and the tables; ten in Sections III-B and IV.
-    ("cam_benchmark", "text_data", "number of CAM methods", "Section III-B", "same number throughout"),
+    *(
+        ("cam_benchmark", "table_2b", "all methods", column, "per slice is not global")
+        for column in BOX_COLUMNS
+    ),
+    # Nine methods in the abstract, the list, Section V-B and the tables; ten in Sections III-B and
+    # IV.
+    (
+        "cam_benchmark",
+        "text_data",
+        "number of CAM methods",
+        "Section III-B",
+        "same number throughout",
+    ),
     ("cam_benchmark", "text_data", "number of CAM methods", "Section IV", "same number throughout"),
     # The baseline is EfficientNetV2-B0 and, two paragraphs on, EfficientNetV2-B2.
-    ("cam_benchmark", "text_data", "baseline EfficientNetV2", "Section IV, fourth paragraph", "same number throughout"),
-    # The proposed method has Dice .47, RVD 1.05 in cross-validation and .57, .37 in the ablation of the same table.
+    (
+        "cam_benchmark",
+        "text_data",
+        "baseline EfficientNetV2",
+        "Section IV, fourth paragraph",
+        "same number throughout",
+    ),
+    # The proposed method has Dice .47, RVD 1.05 in cross-validation and .57, .37 in the ablation of
+    # the same table.
     ("resnet_lstm", "table_2", "ResNet-LSTM + K-means + U-Net", "DICE", "same method twice"),
     ("resnet_lstm", "table_2", "ResNet-LSTM + K-means + U-Net", "RVD", "same method twice"),
     # Surface Dice lies in [0, 1]: with mean .51 no sample has sd 1.14.
@@ -41,7 +59,8 @@ KNOWN = {
     # Table 1 cites [14] and [8] for what the text cites as [21] and [9].
     ("resnet_lstm", "text_data", "fully supervised U-Net", "reference, Table 1", "same reference"),
     ("resnet_lstm", "text_data", "Swin transformer", "reference, Table 1", "same reference"),
-    # HGI-SAM prints Dice .444 and 752,803 training slices; it is quoted with .47 and 20,000 samples.
+    # HGI-SAM prints Dice .444 and 752,803 training slices; it is quoted with .47 and 20,000
+    # samples.
     ("resnet_lstm", "table_1", "Weakly supervised[8]", "DICE", "quoted as printed"),
     ("resnet_lstm", "text_data", "Swin transformer [9]", "training samples", "quoted as printed"),
 }
@@ -72,9 +91,18 @@ def nudged(text, units):
 def table_of(paper, table, cells):
     """A constructed table: cells are {(row, column): (as_printed, more columns)}."""
     rows = [
-        {"paper": paper, "table": table, "row": r, "column": c, "as_printed": text,
-         "value": float(parse_printed(text, percent="[%]" in c).value),
-         "spread_kind": "none", "emphasis": "none", "source": "constructed", **more}
+        {
+            "paper": paper,
+            "table": table,
+            "row": r,
+            "column": c,
+            "as_printed": text,
+            "value": float(parse_printed(text, percent="[%]" in c).value),
+            "spread_kind": "none",
+            "emphasis": "none",
+            "source": "constructed",
+            **more,
+        }
         for (r, c), (text, more) in cells.items()
     ]
     return pd.DataFrame(rows).reindex(columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS)
@@ -87,11 +115,17 @@ def test_exactly_the_known_contradictions_are_found():
 def test_every_check_says_what_was_expected_and_why():
     checks = consistency.check_all()
     assert tuple(checks.columns) == CHECK_COLUMNS
-    assert checks[["expected_low", "expected_high", "printed_low", "printed_high"]].notna().all(axis=None)
+    assert (
+        checks[["expected_low", "expected_high", "printed_low", "printed_high"]]
+        .notna()
+        .all(axis=None)
+    )
     assert (checks["expected_low"] <= checks["expected_high"]).all()
     assert (checks["printed_low"] <= checks["printed_high"]).all()
     assert checks["why"].str.len().min() > 0
-    apart = (checks["expected_low"] > checks["printed_high"]) | (checks["printed_low"] > checks["expected_high"])
+    apart = (checks["expected_low"] > checks["printed_high"]) | (
+        checks["printed_low"] > checks["expected_high"]
+    )
     assert set(checks.loc[apart, "verdict"]) == {"contradicts"}
     assert checks["verdict"].head(len(KNOWN)).eq("contradicts").all()
 
@@ -108,26 +142,103 @@ def test_every_rule_is_applied_to_the_printed_tables():
         ("lse_unet", "table_2", "RDNet", "SAH", "0.118", "row average"),
         ("lse_unet", "table_2", "RDNet", "IPH", "0.552", "bold is best"),
         ("cam_benchmark", "table_2a", "LayerCAM", "Pixel IoU [-2]", "0.2828", "Dice of IoU"),
-        ("cam_benchmark", "table_2b", "LayerCAM", "Pixel Dice [-2]", "0.4583", "mean Dice of mean IoU"),
-        ("cam_benchmark", "table_2a", "GradCAM", "Loose Hit Rate [-1]", "0.9590", "hit rates share slices"),
-        ("hgi_sam", "table_1", "Overall slice-wise", "Dice Coefficient, Swin-HGI-SAM", "0.447 ± 0.014", "overall mean of folds"),
-        ("hgi_sam", "table_2", "2", "F1-score, Swin-HGI-SAM", "0.819", "F1 of precision and recall"),
+        (
+            "cam_benchmark",
+            "table_2b",
+            "LayerCAM",
+            "Pixel Dice [-2]",
+            "0.4583",
+            "mean Dice of mean IoU",
+        ),
+        (
+            "cam_benchmark",
+            "table_2a",
+            "GradCAM",
+            "Loose Hit Rate [-1]",
+            "0.9590",
+            "hit rates share slices",
+        ),
+        (
+            "hgi_sam",
+            "table_1",
+            "Overall slice-wise",
+            "Dice Coefficient, Swin-HGI-SAM",
+            "0.447 ± 0.014",
+            "overall mean of folds",
+        ),
+        (
+            "hgi_sam",
+            "table_2",
+            "2",
+            "F1-score, Swin-HGI-SAM",
+            "0.819",
+            "F1 of precision and recall",
+        ),
         ("hgi_sam", "table_2", "2", "AUC, Swin-HGI-SAM", "0.904", "AUC of hard decisions"),
         ("hgi_sam", "table_2", "2", "Accuracy, Swin-HGI-SAM", "0.970", "precision of accuracy"),
-        ("hgi_sam", "table_2", "Overall slice-wise", "Recall (Sensitivity), U-Net", "0.943", "overall recall of folds"),
-        ("hgi_sam", "table_2", "Overall slice-wise", "Accuracy, U-Net", "0.760", "overall between folds"),
+        (
+            "hgi_sam",
+            "table_2",
+            "Overall slice-wise",
+            "Recall (Sensitivity), U-Net",
+            "0.943",
+            "overall recall of folds",
+        ),
+        (
+            "hgi_sam",
+            "table_2",
+            "Overall slice-wise",
+            "Accuracy, U-Net",
+            "0.760",
+            "overall between folds",
+        ),
         ("mil_detector", "table_1", "Pooling", "Dice [%]", "58.10", "Dice of PPV and sensitivity"),
-        ("cam_benchmark", "table_1", "Augmentation, 224224, ✓, 1", "F1", "+0.0184", "gain over baseline"),
+        (
+            "cam_benchmark",
+            "table_1",
+            "Augmentation, 224224, ✓, 1",
+            "F1",
+            "+0.0184",
+            "gain over baseline",
+        ),
         ("lse_unet", "table_7", "Ours", "EDH", "0.447", "best over thresholds"),
         ("lse_unet", "table_4", "Ours", "m_EDH", "75", "value at selected threshold"),
         ("lse_unet", "table_4", "Ours", "m_EDH", "30", "threshold in grid"),
         ("cam_benchmark", "text_data", "test", "slices", "2,375", "sum of parts"),
         ("cam_benchmark", "text_data", "test", "patients", "60", "share of the whole"),
-        ("cam_benchmark", "text_data", "Hemorica", "share of negative slices", "over 78%", "lower bound"),
-        ("cam_benchmark", "text_data", "Hemorica", "ICH slices", "1,016", "positive slices have a subtype"),
+        (
+            "cam_benchmark",
+            "text_data",
+            "Hemorica",
+            "share of negative slices",
+            "over 78%",
+            "lower bound",
+        ),
+        (
+            "cam_benchmark",
+            "text_data",
+            "Hemorica",
+            "ICH slices",
+            "1,016",
+            "positive slices have a subtype",
+        ),
         ("resnet_lstm", "text_data", "training", "slices", "2241", "slices per volume"),
-        ("resnet_lstm", "text_results", "Our Method", "Dice, Abstract", "0.56", "same number in text and table"),
-        ("lse_unet", "text_results", "all networks", "AUROC, lower bound", "0.957", "bound in the text"),
+        (
+            "resnet_lstm",
+            "text_results",
+            "Our Method",
+            "Dice, Abstract",
+            "0.56",
+            "same number in text and table",
+        ),
+        (
+            "lse_unet",
+            "text_results",
+            "all networks",
+            "AUROC, lower bound",
+            "0.957",
+            "bound in the text",
+        ),
     ],
 )
 def test_a_number_broken_in_a_copy_is_found(paper, table, row, column, text, rule):
@@ -143,7 +254,9 @@ def test_a_number_broken_in_a_copy_is_found(paper, table, row, column, text, rul
 def test_any_number_of_the_detection_table_moved_far_is_found(index, units):
     frame = load_table("hgi_sam", "table_2")
     cell = frame.iloc[index]
-    assert contradictions(reprinted(frame, cell["row"], cell["column"], nudged(cell["as_printed"], units)))
+    assert contradictions(
+        reprinted(frame, cell["row"], cell["column"], nudged(cell["as_printed"], units))
+    )
 
 
 def test_a_consistent_table_raises_nothing():
@@ -152,8 +265,14 @@ def test_a_consistent_table_raises_nothing():
     for name in ("a", "b", "c"):
         values = rng.uniform(0, 1, 7)
         for label, value in zip(("normal", "IPH", "IVH", "SAH", "SDH", "EDH"), values):
-            cells[name, label] = (f"{value:.3f}", {"class": label, "metric": "dice", "method": name})
-        cells[name, "AVG"] = (f"{values[:6].mean():.3f}", {"class": "average", "metric": "dice", "method": name})
+            cells[name, label] = (
+                f"{value:.3f}",
+                {"class": label, "metric": "dice", "method": name},
+            )
+        cells[name, "AVG"] = (
+            f"{values[:6].mean():.3f}",
+            {"class": "average", "metric": "dice", "method": name},
+        )
     checks = consistency.check_all(table_of("lse_unet", "table_6", cells))
     assert list(checks["verdict"]) == ["consistent"] * 3
 
@@ -164,7 +283,11 @@ def test_rounded_counts_never_contradict_their_own_identities(tp, fp, fn):
     ppv, se, f1 = tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn)
     cells = {
         ("m", heading): (f"{100 * value:.2f}", {"metric": metric, "method": "m"})
-        for heading, value, metric in (("PPV [%]", ppv, "point_ppv"), ("SE [%]", se, "point_sensitivity"), ("Dice [%]", f1, "point_f1"))
+        for heading, value, metric in (
+            ("PPV [%]", ppv, "point_ppv"),
+            ("SE [%]", se, "point_sensitivity"),
+            ("Dice [%]", f1, "point_f1"),
+        )
     }
     rows = list(identities.point_dice(Cells(table_of("mil_detector", "table_1", cells))))
     assert [check.verdict for check in rows] == ["consistent"]
@@ -177,18 +300,35 @@ def test_rounded_detection_counts_never_contradict(positives, negatives, data):
     fp, n = negatives - tn, positives + negatives
     recall, specificity, precision = tp / positives, tn / negatives, tp / (tp + fp)
     values = {
-        "accuracy": (tp + tn) / n, "balanced_accuracy": (recall + specificity) / 2, "precision": precision,
-        "f1": 2 * tp / (2 * tp + fp + positives - tp), "sensitivity": recall, "specificity": specificity,
+        "accuracy": (tp + tn) / n,
+        "balanced_accuracy": (recall + specificity) / 2,
+        "precision": precision,
+        "f1": 2 * tp / (2 * tp + fp + positives - tp),
+        "sensitivity": recall,
+        "specificity": specificity,
     }
-    cells = {("1", metric): (f"{value:.3f}", {"metric": metric, "method": "m"}) for metric, value in values.items()}
+    cells = {
+        ("1", metric): (f"{value:.3f}", {"metric": metric, "method": "m"})
+        for metric, value in values.items()
+    }
     checks = list(identities.detection_identities(Cells(table_of("hgi_sam", "table_2", cells))))
     assert {check.verdict for check in checks} == {"consistent"}
 
 
 def test_the_positive_slices_of_the_folds_follow_from_the_printed_recalls():
     rows = Cells(load_table("hgi_sam", "table_2")).rows("hgi_sam", "table_2")
-    recalls = [[c.interval for c in row if c.metric == "sensitivity"] for name, row in rows.items() if name in "12345"]
-    assert [identities.smallest_denominator(rates, 2814) for rates in recalls] == [54, 59, 58, 85, 62]
+    recalls = [
+        [c.interval for c in row if c.metric == "sensitivity"]
+        for name, row in rows.items()
+        if name in "12345"
+    ]
+    assert [identities.smallest_denominator(rates, 2814) for rates in recalls] == [
+        54,
+        59,
+        58,
+        85,
+        62,
+    ]
 
 
 def test_a_denominator_that_does_not_exist_is_none():
@@ -200,8 +340,16 @@ def test_a_denominator_that_does_not_exist_is_none():
 def test_links_name_cells_that_exist_and_no_table_may_lack_one():
     frame = load_all()
     assert len(list(consistency.linked_numbers(Cells(frame)))) == len(consistency.load_links())
-    lost = frame[~((frame["paper"] == "mil_detector") & (frame["row"] == "Pooling") & (frame["column"] == "Dice [%]"))]
+    lost = frame[
+        ~(
+            (frame["paper"] == "mil_detector")
+            & (frame["row"] == "Pooling")
+            & (frame["column"] == "Dice [%]")
+        )
+    ]
     with pytest.raises(StudyError, match="no printed number at mil_detector / table_1 / Pooling"):
         list(consistency.linked_numbers(Cells(lost)))
-    with pytest.raises(StudyError, match="no printed number for 'point_f1' in mil_detector / table_1"):
+    with pytest.raises(
+        StudyError, match="no printed number for 'point_f1' in mil_detector / table_1"
+    ):
         consistency.check_all(lost)

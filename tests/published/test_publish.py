@@ -16,12 +16,28 @@ def runs(tmp_path):
     (tmp_path / "runs" / "07_figures" / "roc.png").write_bytes(b"picture")
     (arm / "metrics.csv").write_text("x\n1\n")
     (arm / "weights.safetensors").write_bytes(b"large")
-    curve = pd.DataFrame({"dataset": "d", "class": "any", "false_positive_rate": [i / 999 for i in range(1000)], "sensitivity": 1.0})
+    curve = pd.DataFrame(
+        {
+            "dataset": "d",
+            "class": "any",
+            "false_positive_rate": [i / 999 for i in range(1000)],
+            "sensitivity": 1.0,
+        }
+    )
     curve.to_csv(arm / "roc.csv", index=False)
-    table = pd.DataFrame({
-        "dataset": "rsna", "patient_id": "p", "scan_id": "s", "slice_index": [0, 0, 0], "class": ["any", "IPH", "any"], "label": True,
-        "logit": 0.1, "probability": 0.5, "part": ["rsna/test", "rsna/test", "rsna/validation"],
-    })
+    table = pd.DataFrame(
+        {
+            "dataset": "rsna",
+            "patient_id": "p",
+            "scan_id": "s",
+            "slice_index": [0, 0, 0],
+            "class": ["any", "IPH", "any"],
+            "label": True,
+            "logit": 0.1,
+            "probability": 0.5,
+            "part": ["rsna/test", "rsna/test", "rsna/validation"],
+        }
+    )
     table.to_parquet(arm / "predictions.parquet")
     return tmp_path / "runs"
 
@@ -58,7 +74,9 @@ def test_pictures_of_real_scans_are_never_published(runs, tmp_path):
     for name in ("montage_rsna.png", "montage_phe_sich.png", "volume_ml.png"):
         (data / name).write_bytes(b"picture")
     written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
-    pictures = {path.name for path in written if path.parent.name == "00_data" and path.suffix == ".png"}
+    pictures = {
+        path.name for path in written if path.parent.name == "00_data" and path.suffix == ".png"
+    }
     assert pictures == {"montage_rsna.png", "volume_ml.png"}
 
 
@@ -81,13 +99,21 @@ def test_pictures_of_the_methods_are_published_of_phantoms_alone(runs, tmp_path)
     picture.write_bytes(b"picture")
     publish.publish_small(runs, runs / "07_figures", tmp_path / "mixed")
     assert not (tmp_path / "mixed" / "05_mil_detector").exists()
-    pd.DataFrame({"dataset": ["rsna"], "synthetic": [True]}).to_csv(runs / "00_data" / "summary.csv", index=False)
+    pd.DataFrame({"dataset": ["rsna"], "synthetic": [True]}).to_csv(
+        runs / "00_data" / "summary.csv", index=False
+    )
     publish.publish_small(runs, runs / "07_figures", tmp_path / "phantom")
     assert (tmp_path / "phantom" / "05_mil_detector" / "arm" / "slices.png").is_file()
 
 
 def test_published_results_keep_five_digits_and_their_text():
-    table = pd.DataFrame({"layer": ["-1"], "value": [0.123456789], "ci_low": [float("nan")], "ci_high": [12345.678]})
+    table = pd.DataFrame(
+        {"layer": ["-1"], "value": [0.123456789], "ci_low": [float("nan")], "ci_high": [12345.678]}
+    )
     found = publish.rounded(table)
-    assert found["value"].item() == 0.12346 and found["ci_high"].item() == 12346 and pd.isna(found["ci_low"].item())
+    assert (
+        found["value"].item() == 0.12346
+        and found["ci_high"].item() == 12346
+        and pd.isna(found["ci_low"].item())
+    )
     assert found["layer"].item() == "-1"

@@ -29,7 +29,9 @@ from ich_study.published.rounding import Interval, corners, parse_printed
 def test_printed_numbers_are_read_with_half_a_unit_of_their_last_digit(text, percent, value, half):
     number = parse_printed(text, percent=percent)
     assert number.value == Fraction(value)
-    assert number.interval == Interval(Fraction(value) - Fraction(half), Fraction(value) + Fraction(half))
+    assert number.interval == Interval(
+        Fraction(value) - Fraction(half), Fraction(value) + Fraction(half)
+    )
     assert number.spread is None
 
 
@@ -57,7 +59,11 @@ def test_the_interval_of_a_rounded_number_holds_the_number(number, digits):
 
 
 def test_intervals_that_share_an_end_meet_only_where_one_is_exact():
-    low, exact, high = parse_printed("0.55").interval, Interval(Fraction("0.555"), Fraction("0.555")), parse_printed("0.56").interval
+    low, exact, high = (
+        parse_printed("0.55").interval,
+        Interval(Fraction("0.555"), Fraction("0.555")),
+        parse_printed("0.56").interval,
+    )
     assert not low.meets(high)
     assert low.meets(exact)
     assert exact.meets(high)
@@ -65,9 +71,19 @@ def test_intervals_that_share_an_end_meet_only_where_one_is_exact():
 
 
 @settings(max_examples=60, deadline=None)
-@given(*[st.fractions(-3, 3, max_denominator=1000)] * 4, st.fractions(0, 1, max_denominator=100), st.fractions(0, 1, max_denominator=100))
+@given(
+    *[st.fractions(-3, 3, max_denominator=1000)] * 4,
+    st.fractions(0, 1, max_denominator=100),
+    st.fractions(0, 1, max_denominator=100),
+)
 def test_interval_arithmetic_holds_every_result(a, b, c, d, s, t):
     x, y = Interval(min(a, b), max(a, b)), Interval(min(c, d), max(c, d))
     u, v = x.low + s * (x.high - x.low), y.low + t * (y.high - y.low)
-    for interval, value in ((x + y, u + v), (x - y, u - v), (x * y, u * v), (x / 7, u / 7), (corners(lambda p, q: p + q, x, y), u + v)):
+    for interval, value in (
+        (x + y, u + v),
+        (x - y, u - v),
+        (x * y, u * v),
+        (x / 7, u / 7),
+        (corners(lambda p, q: p + q, x, y), u + v),
+    ):
         assert interval.low <= value <= interval.high

@@ -7,11 +7,20 @@ from ich_study.published.rounding import parse_printed
 from ich_study.schema import SUBTYPES
 
 PRINTED_CELLS = {
-    ("lse_unet", "table_1"): 6 * 6, ("lse_unet", "table_2"): 6 * 7, ("lse_unet", "table_3"): 6 * 7, ("lse_unet", "table_4"): 6 * 5,
-    ("lse_unet", "table_5"): 6 * 7, ("lse_unet", "table_6"): 6 * 7, ("lse_unet", "table_7"): 6 * 7,
-    ("cam_benchmark", "table_1"): 6 + 5, ("cam_benchmark", "table_2a"): 9 * 15, ("cam_benchmark", "table_2b"): 9 * 12,
-    ("resnet_lstm", "table_1"): 4 + 4 + 1, ("resnet_lstm", "table_2"): 5 * 3,
-    ("hgi_sam", "table_1"): 6 * 12, ("hgi_sam", "table_2"): 6 * 30,
+    ("lse_unet", "table_1"): 6 * 6,
+    ("lse_unet", "table_2"): 6 * 7,
+    ("lse_unet", "table_3"): 6 * 7,
+    ("lse_unet", "table_4"): 6 * 5,
+    ("lse_unet", "table_5"): 6 * 7,
+    ("lse_unet", "table_6"): 6 * 7,
+    ("lse_unet", "table_7"): 6 * 7,
+    ("cam_benchmark", "table_1"): 6 + 5,
+    ("cam_benchmark", "table_2a"): 9 * 15,
+    ("cam_benchmark", "table_2b"): 9 * 12,
+    ("resnet_lstm", "table_1"): 4 + 4 + 1,
+    ("resnet_lstm", "table_2"): 5 * 3,
+    ("hgi_sam", "table_1"): 6 * 12,
+    ("hgi_sam", "table_2"): 6 * 30,
     ("mil_detector", "table_1"): 2 * 3,
 }
 
@@ -20,7 +29,13 @@ SPOT_CHECKS = [
     ("lse_unet", "table_3", "RDNet", "IVH", "0.264"),
     ("lse_unet", "table_4", "Ours", "m_EDH", "25"),
     ("lse_unet", "table_5", "DenseNet121", "SAH", "0.854"),
-    ("cam_benchmark", "table_1", "Augmentation, 224224, ✓, 1", "F1 Score (Top-5)", "0.9106 ± 0.0022"),
+    (
+        "cam_benchmark",
+        "table_1",
+        "Augmentation, 224224, ✓, 1",
+        "F1 Score (Top-5)",
+        "0.9106 ± 0.0022",
+    ),
     ("cam_benchmark", "table_2a", "EigenGradCAM", "Pixel Dice [-2]", "0.0117"),
     ("cam_benchmark", "table_2b", "AblationCAM", "Pixel IoU [-3]", "0.3759"),
     ("resnet_lstm", "table_1", "Fully sup U-Net(baseline) [14]", "SD", "0.51 ± 1.14"),
@@ -37,7 +52,9 @@ def everything():
 
 
 def test_every_table_of_the_five_papers_is_there_with_every_cell():
-    assert {key for key in map(tuple, tables.list_tables().to_numpy()) if key[1].startswith("table_")} == set(PRINTED_CELLS)
+    assert {
+        key for key in map(tuple, tables.list_tables().to_numpy()) if key[1].startswith("table_")
+    } == set(PRINTED_CELLS)
     assert {key: len(tables.load_table(*key)) for key in PRINTED_CELLS} == PRINTED_CELLS
 
 
@@ -56,7 +73,10 @@ def test_every_number_has_its_source_and_stands_in_its_own_file(everything):
 
 def test_table_sources_name_row_and_column(everything):
     numbered = everything[everything["table"].str.startswith("table_")]
-    assert all(f"row {r}, column {c}" in s for r, c, s in zip(numbered["row"], numbered["column"], numbered["source"]))
+    assert all(
+        f"row {r}, column {c}" in s
+        for r, c, s in zip(numbered["row"], numbered["column"], numbered["source"])
+    )
 
 
 def test_text_numbers_are_quoted_with_the_number_in_the_quote(everything):
@@ -76,18 +96,26 @@ def test_values_and_spreads_are_the_printed_ones(everything):
 
 @pytest.mark.parametrize(("paper", "table", "row", "column", "printed"), SPOT_CHECKS)
 def test_cells_read_against_the_papers_by_eye(everything, paper, table, row, column, printed):
-    cell = everything.query("paper == @paper and table == @table and row == @row and column == @column")
+    cell = everything.query(
+        "paper == @paper and table == @table and row == @row and column == @column"
+    )
     assert list(cell["as_printed"]) == [printed]
 
 
 def test_subtypes_and_levels_are_the_shared_ones(everything):
     named = set(everything["class"].dropna())
     assert named <= {*SUBTYPES, "any", "average", "normal"}
-    assert everything.loc[everything["metric"].isin(["dice", "iou", "auroc", "f1"]), "value"].between(0, 1).all()
+    assert (
+        everything.loc[everything["metric"].isin(["dice", "iou", "auroc", "f1"]), "value"]
+        .between(0, 1)
+        .all()
+    )
 
 
 def test_the_area_of_hard_decisions_is_not_called_auroc(everything):
-    printed_auc = everything[(everything["paper"] == "hgi_sam") & everything["column"].str.startswith("AUC,")]
+    printed_auc = everything[
+        (everything["paper"] == "hgi_sam") & everything["column"].str.startswith("AUC,")
+    ]
     assert len(printed_auc) == 30
     assert set(printed_auc["metric"]) == {"balanced_accuracy"}
 
@@ -108,8 +136,10 @@ def test_what_is_missing_is_named_with_what_exists():
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("value", 0.5, "not what is printed"), ("as_printed", "n/a", "no number"),
-        ("source", pd.NA, "no source"), ("emphasis", "italic", "emphasis"),
+        ("value", 0.5, "not what is printed"),
+        ("as_printed", "n/a", "no number"),
+        ("source", pd.NA, "no source"),
+        ("emphasis", "italic", "emphasis"),
     ],
 )
 def test_a_damaged_table_is_refused(column, value, message):

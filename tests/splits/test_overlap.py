@@ -4,7 +4,12 @@ import pandas as pd
 import pytest
 
 from ich_study.errors import SplitError
-from ich_study.splits.overlap import assert_disjoint, exclude_overlap, excluded_patients, find_overlap
+from ich_study.splits.overlap import (
+    assert_disjoint,
+    exclude_overlap,
+    excluded_patients,
+    find_overlap,
+)
 from ich_study.splits.split import make_split, read_split, rows_of, write_split
 from ich_study.store import build_store
 from tests.splits.test_split import make_index
@@ -15,16 +20,27 @@ FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 def scans(dataset, images):
     """A store's tables; images: {patient: list of image names}, `=...` constant."""
-    rows = [(dataset, patient, patient, i, name, name.startswith("=")) for patient, names in images.items() for i, name in enumerate(names)]
-    table = pd.DataFrame(rows, columns=["dataset", "patient_id", "scan_id", "slice_index", "image_hash", "constant"])
+    rows = [
+        (dataset, patient, patient, i, name, name.startswith("="))
+        for patient, names in images.items()
+        for i, name in enumerate(names)
+    ]
+    table = pd.DataFrame(
+        rows, columns=["dataset", "patient_id", "scan_id", "slice_index", "image_hash", "constant"]
+    )
     return SimpleNamespace(index=table, images=table)
 
 
 def test_ids_count_only_where_they_are_shared():
-    rsna, bhsd = scans("rsna", {"ID_1": ["a"], "ID_2": ["b"]}), scans("bhsd", {"ID_2": ["c"], "ID_3": ["d"]})
+    rsna, bhsd = (
+        scans("rsna", {"ID_1": ["a"], "ID_2": ["b"]}),
+        scans("bhsd", {"ID_2": ["c"], "ID_3": ["d"]}),
+    )
     physionet, instance = scans("physionet", {"049": ["e"]}), scans("instance", {"049": ["f"]})
     overlap = find_overlap([rsna, bhsd, physionet, instance])
-    assert overlap[["patient_id", "dataset_a", "dataset_b", "reason"]].to_numpy().tolist() == [["ID_2", "rsna", "bhsd", "same patient id"]]
+    assert overlap[["patient_id", "dataset_a", "dataset_b", "reason"]].to_numpy().tolist() == [
+        ["ID_2", "rsna", "bhsd", "same patient id"]
+    ]
     assert len(find_overlap([physionet, instance], shared_ids=[("physionet", "instance")])) == 1
 
 
@@ -39,8 +55,14 @@ def test_excluded_patients_leave_the_training_and_are_named(tmp_path):
     index = make_index(20)
     split = make_split(index, FRACTIONS, 0)
     bhsd = make_index(12, dataset="bhsd")
-    overlap = find_overlap([SimpleNamespace(index=frame, images=scans(frame["dataset"][0], {"x": [frame["dataset"][0]]}).images)
-                            for frame in (index, bhsd)])
+    overlap = find_overlap(
+        [
+            SimpleNamespace(
+                index=frame, images=scans(frame["dataset"][0], {"x": [frame["dataset"][0]]}).images
+            )
+            for frame in (index, bhsd)
+        ]
+    )
     cleaned = exclude_overlap(split, overlap, "bhsd")
     shared = {f"P{i}" for i in range(12)}
     trained = set(split.loc[split["part"].isin(["train", "validation"]), "patient_id"])
@@ -49,18 +71,26 @@ def test_excluded_patients_leave_the_training_and_are_named(tmp_path):
     assert_disjoint(rows_of(index, cleaned, "train"), bhsd)
     with pytest.raises(SplitError, match="rsna P"):
         assert_disjoint(rows_of(index, split, "train"), bhsd)
-    pd.testing.assert_frame_equal(cleaned[cleaned["part"] == "test"], split[split["part"] == "test"])
+    pd.testing.assert_frame_equal(
+        cleaned[cleaned["part"] == "test"], split[split["part"] == "test"]
+    )
     pd.testing.assert_frame_equal(exclude_overlap(split, overlap, "rsna"), split)
     of_train = split.loc[split["part"] == "train", "patient_id"]
-    assert set(excluded_patients(exclude_overlap(split, overlap, "bhsd", parts=["train"]))["patient_id"]) == shared & set(of_train)
+    assert set(
+        excluded_patients(exclude_overlap(split, overlap, "bhsd", parts=["train"]))["patient_id"]
+    ) == shared & set(of_train)
     path = tmp_path / "split.csv"
-    assert len(excluded_patients(read_split(path, write_split(path, cleaned)))) == len(excluded_patients(cleaned))
+    assert len(excluded_patients(read_split(path, write_split(path, cleaned)))) == len(
+        excluded_patients(cleaned)
+    )
 
 
 def test_images_exclude_under_the_other_name():
     split = make_split(make_index(10, dataset="physionet"), FRACTIONS, 0).assign(part="train")
     overlap = find_overlap([scans("cq500", {"7": ["b"]}), scans("physionet", {"P4": ["b"]})])
-    assert excluded_patients(exclude_overlap(split, overlap, "cq500")).to_numpy().tolist() == [["physionet", "P4"]]
+    assert excluded_patients(exclude_overlap(split, overlap, "cq500")).to_numpy().tolist() == [
+        ["physionet", "P4"]
+    ]
 
 
 def test_equal_ids_of_unrelated_data_sets_are_disjoint():
@@ -75,5 +105,12 @@ def test_guard_on_stores(tmp_path):
     (tmp_path / "b" / "9.npz").write_bytes((tmp_path / "a" / "2.npz").read_bytes())
     (tmp_path / "b" / "0.npz").unlink()
     assert head(2).any()
-    stores = [build_store(FakeReader(tmp_path / name, name=name), tmp_path / "stores", workers=1, progress=False) for name in ("a", "b")]
-    assert find_overlap(stores).to_numpy().tolist() == [["P2", "a", "b", "identical image", "P9", 12]]
+    stores = [
+        build_store(
+            FakeReader(tmp_path / name, name=name), tmp_path / "stores", workers=1, progress=False
+        )
+        for name in ("a", "b")
+    ]
+    assert find_overlap(stores).to_numpy().tolist() == [
+        ["P2", "a", "b", "identical image", "P9", 12]
+    ]

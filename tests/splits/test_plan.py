@@ -4,26 +4,54 @@ import pytest
 from ich_study.errors import ParameterError, SplitError
 from ich_study.schema import INDEX_COLUMNS, LABELS
 from ich_study.splits.overlap import OVERLAP_COLUMNS
-from ich_study.splits.plan import assert_no_shared_training, plan_split, split_summary, without_shared, write_splits
+from ich_study.splits.plan import (
+    assert_no_shared_training,
+    plan_split,
+    split_summary,
+    without_shared,
+    write_splits,
+)
 from ich_study.splits.split import read_split
 
 
 def index_of(dataset, patients, slices=4):
     rows = [
-        {"dataset": dataset, "patient_id": patient, "scan_id": f"{patient}-s", "slice_index": i, "z_mm": i * 5.0, "spacing_x_mm": 0.5,
-         "spacing_y_mm": 0.5, "thickness_mm": 5.0, "rows": 8, "columns": 8, **dict.fromkeys(LABELS, i == 0 and number % 2 == 0),
-         "has_mask": False, "has_boxes": False, "source": "x"}
-        for number, patient in enumerate(patients) for i in range(slices)
+        {
+            "dataset": dataset,
+            "patient_id": patient,
+            "scan_id": f"{patient}-s",
+            "slice_index": i,
+            "z_mm": i * 5.0,
+            "spacing_x_mm": 0.5,
+            "spacing_y_mm": 0.5,
+            "thickness_mm": 5.0,
+            "rows": 8,
+            "columns": 8,
+            **dict.fromkeys(LABELS, i == 0 and number % 2 == 0),
+            "has_mask": False,
+            "has_boxes": False,
+            "source": "x",
+        }
+        for number, patient in enumerate(patients)
+        for i in range(slices)
     ]
     return pd.DataFrame(rows).astype(INDEX_COLUMNS)
 
 
-OVERLAP = pd.DataFrame([("p0", "rsna", "bhsd", "same patient id", "p0", 0)], columns=list(OVERLAP_COLUMNS))
-THIRDS = {"dataset": "rsna", "kind": "parts", "fractions": {"train": 0.5, "validation": 0.25, "test": 0.25}}
+OVERLAP = pd.DataFrame(
+    [("p0", "rsna", "bhsd", "same patient id", "p0", 0)], columns=list(OVERLAP_COLUMNS)
+)
+THIRDS = {
+    "dataset": "rsna",
+    "kind": "parts",
+    "fractions": {"train": 0.5, "validation": 0.25, "test": 0.25},
+}
 
 
 def test_a_shared_patient_leaves_the_training_part_and_is_named():
-    split = pd.DataFrame({"dataset": "rsna", "patient_id": ["p0", "p1"], "part": ["train", "train"]})
+    split = pd.DataFrame(
+        {"dataset": "rsna", "patient_id": ["p0", "p1"], "part": ["train", "train"]}
+    )
     cleaned = without_shared(split, OVERLAP)
     assert dict(zip(cleaned["patient_id"], cleaned["part"])) == {"p0": "excluded", "p1": "train"}
     with pytest.raises(SplitError, match="p0"):
@@ -36,7 +64,9 @@ def test_splits_are_written_with_hashes_and_summarised(tmp_path):
     table, hashes = write_splits(index, {"rsna": THIRDS}, OVERLAP.iloc[:0], tmp_path, seed=1)
     assert read_split(tmp_path / "rsna.csv", hashes["rsna"])["patient_id"].nunique() == 12
     assert table.set_index("part")["patients"].to_dict() == {"train": 6, "validation": 3, "test": 3}
-    assert table["slices"].sum() == len(index) and table["positive_slices"].sum() == index["any"].sum()
+    assert (
+        table["slices"].sum() == len(index) and table["positive_slices"].sum() == index["any"].sum()
+    )
 
 
 def test_listed_splits_must_list_every_patient_once():
@@ -63,5 +93,7 @@ def test_a_wrong_plan_says_what_is_wrong(plan, message):
 
 def test_slice_level_summary_counts_slices_once():
     index = index_of("rsna", [f"p{i}" for i in range(6)])
-    split = plan_split(index, "leaky", {"dataset": "rsna", "kind": "slices", "test_fraction": 0.25}, 0)
+    split = plan_split(
+        index, "leaky", {"dataset": "rsna", "kind": "slices", "test_fraction": 0.25}, 0
+    )
     assert split_summary(index, "leaky", split)["slices"].sum() == len(index)

@@ -30,14 +30,32 @@ def make_index(patients, seed=0, dataset="rsna", slices=4, prevalence=(0.3, 0.15
         has = rng.random(5) < prevalence
         for index in range(slices):
             answers = dict(zip(SUBTYPES, (bool(yes) and index == 1 for yes in has)))
-            rows.append({"dataset": dataset, "patient_id": f"P{patient}", "scan_id": f"S{patient}", "slice_index": index,
-                         "any": any(answers.values()), **answers})
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "patient_id": f"P{patient}",
+                    "scan_id": f"S{patient}",
+                    "slice_index": index,
+                    "any": any(answers.values()),
+                    **answers,
+                }
+            )
     frame = pd.DataFrame(rows)
-    return frame.astype({**dict.fromkeys(LABELS, "boolean"), **dict.fromkeys(["dataset", "patient_id", "scan_id"], "string")})
+    return frame.astype(
+        {
+            **dict.fromkeys(LABELS, "boolean"),
+            **dict.fromkeys(["dataset", "patient_id", "scan_id"], "string"),
+        }
+    )
 
 
 @settings(max_examples=30, deadline=None)
-@given(patients=st.integers(3, 120), seed=st.integers(0, 2**31), cut=st.floats(0.1, 0.8), data=st.integers(0, 1000))
+@given(
+    patients=st.integers(3, 120),
+    seed=st.integers(0, 2**31),
+    cut=st.floats(0.1, 0.8),
+    data=st.integers(0, 1000),
+)
 def test_split_properties(patients, seed, cut, data):
     index = make_index(patients, data, slices=2)
     fractions = {"train": cut, "validation": (1 - cut) / 3, "test": 1 - cut - (1 - cut) / 3}
@@ -48,13 +66,19 @@ def test_split_properties(patients, seed, cut, data):
     for part, fraction in fractions.items():
         assert (sizes[part] >= 1 and abs(sizes[part] - fraction * patients) < 2) or sizes[part] == 1
     assert split_hash(make_split(index, fractions, seed)) == split_hash(split)
-    assert split_hash(make_split(index.sample(frac=1, random_state=data), fractions, seed)) == split_hash(split)
+    assert split_hash(
+        make_split(index.sample(frac=1, random_state=data), fractions, seed)
+    ) == split_hash(split)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_subtype_is_spread_by_the_fractions(seed):
     index = make_index(400, seed=1)
-    labels = patient_labels(index).reset_index().merge(make_split(index, FRACTIONS, seed), on=["dataset", "patient_id"])
+    labels = (
+        patient_labels(index)
+        .reset_index()
+        .merge(make_split(index, FRACTIONS, seed), on=["dataset", "patient_id"])
+    )
     for name in [*LABELS, "negative"]:
         counts = labels[labels[name]]["part"].value_counts()
         for part, fraction in FRACTIONS.items():
@@ -63,15 +87,23 @@ def test_every_subtype_is_spread_by_the_fractions(seed):
 
 def test_another_seed_is_another_split():
     index = make_index(60)
-    assert split_hash(make_split(index, FRACTIONS, 0)) != split_hash(make_split(index, FRACTIONS, 1))
+    assert split_hash(make_split(index, FRACTIONS, 0)) != split_hash(
+        make_split(index, FRACTIONS, 1)
+    )
 
 
 def test_data_sets_are_split_apart_and_alike_ids_are_not_one_patient():
-    index = pd.concat([make_index(20, dataset="physionet"), make_index(50, dataset="instance")], ignore_index=True)
+    index = pd.concat(
+        [make_index(20, dataset="physionet"), make_index(50, dataset="instance")], ignore_index=True
+    )
     split = make_split(index, FRACTIONS, 0)
     assert split.groupby(["dataset", "part"]).size().to_dict() == {
-        ("instance", "train"): 35, ("instance", "validation"): 5, ("instance", "test"): 10,
-        ("physionet", "train"): 14, ("physionet", "validation"): 2, ("physionet", "test"): 4,
+        ("instance", "train"): 35,
+        ("instance", "validation"): 5,
+        ("instance", "test"): 10,
+        ("physionet", "train"): 14,
+        ("physionet", "validation"): 2,
+        ("physionet", "test"): 4,
     }
     alone = make_split(index[index["dataset"] == "instance"], FRACTIONS, 0)
     assert split_hash(alone) == split_hash(split[split["dataset"] == "instance"])
@@ -85,7 +117,9 @@ def test_unknown_labels_are_neither_positive_nor_negative():
     assert len(make_split(index.astype(dict.fromkeys(LABELS, "boolean")), FRACTIONS, 0)) == 10
 
 
-@pytest.mark.parametrize("fractions", [{"train": 0.7, "test": 0.2}, {"train": 1.0}, {"train": 1.2, "test": -0.2}, {}])
+@pytest.mark.parametrize(
+    "fractions", [{"train": 0.7, "test": 0.2}, {"train": 1.0}, {"train": 1.2, "test": -0.2}, {}]
+)
 def test_wrong_fractions(fractions):
     with pytest.raises(ParameterError, match="fractions"):
         make_split(make_index(10), fractions, 0)
@@ -105,7 +139,9 @@ def test_folds_test_every_patient_once(patients, k, seed):
     folds = make_folds(index, k, seed)
     assert sorted(folds["fold"].unique()) == list(range(k))
     assert np.ptp(folds["fold"].value_counts()) <= 1
-    tested = pd.concat([rows_of(index, fold_split(index, folds, fold), "test") for fold in range(k)])
+    tested = pd.concat(
+        [rows_of(index, fold_split(index, folds, fold), "test") for fold in range(k)]
+    )
     assert len(tested) == len(index) and not tested.duplicated(["patient_id", "slice_index"]).any()
 
 
@@ -136,7 +172,9 @@ def test_slice_level_split_leaks_and_says_so(tmp_path):
     with pytest.raises(SplitError, match="stand in more than one part"):
         assert_no_leak(split)
     assert len(rows_of(index, split, "test")) == 40
-    assert split_hash(slice_level_split(index.sample(frac=1, random_state=1), 0.1, 0)) == split_hash(split)
+    assert split_hash(
+        slice_level_split(index.sample(frac=1, random_state=1), 0.1, 0)
+    ) == split_hash(split)
     content = write_split(tmp_path / "slices.csv", split)
     assert split_hash(read_split(tmp_path / "slices.csv", content)) == content
     with pytest.raises(SplitError, match="cannot split"):
@@ -148,8 +186,10 @@ def test_rows_of_names_missing_patients():
     split = make_split(index, FRACTIONS, 0)
     parts = [rows_of(index, split, part) for part in FRACTIONS]
     assert sum(map(len, parts)) == len(index)
-    pd.testing.assert_frame_equal(pd.concat(parts).sort_values(["patient_id", "slice_index"], ignore_index=True),
-                                  index.sort_values(["patient_id", "slice_index"], ignore_index=True))
+    pd.testing.assert_frame_equal(
+        pd.concat(parts).sort_values(["patient_id", "slice_index"], ignore_index=True),
+        index.sort_values(["patient_id", "slice_index"], ignore_index=True),
+    )
     with pytest.raises(SplitError, match="not in the index: rsna P3"):
         rows_of(index[index["patient_id"] != "P3"], split, "train")
     with pytest.raises(SplitError, match="not in the split: rsna P5"):
@@ -165,8 +205,13 @@ def test_split_is_written_once(tmp_path):
     split, path = make_split(index, FRACTIONS, 0), tmp_path / "splits" / "rsna.csv"
     content = write_split(path, split)
     state = path.stat().st_mtime_ns
-    assert write_split(path, split.sample(frac=1, random_state=0)) == content and path.stat().st_mtime_ns == state
-    pd.testing.assert_frame_equal(rows_of(index, read_split(path, content), "test"), rows_of(index, split, "test"))
+    assert (
+        write_split(path, split.sample(frac=1, random_state=0)) == content
+        and path.stat().st_mtime_ns == state
+    )
+    pd.testing.assert_frame_equal(
+        rows_of(index, read_split(path, content), "test"), rows_of(index, split, "test")
+    )
     with pytest.raises(SplitError, match="written once"):
         write_split(path, make_split(index, FRACTIONS, 1))
     with pytest.raises(SplitError, match="was expected"):

@@ -31,21 +31,43 @@ def make_scan(seed: int = 0, **changes: object) -> ScanVolume:
     drawn = np.zeros(hu.shape, np.uint8)
     drawn[3, 14:18, 12:18] = seed % 5 + 1
     yes = [index == 3 for index in range(len(hu))]
-    labels = label_frame({"any": yes, **{name: yes if name == subtype else [False] * len(hu) for name in SUBTYPES}}, len(hu))
+    labels = label_frame(
+        {"any": yes, **{name: yes if name == subtype else [False] * len(hu) for name in SUBTYPES}},
+        len(hu),
+    )
     scan_id = f"scan {seed}"
     fields = {
-        "ref": ScanRef("fake", f"P{seed}", scan_id, (Path(f"{seed}.npz"),)), "hu": hu, "z_mm": np.arange(len(hu)) * 5.0,
-        "spacing_mm": (0.5, 0.5), "thickness_mm": float("nan") if seed % 2 else 5.0, "labels": labels, "mask": drawn,
-        "boxes": box_frame([{"scan_id": scan_id, "slice_index": 3, "x": 12, "y": 14, "width": 6, "height": 4, "label": subtype}]),
-        "boxes_known": np.ones(len(hu), bool), "sources": tuple(f"{seed}.npz" for _ in hu), "notes": ("padding set to air",),
+        "ref": ScanRef("fake", f"P{seed}", scan_id, (Path(f"{seed}.npz"),)),
+        "hu": hu,
+        "z_mm": np.arange(len(hu)) * 5.0,
+        "spacing_mm": (0.5, 0.5),
+        "thickness_mm": float("nan") if seed % 2 else 5.0,
+        "labels": labels,
+        "mask": drawn,
+        "boxes": box_frame(
+            [
+                {
+                    "scan_id": scan_id,
+                    "slice_index": 3,
+                    "x": 12,
+                    "y": 14,
+                    "width": 6,
+                    "height": 4,
+                    "label": subtype,
+                }
+            ]
+        ),
+        "boxes_known": np.ones(len(hu), bool),
+        "sources": tuple(f"{seed}.npz" for _ in hu),
+        "notes": ("padding set to air",),
     }
     return ScanVolume(**{**fields, **changes})
 
 
 @dataclass
 class FakeReader:
-    """Files `<seed>.npz` under the root, every third scan without a mask; `_seconds` slows each scan
-    down, `offset` is added to HU."""
+    """Files `<seed>.npz` under the root, every third scan without a mask; `_seconds` slows each
+    scan down, `offset` is added to HU."""
 
     root: Path
     name: str = "fake"
@@ -54,7 +76,10 @@ class FakeReader:
     _seconds: float = 0.0
 
     def scans(self) -> list[ScanRef]:
-        return [ScanRef(self.name, f"P{path.stem}", f"scan {path.stem}", (path,)) for path in sorted(self.root.glob("*.npz"))]
+        return [
+            ScanRef(self.name, f"P{path.stem}", f"scan {path.stem}", (path,))
+            for path in sorted(self.root.glob("*.npz"))
+        ]
 
     def load(self, ref: ScanRef) -> ScanVolume:
         time.sleep(self._seconds)
@@ -63,7 +88,11 @@ class FakeReader:
         except (ValueError, OSError, EOFError) as error:
             raise DataError(f"damaged file: {error}") from error
         seed = int(ref.files[0].stem)
-        return make_scan(seed, ref=ref, hu=hu) if seed % 3 else make_scan(seed, ref=ref, hu=hu, mask=None)
+        return (
+            make_scan(seed, ref=ref, hu=hu)
+            if seed % 3
+            else make_scan(seed, ref=ref, hu=hu, mask=None)
+        )
 
 
 def write_source(root: Path, scans: int) -> FakeReader:
@@ -81,7 +110,13 @@ def touch_later(path: Path) -> None:
 
 
 def built(tmp_path, scans=4, **options):
-    return build_store(write_source(tmp_path / "source", scans), tmp_path / "stores", workers=1, progress=False, **options)
+    return build_store(
+        write_source(tmp_path / "source", scans),
+        tmp_path / "stores",
+        workers=1,
+        progress=False,
+        **options,
+    )
 
 
 def times(folder):

@@ -32,7 +32,9 @@ def test_store_gives_back_what_the_reader_gave(tmp_path):
     rows = store.index[store.index["scan_id"] == "scan 1"].reset_index(drop=True)
     pd.testing.assert_frame_equal(rows[list(expected.labels)], expected.labels)
     assert rows["z_mm"].tolist() == expected.z_mm.tolist() and rows["thickness_mm"].isna().all()
-    pd.testing.assert_frame_equal(store.boxes[store.boxes["scan_id"] == "scan 1"].reset_index(drop=True), expected.boxes)
+    pd.testing.assert_frame_equal(
+        store.boxes[store.boxes["scan_id"] == "scan 1"].reset_index(drop=True), expected.boxes
+    )
     assert store.meta["scans"] == 4 and store.meta["slices"] == 48 and store.intensity == "hu"
     assert set(store.notes["note"]) == {"padding set to air"}
     assert "4 scans" in repr(store)
@@ -101,8 +103,12 @@ class Slices(torch.utils.data.Dataset):
 def test_data_loader_workers_read_it(tmp_path, context, workers):
     store = built(tmp_path)
     store.volume("scan 0")
-    loader = torch.utils.data.DataLoader(Slices(store), batch_size=12, num_workers=workers, multiprocessing_context=context)
-    np.testing.assert_array_equal(torch.cat(list(loader)).numpy(), np.concatenate([head(seed) for seed in range(4)]))
+    loader = torch.utils.data.DataLoader(
+        Slices(store), batch_size=12, num_workers=workers, multiprocessing_context=context
+    )
+    np.testing.assert_array_equal(
+        torch.cat(list(loader)).numpy(), np.concatenate([head(seed) for seed in range(4)])
+    )
 
 
 def test_no_open_file_and_no_table_is_pickled(tmp_path):
@@ -131,7 +137,9 @@ def test_truncated_array_is_an_error_that_says_how_to_repair(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match="damaged"):
         store.slice("scan 1", 0)
-    repaired = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+    repaired = build_store(
+        FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False
+    )
     np.testing.assert_array_equal(repaired.slice("scan 1", 0), head(1)[0])
     assert repaired.content_hash == store.content_hash
 
@@ -141,15 +149,25 @@ def test_a_store_of_another_layout_is_refused_and_built_anew(tmp_path):
     before = times(store.path)
     for path in [store.path / "store.json", *(store.path / "records").glob("*.json")]:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"layout": LAYOUT - 1}))
-    with pytest.raises(DataError, match=rf"layout {LAYOUT - 1}, this version reads {LAYOUT}; build it again"):
+    with pytest.raises(
+        DataError, match=rf"layout {LAYOUT - 1}, this version reads {LAYOUT}; build it again"
+    ):
         Store(store.path)
-    again = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
-    assert again.content_hash == store.content_hash and not set(before.values()) & set(times(again.path).values())
+    again = build_store(
+        FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False
+    )
+    assert again.content_hash == store.content_hash and not set(before.values()) & set(
+        times(again.path).values()
+    )
 
 
 def test_an_array_with_pickled_objects_is_refused(tmp_path):
     store = built(tmp_path)
-    np.save(store.path / "scans" / f"{file_name('scan 1')}.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(
+        store.path / "scans" / f"{file_name('scan 1')}.npy",
+        np.array([{}], dtype=object),
+        allow_pickle=True,
+    )
     with pytest.raises(DataError, match="damaged"):
         store.volume("scan 1")
 
@@ -175,7 +193,9 @@ def test_what_the_reader_found_in_the_whole_joins_the_report(tmp_path):
 
     reader = Telling(write_source(tmp_path / "source", 2).root)
     store = build_store(reader, tmp_path / "stores", workers=1, progress=False)
-    assert store.findings.loc[store.findings["scan_id"] == "", "detail"].tolist() == ["3 images have no label"]
+    assert store.findings.loc[store.findings["scan_id"] == "", "detail"].tolist() == [
+        "3 images have no label"
+    ]
     before = times(store.path)
     assert times(build_store(reader, tmp_path / "stores", workers=1, progress=False).path) == before
 
@@ -205,20 +225,32 @@ def test_wrong_arguments_and_readers(tmp_path):
 
 def test_stores_together(tmp_path):
     one = built(tmp_path)
-    build_store(FakeReader(tmp_path / "source", name="other"), tmp_path / "stores", workers=1, progress=False)
+    build_store(
+        FakeReader(tmp_path / "source", name="other"),
+        tmp_path / "stores",
+        workers=1,
+        progress=False,
+    )
     stores = open_stores(tmp_path / "stores", ["fake", "other"])
     assert len(concat_index(stores)) == 2 * len(one.index)
     assert list(concat_index(stores)["dataset"].unique()) == ["fake", "other"]
 
 
 def test_file_names_are_safe_and_never_shared():
-    names = {file_name(scan_id) for scan_id in ("a/b", "a_b", "a b", "../../etc/passwd", "x" * 150, "x" * 151)}
+    names = {
+        file_name(scan_id)
+        for scan_id in ("a/b", "a_b", "a b", "../../etc/passwd", "x" * 150, "x" * 151)
+    }
     assert len(names) == 6
     assert not any("/" in name or name.startswith(".") for name in names)
 
 
 def test_fingerprints_need_plain_values(tmp_path):
-    assert plain({"b": {2, 1}, "a": tmp_path / "x", "c": re.compile("z")}, tmp_path) == {"b": ["1", "2"], "a": "x", "c": ["z", 32]}
+    assert plain({"b": {2, 1}, "a": tmp_path / "x", "c": re.compile("z")}, tmp_path) == {
+        "b": ["1", "2"],
+        "a": "x",
+        "c": ["z", 32],
+    }
     assert reader_options(FakeReader(tmp_path)) == reader_options(FakeReader(tmp_path / "moved"))
     with pytest.raises(DataError, match="plain values"):
         plain(object(), tmp_path)

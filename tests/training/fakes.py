@@ -1,4 +1,5 @@
-"""An in-memory store of noisy discs, some with a bright blob: enough to learn, quick to train on."""
+"""An in-memory store of noisy discs, some with a bright blob: enough to learn, quick to train
+on."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class FakeStore:
 
 
 def fake_store(patients=24, seed=0, side=SIDE, dataset="fake"):
-    """Every second slice on average is positive; subtypes are placed left or right, IPH and SDH only."""
+    """Every second slice on average is positive; subtypes are placed left or right, IPH and SDH
+    only."""
     rng = np.random.default_rng(seed)
     rows, volumes = [], {}
     rr, cc = np.mgrid[:side, :side]
@@ -37,16 +39,34 @@ def fake_store(patients=24, seed=0, side=SIDE, dataset="fake"):
             positive = bool(rng.random() < 0.5)
             subtype = rng.choice(["IPH", "SDH"]) if positive else None
             if positive:
-                centre = (side * (0.35 + 0.3 * rng.random()), side * (0.3 if subtype == "IPH" else 0.7))
+                centre = (
+                    side * (0.35 + 0.3 * rng.random()),
+                    side * (0.3 if subtype == "IPH" else 0.7),
+                )
                 volume[number][np.hypot(rr - centre[0], cc - centre[1]) < side * 0.09] += 35
             labels = {"any": positive, **{name: name == subtype for name in SUBTYPES}}
-            rows.append({
-                "dataset": dataset, "patient_id": f"p{patient:03d}", "scan_id": scan, "slice_index": number, "z_mm": 5.0 * number,
-                "spacing_x_mm": 0.5, "spacing_y_mm": 0.5, "thickness_mm": 5.0, "rows": side, "columns": side, **labels,
-                "has_mask": False, "has_boxes": False, "source": f"{scan}.nii",
-            })
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "patient_id": f"p{patient:03d}",
+                    "scan_id": scan,
+                    "slice_index": number,
+                    "z_mm": 5.0 * number,
+                    "spacing_x_mm": 0.5,
+                    "spacing_y_mm": 0.5,
+                    "thickness_mm": 5.0,
+                    "rows": side,
+                    "columns": side,
+                    **labels,
+                    "has_mask": False,
+                    "has_boxes": False,
+                    "source": f"{scan}.nii",
+                }
+            )
         volumes[scan] = volume.round().astype(np.int16)
-    return FakeStore(typed(pd.DataFrame(rows), INDEX_COLUMNS, "index"), volumes, f"hash-{patients}-{seed}-{side}")
+    return FakeStore(
+        typed(pd.DataFrame(rows), INDEX_COLUMNS, "index"), volumes, f"hash-{patients}-{seed}-{side}"
+    )
 
 
 def parts(store, train=16):
@@ -58,11 +78,20 @@ def parts(store, train=16):
 
 def config(**changes):
     settings = {
-        "classes": ("any",), "size": 32, "epochs": 2, "batch_size": 16, "learning_rate": 3e-3, "monitor": "auroc", "seed": 3, **changes,
+        "classes": ("any",),
+        "size": 32,
+        "epochs": 2,
+        "batch_size": 16,
+        "learning_rate": 3e-3,
+        "monitor": "auroc",
+        "seed": 3,
+        **changes,
     }
     return TrainingConfig(**settings)
 
 
 def network(settings: TrainingConfig, seed=0) -> Backbone:
     options = {"channel_multiplier": 0.25, "depth_multiplier": 0.2, "drop_rate": 0.2}
-    return create_backbone("tf_efficientnetv2_b0", settings.outputs, settings.in_channels, options=options, seed=seed)
+    return create_backbone(
+        "tf_efficientnetv2_b0", settings.outputs, settings.in_channels, options=options, seed=seed
+    )

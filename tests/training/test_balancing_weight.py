@@ -1,4 +1,5 @@
-"""The MIL detector's weighted cross-entropy: the code's weights, up to the constant that Adam does not see."""
+"""The MIL detector's weighted cross-entropy: the code's weights, up to the constant that Adam does
+not see."""
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,14 @@ def test_it_is_the_loss_of_the_code_times_a_constant():
     labels, logits = rng.random(200) < 0.15, rng.normal(0, 2, 200)
     share = labels.mean()
     probability = np.clip(1 / (1 + np.exp(-logits)), 1e-6, 1 - 1e-6)
-    code = -np.mean(np.where(labels, np.log(probability) / share, np.log(1 - probability) / (1 - share)))
+    code = -np.mean(
+        np.where(labels, np.log(probability) / share, np.log(1 - probability) / (1 - share))
+    )
     loss = BinaryCrossEntropy([balancing_weight(labels)])
-    ours = loss(torch.tensor(logits, dtype=torch.float32)[:, None], torch.tensor(labels, dtype=torch.float32)[:, None])
+    ours = loss(
+        torch.tensor(logits, dtype=torch.float32)[:, None],
+        torch.tensor(labels, dtype=torch.float32)[:, None],
+    )
     assert float(ours) == pytest.approx(code * (1 - share), rel=1e-5)
 
 

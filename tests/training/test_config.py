@@ -5,46 +5,64 @@ from ich_study.training.config import TrainingConfig, defaults, from_parameters
 
 
 def test_parameters_round_trip_through_their_description():
-    config = from_parameters({
-        "classes": ["any", "IPH"], "windows": ["brain", "subdural", "bone"], "learning_rate": 1, "positive_weight": [1, 2.5],
-        "early_stopping_patience": 3, "augmentation": "cam_benchmark", "augmentation_options": {"0.rotate": 15},
-    })
-    assert (config.learning_rate, config.positive_weight, config.outputs, config.in_channels) == (1.0, (1.0, 2.5), 2, 3)
+    config = from_parameters(
+        {
+            "classes": ["any", "IPH"],
+            "windows": ["brain", "subdural", "bone"],
+            "learning_rate": 1,
+            "positive_weight": [1, 2.5],
+            "early_stopping_patience": 3,
+            "augmentation": "cam_benchmark",
+            "augmentation_options": {"0.rotate": 15},
+        }
+    )
+    assert (config.learning_rate, config.positive_weight, config.outputs, config.in_channels) == (
+        1.0,
+        (1.0, 2.5),
+        2,
+        3,
+    )
     assert from_parameters(config.describe()) == config
     assert TrainingConfig() == from_parameters(defaults())
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"epoch": 3}, "unknown training parameters ['epoch']"),
-    ({"epochs": "3"}, "epochs is '3' (str)"),
-    ({"epochs": 3.5}, "epochs is 3.5"),
-    ({"epochs": True}, "epochs is True"),
-    ({"epochs": 0}, "epochs is 0"),
-    ({"learning_rate": -1.0}, "learning_rate is -1.0"),
-    ({"learning_rate": float("nan")}, "learning_rate is nan"),
-    ({"early_stopping_patience": 0}, "early_stopping_patience is 0"),
-    ({"loss": "mse"}, "loss is 'mse'; expected one of bce, focal"),
-    ({"device": "tpu"}, "device is 'tpu'"),
-    ({"classes": ["ICH"]}, "['ICH']"),
-    ({"classes": []}, "classes is empty"),
-    ({"classes": ["any", "any"]}, "names a label twice"),
-    ({"windows": ["liver"]}, "unknown window 'liver'"),
-    ({"windows": "brain"}, "windows is 'brain'"),
-    ({"stack_depth": 2}, "stack_depth is 2"),
-    ({"positive_weight": [1.0, 2.0]}, "positive_weight"),
-    ({"positive_weight": 0.0}, "positive_weight"),
-    ({"loss": "focal", "positive_weight": 2.0}, "only loss bce uses it"),
-    ({"loss": "cross_entropy_two_outputs"}, "is for one class"),
-    ({"loss": "cross_entropy_softmaxed"}, "is for one class"),
-    ({"augmentation": "flip"}, "unknown augmentation 'flip'"),
-    ({"augmentation": "lse_unet", "augmentation_options": {"rotate": 3}}, "no option 'rotate'"),
-    ({"augmentation": "lse_unet", "augmentation_options": {"1.rotate": 3}}, "no option '1.rotate'"),
-    ({"warmup_epochs": 1.0}, "no warm-up"),
-    ({"schedule": "step", "warmup_epochs": 50.0}, "must end before"),
-    ({"processes": 2}, "distributed is false"),
-    ({"one_cycle_rise": 1.0}, "one_cycle_rise"),
-    ({"one_cycle_momenta": [0.9]}, "one_cycle_momenta"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epoch": 3}, "unknown training parameters ['epoch']"),
+        ({"epochs": "3"}, "epochs is '3' (str)"),
+        ({"epochs": 3.5}, "epochs is 3.5"),
+        ({"epochs": True}, "epochs is True"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"early_stopping_patience": 0}, "early_stopping_patience is 0"),
+        ({"loss": "mse"}, "loss is 'mse'; expected one of bce, focal"),
+        ({"device": "tpu"}, "device is 'tpu'"),
+        ({"classes": ["ICH"]}, "['ICH']"),
+        ({"classes": []}, "classes is empty"),
+        ({"classes": ["any", "any"]}, "names a label twice"),
+        ({"windows": ["liver"]}, "unknown window 'liver'"),
+        ({"windows": "brain"}, "windows is 'brain'"),
+        ({"stack_depth": 2}, "stack_depth is 2"),
+        ({"positive_weight": [1.0, 2.0]}, "positive_weight"),
+        ({"positive_weight": 0.0}, "positive_weight"),
+        ({"loss": "focal", "positive_weight": 2.0}, "only loss bce uses it"),
+        ({"loss": "cross_entropy_two_outputs"}, "is for one class"),
+        ({"loss": "cross_entropy_softmaxed"}, "is for one class"),
+        ({"augmentation": "flip"}, "unknown augmentation 'flip'"),
+        ({"augmentation": "lse_unet", "augmentation_options": {"rotate": 3}}, "no option 'rotate'"),
+        (
+            {"augmentation": "lse_unet", "augmentation_options": {"1.rotate": 3}},
+            "no option '1.rotate'",
+        ),
+        ({"warmup_epochs": 1.0}, "no warm-up"),
+        ({"schedule": "step", "warmup_epochs": 50.0}, "must end before"),
+        ({"processes": 2}, "distributed is false"),
+        ({"one_cycle_rise": 1.0}, "one_cycle_rise"),
+        ({"one_cycle_momenta": [0.9]}, "one_cycle_momenta"),
+    ],
+)
 def test_every_wrong_parameter_is_named(changes, words):
     with pytest.raises(ParameterError) as error:
         from_parameters(changes)
@@ -52,7 +70,8 @@ def test_every_wrong_parameter_is_named(changes, words):
 
 
 @pytest.mark.parametrize(
-    ("windows", "depth", "channels"), [(("brain",), 1, 3), (("ich",), 3, 3), (("brain", "bone"), 1, 2), (("brain", "bone"), 3, 6)],
+    ("windows", "depth", "channels"),
+    [(("brain",), 1, 3), (("ich",), 3, 3), (("brain", "bone"), 1, 2), (("brain", "bone"), 3, 6)],
 )
 def test_input_channels(windows, depth, channels):
     assert TrainingConfig(windows=windows, stack_depth=depth).in_channels == channels
@@ -67,4 +86,8 @@ def test_the_primary_class_and_the_outputs():
 def test_normalisation_follows_the_pretrained_weights_only_when_asked():
     half = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert TrainingConfig(normalisation="pretrained").preprocessing(*half).mean == half[0]
-    assert TrainingConfig(normalisation="imagenet").preprocessing(*half).mean == (0.485, 0.456, 0.406)
+    assert TrainingConfig(normalisation="imagenet").preprocessing(*half).mean == (
+        0.485,
+        0.456,
+        0.406,
+    )

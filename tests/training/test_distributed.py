@@ -19,14 +19,18 @@ TRAIN, VALIDATION = parts(STORE)
 def test_two_processes_train_one_model_and_score_the_whole_validation_part(tmp_path):
     if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
         pytest.skip("this PyTorch has no gloo, which joins processes on a CPU")
-    settings = config(distributed=True, processes=2, epochs=4, batch_size=8, keep="last", augmentation="lse_unet")
+    settings = config(
+        distributed=True, processes=2, epochs=4, batch_size=8, keep="last", augmentation="lse_unet"
+    )
     run = train_classifier(network(settings), settings, STORE, TRAIN, VALIDATION, tmp_path)
     assert len(run.history) == 4
     predictions = predict(run.model, run.preprocessing, ("any",), STORE, VALIDATION, run.device)
     truth, logits = VALIDATION["any"].to_numpy(float), predictions["logit"].to_numpy()
     last = run.history.iloc[-1]
     assert last["auroc"] == pytest.approx(roc_auc_score(truth, logits), abs=1e-6)
-    assert last["valid_loss"] == pytest.approx(np.mean(np.logaddexp(0, logits) - truth * logits), rel=1e-3)
+    assert last["valid_loss"] == pytest.approx(
+        np.mean(np.logaddexp(0, logits) - truth * logits), rel=1e-3
+    )
     assert last["auroc"] > 0.8
 
 
@@ -41,7 +45,9 @@ def test_the_learner_enters_fastais_context_and_keeps_our_loaders(monkeypatch):
 
     trainer = SimpleNamespace(_wrap_dl=lambda loader: "rebuilt")
     learner = SimpleNamespace(distrib_ctx=distrib_ctx, distributed_trainer=trainer)
-    with distributed.distributed_context(learner, config(distributed=True), torch.device("cuda", 1)):
+    with distributed.distributed_context(
+        learner, config(distributed=True), torch.device("cuda", 1)
+    ):
         assert trainer._wrap_dl("ours") == "ours"
     assert entered == [{"sync_bn": True, "cpu": False}]
     with distributed.distributed_context(learner, config(), torch.device("cpu")):
@@ -51,10 +57,20 @@ def test_the_learner_enters_fastais_context_and_keeps_our_loaders(monkeypatch):
 def test_the_launchers_variables_are_read(monkeypatch):
     for name, value in (("WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
-    assert (distributed.world_size(), distributed.rank(), distributed.local_rank(), distributed.launched()) == (4, 3, 1, True)
+    assert (
+        distributed.world_size(),
+        distributed.rank(),
+        distributed.local_rank(),
+        distributed.launched(),
+    ) == (4, 3, 1, True)
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name)
-    assert (distributed.world_size(), distributed.rank(), distributed.local_rank(), distributed.launched()) == (1, 0, 0, False)
+    assert (
+        distributed.world_size(),
+        distributed.rank(),
+        distributed.local_rank(),
+        distributed.launched(),
+    ) == (1, 0, 0, False)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

@@ -34,7 +34,9 @@ class Line:
 
     def validation_loss(self, model):
         assert not model.training
-        return float("nan") if self.spoil == "valid" else float((model(torch.ones(1, 1)) - 2).square())
+        return (
+            float("nan") if self.spoil == "valid" else float((model(torch.ones(1, 1)) - 2).square())
+        )
 
 
 def network():
@@ -43,15 +45,29 @@ def network():
 
 
 def run(folder, task=None, marks=None, **changes):
-    settings = LoopSettings(**{"epochs": 8, "learning_rate": 0.05, "optimizer": "adam", "patience": None, **changes})
-    return fit(network(), task or Line(), settings, folder, marks or {"what": "line"}, {"made by": "a test"}, lambda line: None)
+    settings = LoopSettings(
+        **{"epochs": 8, "learning_rate": 0.05, "optimizer": "adam", "patience": None, **changes}
+    )
+    return fit(
+        network(),
+        task or Line(),
+        settings,
+        folder,
+        marks or {"what": "line"},
+        {"made by": "a test"},
+        lambda line: None,
+    )
 
 
 def test_it_learns_keeps_the_best_epoch_and_leaves_a_history(tmp_path):
     found = run(tmp_path, epochs=30)
     assert found.history["valid_loss"].min() < 0.2 * found.history["valid_loss"].iloc[0]
-    assert found.best_epoch == int(found.history["valid_loss"].argmin()) and not found.model.training
-    assert float((found.model(torch.ones(1, 1)) - 2).detach().square()) == pytest.approx(found.history["valid_loss"].min(), rel=1e-4)
+    assert (
+        found.best_epoch == int(found.history["valid_loss"].argmin()) and not found.model.training
+    )
+    assert float((found.model(torch.ones(1, 1)) - 2).detach().square()) == pytest.approx(
+        found.history["valid_loss"].min(), rel=1e-4
+    )
     assert len(pd.read_csv(tmp_path / "history.csv")) == 30
 
 
@@ -63,7 +79,9 @@ def test_a_killed_run_ends_at_the_same_weights_bit_for_bit(tmp_path, optimizer):
     resumed = run(tmp_path / "killed", optimizer=optimizer, learning_rate=0.01)
     assert state_digest(resumed.model) == state_digest(whole.model)
     drop = ["seconds"]
-    pd.testing.assert_frame_equal(resumed.history.drop(columns=drop), whole.history.drop(columns=drop))
+    pd.testing.assert_frame_equal(
+        resumed.history.drop(columns=drop), whole.history.drop(columns=drop)
+    )
 
 
 def test_a_finished_run_is_only_loaded_and_another_one_refused_or_replaced(tmp_path):
@@ -75,7 +93,21 @@ def test_a_finished_run_is_only_loaded_and_another_one_refused_or_replaced(tmp_p
     with pytest.raises(OtherRunError, match="what"):
         run(tmp_path, marks={"what": "other"})
     settings = LoopSettings(epochs=2, patience=None)
-    assert len(fit(network(), Line(), settings, tmp_path, {"what": "line"}, {}, lambda line: None, restart_changed=True).history) == 2
+    assert (
+        len(
+            fit(
+                network(),
+                Line(),
+                settings,
+                tmp_path,
+                {"what": "line"},
+                {},
+                lambda line: None,
+                restart_changed=True,
+            ).history
+        )
+        == 2
+    )
 
 
 def test_it_stops_early_when_nothing_improves(tmp_path):
@@ -98,6 +130,12 @@ def test_losses_that_are_not_finite_and_empty_epochs_end_the_run(tmp_path):
 
     with pytest.raises(StudyError, match="without a batch"):
         run(tmp_path / "none", Nothing())
-    for changes in ({"optimizer": "lbfgs"}, {"epochs": 0}, {"patience": 0}, {"precision": "amp"}, {"learning_rate": 0.0}):
+    for changes in (
+        {"optimizer": "lbfgs"},
+        {"epochs": 0},
+        {"patience": 0},
+        {"precision": "amp"},
+        {"learning_rate": 0.0},
+    ):
         with pytest.raises(ParameterError):
             LoopSettings(**changes)

@@ -3,7 +3,13 @@ import torch
 from torch.nn import functional
 
 from ich_study.training.config import TrainingConfig
-from ich_study.training.losses import BinaryCrossEntropy, Focal, TwoOutputCrossEntropy, build_loss, class_logits
+from ich_study.training.losses import (
+    BinaryCrossEntropy,
+    Focal,
+    TwoOutputCrossEntropy,
+    build_loss,
+    class_logits,
+)
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 2, (40, 3))
@@ -45,9 +51,13 @@ def test_cross_entropy_of_softmaxed_outputs_takes_the_softmax_twice():
     once = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)
     twice = np.exp(once) / np.exp(once).sum(1, keepdims=True)
     oracle = -np.log(np.where(LABELS[:, 0] == 1, twice[:, 1], twice[:, 0])).mean()
-    assert np.isclose(float(TwoOutputCrossEntropy(softmaxed=True)(logits, labels)), oracle, rtol=1e-5)
+    assert np.isclose(
+        float(TwoOutputCrossEntropy(softmaxed=True)(logits, labels)), oracle, rtol=1e-5
+    )
     certain, right = torch.tensor([[60.0, -60.0]]), torch.zeros(1, 1)
-    assert np.isclose(float(TwoOutputCrossEntropy(softmaxed=True)(certain, right)), np.log1p(np.exp(-1)))
+    assert np.isclose(
+        float(TwoOutputCrossEntropy(softmaxed=True)(certain, right)), np.log1p(np.exp(-1))
+    )
 
 
 def test_unknown_labels_do_not_count_and_get_no_gradient():
@@ -57,13 +67,19 @@ def test_unknown_labels_do_not_count_and_get_no_gradient():
         logits.requires_grad_()
         value = loss(logits, labels)
         value.backward()
-        assert torch.isfinite(value) and (logits.grad[~torch.tensor(known)] == 0).all() and (logits.grad[torch.tensor(known)] != 0).all()
+        assert (
+            torch.isfinite(value)
+            and (logits.grad[~torch.tensor(known)] == 0).all()
+            and (logits.grad[torch.tensor(known)] != 0).all()
+        )
         changed = logits.detach().clone()
         changed[~torch.tensor(known)] += 5
         assert torch.isclose(loss(changed, labels), value)
     logits, labels = tensors(LOGITS[:, :2], np.where(known[:, :1], LABELS[:, :1], np.nan))
     kept = torch.tensor(known[:, 0])
-    assert torch.isclose(TwoOutputCrossEntropy()(logits, labels), TwoOutputCrossEntropy()(logits[kept], labels[kept]))
+    assert torch.isclose(
+        TwoOutputCrossEntropy()(logits, labels), TwoOutputCrossEntropy()(logits[kept], labels[kept])
+    )
 
 
 def test_a_batch_without_known_labels_has_loss_zero_and_no_gradient():
@@ -77,5 +93,7 @@ def test_a_batch_without_known_labels_has_loss_zero_and_no_gradient():
 def test_the_configuration_chooses_the_loss():
     assert build_loss(TrainingConfig(positive_weight=2.0)).positive_weight.tolist() == [2.0] * 6
     assert isinstance(build_loss(TrainingConfig(loss="focal")), Focal)
-    assert not build_loss(TrainingConfig(loss="cross_entropy_two_outputs", classes=("any",))).softmaxed
+    assert not build_loss(
+        TrainingConfig(loss="cross_entropy_two_outputs", classes=("any",))
+    ).softmaxed
     assert build_loss(TrainingConfig(loss="cross_entropy_softmaxed", classes=("any",))).softmaxed

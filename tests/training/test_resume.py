@@ -14,13 +14,21 @@ from ich_study.training.learner import train_classifier
 from ich_study.training.resume import OtherRunError
 from tests.training.fakes import config, fake_store, network, parts
 
-SETTINGS = {"epochs": 4, "augmentation": "cam_benchmark", "schedule": "one_cycle", "sampler": "inverse_frequency", "keep": "last"}
+SETTINGS = {
+    "epochs": 4,
+    "augmentation": "cam_benchmark",
+    "schedule": "one_cycle",
+    "sampler": "inverse_frequency",
+    "keep": "last",
+}
 STORE = fake_store()
 
 
 def run(folder, store=STORE, report=lambda line: None, seed=0, **changes):
     settings = config(**{**SETTINGS, **changes})
-    return train_classifier(network(settings, seed), settings, store, *parts(store), Path(folder), report)
+    return train_classifier(
+        network(settings, seed), settings, store, *parts(store), Path(folder), report
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +44,7 @@ def stop_after(epoch):
     def report(line):
         if line.startswith(f"epoch {epoch}/"):
             raise Killed(line)
+
     return report
 
 
@@ -44,6 +53,7 @@ def train_and_wait_after_epoch_2(folder, pipe):
         if line.startswith("epoch 2/"):
             pipe.send(line)
             time.sleep(60)
+
     run(folder, report=report)
 
 
@@ -64,9 +74,14 @@ def test_a_killed_process_goes_on_and_ends_at_the_same_weights(tmp_path, uninter
     assert resumed.history[columns].equals(uninterrupted.history[columns])
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"optimizer": "sgd", "precision": "bf16"}, {"keep": "best", "monitor": "valid_loss", "num_workers": 1},
-])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "sgd", "precision": "bf16"},
+        {"keep": "best", "monitor": "valid_loss", "num_workers": 1},
+    ],
+)
 def test_stopped_after_any_epoch_it_ends_at_the_same_weights(tmp_path, changes):
     whole = run(tmp_path / "whole", epochs=3, **changes)
     for epoch in (1, 2):
@@ -87,7 +102,13 @@ def test_a_finished_run_is_only_loaded(uninterrupted):
 
 
 def test_early_stopping_counts_on_across_a_restart(tmp_path):
-    changes = {"epochs": 30, "early_stopping_patience": 3, "learning_rate": 0.03, "monitor": "valid_loss", "keep": "best"}
+    changes = {
+        "epochs": 30,
+        "early_stopping_patience": 3,
+        "learning_rate": 0.03,
+        "monitor": "valid_loss",
+        "keep": "best",
+    }
     whole = run(tmp_path / "whole", **changes)
     assert whole.stopped_early
     with pytest.raises(Killed):
@@ -121,7 +142,15 @@ def test_a_changed_run_gives_way_only_where_asked_for(tmp_path):
     train, held_out = parts(store, 4)
     for epochs in (1, 2):
         settings = config(epochs=epochs)
-        run = train_classifier(network(settings), settings, store, train, held_out, tmp_path, restart_changed=epochs == 2)
+        run = train_classifier(
+            network(settings),
+            settings,
+            store,
+            train,
+            held_out,
+            tmp_path,
+            restart_changed=epochs == 2,
+        )
     assert len(run.history) == 2
     other = config(epochs=2, seed=9)
     with pytest.raises(OtherRunError, match="seed"):

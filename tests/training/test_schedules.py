@@ -52,7 +52,11 @@ def test_one_cycle_equals_the_cosine_formula_of_fastai():
     settings = config(learning_rate=0.1, epochs=4, schedule="one_cycle", one_cycle_rise=0.25)
     for step in range(40):
         position = step / 40
-        low, high, share = (0.1 / 25, 0.1, position / 0.25) if position < 0.25 else (0.1, 0.1 / 1e5, (position - 0.25) / 0.75)
+        low, high, share = (
+            (0.1 / 25, 0.1, position / 0.25)
+            if position < 0.25
+            else (0.1, 0.1 / 1e5, (position - 0.25) / 0.75)
+        )
         formula = low + (1 + math.cos(math.pi * (1 - share))) * (high - low) / 2
         found = hyperparameters(settings, step, 10)
         assert found["lr"] == pytest.approx(formula, rel=1e-4, abs=1e-8)
@@ -60,7 +64,9 @@ def test_one_cycle_equals_the_cosine_formula_of_fastai():
 
 
 def test_milestones_of_the_mil_detector():
-    settings = config(schedule="step", step_epochs=(2, 3), epochs=5, learning_rate=1.0, step_factor=0.1)
+    settings = config(
+        schedule="step", step_epochs=(2, 3), epochs=5, learning_rate=1.0, step_factor=0.1
+    )
     per_epoch = [hyperparameters(settings, step, 4)["lr"] for step in range(0, 20, 4)]
     assert per_epoch == pytest.approx([1.0, 1.0, 0.1, 0.01, 0.01])
 

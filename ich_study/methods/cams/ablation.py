@@ -1,12 +1,14 @@
 """AblationCAM: the drop of a logit when a channel of a layer is taken out, for every channel.
 
-Only what comes after the layer is run again, for many (image, channel) pairs at a time. Where that begins
-with a 1 x 1 convolution, its output changes by a rank-1 term and is updated instead of computed anew.
+Only what comes after the layer is run again, for many (image, channel) pairs at a time. Where that
+begins with a 1 x 1 convolution, its output changes by a rank-1 term and is updated instead of
+computed anew.
 
-Two variants. "zero" writes 0 into the channel, as the method is published (Desai 2020). "library" writes
-what pytorch-grad-cam 1.5 writes: 0 if the layer's smallest activation is exactly 0, otherwise the smallest
-activation of its batch of channels so far, minus 1e7; the k-th channel of a batch thus gets about -k 1e7,
-and the map depends on the library's batch size (reproduction facts, 001).
+Two variants. "zero" writes 0 into the channel, as the method is published (Desai 2020). "library"
+writes what pytorch-grad-cam 1.5 writes: 0 if the layer's smallest activation is exactly 0,
+otherwise the smallest activation of its batch of channels so far, minus 1e7; the k-th channel of a
+batch thus gets about -k 1e7, and the map depends on the library's batch size (reproduction facts,
+001).
 """
 
 from __future__ import annotations
@@ -29,26 +31,33 @@ ABLATIONS = ("zero", "library")
 TAILS = ("known", "network")
 LIBRARY_VALUE = np.float32(1e7)
 VALUES_PER_CHUNK = {"cpu": 2**20, "cuda": 2**26}
-"""Activations of the ablated layer in one chunk: on a CPU what stays in its cache through the tail."""
+"""Activations of the ablated layer in one chunk: on a CPU what stays in its cache through the
+tail."""
 TAIL_TOLERANCE = {"fp32": 1e-2, "bf16": 0.5}
-"""Of the re-run logit, relative, or absolute below 1: above what rounding does, in float32 about 1e-5 in trained networks
-and 3e-3 in random ones. bfloat16 keeps 3 digits of every intermediate value."""
+"""Of the re-run logit, relative, or absolute below 1: above what rounding does, in float32 about
+1e-5 in trained networks and 3e-3 in random ones. bfloat16 keeps 3 digits of every intermediate
+value."""
 FLOAT64_TOLERANCE = 1e-6
-"""A network of badly conditioned weights rounds worse than TAIL_TOLERANCE; its tail is judged in float64, by this."""
+"""A network of badly conditioned weights rounds worse than TAIL_TOLERANCE; its tail is judged in
+float64, by this."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Scores = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Image numbers, channels and values (k,) to the target logits (k,) with channel := value; channel -1 changes nothing."""
+"""Image numbers, channels and values (k,) to the target logits (k,) with channel := value; channel
+-1 changes nothing."""
 
 
 @dataclass(frozen=True)
 class Ablation:
     """How AblationCAM runs.
 
-    variant: "zero" or "library". library_batch: the library's batch size, which its values depend on.
-    normalised: weights are (y - y_k) / y, as printed; False leaves the drop y - y_k, whose sign does not
+    variant: "zero" or "library". library_batch: the library's batch size, which its values depend
+    on.
+    normalised: weights are (y - y_k) / y, as printed; False leaves the drop y - y_k, whose sign
+    does not
         turn where the logit y is negative.
     tail: "known" re-runs what comes after the layer, "network" everything.
-    chunk: (image, channel) pairs per run; None takes what VALUES_PER_CHUNK allows. No effect on the values.
+    chunk: (image, channel) pairs per run; None takes what VALUES_PER_CHUNK allows. No effect on the
+    values.
     precision: "fp32" or "bf16" of the re-run.
     """
 
@@ -61,43 +70,85 @@ class Ablation:
 
     def __post_init__(self) -> None:
         if self.variant not in ABLATIONS:
-            raise ParameterError(f"ablation is {self.variant!r}; expected one of {', '.join(ABLATIONS)}")
+            raise ParameterError(
+                f"ablation is {self.variant!r}; expected one of {', '.join(ABLATIONS)}"
+            )
         if self.tail not in TAILS:
-            raise ParameterError(f"ablation_tail is {self.tail!r}; expected one of {', '.join(TAILS)}")
+            raise ParameterError(
+                f"ablation_tail is {self.tail!r}; expected one of {', '.join(TAILS)}"
+            )
         if self.library_batch < 1 or (self.chunk is not None and self.chunk < 1):
-            raise ParameterError(f"batches of {self.library_batch} (library) and {self.chunk} channels; expected 1 or more")
+            raise ParameterError(
+                f"batches of {self.library_batch} (library) and {self.chunk} channels; expected 1"
+                " or more"
+            )
         if self.precision not in _DTYPES:
-            raise ParameterError(f"precision of the ablation is {self.precision!r}; expected one of {', '.join(_DTYPES)}")
+            raise ParameterError(
+                f"precision of the ablation is {self.precision!r}; expected one of"
+                f" {', '.join(_DTYPES)}"
+            )
 
 
 def ablation_cam(
-    model: nn.Module, inputs: Tensor, layer: nn.Module, name: str, layout: ActivationLayout, activations: Tensor, scores: Tensor,
-    target: int | Tensor, settings: Ablation,
+    model: nn.Module,
+    inputs: Tensor,
+    layer: nn.Module,
+    name: str,
+    layout: ActivationLayout,
+    activations: Tensor,
+    scores: Tensor,
+    target: int | Tensor,
+    settings: Ablation,
 ) -> Tensor:
     """Raw AblationCAM of a layer, float64 (B, h, w).
 
-    inputs: the batch (B, ...). activations: the layer's maps (B, C, h, w) of it. scores: its target logits (B,).
-    Raises MapError when the re-run does not give those logits for unchanged activations, or a weight is not
-    finite (a logit of exactly zero); ParameterError when the tail is unknown.
+    inputs: the batch (B, ...). activations: the layer's maps (B, C, h, w) of it. scores: its target
+    logits (B,). Raises MapError when the re-run does not give those logits for unchanged
+    activations, or a weight is not finite (a logit of exactly zero); ParameterError when the tail
+    is unknown.
     """
     images, channels = activations.shape[:2]
-    chunk = settings.chunk or max(1, VALUES_PER_CHUNK.get(inputs.device.type, 2**20) // activations[0].numel())
+    chunk = settings.chunk or max(
+        1, VALUES_PER_CHUNK.get(inputs.device.type, 2**20) // activations[0].numel()
+    )
     targets = torch.as_tensor(target, device=inputs.device).expand(images)
     with torch.inference_mode():
         if settings.tail == "network":
             rerun = _network_scores(model, inputs, layer, layout, activations, targets)
         else:
-            rerun = _tail_scores(model, layer, layout, activations, targets, _DTYPES[settings.precision])
+            rerun = _tail_scores(
+                model, layer, layout, activations, targets, _DTYPES[settings.precision]
+            )
         every = torch.arange(images, device=inputs.device)
-        unchanged = _in_chunks(rerun, every, torch.full_like(every, -1), torch.zeros(images, device=inputs.device), chunk)
-        _check_tail(unchanged, scores, name, settings, lambda place: _tail_error_in_float64(model, layer, inputs[place], targets[place]))
+        unchanged = _in_chunks(
+            rerun,
+            every,
+            torch.full_like(every, -1),
+            torch.zeros(images, device=inputs.device),
+            chunk,
+        )
+        _check_tail(
+            unchanged,
+            scores,
+            name,
+            settings,
+            lambda place: _tail_error_in_float64(model, layer, inputs[place], targets[place]),
+        )
         values = _values(activations, settings)
-        pairs = every.repeat_interleave(channels), torch.arange(channels, device=inputs.device).repeat(images)
-        ablated = _in_chunks(rerun, *pairs, values.flatten(), chunk).unflatten(0, (images, channels))
+        pairs = (
+            every.repeat_interleave(channels),
+            torch.arange(channels, device=inputs.device).repeat(images),
+        )
+        ablated = _in_chunks(rerun, *pairs, values.flatten(), chunk).unflatten(
+            0, (images, channels)
+        )
     drop = unchanged[:, None].double() - ablated.double()
     weights = drop / unchanged[:, None].double() if settings.normalised else drop
     if not torch.isfinite(weights).all():
-        raise MapError(f"AblationCAM at layer {name}: a weight is not finite; the logit is {float(unchanged.abs().min())} for one image")
+        raise MapError(
+            f"AblationCAM at layer {name}: a weight is not finite; the logit is"
+            f" {float(unchanged.abs().min())} for one image"
+        )
     return weighted_sum(weights, activations)
 
 
@@ -119,7 +170,9 @@ def _library_values(smallest: np.float32, channels: int, batch: int) -> np.ndarr
     return np.resize(sequence, channels)
 
 
-def _in_chunks(rerun: Scores, images: Tensor, channels: Tensor, values: Tensor, chunk: int) -> Tensor:
+def _in_chunks(
+    rerun: Scores, images: Tensor, channels: Tensor, values: Tensor, chunk: int
+) -> Tensor:
     return torch.cat([rerun(*pairs) for pairs in _chunks((images, channels, values), chunk)])
 
 
@@ -128,7 +181,8 @@ def _chunks(tensors: tuple[Tensor, ...], chunk: int) -> Iterator[tuple[Tensor, .
 
 
 def _ablated(last: Tensor, images: Tensor, channels: Tensor, values: Tensor) -> Tensor:
-    """Activations (B, h, w, C) of the images with one channel of each overwritten, as maps (k, C, h, w)."""
+    """Activations (B, h, w, C) of the images with one channel of each overwritten, as maps (k, C,
+    h, w)."""
     changed = last[images]
     places = (channels >= 0).nonzero()[:, 0]
     changed[places, :, :, channels[places]] = values[places].to(changed.dtype)[:, None, None]
@@ -136,7 +190,12 @@ def _ablated(last: Tensor, images: Tensor, channels: Tensor, values: Tensor) -> 
 
 
 def _tail_scores(
-    model: nn.Module, layer: nn.Module, layout: ActivationLayout, activations: Tensor, targets: Tensor, dtype: torch.dtype,
+    model: nn.Module,
+    layer: nn.Module,
+    layout: ActivationLayout,
+    activations: Tensor,
+    targets: Tensor,
+    dtype: torch.dtype,
 ) -> Scores:
     stages = prepared(tail_stages(model, layer), dtype)
     last = activations.to(dtype).permute(0, 2, 3, 1).contiguous()
@@ -145,7 +204,9 @@ def _tail_scores(
         return _rank_one_scores(expansion, last, targets)
 
     def scores(images: Tensor, channels: Tensor, values: Tensor) -> Tensor:
-        return _target_of(run(stages, layout.from_maps(_ablated(last, images, channels, values))), targets[images])
+        return _target_of(
+            run(stages, layout.from_maps(_ablated(last, images, channels, values))), targets[images]
+        )
 
     return scores
 
@@ -156,8 +217,14 @@ def _rank_one_scores(expansion: Expansion, last: Tensor, targets: Tensor) -> Sco
 
     def scores(images: Tensor, channels: Tensor, values: Tensor) -> Tensor:
         used = channels.clamp(min=0)
-        shift = (values.to(last.dtype)[:, None, None] - last[images, :, :, used]) * (channels >= 0)[:, None, None]
-        changed = expanded[images].addcmul_(shift[..., None], columns[used][:, None, None]).permute(0, 3, 1, 2)
+        shift = (values.to(last.dtype)[:, None, None] - last[images, :, :, used]) * (channels >= 0)[
+            :, None, None
+        ]
+        changed = (
+            expanded[images]
+            .addcmul_(shift[..., None], columns[used][:, None, None])
+            .permute(0, 3, 1, 2)
+        )
         block_input = _ablated(last, images, channels, values) if expansion.needs_input else None
         return _target_of(expansion.finish(changed, block_input), targets[images])
 
@@ -169,7 +236,12 @@ def _target_of(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _network_scores(
-    model: nn.Module, inputs: Tensor, layer: nn.Module, layout: ActivationLayout, activations: Tensor, targets: Tensor,
+    model: nn.Module,
+    inputs: Tensor,
+    layer: nn.Module,
+    layout: ActivationLayout,
+    activations: Tensor,
+    targets: Tensor,
 ) -> Scores:
     last = activations.permute(0, 2, 3, 1).contiguous()
 
@@ -185,27 +257,48 @@ def _network_scores(
 
 
 def _check_tail(
-    unchanged: Tensor, scores: Tensor, name: str, settings: Ablation, error_in_float64: Callable[[slice], float],
+    unchanged: Tensor,
+    scores: Tensor,
+    name: str,
+    settings: Ablation,
+    error_in_float64: Callable[[slice], float],
 ) -> None:
     error = (unchanged - scores).abs() / scores.abs().clamp(min=1)
     worst = int(error.nan_to_num(torch.inf).argmax())
     if error[worst] <= TAIL_TOLERANCE[settings.precision]:
         return
     found = (
-        f"AblationCAM at layer {name}: re-running what comes after the layer gives the logit {float(unchanged[worst]):.5f} "
-        f"where the network gave {float(scores[worst]):.5f}; "
+        f"AblationCAM at layer {name}: re-running what comes after the layer gives the logit"
+        f" {float(unchanged[worst]):.5f} where the network gave {float(scores[worst]):.5f}; "
     )
-    if settings.tail != "known" or not error_in_float64(slice(worst, worst + 1)) <= FLOAT64_TOLERANCE:
-        raise MapError(found + 'the tail of this network is not the one known here, pass ablation_tail="network"')
-    warnings.warn(found + "in float64 they agree, so this is rounding in a network of badly conditioned weights", stacklevel=2)
+    if (
+        settings.tail != "known"
+        or not error_in_float64(slice(worst, worst + 1)) <= FLOAT64_TOLERANCE
+    ):
+        raise MapError(
+            found
+            + 'the tail of this network is not the one known here, pass ablation_tail="network"'
+        )
+    warnings.warn(
+        found
+        + "in float64 they agree, so this is rounding in a network of badly conditioned weights",
+        stacklevel=2,
+    )
 
 
-def _tail_error_in_float64(model: nn.Module, layer: nn.Module, image: Tensor, target: Tensor) -> float:
-    """Relative error of the logit that the stages after `layer` give, both in float64: of the tail itself, not of rounding."""
+def _tail_error_in_float64(
+    model: nn.Module, layer: nn.Module, image: Tensor, target: Tensor
+) -> float:
+    """Relative error of the logit that the stages after `layer` give, both in float64: of the tail
+    itself, not of rounding."""
     path = next(name for name, module in model.named_modules() if module is layer)
     double = copy.deepcopy(model).double()
     outputs: list[Tensor] = []
-    double.get_submodule(path).register_forward_hook(lambda module, layer_inputs, output: outputs.append(output))
+    double.get_submodule(path).register_forward_hook(
+        lambda module, layer_inputs, output: outputs.append(output)
+    )
     expected = double(image.double()).gather(1, target[:, None])
-    found = run(tail_stages(double, double.get_submodule(path)), outputs[0]).gather(1, target[:, None])
+    found = run(tail_stages(double, double.get_submodule(path)), outputs[0]).gather(
+        1, target[:, None]
+    )
     return float(((found - expected).abs() / expected.abs().clamp(min=1)).max())

@@ -1,12 +1,14 @@
 """Nine CAM methods at several layers from one forward and one backward pass of a batch.
 
-CAM benchmark, Section III-B and Table II. Maps come out raw: signed, at the layer's resolution, neither
-rectified nor scaled, so that one threshold means the same on every slice and negative slices can be
-scored. `library_scaled` is what pytorch-grad-cam makes of them, and so the printed variant.
+CAM benchmark, Section III-B and Table II. Maps come out raw: signed, at the layer's resolution,
+neither rectified nor scaled, so that one threshold means the same on every slice and negative
+slices can be scored. `library_scaled` is what pytorch-grad-cam makes of them, and so the printed
+variant.
 
-Memory, beside the network: the graph from the shallowest layer to the logits, per image (EfficientNetV2-S at
-512 px, from [-3] on: 415 MiB in float32), and for AblationCAM a copy of the stages after the layer (70 MiB) and the
-activations of one chunk (`ablation.VALUES_PER_CHUNK`). Nothing is kept between calls.
+Memory, beside the network: the graph from the shallowest layer to the logits, per image
+(EfficientNetV2-S at 512 px, from [-3] on: 415 MiB in float32), and for AblationCAM a copy of the
+stages after the layer (70 MiB) and the activations of one chunk (`ablation.VALUES_PER_CHUNK`).
+Nothing is kept between calls.
 """
 
 from __future__ import annotations
@@ -25,9 +27,15 @@ from ich_study.methods.cams.formulas import EIGEN_SIGNS, formulas
 from ich_study.methods.cams.layers import CHANNELS_FIRST, ActivationLayout
 
 METHOD_IDS: dict[str, str] = {
-    "GradCAM": "grad_cam", "HiResCAM": "hires_cam", "GradCAMElementWise": "grad_cam_element_wise",
-    "GradCAM++": "grad_cam_plus_plus", "XGradCAM": "xgrad_cam", "AblationCAM": "ablation_cam",
-    "EigenCAM": "eigen_cam", "EigenGradCAM": "eigen_grad_cam", "LayerCAM": "layer_cam",
+    "GradCAM": "grad_cam",
+    "HiResCAM": "hires_cam",
+    "GradCAMElementWise": "grad_cam_element_wise",
+    "GradCAM++": "grad_cam_plus_plus",
+    "XGradCAM": "xgrad_cam",
+    "AblationCAM": "ablation_cam",
+    "EigenCAM": "eigen_cam",
+    "EigenGradCAM": "eigen_grad_cam",
+    "LayerCAM": "layer_cam",
 }
 """Rows of Table II, in its order, and their `method` in result tables."""
 CAM_METHODS = tuple(METHOD_IDS)
@@ -38,23 +46,40 @@ CamMaps = dict[tuple[str, str], Tensor]
 
 
 def cam_maps(
-    model: nn.Module, inputs: Tensor, layers: Mapping[str, nn.Module], target: int | Tensor = 0, methods: Sequence[str] = CAM_METHODS, *,
-    reshape: ActivationLayout | None = None, ablation: str = "zero", ablation_normalised: bool = True, ablation_tail: str = "known",
-    ablation_batch: int | None = None, library_batch: int = 32, eigen_sign: str = "defined", precision: str = "fp32",
+    model: nn.Module,
+    inputs: Tensor,
+    layers: Mapping[str, nn.Module],
+    target: int | Tensor = 0,
+    methods: Sequence[str] = CAM_METHODS,
+    *,
+    reshape: ActivationLayout | None = None,
+    ablation: str = "zero",
+    ablation_normalised: bool = True,
+    ablation_tail: str = "known",
+    ablation_batch: int | None = None,
+    library_batch: int = 32,
+    eigen_sign: str = "defined",
+    precision: str = "fp32",
 ) -> CamMaps:
     """Raw maps float32 (B, h, w) on the inputs' device, by (method, layer name).
 
-    model: in evaluation mode, logits (B, outputs) from `inputs` (B, channels, rows, columns) on its device.
-    layers: modules by name (`cam_layers.timm_layers`). target: the explained output, one or one per image.
-    reshape: layout of the layers' outputs where channels do not come first. ablation: "zero" or "library",
-    with `library_batch` the library's batch size; `ablation_normalised`, `ablation_tail` and `ablation_batch`
-    (pairs per run) as in `ablation.Ablation`. eigen_sign: as in `cam_formulas.principal_maps`. precision:
-    "fp32" (never TensorFloat-32) or "bf16" for the network's passes; formulas always run in float64.
+    model: in evaluation mode, logits (B, outputs) from `inputs` (B, channels, rows, columns) on its
+    device.
+    layers: modules by name (`cam_layers.timm_layers`). target: the explained output, one or one per
+    image.
+    reshape: layout of the layers' outputs where channels do not come first. ablation: "zero" or
+    "library", with `library_batch` the library's batch size; `ablation_normalised`, `ablation_tail`
+    and `ablation_batch` (pairs per run) as in `ablation.Ablation`. eigen_sign: as in
+    `cam_formulas.principal_maps`. precision: "fp32" (never TensorFloat-32) or "bf16" for the
+    network's passes; formulas always run in float64.
 
-    Raises ParameterError for a request that makes no sense and MapError where a map cannot be computed: a
-    layer that did not run or that the logit does not depend on, a value that is not finite.
+    Raises ParameterError for a request that makes no sense and MapError where a map cannot be
+    computed: a layer that did not run or that the logit does not depend on, a value that is not
+    finite.
     """
-    settings = Ablation(ablation, library_batch, ablation_normalised, ablation_tail, ablation_batch, precision)
+    settings = Ablation(
+        ablation, library_batch, ablation_normalised, ablation_tail, ablation_batch, precision
+    )
     _check(inputs, layers, methods, precision, eigen_sign)
     layout = reshape or CHANNELS_FIRST
     found: CamMaps = {}
@@ -65,7 +90,17 @@ def cam_maps(
         for name, layer in layers.items():
             for method in methods:
                 if method == "AblationCAM":
-                    raw = ablation_cam(model, inputs, layer, name, layout, captured[name].activations, scores, target, settings)
+                    raw = ablation_cam(
+                        model,
+                        inputs,
+                        layer,
+                        name,
+                        layout,
+                        captured[name].activations,
+                        scores,
+                        target,
+                        settings,
+                    )
                 else:
                     raw = compute[method](captured[name])
                 found[method, name] = checked_maps(raw.float(), f"{method} at layer {name}")
@@ -73,12 +108,15 @@ def cam_maps(
 
 
 def library_scaled(raw: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Raw maps (B, h, w) as pytorch-grad-cam 1.5 returns them: (B, rows, columns) in [0, 1] for an input of `size`.
+    """Raw maps (B, h, w) as pytorch-grad-cam 1.5 returns them: (B, rows, columns) in [0, 1] for an
+    input of `size`.
 
-    Rectified, scaled to [0, 1] per image, resized bilinearly, and scaled per image once more. The same for
-    every method. A map without a positive value is zero everywhere.
+    Rectified, scaled to [0, 1] per image, resized bilinearly, and scaled per image once more. The
+    same for every method. A map without a positive value is zero everywhere.
     """
-    return _library_minmax(resized_maps(_library_minmax(checked_maps(raw, "the library's scaling").clamp(min=0)), size))
+    return _library_minmax(
+        resized_maps(_library_minmax(checked_maps(raw, "the library's scaling").clamp(min=0)), size)
+    )
 
 
 def _library_minmax(maps: Tensor) -> Tensor:
@@ -86,17 +124,32 @@ def _library_minmax(maps: Tensor) -> Tensor:
     return shifted / (LIBRARY_EPSILON + shifted.amax((-2, -1), keepdim=True))
 
 
-def _check(inputs: Tensor, layers: Mapping[str, nn.Module], methods: Sequence[str], precision: str, eigen_sign: str) -> None:
+def _check(
+    inputs: Tensor,
+    layers: Mapping[str, nn.Module],
+    methods: Sequence[str],
+    precision: str,
+    eigen_sign: str,
+) -> None:
     unknown = [method for method in methods if method not in CAM_METHODS]
     if unknown or not methods:
-        raise ParameterError(f"unknown CAM methods {unknown}; expected some of {', '.join(CAM_METHODS)}")
+        raise ParameterError(
+            f"unknown CAM methods {unknown}; expected some of {', '.join(CAM_METHODS)}"
+        )
     if not layers:
         raise ParameterError("no layers to look at; take them from maps.cam_layers.timm_layers")
     if inputs.ndim != 4 or not len(inputs):
-        raise ParameterError(f"inputs are {tuple(inputs.shape)}; expected (images, channels, rows, columns) and at least one image")
+        raise ParameterError(
+            f"inputs are {tuple(inputs.shape)}; expected (images, channels, rows, columns) and at"
+            " least one image"
+        )
     if precision not in PRECISIONS:
         raise ParameterError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
     if eigen_sign not in EIGEN_SIGNS:
-        raise ParameterError(f"eigen_sign is {eigen_sign!r}; expected one of {', '.join(EIGEN_SIGNS)}")
+        raise ParameterError(
+            f"eigen_sign is {eigen_sign!r}; expected one of {', '.join(EIGEN_SIGNS)}"
+        )
     if not torch.isfinite(inputs).all():
-        raise ParameterError(f"inputs hold {int((~torch.isfinite(inputs)).sum())} values that are NaN or infinite")
+        raise ParameterError(
+            f"inputs hold {int((~torch.isfinite(inputs)).sum())} values that are NaN or infinite"
+        )

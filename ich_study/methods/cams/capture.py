@@ -1,7 +1,8 @@
 """Activations and gradients of some layers from one forward and one backward pass of a batch.
 
-The graph is recorded from the shallowest of the layers on, so the backward pass stops there; weights
-are frozen meanwhile and get no gradients. Hooks are gone when a call ends, also by an error.
+The graph is recorded from the shallowest of the layers on, so the backward pass stops there;
+weights are frozen meanwhile and get no gradients. Hooks are gone when a call ends, also by an
+error.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from ich_study.methods.cams.layers import ActivationLayout
 
 @dataclass(frozen=True)
 class Captured:
-    """A layer's output and the gradient of the target logit with respect to it, both (B, C, h, w) float32.
+    """A layer's output and the gradient of the target logit with respect to it, both (B, C, h, w)
+    float32.
 
     `gradients` is None where no method asked for it.
     """
@@ -39,7 +41,9 @@ class Captured:
     def required_gradients(self) -> Tensor:
         """The gradients; ParameterError when the capture ran without a backward pass."""
         if self.gradients is None:
-            raise ParameterError("this method needs gradients, and the layer was captured without them")
+            raise ParameterError(
+                "this method needs gradients, and the layer was captured without them"
+            )
         return self.gradients
 
 
@@ -53,7 +57,10 @@ class _Probe:
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Tensor:
         if not isinstance(output, Tensor):
-            raise ParameterError(f"layer {self.name} ({type(module).__name__}) gives a {type(output).__name__}; a CAM needs a tensor")
+            raise ParameterError(
+                f"layer {self.name} ({type(module).__name__}) gives a {type(output).__name__}; a"
+                " CAM needs a tensor"
+            )
         if self.with_gradients and not output.requires_grad:
             output = output.detach().requires_grad_()
         self.outputs.append(output)
@@ -63,7 +70,10 @@ class _Probe:
     def output(self) -> Tensor:
         """What the layer gave; MapError unless it ran exactly once."""
         if len(self.outputs) != 1:
-            raise MapError(f"layer {self.name} ran {len(self.outputs)} times in one forward pass; a CAM layer runs once")
+            raise MapError(
+                f"layer {self.name} ran {len(self.outputs)} times in one forward pass; a CAM layer"
+                " runs once"
+            )
         return self.outputs[0]
 
 
@@ -71,10 +81,13 @@ class _Probe:
 def frozen(model: nn.Module) -> Iterator[None]:
     """No parameter of `model` requires a gradient inside; flags as before outside.
 
-    Raises ParameterError when the model is in training mode, where images of a batch would not be independent.
+    Raises ParameterError when the model is in training mode, where images of a batch would not be
+    independent.
     """
     if any(module.training for module in model.modules()):
-        raise ParameterError("the network is in training mode; call model.eval() before computing heatmaps")
+        raise ParameterError(
+            "the network is in training mode; call model.eval() before computing heatmaps"
+        )
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in wanted:
         parameter.requires_grad_(False)
@@ -87,7 +100,8 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Matrix products and convolutions in full float32 inside, on GPUs whose default is TensorFloat-32."""
+    """Matrix products and convolutions in full float32 inside, on GPUs whose default is
+    TensorFloat-32."""
     backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
@@ -115,26 +129,39 @@ def target_scores(logits: Tensor, target: int | Tensor) -> Tensor:
     Raises ParameterError when the network has no such output, MapError when a logit is not finite.
     """
     if logits.ndim != 2:
-        raise ParameterError(f"the network gives {tuple(logits.shape)}; a CAM needs logits (images, outputs)")
+        raise ParameterError(
+            f"the network gives {tuple(logits.shape)}; a CAM needs logits (images, outputs)"
+        )
     targets = torch.as_tensor(target, device=logits.device).expand(len(logits))
     if int(targets.min()) < 0 or int(targets.max()) >= logits.shape[1]:
-        raise ParameterError(f"target {target} is not among the network's {logits.shape[1]} outputs, 0 to {logits.shape[1] - 1}")
+        raise ParameterError(
+            f"target {target} is not among the network's {logits.shape[1]} outputs, 0 to"
+            f" {logits.shape[1] - 1}"
+        )
     scores = logits.float().gather(1, targets[:, None])[:, 0]
     if not torch.isfinite(scores).all():
         first = int((~torch.isfinite(scores)).nonzero()[0])
-        raise MapError(f"the logit of image {first} of the batch is not finite; there is no heatmap of it")
+        raise MapError(
+            f"the logit of image {first} of the batch is not finite; there is no heatmap of it"
+        )
     return scores
 
 
 def capture(
-    model: nn.Module, inputs: Tensor, layers: Mapping[str, nn.Module], layout: ActivationLayout, target: int | Tensor = 0,
-    gradients: bool = True, precision: str = "fp32",
+    model: nn.Module,
+    inputs: Tensor,
+    layers: Mapping[str, nn.Module],
+    layout: ActivationLayout,
+    target: int | Tensor = 0,
+    gradients: bool = True,
+    precision: str = "fp32",
 ) -> tuple[Tensor, dict[str, Captured]]:
-    """Target logits (B,) and, by name, what was captured of each layer. `model` is frozen and in evaluation mode.
+    """Target logits (B,) and, by name, what was captured of each layer. `model` is frozen and in
+    evaluation mode.
 
     One forward pass of `inputs` (B, channels, rows, columns); with `gradients`, one backward pass.
-    Raises MapError when a layer did not run, or the logit of an image does not depend on it (its gradients
-    are zero everywhere, so every gradient-based map of it would be empty).
+    Raises MapError when a layer did not run, or the logit of an image does not depend on it (its
+    gradients are zero everywhere, so every gradient-based map of it would be empty).
     """
     probes = {name: _Probe(name, gradients) for name in layers}
     with torch.inference_mode(False), torch.set_grad_enabled(gradients):
@@ -144,12 +171,18 @@ def capture(
         outputs = {name: probe.output() for name, probe in probes.items()}
         scores = target_scores(logits, target)
         reached = gradients and scores.requires_grad
-        found = torch.autograd.grad(scores.sum(), list(outputs.values()), allow_unused=True) if reached else [None] * len(outputs)
+        found = (
+            torch.autograd.grad(scores.sum(), list(outputs.values()), allow_unused=True)
+            if reached
+            else [None] * len(outputs)
+        )
     captured = {}
     for (name, output), gradient in zip(outputs.items(), found):
         if gradients:
             _check_gradient(gradient, name)
-        captured[name] = Captured(_maps(output, layout, name), None if gradient is None else _maps(gradient, layout, name))
+        captured[name] = Captured(
+            _maps(output, layout, name), None if gradient is None else _maps(gradient, layout, name)
+        )
     return scores.detach(), captured
 
 
@@ -157,18 +190,22 @@ def _maps(output: Tensor, layout: ActivationLayout, name: str) -> Tensor:
     maps = layout.to_maps(output.detach()).float()
     if maps.ndim != 4:
         raise ParameterError(
-            f"layer {name} gives {tuple(output.shape)}, as {layout.name} {tuple(maps.shape)}; expected maps (B, C, h, w), "
-            "so pass the layout of its output as reshape (maps.cam_layers)"
+            f"layer {name} gives {tuple(output.shape)}, as {layout.name} {tuple(maps.shape)};"
+            " expected maps (B, C, h, w), so pass the layout of its output as reshape"
+            " (maps.cam_layers)"
         )
     return maps
 
 
 def _check_gradient(gradient: Tensor | None, name: str) -> None:
     if gradient is None:
-        raise MapError(f"the target logit does not depend on layer {name}; it lies beside the path to the output")
+        raise MapError(
+            f"the target logit does not depend on layer {name}; it lies beside the path to the"
+            " output"
+        )
     empty = (gradient == 0).flatten(1).all(1)
     if empty.any():
         raise MapError(
-            f"layer {name}: the gradient of image {int(empty.nonzero()[0])} of the batch is zero everywhere; the logit does not depend "
-            "on the layer there, and its map would be empty"
+            f"layer {name}: the gradient of image {int(empty.nonzero()[0])} of the batch is zero"
+            " everywhere; the logit does not depend on the layer there, and its map would be empty"
         )

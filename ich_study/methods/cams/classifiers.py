@@ -1,4 +1,5 @@
-"""The classification side of the CAM benchmark, from finished runs of 01_backbones: Table I, Figures 2 and 3."""
+"""The classification side of the CAM benchmark, from finished runs of 01_backbones: Table I,
+Figures 2 and 3."""
 
 from __future__ import annotations
 
@@ -13,19 +14,35 @@ from ich_study.evaluate.results import METRICS_FILE
 
 FIGURE_3_THRESHOLDS = (0.3, 0.5, 0.7)
 TABLE_COLUMNS = (
-    "method", "f1_top5", "f1_top5_sd", "difference", "average_precision", "ap_low", "ap_high", *(f"f1@{t:g}" for t in FIGURE_3_THRESHOLDS),
+    "method",
+    "f1_top5",
+    "f1_top5_sd",
+    "difference",
+    "average_precision",
+    "ap_low",
+    "ap_high",
+    *(f"f1@{t:g}" for t in FIGURE_3_THRESHOLDS),
 )
 
 
 def read_runs(folders: Sequence[Path], name: str) -> pd.DataFrame:
-    """One table (`metrics.csv`, `pr.csv`) of several runs with the column `run`; DataError names runs without it."""
+    """One table (`metrics.csv`, `pr.csv`) of several runs with the column `run`; DataError names
+    runs without it."""
     missing = [str(folder) for folder in folders if not (folder / name).is_file()]
     if missing:
-        raise DataError(f"no {name} in {', '.join(missing)}; run 01_backbones for these arms first, or leave them out of classifier_runs")
-    return pd.concat([pd.read_csv(folder / name).assign(run=folder.name) for folder in folders], ignore_index=True)
+        raise DataError(
+            f"no {name} in {', '.join(missing)}; run 01_backbones for these arms first, or leave"
+            " them out of classifier_runs"
+        )
+    return pd.concat(
+        [pd.read_csv(folder / name).assign(run=folder.name) for folder in folders],
+        ignore_index=True,
+    )
 
 
-def table_one(folders: Sequence[Path], part: str, baseline: str | None, class_name: str = "any") -> pd.DataFrame:
+def table_one(
+    folders: Sequence[Path], part: str, baseline: str | None, class_name: str = "any"
+) -> pd.DataFrame:
     """Table I with what it lacks, a row per run, TABLE_COLUMNS.
 
     `f1_top5` is the mean of the five best epochs on the part that compared the epochs, as printed;
@@ -37,9 +54,15 @@ def table_one(folders: Sequence[Path], part: str, baseline: str | None, class_na
     rows = []
     for folder in folders:
         run = folder.name
-        here, top = held_out[held_out["run"] == run].set_index("metric"), metrics[metrics["run"] == run].set_index("metric")
+        here, top = (
+            held_out[held_out["run"] == run].set_index("metric"),
+            metrics[metrics["run"] == run].set_index("metric"),
+        )
         if "average_precision" not in here.index:
-            raise DataError(f"run {run} has no average precision of {class_name!r} on {part}; it scored {sorted(set(top['dataset']))}")
+            raise DataError(
+                f"run {run} has no average precision of {class_name!r} on {part}; it scored"
+                f" {sorted(set(top['dataset']))}"
+            )
         precision = here.loc["average_precision"]
         f1 = [here.loc[f"f1@{threshold:g}", "value"] for threshold in FIGURE_3_THRESHOLDS]
         tops = [top.loc[metric, "value"] for metric in ("f1_top5", "f1_top5_sd")]
@@ -50,10 +73,16 @@ def table_one(folders: Sequence[Path], part: str, baseline: str | None, class_na
     return table
 
 
-def figure_three_curves(folders: Sequence[Path], part: str, class_name: str = "any") -> pd.DataFrame:
-    """Precision-recall curves of the runs on `part`: `run, sensitivity, precision, threshold` (Figure 3 marks 0.3 to 0.7)."""
+def figure_three_curves(
+    folders: Sequence[Path], part: str, class_name: str = "any"
+) -> pd.DataFrame:
+    """Precision-recall curves of the runs on `part`: `run, sensitivity, precision, threshold`
+    (Figure 3 marks 0.3 to 0.7)."""
     curves = read_runs(folders, "pr.csv")
     chosen = curves[(curves["dataset"] == part) & (curves["class"] == class_name)]
     if chosen.empty:
-        raise DataError(f"no precision-recall curve of {class_name!r} on {part}; there are {sorted(set(curves['dataset']))}")
+        raise DataError(
+            f"no precision-recall curve of {class_name!r} on {part}; there are"
+            f" {sorted(set(curves['dataset']))}"
+        )
     return chosen[["run", "sensitivity", "precision", "threshold"]].reset_index(drop=True)

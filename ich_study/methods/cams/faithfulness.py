@@ -1,10 +1,12 @@
-"""Does a map point at what the classifier used? Deletion, insertion and ROAD, for many slices at once.
+"""Does a map point at what the classifier used? Deletion, insertion and ROAD, for many slices at
+once.
 
 Pixels are taken away, or put back, in the order of the map, and the classifier's probability is
 followed. Deletion and insertion: area under the probability over the share of pixels (Petsiuk 2018,
 RISE). ROAD (Rong 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods"):
 removed pixels are imputed from their surroundings, so that the shape of the removed region does not
-give the answer away. None of them looks at the truth: a map may be faithful to a classifier that is wrong.
+give the answer away. None of them looks at the truth: a map may be faithful to a classifier that is
+wrong.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ Score = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Probability:
-    """The classifier's probability of class `target` for channels in [0, 1], `batch_size` at a time; a `Score`.
+    """The classifier's probability of class `target` for channels in [0, 1], `batch_size` at a
+    time; a `Score`.
 
     `model` is in evaluation mode. With `two_outputs` the logit is present minus absent.
     """
@@ -43,21 +46,30 @@ class Probability:
     batch_size: int = 64
 
     def __call__(self, channels: Tensor) -> Tensor:
-        """Probabilities, float32 (N,). Raises MapError where the classifier's output is not finite."""
+        """Probabilities, float32 (N,). Raises MapError where the classifier's output is not
+        finite."""
         with torch.inference_mode():
-            logits = torch.cat([
-                class_logits(self.model(self.preprocessing.normalised(part)), self.two_outputs)[:, self.target].float()
-                for part in channels.split(self.batch_size)
-            ])
+            logits = torch.cat(
+                [
+                    class_logits(self.model(self.preprocessing.normalised(part)), self.two_outputs)[
+                        :, self.target
+                    ].float()
+                    for part in channels.split(self.batch_size)
+                ]
+            )
         if not torch.isfinite(logits).all():
-            raise MapError("the classifier's output on altered slices is not finite; its faithfulness cannot be measured")
+            raise MapError(
+                "the classifier's output on altered slices is not finite; its faithfulness cannot"
+                " be measured"
+            )
         return logits.sigmoid()
 
 
 def baseline(channels: Tensor, kind: str) -> Tensor:
     """What a removed pixel becomes, shape of `channels` (N, C, S, S), values in [0, 1].
 
-    `mean` is the slice's mean, `blur` the slice under a Gaussian of S / 16 pixels, `zero` the low edge of the window.
+    `mean` is the slice's mean, `blur` the slice under a Gaussian of S / 16 pixels, `zero` the low
+    edge of the window.
     """
     if kind not in BASELINES:
         raise ParameterError(f"baseline {kind!r}; expected one of {BASELINES}")
@@ -88,45 +100,76 @@ def removal_ranks(maps: Tensor, seed: int = 0) -> Tensor:
     if maps.ndim != 3:
         raise MapError(f"maps of shape {tuple(maps.shape)}; expected (slices, rows, columns)")
     flat = maps.flatten(1)
-    shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed)).to(maps.device)
+    shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed)).to(
+        maps.device
+    )
     order = shuffle[flat[:, shuffle].argsort(dim=1, descending=True, stable=True)]
-    ranks = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=maps.device).expand_as(order))
+    ranks = torch.empty_like(order).scatter_(
+        1, order, torch.arange(flat.shape[1], device=maps.device).expand_as(order)
+    )
     return ranks.reshape(maps.shape)
 
 
-def probability_curve(score: Score, channels: Tensor, ranks: Tensor, shares: Sequence[float], fill: Tensor, insert: bool) -> Tensor:
-    """Probability at each share of pixels removed (`insert` false) or put back onto `fill`, (N, shares)."""
+def probability_curve(
+    score: Score,
+    channels: Tensor,
+    ranks: Tensor,
+    shares: Sequence[float],
+    fill: Tensor,
+    insert: bool,
+) -> Tensor:
+    """Probability at each share of pixels removed (`insert` false) or put back onto `fill`, (N,
+    shares)."""
     _check(channels, ranks, shares)
     steps = []
     for share in shares:
         first = (ranks < round(share * ranks[0].numel()))[:, None]
-        steps.append(torch.where(first, channels, fill) if insert else torch.where(first, fill, channels))
+        steps.append(
+            torch.where(first, channels, fill) if insert else torch.where(first, fill, channels)
+        )
     return score(torch.stack(steps, 1).flatten(0, 1)).reshape(len(channels), len(shares))
 
 
 def deletion_and_insertion(
-    score: Score, channels: Tensor, ranks: Tensor, steps: int = 20, deletion_fill: str = "mean", insertion_fill: str = "blur",
+    score: Score,
+    channels: Tensor,
+    ranks: Tensor,
+    steps: int = 20,
+    deletion_fill: str = "mean",
+    insertion_fill: str = "blur",
 ) -> tuple[Tensor, Tensor]:
-    """Areas under the deletion curve (lower is better) and the insertion curve (higher is better), each (N,).
+    """Areas under the deletion curve (lower is better) and the insertion curve (higher is better),
+    each (N,).
 
-    channels: (N, C, S, S) in [0, 1]. ranks: from `removal_ranks`. The curves have `steps` + 1 points
-    from none to all pixels; trapezoids.
+    channels: (N, C, S, S) in [0, 1]. ranks: from `removal_ranks`. The curves have `steps` + 1
+    points from none to all pixels; trapezoids.
     """
     if steps < 1:
         raise ParameterError(f"{steps} steps; expected at least 1")
     shares = torch.linspace(0, 1, steps + 1)
-    deleted = probability_curve(score, channels, ranks, shares.tolist(), baseline(channels, deletion_fill), insert=False)
-    inserted = probability_curve(score, channels, ranks, shares.tolist(), baseline(channels, insertion_fill), insert=True)
+    deleted = probability_curve(
+        score, channels, ranks, shares.tolist(), baseline(channels, deletion_fill), insert=False
+    )
+    inserted = probability_curve(
+        score, channels, ranks, shares.tolist(), baseline(channels, insertion_fill), insert=True
+    )
     return tuple(torch.trapezoid(curve, shares.to(curve), dim=1) for curve in (deleted, inserted))
 
 
 def road(
-    score: Score, channels: Tensor, ranks: Tensor, shares: Sequence[float] = ROAD_SHARES, noise: float = 0.01, seed: int = 0,
+    score: Score,
+    channels: Tensor,
+    ranks: Tensor,
+    shares: Sequence[float] = ROAD_SHARES,
+    noise: float = 0.01,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Probability after removing the most (MoRF) and the least relevant pixels first (LeRF), each (N, shares).
+    """Probability after removing the most (MoRF) and the least relevant pixels first (LeRF), each
+    (N, shares).
 
-    Their difference over 2, averaged over the shares, is ROADCombined: higher is better, 0 is chance.
-    Removed pixels are imputed from their neighbours, with Gaussian noise of SD `noise` in units of the window.
+    Their difference over 2, averaged over the shares, is ROADCombined: higher is better, 0 is
+    chance. Removed pixels are imputed from their neighbours, with Gaussian noise of SD `noise` in
+    units of the window.
     """
     _check(channels, ranks, shares)
     pixels = ranks[0].numel()
@@ -145,6 +188,9 @@ def road_combined(morf: Tensor, lerf: Tensor) -> Tensor:
 
 def _check(channels: Tensor, ranks: Tensor, shares: Sequence[float]) -> None:
     if channels.ndim != 4 or ranks.shape != (len(channels), *channels.shape[2:]):
-        raise MapError(f"slices {tuple(channels.shape)}, order of removal {tuple(ranks.shape)}: expected (N, C, S, S) and (N, S, S)")
+        raise MapError(
+            f"slices {tuple(channels.shape)}, order of removal {tuple(ranks.shape)}: expected (N,"
+            " C, S, S) and (N, S, S)"
+        )
     if not len(shares) or min(shares) < 0 or max(shares) > 1:
         raise ParameterError(f"shares {list(shares)}; expected values from 0 to 1")

@@ -1,9 +1,9 @@
 """CAM formulas: captured activations A and gradients G of a layer to raw, signed maps.
 
-Nothing is rectified or scaled at the end, so a value means the same on every slice. Arithmetic is float64,
-except where the library's rounding decides: beside the poles of GradCAM++ and XGradCAM, which divide by a
-sum of activations of either sign, that sum is the library's to the last bit. With a float64 sum, scaled maps
-of EfficientNetV2-S differ from the library's by up to 3e-4.
+Nothing is rectified or scaled at the end, so a value means the same on every slice. Arithmetic is
+float64, except where the library's rounding decides: beside the poles of GradCAM++ and XGradCAM,
+which divide by a sum of activations of either sign, that sum is the library's to the last bit. With
+a float64 sum, scaled maps of EfficientNetV2-S differ from the library's by up to 3e-4.
 Every function takes a `Captured` of (B, C, h, w) and gives float64 (B, h, w).
 """
 
@@ -44,9 +44,11 @@ def grad_cam_element_wise(captured: Captured) -> Tensor:
 
 
 def grad_cam_plus_plus(captured: Captured) -> Tensor:
-    """Activations weighted by the sum of alpha max(G, 0), alpha = G^2 / (2 G^2 + sum(A) G^3) (Chattopadhay 2018, eq. 19).
+    """Activations weighted by the sum of alpha max(G, 0), alpha = G^2 / (2 G^2 + sum(A) G^3)
+    (Chattopadhay 2018, eq. 19).
 
-    Alpha has a pole where sum(A) G = -2, beside which rounding decides; its arithmetic is the library's float32.
+    Alpha has a pole where sum(A) G = -2, beside which rounding decides; its arithmetic is the
+    library's float32.
     """
     gradients = captured.required_gradients
     squared = gradients.square()
@@ -59,8 +61,8 @@ def grad_cam_plus_plus(captured: Captured) -> Tensor:
 def xgrad_cam(captured: Captured) -> Tensor:
     """Activations weighted by sum(G A) / sum(A) per channel (Fu 2020).
 
-    Without absolute values, as printed and as the library has it: a channel whose activations sum to
-    nearly zero gets an arbitrarily large weight.
+    Without absolute values, as printed and as the library has it: a channel whose activations sum
+    to nearly zero gets an arbitrarily large weight.
     """
     total = _library_total(captured.activations) + X_EPSILON
     return weighted_sum(captured.product.sum((2, 3)) / total.double(), captured.activations)
@@ -73,14 +75,17 @@ def _library_total(activations: Tensor) -> Tensor:
 
 def layer_cam(captured: Captured) -> Tensor:
     """Sum over channels of max(G, 0) A (Jiang 2021)."""
-    return (captured.required_gradients.double().clamp(min=0) * captured.activations.double()).sum(1)
+    return (captured.required_gradients.double().clamp(min=0) * captured.activations.double()).sum(
+        1
+    )
 
 
 def eigen_cam(captured: Captured, sign: str = "defined") -> Tensor:
-    """Activations projected on their first principal direction (Muhammad 2020), centred per channel as the library does.
+    """Activations projected on their first principal direction (Muhammad 2020), centred per channel
+    as the library does.
 
-    Sign "defined": positive where activations are strong, that is, the map correlates positively with the
-    mean over channels of |A|. The method sees no class, so neither does its sign.
+    Sign "defined": positive where activations are strong, that is, the map correlates positively
+    with the mean over channels of |A|. The method sees no class, so neither does its sign.
     """
     activations = captured.activations.double()
     return principal_maps(activations, activations.abs().mean(1), sign)
@@ -89,8 +94,8 @@ def eigen_cam(captured: Captured, sign: str = "defined") -> Tensor:
 def eigen_grad_cam(captured: Captured, sign: str = "defined") -> Tensor:
     """G A projected on its first principal direction, centred per channel.
 
-    Sign "defined": positive where the evidence for the class is, that is, the map correlates positively
-    with the sum over channels of G A (HiResCAM).
+    Sign "defined": positive where the evidence for the class is, that is, the map correlates
+    positively with the sum over channels of G A (HiResCAM).
     """
     return principal_maps(captured.product, captured.product.sum(1), sign)
 
@@ -98,9 +103,10 @@ def eigen_grad_cam(captured: Captured, sign: str = "defined") -> Tensor:
 def principal_maps(values: Tensor, reference: Tensor, sign: str) -> Tensor:
     """First principal component of `values` (B, C, h, w) over positions, (B, h, w), with zero mean.
 
-    A singular vector's sign is arbitrary. "defined" makes the map correlate positively with `reference`
-    (B, h, w), and where the correlation is zero makes its largest magnitude positive. "lapack" leaves the
-    sign that NumPy's float32 SVD happens to give on this machine, as pytorch-grad-cam does.
+    A singular vector's sign is arbitrary. "defined" makes the map correlate positively with
+    `reference` (B, h, w), and where the correlation is zero makes its largest magnitude positive.
+    "lapack" leaves the sign that NumPy's float32 SVD happens to give on this machine, as
+    pytorch-grad-cam does.
     """
     if sign == "lapack":
         return _lapack_projection(values)
@@ -133,7 +139,12 @@ def _lapack_projection(values: Tensor) -> Tensor:
 def formulas(eigen_sign: str = "defined") -> dict[str, Callable[[Captured], Tensor]]:
     """The eight formulas by their printed name."""
     return {
-        "GradCAM": grad_cam, "HiResCAM": hires_cam, "GradCAMElementWise": grad_cam_element_wise, "GradCAM++": grad_cam_plus_plus,
-        "XGradCAM": xgrad_cam, "EigenCAM": partial(eigen_cam, sign=eigen_sign),
-        "EigenGradCAM": partial(eigen_grad_cam, sign=eigen_sign), "LayerCAM": layer_cam,
+        "GradCAM": grad_cam,
+        "HiResCAM": hires_cam,
+        "GradCAMElementWise": grad_cam_element_wise,
+        "GradCAM++": grad_cam_plus_plus,
+        "XGradCAM": xgrad_cam,
+        "EigenCAM": partial(eigen_cam, sign=eigen_sign),
+        "EigenGradCAM": partial(eigen_grad_cam, sign=eigen_sign),
+        "LayerCAM": layer_cam,
     }

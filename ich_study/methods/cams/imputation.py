@@ -1,8 +1,10 @@
-"""Noisy linear imputation (Rong 2022, ROAD): each removed pixel becomes the weighted mean of its neighbours.
+"""Noisy linear imputation (Rong 2022, ROAD): each removed pixel becomes the weighted mean of its
+neighbours.
 
-All removed pixels of a slice solve one linear system, direct neighbours with weight 1/6, diagonal ones
-with 1/12. The published code builds a sparse matrix per slice; the system is symmetric and positive
-definite, so that conjugate gradients on shifted slices solve it for a whole batch on any device.
+All removed pixels of a slice solve one linear system, direct neighbours with weight 1/6, diagonal
+ones with 1/12. The published code builds a sparse matrix per slice; the system is symmetric and
+positive definite, so that conjugate gradients on shifted slices solve it for a whole batch on any
+device.
 """
 
 from __future__ import annotations
@@ -17,47 +19,68 @@ _COARSEST = 8
 
 
 def noisy_linear_imputation(
-    channels: Tensor, removed: Tensor, noise: float = 0.01, seed: int = 0, tolerance: float = 1e-4, max_iterations: int = 4000,
+    channels: Tensor,
+    removed: Tensor,
+    noise: float = 0.01,
+    seed: int = 0,
+    tolerance: float = 1e-4,
+    max_iterations: int = 4000,
 ) -> Tensor:
-    """`channels` (N, C, S, S) with the pixels of `removed`, bool (N, S, S), imputed and noise of SD `noise` added there.
+    """`channels` (N, C, S, S) with the pixels of `removed`, bool (N, S, S), imputed and noise of SD
+    `noise` added there.
 
-    Solved until the residual is below `tolerance` times the right hand side. Raises MapError where a
-    slice has no pixel left to impute from, or the iterations do not suffice.
+    Solved until the residual is below `tolerance` times the right hand side. Raises MapError where
+    a slice has no pixel left to impute from, or the iterations do not suffice.
     """
     if removed.dtype != torch.bool or removed.shape != (len(channels), *channels.shape[2:]):
-        raise MapError(f"removed pixels are {removed.dtype} {tuple(removed.shape)} for slices {tuple(channels.shape)}")
+        raise MapError(
+            f"removed pixels are {removed.dtype} {tuple(removed.shape)} for slices"
+            f" {tuple(channels.shape)}"
+        )
     if removed.flatten(1).all(1).any():
         raise MapError("every pixel of a slice is removed; nothing is left to impute from")
     gone = removed[:, None].to(channels)
     solved = _imputed(channels * (1 - gone), gone, tolerance, max_iterations)
     generator = torch.Generator().manual_seed(seed)
-    speckle = torch.randn(channels.shape, generator=generator).to(channels) * noise if noise else 0.0
+    speckle = (
+        torch.randn(channels.shape, generator=generator).to(channels) * noise if noise else 0.0
+    )
     return solved + gone * speckle
 
 
 def _imputed(known: Tensor, gone: Tensor, tolerance: float, limit: int) -> Tensor:
-    """known: 0 where gone. A coarser grid, solved first, gives what lies deep inside a hole, which takes the iterations longest."""
+    """known: 0 where gone. A coarser grid, solved first, gives what lies deep inside a hole, which
+    takes the iterations longest."""
     if min(known.shape[-2:]) < 2 * _COARSEST:
         start = known.sum((2, 3), keepdim=True) / (1 - gone).sum((2, 3), keepdim=True).clamp_min(1)
     else:
         share = functional.avg_pool2d(1 - gone, 2, ceil_mode=True)
         seen = (share > 0).to(known)
         coarse = functional.avg_pool2d(known, 2, ceil_mode=True) / share.clamp_min(1e-6) * seen
-        start = functional.interpolate(_imputed(coarse, 1 - seen, tolerance, limit), scale_factor=2, mode="bilinear", align_corners=False)
+        start = functional.interpolate(
+            _imputed(coarse, 1 - seen, tolerance, limit),
+            scale_factor=2,
+            mode="bilinear",
+            align_corners=False,
+        )
         start = start[..., : known.shape[-2], : known.shape[-1]]
     weights = _neighbour_sum(torch.ones_like(known[:1, :1]))
-    return known + _conjugate_gradients(gone * start, gone * _neighbour_sum(known), gone, weights, tolerance, limit)
+    return known + _conjugate_gradients(
+        gone * start, gone * _neighbour_sum(known), gone, weights, tolerance, limit
+    )
 
 
 def _neighbour_sum(values: Tensor) -> Tensor:
-    """Sum over the eight neighbours with their weights. [1 2 1] x [1 2 1] less its centre, over 12: on a
-    CPU seven times faster in sums of shifted slices than as a convolution of one channel."""
+    """Sum over the eight neighbours with their weights. [1 2 1] x [1 2 1] less its centre, over 12:
+    on a CPU seven times faster in sums of shifted slices than as a convolution of one channel."""
     padded = functional.pad(values, (1, 1, 1, 1))
     across = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
     return (across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :] - 4 * values) / 12
 
 
-def _conjugate_gradients(x: Tensor, right: Tensor, gone: Tensor, weights: Tensor, tolerance: float, limit: int) -> Tensor:
+def _conjugate_gradients(
+    x: Tensor, right: Tensor, gone: Tensor, weights: Tensor, tolerance: float, limit: int
+) -> Tensor:
     def system(values: Tensor) -> Tensor:
         return gone * (weights * values - _neighbour_sum(values))
 
@@ -72,7 +95,9 @@ def _conjugate_gradients(x: Tensor, right: Tensor, gone: Tensor, weights: Tensor
             return x
         image = system(direction)
         curvature = dot(direction, image)
-        step = torch.where(squared > enough, squared / curvature.clamp_min(1e-30), torch.zeros_like(squared))
+        step = torch.where(
+            squared > enough, squared / curvature.clamp_min(1e-30), torch.zeros_like(squared)
+        )
         x, residual = x + step * direction, residual - step * image
         following = dot(residual, residual)
         direction, squared = residual + following / squared.clamp_min(1e-30) * direction, following

@@ -15,17 +15,26 @@ from ich_study.store.read import Store
 
 
 def map_pictures(
-    series: Sequence[MapSeries], scores: Sequence[SeriesScore], test: TruthMasks, store: Store, preprocessing: Preprocessing, truth: str,
-    per_subtype: int, label: str,
+    series: Sequence[MapSeries],
+    scores: Sequence[SeriesScore],
+    test: TruthMasks,
+    store: Store,
+    preprocessing: Preprocessing,
+    truth: str,
+    per_subtype: int,
+    label: str,
 ) -> Iterator[tuple[str, Figure]]:
-    """File name and figure of each slice of `largest_lesions`: maps scaled to their own maximum, masks at their held-out thresholds.
+    """File name and figure of each slice of `largest_lesions`: maps scaled to their own maximum,
+    masks at their held-out thresholds.
 
     truth: "masks" outlines masks, "boxes" boxes. label: what the data are, printed on the figure.
     """
     masks = truth == "masks"
     for name, place in largest_lesions(test, per_subtype):
         row = test.rows.iloc[[place]]
-        read = read_scored_slices(store, row, preprocessing, brain=False, masks=masks, boxes=not masks, progress=False)
+        read = read_scored_slices(
+            store, row, preprocessing, brain=False, masks=masks, boxes=not masks, progress=False
+        )
         heat, outlined = shown_maps(series, scores, place)
         title = f"{name}, {row['scan_id'].item()} slice {row['slice_index'].item()}, {label}"
         known = {"truth": read.codes[0]} if masks else {"boxes": read.boxes[0]}

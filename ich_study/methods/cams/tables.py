@@ -1,7 +1,7 @@
 """Tables of the CAM benchmark for a reader: Table II beside the printed one, and the three answers.
 
-Which depth, which method, by how much: each answer with its interval over patients, taken on held-out
-thresholds, and corrected for the number of comparisons.
+Which depth, which method, by how much: each answer with its interval over patients, taken on
+held-out thresholds, and corrected for the number of comparisons.
 """
 
 from __future__ import annotations
@@ -24,108 +24,201 @@ OVER_CHANCE = "by how much over a random map"
 ANSWER_COLUMNS = ("question", "answer", "value", "ci_low", "ci_high", "p_holm")
 
 
-def selected(results: pd.DataFrame, variant: str, source: str, unit: str, prefix: str = "") -> pd.DataFrame:
-    """Rows of Table IIa (unit `pixel`) or IIb (unit `slice`) in one variant and threshold source. prefix: as in `score_rows`.
+def selected(
+    results: pd.DataFrame, variant: str, source: str, unit: str, prefix: str = ""
+) -> pd.DataFrame:
+    """Rows of Table IIa (unit `pixel`) or IIb (unit `slice`) in one variant and threshold source.
+    prefix: as in `score_rows`.
 
-    The trivial rivals stand in every variant. Variant `library` is `printed` with the library's AblationCAM.
+    The trivial rivals stand in every variant. Variant `library` is `printed` with the library's
+    AblationCAM.
     """
     units = np.where(results["metric"] == "loose_hit", "slice", unit)
-    wanted = results["metric"].isin(_columns(prefix)) & (results["unit"] == units) & (results["threshold_source"] == source)
-    replaced = set(results.loc[results["variant"] == variant, "method"]) - set(RIVALS) if variant == "library" else set()
-    base = results["variant"].eq("printed" if replaced else variant) & ~results["method"].isin(replaced)
-    return results[wanted & (base | results["layer"].isna() | (results["variant"].eq(variant) & results["method"].isin(replaced)))]
+    wanted = (
+        results["metric"].isin(_columns(prefix))
+        & (results["unit"] == units)
+        & (results["threshold_source"] == source)
+    )
+    replaced = (
+        set(results.loc[results["variant"] == variant, "method"]) - set(RIVALS)
+        if variant == "library"
+        else set()
+    )
+    base = results["variant"].eq("printed" if replaced else variant) & ~results["method"].isin(
+        replaced
+    )
+    return results[
+        wanted
+        & (
+            base
+            | results["layer"].isna()
+            | (results["variant"].eq(variant) & results["method"].isin(replaced))
+        )
+    ]
 
 
 def _columns(prefix: str) -> list[str]:
-    return ["loose_hit", *(name if name.startswith("box_") else f"{prefix}{name}" for name in CLAIM_METRICS)]
+    return [
+        "loose_hit",
+        *(name if name.startswith("box_") else f"{prefix}{name}" for name in CLAIM_METRICS),
+    ]
 
 
-def table_two(results: pd.DataFrame, variant: str, source: str, unit: str, prefix: str = "") -> pd.DataFrame:
+def table_two(
+    results: pd.DataFrame, variant: str, source: str, unit: str, prefix: str = ""
+) -> pd.DataFrame:
     """Table II of our maps: a row per method, columns metric and layer; rows as in `selected`."""
     chosen = selected(results, variant, source, unit, prefix)
     named = chosen.assign(layer=chosen["layer"].fillna(""))
-    table = named.pivot_table(index="method", columns=["metric", "layer"], values="value", sort=False)
-    order = [(m, layer) for m in _columns(prefix) for layer in ("-1", "-2", "-3", "") if (m, layer) in table.columns]
+    table = named.pivot_table(
+        index="method", columns=["metric", "layer"], values="value", sort=False
+    )
+    order = [
+        (m, layer)
+        for m in _columns(prefix)
+        for layer in ("-1", "-2", "-3", "")
+        if (m, layer) in table.columns
+    ]
     return table[order]
 
 
 def table_two_beside(results: pd.DataFrame, table: str, run_label: str) -> pd.DataFrame:
-    """Every printed cell of `table_2a` or `table_2b` with ours, columns method, metric, layer, variant, threshold_source,
+    """Every printed cell of `table_2a` or `table_2b` with ours, columns method, metric, layer,
+    variant, threshold_source,
     `printed`, `run_label`: once for each of our variants and threshold sources.
 
-    `run_label` says what our data were; rows of ours that the paper has not (the rivals) have an empty `printed`.
+    `run_label` says what our data were; rows of ours that the paper has not (the rivals) have an
+    empty `printed`.
     """
     keys, unit = ["method", "metric", "layer"], "pixel" if table == "table_2a" else "slice"
-    printed = load_table("cam_benchmark", table).rename(columns={"as_printed": "printed"})[[*keys, "printed"]]
+    printed = load_table("cam_benchmark", table).rename(columns={"as_printed": "printed"})[
+        [*keys, "printed"]
+    ]
     tables = []
     for variant, source in product(VARIANTS, SOURCES):
         ours = selected(results, variant, source, unit)
         if not (ours["variant"] == variant).any():
             continue
-        shown = ours.assign(layer=ours["layer"].fillna(""), **{run_label: ours.apply(with_interval, axis=1)})
+        shown = ours.assign(
+            layer=ours["layer"].fillna(""), **{run_label: ours.apply(with_interval, axis=1)}
+        )
         shown = shown[shown["metric"].isin(printed["metric"])]
-        both = printed.merge(shown[[*keys, run_label]], on=keys, how="outer", sort=False).fillna({"printed": "", run_label: ""})
-        tables.append(both.assign(variant=variant, threshold_source=source)[[*keys, "variant", "threshold_source", "printed", run_label]])
+        both = printed.merge(shown[[*keys, run_label]], on=keys, how="outer", sort=False).fillna(
+            {"printed": "", run_label: ""}
+        )
+        tables.append(
+            both.assign(variant=variant, threshold_source=source)[
+                [*keys, "variant", "threshold_source", "printed", run_label]
+            ]
+        )
     return pd.concat(tables, ignore_index=True)
 
 
 def answers(results: pd.DataFrame, differences: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
     """Which method, which depth, by how much, with ANSWER_COLUMNS.
 
-    results: tidy rows. differences: from `cam_rows.compare_all` for `metric` per pixel. The runner-up is the
-    best other method at its own best depth among those at the winner's depth or of its kind; a difference
-    whose interval holds 0 says that the data do not tell them apart.
+    results: tidy rows. differences: from `cam_rows.compare_all` for `metric` per pixel. The
+    runner-up is the best other method at its own best depth among those at the winner's depth or of
+    its kind; a difference whose interval holds 0 says that the data do not tell them apart.
     """
     best = best_of(results, metric, variant=BEST_VARIANT)
     winner = f"{best['method']} [{best['layer']}]"
-    rows = [("which method and depth has the best Dice", winner, best["value"], best["ci_low"], best["ci_high"], np.nan)]
+    rows = [
+        (
+            "which method and depth has the best Dice",
+            winner,
+            best["value"],
+            best["ci_low"],
+            best["ci_high"],
+            np.nan,
+        )
+    ]
     against = _against(differences, winner)
     depths = against[against["other"].str.startswith(f"{best['method']} [")]
     methods = against[against["other"].str.endswith(f"[{best['layer']}]")]
     rivals = against[against["other"].isin(RIVALS)]
     for question, part in (
-        ("by how much over its next best depth", depths), ("by how much over the next best method at that depth", methods),
-        ("by how much over the best trivial rival", rivals), (OVER_CHANCE, rivals[rivals["other"] == "random_map"]),
+        ("by how much over its next best depth", depths),
+        ("by how much over the next best method at that depth", methods),
+        ("by how much over the best trivial rival", rivals),
+        (OVER_CHANCE, rivals[rivals["other"] == "random_map"]),
     ):
         if len(part):
             nearest = part.loc[part["difference"].idxmin()]
-            rows.append((question, nearest["other"], *nearest[["difference", "ci_low", "ci_high", "p_holm"]]))
+            rows.append(
+                (
+                    question,
+                    nearest["other"],
+                    *nearest[["difference", "ci_low", "ci_high", "p_holm"]],
+                )
+            )
     return pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
 
 
-def all_answers(results: pd.DataFrame, differences: Mapping[str, pd.DataFrame], prefix: str = "") -> pd.DataFrame:
-    """`answers` for each metric of `differences`, with a column `metric`; prefix: as in `cam_rows.score_rows`."""
-    named = {metric: metric if metric.startswith("box_") else f"{prefix}{metric}" for metric in differences}
-    return pd.concat([answers(results, part, named[metric]).assign(metric=named[metric]) for metric, part in differences.items()],
-                     ignore_index=True)
+def all_answers(
+    results: pd.DataFrame, differences: Mapping[str, pd.DataFrame], prefix: str = ""
+) -> pd.DataFrame:
+    """`answers` for each metric of `differences`, with a column `metric`; prefix: as in
+    `cam_rows.score_rows`."""
+    named = {
+        metric: metric if metric.startswith("box_") else f"{prefix}{metric}"
+        for metric in differences
+    }
+    return pd.concat(
+        [
+            answers(results, part, named[metric]).assign(metric=named[metric])
+            for metric, part in differences.items()
+        ],
+        ignore_index=True,
+    )
 
 
-def best_layers(results: pd.DataFrame, metric: str = "dice", source: str = "masks-validation") -> dict[str, str]:
-    """The depth of each method's largest raw value of `metric` per pixel, "" for the rivals, best method first."""
+def best_layers(
+    results: pd.DataFrame, metric: str = "dice", source: str = "masks-validation"
+) -> dict[str, str]:
+    """The depth of each method's largest raw value of `metric` per pixel, "" for the rivals, best
+    method first."""
     chosen = results[
-        (results["metric"] == metric) & (results["unit"] == "pixel") & (results["threshold_source"] == source)
+        (results["metric"] == metric)
+        & (results["unit"] == "pixel")
+        & (results["threshold_source"] == source)
         & (results["variant"] == BEST_VARIANT)
     ].sort_values("value", ascending=False, kind="stable")
-    return chosen.assign(layer=chosen["layer"].fillna("")).drop_duplicates("method").set_index("method")["layer"].to_dict()
+    return (
+        chosen.assign(layer=chosen["layer"].fillna(""))
+        .drop_duplicates("method")
+        .set_index("method")["layer"]
+        .to_dict()
+    )
 
 
-def broken_rules(results: pd.DataFrame, prefix: str = "", threshold_unit: str = "pixel") -> list[str]:
+def broken_rules(
+    results: pd.DataFrame, prefix: str = "", threshold_unit: str = "pixel"
+) -> list[str]:
     """What cannot be, whatever the maps are worth, a sentence each; empty when the table is sound.
 
-    Global Dice is 2 IoU / (1 + IoU), as in every printed cell; a threshold chosen on the test part reaches
-    at least the Dice of the held-out one; shares lie in [0, 1]; intervals have their ends in order.
+    Global Dice is 2 IoU / (1 + IoU), as in every printed cell; a threshold chosen on the test part
+    reaches at least the Dice of the held-out one; shares lie in [0, 1]; intervals have their ends
+    in order.
     """
     keys = ["method", "layer", "variant", "threshold_source"]
     found = []
-    wide = results.assign(layer=results["layer"].fillna(""), name=results["metric"] + " " + results["unit"])
-    wide = wide[wide["metric"].isin(_columns(prefix))].pivot_table(index=keys, columns="name", values="value")
+    wide = results.assign(
+        layer=results["layer"].fillna(""), name=results["metric"] + " " + results["unit"]
+    )
+    wide = wide[wide["metric"].isin(_columns(prefix))].pivot_table(
+        index=keys, columns="name", values="value"
+    )
     for before in (prefix, "box_"):
         dice, overlap = wide[f"{before}dice pixel"], wide[f"{before}iou pixel"]
         if not np.allclose(dice, 2 * overlap / (1 + overlap), atol=1e-9):
             found.append(f"{before}dice is not 2 IoU / (1 + IoU) of the same pixels")
     sources = wide[f"{prefix}dice {threshold_unit}"].unstack("threshold_source")
     worse = sources[sources["masks-test"] < sources["masks-validation"] - 1e-9]
-    found += [f"{' '.join(name)}: the test part's own threshold is worse than the held-out one" for name in worse.index]
+    found += [
+        f"{' '.join(name)}: the test part's own threshold is worse than the held-out one"
+        for name in worse.index
+    ]
     if not wide.stack().between(0, 1).all():
         found.append("a share lies outside [0, 1]")
     known = results.dropna(subset=["value", "ci_low", "ci_high"])
@@ -137,8 +230,16 @@ def broken_rules(results: pd.DataFrame, prefix: str = "", threshold_unit: str = 
 def _against(differences: pd.DataFrame, winner: str) -> pd.DataFrame:
     first = differences[differences["first"] == winner].assign(other=lambda frame: frame["second"])
     second = differences[differences["second"] == winner]
-    turned = second.assign(other=second["first"], difference=-second["difference"], ci_low=-second["ci_high"], ci_high=-second["ci_low"])
+    turned = second.assign(
+        other=second["first"],
+        difference=-second["difference"],
+        ci_low=-second["ci_high"],
+        ci_high=-second["ci_low"],
+    )
     found = pd.concat([first, turned], ignore_index=True)
     if found.empty:
-        raise DataError(f"no comparison of {winner} among the differences; compare the scores of the same variant")
+        raise DataError(
+            f"no comparison of {winner} among the differences; compare the scores of the same"
+            " variant"
+        )
     return found

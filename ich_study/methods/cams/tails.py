@@ -1,8 +1,9 @@
-"""What comes after a layer: from its (changed) output to the logits, without running what comes before.
+"""What comes after a layer: from its (changed) output to the logits, without running what comes
+before.
 
-A tail is a chain of stages. For EfficientNet it is prepared for many small batches on either device: batch
-normalisation folded into the convolutions, which run as `tail_layers` has them. Preparation copies the
-stages; the network itself is never changed.
+A tail is a chain of stages. For EfficientNet it is prepared for many small batches on either
+device: batch normalisation folded into the convolutions, which run as `tail_layers` has them.
+Preparation copies the stages; the network itself is never changed.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ _BEFORE_HEAD = ("conv_head", "bn2", "norm_pre", "norm")
 
 @dataclass(frozen=True)
 class Expansion:
-    """A tail whose first operation is a 1 x 1 convolution; a changed input channel shifts its output by a rank-1 term.
+    """A tail whose first operation is a 1 x 1 convolution; a changed input channel shifts its
+    output by a rank-1 term.
 
-    first: that convolution. finish: its output before the activation, and the tail's input where `needs_input`
-    (a skip connection), to the logits.
+    first: that convolution. finish: its output before the activation, and the tail's input where
+    `needs_input` (a skip connection), to the logits.
     """
 
     first: Pointwise
@@ -48,8 +50,9 @@ class Expansion:
 def tail_stages(model: nn.Module, layer: nn.Module) -> list[nn.Module | Stage]:
     """Everything between `layer` and the logits of a timm network, in order.
 
-    Known are EfficientNet, ConvNeXt, Swin and ResNet, and layers that are a stage of theirs, an element of
-    a sequential stage, or EfficientNet's head normalisation. Raises ParameterError otherwise.
+    Known are EfficientNet, ConvNeXt, Swin and ResNet, and layers that are a stage of theirs, an
+    element of a sequential stage, or EfficientNet's head normalisation. Raises ParameterError
+    otherwise.
     """
     after = _after(_chain(model), layer)
     if after is None:
@@ -66,13 +69,17 @@ def _chain(model: nn.Module) -> list[nn.Module | Stage]:
         stages = stages_of(model)
     except ParameterError:
         return []
-    between = [getattr(model, name) for name in _BEFORE_HEAD if isinstance(getattr(model, name, None), nn.Module)]
+    between = [
+        getattr(model, name)
+        for name in _BEFORE_HEAD
+        if isinstance(getattr(model, name, None), nn.Module)
+    ]
     return [*stages, *between, head] if head is not None else []
 
 
 def _after(chain: Sequence[nn.Module | Stage], layer: nn.Module) -> list[nn.Module | Stage] | None:
     for number, stage in enumerate(chain):
-        rest = list(chain[number + 1:])
+        rest = list(chain[number + 1 :])
         if stage is layer:
             return rest
         if isinstance(stage, nn.Sequential):
@@ -83,21 +90,35 @@ def _after(chain: Sequence[nn.Module | Stage], layer: nn.Module) -> list[nn.Modu
 
 
 def prepared(stages: Sequence[nn.Module | Stage], dtype: torch.dtype) -> list[nn.Module | Stage]:
-    """The stages, flattened, with EfficientNet's blocks and head convolution copied and folded, in `dtype`.
+    """The stages, flattened, with EfficientNet's blocks and head convolution copied and folded, in
+    `dtype`.
 
-    The head (pooling and classifier) stays float32. So do other stages, which are the network's own; with
-    them `dtype` must be float32 (ParameterError).
+    The head (pooling and classifier) stays float32. So do other stages, which are the network's
+    own; with them `dtype` must be float32 (ParameterError).
     """
     flat = [block for stage in stages for block in _flattened(stage)]
     ready: list[nn.Module | Stage] = []
     while flat:
         stage = flat.pop(0)
-        if isinstance(stage, nn.Conv2d) and flat and isinstance(flat[0], BatchNormAct2d) and is_pointwise(stage):
+        if (
+            isinstance(stage, nn.Conv2d)
+            and flat
+            and isinstance(flat[0], BatchNormAct2d)
+            and is_pointwise(stage)
+        ):
             normalisation = flat.pop(0)
-            ready.append(Pointwise(fuse_conv_bn_eval(stage, normalisation), copy.deepcopy(normalisation.act)).to(dtype))
+            ready.append(
+                Pointwise(
+                    fuse_conv_bn_eval(stage, normalisation), copy.deepcopy(normalisation.act)
+                ).to(dtype)
+            )
         elif type(stage) in _FOLDED and _foldable(stage):
             ready.append(_folded(stage).to(dtype))
-        elif isinstance(stage, nn.Module) and dtype != torch.float32 and any(True for _ in stage.parameters()):
+        elif (
+            isinstance(stage, nn.Module)
+            and dtype != torch.float32
+            and any(True for _ in stage.parameters())
+        ):
             raise ParameterError(f"{type(stage).__name__} has no {dtype} tail here; ablate in fp32")
         else:
             ready += [stage] if isinstance(stage, nn.Module) else [Tensor.float, stage]
@@ -105,12 +126,20 @@ def prepared(stages: Sequence[nn.Module | Stage], dtype: torch.dtype) -> list[nn
 
 
 def _flattened(stage: nn.Module | Stage) -> list[nn.Module | Stage]:
-    return [block for child in stage for block in _flattened(child)] if type(stage) is nn.Sequential else [stage]
+    return (
+        [block for child in stage for block in _flattened(child)]
+        if type(stage) is nn.Sequential
+        else [stage]
+    )
 
 
 def _foldable(block: nn.Module) -> bool:
-    pairs = [(getattr(block, first), getattr(block, second)) for first, second in _FOLDED[type(block)]]
-    return all(isinstance(conv, nn.Conv2d) and isinstance(norm, BatchNormAct2d) for conv, norm in pairs)
+    pairs = [
+        (getattr(block, first), getattr(block, second)) for first, second in _FOLDED[type(block)]
+    ]
+    return all(
+        isinstance(conv, nn.Conv2d) and isinstance(norm, BatchNormAct2d) for conv, norm in pairs
+    )
 
 
 def _folded(block: nn.Module) -> nn.Module:
@@ -118,17 +147,28 @@ def _folded(block: nn.Module) -> nn.Module:
     for first, second in _FOLDED[type(block)]:
         convolution, normalisation = getattr(folded, first), getattr(folded, second)
         fused = fuse_conv_bn_eval(convolution, normalisation).requires_grad_(False)
-        setattr(folded, first, (Pointwise if is_pointwise(fused) else Convolution)(fused, normalisation.act))
+        setattr(
+            folded,
+            first,
+            (Pointwise if is_pointwise(fused) else Convolution)(fused, normalisation.act),
+        )
         setattr(folded, second, nn.Identity())
     return folded.to(memory_format=torch.channels_last)
 
 
 def expansion_of(stages: Sequence[nn.Module | Stage]) -> Expansion | None:
-    """The rank-1 form of a prepared tail, or None where its first operation is not a 1 x 1 convolution."""
+    """The rank-1 form of a prepared tail, or None where its first operation is not a 1 x 1
+    convolution."""
     first, rest = stages[0], list(stages[1:])
     if isinstance(first, Pointwise):
-        return Expansion(first, lambda expanded, _: run(rest, first.activation(expanded)), needs_input=False)
-    if isinstance(first, InvertedResidual) and isinstance(first.conv_pw, Pointwise) and first.conv_s2d is None:
+        return Expansion(
+            first, lambda expanded, _: run(rest, first.activation(expanded)), needs_input=False
+        )
+    if (
+        isinstance(first, InvertedResidual)
+        and isinstance(first.conv_pw, Pointwise)
+        and first.conv_s2d is None
+    ):
 
         def finish(expanded: Tensor, block_input: Tensor | None) -> Tensor:
             maps = first.aa(first.conv_dw(first.conv_pw.activation(expanded)))

@@ -30,11 +30,11 @@ Targets = int | Tensor
 class BlockAttention:
     """What one block attended to, in a batch of B slices.
 
-    tokens: rows and columns of the block's token grid. window: rows and columns of a window; windows
-    cover the grid padded at the bottom and right to whole windows, in row-major order. shift: how far
-    the block rolled its grid up and left before cutting windows. key_mean: attention weights averaged
-    over queries, (B, windows, heads, window rows x window columns). gradient_norm: by kind of GRADIENTS,
-    the norm over queries and keys, (B, windows, heads).
+    tokens: rows and columns of the block's token grid. window: rows and columns of a window;
+    windows cover the grid padded at the bottom and right to whole windows, in row-major order.
+    shift: how far the block rolled its grid up and left before cutting windows. key_mean: attention
+    weights averaged over queries, (B, windows, heads, window rows x window columns). gradient_norm:
+    by kind of GRADIENTS, the norm over queries and keys, (B, windows, heads).
     """
 
     tokens: tuple[int, int]
@@ -46,27 +46,34 @@ class BlockAttention:
 
 @dataclass(frozen=True)
 class Capture:
-    """logits: (B, outputs), detached. stages: recorded stages by number, from 0, each with its blocks in order."""
+    """logits: (B, outputs), detached. stages: recorded stages by number, from 0, each with its
+    blocks in order."""
 
     logits: Tensor = field(repr=False)
     stages: dict[int, tuple[BlockAttention, ...]] = field(repr=False)
 
 
 def capture_attention(
-    model: nn.Module, inputs: Tensor, targets: Targets | None = None, gradients: Collection[str] = (),
-    stages: Collection[int] | None = None, precision: str = "fp32",
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Targets | None = None,
+    gradients: Collection[str] = (),
+    stages: Collection[int] | None = None,
+    precision: str = "fp32",
 ) -> Capture:
-    """One forward pass, and with `gradients` one backward pass to the attention of the first recorded stage.
+    """One forward pass, and with `gradients` one backward pass to the attention of the first
+    recorded stage.
 
-    model: timm's SwinTransformer in evaluation mode, on the device of `inputs` (B, C, H, W). targets:
-    number of the logit to differentiate, or one per slice (B,); the logits are summed, which leaves each
-    slice its own gradient. gradients: kinds of GRADIENTS. stages: None records all. precision: "bf16"
-    autocasts the matrix products; softmax, means and norms stay float32.
+    model: timm's SwinTransformer in evaluation mode, on the device of `inputs` (B, C, H, W).
+    targets: number of the logit to differentiate, or one per slice (B,); the logits are summed,
+    which leaves each
+    slice its own gradient. gradients: kinds of GRADIENTS. stages: None records all. precision:
+    "bf16" autocasts the matrix products; softmax, means and norms stay float32.
 
-    Weights get no gradient, nothing before the first recorded attention does, and of attention and its
-    gradient only means and norms are kept. timm's fused attention, which never forms the weights, and
-    gradient checkpointing are off during the call. Raises ParameterError for another network, training
-    mode, or unknown arguments.
+    Weights get no gradient, nothing before the first recorded attention does, and of attention and
+    its gradient only means and norms are kept. timm's fused attention, which never forms the
+    weights, and gradient checkpointing are off during the call. Raises ParameterError for another
+    network, training mode, or unknown arguments.
     """
     swin = checked_swin(model)
     wanted = _checked_stages(swin, stages)
@@ -99,9 +106,15 @@ class _Recorder:
     def watch(self, place: tuple[int, int], block: SwinTransformerBlock) -> Callable[[], None]:
         """Hooks the block; what is returned takes the hooks off."""
         handles = [
-            block.register_forward_pre_hook(lambda _, arguments: self._note_grid(place, arguments[0])),
-            block.attn.softmax.register_forward_pre_hook(lambda _, arguments: self._before_softmax(arguments[0])),
-            block.attn.softmax.register_forward_hook(lambda _, arguments, output: self._after_softmax(place, block, arguments[0], output)),
+            block.register_forward_pre_hook(
+                lambda _, arguments: self._note_grid(place, arguments[0])
+            ),
+            block.attn.softmax.register_forward_pre_hook(
+                lambda _, arguments: self._before_softmax(arguments[0])
+            ),
+            block.attn.softmax.register_forward_hook(
+                lambda _, arguments, output: self._after_softmax(place, block, arguments[0], output)
+            ),
         ]
         return lambda: [handle.remove() for handle in handles]
 
@@ -114,7 +127,9 @@ class _Recorder:
         self._leaf = scores.detach().requires_grad_()
         return (self._leaf,)
 
-    def _after_softmax(self, place: tuple[int, int], block: SwinTransformerBlock, scores: Tensor, attention: Tensor) -> Tensor | None:
+    def _after_softmax(
+        self, place: tuple[int, int], block: SwinTransformerBlock, scores: Tensor, attention: Tensor
+    ) -> Tensor | None:
         replaced = None
         if self._gradients and not attention.requires_grad:
             self._leaf = replaced = attention = attention.detach().requires_grad_()
@@ -128,7 +143,9 @@ class _Recorder:
         return replaced
 
     def _note_norm(self, norms: dict[str, Tensor], kind: str, gradient: Tensor) -> None:
-        norms[kind] = self._by_slice(torch.linalg.vector_norm(gradient, dim=(-2, -1), dtype=_at_least_float32(gradient)))
+        norms[kind] = self._by_slice(
+            torch.linalg.vector_norm(gradient, dim=(-2, -1), dtype=_at_least_float32(gradient))
+        )
 
     def _by_slice(self, values: Tensor) -> Tensor:
         return values.unflatten(0, (self._batch, -1))
@@ -136,20 +153,35 @@ class _Recorder:
     def differentiate(self, total: Tensor) -> None:
         """Backward pass to the first recorded attention; the hooks note the norms on the way."""
         torch.autograd.grad(total, self._leaf)
-        missing = [place for place, block in self._blocks.items() if set(block.gradient_norm) != self._gradients]
+        missing = [
+            place
+            for place, block in self._blocks.items()
+            if set(block.gradient_norm) != self._gradients
+        ]
         if missing:
-            raise MapError(f"no gradient reached the attention of (stage, block) {missing}; does the network's output depend on it?")
+            raise MapError(
+                f"no gradient reached the attention of (stage, block) {missing}; does the network's"
+                " output depend on it?"
+            )
 
     def blocks_by_stage(self) -> dict[int, tuple[BlockAttention, ...]]:
         """Blocks of each stage, in order."""
         stages = sorted({stage for stage, _ in self._blocks})
-        return {stage: tuple(self._blocks[place] for place in sorted(self._blocks) if place[0] == stage) for stage in stages}
+        return {
+            stage: tuple(self._blocks[place] for place in sorted(self._blocks) if place[0] == stage)
+            for stage in stages
+        }
 
 
 def target_sum(logits: Tensor, targets: Targets | None) -> Tensor:
-    """Sum of each slice's target logit; ParameterError where a target is missing or not an output."""
+    """Sum of each slice's target logit; ParameterError where a target is missing or not an
+    output."""
     count, outputs = logits.shape
-    chosen = torch.as_tensor(-1 if targets is None else targets, device=logits.device).long().expand(count)
+    chosen = (
+        torch.as_tensor(-1 if targets is None else targets, device=logits.device)
+        .long()
+        .expand(count)
+    )
     if bool((chosen < 0).any()) or bool((chosen >= outputs).any()):
         raise ParameterError(f"targets are {targets}; the network has outputs 0 to {outputs - 1}")
     return logits.gather(1, chosen[:, None]).sum()
@@ -158,16 +190,25 @@ def target_sum(logits: Tensor, targets: Targets | None) -> Tensor:
 def checked_swin(model: nn.Module) -> SwinTransformer:
     """`model`, if it is a timm SwinTransformer in evaluation mode; ParameterError otherwise."""
     if not isinstance(model, SwinTransformer):
-        raise ParameterError(f"attention maps are defined for timm's SwinTransformer; this network is a {type(model).__name__}")
+        raise ParameterError(
+            "attention maps are defined for timm's SwinTransformer; this network is a"
+            f" {type(model).__name__}"
+        )
     if model.training:
-        raise ParameterError("the network is in training mode, where slices of a batch are not independent; call eval() first")
+        raise ParameterError(
+            "the network is in training mode, where slices of a batch are not independent; call"
+            " eval() first"
+        )
     return model
 
 
 @contextmanager
 def explicit_attention(model: SwinTransformer) -> Iterator[None]:
-    """Fused attention and gradient checkpointing are off inside, so that the softmax runs once, as a module."""
-    fused = [(block.attn, block.attn.fused_attn) for stage in model.layers for block in stage.blocks]
+    """Fused attention and gradient checkpointing are off inside, so that the softmax runs once, as
+    a module."""
+    fused = [
+        (block.attn, block.attn.fused_attn) for stage in model.layers for block in stage.blocks
+    ]
     checkpointed = [(stage, stage.grad_checkpointing) for stage in model.layers]
     for attention, _ in fused:
         attention.fused_attn = False

@@ -1,12 +1,13 @@
 """Attention maps of a Swin transformer: Swin-SAM, HGI-SAM and Swin-Grad-CAM.
 
-HGI-SAM paper, Sections 3.2, 4.2 and 4.3.1, Eq. 2; its code in the reproduction facts, 003. For block
-b, window i, head h, with A the attention weights and g the norm of the gradient:
+HGI-SAM paper, Sections 3.2, 4.2 and 4.3.1, Eq. 2; its code in the reproduction facts, 003. For
+block b, window i, head h, with A the attention weights and g the norm of the gradient:
 
-    m[b, i][key] = mean over heads of g[b, i, h] * mean over queries of A[b, i, h]    (Swin-SAM: g = 1)
-    M[b]         = windows put back in place, shift reversed
+    m[b, i][key] = mean over heads of g[b, i, h] * mean over queries of A[b, i, h]    (Swin-SAM: g =
+    1) M[b]         = windows put back in place, shift reversed
     L[l]         = mean over the block pairs j of stage l of M[2j] * M[2j + 1]
-    fused        = min-max over the slice of brain * product over stages of L, interpolated to the slice
+    fused        = min-max over the slice of brain * product over stages of L, interpolated to the
+    slice
 
 Where paper and code differ there is a named setting; `PRINTED` and `AUTHORS` are the two readings.
 """
@@ -23,21 +24,35 @@ from torch import Tensor, nn
 from ich_study.errors import MapError, ParameterError
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
 from ich_study.methods.cams.capture import frozen
-from ich_study.methods.hgi_sam.attention_capture import BlockAttention, Capture, Targets, capture_attention, checked_swin, target_sum
+from ich_study.methods.hgi_sam.attention_capture import (
+    BlockAttention,
+    Capture,
+    Targets,
+    capture_attention,
+    checked_swin,
+    target_sum,
+)
 
 HGI_STAGES: tuple[int, ...] = (0, 1, 2)
 """The stages that HGI-SAM fuses, counted from 0; Swin-SAM fuses all."""
-_CHOICES = {"gradient": ("attention", "scores"), "norm": ("head", "window_and_head"), "shift": ("blocks", "odd_blocks")}
+_CHOICES = {
+    "gradient": ("attention", "scores"),
+    "norm": ("head", "window_and_head"),
+    "shift": ("blocks", "odd_blocks"),
+}
 
 
 @dataclass(frozen=True)
 class AttentionVariant:
     """How attention becomes a map.
 
-    gradient: norm of the gradient with respect to the "attention" weights (Eq. 2), or to the "scores"
+    gradient: norm of the gradient with respect to the "attention" weights (Eq. 2), or to the
+    "scores"
         before the softmax (the code's hook).
-    norm: one per "head" over all windows of the slice (Eq. 2), or one per "window_and_head" (the code).
-    shift: reversed by what each of the "blocks" really rolled, or by half a window in all "odd_blocks"
+    norm: one per "head" over all windows of the slice (Eq. 2), or one per "window_and_head" (the
+    code).
+    shift: reversed by what each of the "blocks" really rolled, or by half a window in all
+    "odd_blocks"
         (the code; it differs in the last stage, whose only window is not shifted).
     layer_minmax: each stage's map scaled to [0, 1] before the product (the code).
     """
@@ -50,7 +65,9 @@ class AttentionVariant:
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
-                raise ParameterError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
+                raise ParameterError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}"
+                )
 
 
 PRINTED = AttentionVariant()
@@ -60,8 +77,8 @@ VARIANTS: dict[str, AttentionVariant] = {"printed": PRINTED, "authors": AUTHORS}
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """fused: (B, H, W) in [0, 1]. layers: map of each fused stage at its token resolution, (B, rows,
-    columns), for Fig. 3. logits: (B, outputs)."""
+    """fused: (B, H, W) in [0, 1]. layers: map of each fused stage at its token resolution, (B,
+    rows, columns), for Fig. 3. logits: (B, outputs)."""
 
     fused: Tensor = field(repr=False)
     layers: dict[int, Tensor] = field(repr=False)
@@ -69,15 +86,19 @@ class AttentionMaps:
 
 
 def swin_sam(
-    model: nn.Module, inputs: Tensor, brain: Tensor | None = None, variant: AttentionVariant = PRINTED,
-    stages: Sequence[int] | None = None, precision: str = "fp32",
+    model: nn.Module,
+    inputs: Tensor,
+    brain: Tensor | None = None,
+    variant: AttentionVariant = PRINTED,
+    stages: Sequence[int] | None = None,
+    precision: str = "fp32",
 ) -> AttentionMaps:
     """Swin-SAM of a batch: heads averaged, no gradient, no class.
 
-    model: timm's SwinTransformer in evaluation mode. inputs: (B, C, H, W) on its device. brain: bool
-    (B, H, W), or None for the whole slice. stages: fused, counted from 0; None is all. An empty brain and a flat map
-    give zeros. Raises ParameterError for another network or an odd number of blocks in a stage, MapError
-    where a map is not finite.
+    model: timm's SwinTransformer in evaluation mode. inputs: (B, C, H, W) on its device. brain:
+    bool (B, H, W), or None for the whole slice. stages: fused, counted from 0; None is all. An
+    empty brain and a flat map give zeros. Raises ParameterError for another network or an odd
+    number of blocks in a stage, MapError where a map is not finite.
     """
     capture = capture_attention(model, inputs, stages=stages, precision=precision)
     layers = layer_maps(capture, variant, weighted=False)
@@ -85,13 +106,18 @@ def swin_sam(
 
 
 def hgi_sam(
-    model: nn.Module, inputs: Tensor, targets: Targets, brain: Tensor | None = None, variant: AttentionVariant = PRINTED,
-    stages: Sequence[int] | None = HGI_STAGES, precision: str = "fp32",
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Targets,
+    brain: Tensor | None = None,
+    variant: AttentionVariant = PRINTED,
+    stages: Sequence[int] | None = HGI_STAGES,
+    precision: str = "fp32",
 ) -> AttentionMaps:
     """HGI-SAM of a batch: heads weighted by the norm of their gradient of the target logit.
 
-    targets: number of the logit, or one per slice (B,); the paper takes that of hemorrhage, 1 of 2, whatever
-    is predicted. The rest as in `swin_sam`.
+    targets: number of the logit, or one per slice (B,); the paper takes that of hemorrhage, 1 of 2,
+    whatever is predicted. The rest as in `swin_sam`.
     """
     capture = capture_attention(model, inputs, targets, (variant.gradient,), stages, precision)
     layers = layer_maps(capture, variant, weighted=True)
@@ -99,15 +125,19 @@ def hgi_sam(
 
 
 def layer_maps(capture: Capture, variant: AttentionVariant, weighted: bool) -> dict[int, Tensor]:
-    """Map of every captured stage, (B, rows, columns), largest value 1: the mean over its pairs of blocks.
+    """Map of every captured stage, (B, rows, columns), largest value 1: the mean over its pairs of
+    blocks.
 
-    weighted: by gradient norms (HGI-SAM) or not (Swin-SAM). Raises ParameterError where a stage has an odd
-    number of blocks, MapError where a map is not finite.
+    weighted: by gradient norms (HGI-SAM) or not (Swin-SAM). Raises ParameterError where a stage has
+    an odd number of blocks, MapError where a map is not finite.
     """
     found = {}
     for stage, blocks in capture.stages.items():
         if len(blocks) % 2:
-            raise ParameterError(f"stage {stage} has {len(blocks)} blocks; its map multiplies blocks in pairs, so the depth must be even")
+            raise ParameterError(
+                f"stage {stage} has {len(blocks)} blocks; its map multiplies blocks in pairs, so"
+                " the depth must be even"
+            )
         maps = [block_map(block, number, variant, weighted) for number, block in enumerate(blocks)]
         layer = torch.stack([one * two for one, two in zip(maps[::2], maps[1::2])]).mean(0)
         checked_maps(layer, f"attention map of stage {stage}")
@@ -115,34 +145,52 @@ def layer_maps(capture: Capture, variant: AttentionVariant, weighted: bool) -> d
     return found
 
 
-def block_map(block: BlockAttention, number: int, variant: AttentionVariant, weighted: bool) -> Tensor:
-    """Importance of every token of a block as a key, in its place on the token grid, (B, rows, columns).
+def block_map(
+    block: BlockAttention, number: int, variant: AttentionVariant, weighted: bool
+) -> Tensor:
+    """Importance of every token of a block as a key, in its place on the token grid, (B, rows,
+    columns).
 
     number: of the block within its stage; odd ones are the shifted half of a pair.
     """
-    importance = (_head_weights(block, variant) * block.key_mean).mean(2) if weighted else block.key_mean.mean(2)
+    importance = (
+        (_head_weights(block, variant) * block.key_mean).mean(2)
+        if weighted
+        else block.key_mean.mean(2)
+    )
     tokens = windows_reversed(importance, block.window, block.tokens)
     half = (block.window[0] // 2, block.window[1] // 2) if number % 2 else (0, 0)
     return torch.roll(tokens, half if variant.shift == "odd_blocks" else block.shift, (1, 2))
 
 
 def windows_reversed(windows: Tensor, window: tuple[int, int], tokens: tuple[int, int]) -> Tensor:
-    """Windows (B, windows, window area) in row-major order, put together to (B, rows, columns) of the grid.
+    """Windows (B, windows, window area) in row-major order, put together to (B, rows, columns) of
+    the grid.
 
     Padding at the bottom and right, where the grid does not hold whole windows, is cut off.
     """
     across, down = -(-tokens[1] // window[1]), -(-tokens[0] // window[0])
     if windows.shape[1:] != (down * across, window[0] * window[1]):
-        raise MapError(f"windows of shape {tuple(windows.shape)} do not cover {tokens} tokens in windows of {window}")
-    grid = windows.reshape(-1, down, across, *window).transpose(2, 3).reshape(-1, down * window[0], across * window[1])
-    return grid[:, :tokens[0], :tokens[1]]
+        raise MapError(
+            f"windows of shape {tuple(windows.shape)} do not cover {tokens} tokens in windows of"
+            f" {window}"
+        )
+    grid = (
+        windows.reshape(-1, down, across, *window)
+        .transpose(2, 3)
+        .reshape(-1, down * window[0], across * window[1])
+    )
+    return grid[:, : tokens[0], : tokens[1]]
 
 
-def fused_map(layers: dict[int, Tensor], size: Sequence[int], brain: Tensor | None = None) -> Tensor:
-    """Product of the layers' maps interpolated to `size`, times the brain, min-max over the slice; (B, H, W) in [0, 1].
+def fused_map(
+    layers: dict[int, Tensor], size: Sequence[int], brain: Tensor | None = None
+) -> Tensor:
+    """Product of the layers' maps interpolated to `size`, times the brain, min-max over the slice;
+    (B, H, W) in [0, 1].
 
-    Where the product is flat, or the brain empty, the map is 0. Raises ParameterError for a brain mask of
-    another shape or kind.
+    Where the product is flat, or the brain empty, the map is 0. Raises ParameterError for a brain
+    mask of another shape or kind.
     """
     target = (int(size[0]), int(size[1]))
     fused = torch.stack([resized_maps(layer, target) for layer in layers.values()]).prod(0)
@@ -152,12 +200,18 @@ def fused_map(layers: dict[int, Tensor], size: Sequence[int], brain: Tensor | No
 def checked_brain(brain: Tensor, maps: Tensor) -> Tensor:
     """`brain` on the maps' device; ParameterError unless it is bool and of their shape."""
     if brain.dtype != torch.bool or brain.shape != maps.shape:
-        raise ParameterError(f"brain mask is {brain.dtype} {tuple(brain.shape)}; expected bool {tuple(maps.shape)}")
+        raise ParameterError(
+            f"brain mask is {brain.dtype} {tuple(brain.shape)}; expected bool {tuple(maps.shape)}"
+        )
     return brain.to(maps.device)
 
 
 def swin_grad_cam(
-    model: nn.Module, inputs: Tensor, targets: Targets | None = None, brain: Tensor | None = None, precision: str = "fp32",
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Targets | None = None,
+    brain: Tensor | None = None,
+    precision: str = "fp32",
 ) -> tuple[Tensor, Tensor]:
     """Grad-CAM of a batch, and the logits: (B, H, W) in [0, 1], (B, outputs).
 
@@ -168,20 +222,26 @@ def swin_grad_cam(
 
 
 def token_grad_cam(
-    model: nn.Module, inputs: Tensor, targets: Targets | None = None, precision: str = "fp32",
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Targets | None = None,
+    precision: str = "fp32",
 ) -> tuple[Tensor, Tensor]:
-    """Grad-CAM at the first norm layer of the last block (paper, 4.3.1), ReLU, min-max: (B, rows, columns) of
-    the last stage's tokens in [0, 1], and the logits.
+    """Grad-CAM at the first norm layer of the last block (paper, 4.3.1), ReLU, min-max: (B, rows,
+    columns) of the last stage's tokens in [0, 1], and the logits.
 
-    targets: as in `hgi_sam`; None takes the largest logit of each slice, so that slices called negative show
-    that class (the code; pytorch-grad-cam's default).
+    targets: as in `hgi_sam`; None takes the largest logit of each slice, so that slices called
+    negative show that class (the code; pytorch-grad-cam's default).
     """
     cams, logits = token_grad_cams(model, inputs, [targets], precision)
     return cams[0], logits
 
 
 def token_grad_cams(
-    model: nn.Module, inputs: Tensor, targets: Sequence[Targets | None], precision: str = "fp32",
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Sequence[Targets | None],
+    precision: str = "fp32",
 ) -> tuple[list[Tensor], Tensor]:
     """`token_grad_cam` of each of `targets`, from one forward pass."""
     swin = checked_swin(model)
@@ -194,25 +254,34 @@ def token_grad_cams(
     with torch.inference_mode(False), torch.enable_grad(), frozen(swin):
         handle = swin.layers[-1].blocks[-1].norm1.register_forward_hook(keep)
         try:
-            with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            with torch.autocast(
+                inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"
+            ):
                 logits = swin(inputs)
-            sums = [target_sum(logits, logits.argmax(1) if each is None else each) for each in targets]
+            sums = [
+                target_sum(logits, logits.argmax(1) if each is None else each) for each in targets
+            ]
             gradients = [torch.autograd.grad(each, kept[0], retain_graph=True)[0] for each in sums]
         finally:
             handle.remove()
-    cams = [(gradient.mean((1, 2), keepdim=True) * kept[0].detach()).sum(-1).clamp(min=0) for gradient in gradients]
+    cams = [
+        (gradient.mean((1, 2), keepdim=True) * kept[0].detach()).sum(-1).clamp(min=0)
+        for gradient in gradients
+    ]
     return [minmax(checked_maps(cam, "Swin-Grad-CAM")) for cam in cams], logits.detach()
 
 
 def _head_weights(block: BlockAttention, variant: AttentionVariant) -> Tensor:
     """(B, windows or 1, heads, 1)."""
     norm = block.gradient_norm[variant.gradient]
-    per_head = torch.linalg.vector_norm(norm, dim=1, keepdim=True) if variant.norm == "head" else norm
+    per_head = (
+        torch.linalg.vector_norm(norm, dim=1, keepdim=True) if variant.norm == "head" else norm
+    )
     return per_head[..., None]
 
 
 def _peak_one(maps: Tensor) -> Tensor:
-    """Maps divided by their largest value, which min-max after the product undoes; without it the product of
-    four small maps leaves float32."""
+    """Maps divided by their largest value, which min-max after the product undoes; without it the
+    product of four small maps leaves float32."""
     peak = maps.amax((-2, -1), keepdim=True)
     return maps / torch.where(peak > 0, peak, torch.ones_like(peak))

@@ -1,4 +1,5 @@
-"""Supervised 2-D segmentation of slices with masks: the baselines of HGI-SAM (paper, 4.3.2 and 4.3.3).
+"""Supervised 2-D segmentation of slices with masks: the baselines of HGI-SAM (paper, 4.3.2 and
+4.3.3).
 
 Dice plus cross-entropy on two outputs per pixel, AdamW at a constant rate, the same sampling and
 augmentation as the classifiers, early stopping on the validation loss.
@@ -48,35 +49,64 @@ class MaskedSource(SliceSource, Protocol):
 class SegmentationTask:
     """Slices with their masks on the network's grid, for `epoch_loop.fit`.
 
-    dice_share: of the Dice term in the loss, cross-entropy has the rest. dice_over: pixels of each "slice", or of the
-    whole "batch", make one Dice, of hemorrhage; the paper does not say.
-    Raises DataError where a part is empty, a scan has no mask, or no training slice holds hemorrhage.
+    dice_share: of the Dice term in the loss, cross-entropy has the rest. dice_over: pixels of each
+    "slice", or of the whole "batch", make one Dice, of hemorrhage; the paper does not say.
+    Raises DataError where a part is empty, a scan has no mask, or no training slice holds
+    hemorrhage.
     """
 
     def __init__(
-        self, config: TrainingConfig, preprocessing: Preprocessing, source: MaskedSource, train_rows: pd.DataFrame,
-        validation_rows: pd.DataFrame, device: torch.device, dice_share: float = 0.5, dice_over: str = "batch",
+        self,
+        config: TrainingConfig,
+        preprocessing: Preprocessing,
+        source: MaskedSource,
+        train_rows: pd.DataFrame,
+        validation_rows: pd.DataFrame,
+        device: torch.device,
+        dice_share: float = 0.5,
+        dice_over: str = "batch",
     ) -> None:
         if dice_over not in DICE_OVER or not 0 <= dice_share <= 1:
-            raise ParameterError(f"dice_share {dice_share}, dice_over {dice_over!r}: expected 0 to 1, and one of {', '.join(DICE_OVER)}")
+            raise ParameterError(
+                f"dice_share {dice_share}, dice_over {dice_over!r}: expected 0 to 1, and one of"
+                f" {', '.join(DICE_OVER)}"
+            )
         self._config, self._device, self._preprocessing = config, device, preprocessing
         rows = {"training": train_rows, "validation": validation_rows}
-        self._slices = {part: SliceDataset(source, table, ("any",), preprocessing, config.cache_in_memory) for part, table in rows.items()}
-        self._masks = {part: masks_on_grid(source, table, preprocessing) for part, table in rows.items()}
+        self._slices = {
+            part: SliceDataset(source, table, ("any",), preprocessing, config.cache_in_memory)
+            for part, table in rows.items()
+        }
+        self._masks = {
+            part: masks_on_grid(source, table, preprocessing) for part, table in rows.items()
+        }
         if not self._masks["training"].any():
-            raise DataError(f"none of the {len(train_rows)} training slices holds hemorrhage on the network's grid")
+            raise DataError(
+                f"none of the {len(train_rows)} training slices holds hemorrhage on the network's"
+                " grid"
+            )
         labels = label_tensor(train_rows, [config.sampler_label])[:, 0]
         self._batches, self._augmentation = TrainingBatches(config, labels), config.augmenter()
-        shares = {"lambda_dice": dice_share, "lambda_ce": 1 - dice_share, "batch": dice_over == "batch"}
-        self.loss_function, self._loss_marks = DiceCELoss(False, to_onehot_y=True, softmax=True, **shares), repr(shares)
+        shares = {
+            "lambda_dice": dice_share,
+            "lambda_ce": 1 - dice_share,
+            "batch": dice_over == "batch",
+        }
+        self.loss_function, self._loss_marks = (
+            DiceCELoss(False, to_onehot_y=True, softmax=True, **shares),
+            repr(shares),
+        )
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """Inputs (B, C, S, S) and masks (B, 1, S, S) of one epoch, augmented alike, a function of (seed, epoch)."""
+        """Inputs (B, C, S, S) and masks (B, 1, S, S) of one epoch, augmented alike, a function of
+        (seed, epoch)."""
         self._batches.set_epoch(epoch)
         for number, places in enumerate(self._batches):
             hu, masks = self._read("training", places)
             generator = seeded_generator(self._config.seed, AUGMENTATION_STREAM, epoch, number)
-            channels, masks = self._augmentation.paired(self._preprocessing.channels(hu), masks, generator)
+            channels, masks = self._augmentation.paired(
+                self._preprocessing.channels(hu), masks, generator
+            )
             yield self._preprocessing.normalised(channels), masks[:, None]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -89,12 +119,17 @@ class SegmentationTask:
         for start in range(0, count, self._config.batch_size):
             places = range(start, min(start + self._config.batch_size, count))
             hu, masks = self._read("validation", places)
-            total += float(self.loss(model, (self._preprocessing.inputs(hu), masks[:, None]))) * len(places)
+            total += float(
+                self.loss(model, (self._preprocessing.inputs(hu), masks[:, None]))
+            ) * len(places)
         return total / count
 
     def marks(self) -> dict[str, str]:
         """What must be the same for a run to be resumed: settings, slices and masks."""
-        hashes = {f"{part} masks": sha256_bytes(masks.numpy().tobytes()) for part, masks in self._masks.items()}
+        hashes = {
+            f"{part} masks": sha256_bytes(masks.numpy().tobytes())
+            for part, masks in self._masks.items()
+        }
         return {**fingerprint(self._config, {}, self._slices), **hashes, "loss": self._loss_marks}
 
     def _read(self, part: str, places: list[int] | range) -> Batch:
@@ -108,43 +143,80 @@ def masks_on_grid(source: MaskedSource, rows: pd.DataFrame, preprocessing: Prepr
     rows = rows.reset_index(drop=True)
     for scan_id, places in rows.groupby("scan_id", sort=False).groups.items():
         if not source.has_mask(scan_id):
-            raise DataError(f"scan {scan_id} has no mask; a supervised network needs one for every slice it learns from")
+            raise DataError(
+                f"scan {scan_id} has no mask; a supervised network needs one for every slice it"
+                " learns from"
+            )
         codes = np.array(source.mask(scan_id)[rows.loc[places, "slice_index"].to_numpy()])
-        found[list(places)] = preprocessing.resized_codes(torch.from_numpy((codes > 0).astype(np.uint8)))
+        found[list(places)] = preprocessing.resized_codes(
+            torch.from_numpy((codes > 0).astype(np.uint8))
+        )
     return found
 
 
 def train_segmenter(
-    network: SegmentationNetwork, config: TrainingConfig, source: MaskedSource, train_rows: pd.DataFrame, validation_rows: pd.DataFrame,
-    folder: Path, report: Callable[[str], None] = print, restart_changed: bool = False, dice_share: float = 0.5, dice_over: str = "batch",
+    network: SegmentationNetwork,
+    config: TrainingConfig,
+    source: MaskedSource,
+    train_rows: pd.DataFrame,
+    validation_rows: pd.DataFrame,
+    folder: Path,
+    report: Callable[[str], None] = print,
+    restart_changed: bool = False,
+    dice_share: float = 0.5,
+    dice_over: str = "batch",
 ) -> LoopRun:
-    """Trains `network` on the masks of `train_rows`; the weights of the best epoch stay in `folder`.
+    """Trains `network` on the masks of `train_rows`; the weights of the best epoch stay in
+    `folder`.
 
-    Of `config` data, sampling, augmentation and optimisation count; its classes and its loss do not. dice_share, dice_over:
-    see SegmentationTask. Resumes after a kill. Raises ParameterError where size, channels, schedule or `keep` do not fit,
-    DataError as in SegmentationTask.
+    Of `config` data, sampling, augmentation and optimisation count; its classes and its loss do
+    not. dice_share, dice_over: see SegmentationTask. Resumes after a kill. Raises ParameterError
+    where size, channels, schedule or `keep` do not fit, DataError as in SegmentationTask.
     """
     if network.in_channels != config.in_channels:
-        raise ParameterError(f"the windows give {config.in_channels} input channels; the network has {network.in_channels}")
+        raise ParameterError(
+            f"the windows give {config.in_channels} input channels; the network has"
+            f" {network.in_channels}"
+        )
     if config.schedule != "constant" or config.keep != "best":
-        raise ParameterError(f"schedule {config.schedule}, keep {config.keep}: expected constant and best")
+        raise ParameterError(
+            f"schedule {config.schedule}, keep {config.keep}: expected constant and best"
+        )
     network.check_size(config.size)
     preprocessing, device = config.preprocessing(), resolve_device(config.device)
-    task = SegmentationTask(config, preprocessing, source, train_rows, validation_rows, device, dice_share, dice_over)
-    settings = LoopSettings(
-        config.epochs, config.learning_rate, config.optimizer, config.momentum, config.weight_decay, config.early_stopping_patience,
-        config.seed, config.precision, config.device,
+    task = SegmentationTask(
+        config, preprocessing, source, train_rows, validation_rows, device, dice_share, dice_over
     )
-    metadata = {"segmenter": network.describe(), "preprocessing": preprocessing.describe(), "training": config.describe()}
+    settings = LoopSettings(
+        config.epochs,
+        config.learning_rate,
+        config.optimizer,
+        config.momentum,
+        config.weight_decay,
+        config.early_stopping_patience,
+        config.seed,
+        config.precision,
+        config.device,
+    )
+    metadata = {
+        "segmenter": network.describe(),
+        "preprocessing": preprocessing.describe(),
+        "training": config.describe(),
+    }
     marks = {**task.marks(), "segmenter": repr(network.describe())}
     return fit(network.model, task, settings, folder, marks, metadata, report, restart_changed)
 
 
-def load_segmenter(path: Path, device: torch.device, sha256: str | None = None) -> tuple[SegmentationNetwork, Preprocessing]:
-    """A trained baseline in evaluation mode and its preprocessing; WeightsError where the file is none of `train_segmenter`."""
+def load_segmenter(
+    path: Path, device: torch.device, sha256: str | None = None
+) -> tuple[SegmentationNetwork, Preprocessing]:
+    """A trained baseline in evaluation mode and its preprocessing; WeightsError where the file is
+    none of `train_segmenter`."""
     metadata: dict[str, Any] = read_metadata(path)
     if "segmenter" not in metadata:
-        raise WeightsError(f"{path} describes no supervised segmentation network; it holds {sorted(metadata)}")
+        raise WeightsError(
+            f"{path} describes no supervised segmentation network; it holds {sorted(metadata)}"
+        )
     network = rebuild_segmenter(metadata["segmenter"])
     load_weights(path, network.model, sha256)
     network.model.to(device).eval()
@@ -152,10 +224,16 @@ def load_segmenter(path: Path, device: torch.device, sha256: str | None = None) 
 
 
 def hemorrhage_probability(
-    model: nn.Module, preprocessing: Preprocessing, source: SliceSource, rows: pd.DataFrame, device: torch.device, batch_size: int = 16,
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    source: SliceSource,
+    rows: pd.DataFrame,
+    device: torch.device,
+    batch_size: int = 16,
     precision: str = "fp32",
 ) -> np.ndarray:
-    """Probability of hemorrhage per pixel of every row, float32 (N, S, S). MapError where it is not finite."""
+    """Probability of hemorrhage per pixel of every row, float32 (N, S, S). MapError where it is not
+    finite."""
     dataset = SliceDataset(source, rows, ("any",), preprocessing)
     found = np.empty((len(dataset), preprocessing.size, preprocessing.size), np.float32)
     starts = range(0, len(dataset), batch_size)
@@ -166,6 +244,9 @@ def hemorrhage_probability(
             probability = model(preprocessing.inputs(hu.to(device))).float().softmax(1)[:, 1]
             if not bool(torch.isfinite(probability).all()):
                 first = dataset.rows.iloc[start]
-                raise MapError(f"a segmentation is not finite in the batch from {first.scan_id}, slice {first.slice_index}")
-            found[places.start:places.stop] = probability.cpu().numpy()
+                raise MapError(
+                    f"a segmentation is not finite in the batch from {first.scan_id}, slice"
+                    f" {first.slice_index}"
+                )
+            found[places.start : places.stop] = probability.cpu().numpy()
     return found

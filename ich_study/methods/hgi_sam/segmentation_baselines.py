@@ -1,5 +1,5 @@
-"""Fully supervised 2-D segmentation networks that HGI-SAM is compared with: a light U-Net (paper, 4.3.2)
-and MONAI's Swin-UNETR in the light size of 4.3.3.
+"""Fully supervised 2-D segmentation networks that HGI-SAM is compared with: a light U-Net (paper,
+4.3.2) and MONAI's Swin-UNETR in the light size of 4.3.3.
 
 Both give two logits per pixel, background and hemorrhage.
 """
@@ -22,15 +22,22 @@ SWIN_UNETR_DIVISOR = 32
 
 
 class LightUNet(nn.Module):
-    """Two 3x3 convolutions with ReLU per level, max-pooling on the way down, transposed convolutions on the way up.
+    """Two 3x3 convolutions with ReLU per level, max-pooling on the way down, transposed
+    convolutions on the way up.
 
-    channels: of each level. The paper says four hierarchies, each with a pooling: (24, 48, 96, 192, 384);
-    the code has (24, 48, 96, 192), that is three poolings (reproduction facts, 003). normalisation: "none" as printed,
-    or "instance" before each ReLU, with which a network from random weights learns in far fewer steps. Input (B, C, H, W)
-    with H and W multiples of 2^(levels - 1), output (B, 2, H, W). Raises ValueError for another normalisation.
+    channels: of each level. The paper says four hierarchies, each with a pooling: (24, 48, 96, 192,
+    384); the code has (24, 48, 96, 192), that is three poolings (reproduction facts, 003).
+    normalisation: "none" as printed, or "instance" before each ReLU, with which a network from
+    random weights learns in far fewer steps. Input (B, C, H, W) with H and W multiples of 2^(levels
+    - 1), output (B, 2, H, W). Raises ValueError for another normalisation.
     """
 
-    def __init__(self, in_channels: int, channels: Sequence[int] = (24, 48, 96, 192), normalisation: str = "none") -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: Sequence[int] = (24, 48, 96, 192),
+        normalisation: str = "none",
+    ) -> None:
         super().__init__()
         if normalisation not in ("none", "instance"):
             raise ValueError(f"normalisation is {normalisation!r}; expected none or instance")
@@ -39,7 +46,9 @@ class LightUNet(nn.Module):
         self.down = nn.ModuleList(block(before, after) for before, after in zip(inward, channels))
         self.pool = nn.MaxPool2d(2)
         pairs = list(zip(channels[1:], channels[:-1]))[::-1]
-        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, shallow, 2, stride=2) for deep, shallow in pairs)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(deep, shallow, 2, stride=2) for deep, shallow in pairs
+        )
         self.merge = nn.ModuleList(block(2 * shallow, shallow) for _, shallow in pairs)
         self.head = nn.Conv2d(channels[0], OUTPUTS, 1)
 
@@ -56,7 +65,8 @@ class LightUNet(nn.Module):
 
 @dataclass(frozen=True)
 class SegmentationNetwork:
-    """A segmentation network and what rebuilds it. divisor: rows and columns must be multiples of it."""
+    """A segmentation network and what rebuilds it. divisor: rows and columns must be multiples of
+    it."""
 
     model: nn.Module = field(repr=False)
     name: str
@@ -71,11 +81,17 @@ class SegmentationNetwork:
     def check_size(self, size: int) -> None:
         """ParameterError where the network cannot take slices of `size`."""
         if size % self.divisor:
-            raise ParameterError(f"{self.name} takes slices whose side is a multiple of {self.divisor}, not {size} px")
+            raise ParameterError(
+                f"{self.name} takes slices whose side is a multiple of {self.divisor}, not"
+                f" {size} px"
+            )
 
 
-def create_segmenter(name: str, in_channels: int, options: Mapping[str, Any] | None = None, seed: int = 0) -> SegmentationNetwork:
-    """`unet` (options: channels) or `swin_unetr` (options of MONAI's SwinUNETR), initialised from `seed` alone.
+def create_segmenter(
+    name: str, in_channels: int, options: Mapping[str, Any] | None = None, seed: int = 0
+) -> SegmentationNetwork:
+    """`unet` (options: channels) or `swin_unetr` (options of MONAI's SwinUNETR), initialised from
+    `seed` alone.
 
     swin_unetr without options is the light size of Section 4.3.3: embedding 12, heads 2, 4, 8, 16.
     Raises ParameterError for another name or options that it does not take.
@@ -88,14 +104,20 @@ def create_segmenter(name: str, in_channels: int, options: Mapping[str, Any] | N
         try:
             model, divisor = _BUILDERS[name](in_channels, options)
         except (TypeError, ValueError, AssertionError) as error:
-            raise ParameterError(f"{name} cannot be built with the options {options}: {error}") from error
+            raise ParameterError(
+                f"{name} cannot be built with the options {options}: {error}"
+            ) from error
     return SegmentationNetwork(model, name, in_channels, options, divisor)
 
 
 def rebuild_segmenter(description: Mapping[str, Any]) -> SegmentationNetwork:
-    """The network of `SegmentationNetwork.describe()`, with random weights, for loading a checkpoint into."""
+    """The network of `SegmentationNetwork.describe()`, with random weights, for loading a
+    checkpoint into."""
     if set(description) != {"name", "in_channels", "options"}:
-        raise WeightsError(f"the checkpoint describes no segmentation network of this study; it holds {sorted(description)}")
+        raise WeightsError(
+            "the checkpoint describes no segmentation network of this study; it holds"
+            f" {sorted(description)}"
+        )
     return create_segmenter(**description)
 
 
@@ -105,7 +127,13 @@ def _unet(in_channels: int, options: dict[str, Any]) -> tuple[nn.Module, int]:
 
 
 def _swin_unetr(in_channels: int, options: dict[str, Any]) -> tuple[nn.Module, int]:
-    settings = {"feature_size": 12, "depths": (2, 2, 2, 2), "num_heads": (2, 4, 8, 16), "spatial_dims": 2, **options}
+    settings = {
+        "feature_size": 12,
+        "depths": (2, 2, 2, 2),
+        "num_heads": (2, 4, 8, 16),
+        "spatial_dims": 2,
+        **options,
+    }
     return SwinUNETR(in_channels=in_channels, out_channels=OUTPUTS, **settings), SWIN_UNETR_DIVISOR
 
 

@@ -1,8 +1,8 @@
 """Swin transformers as slice classifiers: HGI-SAM paper, Sections 3.1, 4.2.1 and 4.2.2.
 
-One output for hemorrhage (Swin-SAM binary), six for hemorrhage and its subtypes (multi-label), two for
-absent and present (HGI-SAM, Grad-CAM). Image size, patch, window, width and depth are options of the
-timm network, so that the paper's Swin-Base at 384 and a small one are the same code.
+One output for hemorrhage (Swin-SAM binary), six for hemorrhage and its subtypes (multi-label), two
+for absent and present (HGI-SAM, Grad-CAM). Image size, patch, window, width and depth are options
+of the timm network, so that the paper's Swin-Base at 384 and a small one are the same code.
 """
 
 from __future__ import annotations
@@ -25,37 +25,54 @@ PAPER_NETWORK = "swin_base_patch4_window12_384"
 
 @dataclass(frozen=True)
 class SwinBackbone(Backbone):
-    """A Swin and what of it is trained: "all", or the "head" alone (HGI-SAM's code, first stage)."""
+    """A Swin and what of it is trained: "all", or the "head" alone (HGI-SAM's code, first
+    stage)."""
 
     trained: str = "all"
 
 
 def create_swin(
-    outputs: int, in_channels: int = 3, name: str = PAPER_NETWORK, options: Mapping[str, Any] | None = None, pretrained: bool = False,
-    weights_path: Path | None = None, weights_sha256: str | None = None, seed: int = 0,
+    outputs: int,
+    in_channels: int = 3,
+    name: str = PAPER_NETWORK,
+    options: Mapping[str, Any] | None = None,
+    pretrained: bool = False,
+    weights_path: Path | None = None,
+    weights_sha256: str | None = None,
+    seed: int = 0,
 ) -> SwinBackbone:
-    """The timm Swin `name` with `outputs` logits; arguments and errors as in `backbones.create_backbone`.
+    """The timm Swin `name` with `outputs` logits; arguments and errors as in
+    `backbones.create_backbone`.
 
-    Raises ParameterError where the network is no Swin, or where the depth of a stage is odd: attention
-    maps multiply blocks in pairs.
+    Raises ParameterError where the network is no Swin, or where the depth of a stage is odd:
+    attention maps multiply blocks in pairs.
     """
-    backbone = create_backbone(name, outputs, in_channels, pretrained, weights_path, weights_sha256, options, seed)
+    backbone = create_backbone(
+        name, outputs, in_channels, pretrained, weights_path, weights_sha256, options, seed
+    )
     _check_swin(backbone)
     return SwinBackbone(**vars(backbone))
 
 
-def swin_from_parent(path: Path, outputs: int, sha256: str | None = None, seed: int = 0, trained: str = "all") -> SwinBackbone:
-    """The network of a checkpoint of this study, its body strictly loaded, with a new head of `outputs` logits.
+def swin_from_parent(
+    path: Path, outputs: int, sha256: str | None = None, seed: int = 0, trained: str = "all"
+) -> SwinBackbone:
+    """The network of a checkpoint of this study, its body strictly loaded, with a new head of
+    `outputs` logits.
 
-    HGI-SAM is fine-tuned from the body of Swin-SAM binary (Section 4.2.2). With as many outputs as the
-    parent the head is kept. trained: see SwinBackbone; with "head" the body's weights are frozen. Raises
-    WeightsError where the file is absent, of another SHA-256, describes no Swin, or does not fit its own description.
+    HGI-SAM is fine-tuned from the body of Swin-SAM binary (Section 4.2.2). With as many outputs as
+    the
+    parent the head is kept. trained: see SwinBackbone; with "head" the body's weights are frozen.
+    Raises WeightsError where the file is absent, of another SHA-256, describes no Swin, or does not
+    fit its own description.
     """
     if trained not in ("all", "head"):
         raise ParameterError(f"trained is {trained!r}; expected all or head")
     metadata = read_metadata(path)
     if "architecture" not in metadata:
-        raise WeightsError(f"{path} describes no classifier; expected a Swin that this study trained")
+        raise WeightsError(
+            f"{path} describes no classifier; expected a Swin that this study trained"
+        )
     parent = rebuild(metadata["architecture"])
     _check_swin(parent, WeightsError)
     load_weights(path, parent.model, sha256)
@@ -65,14 +82,25 @@ def swin_from_parent(path: Path, outputs: int, sha256: str | None = None, seed: 
             parent.model.reset_classifier(outputs)
     parent.model.requires_grad_(trained == "all")
     parent.model.head.requires_grad_(True)
-    described = {**vars(parent), "outputs": outputs, "weights_source": path.name, "weights_sha256": sha256_file(path)}
+    described = {
+        **vars(parent),
+        "outputs": outputs,
+        "weights_source": path.name,
+        "weights_sha256": sha256_file(path),
+    }
     return SwinBackbone(**described, trained=trained)
 
 
 def _check_swin(backbone: Backbone, error: type[Exception] = ParameterError) -> None:
     model = backbone.model
     if not isinstance(model, SwinTransformer):
-        raise error(f"{backbone.name} is a {type(model).__name__}; expected a Swin transformer such as {PAPER_NETWORK}")
+        raise error(
+            f"{backbone.name} is a {type(model).__name__}; expected a Swin transformer such as"
+            f" {PAPER_NETWORK}"
+        )
     depths = [len(stage.blocks) for stage in model.layers]
     if any(depth % 2 for depth in depths):
-        raise error(f"{backbone.name} has {depths} blocks in its stages; attention maps multiply them in pairs, so each must be even")
+        raise error(
+            f"{backbone.name} has {depths} blocks in its stages; attention maps multiply them in"
+            " pairs, so each must be even"
+        )

@@ -1,4 +1,5 @@
-"""Milliseconds per slice of every method of HGI-SAM's study (paper, Section 6), in turns on one machine in one run."""
+"""Milliseconds per slice of every method of HGI-SAM's study (paper, Section 6), in turns on one
+machine in one run."""
 
 from __future__ import annotations
 
@@ -19,14 +20,21 @@ from ich_study.methods.hgi_sam.attention_maps import VARIANTS, hgi_sam, swin_gra
 WARM_UP = 2
 
 
-def slice_input(source: SliceSource, rows: pd.DataFrame, preprocessing: Preprocessing, device: torch.device) -> torch.Tensor:
-    """The first row that is labelled positive, else the first, as a network's input (1, C, S, S)."""
+def slice_input(
+    source: SliceSource, rows: pd.DataFrame, preprocessing: Preprocessing, device: torch.device
+) -> torch.Tensor:
+    """The first row that is labelled positive, else the first, as a network's input (1, C, S,
+    S)."""
     positive = rows[rows["any"].fillna(False).astype(bool)]
-    dataset = SliceDataset(source, (positive if len(positive) else rows).head(1), ("any",), preprocessing)
+    dataset = SliceDataset(
+        source, (positive if len(positive) else rows).head(1), ("any",), preprocessing
+    )
     return preprocessing.inputs(dataset.__getitems__([0])[0].to(device))
 
 
-def method_calls(models: Mapping[str, nn.Module], inputs: torch.Tensor, variant: str) -> dict[str, Callable[[], object]]:
+def method_calls(
+    models: Mapping[str, nn.Module], inputs: torch.Tensor, variant: str
+) -> dict[str, Callable[[], object]]:
     """One slice, (1, C, H, W), through every method, for `milliseconds_table`.
 
     models: `binary`, `multi_label`, `two_outputs`, and the supervised ones where there are any.
@@ -44,8 +52,11 @@ def method_calls(models: Mapping[str, nn.Module], inputs: torch.Tensor, variant:
     return calls
 
 
-def milliseconds_table(calls: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> pd.DataFrame:
-    """`method, milliseconds, ci_low, ci_high, repeats`: median of a slice, with the 95 % bootstrap interval of the median.
+def milliseconds_table(
+    calls: Mapping[str, Callable[[], object]], repeats: int, device: torch.device
+) -> pd.DataFrame:
+    """`method, milliseconds, ci_low, ci_high, repeats`: median of a slice, with the 95 % bootstrap
+    interval of the median.
 
     The methods take turns, so that a change of the machine's load meets all of them.
     """
@@ -64,15 +75,33 @@ def milliseconds_table(calls: Mapping[str, Callable[[], object]], repeats: int, 
     rows = []
     for name, values in spent.items():
         low, high = np.quantile(np.median(np.array(values)[drawn], axis=1), [0.025, 0.975])
-        rows.append({"method": name, "milliseconds": float(np.median(values)), "ci_low": low, "ci_high": high, "repeats": repeats})
+        rows.append(
+            {
+                "method": name,
+                "milliseconds": float(np.median(values)),
+                "ci_low": low,
+                "ci_high": high,
+                "repeats": repeats,
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def milliseconds_rows(table: pd.DataFrame, common: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The times as rows of the result table; `n` is the number of repeats."""
     return [
-        {**common, "method": row.method, "metric": "milliseconds", "unit": "slice", "class": "any", "threshold_source": "none",
-         "value": row.milliseconds, "ci_low": row.ci_low, "ci_high": row.ci_high, "n": row.repeats}
+        {
+            **common,
+            "method": row.method,
+            "metric": "milliseconds",
+            "unit": "slice",
+            "class": "any",
+            "threshold_source": "none",
+            "value": row.milliseconds,
+            "ci_low": row.ci_low,
+            "ci_high": row.ci_high,
+            "n": row.repeats,
+        }
         for row in table.itertuples()
     ]
 

@@ -1,4 +1,5 @@
-"""The three Swins of HGI-SAM's study: binary, multi-label, and the two-output one, fine-tuned from binary.
+"""The three Swins of HGI-SAM's study: binary, multi-label, and the two-output one, fine-tuned from
+binary.
 
 HGI-SAM paper, 4.2.1 and 4.2.2; reproduction facts, 003.
 """
@@ -21,47 +22,93 @@ HEAD_FOLDER, BODY_FOLDER = "head", "all"
 
 
 def train_swins(
-    create: Callable[[TrainingConfig], SwinBackbone], shared: Mapping[str, Any], multi_label_classes: Sequence[str],
-    fine_tuning: Mapping[str, Any], head_stage: Mapping[str, Any] | None, source: SliceSource, train_rows: pd.DataFrame,
-    validation_rows: pd.DataFrame, folder: Path, report: Callable[[str], None] = print, restart_changed: bool = False,
+    create: Callable[[TrainingConfig], SwinBackbone],
+    shared: Mapping[str, Any],
+    multi_label_classes: Sequence[str],
+    fine_tuning: Mapping[str, Any],
+    head_stage: Mapping[str, Any] | None,
+    source: SliceSource,
+    train_rows: pd.DataFrame,
+    validation_rows: pd.DataFrame,
+    folder: Path,
+    report: Callable[[str], None] = print,
+    restart_changed: bool = False,
 ) -> dict[str, TrainingRun]:
-    """`binary`, `multi_label` and `two_outputs`, each trained in a folder of its own; resumes after a kill.
+    """`binary`, `multi_label` and `two_outputs`, each trained in a folder of its own; resumes after
+    a kill.
 
-    create: the untrained network for a configuration. shared: parameters of both parents; fine_tuning: what replaces
-    them for the third, see `fine_tune`. Raises ParameterError for unknown parameters.
+    create: the untrained network for a configuration. shared: parameters of both parents;
+    fine_tuning: what replaces them for the third, see `fine_tune`. Raises ParameterError for
+    unknown parameters.
     """
     runs, slices = {}, (source, train_rows, validation_rows)
     for name, classes in (("binary", ["any"]), ("multi_label", list(multi_label_classes))):
         config = from_parameters({**shared, "classes": classes})
         network = create(config)
         millions = sum(weight.numel() for weight in network.model.parameters()) / 1e6
-        report(f"{name}: {config.outputs} outputs, {millions:.2f} M parameters, weights: {network.weights_source}")
-        runs[name] = train_classifier(network, config, *slices, folder / name, report, restart_changed)
+        report(
+            f"{name}: {config.outputs} outputs, {millions:.2f} M parameters, weights:"
+            f" {network.weights_source}"
+        )
+        runs[name] = train_classifier(
+            network, config, *slices, folder / name, report, restart_changed
+        )
     config = from_parameters({**shared, "classes": ["any"], **fine_tuning})
     parent = runs["binary"].weights_path
-    runs["two_outputs"] = fine_tune(parent, config, head_stage, *slices, folder / "two_outputs", report, restart_changed)
+    runs["two_outputs"] = fine_tune(
+        parent, config, head_stage, *slices, folder / "two_outputs", report, restart_changed
+    )
     return runs
 
 
 def fine_tune(
-    parent: Path, config: TrainingConfig, head_stage: Mapping[str, Any] | None, source: SliceSource, train_rows: pd.DataFrame,
-    validation_rows: pd.DataFrame, folder: Path, report: Callable[[str], None] = print, restart_changed: bool = False,
+    parent: Path,
+    config: TrainingConfig,
+    head_stage: Mapping[str, Any] | None,
+    source: SliceSource,
+    train_rows: pd.DataFrame,
+    validation_rows: pd.DataFrame,
+    folder: Path,
+    report: Callable[[str], None] = print,
+    restart_changed: bool = False,
 ) -> TrainingRun:
     """The binary parent's body with a head of two outputs, trained; checkpoints in `folder`.
 
-    head_stage: settings that replace those of `config` while the head alone is trained first, as the code does
-    (learning rate 0.001); None trains everything at once, as the paper is read literally. The second stage
-    starts from the best weights of the first. Raises ParameterError for a loss of one output.
+    head_stage: settings that replace those of `config` while the head alone is trained first, as
+    the code does (learning rate 0.001); None trains everything at once, as the paper is read
+    literally. The second stage starts from the best weights of the first. Raises ParameterError for
+    a loss of one output.
     """
     if config.loss not in TWO_OUTPUT_LOSSES:
-        raise ParameterError(f"the two-output network takes a loss of {', '.join(TWO_OUTPUT_LOSSES)}, not {config.loss}")
+        raise ParameterError(
+            f"the two-output network takes a loss of {', '.join(TWO_OUTPUT_LOSSES)}, not"
+            f" {config.loss}"
+        )
     start = parent
     if head_stage is not None:
         first = from_parameters({**config.describe(), **head_stage})
         network = swin_from_parent(parent, config.outputs, seed=config.seed, trained="head")
         report("fine-tuning, first stage: the head alone")
-        run = train_classifier(network, first, source, train_rows, validation_rows, folder / HEAD_FOLDER, report, restart_changed)
+        run = train_classifier(
+            network,
+            first,
+            source,
+            train_rows,
+            validation_rows,
+            folder / HEAD_FOLDER,
+            report,
+            restart_changed,
+        )
         start = run.weights_path
         report("fine-tuning, second stage: all weights")
     network = swin_from_parent(start, config.outputs, seed=config.seed)
-    return train_classifier(network, config, source, train_rows, validation_rows, folder / BODY_FOLDER, report, restart_changed)
+    return train_classifier(
+        network,
+        config,
+        source,
+        train_rows,
+        validation_rows,
+        folder / BODY_FOLDER,
+        report,
+        restart_changed,
+    )

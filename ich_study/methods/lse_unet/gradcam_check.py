@@ -17,15 +17,25 @@ from ich_study.methods.lse_unet.score_maps import class_places, lse_heatmaps, sc
 
 
 def shortcut_error(
-    model: LSEUNet, preprocessing: Preprocessing, outputs: Sequence[str], classes: Sequence[str], source: SliceSource, rows: pd.DataFrame,
+    model: LSEUNet,
+    preprocessing: Preprocessing,
+    outputs: Sequence[str],
+    classes: Sequence[str],
+    source: SliceSource,
+    rows: pd.DataFrame,
     device: torch.device,
 ) -> float:
-    """Largest difference, over slices and classes, of LSE-UNet's heatmaps in [0, 1] from Grad-CAM by backpropagation."""
+    """Largest difference, over slices and classes, of LSE-UNet's heatmaps in [0, 1] from Grad-CAM
+    by backpropagation."""
     dataset = SliceDataset(source, rows, classes, preprocessing)
     inputs = preprocessing.inputs(dataset.__getitems__(list(range(len(dataset))))[0].to(device))
     places, largest = class_places(outputs, classes), 0.0
     with torch.no_grad():
-        ours = scaled_heatmaps(lse_heatmaps(model, inputs, places)[0], preprocessing.size).cpu().numpy()
+        ours = (
+            scaled_heatmaps(lse_heatmaps(model, inputs, places)[0], preprocessing.size)
+            .cpu()
+            .numpy()
+        )
     with GradCAM(model=model, target_layers=[model.pooling[0].pooled_maps]) as cam:
         for number, place in enumerate(places):
             theirs = cam(input_tensor=inputs, targets=[ClassifierOutputTarget(place)] * len(inputs))

@@ -1,8 +1,8 @@
 """How much of a score map is a pattern that repeats with the decoder's grid (LSE-UNet, Section 6).
 
-Without the consistency loss the paper sees "a grid-like pattern" in the heatmaps and shows it (Fig. 5).
-Three steps of depth to space stand above the coarsest level, so such a pattern repeats every 8 pixels
-of the finest one. Here it is a number.
+Without the consistency loss the paper sees "a grid-like pattern" in the heatmaps and shows it (Fig.
+5). Three steps of depth to space stand above the coarsest level, so such a pattern repeats every 8
+pixels of the finest one. Here it is a number.
 """
 
 from __future__ import annotations
@@ -20,14 +20,22 @@ def grid_pattern(maps: np.ndarray, period: int = PERIOD) -> np.ndarray:
 
     maps: raw score maps (..., rows, columns), signed, sides multiples of `period` with at least two
     blocks. Fine structure is the map less each block's own plane (level and slopes), so that a
-    smooth hill counts for little; its mean over blocks is what repeats, and the share of its energy is
-    corrected for what the mean of that many blocks without any pattern holds. 0 for a map without fine
-    structure. Raises MapError for other shapes or values that are not finite.
+    smooth hill counts for little; its mean over blocks is what repeats, and the share of its energy
+    is corrected for what the mean of that many blocks without any pattern holds. 0 for a map
+    without fine structure. Raises MapError for other shapes or values that are not finite.
     """
     maps = checked_maps(np.asarray(maps, np.float64), "grid pattern")
     rows, columns = (side // period for side in maps.shape[-2:])
-    if rows * period != maps.shape[-2] or columns * period != maps.shape[-1] or rows * columns < 2 or period < 2:
-        raise MapError(f"maps of {maps.shape[-2:]} pixels; a grid pattern of period {period} needs multiples of it, at least two blocks")
+    if (
+        rows * period != maps.shape[-2]
+        or columns * period != maps.shape[-1]
+        or rows * columns < 2
+        or period < 2
+    ):
+        raise MapError(
+            f"maps of {maps.shape[-2:]} pixels; a grid pattern of period {period} needs multiples"
+            " of it, at least two blocks"
+        )
     blocks = maps.reshape(*maps.shape[:-2], rows, period, columns, period)
     blocks = np.moveaxis(blocks, -3, -2).reshape(*maps.shape[:-2], rows * columns, period**2)
     fine = blocks - blocks @ _plane_projector(period)

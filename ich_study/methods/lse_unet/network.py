@@ -1,8 +1,8 @@
 """LSE-UNet: a classifier as encoder, a decoder back to stride 4, class scores at four levels.
 
-LSE-UNet paper, Section 3.1 and Figure 3; what its text leaves open is read as the authors' code does
-it (reproduction facts, 000). Levels are numbered as in Eq. 6, from the finest (0, stride 4) to the
-coarsest (3, stride 32).
+LSE-UNet paper, Section 3.1 and Figure 3; what its text leaves open is read as the authors' code
+does it (reproduction facts, 000). Levels are numbered as in Eq. 6, from the finest (0, stride 4) to
+the coarsest (3, stride 32).
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ LevelOutputs = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class LSESettings:
-    """Where the paper and its authors' code differ in the network; `printed` and `authors` of VARIANTS.
+    """Where the paper and its authors' code differ in the network; `printed` and `authors` of
+    VARIANTS.
 
     r, reduction, divided, bias: see `LSEPooling`. depth_to_space: order of the channels, "crd"
-    (PyTorch's pixel shuffle) or "dcr" (TensorFlow's and the authors'). squeeze_excitation: "se" (Hu et
-    al., whom the paper cites) or "ese" (one convolution, hard sigmoid: the authors').
+    (PyTorch's pixel shuffle) or "dcr" (TensorFlow's and the authors'). squeeze_excitation: "se" (Hu
+    et al., whom the paper cites) or "ese" (one convolution, hard sigmoid: the authors').
     """
 
     r: float
@@ -47,29 +48,51 @@ class LSESettings:
     squeeze_excitation: str
 
     def __post_init__(self) -> None:
-        for name, choices in (("depth_to_space", ("crd", "dcr")), ("squeeze_excitation", ("se", "ese"))):
+        for name, choices in (
+            ("depth_to_space", ("crd", "dcr")),
+            ("squeeze_excitation", ("se", "ese")),
+        ):
             if getattr(self, name) not in choices:
-                raise ParameterError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+                raise ParameterError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
+                )
 
 
 VARIANTS: dict[str, LSESettings] = {
-    "printed": LSESettings(r=3, reduction="sum", divided=False, bias=False, depth_to_space="crd", squeeze_excitation="se"),
-    "authors": LSESettings(r=6, reduction="mean", divided=True, bias=True, depth_to_space="dcr", squeeze_excitation="ese"),
+    "printed": LSESettings(
+        r=3,
+        reduction="sum",
+        divided=False,
+        bias=False,
+        depth_to_space="crd",
+        squeeze_excitation="se",
+    ),
+    "authors": LSESettings(
+        r=6,
+        reduction="mean",
+        divided=True,
+        bias=True,
+        depth_to_space="dcr",
+        squeeze_excitation="ese",
+    ),
 }
 
 
 def lse_settings(variant: str, changes: Mapping[str, Any]) -> LSESettings:
-    """The settings of a variant with some of them changed; ParameterError for an unknown variant or setting."""
+    """The settings of a variant with some of them changed; ParameterError for an unknown variant or
+    setting."""
     known = {entry.name for entry in fields(LSESettings)}
     if variant not in VARIANTS or set(changes) - known:
         raise ParameterError(
-            f"variant {variant!r} with changes {sorted(changes)}; variants: {', '.join(VARIANTS)}, settings: {', '.join(sorted(known))}"
+            f"variant {variant!r} with changes {sorted(changes)}; variants: {', '.join(VARIANTS)},"
+            f" settings: {', '.join(sorted(known))}"
         )
     return replace(VARIANTS[variant], **changes)
 
 
 def depth_to_space(features: Tensor, order: str) -> Tensor:
-    """(B, 4 C, rows, columns) to (B, C, 2 rows, 2 columns). crd: 4 neighbouring channels make a block; dcr: channels C apart do."""
+    """(B, 4 C, rows, columns) to (B, C, 2 rows, 2 columns). crd: 4 neighbouring channels make a
+    block; dcr: channels C apart do."""
     if order == "crd":
         return functional.pixel_shuffle(features, 2)
     batch, channels, rows, columns = features.shape
@@ -80,8 +103,9 @@ def depth_to_space(features: Tensor, order: str) -> Tensor:
 class FeatureEncoder(nn.Module):
     """A classifier without its head, giving its features at strides 4, 8, 16 and 32, finest first.
 
-    The features are outputs of the network's stages as timm lists them (`feature_info`), for RDNet-T at
-    512 px 256 channels at 128 px, 440 at 64, 744 at 32 and 1040 at 16, before any final norm.
+    The features are outputs of the network's stages as timm lists them (`feature_info`), for
+    RDNet-T at 512 px 256 channels at 128 px, 440 at 64, 744 at 32 and 1040 at 16, before any final
+    norm.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -89,7 +113,10 @@ class FeatureEncoder(nn.Module):
         self.network, self.in_channels = backbone.model, backbone.in_channels
         last = {entry["reduction"]: entry for entry in self.network.feature_info}
         if not set(STRIDES) <= set(last):
-            raise ParameterError(f"{backbone.name} gives features at strides {sorted(last)}; LSE-UNet needs {list(STRIDES)}")
+            raise ParameterError(
+                f"{backbone.name} gives features at strides {sorted(last)}; LSE-UNet needs"
+                f" {list(STRIDES)}"
+            )
         self._modules_of_levels = [last[stride]["module"] for stride in STRIDES]
         self.channels = [int(last[stride]["num_chs"]) for stride in STRIDES]
         head = str(self.network.pretrained_cfg["classifier"]).split(".")[0]
@@ -99,7 +126,9 @@ class FeatureEncoder(nn.Module):
         """Features of the four levels."""
         taken: list[Tensor] = []
         handles = [
-            self.network.get_submodule(name).register_forward_hook(lambda module, arguments, output: taken.append(output))
+            self.network.get_submodule(name).register_forward_hook(
+                lambda module, arguments, output: taken.append(output)
+            )
             for name in self._modules_of_levels
         ]
         try:
@@ -111,11 +140,15 @@ class FeatureEncoder(nn.Module):
 
 
 class UpsamplingBlock(nn.Module):
-    """Conv 1x1 to the finer level's channels, Conv 3x3 to four times as many, depth to space, layer norm."""
+    """Conv 1x1 to the finer level's channels, Conv 3x3 to four times as many, depth to space, layer
+    norm."""
 
     def __init__(self, channels: int, finer: int, order: str) -> None:
         super().__init__()
-        self.narrow, self.widen = nn.Conv2d(channels, finer, 1), nn.Conv2d(finer, 4 * finer, 3, padding=1)
+        self.narrow, self.widen = (
+            nn.Conv2d(channels, finer, 1),
+            nn.Conv2d(finer, 4 * finer, 3, padding=1),
+        )
         self.norm, self._order = LayerNorm2d(finer, eps=1e-6), order
 
     def forward(self, features: Tensor) -> Tensor:
@@ -124,19 +157,27 @@ class UpsamplingBlock(nn.Module):
 
 
 class ConvolutionBlock(nn.Module):
-    """Conv 1x1 of the encoder's and the upsampled features to the level's channels, layer norm, ReLU, squeeze and excitation."""
+    """Conv 1x1 of the encoder's and the upsampled features to the level's channels, layer norm,
+    ReLU, squeeze and excitation."""
 
     def __init__(self, channels: int, excitation: type[nn.Module]) -> None:
         super().__init__()
-        self.join, self.norm, self.excite = nn.Conv2d(2 * channels, channels, 1), LayerNorm2d(channels, eps=1e-6), excitation(channels)
+        self.join, self.norm, self.excite = (
+            nn.Conv2d(2 * channels, channels, 1),
+            LayerNorm2d(channels, eps=1e-6),
+            excitation(channels),
+        )
 
     def forward(self, skipped: Tensor, upsampled: Tensor) -> Tensor:
         """Two (B, channels, rows, columns) to one."""
-        return self.excite(functional.relu(self.norm(self.join(torch.cat([skipped, upsampled], 1)))))
+        return self.excite(
+            functional.relu(self.norm(self.join(torch.cat([skipped, upsampled], 1))))
+        )
 
 
 class LSEUNet(nn.Module):
-    """In training mode `LevelOutputs`; in evaluation mode the finest level's logits (B, outputs)."""
+    """In training mode `LevelOutputs`; in evaluation mode the finest level's logits (B,
+    outputs)."""
 
     def __init__(self, encoder: FeatureEncoder, outputs: int, settings: LSESettings) -> None:
         super().__init__()
@@ -144,7 +185,8 @@ class LSEUNet(nn.Module):
         excitation = SEModule if settings.squeeze_excitation == "se" else EffectiveSEModule
         self.encoder, self.deepest = encoder, excitation(channels[-1])
         self.up = nn.ModuleList(
-            UpsamplingBlock(coarse, fine, settings.depth_to_space) for fine, coarse in pairwise(channels)
+            UpsamplingBlock(coarse, fine, settings.depth_to_space)
+            for fine, coarse in pairwise(channels)
         )
         self.blocks = nn.ModuleList(ConvolutionBlock(count, excitation) for count in channels[:-1])
         self.scores = nn.ModuleList(nn.Conv2d(count, outputs, 1) for count in channels)
@@ -162,13 +204,17 @@ class LSEUNet(nn.Module):
         return outputs
 
     def maps_and_logits(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled score maps of the finest level, float32 (B, outputs, H / 4, W / 4), and its logits."""
+        """Pooled score maps of the finest level, float32 (B, outputs, H / 4, W / 4), and its
+        logits."""
         return self.pooling[0](self.scores[0](self.decoded(inputs)[0]))
 
     def decoded(self, inputs: Tensor) -> list[Tensor]:
         """Decoder features of the four levels, finest first."""
         if any(side % STRIDES[-1] for side in inputs.shape[2:]):
-            raise ParameterError(f"slices of {tuple(inputs.shape[2:])} pixels; LSE-UNet needs sides that are multiples of {STRIDES[-1]}")
+            raise ParameterError(
+                f"slices of {tuple(inputs.shape[2:])} pixels; LSE-UNet needs sides that are"
+                f" multiples of {STRIDES[-1]}"
+            )
         skipped = self.encoder(inputs)
         levels = [self.deepest(skipped[-1])]
         for number in reversed(range(len(self.up))):
@@ -178,7 +224,8 @@ class LSEUNet(nn.Module):
 
 @dataclass(frozen=True)
 class LSENetwork:
-    """An LSE-UNet and where its first weights came from; what `training.learner.train_classifier` trains.
+    """An LSE-UNet and where its first weights came from; what `training.learner.train_classifier`
+    trains.
 
     encoder: `Backbone.describe()` of the classifier that became the encoder.
     """
@@ -193,11 +240,19 @@ class LSENetwork:
 
     def describe(self) -> dict[str, Any]:
         """JSON-able description that `rebuild_lse_unet` turns into the same network."""
-        return {"name": NAME, "outputs": self.outputs, "encoder": self.encoder, "settings": asdict(self.settings)}
+        return {
+            "name": NAME,
+            "outputs": self.outputs,
+            "encoder": self.encoder,
+            "settings": asdict(self.settings),
+        }
 
 
-def create_lse_unet(encoder: Backbone, outputs: int, settings: LSESettings, seed: int = 0, size: int | None = None) -> LSENetwork:
-    """LSE-UNet around `encoder`, whose modules it takes over (the head is dropped); the decoder's weights depend on `seed` alone.
+def create_lse_unet(
+    encoder: Backbone, outputs: int, settings: LSESettings, seed: int = 0, size: int | None = None
+) -> LSENetwork:
+    """LSE-UNet around `encoder`, whose modules it takes over (the head is dropped); the decoder's
+    weights depend on `seed` alone.
 
     size: rows and columns of the training slices. With it, a sum over n positions (Eq. 4) starts at
     logits near 0 instead of near log n, 9.7 at 512 px: each level's scores begin at -log(n) / r.
@@ -208,37 +263,56 @@ def create_lse_unet(encoder: Backbone, outputs: int, settings: LSESettings, seed
     if size is not None and settings.reduction == "sum":
         for score, stride in zip(model.scores, STRIDES):
             nn.init.constant_(score.bias, -2 * math.log(size / stride) / settings.r)
-    return LSENetwork(model, outputs, encoder.in_channels, encoder.input_mean, encoder.input_std, encoder.describe(), settings)
+    return LSENetwork(
+        model,
+        outputs,
+        encoder.in_channels,
+        encoder.input_mean,
+        encoder.input_std,
+        encoder.describe(),
+        settings,
+    )
 
 
 def trained_encoder(path: Path, sha256: str | None = None) -> Backbone:
     """The classifier of a `01_backbones` checkpoint, weights loaded strictly.
 
-    Raises WeightsError where the file is absent, of another hash, of no timm classifier, or does not fit its own description.
+    Raises WeightsError where the file is absent, of another hash, of no timm classifier, or does
+    not fit its own description.
     """
     architecture = read_metadata(path)["architecture"]
     if architecture.get("name") == NAME:
-        raise WeightsError(f"{path} is an LSE-UNet; its encoder starts from the weights of a 01_backbones run")
+        raise WeightsError(
+            f"{path} is an LSE-UNet; its encoder starts from the weights of a 01_backbones run"
+        )
     backbone = rebuild(architecture)
     load_weights(path, backbone.model, sha256)
     return replace(backbone, weights_source=path.name, weights_sha256=verify_file(path))
 
 
 def rebuild_lse_unet(description: Mapping[str, Any]) -> LSENetwork:
-    """The network of `LSENetwork.describe()` with random weights; WeightsError where the description is of another network."""
+    """The network of `LSENetwork.describe()` with random weights; WeightsError where the
+    description is of another network."""
     if description.get("name") != NAME:
-        raise WeightsError(f"the checkpoint describes the network {description.get('name')!r}; expected {NAME!r}")
+        raise WeightsError(
+            f"the checkpoint describes the network {description.get('name')!r}; expected {NAME!r}"
+        )
     try:
         settings = LSESettings(**description["settings"])
         encoder = dict(description["encoder"])
         network = create_lse_unet(rebuild(encoder), description["outputs"], settings)
     except (KeyError, TypeError) as error:
-        raise WeightsError(f"the checkpoint's description of LSE-UNet is not complete: {error}") from error
+        raise WeightsError(
+            f"the checkpoint's description of LSE-UNet is not complete: {error}"
+        ) from error
     return replace(network, encoder=encoder)
 
 
-def load_lse_unet(path: Path, device: torch.device, sha256: str | None = None) -> tuple[LSENetwork, dict[str, Any]]:
-    """A trained LSE-UNet in evaluation mode and its checkpoint's metadata; WeightsError when the file does not fit."""
+def load_lse_unet(
+    path: Path, device: torch.device, sha256: str | None = None
+) -> tuple[LSENetwork, dict[str, Any]]:
+    """A trained LSE-UNet in evaluation mode and its checkpoint's metadata; WeightsError when the
+    file does not fit."""
     metadata = read_metadata(path)
     network = rebuild_lse_unet(metadata["architecture"])
     load_weights(path, network.model, sha256)

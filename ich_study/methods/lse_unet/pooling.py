@@ -21,21 +21,27 @@ class LSEPooling(nn.Module):
     """Score maps (B, classes, rows, columns) to the maps that are pooled, and logits (B, classes).
 
     r: sharpness; large r comes close to the maximum, small r to the mean (with `reduction` "mean").
-    reduction: "sum" (Eq. 4) or "mean" of the exponentials. divided: whether the logarithm is divided
+    reduction: "sum" (Eq. 4) or "mean" of the exponentials. divided: whether the logarithm is
+    divided
         by r. bias: whether a learnable number per class, at first 0, is subtracted from the map.
-    The pooled maps leave through `pooled_maps`, an identity: the layer whose Grad-CAM is the heatmap.
+    The pooled maps leave through `pooled_maps`, an identity: the layer whose Grad-CAM is the
+    heatmap.
     """
 
     def __init__(self, classes: int, r: float, reduction: str, divided: bool, bias: bool) -> None:
         super().__init__()
         if not r > 0 or reduction not in REDUCTIONS:
-            raise ParameterError(f"LSE pooling with r={r}, reduction={reduction!r}; expected r above 0 and one of {', '.join(REDUCTIONS)}")
+            raise ParameterError(
+                f"LSE pooling with r={r}, reduction={reduction!r}; expected r above 0 and one of"
+                f" {', '.join(REDUCTIONS)}"
+            )
         self.r, self.reduction, self.divided = float(r), reduction, divided
         self.bias = nn.Parameter(zeros(classes)) if bias else None
         self.pooled_maps = nn.Identity()
 
     def forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The maps after the bias, and their logits, both float32 whatever the precision of `scores`."""
+        """The maps after the bias, and their logits, both float32 whatever the precision of
+        `scores`."""
         scores = scores.float()
         maps = self.pooled_maps(scores if self.bias is None else scores - self.bias[:, None, None])
         logits = (self.r * maps.flatten(2)).logsumexp(2)

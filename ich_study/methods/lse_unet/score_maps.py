@@ -1,8 +1,8 @@
 """Heatmaps of LSE-UNet without a backward pass (LSE-UNet, Sections 2.2, 2.3 and 3.3).
 
-Grad-CAM of a class' logit at the map that LSE pooling pools weighs that map by the mean of a softmax
-over its positions, a positive constant, and every other class' map by 0. So after ReLU and scaling
-Grad-CAM is the class' own score map after ReLU and scaling (reproduction facts, 000).
+Grad-CAM of a class' logit at the map that LSE pooling pools weighs that map by the mean of a
+softmax over its positions, a positive constant, and every other class' map by 0. So after ReLU and
+scaling Grad-CAM is the class' own score map after ReLU and scaling (reproduction facts, 000).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource
 from ich_study.methods.lse_unet.network import LSEUNet
 
 Method = Callable[[nn.Module, Tensor, Sequence[int]], tuple[Tensor, Tensor]]
-"""Model, inputs and numbers of logits to raw maps (B, classes, rows, columns) of those logits, and all logits (B, outputs)."""
+"""Model, inputs and numbers of logits to raw maps (B, classes, rows, columns) of those logits, and
+all logits (B, outputs)."""
 FULL_SCALE = 255
 """Mask thresholds of the paper's appendix are on this scale."""
 
@@ -34,8 +35,9 @@ FULL_SCALE = 255
 class LatentMaps:
     """Raw maps, as small as the network makes them, before ReLU and scaling.
 
-    maps: float32 (slices, classes, rows, columns), signed. logits: float64 (slices, classes). classes:
-    their names. `scaled` makes heatmaps of them; kept small, those of a whole data set fit into memory.
+    maps: float32 (slices, classes, rows, columns), signed. logits: float64 (slices, classes).
+    classes: their names. `scaled` makes heatmaps of them; kept small, those of a whole data set fit
+    into memory.
     """
 
     maps: np.ndarray
@@ -44,7 +46,10 @@ class LatentMaps:
 
     def __post_init__(self) -> None:
         if self.maps.shape[:2] != self.logits.shape or self.maps.shape[1] != len(self.classes):
-            raise StudyError(f"maps {self.maps.shape}, logits {self.logits.shape}, {len(self.classes)} classes do not fit each other")
+            raise StudyError(
+                f"maps {self.maps.shape}, logits {self.logits.shape}, {len(self.classes)} classes"
+                " do not fit each other"
+            )
         checked_maps(self.maps, "heatmaps")
 
     def __len__(self) -> int:
@@ -54,7 +59,9 @@ class LatentMaps:
         """Only `classes`, in this order; MapError for one that the network does not know."""
         unknown = [name for name in classes if name not in self.classes]
         if unknown:
-            raise MapError(f"no heatmaps of {unknown}; the network's classes are {', '.join(self.classes)}")
+            raise MapError(
+                f"no heatmaps of {unknown}; the network's classes are {', '.join(self.classes)}"
+            )
         places = [self.classes.index(name) for name in classes]
         return LatentMaps(self.maps[:, places], self.logits[:, places], tuple(classes))
 
@@ -64,10 +71,11 @@ class LatentMaps:
 
 
 def scaled_heatmaps(maps: Tensor, size: int) -> Tensor:
-    """Raw maps (..., rows, columns) to heatmaps in [0, 1] at `size`: ReLU, bilinear resizing, each over its own range.
+    """Raw maps (..., rows, columns) to heatmaps in [0, 1] at `size`: ReLU, bilinear resizing, each
+    over its own range.
 
-    pytorch-grad-cam, which the authors use, scales before and after resizing; the first changes only
-    rounding. A map without a positive value gives a heatmap of zeros.
+    pytorch-grad-cam, which the authors use, scales before and after resizing; the first changes
+    only rounding. A map without a positive value gives a heatmap of zeros.
     """
     return minmax(resized_maps(minmax(maps.float().relu()), size))
 
@@ -78,7 +86,8 @@ def bytes_of(heatmaps: Tensor) -> Tensor:
 
 
 def lse_heatmaps(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Pooled score maps of some classes, float32 (B, classes, H / 4, W / 4), and all logits (B, outputs), in one forward pass.
+    """Pooled score maps of some classes, float32 (B, classes, H / 4, W / 4), and all logits (B,
+    outputs), in one forward pass.
 
     `model` is in evaluation mode. Raises MapError where a map is not finite.
     """
@@ -95,20 +104,34 @@ def class_places(outputs: Sequence[str], classes: Sequence[str]) -> list[int]:
 
 
 def latent_maps(
-    method: Method, model: nn.Module, preprocessing: Preprocessing, outputs: Sequence[str], classes: Sequence[str], source: SliceSource,
-    rows: pd.DataFrame, device: torch.device, batch_size: int = 32, num_workers: int = 0, precision: str = "fp32",
+    method: Method,
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    outputs: Sequence[str],
+    classes: Sequence[str],
+    source: SliceSource,
+    rows: pd.DataFrame,
+    device: torch.device,
+    batch_size: int = 32,
+    num_workers: int = 0,
+    precision: str = "fp32",
 ) -> LatentMaps:
-    """Raw maps of `classes` for every row, in order, by `method` (`lse_heatmaps`, `head_gradcam.head_gradcam`).
+    """Raw maps of `classes` for every row, in order, by `method` (`lse_heatmaps`,
+    `head_gradcam.head_gradcam`).
 
     `outputs` names the model's logits. Raises MapError for a class that the model does not have.
     """
     places = class_places(outputs, classes)
     dataset = SliceDataset(source, rows, classes, preprocessing)
-    loader = SliceLoader(dataset, OrderedBatches(len(dataset), batch_size), device, num_workers=num_workers)
+    loader = SliceLoader(
+        dataset, OrderedBatches(len(dataset), batch_size), device, num_workers=num_workers
+    )
     maps, logits = [], []
     try:
         with torch.no_grad(), autocast(precision, device):
-            for inputs, _ in tqdm(loader, method.__name__, unit="batch", mininterval=5, leave=False):
+            for inputs, _ in tqdm(
+                loader, method.__name__, unit="batch", mininterval=5, leave=False
+            ):
                 found, all_logits = method(model, inputs, places)
                 maps.append(found.float().cpu())
                 logits.append(all_logits[:, places].double().cpu())

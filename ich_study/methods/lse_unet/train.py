@@ -1,4 +1,5 @@
-"""The trainings of notebook 02: LSE-UNet as printed, as its authors run it, and that with one thing changed.
+"""The trainings of notebook 02: LSE-UNet as printed, as its authors run it, and that with one thing
+changed.
 
 LSE-UNet, Sections 3, 4 and 6.
 """
@@ -26,12 +27,14 @@ NO_CONSISTENCY = "no_consistency_loss"
 SHARED_PATIENTS = "shared_patients"
 RANDOM_ENCODER = "random_encoder"
 ARMS = ("printed", "authors", NO_CONSISTENCY, SHARED_PATIENTS, RANDOM_ENCODER)
-"""Values of `variant` in the result table. The last three are the base variant with one thing changed."""
+"""Values of `variant` in the result table. The last three are the base variant with one thing
+changed."""
 
 
 @dataclass(frozen=True)
 class LSEParts:
-    """Index rows of training and validation, and of the patients whom the overlap guard took out of the training part."""
+    """Index rows of training and validation, and of the patients whom the overlap guard took out of
+    the training part."""
 
     train: pd.DataFrame
     validation: pd.DataFrame
@@ -43,8 +46,8 @@ class LSERecipe:
     """What all arms share. base_variant: the one that the ablation and the shared patients change.
 
     changes: settings of `LSESettings` that differ from the variant's, for every arm; empty for the
-    paper's. encoder_weights: of a 01_backbones run; without it the encoder starts from random weights,
-    and is `backbone` with `backbone_options`.
+    paper's. encoder_weights: of a 01_backbones run; without it the encoder starts from random
+    weights, and is `backbone` with `backbone_options`.
     """
 
     base_variant: str
@@ -54,36 +57,63 @@ class LSERecipe:
     backbone_options: Mapping[str, Any]
 
     def encoder(self, config: TrainingConfig, arm: str) -> Backbone:
-        """A fresh encoder for an arm; ParameterError where a trained one has another number of input channels.
+        """A fresh encoder for an arm; ParameterError where a trained one has another number of
+        input channels.
 
         In the arm RANDOM_ENCODER it is the trained encoder's network, with weights drawn anew.
         """
         if self.encoder_weights is None:
             if arm == RANDOM_ENCODER:
-                raise ParameterError(f"arm {arm!r} without encoder_run is the base variant once more; name a run of 01_backbones there")
-            return create_backbone(self.backbone, config.outputs, config.in_channels, options=self.backbone_options, seed=config.seed)
+                raise ParameterError(
+                    f"arm {arm!r} without encoder_run is the base variant once more; name a run of"
+                    " 01_backbones there"
+                )
+            return create_backbone(
+                self.backbone,
+                config.outputs,
+                config.in_channels,
+                options=self.backbone_options,
+                seed=config.seed,
+            )
         encoder = trained_encoder(self.encoder_weights)
         if encoder.in_channels != config.in_channels:
             found, wanted = encoder.in_channels, config.in_channels
-            raise ParameterError(f"the encoder of {self.encoder_weights} takes {found} channels; the windows and slices here make {wanted}")
+            raise ParameterError(
+                f"the encoder of {self.encoder_weights} takes {found} channels; the windows and"
+                f" slices here make {wanted}"
+            )
         return encoder if arm != RANDOM_ENCODER else rebuild(encoder.describe(), config.seed)
 
 
 def lse_parts(store: Store, split: pd.DataFrame) -> LSEParts:
-    """Rows of the parts `train`, `validation` and `excluded`; the last is empty where the guard took nobody out."""
-    excluded = rows_of(store.index, split, EXCLUDED) if (split["part"] == EXCLUDED).any() else store.index.head(0)
-    return LSEParts(rows_of(store.index, split, "train"), rows_of(store.index, split, "validation"), excluded)
+    """Rows of the parts `train`, `validation` and `excluded`; the last is empty where the guard
+    took nobody out."""
+    excluded = (
+        rows_of(store.index, split, EXCLUDED)
+        if (split["part"] == EXCLUDED).any()
+        else store.index.head(0)
+    )
+    return LSEParts(
+        rows_of(store.index, split, "train"), rows_of(store.index, split, "validation"), excluded
+    )
 
 
 def train_arm(
-    arm: str, recipe: LSERecipe, config: TrainingConfig, store: Store, parts: LSEParts, test_rows: pd.DataFrame, folder: Path,
-    report: Callable[[str], None], restart_changed: bool,
+    arm: str,
+    recipe: LSERecipe,
+    config: TrainingConfig,
+    store: Store,
+    parts: LSEParts,
+    test_rows: pd.DataFrame,
+    folder: Path,
+    report: Callable[[str], None],
+    restart_changed: bool,
 ) -> TrainingRun:
     """One arm of ARMS, trained into `folder`.
 
-    Test patients stand in no training part, except in the arm that measures what it is worth if they
-    do. Raises ParameterError for an unknown arm, SplitError for a shared patient, DataError where the
-    arm with shared patients has none.
+    Test patients stand in no training part, except in the arm that measures what it is worth if
+    they do. Raises ParameterError for an unknown arm, SplitError for a shared patient, DataError
+    where the arm with shared patients has none.
     """
     if arm not in ARMS:
         raise ParameterError(f"arm {arm!r}; expected one of {', '.join(ARMS)}")
@@ -91,17 +121,33 @@ def train_arm(
     assert_disjoint(parts.train, test_rows)
     variant = arm if arm in ("printed", "authors") else recipe.base_variant
     rows = with_shared_patients(parts, test_rows) if arm == SHARED_PATIENTS else parts.train
-    network = create_lse_unet(recipe.encoder(config, arm), config.outputs, lse_settings(variant, recipe.changes), config.seed, config.size)
-    weight = config.positive_weight if isinstance(config.positive_weight, tuple) else (config.positive_weight,) * len(config.classes)
+    network = create_lse_unet(
+        recipe.encoder(config, arm),
+        config.outputs,
+        lse_settings(variant, recipe.changes),
+        config.seed,
+        config.size,
+    )
+    weight = (
+        config.positive_weight
+        if isinstance(config.positive_weight, tuple)
+        else (config.positive_weight,) * len(config.classes)
+    )
     loss = LSELoss(variant, arm != NO_CONSISTENCY, weight)
-    return train_classifier(network, config, store, rows, parts.validation, folder, report, restart_changed, loss)
+    return train_classifier(
+        network, config, store, rows, parts.validation, folder, report, restart_changed, loss
+    )
 
 
 def with_shared_patients(parts: LSEParts, test_rows: pd.DataFrame) -> pd.DataFrame:
-    """Training rows and those of the excluded patients who stand in the test rows; DataError where there are none."""
+    """Training rows and those of the excluded patients who stand in the test rows; DataError where
+    there are none."""
     shared = parts.excluded[parts.excluded["patient_id"].isin(set(test_rows["patient_id"]))]
     if shared.empty:
-        raise DataError("no patient of the test set stands among the excluded ones; there is no optimism of shared patients to measure")
+        raise DataError(
+            "no patient of the test set stands among the excluded ones; there is no optimism of"
+            " shared patients to measure"
+        )
     return pd.concat([parts.train, shared], ignore_index=True)
 
 
@@ -109,13 +155,26 @@ def weights_of_run(folder: Path) -> Path:
     """The checkpoint of a 01_backbones run; DataError says how to make it where it is not there."""
     path = folder / "weights.safetensors"
     if not path.is_file():
-        raise DataError(f"{path} does not exist; train the classifier first: python -m ich_study.run 01_backbones -f params/<scale>/...")
+        raise DataError(
+            f"{path} does not exist; train the classifier first: python -m ich_study.run"
+            " 01_backbones -f params/<scale>/..."
+        )
     return path
 
 
 def check_arms(arms: Sequence[str], base_variant: str) -> None:
-    """ParameterError unless the arms are known, distinct, and the base variant, which others are compared with, is the first."""
+    """ParameterError unless the arms are known, distinct, and the base variant, which others are
+    compared with, is the first."""
     unknown = [arm for arm in arms if arm not in ARMS]
-    if unknown or len(set(arms)) != len(arms) or not arms or arms[0] != base_variant or base_variant not in ("printed", "authors"):
+    if (
+        unknown
+        or len(set(arms)) != len(arms)
+        or not arms
+        or arms[0] != base_variant
+        or base_variant not in ("printed", "authors")
+    ):
         known = ", ".join(ARMS)
-        raise ParameterError(f"arms {list(arms)} with base_variant {base_variant!r}; expected that one first, then others of {known}")
+        raise ParameterError(
+            f"arms {list(arms)} with base_variant {base_variant!r}; expected that one first, then"
+            f" others of {known}"
+        )

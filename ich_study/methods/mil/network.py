@@ -1,9 +1,10 @@
 """Networks of the MIL detector: a likelihood map and one logit from one forward pass.
 
 `printed` is Sections II-B, II-C and II-E of the paper: 18 convolutions in three levels of three
-residual blocks, pooling between the levels, stride 4. `authors` is what the released network computes
-(reproduction facts, 004): stride 8, and in every level one residual block that its own code
-overwrites, whose weights the checkpoints carry and no output depends on. It is not computed here.
+residual blocks, pooling between the levels, stride 4. `authors` is what the released network
+computes (reproduction facts, 004): stride 8, and in every level one residual block that its own
+code overwrites, whose weights the checkpoints carry and no output depends on. It is not computed
+here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.inputs.preprocessing import NORMALISATIONS, Preprocessing, preprocessing_from
-from ich_study.models.weights import load_tensors, load_weights, read_metadata, read_tensors, verify_file
+from ich_study.models.weights import (
+    load_tensors,
+    load_weights,
+    read_metadata,
+    read_tensors,
+    verify_file,
+)
 
 VARIANTS = ("printed", "authors")
 HEADS = ("max_pooling", "attention")
@@ -29,7 +36,8 @@ CHANNELS = (12, 24, 36)
 BLOCKS = {"printed": 3, "authors": 2}
 """Residual blocks of a level; of the authors' two, one has no effect."""
 WINDOWS = ("mil_raw", "mil_80", "mil_130")
-"""Input channels, by name of `ct.windows`; with the normalisation "mil" they equal `ct.windows.mil_channels`."""
+"""Input channels, by name of `ct.windows`; with the normalisation "mil" they equal
+`ct.windows.mil_channels`."""
 SIZE = 256
 """Rows and columns that the published networks were trained and run at."""
 
@@ -47,7 +55,8 @@ class ConvUnit(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions around a shortcut (He et al. 2016, the paper's [18]); a 1 x 1 projection where channels change."""
+    """Two 3 x 3 convolutions around a shortcut (He et al. 2016, the paper's [18]); a 1 x 1
+    projection where channels change."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -57,20 +66,28 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H, W)."""
-        return functional.relu(self.bn(self.second(self.first(x))) + self.shortcut(x), inplace=not self.training)
+        return functional.relu(
+            self.bn(self.second(self.first(x))) + self.shortcut(x), inplace=not self.training
+        )
 
 
 class Attention(nn.Module):
     """Gated attention over positions (Eq. 2 and 3) and the logit of the pooled vector.
 
-    The weights sum to 1 over the positions and are the likelihood map. bias: of V, U and w; Eq. 3 has
-    none, the code has all three.
+    The weights sum to 1 over the positions and are the likelihood map. bias: of V, U and w; Eq. 3
+    has none, the code has all three.
     """
 
     def __init__(self, channels: int, bias: bool) -> None:
         super().__init__()
-        self.conv_tanh, self.conv_sigm = nn.Conv2d(channels, channels, 1, bias=bias), nn.Conv2d(channels, channels, 1, bias=bias)
-        self.conv_w, self.conv_final = nn.Conv2d(channels, 1, 1, bias=bias), nn.Conv2d(channels, 1, 1)
+        self.conv_tanh, self.conv_sigm = (
+            nn.Conv2d(channels, channels, 1, bias=bias),
+            nn.Conv2d(channels, channels, 1, bias=bias),
+        )
+        self.conv_w, self.conv_final = (
+            nn.Conv2d(channels, 1, 1, bias=bias),
+            nn.Conv2d(channels, 1, 1),
+        )
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, C, h, w) to logits (B, 1) and weights (B, h, w)."""
@@ -92,8 +109,8 @@ class MilNetwork(nn.Module):
     def likelihood(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Input (B, 3, H, W) to logits (B, 1) and maps (B, h, w).
 
-        Max-pooling: the map holds raw logits and its maximum is the slice's logit (Eq. 1). Attention:
-        the map holds the weights of Eq. 3.
+        Max-pooling: the map holds raw logits and its maximum is the slice's logit (Eq. 1).
+        Attention: the map holds the weights of Eq. 3.
         """
         features = self.features(x)
         if self.attention is not None:
@@ -107,13 +124,17 @@ class MilNetwork(nn.Module):
 
 
 class PrintedNetwork(MilNetwork):
-    """As printed. The fully-connected layer after max-pooling of a scalar map is the 1 x 1 convolution before it."""
+    """As printed. The fully-connected layer after max-pooling of a scalar map is the 1 x 1
+    convolution before it."""
 
     def __init__(self, head: str, channels: tuple[int, ...], blocks: int) -> None:
         super().__init__()
         inputs = (3, *channels[:-1])
         self.levels = nn.ModuleList(
-            nn.Sequential(ResidualBlock(before, width), *(ResidualBlock(width, width) for _ in range(blocks - 1)))
+            nn.Sequential(
+                ResidualBlock(before, width),
+                *(ResidualBlock(width, width) for _ in range(blocks - 1)),
+            )
             for before, width in zip(inputs, channels)
         )
         self.attention = Attention(channels[-1], bias=False) if head == "attention" else None
@@ -149,7 +170,7 @@ class AuthorsNetwork(MilNetwork):
             if level:
                 y = self.layers[7 * level - 1](x)
             x = y
-            for unit in self.layers[7 * level + 3:7 * level + 6]:
+            for unit in self.layers[7 * level + 3 : 7 * level + 6]:
                 x = unit(x)
             x = functional.max_pool2d(x + y, 2)
         return x
@@ -157,7 +178,8 @@ class AuthorsNetwork(MilNetwork):
 
 @dataclass(frozen=True)
 class MilBackbone:
-    """A network of this module as training and the checkpoints know one (`training.learner.Network`).
+    """A network of this module as training and the checkpoints know one
+    (`training.learner.Network`).
 
     weights_source: "random" or the name of the file; weights_sha256: of that file.
     """
@@ -176,28 +198,54 @@ class MilBackbone:
 
     def describe(self) -> dict[str, Any]:
         """JSON-able description from which `load_mil` builds the same network."""
-        return {"name": "mil", "variant": self.variant, "head": self.head, "channels": list(self.channels), "blocks": self.blocks}
+        return {
+            "name": "mil",
+            "variant": self.variant,
+            "head": self.head,
+            "channels": list(self.channels),
+            "blocks": self.blocks,
+        }
 
 
 def create_mil(
-    variant: str, head: str, seed: int = 0, channels: tuple[int, ...] = CHANNELS, blocks: int | None = None,
+    variant: str,
+    head: str,
+    seed: int = 0,
+    channels: tuple[int, ...] = CHANNELS,
+    blocks: int | None = None,
 ) -> MilBackbone:
-    """A MIL network with Xavier-normal weights and zero biases from `seed` alone (the code's initialisation).
+    """A MIL network with Xavier-normal weights and zero biases from `seed` alone (the code's
+    initialisation).
 
-    blocks: residual blocks of a level, of the printed network only; None is the published number. Fewer
-    see less far, which small inputs need: the printed network sees 88 pixels. Raises ParameterError for an
-    unknown variant or head, channels that are not three positive numbers, or blocks that do not fit.
+    blocks: residual blocks of a level, of the printed network only; None is the published number.
+    Fewer
+    see less far, which small inputs need: the printed network sees 88 pixels. Raises ParameterError
+    for an unknown variant or head, channels that are not three positive numbers, or blocks that do
+    not fit.
     """
     if variant not in VARIANTS or head not in HEADS:
-        raise ParameterError(f"MIL variant {variant!r}, head {head!r}; expected one of {', '.join(VARIANTS)}, and of {', '.join(HEADS)}")
+        raise ParameterError(
+            f"MIL variant {variant!r}, head {head!r}; expected one of {', '.join(VARIANTS)}, and of"
+            f" {', '.join(HEADS)}"
+        )
     if len(channels) != 3 or min(channels) < 1:
-        raise ParameterError(f"MIL channels are {channels}; expected three positive numbers, the paper's code has {CHANNELS}")
+        raise ParameterError(
+            f"MIL channels are {channels}; expected three positive numbers, the paper's code has"
+            f" {CHANNELS}"
+        )
     blocks = BLOCKS[variant] if blocks is None else blocks
     if blocks < 1 or (variant == "authors" and blocks != BLOCKS[variant]):
-        raise ParameterError(f"MIL blocks are {blocks}; expected at least 1, and {BLOCKS['authors']} for the authors' network")
+        raise ParameterError(
+            f"MIL blocks are {blocks}; expected at least 1, and {BLOCKS['authors']} for the"
+            " authors' network"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = PrintedNetwork(head, tuple(channels), blocks) if variant == "printed" else AuthorsNetwork(head, tuple(channels))
+        model = (
+            PrintedNetwork(head, tuple(channels), blocks)
+            if variant == "printed"
+            else AuthorsNetwork(head, tuple(channels))
+        )
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_normal_(module.weight)
@@ -207,13 +255,17 @@ def create_mil(
 
 
 def load_published(path: Path, head: str, sha256: str | None = None) -> MilBackbone:
-    """The authors' checkpoint of one head, in evaluation mode: their `.pt`, or the same tensors as `.npz`.
+    """The authors' checkpoint of one head, in evaluation mode: their `.pt`, or the same tensors as
+    `.npz`.
 
-    Raises WeightsError for an absent file, another SHA-256, and tensors that are missing, too many or
+    Raises WeightsError for an absent file, another SHA-256, and tensors that are missing, too many
+    or
     of another shape, by name: the other head's checkpoint, a partial file, another network's.
     """
     backbone = create_mil("authors", head)
-    load_tensors(backbone.model, read_tensors(path, sha256), f"{path} (read as the published {head} network)")
+    load_tensors(
+        backbone.model, read_tensors(path, sha256), f"{path} (read as the published {head} network)"
+    )
     backbone.model.eval()
     return replace(backbone, weights_source=path.name, weights_sha256=verify_file(path))
 
@@ -223,16 +275,29 @@ def published_preprocessing(size: int = SIZE) -> Preprocessing:
     return Preprocessing(WINDOWS, "fixed", 1, size, "none", *NORMALISATIONS["mil"])
 
 
-def load_mil(path: Path, device: torch.device, sha256: str | None = None) -> tuple[MilBackbone, Preprocessing, dict[str, Any]]:
-    """A MIL network that this study trained, in evaluation mode, its preprocessing, and all its checkpoint says of it.
+def load_mil(
+    path: Path, device: torch.device, sha256: str | None = None
+) -> tuple[MilBackbone, Preprocessing, dict[str, Any]]:
+    """A MIL network that this study trained, in evaluation mode, its preprocessing, and all its
+    checkpoint says of it.
 
     Raises WeightsError when the file is absent, of another SHA-256, or not a MIL network's.
     """
     metadata = read_metadata(path)
     described: Mapping[str, Any] = metadata["architecture"]
-    if described.get("name") != "mil" or not {"variant", "head", "channels", "blocks"} <= set(described):
-        raise WeightsError(f"{path} holds {described.get('name')!r}, not a MIL network; notebook 05 trains one")
-    backbone = create_mil(described["variant"], described["head"], 0, tuple(described["channels"]), described["blocks"])
+    if described.get("name") != "mil" or not {"variant", "head", "channels", "blocks"} <= set(
+        described
+    ):
+        raise WeightsError(
+            f"{path} holds {described.get('name')!r}, not a MIL network; notebook 05 trains one"
+        )
+    backbone = create_mil(
+        described["variant"],
+        described["head"],
+        0,
+        tuple(described["channels"]),
+        described["blocks"],
+    )
     load_weights(path, backbone.model, sha256)
     backbone.model.to(device).eval()
     loaded = replace(backbone, weights_source=path.name, weights_sha256=verify_file(path))
@@ -240,8 +305,8 @@ def load_mil(path: Path, device: torch.device, sha256: str | None = None) -> tup
 
 
 def fused(model: MilNetwork) -> MilNetwork:
-    """A copy in evaluation mode with each unit's normalisation folded into its convolution: the same outputs
-    up to rounding, fewer passes over memory."""
+    """A copy in evaluation mode with each unit's normalisation folded into its convolution: the
+    same outputs up to rounding, fewer passes over memory."""
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():
         if isinstance(module, ConvUnit):

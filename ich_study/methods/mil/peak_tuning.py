@@ -39,7 +39,10 @@ class Bounds:
     def __post_init__(self) -> None:
         for name, (low, high) in vars(self).items():
             if not low < high or (name != "threshold" and low < (1 if name == "distance" else 0)):
-                raise ParameterError(f"tuning bounds of {name} are {low} to {high}; expected a rising pair, h from 0, d from 1")
+                raise ParameterError(
+                    f"tuning bounds of {name} are {low} to {high}; expected a rising pair, h from"
+                    " 0, d from 1"
+                )
 
     def on_side(self, side: int, reference: int = 256) -> Bounds:
         """The same bounds for maps of `side` pixels: d scaled."""
@@ -51,20 +54,30 @@ BOUNDS: dict[str, Bounds] = {
     "max_pooling": Bounds((0.0, 1.5), (1.0, 60.0), (0.0, 2.0)),
     "attention": Bounds((0.0, 0.06), (1.0, 60.0), (0.0, 0.03)),
 }
-"""Of the authors' last histories (reproduction facts, 004). Pooling's T is on logits, attention's on weights that sum to 1."""
+"""Of the authors' last histories (reproduction facts, 004). Pooling's T is on logits, attention's
+on weights that sum to 1."""
 
 
-def tuning_bounds_of(head: str, override: Mapping[str, Mapping[str, Sequence[float]]] | None, side: int) -> Bounds:
-    """The bounds of one head on maps of `side` pixels; `override` replaces some, as {head: {prominence: [low, high]}}.
+def tuning_bounds_of(
+    head: str, override: Mapping[str, Mapping[str, Sequence[float]]] | None, side: int
+) -> Bounds:
+    """The bounds of one head on maps of `side` pixels; `override` replaces some, as {head:
+    {prominence: [low, high]}}.
 
     Raises ParameterError for an unknown head or bound.
     """
     if head not in BOUNDS:
         raise ParameterError(f"no tuning bounds for head {head!r}; known: {', '.join(BOUNDS)}")
-    given = {name: tuple(float(value) for value in pair) for name, pair in (override or {}).get(head, {}).items()}
+    given = {
+        name: tuple(float(value) for value in pair)
+        for name, pair in (override or {}).get(head, {}).items()
+    }
     unknown = set(given) - set(vars(BOUNDS[head]))
     if unknown or any(len(pair) != 2 for pair in given.values()):
-        raise ParameterError(f"tuning bounds {given} of {head}; expected pairs for some of {', '.join(vars(BOUNDS[head]))}")
+        raise ParameterError(
+            f"tuning bounds {given} of {head}; expected pairs for some of"
+            f" {', '.join(vars(BOUNDS[head]))}"
+        )
     return replace(BOUNDS[head], **given).on_side(side)
 
 
@@ -81,7 +94,8 @@ class Scored(Protocol):
 
 @dataclass(frozen=True)
 class Tuning:
-    """detector: the best one found. history: a row per evaluation, COLUMNS. point_f1: its value on the tuning slices."""
+    """detector: the best one found. history: a row per evaluation, COLUMNS. point_f1: its value on
+    the tuning slices."""
 
     detector: Detector
     history: pd.DataFrame = field(repr=False)
@@ -90,28 +104,56 @@ class Tuning:
 
 def detection_counts(scored: Scored, detector: Detector) -> Counts:
     """Counts of every slice by the rule of the code (`metrics.points.point_counts`)."""
-    return stack_counts([point_counts(found.points, boxes) for found, boxes in zip(scored.peaks(detector), scored.boxes)])
+    return stack_counts(
+        [
+            point_counts(found.points, boxes)
+            for found, boxes in zip(scored.peaks(detector), scored.boxes)
+        ]
+    )
 
 
 def tune_detector(
-    scored: Scored, bounds: Bounds, start: Detector, folder: Path, iterations: int = 150, initial: int = 10, seed: int = 1,
-    report: Callable[[str], None] = print, restart_changed: bool = False,
+    scored: Scored,
+    bounds: Bounds,
+    start: Detector,
+    folder: Path,
+    iterations: int = 150,
+    initial: int = 10,
+    seed: int = 1,
+    report: Callable[[str], None] = print,
+    restart_changed: bool = False,
 ) -> Tuning:
-    """The detector with the largest point F1 on `scored`, summed over all its slices, negatives too.
+    """The detector with the largest point F1 on `scored`, summed over all its slices, negatives
+    too.
 
-    start: gives order and border rule; its h, T and d are not used. d is truncated to whole pixels, as in
-    the code. `folder` keeps every evaluation; called again after a kill, those are taken from there and the
-    search goes on to the same end. With `restart_changed` a search of other slices or settings in `folder`
-    gives way, else it is an error. Raises StudyError where no slice has a box.
+    start: gives order and border rule; its h, T and d are not used. d is truncated to whole pixels,
+    as in the code. `folder` keeps every evaluation; called again after a kill, those are taken from
+    there and the search goes on to the same end. With `restart_changed` a search of other slices or
+    settings in `folder` gives way, else it is an error. Raises StudyError where no slice has a box.
     """
     if not any(map(len, scored.boxes)):
-        raise StudyError(f"none of the {len(scored.boxes)} tuning slices has a box; h, T and d cannot be tuned on them")
+        raise StudyError(
+            f"none of the {len(scored.boxes)} tuning slices has a box; h, T and d cannot be tuned"
+            " on them"
+        )
     run = _fingerprint(scored, bounds, start, seed, initial)
     known = _known(folder, run, restart_changed)
-    limits = {"distance": bounds.distance, "prominence": bounds.prominence, "threshold": bounds.threshold}
-    search = BayesianOptimization(f=None, pbounds=limits, random_state=seed, allow_duplicate_points=True, verbose=0)
+    limits = {
+        "distance": bounds.distance,
+        "prominence": bounds.prominence,
+        "threshold": bounds.threshold,
+    }
+    search = BayesianOptimization(
+        f=None, pbounds=limits, random_state=seed, allow_duplicate_points=True, verbose=0
+    )
     drawn = search.random_sample(initial)
-    for number in tqdm(range(initial + iterations), "tuning the detector", unit="evaluation", mininterval=5, leave=False):
+    for number in tqdm(
+        range(initial + iterations),
+        "tuning the detector",
+        unit="evaluation",
+        mininterval=5,
+        leave=False,
+    ):
         point = drawn[number] if number < initial else search.suggest()
         if number >= len(known):
             detector = _detector(point, start)
@@ -121,35 +163,53 @@ def tune_detector(
         search.register(params=point, target=known[number]["point_f1"])
     history = pd.DataFrame(known[: initial + iterations], columns=list(COLUMNS))
     best = history.loc[history["point_f1"].idxmax()]
-    detector = start.changed(prominence=float(best["prominence"]), threshold=float(best["threshold"]), distance=int(best["distance"]))
+    detector = start.changed(
+        prominence=float(best["prominence"]),
+        threshold=float(best["threshold"]),
+        distance=int(best["distance"]),
+    )
     report(
-        f"tuned on {len(scored.boxes)} slices with {sum(map(len, scored.boxes))} boxes: h={detector.prominence:.4g}, "
-        f"T={detector.threshold:.4g}, d={detector.distance}, point F1 {best['point_f1']:.3f} after {len(history)} evaluations"
+        f"tuned on {len(scored.boxes)} slices with {sum(map(len, scored.boxes))} boxes:"
+        f" h={detector.prominence:.4g}, T={detector.threshold:.4g}, d={detector.distance}, point F1"
+        f" {best['point_f1']:.3f} after {len(history)} evaluations"
     )
     return Tuning(detector, history, float(best["point_f1"]))
 
 
 def best_threshold(values: Callable[[float], Counts], grid: np.ndarray) -> float:
-    """The threshold of `grid` whose counts, summed over slices, have the largest point F1; of equals the highest."""
-    scores = np.nan_to_num([float(point_f1(values(float(threshold)).sum())) for threshold in grid], nan=-1)
+    """The threshold of `grid` whose counts, summed over slices, have the largest point F1; of
+    equals the highest."""
+    scores = np.nan_to_num(
+        [float(point_f1(values(float(threshold)).sum())) for threshold in grid], nan=-1
+    )
     return float(grid[len(grid) - 1 - int(np.argmax(scores[::-1]))])
 
 
 def vars_of(detector: Detector) -> dict[str, float]:
     """h, T and d as the history holds them."""
-    return {"prominence": detector.prominence, "threshold": detector.threshold, "distance": detector.distance}
+    return {
+        "prominence": detector.prominence,
+        "threshold": detector.threshold,
+        "distance": detector.distance,
+    }
 
 
 def _detector(point: dict[str, float], start: Detector) -> Detector:
     return start.changed(
-        prominence=float(point["prominence"]), threshold=float(point["threshold"]), distance=max(1, int(point["distance"])),
+        prominence=float(point["prominence"]),
+        threshold=float(point["threshold"]),
+        distance=max(1, int(point["distance"])),
     )
 
 
 def _fingerprint(scored: Scored, bounds: Bounds, start: Detector, seed: int, initial: int) -> str:
     arrays = [scored.cells, *scored.boxes]
-    content = [f"{array.shape} {sha256_bytes(np.ascontiguousarray(array).tobytes())}" for array in arrays]
-    return sha256_lines([*content, repr(bounds), start.order, str(start.blind_border), str(seed), str(initial)])[:16]
+    content = [
+        f"{array.shape} {sha256_bytes(np.ascontiguousarray(array).tobytes())}" for array in arrays
+    ]
+    return sha256_lines(
+        [*content, repr(bounds), start.order, str(start.blind_border), str(seed), str(initial)]
+    )[:16]
 
 
 def _known(folder: Path, run: str, restart_changed: bool) -> list[dict[str, float | str]]:
@@ -160,7 +220,17 @@ def _known(folder: Path, run: str, restart_changed: bool) -> list[dict[str, floa
     if tuple(history.columns) != COLUMNS or set(history["run"]) - {run}:
         if restart_changed:
             return []
-        raise StudyError(f"{path} is the tuning of other slices, bounds or settings; delete it, or choose another folder")
+        raise StudyError(
+            f"{path} is the tuning of other slices, bounds or settings; delete it, or choose"
+            " another folder"
+        )
     # numbers as text, read back by Python, are what was written to the last bit
-    exact = {"evaluation": int, "distance": int, **dict.fromkeys(("prominence", "threshold", "point_f1"), float)}
-    return [{name: exact.get(name, str)(value) for name, value in row.items()} for row in history.to_dict("records")]
+    exact = {
+        "evaluation": int,
+        "distance": int,
+        **dict.fromkeys(("prominence", "threshold", "point_f1"), float),
+    }
+    return [
+        {name: exact.get(name, str)(value) for name, value in row.items()}
+        for row in history.to_dict("records")
+    ]

@@ -1,9 +1,10 @@
 """Peaks of a likelihood map as points: the detector of the MIL paper (Section II-D).
 
 `authors` is the order of the code (reproduction facts, 004): scikit-image's `peak_local_max` with
-minimal distance d and threshold T, blind within d pixels of the border, then what remains must be an
-h-maximum. `printed` is the order of the text: local maxima of 3 x 3 pixels that are h-maxima, above T,
-and of two closer than d the higher one. Either order runs with and without the blind border.
+minimal distance d and threshold T, blind within d pixels of the border, then what remains must be
+an h-maximum. `printed` is the order of the text: local maxima of 3 x 3 pixels that are h-maxima,
+above T, and of two closer than d the higher one. Either order runs with and without the blind
+border.
 
 The results are those of scikit-image's `peak_local_max` and `h_maxima`, but the morphological
 reconstruction is replaced by a look at each candidate: a peak of height v is an h-maximum when the
@@ -25,7 +26,8 @@ from ich_study.errors import MapError, ParameterError
 
 ORDERS = ("printed", "authors")
 MANY_CANDIDATES = 64
-"""Candidates in one map from which on the reconstruction of the whole map is cheaper than a look at each."""
+"""Candidates in one map from which on the reconstruction of the whole map is cheaper than a look at
+each."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,18 @@ class Detector:
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
-            raise ParameterError(f"detector order is {self.order!r}; expected one of {', '.join(ORDERS)}")
-        if not self.prominence >= 0 or np.isnan(self.threshold) or self.distance != int(self.distance) or self.distance < 1:
             raise ParameterError(
-                f"detector h={self.prominence}, T={self.threshold}, d={self.distance}; expected h >= 0, any T, and a whole d >= 1"
+                f"detector order is {self.order!r}; expected one of {', '.join(ORDERS)}"
+            )
+        if (
+            not self.prominence >= 0
+            or np.isnan(self.threshold)
+            or self.distance != int(self.distance)
+            or self.distance < 1
+        ):
+            raise ParameterError(
+                f"detector h={self.prominence}, T={self.threshold}, d={self.distance}; expected h"
+                " >= 0, any T, and a whole d >= 1"
             )
 
     def changed(self, **changes: Any) -> Detector:
@@ -67,13 +77,14 @@ PUBLISHED: dict[str, Detector] = {
     "max_pooling": Detector(0.024203, 0.75963, 10),
     "attention": Detector(0.00378, 0.02417, 58),
 }
-"""Tuned by the authors on 2/5 of CQ500 at 256 pixels: h = 0.024, T = 0.76, d = 10 and h = 0.0038, T = 0.024, d = 58 in
-print, these digits in their histories."""
+"""Tuned by the authors on 2/5 of CQ500 at 256 pixels: h = 0.024, T = 0.76, d = 10 and h = 0.0038, T
+= 0.024, d = 58 in print, these digits in their histories."""
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Points of one map, highest first. points: int64 (n, 2) of row, column. values: (n,) heights."""
+    """Points of one map, highest first. points: int64 (n, 2) of row, column. values: (n,)
+    heights."""
 
     points: np.ndarray
     values: np.ndarray
@@ -85,15 +96,21 @@ class Peaks:
 
 
 def find_peaks(likelihood: np.ndarray, detector: Detector) -> Peaks:
-    """Peaks of one map (rows, columns). A flat map has none. Raises MapError for NaN, infinity or another shape."""
+    """Peaks of one map (rows, columns). A flat map has none. Raises MapError for NaN, infinity or
+    another shape."""
     likelihood = np.asarray(likelihood)
     if likelihood.ndim != 2 or likelihood.dtype.kind != "f" or not np.isfinite(likelihood).all():
-        raise MapError(f"a likelihood map is {likelihood.dtype} {likelihood.shape}; expected finite floats (rows, columns)")
+        raise MapError(
+            f"a likelihood map is {likelihood.dtype} {likelihood.shape}; expected finite floats"
+            " (rows, columns)"
+        )
     likelihood = np.ascontiguousarray(likelihood)
     wide = detector.distance if detector.order == "authors" else 1
     points = _local_maxima(likelihood, wide, detector.threshold)
     if detector.blind_border:
-        inner = (points >= detector.distance) & (points < np.array(likelihood.shape) - detector.distance)
+        inner = (points >= detector.distance) & (
+            points < np.array(likelihood.shape) - detector.distance
+        )
         points = points[inner.all(1)]
     points = points[np.argsort(-likelihood[points[:, 0], points[:, 1]], kind="stable")]
     if detector.order == "authors":
@@ -111,9 +128,11 @@ def find_all_peaks(likelihoods: np.ndarray, detector: Detector) -> list[Peaks]:
 
 
 def threshold_centroids(likelihood: np.ndarray, threshold: float) -> Peaks:
-    """The rival that the paper names in Section I ([10], plain thresholding): the centre of mass of every
-    8-connected region above `threshold`, and the region's highest value."""
-    count, labels, _, centres = cv2.connectedComponentsWithStats((likelihood > threshold).astype(np.uint8), connectivity=8)
+    """The rival that the paper names in Section I ([10], plain thresholding): the centre of mass of
+    every 8-connected region above `threshold`, and the region's highest value."""
+    count, labels, _, centres = cv2.connectedComponentsWithStats(
+        (likelihood > threshold).astype(np.uint8), connectivity=8
+    )
     values = np.full(count, -np.inf)
     np.maximum.at(values, labels.ravel(), likelihood.ravel())
     order = 1 + np.argsort(-values[1:], kind="stable")
@@ -121,7 +140,8 @@ def threshold_centroids(likelihood: np.ndarray, threshold: float) -> Peaks:
 
 
 def upsampling_weights(cells: int, side: int) -> np.ndarray:
-    """Matrix (side, cells) of linear interpolation between the centres of cells, mirrored about the outermost centres.
+    """Matrix (side, cells) of linear interpolation between the centres of cells, mirrored about the
+    outermost centres.
 
     scikit-image's `resize` of order 1 with its default border, which the authors' code uses.
     """
@@ -137,9 +157,14 @@ def upsampling_weights(cells: int, side: int) -> np.ndarray:
 
 
 def upsampled(maps: np.ndarray, side: int) -> np.ndarray:
-    """Maps (N, h, w) to float32 (N, side, side), values kept (attention is not normalised again)."""
-    # by torch, whose threads are awake already; those of NumPy's BLAS would fight with them for the cores
-    rows, columns = (torch.from_numpy(upsampling_weights(cells, side).astype(np.float32)) for cells in maps.shape[1:])
+    """Maps (N, h, w) to float32 (N, side, side), values kept (attention is not normalised
+    again)."""
+    # by torch, whose threads are awake already; those of NumPy's BLAS would fight with them for the
+    # cores
+    rows, columns = (
+        torch.from_numpy(upsampling_weights(cells, side).astype(np.float32))
+        for cells in maps.shape[1:]
+    )
     return (rows @ torch.from_numpy(maps.astype(np.float32)) @ columns.T).numpy()
 
 

@@ -22,7 +22,8 @@ def boxes_on_grid(boxes: np.ndarray, factor: float = 0.5) -> np.ndarray:
 
 
 def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Which point lies in which box, bool (points, boxes): x <= column < x + width and y <= row < y + height."""
+    """Which point lies in which box, bool (points, boxes): x <= column < x + width and y <= row < y
+    + height."""
     points, boxes = np.asarray(points, np.float64), as_boxes(boxes)
     points = points.reshape(0, 2) if points.size == 0 else points
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
@@ -32,7 +33,8 @@ def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def point_counts(points: np.ndarray, boxes: np.ndarray) -> Counts:
-    """The MIL paper's rule for one slice: TP = boxes with a point, FN = boxes without, FP = points in no box.
+    """The MIL paper's rule for one slice: TP = boxes with a point, FN = boxes without, FP = points
+    in no box.
 
     Several points in one box are 1 TP and no FP; one point in two boxes is 2 TP. A slice without
     boxes gives only FP, one without points only FN; neither gives zeros (reproduction facts, 004).
@@ -48,7 +50,11 @@ def point_counts_one_to_one(points: np.ndarray, boxes: np.ndarray) -> Counts:
     TP = pairs, FP = points left over (second points in one box too), FN = boxes left over.
     """
     hits = points_in_boxes(points, boxes)
-    pairs = int((maximum_bipartite_matching(csr_array(hits), perm_type="column") >= 0).sum()) if hits.size else 0
+    pairs = (
+        int((maximum_bipartite_matching(csr_array(hits), perm_type="column") >= 0).sum())
+        if hits.size
+        else 0
+    )
     return Counts(np.int64(pairs), np.int64(hits.shape[0] - pairs), np.int64(hits.shape[1] - pairs))
 
 
@@ -59,7 +65,8 @@ def point_f1(counts: Counts) -> np.ndarray:
 
 
 def point_ppv(counts: Counts) -> np.ndarray:
-    """TP / (TP + FP); NaN without a detection. Under the paper's rule TP counts boxes and FP points."""
+    """TP / (TP + FP); NaN without a detection. Under the paper's rule TP counts boxes and FP
+    points."""
     return precision(counts)
 
 

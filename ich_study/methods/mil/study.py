@@ -36,8 +36,24 @@ TUNED_ON_BOXES = "masks-validation"
 """`threshold_source` of detectors tuned on boxes of other patients than those that are scored."""
 CENTROID_THRESHOLDS = 40
 TRAINING_PARAMETERS = (
-    "size", "augmentation", "augmentation_options", "sampler", "learning_rate", "weight_decay", "schedule", "step_epochs", "epochs",
-    "batch_size", "monitor", "keep", "max_train_batches", "seed", "precision", "device", "num_workers", "cache_in_memory",
+    "size",
+    "augmentation",
+    "augmentation_options",
+    "sampler",
+    "learning_rate",
+    "weight_decay",
+    "schedule",
+    "step_epochs",
+    "epochs",
+    "batch_size",
+    "monitor",
+    "keep",
+    "max_train_batches",
+    "seed",
+    "precision",
+    "device",
+    "num_workers",
+    "cache_in_memory",
 )
 """Parameters of the notebook that are fields of `TrainingConfig`."""
 
@@ -55,20 +71,34 @@ def assert_all_disjoint(*parts: pd.DataFrame) -> None:
 
 def told(head: str, variant: str, dataset: str) -> dict[str, Any]:
     """The columns of the result table that name one network on one part."""
-    return {"study": STUDY, "dataset": dataset, "method": method_of(head), "variant": variant, "class": "any", "subset": "all"}
+    return {
+        "study": STUDY,
+        "dataset": dataset,
+        "method": method_of(head),
+        "variant": variant,
+        "class": "any",
+        "subset": "all",
+    }
 
 
 def training_config(**settings: Any) -> TrainingConfig:
-    """The training of a MIL network: its input channels, one class, Adam; the rest as `settings` say."""
-    fixed = {"classes": ("any",), "windows": WINDOWS, "normalisation": "mil", "optimizer": "adam", "channels_last": True}
+    """The training of a MIL network: its input channels, one class, Adam; the rest as `settings`
+    say."""
+    fixed = {
+        "classes": ("any",),
+        "windows": WINDOWS,
+        "normalisation": "mil",
+        "optimizer": "adam",
+        "channels_last": True,
+    }
     return TrainingConfig(**fixed, **settings)
 
 
 def variants_of(detector: Detector, variant: str) -> dict[str, Detector]:
     """The detectors to compare for one network, the main one first, under `variant`.
 
-    h, T and d stay; what changes is one thing at a time: no h-maxima, no threshold, the code's order with
-    its blind border, and the code's order without it.
+    h, T and d stay; what changes is one thing at a time: no h-maxima, no threshold, the code's
+    order with its blind border, and the code's order without it.
     """
     return {
         variant: detector,
@@ -81,13 +111,16 @@ def variants_of(detector: Detector, variant: str) -> dict[str, Detector]:
 
 def published_variants(detector: Detector) -> dict[str, Detector]:
     """The detectors of a published network: as released, and without the blind border."""
-    return {"published_weights": detector, "published_weights_full_field": detector.changed(blind_border=False)}
+    return {
+        "published_weights": detector,
+        "published_weights_full_field": detector.changed(blind_border=False),
+    }
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One network on one part: rows of the result table, the main detector's peaks and counts, its free-response curve
-    and where on it the detector works (false points per scan, sensitivity)."""
+    """One network on one part: rows of the result table, the main detector's peaks and counts, its
+    free-response curve and where on it the detector works (false points per scan, sensitivity)."""
 
     head: str
     variant: str
@@ -112,29 +145,55 @@ class Evaluated:
             row = self.scored.rows.iloc[place]
             hu = store.slice(str(row["scan_id"]), int(row["slice_index"]))
             title = f"{words}, patient {row['patient_id']}"
-            panels.append(DetectionPanel(hu, maps[place], self.scored.boxes[place], self.peaks[place], self.scored.side, title))
+            panels.append(
+                DetectionPanel(
+                    hu,
+                    maps[place],
+                    self.scored.boxes[place],
+                    self.peaks[place],
+                    self.scored.side,
+                    title,
+                )
+            )
         return panels
 
 
 def evaluate_network(
-    scored: ScoredMaps, detectors: Mapping[str, Detector], *, head: str, dataset: str, centroids: float | None = None,
-    gate: float | None = 0.5, replicates: int = 1000, seed: int = 0,
+    scored: ScoredMaps,
+    detectors: Mapping[str, Detector],
+    *,
+    head: str,
+    dataset: str,
+    centroids: float | None = None,
+    gate: float | None = 0.5,
+    replicates: int = 1000,
+    seed: int = 0,
 ) -> Evaluated:
-    """Every detector of `detectors` on one part; the first is the main one and has subtypes, a curve and pictures.
+    """Every detector of `detectors` on one part; the first is the main one and has subtypes, a
+    curve and pictures.
 
-    centroids: threshold of the rival without peaks (`tuned_centroids`), scored as variant `threshold_centroids`.
+    centroids: threshold of the rival without peaks (`tuned_centroids`), scored as variant
+    `threshold_centroids`.
     """
     if not detectors:
         raise ParameterError("there is no detector to evaluate")
     main = next(iter(detectors))
     common = {**told(head, main, dataset), "threshold_source": TUNED_ON_BOXES}
     settings: dict[str, Any] = {"replicates": replicates, "seed": seed}
-    found = {name: scored.peaks(detector) for name, detector in tqdm(detectors.items(), "detectors", leave=False)}
+    found = {
+        name: scored.peaks(detector)
+        for name, detector in tqdm(detectors.items(), "detectors", leave=False)
+    }
     if centroids is not None:
-        found["threshold_centroids"] = [threshold_centroids(likelihood, centroids) for likelihood in scored.likelihoods()]
+        found["threshold_centroids"] = [
+            threshold_centroids(likelihood, centroids) for likelihood in scored.likelihoods()
+        ]
     rows = [
-        row for name, peaks in found.items()
-        for row in report.detection_rows(scored, peaks, {**common, "variant": name}, gate if name == main else None, **settings)
+        row
+        for name, peaks in found.items()
+        for row in report.detection_rows(
+            scored, peaks, {**common, "variant": name}, gate if name == main else None, **settings
+        )
     ]
     rows += report.subtype_rows(scored, found[main], {**common, "variant": main}, **settings)
     counts = report.point_counts_of(scored, found[main])
@@ -145,24 +204,33 @@ def evaluate_network(
 
 
 def tuned_centroids(scored: ScoredMaps) -> float:
-    """The rival's threshold with the largest point F1 on the tuning slices, of a grid over their maps' range."""
+    """The rival's threshold with the largest point F1 on the tuning slices, of a grid over their
+    maps' range."""
     maps = list(scored.likelihoods())
     grid = np.quantile(scored.cells.max((1, 2)), np.linspace(0, 0.99, CENTROID_THRESHOLDS))
 
     def counts(threshold: float) -> Counts:
-        return stack_counts([point_counts(threshold_centroids(each, threshold).points, boxes) for each, boxes in zip(maps, scored.boxes)])
+        return stack_counts(
+            [
+                point_counts(threshold_centroids(each, threshold).points, boxes)
+                for each, boxes in zip(maps, scored.boxes)
+            ]
+        )
 
     return best_threshold(counts, np.unique(grid))
 
 
 def validation_logits(run: TrainingRun, store: Store, rows: pd.DataFrame) -> np.ndarray:
     """The classifier's logits on slices without boxes, (N,)."""
-    predictions = evaluation.predict(run.model, run.preprocessing, ("any",), store, rows, run.device)
+    predictions = evaluation.predict(
+        run.model, run.preprocessing, ("any",), store, rows, run.device
+    )
     return predictions["logit"].to_numpy(np.float64)
 
 
 def part_name(dataset: str, boxes_dataset: str) -> str:
-    """`dataset` of result rows on slices with boxes: told apart from the validation part where both are one data set."""
+    """`dataset` of result rows on slices with boxes: told apart from the validation part where both
+    are one data set."""
     return boxes_dataset if boxes_dataset != dataset else f"{boxes_dataset}/test"
 
 
@@ -173,15 +241,20 @@ def first_scans(store: Store, rows: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def better_than_chance(evaluated: Evaluated, store: Store) -> tuple[float, float]:
-    """The share of points that lie in a box, and what share of points placed anywhere in the brains of the same
-    slices would: the boxes' share of the brain's area, weighted by the points. NaN, which is above no minimum, for a
-    detector without points."""
-    places = np.array([place for place, found in enumerate(evaluated.peaks) if len(found.points)], int)
+    """The share of points that lie in a box, and what share of points placed anywhere in the brains
+    of the same
+    slices would: the boxes' share of the brain's area, weighted by the points. NaN, which is above
+    no minimum, for a detector without points."""
+    places = np.array(
+        [place for place, found in enumerate(evaluated.peaks) if len(found.points)], int
+    )
     if not len(places):
         return float("nan"), float("nan")
     chosen = evaluated.scored[places]
     grid = published_preprocessing(chosen.side)
-    brains = read_scored_slices(store, chosen.rows, grid, masks=False, boxes=False, progress=False).brain
+    brains = read_scored_slices(
+        store, chosen.rows, grid, masks=False, boxes=False, progress=False
+    ).brain
     hits, areas, weights = [], [], []
     for place, brain, boxes in zip(places, brains, chosen.boxes):
         points = evaluated.peaks[place].points
@@ -191,27 +264,48 @@ def better_than_chance(evaluated: Evaluated, store: Store) -> tuple[float, float
     return float(np.sum(hits) / np.sum(weights)), float(np.average(areas, weights=weights))
 
 
-def head_differences(evaluated: Sequence[Evaluated], dataset: str, replicates: int = 2000, seed: int = 0) -> list[dict[str, Any]]:
-    """Pooling minus attention on the same drawn patients, for every measure, as rows `<metric>_difference`; none without both."""
+def head_differences(
+    evaluated: Sequence[Evaluated], dataset: str, replicates: int = 2000, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Pooling minus attention on the same drawn patients, for every measure, as rows
+    `<metric>_difference`; none without both."""
     by_head = {each.head: each for each in evaluated}
     if set(by_head) != {"max_pooling", "attention"}:
         return []
     pair = (method_of("max_pooling"), method_of("attention"))
-    common = {"study": STUDY, "dataset": dataset, "variant": evaluated[0].variant, "class": "any", "unit": "slice", "subset": "all",
-              "threshold_source": TUNED_ON_BOXES}
+    common = {
+        "study": STUDY,
+        "dataset": dataset,
+        "variant": evaluated[0].variant,
+        "class": "any",
+        "unit": "slice",
+        "subset": "all",
+        "threshold_source": TUNED_ON_BOXES,
+    }
     rows: list[dict[str, Any]] = []
     for metric in report.MEASURES:
-        statistics = {method_of(head): report.point_statistic(each.counts, each.scored.rows, metric) for head, each in by_head.items()}
-        rows += difference_rows(paired_differences(statistics, [pair], replicates, seed), common, metric, seed)
+        statistics = {
+            method_of(head): report.point_statistic(each.counts, each.scored.rows, metric)
+            for head, each in by_head.items()
+        }
+        rows += difference_rows(
+            paired_differences(statistics, [pair], replicates, seed), common, metric, seed
+        )
     return rows
 
 
 def table_1(results: pd.DataFrame) -> pd.DataFrame:
-    """PPV, sensitivity and point F1 in percent with their intervals, a row per method and variant, as the paper's Table I."""
+    """PPV, sensitivity and point F1 in percent with their intervals, a row per method and variant,
+    as the paper's Table I."""
     columns = {"point_ppv": "PPV [%]", "point_sensitivity": "SE [%]", "point_f1": "point F1 [%]"}
-    rows = results[results["metric"].isin(columns) & (results["unit"] == "slice") & (results["class"] == "any")]
+    rows = results[
+        results["metric"].isin(columns) & (results["unit"] == "slice") & (results["class"] == "any")
+    ]
     rows = rows[~rows["method"].str.contains(" - ")]
-    cells = [f"{100 * row.value:.1f} [{100 * row.ci_low:.1f}, {100 * row.ci_high:.1f}]" for row in rows.itertuples()]
+    cells = [
+        f"{100 * row.value:.1f} [{100 * row.ci_low:.1f}, {100 * row.ci_high:.1f}]"
+        for row in rows.itertuples()
+    ]
     wide = rows.assign(cell=cells, column=rows["metric"].map(columns)).pivot(
         index=["dataset", "method", "variant"], columns="column", values="cell"
     )
@@ -219,14 +313,35 @@ def table_1(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_points(path: Path, evaluated: Sequence[Evaluated]) -> pd.DataFrame:
-    """Every point of every main detector, on the network's grid: a row per point, as Parquet at `path`, and as a table."""
+    """Every point of every main detector, on the network's grid: a row per point, as Parquet at
+    `path`, and as a table."""
     rows = [
-        {"dataset": row.dataset, "patient_id": row.patient_id, "scan_id": row.scan_id, "slice_index": int(row.slice_index),
-         "method": method_of(each.head), "variant": each.variant, "row": int(point[0]), "column": int(point[1]), "height": float(value)}
-        for each in evaluated for row, found in zip(each.scored.rows.itertuples(), each.peaks)
+        {
+            "dataset": row.dataset,
+            "patient_id": row.patient_id,
+            "scan_id": row.scan_id,
+            "slice_index": int(row.slice_index),
+            "method": method_of(each.head),
+            "variant": each.variant,
+            "row": int(point[0]),
+            "column": int(point[1]),
+            "height": float(value),
+        }
+        for each in evaluated
+        for row, found in zip(each.scored.rows.itertuples(), each.peaks)
         for point, value in zip(found.points, found.values)
     ]
-    names = ["dataset", "patient_id", "scan_id", "slice_index", "method", "variant", "row", "column", "height"]
+    names = [
+        "dataset",
+        "patient_id",
+        "scan_id",
+        "slice_index",
+        "method",
+        "variant",
+        "row",
+        "column",
+        "height",
+    ]
     points = pd.DataFrame(rows, columns=names)
     write_parquet(path, points)
     return points

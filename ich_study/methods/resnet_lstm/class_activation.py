@@ -1,8 +1,9 @@
-"""Class activation maps: the last layer's weights over the last feature maps (ResNet-LSTM, Section 2; Zhou 2016).
+"""Class activation maps: the last layer's weights over the last feature maps (ResNet-LSTM, Section
+2; Zhou 2016).
 
-CAM = sum_k w_k A_k, without the bias. Zhou's maps and the author's notebook are signed; a ReLU before
-the scaling is the follow-up's (reproduction facts, 002). The map is brought to the slice's size, then
-scaled to [0, 1] per slice, then cut at more than 0.7.
+CAM = sum_k w_k A_k, without the bias. Zhou's maps and the author's notebook are signed; a ReLU
+before the scaling is the follow-up's (reproduction facts, 002). The map is brought to the slice's
+size, then scaled to [0, 1] per slice, then cut at more than 0.7.
 """
 
 from __future__ import annotations
@@ -21,25 +22,33 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class CamRecipe:
-    """threshold: of the scaled map, strict (ResNet-LSTM, Section 2.1). relu: negative values to 0 before scaling."""
+    """threshold: of the scaled map, strict (ResNet-LSTM, Section 2.1). relu: negative values to 0
+    before scaling."""
 
     threshold: float = 0.7
     relu: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
-            raise ParameterError(f"the CAM threshold is {self.threshold}; expected a value between 0 and 1")
+            raise ParameterError(
+                f"the CAM threshold is {self.threshold}; expected a value between 0 and 1"
+            )
 
 
 def class_activation(features: Tensor, weights: Tensor, relu: bool = False) -> Tensor:
     """Raw maps (B, h, w): features (B, K, h, w) weighted by (K,) and summed over K."""
     if features.ndim != 4 or weights.shape != features.shape[1:2]:
-        raise StudyError(f"features {tuple(features.shape)} and weights {tuple(weights.shape)}: expected (B, K, h, w) and (K,)")
+        raise StudyError(
+            f"features {tuple(features.shape)} and weights {tuple(weights.shape)}: expected (B, K,"
+            " h, w) and (K,)"
+        )
     maps = torch.einsum("bkhw,k->bhw", features, weights.to(features.dtype))
     return maps.clamp(min=0) if relu else maps
 
 
-def cam_of(model: nn.Module, inputs: Tensor, recipe: CamRecipe, output: int = 0) -> tuple[Tensor, Tensor]:
+def cam_of(
+    model: nn.Module, inputs: Tensor, recipe: CamRecipe, output: int = 0
+) -> tuple[Tensor, Tensor]:
     """Raw maps (B, h, w) and logits (B,) of one output of a timm classifier in evaluation mode.
 
     The classifier must be a mean over the map and one linear layer, so that the map's mean plus the
@@ -48,18 +57,25 @@ def cam_of(model: nn.Module, inputs: Tensor, recipe: CamRecipe, output: int = 0)
     features = model.forward_features(inputs)
     layer = model.get_classifier()
     if features.ndim != 4 or not isinstance(layer, nn.Linear):
-        raise MapError(f"{type(model).__name__} has no feature maps under one linear layer; a CAM is not defined for it")
+        raise MapError(
+            f"{type(model).__name__} has no feature maps under one linear layer; a CAM is not"
+            " defined for it"
+        )
     logits = model.forward_head(features)[:, output]
     maps = checked_maps(class_activation(features, layer.weight[output]), "class activation maps")
     bias = layer.bias[output] if layer.bias is not None else 0.0
     gap = float((maps.mean((1, 2)) + bias - logits).abs().max())
     if gap > _TOLERANCE * (1 + float(logits.abs().max())):
-        raise MapError(f"the mean CAM of {type(model).__name__} differs from its logit by {gap:.3g}: no global pooling and one layer")
+        raise MapError(
+            f"the mean CAM of {type(model).__name__} differs from its logit by {gap:.3g}: no global"
+            " pooling and one layer"
+        )
     return (maps.clamp(min=0) if recipe.relu else maps), logits
 
 
 def scaled_cam(maps: Tensor, size: int) -> Tensor:
-    """Raw maps (B, h, w) to (B, size, size) in [0, 1]: bilinear, then min-max per slice; a flat map gives zeros."""
+    """Raw maps (B, h, w) to (B, size, size) in [0, 1]: bilinear, then min-max per slice; a flat map
+    gives zeros."""
     return minmax(resized_maps(maps, size))
 
 

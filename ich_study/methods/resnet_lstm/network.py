@@ -1,9 +1,10 @@
-"""A slice classifier with an LSTM over the slices of a volume, and the classifier that is left when the LSTM goes.
+"""A slice classifier with an LSTM over the slices of a volume, and the classifier that is left when
+the LSTM goes.
 
-ResNet-LSTM, Section 2: the fully connected layer gives way to an LSTM over the slices, everything is
-trained on, then the LSTM is removed and a new fully connected layer added. Size, depth and direction
-of the LSTM and the sequence are not printed: 256 units, one direction and one logit per slice are the
-follow-up's value and the only readings that can be trained (reproduction facts, 002).
+ResNet-LSTM, Section 2: the fully connected layer gives way to an LSTM over the slices, everything
+is trained on, then the LSTM is removed and a new fully connected layer added. Size, depth and
+direction of the LSTM and the sequence are not printed: 256 units, one direction and one logit per
+slice are the follow-up's value and the only readings that can be trained (reproduction facts, 002).
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from ich_study.models.backbones import Backbone
 
 @dataclass(frozen=True)
 class LSTMSettings:
-    """hidden: units per direction. layers: LSTMs on top of each other. bidirectional: slices see those above too."""
+    """hidden: units per direction. layers: LSTMs on top of each other. bidirectional: slices see
+    those above too."""
 
     hidden: int = 256
     layers: int = 1
@@ -40,27 +42,36 @@ class LSTMSettings:
 
 
 class ResNetLSTM(nn.Module):
-    """Backbone without its fully connected layer, LSTM over each volume's slices, one linear layer for every slice."""
+    """Backbone without its fully connected layer, LSTM over each volume's slices, one linear layer
+    for every slice."""
 
     def __init__(self, features: nn.Module, settings: LSTMSettings, outputs: int) -> None:
         super().__init__()
         self.features = features
-        self.lstm = nn.LSTM(features.num_features, settings.hidden, settings.layers, batch_first=True, bidirectional=settings.bidirectional)
+        self.lstm = nn.LSTM(
+            features.num_features,
+            settings.hidden,
+            settings.layers,
+            batch_first=True,
+            bidirectional=settings.bidirectional,
+        )
         self.classifier = nn.Linear(settings.width, outputs)
 
     def forward(self, inputs: Tensor, lengths: Sequence[int]) -> Tensor:
         """Logits (N, outputs) of the slices of one or more volumes.
 
         inputs: (N, C, H, W), volumes one after the other, slices in order. lengths: slices of each
-        volume, N in all. Padding never meets the backbone, so it takes no part in its batch statistics,
-        and the LSTM never steps over it.
+        volume, N in all. Padding never meets the backbone, so it takes no part in its batch
+        statistics, and the LSTM never steps over it.
         """
         return self.head(self.features(inputs), lengths)
 
     def head(self, features: Tensor, lengths: Sequence[int]) -> Tensor:
         """Logits (N, outputs) from the backbone's features (N, F)."""
         if sum(lengths) != len(features) or min(lengths, default=0) < 1:
-            raise StudyError(f"volumes of {list(lengths)} slices, but {len(features)} slices are given")
+            raise StudyError(
+                f"volumes of {list(lengths)} slices, but {len(features)} slices are given"
+            )
         packed = pack_sequence(list(features.split(list(lengths))), enforce_sorted=False)
         stepped, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
         valid = torch.cat([volume[:length] for volume, length in zip(stepped, lengths)])
@@ -80,7 +91,8 @@ def with_lstm(backbone: Backbone, settings: LSTMSettings, seed: int = 0) -> ResN
 
 
 def without_lstm(network: ResNetLSTM, backbone: Backbone, seed: int = 0) -> Backbone:
-    """The LSTM removed: the backbone's trained features under a fresh fully connected layer, still to be fitted.
+    """The LSTM removed: the backbone's trained features under a fresh fully connected layer, still
+    to be fitted.
 
     backbone: the classifier that `with_lstm` took, for its description.
     """

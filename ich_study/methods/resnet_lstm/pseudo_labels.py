@@ -1,10 +1,10 @@
 """Pseudo-masks: intensities inside the CAM region in K clusters, one of which is taken for blood.
 
-ResNet-LSTM, Section 2, as printed: cluster the pixels of the region, set each cluster's pixels to 0 in
-the network's input in turn, and take the cluster whose loss costs the logit most ("differential
-prediction"). Variants (reproduction facts, 002): the author's notebook clusters the whole slice with
-zeros outside the region, so one cluster is background; the follow-up takes the brightest cluster with a
-mean below 140 and dilates it twice by 4 x 4.
+ResNet-LSTM, Section 2, as printed: cluster the pixels of the region, set each cluster's pixels to 0
+in the network's input in turn, and take the cluster whose loss costs the logit most ("differential
+prediction"). Variants (reproduction facts, 002): the author's notebook clusters the whole slice
+with zeros outside the region, so one cluster is background; the follow-up takes the brightest
+cluster with a mean below 140 and dilates it twice by 4 x 4.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ CHOICES = ("differential", "brightest")
 class ClusterRecipe:
     """How a region becomes a pseudo-mask.
 
-    clusters: K. pixels: "region" (printed) or "whole_slice" (author's notebook). choice: "differential"
-    (printed) or "brightest" (follow-up: clusters with mean grey in (0, brightest_below), without the
-    pixels of grey 0 and 255). dilations, dilation_px: of the chosen cluster, by a square.
+    clusters: K. pixels: "region" (printed) or "whole_slice" (author's notebook). choice:
+    "differential" (printed) or "brightest" (follow-up: clusters with mean grey in (0,
+    brightest_below), without the pixels of grey 0 and 255). dilations, dilation_px: of the chosen
+    cluster, by a square.
     """
 
     clusters: int = 4
@@ -39,18 +40,25 @@ class ClusterRecipe:
 
     def __post_init__(self) -> None:
         if self.pixels not in PIXELS or self.choice not in CHOICES:
-            raise ParameterError(f"{self}: expected pixels of {', '.join(PIXELS)} and choice of {', '.join(CHOICES)}")
+            raise ParameterError(
+                f"{self}: expected pixels of {', '.join(PIXELS)} and choice of {', '.join(CHOICES)}"
+            )
         if self.clusters < 2 or self.dilations < 0 or self.dilation_px < 1:
-            raise ParameterError(f"{self}: expected 2 clusters or more, 0 dilations or more, of 1 px or more")
+            raise ParameterError(
+                f"{self}: expected 2 clusters or more, 0 dilations or more, of 1 px or more"
+            )
 
 
 def grey_clusters(histogram: np.ndarray, clusters: int) -> np.ndarray:
-    """K-means of grey values, exactly: cluster 1..K of each grey value, darkest first, int64 (256,).
+    """K-means of grey values, exactly: cluster 1..K of each grey value, darkest first, int64
+    (256,).
 
-    histogram: pixels of each grey value, (256,). One-dimensional K-means has a global optimum, found by
-    dynamic programming over the sorted values (Wang and Song, The R Journal 2011), so there is no seed
-    and no start to depend on. Fewer distinct values than clusters: each is its own cluster. Equally
-    good partitions: the one whose later clusters begin at darker values. Values that do not occur are 0.
+    histogram: pixels of each grey value, (256,). One-dimensional K-means has a global optimum,
+    found by dynamic programming over the sorted values (Wang and Song, The R Journal 2011), so
+    there is no seed and no start to depend on. Fewer distinct values than clusters: each is its own
+    cluster. Equally
+    good partitions: the one whose later clusters begin at darker values. Values that do not occur
+    are 0.
     """
     counts = np.asarray(histogram, np.float64)
     values = np.flatnonzero(counts)
@@ -63,13 +71,13 @@ def grey_clusters(histogram: np.ndarray, clusters: int) -> np.ndarray:
     for level in range(1, k):
         # totals[i, j]: values before i in `level` clusters, values i..j in one more
         totals = np.full(cost.shape, np.inf)
-        totals[level:] = best[level - 1:-1, None] + cost[level:]
+        totals[level:] = best[level - 1 : -1, None] + cost[level:]
         start[level] = totals.argmin(0)
         best = totals.min(0)
     last = len(values) - 1
     for level in range(k - 1, -1, -1):
         first = start[level, last] if level else 0
-        labels[values[first:last + 1]] = level + 1
+        labels[values[first : last + 1]] = level + 1
         last = first - 1
     return labels
 
@@ -79,19 +87,29 @@ def _within(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     n, s, q = (np.concatenate([[0.0], np.cumsum(counts * values**power)]) for power in range(3))
     total, sums, squares = (part[None, 1:] - part[:-1, None] for part in (n, s, q))
     valid = np.tri(len(values), dtype=bool).T
-    spread = squares - np.divide(sums**2, total, out=np.zeros_like(total), where=valid & (total > 0))
+    spread = squares - np.divide(
+        sums**2, total, out=np.zeros_like(total), where=valid & (total > 0)
+    )
     return np.where(valid, np.maximum(spread, 0), np.inf)
 
 
 def clustered(grey: np.ndarray, region: np.ndarray, recipe: ClusterRecipe) -> np.ndarray:
     """Clusters of one slice: int64 (rows, columns), 0 outside the region, 1 is the darkest.
 
-    grey: uint8. region: bool. An empty region gives zeros. With "whole_slice", pixels inside the region
-    that share the cluster of the zeros outside are background too and become 0; where the region is the
-    whole slice and has no grey 0, no cluster is background.
+    grey: uint8. region: bool. An empty region gives zeros. With "whole_slice", pixels inside the
+    region that share the cluster of the zeros outside are background too and become 0; where the
+    region is the whole slice and has no grey 0, no cluster is background.
     """
-    if grey.dtype != np.uint8 or region.dtype != bool or grey.shape != region.shape or grey.ndim != 2:
-        raise ParameterError(f"grey {grey.dtype} {grey.shape}, region {region.dtype} {region.shape}; expected uint8 and bool of one shape")
+    if (
+        grey.dtype != np.uint8
+        or region.dtype != bool
+        or grey.shape != region.shape
+        or grey.ndim != 2
+    ):
+        raise ParameterError(
+            f"grey {grey.dtype} {grey.shape}, region {region.dtype} {region.shape}; expected uint8"
+            " and bool of one shape"
+        )
     if not region.any():
         return np.zeros(grey.shape, np.int64)
     if recipe.pixels == "region":
@@ -105,13 +123,17 @@ def clustered(grey: np.ndarray, region: np.ndarray, recipe: ClusterRecipe) -> np
 
 
 def blanked(channels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """The slice once per cluster, that cluster's pixels set to 0: (k, C, rows, columns) from (C, rows, columns)."""
+    """The slice once per cluster, that cluster's pixels set to 0: (k, C, rows, columns) from (C,
+    rows, columns)."""
     numbers = np.arange(1, clusters.max(initial=0) + 1)
-    return np.where((clusters == numbers[:, None, None])[:, None], np.zeros((), channels.dtype), channels)
+    return np.where(
+        (clusters == numbers[:, None, None])[:, None], np.zeros((), channels.dtype), channels
+    )
 
 
 def differential_choice(logits: np.ndarray) -> int:
-    """Number of the cluster whose blanking leaves the smallest logit; of equal ones the brightest, as blood is bright.
+    """Number of the cluster whose blanking leaves the smallest logit; of equal ones the brightest,
+    as blood is bright.
 
     logits: (k,), of clusters 1..k. MapError where one is not finite or there is none.
     """
@@ -122,22 +144,35 @@ def differential_choice(logits: np.ndarray) -> int:
 
 
 def brightest_choice(grey: np.ndarray, clusters: np.ndarray, below: float) -> int:
-    """Number of the brightest cluster whose mean, without grey 0 and 255, lies below `below`; 0 where there is none."""
+    """Number of the brightest cluster whose mean, without grey 0 and 255, lies below `below`; 0
+    where there is none."""
     inner = (grey > 0) & (grey < 255)
-    means = [float(grey[inner & (clusters == number)].mean()) if (inner & (clusters == number)).any() else np.inf
-             for number in range(1, int(clusters.max(initial=0)) + 1)]
+    means = [
+        (
+            float(grey[inner & (clusters == number)].mean())
+            if (inner & (clusters == number)).any()
+            else np.inf
+        )
+        for number in range(1, int(clusters.max(initial=0)) + 1)
+    ]
     allowed = [number for number, mean in enumerate(means, start=1) if mean < below]
     return max(allowed, key=lambda number: means[number - 1]) if allowed else 0
 
 
 def pseudo_mask(
-    grey: np.ndarray, channels: np.ndarray, region: np.ndarray, recipe: ClusterRecipe, logits_of: Callable[[np.ndarray], np.ndarray],
+    grey: np.ndarray,
+    channels: np.ndarray,
+    region: np.ndarray,
+    recipe: ClusterRecipe,
+    logits_of: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """The pseudo-mask of one slice, bool (rows, columns).
 
-    grey: uint8, what is clustered. channels: (C, rows, columns) in [0, 1], what the network sees before
-    its normalisation. logits_of: (k, C, rows, columns) to logits (k,); asked only by "differential". A slice
-    without region has an empty mask, and so has one where no cluster is eligible.
+    grey: uint8, what is clustered. channels: (C, rows, columns) in [0, 1], what the network sees
+    before
+    its normalisation. logits_of: (k, C, rows, columns) to logits (k,); asked only by
+    "differential". A slice without region has an empty mask, and so has one where no cluster is
+    eligible.
     """
     clusters = clustered(grey, region, recipe)
     if not clusters.any():
@@ -147,7 +182,11 @@ def pseudo_mask(
         mask = clusters == chosen
     else:
         chosen = brightest_choice(grey, clusters, recipe.brightest_below)
-        mask = (clusters == chosen) & (grey > 0) & (grey < 255) if chosen else np.zeros(region.shape, bool)
+        mask = (
+            (clusters == chosen) & (grey > 0) & (grey < 255)
+            if chosen
+            else np.zeros(region.shape, bool)
+        )
     if recipe.dilations and mask.any():
         square = np.ones((recipe.dilation_px, recipe.dilation_px), np.uint8)
         mask = cv2.dilate(mask.view(np.uint8), square, iterations=recipe.dilations).astype(bool)

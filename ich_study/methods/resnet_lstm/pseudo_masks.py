@@ -1,7 +1,8 @@
-"""Stage 1 over whole scans: a trained classifier's CAM regions and the pseudo-masks made of them, kept on disk.
+"""Stage 1 over whole scans: a trained classifier's CAM regions and the pseudo-masks made of them,
+kept on disk.
 
-A file belongs to what made it: classifier, recipes, scan and slices go into its key, and a file with
-another key is made again.
+A file belongs to what made it: classifier, recipes, scan and slices go into its key, and a file
+with another key is made again.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ MAP_BATCH = 16
 class PseudoLabeller:
     """A trained classifier and the recipes that turn its slices into pseudo-masks.
 
-    backbone: in evaluation mode on `device`. weights_sha256: of its file, part of the key. recipes: by name;
-    the region alone is always made, under the name "cam".
+    backbone: in evaluation mode on `device`. weights_sha256: of its file, part of the key. recipes:
+    by name; the region alone is always made, under the name "cam".
     """
 
     backbone: Backbone = field(repr=False)
@@ -49,18 +50,26 @@ class PseudoLabeller:
 
     def __post_init__(self) -> None:
         if self.preprocessing.stack_depth != 1 or self.preprocessing.crop != "none":
-            raise ParameterError("pseudo-masks are made of single, uncropped slices; set stack_depth 1 and crop none")
+            raise ParameterError(
+                "pseudo-masks are made of single, uncropped slices; set stack_depth 1 and crop none"
+            )
         if CAM in self.recipes:
-            raise ParameterError(f"the name {CAM!r} is taken by the region itself; name the recipe otherwise")
+            raise ParameterError(
+                f"the name {CAM!r} is taken by the region itself; name the recipe otherwise"
+            )
 
     def heatmaps(self, scan: str, slices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scaled CAM, float32 (n, S, S), and logits (n,) of some slices of a scan."""
         inputs = self.preprocessing.normalised(self._channels(scan, slices))
         parts = [self._cam(batch) for batch in inputs.split(MAP_BATCH)]
-        return torch.cat([maps for maps, _ in parts]).numpy(), torch.cat([logits for _, logits in parts]).numpy()
+        return (
+            torch.cat([maps for maps, _ in parts]).numpy(),
+            torch.cat([logits for _, logits in parts]).numpy(),
+        )
 
     def masks(self, scan: str, slices: np.ndarray) -> dict[str, np.ndarray]:
-        """Pseudo-masks of these slices by recipe, bool (n, S, S); a slice without CAM region has empty ones."""
+        """Pseudo-masks of these slices by recipe, bool (n, S, S); a slice without CAM region has
+        empty ones."""
         size = self.preprocessing.size
         found = {name: np.zeros((len(slices), size, size), bool) for name in (CAM, *self.recipes)}
         if not len(slices):
@@ -71,20 +80,29 @@ class PseudoLabeller:
         for place, image in enumerate(channels.cpu().numpy()):
             grey = _as_uint8(image[0])
             for name, recipe in self.recipes.items():
-                found[name][place] = pseudo_mask(grey, image, region[place], recipe, self._logits_of)
+                found[name][place] = pseudo_mask(
+                    grey, image, region[place], recipe, self._logits_of
+                )
         return found
 
     def grey(self, hu: np.ndarray) -> np.ndarray:
-        """What is clustered: the first channel of a slice that is already on the network's grid, uint8 (S, S)."""
+        """What is clustered: the first channel of a slice that is already on the network's grid,
+        uint8 (S, S)."""
         on_grid = torch.from_numpy(np.ascontiguousarray(hu, np.int16))[None]
-        return _as_uint8(self.preprocessing.channels(self.preprocessing.resized(on_grid)[:, None])[0, 0].numpy())
+        return _as_uint8(
+            self.preprocessing.channels(self.preprocessing.resized(on_grid)[:, None])[0, 0].numpy()
+        )
 
     def key(self, scan: str, slices: np.ndarray) -> str:
         """Hash of everything that decides the pseudo-masks of these slices."""
         content = {
-            "weights": self.weights_sha256, "preprocessing": self.preprocessing.describe(), "cam": asdict(self.cam),
-            "recipes": {name: asdict(recipe) for name, recipe in self.recipes.items()}, "data": self.source.content_hash,
-            "scan": scan, "slices": [int(index) for index in slices],
+            "weights": self.weights_sha256,
+            "preprocessing": self.preprocessing.describe(),
+            "cam": asdict(self.cam),
+            "recipes": {name: asdict(recipe) for name, recipe in self.recipes.items()},
+            "data": self.source.content_hash,
+            "scan": scan,
+            "slices": [int(index) for index in slices],
         }
         return sha256_lines([json.dumps(content, sort_keys=True)])
 
@@ -107,34 +125,53 @@ def _as_uint8(channel: np.ndarray) -> np.ndarray:
     return np.rint(channel * 255).astype(np.uint8)
 
 
-def cached_masks(labeller: PseudoLabeller, wanted: Mapping[str, np.ndarray], folder: Path, what: str) -> dict[str, dict[str, np.ndarray]]:
-    """Pseudo-masks of whole scans: recipe -> scan -> bool (slices of the scan, S, S), empty where not wanted.
+def cached_masks(
+    labeller: PseudoLabeller, wanted: Mapping[str, np.ndarray], folder: Path, what: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """Pseudo-masks of whole scans: recipe -> scan -> bool (slices of the scan, S, S), empty where
+    not wanted.
 
-    wanted: scan -> bool, one value per slice. One file per scan in `folder`, so that a killed run goes
-    on with the next scan. Raises DataError where `wanted` does not fit a scan.
+    wanted: scan -> bool, one value per slice. One file per scan in `folder`, so that a killed run
+    goes on with the next scan. Raises DataError where `wanted` does not fit a scan.
     """
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in (CAM, *labeller.recipes)}
-    for scan, chosen in tqdm(wanted.items(), f"pseudo-masks of {what}", unit="scan", mininterval=5, leave=False):
+    for scan, chosen in tqdm(
+        wanted.items(), f"pseudo-masks of {what}", unit="scan", mininterval=5, leave=False
+    ):
         count = len(labeller.source.volume(scan))
         if chosen.dtype != bool or chosen.shape != (count,):
-            raise DataError(f"scan {scan} has {count} slices, the selection is {chosen.dtype} {chosen.shape}; expected one bool per slice")
+            raise DataError(
+                f"scan {scan} has {count} slices, the selection is {chosen.dtype} {chosen.shape};"
+                " expected one bool per slice"
+            )
         slices = np.flatnonzero(chosen)
-        for name, masks in _one_scan(labeller, scan, slices, folder / f"{safe_name(scan)}.npz").items():
+        for name, masks in _one_scan(
+            labeller, scan, slices, folder / f"{safe_name(scan)}.npz"
+        ).items():
             whole = np.zeros((count, *masks.shape[1:]), bool)
             whole[slices] = masks
             found[name][scan] = whole
     return found
 
 
-def _one_scan(labeller: PseudoLabeller, scan: str, slices: np.ndarray, path: Path) -> dict[str, np.ndarray]:
+def _one_scan(
+    labeller: PseudoLabeller, scan: str, slices: np.ndarray, path: Path
+) -> dict[str, np.ndarray]:
     key, side = labeller.key(scan, slices), labeller.preprocessing.size
     shape = (len(slices), side, side)
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["key"]) == key:
                 size = int(np.prod(shape))
-                return {name: np.unpackbits(stored[name], count=size).reshape(shape).astype(bool) for name in (CAM, *labeller.recipes)}
+                return {
+                    name: np.unpackbits(stored[name], count=size).reshape(shape).astype(bool)
+                    for name in (CAM, *labeller.recipes)
+                }
     masks = labeller.masks(scan, slices)
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, key=np.array(key), **{name: np.packbits(mask) for name, mask in masks.items()})
+        np.savez_compressed(
+            temporary,
+            key=np.array(key),
+            **{name: np.packbits(mask) for name, mask in masks.items()},
+        )
     return masks

@@ -1,7 +1,8 @@
-"""Stage 1b of ResNet-LSTM: backbone and LSTM trained over the slices of whole volumes, then a new last layer.
+"""Stage 1b of ResNet-LSTM: backbone and LSTM trained over the slices of whole volumes, then a new
+last layer.
 
-The paper trains the whole network with SGD at 0.001 and then only says that fully connected layers are
-added later; its authors' follow-up fits them on the frozen backbone (reproduction facts, 002).
+The paper trains the whole network with SGD at 0.001 and then only says that fully connected layers
+are added later; its authors' follow-up fits them on the frozen backbone (reproduction facts, 002).
 """
 
 from __future__ import annotations
@@ -36,45 +37,72 @@ Batch = tuple[Tensor, Tensor, list[int]]
 
 
 def first_slices(rows: pd.DataFrame, length: int | None) -> tuple[pd.DataFrame, int]:
-    """Rows of each scan's first `length` slices, in the order of scan and slice, and how many rows are lost.
+    """Rows of each scan's first `length` slices, in the order of scan and slice, and how many rows
+    are lost.
 
     The author's notebook takes exactly the first 32 slices of every volume; None takes all. Raises
     ParameterError for a length below 1.
     """
     if length is not None and length < 1:
-        raise ParameterError(f"sequence length is {length}; expected 1 slice or more, or none for the whole volume")
+        raise ParameterError(
+            f"sequence length is {length}; expected 1 slice or more, or none for the whole volume"
+        )
     ordered = rows.sort_values(["scan_id", "slice_index"], ignore_index=True)
-    kept = ordered if length is None else ordered.groupby("scan_id", sort=False).head(length).reset_index(drop=True)
+    kept = (
+        ordered
+        if length is None
+        else ordered.groupby("scan_id", sort=False).head(length).reset_index(drop=True)
+    )
     return kept, len(ordered) - len(kept)
 
 
 class SequenceTask:
-    """Batches of whole volumes for `epoch_loop.fit`: (input of all their slices, labels, slices of each volume).
+    """Batches of whole volumes for `epoch_loop.fit`: (input of all their slices, labels, slices of
+    each volume).
 
-    rows: of the slice index; unknown labels take no part in the loss. volumes_per_batch: the author's
-    batch of 32 was one volume.
+    rows: of the slice index; unknown labels take no part in the loss. volumes_per_batch: the
+    author's batch of 32 was one volume.
     """
 
     def __init__(
-        self, source: SliceSource, parts: tuple[pd.DataFrame, pd.DataFrame], classes: Sequence[str], preprocessing: Preprocessing,
-        device: torch.device, *, sequence_length: int | None = None, volumes_per_batch: int = 1, seed: int = 0,
-        positive_weight: float = 1.0, augmentation: Augmentation | None = None, cache_in_memory: bool = False,
+        self,
+        source: SliceSource,
+        parts: tuple[pd.DataFrame, pd.DataFrame],
+        classes: Sequence[str],
+        preprocessing: Preprocessing,
+        device: torch.device,
+        *,
+        sequence_length: int | None = None,
+        volumes_per_batch: int = 1,
+        seed: int = 0,
+        positive_weight: float = 1.0,
+        augmentation: Augmentation | None = None,
+        cache_in_memory: bool = False,
     ) -> None:
         if volumes_per_batch < 1:
             raise ParameterError(f"volumes_per_batch is {volumes_per_batch}; expected at least 1")
         cut = [first_slices(rows, sequence_length) for rows in parts]
         self.lost = sum(lost for _, lost in cut)
-        self.data = [SliceDataset(source, rows, classes, preprocessing, cache_in_memory) for rows, _ in cut]
+        self.data = [
+            SliceDataset(source, rows, classes, preprocessing, cache_in_memory) for rows, _ in cut
+        ]
         self._volumes = [_places(data.rows) for data in self.data]
         self._criterion = BinaryCrossEntropy([positive_weight] * len(classes)).to(device)
-        self._device, self._seed, self._per_batch, self._augmentation = device, seed, volumes_per_batch, augmentation
+        self._device, self._seed, self._per_batch, self._augmentation = (
+            device,
+            seed,
+            volumes_per_batch,
+            augmentation,
+        )
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Volumes in an order drawn from (seed, epoch)."""
         volumes = self._volumes[0]
-        order = torch.randperm(len(volumes), generator=seeded_generator(self._seed, epoch, 0)).tolist()
+        order = torch.randperm(
+            len(volumes), generator=seeded_generator(self._seed, epoch, 0)
+        ).tolist()
         for number, start in enumerate(range(0, len(order), self._per_batch)):
-            chosen = [volumes[place] for place in order[start:start + self._per_batch]]
+            chosen = [volumes[place] for place in order[start : start + self._per_batch]]
             yield self._batch(0, chosen, seeded_generator(self._seed, epoch, 1, number))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -93,35 +121,66 @@ class SequenceTask:
             raise DataError("no slice of the validation part has a known label")
         return total / known
 
-    def _batch(self, part: int, volumes: Sequence[list[int]], generator: torch.Generator | None) -> Batch:
+    def _batch(
+        self, part: int, volumes: Sequence[list[int]], generator: torch.Generator | None
+    ) -> Batch:
         data = self.data[part]
         hu, labels = data.__getitems__([place for volume in volumes for place in volume])
         channels = data.preprocessing.channels(hu.to(self._device))
         if generator is not None and self._augmentation is not None:
             channels = self._augmentation(channels, generator)
-        return data.preprocessing.normalised(channels), labels.to(self._device), [len(volume) for volume in volumes]
+        return (
+            data.preprocessing.normalised(channels),
+            labels.to(self._device),
+            [len(volume) for volume in volumes],
+        )
 
 
 def train_sequences(
-    backbone: Backbone, settings: LSTMSettings, task: SequenceTask, loop: LoopSettings, folder: Path, metadata: Mapping[str, Any],
-    report: Callable[[str], None] = print, restart_changed: bool = False,
+    backbone: Backbone,
+    settings: LSTMSettings,
+    task: SequenceTask,
+    loop: LoopSettings,
+    folder: Path,
+    metadata: Mapping[str, Any],
+    report: Callable[[str], None] = print,
+    restart_changed: bool = False,
 ) -> LoopRun:
-    """The whole network trained over volumes, from the trained `backbone`. `model` of the run is a `ResNetLSTM`."""
+    """The whole network trained over volumes, from the trained `backbone`. `model` of the run is a
+    `ResNetLSTM`."""
     network = with_lstm(backbone, settings, loop.seed)
     marks = {
-        "stage": "lstm", "start": state_digest(backbone.model), **{f"lstm {name}": repr(value) for name, value in asdict(settings).items()},
+        "stage": "lstm",
+        "start": state_digest(backbone.model),
+        **{f"lstm {name}": repr(value) for name, value in asdict(settings).items()},
         **_marks_of(task),
     }
-    return fit(network, task, loop, folder, marks, {**metadata, "lstm": asdict(settings)}, report, restart_changed)
+    return fit(
+        network,
+        task,
+        loop,
+        folder,
+        marks,
+        {**metadata, "lstm": asdict(settings)},
+        report,
+        restart_changed,
+    )
 
 
 def predict_sequences(
-    network: ResNetLSTM, source: SliceSource, rows: pd.DataFrame, preprocessing: Preprocessing, device: torch.device,
-    sequence_length: int | None = None, name: str = "any",
+    network: ResNetLSTM,
+    source: SliceSource,
+    rows: pd.DataFrame,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    sequence_length: int | None = None,
+    name: str = "any",
 ) -> pd.DataFrame:
-    """Predictions of the slices that the sequence keeps, typed as `slice_predictions.PREDICTION_COLUMNS`, volume by volume.
+    """Predictions of the slices that the sequence keeps, typed as
+    `slice_predictions.PREDICTION_COLUMNS`, volume by volume.
 
-    `network` is in evaluation mode on `device` and gives one logit. Raises StudyError for one that is not finite.
+    `network` is in evaluation mode on `device` and gives one logit. Raises StudyError for one that
+    is not finite.
     """
     rows, _ = first_slices(rows, sequence_length)
     data = SliceDataset(source, rows, [name], preprocessing)
@@ -129,28 +188,54 @@ def predict_sequences(
     with torch.inference_mode():
         for places in _places(data.rows):
             hu, _ = data.__getitems__(places)
-            logits.append(network(preprocessing.inputs(hu.to(device)), [len(places)]).double().cpu()[:, 0])
+            logits.append(
+                network(preprocessing.inputs(hu.to(device)), [len(places)]).double().cpu()[:, 0]
+            )
     values = torch.cat(logits).numpy()
     if not np.isfinite(values).all():
-        raise StudyError(f"the network's output is not finite in {int((~np.isfinite(values)).sum())} slices")
+        raise StudyError(
+            f"the network's output is not finite in {int((~np.isfinite(values)).sum())} slices"
+        )
     labels = pd.Series(data.labels[:, 0].numpy())
-    frame = rows[ROW_KEYS].reset_index(drop=True).assign(**{
-        "class": name, "label": (labels > 0.5).astype("boolean").mask(labels.isna()), "logit": values,
-        "probability": 1 / (1 + np.exp(-values)),
-    })
+    frame = (
+        rows[ROW_KEYS]
+        .reset_index(drop=True)
+        .assign(
+            **{
+                "class": name,
+                "label": (labels > 0.5).astype("boolean").mask(labels.isna()),
+                "logit": values,
+                "probability": 1 / (1 + np.exp(-values)),
+            }
+        )
+    )
     return typed(frame, PREDICTION_COLUMNS, "predictions")
 
 
 class HeadTask:
-    """The last layer alone, on features that do not change: (features, labels) in shuffled batches."""
+    """The last layer alone, on features that do not change: (features, labels) in shuffled
+    batches."""
 
-    def __init__(self, features: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], batch_size: int, seed: int) -> None:
-        self._features, self._labels, self._batch_size, self._seed = features, labels, batch_size, seed
+    def __init__(
+        self,
+        features: tuple[Tensor, Tensor],
+        labels: tuple[Tensor, Tensor],
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self._features, self._labels, self._batch_size, self._seed = (
+            features,
+            labels,
+            batch_size,
+            seed,
+        )
         self._criterion = BinaryCrossEntropy([1.0] * labels[0].shape[1]).to(features[0].device)
 
     def batches(self, epoch: int) -> Iterator[Tensor]:
         """Places of the slices of each batch, in an order drawn from (seed, epoch)."""
-        order = torch.randperm(len(self._features[0]), generator=seeded_generator(self._seed, epoch, 2))
+        order = torch.randperm(
+            len(self._features[0]), generator=seeded_generator(self._seed, epoch, 2)
+        )
         return iter(order.split(self._batch_size))
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
@@ -163,8 +248,15 @@ class HeadTask:
 
 
 def refit_last_layer(
-    network: ResNetLSTM, backbone: Backbone, task: SequenceTask, loop: LoopSettings, folder: Path, metadata: Mapping[str, Any],
-    batch_size: int = 32, report: Callable[[str], None] = print, restart_changed: bool = False,
+    network: ResNetLSTM,
+    backbone: Backbone,
+    task: SequenceTask,
+    loop: LoopSettings,
+    folder: Path,
+    metadata: Mapping[str, Any],
+    batch_size: int = 32,
+    report: Callable[[str], None] = print,
+    restart_changed: bool = False,
 ) -> tuple[Backbone, str]:
     """The LSTM removed and a new fully connected layer fitted on the frozen backbone.
 
@@ -176,10 +268,25 @@ def refit_last_layer(
     fresh.model.to(device).eval()
     features = tuple(_pooled(fresh.model, data, device) for data in task.data)
     labels = tuple(data.labels.to(device) for data in task.data)
-    marks = {"stage": "last layer", "start": state_digest(fresh.model), "batch size": repr(batch_size), **_marks_of(task)}
-    run = fit(fresh.model.get_classifier(), HeadTask(features, labels, batch_size, loop.seed), loop, folder / "head", marks, {},
-              report, restart_changed)
-    return fresh, save_weights(folder / WEIGHTS_FILE, fresh.model, {**metadata, "epoch": run.best_epoch})
+    marks = {
+        "stage": "last layer",
+        "start": state_digest(fresh.model),
+        "batch size": repr(batch_size),
+        **_marks_of(task),
+    }
+    run = fit(
+        fresh.model.get_classifier(),
+        HeadTask(features, labels, batch_size, loop.seed),
+        loop,
+        folder / "head",
+        marks,
+        {},
+        report,
+        restart_changed,
+    )
+    return fresh, save_weights(
+        folder / WEIGHTS_FILE, fresh.model, {**metadata, "epoch": run.best_epoch}
+    )
 
 
 def _pooled(model: nn.Module, data: SliceDataset, device: torch.device) -> Tensor:
@@ -188,7 +295,12 @@ def _pooled(model: nn.Module, data: SliceDataset, device: torch.device) -> Tenso
     with torch.inference_mode():
         for places in torch.arange(len(data)).split(FEATURE_BATCH):
             hu, _ = data.__getitems__(places.tolist())
-            parts.append(model.forward_head(model.forward_features(data.preprocessing.inputs(hu.to(device))), pre_logits=True))
+            parts.append(
+                model.forward_head(
+                    model.forward_features(data.preprocessing.inputs(hu.to(device))),
+                    pre_logits=True,
+                )
+            )
     return torch.cat(parts).clone()
 
 
@@ -199,16 +311,31 @@ def _places(rows: pd.DataFrame) -> list[list[int]]:
 
 
 def _marks_of(task: SequenceTask) -> dict[str, str]:
-    marks = {"volumes per batch": repr(task._per_batch), "augmentation": repr(task._augmentation), "seed": repr(task._seed)}
+    marks = {
+        "volumes per batch": repr(task._per_batch),
+        "augmentation": repr(task._augmentation),
+        "seed": repr(task._seed),
+    }
     for name, data in zip(("training", "validation"), task.data):
         keys = data.rows[ROW_KEYS].astype(str).agg(" ".join, axis=1)
-        described = sorted((key, repr(value)) for key, value in data.preprocessing.describe().items())
+        described = sorted(
+            (key, repr(value)) for key, value in data.preprocessing.describe().items()
+        )
         labels = [repr(row) for row in data.labels.tolist()]
-        marks[f"{name} slices"] = sha256_lines([data.source.content_hash, repr(described), *keys, *labels])
+        marks[f"{name} slices"] = sha256_lines(
+            [data.source.content_hash, repr(described), *keys, *labels]
+        )
     return marks
 
 
-def metadata_of(backbone: Backbone, preprocessing: Preprocessing, classes: Sequence[str]) -> dict[str, Any]:
+def metadata_of(
+    backbone: Backbone, preprocessing: Preprocessing, classes: Sequence[str]
+) -> dict[str, Any]:
     """What a checkpoint says of its network, as `evaluation.load_classifier` reads it."""
     described = replace(backbone).describe()
-    return {"architecture": described, "preprocessing": preprocessing.describe(), "classes": list(classes), "two_outputs": False}
+    return {
+        "architecture": described,
+        "preprocessing": preprocessing.describe(),
+        "classes": list(classes),
+        "two_outputs": False,
+    }

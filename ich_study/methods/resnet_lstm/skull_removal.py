@@ -1,9 +1,9 @@
 """Skull removal and contrast enhancement before the 3-D U-Net of the ResNet-LSTM paper (Section 2).
 
-Paper: smooth by bilateral filtering, threshold at the 95th percentile of intensity, discard the skull
-and everything outside its convex hull; enhance contrast (histogram equalisation). Filter parameters
-are not printed; OpenCV's usual 9, 75, 75 stand in (reproduction facts, 002). The skull is what is large
-above the threshold, not every bright pixel, or bright blood would go with it.
+Paper: smooth by bilateral filtering, threshold at the 95th percentile of intensity, discard the
+skull and everything outside its convex hull; enhance contrast (histogram equalisation). Filter
+parameters are not printed; OpenCV's usual 9, 75, 75 stand in (reproduction facts, 002). The skull
+is what is large above the threshold, not every bright pixel, or bright blood would go with it.
 
 Works on single slices, in HU (default, where bone is far from saturation) or in 8-bit grey.
 """
@@ -25,14 +25,18 @@ _ROUNDING = 0.01
 class SkullRecipe:
     """Parameters of the recipe.
 
-    diameter (pixels), sigma_intensity (unit of the input), sigma_space (pixels): the bilateral filter.
-    cap: intensity above which bone is bone: without it the percentile of a slice full of head lies in
-        the middle of the skull's own range of HU and the skull falls into specks. No effect on 8-bit grey.
+    diameter (pixels), sigma_intensity (unit of the input), sigma_space (pixels): the bilateral
+    filter.
+    cap: intensity above which bone is bone: without it the percentile of a slice full of head lies
+    in
+        the middle of the skull's own range of HU and the skull falls into specks. No effect on
+        8-bit grey.
     percentile: of the slice, the skull's threshold. part: components of at least this share of the
-        largest one's area are skull. 1 is the largest alone, the narrowest reading of the paper; where
-        the skull base breaks into pieces that throws most of the brain away. 0.2 kept 0.96
-        or more of the brain in every slice of four real scans (one in HU, three in 8-bit grey), except one
-        vertex slice of the scan in HU once read as 8-bit grey (0.75); it leaves bright blood that is smaller than that alone.
+        largest one's area are skull. 1 is the largest alone, the narrowest reading of the paper;
+        where the skull base breaks into pieces that throws most of the brain away. 0.2 kept 0.96
+        or more of the brain in every slice of four real scans (one in HU, three in 8-bit grey),
+        except one vertex slice of the scan in HU once read as 8-bit grey (0.75); it leaves bright
+        blood that is smaller than that alone.
     """
 
     diameter: int = 9
@@ -43,8 +47,15 @@ class SkullRecipe:
     part: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.diameter < 1 or self.sigma_intensity <= 0 or self.sigma_space <= 0 or not 0 < self.percentile < 100:
-            raise ParameterError(f"{self}: expected a diameter >= 1, sigmas > 0 and a percentile between 0 and 100")
+        if (
+            self.diameter < 1
+            or self.sigma_intensity <= 0
+            or self.sigma_space <= 0
+            or not 0 < self.percentile < 100
+        ):
+            raise ParameterError(
+                f"{self}: expected a diameter >= 1, sigmas > 0 and a percentile between 0 and 100"
+            )
         if not 0 < self.part <= 1:
             raise ParameterError(f"{self}: expected a part in (0, 1]")
 
@@ -67,31 +78,40 @@ class SkullSteps:
 def find_skull(image: np.ndarray, recipe: SkullRecipe | None = None) -> SkullSteps:
     """The steps of skull removal for one slice.
 
-    image: (rows, columns), HU or 8-bit grey, any real dtype. The threshold counts from the percentile
-    itself (>=), since it equals the maximum where the cap or a window saturates bone. A constant slice has no
-    skull and keeps nothing. Raises ParameterError on other shapes and on NaN.
+    image: (rows, columns), HU or 8-bit grey, any real dtype. The threshold counts from the
+    percentile itself (>=), since it equals the maximum where the cap or a window saturates bone. A
+    constant slice has no skull and keeps nothing. Raises ParameterError on other shapes and on NaN.
     """
     recipe = recipe or SkullRecipe()
     if image.ndim != 2 or not np.isfinite(image).all():
         raise ParameterError(f"image has shape {image.shape}; expected finite (rows, columns)")
     capped = np.minimum(image, recipe.cap).astype(np.float32)
-    smoothed = cv2.bilateralFilter(capped, recipe.diameter, recipe.sigma_intensity, recipe.sigma_space)
+    smoothed = cv2.bilateralFilter(
+        capped, recipe.diameter, recipe.sigma_intensity, recipe.sigma_space
+    )
     skull, hull = np.zeros((2, *image.shape), np.uint8)
     if np.ptp(smoothed) > 0:
         # Rounding of the filter's means must not speckle a saturated plateau.
         level = np.percentile(smoothed, recipe.percentile) - _ROUNDING
         bright = (smoothed >= level) & (smoothed > smoothed.min() + _ROUNDING)
-        count, labels, statistics, _ = cv2.connectedComponentsWithStats(bright.view(np.uint8), connectivity=8)
+        count, labels, statistics, _ = cv2.connectedComponentsWithStats(
+            bright.view(np.uint8), connectivity=8
+        )
         if count > 1:
             area = statistics[1:, cv2.CC_STAT_AREA]
-            skull = np.isin(labels, 1 + np.flatnonzero(area >= recipe.part * area.max())).astype(np.uint8)
+            skull = np.isin(labels, 1 + np.flatnonzero(area >= recipe.part * area.max())).astype(
+                np.uint8
+            )
             cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(skull)), 1)
     skull, hull = skull.astype(bool), hull.astype(bool)
     return SkullSteps(smoothed, skull, hull, hull & ~skull)
 
 
-def remove_skull(image: np.ndarray, recipe: SkullRecipe | None = None, background: float = 0.0) -> np.ndarray:
-    """`image` with the skull and everything outside its hull set to `background`; shape and dtype kept."""
+def remove_skull(
+    image: np.ndarray, recipe: SkullRecipe | None = None, background: float = 0.0
+) -> np.ndarray:
+    """`image` with the skull and everything outside its hull set to `background`; shape and dtype
+    kept."""
     return np.where(find_skull(image, recipe).inside, image, image.dtype.type(background))
 
 
@@ -103,15 +123,21 @@ def equalised(grey: np.ndarray) -> np.ndarray:
     return cv2.equalizeHist(grey)
 
 
-def stripped_slice(hu: np.ndarray, window: Window = WINDOWS["brain"], recipe: SkullRecipe | None = None) -> np.ndarray:
-    """One slice in HU to uint8 (rows, columns): skull removed, window applied, contrast as it is."""
+def stripped_slice(
+    hu: np.ndarray, window: Window = WINDOWS["brain"], recipe: SkullRecipe | None = None
+) -> np.ndarray:
+    """One slice in HU to uint8 (rows, columns): skull removed, window applied, contrast as it
+    is."""
     return np.where(find_skull(hu, recipe).inside, window_uint8(hu, window), np.uint8(0))
 
 
-def enhanced_slice(hu: np.ndarray, window: Window = WINDOWS["brain"], recipe: SkullRecipe | None = None) -> np.ndarray:
-    """One slice in HU to uint8 as the 3-D U-Net sees it: skull removed, window applied, histogram equalised.
+def enhanced_slice(
+    hu: np.ndarray, window: Window = WINDOWS["brain"], recipe: SkullRecipe | None = None
+) -> np.ndarray:
+    """One slice in HU to uint8 as the 3-D U-Net sees it: skull removed, window applied, histogram
+    equalised.
 
-    The paper names the steps in both orders; here the skull goes first, so that its brightness does not
-    take part in the equalisation.
+    The paper names the steps in both orders; here the skull goes first, so that its brightness does
+    not take part in the equalisation.
     """
     return equalised(stripped_slice(hu, window, recipe))

@@ -1,7 +1,8 @@
-"""What ResNet-LSTM's masks and maps are scored against: truth masks, or boxes where a data set has no masks; and the rivals.
+"""What ResNet-LSTM's masks and maps are scored against: truth masks, or boxes where a data set has
+no masks; and the rivals.
 
-A box is not a mask: Dice against a filled box has another scale, so measures against boxes are named
-`box_dice` and so on, and never stand in a column with those against masks.
+A box is not a mask: Dice against a filled box has another scale, so measures against boxes are
+named `box_dice` and so on, and never stand in a column with those against masks.
 """
 
 from __future__ import annotations
@@ -26,17 +27,21 @@ BOX_PREFIX = "box_"
 
 
 def truth_kind(fold: Fold) -> str:
-    """"masks" where every test scan has one, else "boxes"; DataError where there are neither."""
+    """Return "masks" where every test scan has one, else "boxes"; DataError for neither."""
     rows = fold.rows["test"]
     if rows["has_mask"].all():
         return "masks"
     if rows.loc[rows["any"].fillna(False).astype(bool), "has_boxes"].any():
         return "boxes"
-    raise DataError(f"fold {fold.number}: the test scans of {fold.store.dataset} have neither masks nor boxes to score against")
+    raise DataError(
+        f"fold {fold.number}: the test scans of {fold.store.dataset} have neither masks nor boxes"
+        " to score against"
+    )
 
 
 def truths(fold: Fold, part: str) -> dict[str, np.ndarray]:
-    """Truth of each scan of a part on its own grid, bool (slices, rows, columns): its mask, or its boxes filled."""
+    """Truth of each scan of a part on its own grid, bool (slices, rows, columns): its mask, or its
+    boxes filled."""
     if truth_kind(fold) == "masks":
         return {scan: np.asarray(fold.store.mask(scan)) > 0 for scan in fold.scans(part)}
     boxes = fold.store.boxes.groupby("scan_id", sort=False)
@@ -46,7 +51,9 @@ def truths(fold: Fold, part: str) -> dict[str, np.ndarray]:
         truth = np.zeros(fold.store.volume(scan).shape, bool)
         if scan in groups:
             for index, rows in groups[scan].groupby("slice_index"):
-                truth[int(index)] = fill_boxes(rows[["x", "y", "width", "height"]].to_numpy(np.float64), truth.shape[1:])
+                truth[int(index)] = fill_boxes(
+                    rows[["x", "y", "width", "height"]].to_numpy(np.float64), truth.shape[1:]
+                )
         found[scan] = truth
     return found
 
@@ -54,16 +61,28 @@ def truths(fold: Fold, part: str) -> dict[str, np.ndarray]:
 def score_test_part(fold: Fold, labeller: PseudoLabeller) -> ScoredSlices:
     """All slices of the test part on the network's grid, with brain, and masks or boxes."""
     masks = truth_kind(fold) == "masks"
-    return read_scored_slices(fold.store, fold.rows["test"], labeller.preprocessing, masks=masks, boxes=not masks, progress=False)
+    return read_scored_slices(
+        fold.store,
+        fold.rows["test"],
+        labeller.preprocessing,
+        masks=masks,
+        boxes=not masks,
+        progress=False,
+    )
 
 
 def rival_masks(
-    fold: Fold, scored: ScoredSlices, gates: Mapping[str, np.ndarray], cam: CamRecipe, smoothness_px: float, seed: int,
+    fold: Fold,
+    scored: ScoredSlices,
+    gates: Mapping[str, np.ndarray],
+    cam: CamRecipe,
+    smoothness_px: float,
+    seed: int,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Masks of the trivial rivals: name -> scan -> bool (slices, S, S).
 
-    The HU threshold stands alone. The centred blob and the random map are cut like a CAM and stand on the
-    slices that the classifier calls positive (`gates`: scan -> bool), as the CAM does.
+    The HU threshold stands alone. The centred blob and the random map are cut like a CAM and stand
+    on the slices that the classifier calls positive (`gates`: scan -> bool), as the CAM does.
     """
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in RIVALS}
     maps = {name: rival_maps(name, scored.hu, scored.brain, smoothness_px, seed) for name in RIVALS}
@@ -73,30 +92,53 @@ def rival_masks(
             if name == "hu_threshold":
                 found[name][scan] = maps[name][rows.index] > 0
             else:
-                found[name][scan] = cam_region(maps[name][rows.index], cam) & gates[scan][:, None, None]
+                found[name][scan] = (
+                    cam_region(maps[name][rows.index], cam) & gates[scan][:, None, None]
+                )
     return found
 
 
 def map_rows(
-    fold: Fold, labellers: Mapping[str, PseudoLabeller], scored: ScoredSlices, smoothness_px: float, seed: int,
+    fold: Fold,
+    labellers: Mapping[str, PseudoLabeller],
+    scored: ScoredSlices,
+    smoothness_px: float,
+    seed: int,
 ) -> list[dict[str, Any]]:
-    """Pointing game and mass inside of each test slice with truth, for the CAMs and the rivals: `method, metric, values, rows`."""
+    """Pointing game and mass inside of each test slice with truth, for the CAMs and the rivals:
+    `method, metric, values, rows`."""
     truth = scored.truth() if scored.codes is not None else scored.box_masks()
     known = np.flatnonzero(truth.any((1, 2)))
     rows = scored.rows.loc[known].reset_index(drop=True)
-    maps = {f"{name}_cam": _heatmaps(labeller, scored, known) for name, labeller in labellers.items()}
-    maps |= {name: rival_maps(name, scored.hu[known], scored.brain[known], smoothness_px, seed) for name in RIVALS}
+    maps = {
+        f"{name}_cam": _heatmaps(labeller, scored, known) for name, labeller in labellers.items()
+    }
+    maps |= {
+        name: rival_maps(name, scored.hu[known], scored.brain[known], smoothness_px, seed)
+        for name in RIVALS
+    }
     return [
         {"method": name, "metric": metric, "values": measure(each, truth[known]), "rows": rows}
-        for name, each in maps.items() for metric, measure in (("pointing_game", pointing_game), ("mass_inside", mass_inside))
+        for name, each in maps.items()
+        for metric, measure in (("pointing_game", pointing_game), ("mass_inside", mass_inside))
     ]
 
 
-def map_results(parts: list[dict[str, Any]], common: Mapping[str, Any], replicates: int, seed: int) -> list[dict[str, Any]]:
-    """Result rows of one measure of one method (`map_rows` of every fold), pooled over folds: mean over slices with truth."""
+def map_results(
+    parts: list[dict[str, Any]], common: Mapping[str, Any], replicates: int, seed: int
+) -> list[dict[str, Any]]:
+    """Result rows of one measure of one method (`map_rows` of every fold), pooled over folds: mean
+    over slices with truth."""
     rows = pd.concat([part["rows"] for part in parts], ignore_index=True)
     values = np.concatenate([part["values"] for part in parts])
-    described = {**common, "method": parts[0]["method"], "class": "any", "unit": "slice", "subset": "positive", "threshold_source": "none"}
+    described = {
+        **common,
+        "method": parts[0]["method"],
+        "class": "any",
+        "unit": "slice",
+        "subset": "positive",
+        "threshold_source": "none",
+    }
     return mean_rows(values, rows, parts[0]["metric"], described, replicates, seed)
 
 

@@ -1,4 +1,5 @@
-"""Volumes in mL and their disagreement: RVD (ResNet-LSTM, Section 3; INSTANCE 2022) and limits of agreement."""
+"""Volumes in mL and their disagreement: RVD (ResNet-LSTM, Section 3; INSTANCE 2022) and limits of
+agreement."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def volume_ml(mask: np.ndarray, spacing_mm: tuple[float | np.ndarray, float, flo
     """
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.ndim != 3:
-        raise StudyError(f"mask is {mask.dtype} {mask.shape}; expected bool (slices, rows, columns)")
+        raise StudyError(
+            f"mask is {mask.dtype} {mask.shape}; expected bool (slices, rows, columns)"
+        )
     z, y, x = (np.asarray(side, np.float64) for side in spacing_mm)
     if min(np.min(z), y, x) <= 0:
         raise StudyError(f"spacing is {spacing_mm} mm; expected positive sides (z, y, x)")
@@ -26,7 +29,9 @@ def volume_ml(mask: np.ndarray, spacing_mm: tuple[float | np.ndarray, float, flo
     return float(per_slice.sum() * y * x / 1000)
 
 
-def relative_volume_difference(predicted: np.ndarray, truth: np.ndarray, signed: bool = False) -> np.ndarray:
+def relative_volume_difference(
+    predicted: np.ndarray, truth: np.ndarray, signed: bool = False
+) -> np.ndarray:
     """|Vp - Vg| / Vg; with `signed`, (Vp - Vg) / Vg, positive where too much is predicted.
 
     predicted, truth: volumes of one unit (mL or voxels), any shape. NaN where the truth is empty:
@@ -35,7 +40,9 @@ def relative_volume_difference(predicted: np.ndarray, truth: np.ndarray, signed:
     predicted, truth = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     difference = predicted - truth
     top = difference if signed else np.abs(difference)
-    return np.divide(top, truth, out=np.full(np.broadcast(top, truth).shape, np.nan), where=truth > 0)[()]
+    return np.divide(
+        top, truth, out=np.full(np.broadcast(top, truth).shape, np.nan), where=truth > 0
+    )[()]
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,8 @@ class Agreement:
 
 
 def limits_of_agreement(predicted_ml: np.ndarray, truth_ml: np.ndarray) -> Agreement:
-    """Bias +- 1.96 SD (n - 1) of the differences; pairs with NaN are left out; NaN under two pairs."""
+    """Bias +- 1.96 SD (n - 1) of the differences; pairs with NaN are left out; NaN under two
+    pairs."""
     difference = np.asarray(predicted_ml, np.float64) - np.asarray(truth_ml, np.float64)
     difference = difference[np.isfinite(difference)]
     if len(difference) < 2:

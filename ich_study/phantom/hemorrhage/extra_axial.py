@@ -1,8 +1,8 @@
 """Subdural and epidural hemorrhage: a layer under the inner table whose thickness varies over it.
 
 Subdural: a crescent over one hemisphere, across sutures, never across the midline; or a layer along
-falx or tentorium. Epidural: a biconvex lens that ends before the sutures. The thickness is a profile
-(1 in the middle) times a factor that gives the volume.
+falx or tentorium. Epidural: a biconvex lens that ends before the sutures. The thickness is a
+profile (1 in the middle) times a factor that gives the volume.
 """
 
 from __future__ import annotations
@@ -47,17 +47,37 @@ def draw_subdural(rng: np.random.Generator, volume_ml: float, density: float) ->
     height = np.sqrt(volume_ml * 1000 / (0.7 * thickness) / (3.2 * 1.7))
     centre = (62.0 * side, float(rng.uniform(-22, 48)), float(rng.uniform(5, 42)))
     stretch = rng.uniform(0.85, 1.2)
-    reach = (float(np.clip(1.7 * height * stretch, 14, 90)), float(np.clip(height / stretch, 9, 52)))
-    return Layer(kind, side, centre, reach, volume_ml, density, float(rng.uniform(8, 22) if rng.random() < 0.25 else 0.0))
+    reach = (
+        float(np.clip(1.7 * height * stretch, 14, 90)),
+        float(np.clip(height / stretch, 9, 52)),
+    )
+    return Layer(
+        kind,
+        side,
+        centre,
+        reach,
+        volume_ml,
+        density,
+        float(rng.uniform(8, 22) if rng.random() < 0.25 else 0.0),
+    )
 
 
 def draw_epidural(rng: np.random.Generator, volume_ml: float, density: float) -> Layer:
-    """Draws an epidural hematoma under the temporal, parietal or frontal bone, away from the sutures."""
+    """Draws an epidural hematoma under the temporal, parietal or frontal bone, away from the
+    sutures."""
     side = int(rng.choice([-1, 1]))
     places = [(64, 16, -6), (64, 26, 12), (60, 30, 36), (38, -56, 14), (30, 96, -2)]
     centre = places[int(rng.choice(5, p=[0.35, 0.27, 0.18, 0.13, 0.07]))]
     radius = (volume_ml * 1000 / 0.62) ** (1 / 3) * rng.uniform(0.92, 1.15)
-    return Layer("lens", side, (float(centre[0] * side), float(centre[1]), float(centre[2])), (radius, radius), volume_ml, density, 0.0)
+    return Layer(
+        "lens",
+        side,
+        (float(centre[0] * side), float(centre[1]), float(centre[2])),
+        (radius, radius),
+        volume_ml,
+        density,
+        0.0,
+    )
 
 
 def _profile(lattice: Lattice, layer: Layer, rng: np.random.Generator) -> np.ndarray:
@@ -65,14 +85,22 @@ def _profile(lattice: Lattice, layer: Layer, rng: np.random.Generator) -> np.nda
     z, y, x = lattice.mesh
     wavy = 1 + 0.16 * smooth_noise(rng, lattice, 60)
     if layer.kind == "lens":
-        square = ((x - layer.centre[0]) * 0.55) ** 2 + (y - layer.centre[1]) ** 2 + (z - layer.centre[2]) ** 2
+        square = (
+            ((x - layer.centre[0]) * 0.55) ** 2
+            + (y - layer.centre[1]) ** 2
+            + (z - layer.centre[2]) ** 2
+        )
         cap = np.clip(1 - square * wavy / np.float32(layer.reach[0] ** 2), 0, 1)
         return cap * smoothstep(suture_distance(lattice), 1.0, 4.0)
-    spread = (np.abs(y - layer.centre[1]) / layer.reach[0]) ** 2.6 + (np.abs(z - layer.centre[2]) / layer.reach[1]) ** 2.6
+    spread = (np.abs(y - layer.centre[1]) / layer.reach[0]) ** 2.6 + (
+        np.abs(z - layer.centre[2]) / layer.reach[1]
+    ) ** 2.6
     return np.exp(-spread * wavy**2) * smoothstep(layer.side * x, 2.0, 9.0)
 
 
-def _distance(lattice: Lattice, layer: Layer, wall: np.ndarray, tentorium: np.ndarray, midline: np.ndarray) -> np.ndarray:
+def _distance(
+    lattice: Lattice, layer: Layer, wall: np.ndarray, tentorium: np.ndarray, midline: np.ndarray
+) -> np.ndarray:
     """Distance in mm from the membrane that the blood lies on, towards the brain."""
     if layer.kind == "falx":
         return layer.side * (lattice.mesh[2] - midline) - np.float32(0.4) + 0 * wall
@@ -81,7 +109,9 @@ def _distance(lattice: Lattice, layer: Layer, wall: np.ndarray, tentorium: np.nd
     return wall - np.float32(DURA_MM)
 
 
-def _room(lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarray, width_mm: float) -> np.ndarray:
+def _room(
+    lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarray, width_mm: float
+) -> np.ndarray:
     z, y, x = lattice.mesh
     inside = occupancy(DURA_MM - depth, width_mm)
     if layer.kind == "falx":
@@ -94,34 +124,56 @@ def _room(lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarr
     return inside * smoothstep(tentorium, 0, 3) * smoothstep(z, -34, -22)
 
 
-def _level(lattice: Lattice, layer: Layer, wall: np.ndarray, tentorium: np.ndarray, midline: np.ndarray, seed: int) -> np.ndarray:
+def _level(
+    lattice: Lattice,
+    layer: Layer,
+    wall: np.ndarray,
+    tentorium: np.ndarray,
+    midline: np.ndarray,
+    seed: int,
+) -> np.ndarray:
     """Distance from the membrane over the profile: the blood is where it is below one number."""
     profile = _profile(lattice, layer, np.random.default_rng(seed))
     if layer.kind == "falx":
         z, y, _ = lattice.mesh
-        profile = np.exp(-((np.abs(y - layer.centre[1]) / layer.reach[0]) ** 3) - (np.abs(z - 45) / 32) ** 4) + 0 * wall
+        profile = (
+            np.exp(
+                -((np.abs(y - layer.centre[1]) / layer.reach[0]) ** 3) - (np.abs(z - 45) / 32) ** 4
+            )
+            + 0 * wall
+        )
     if layer.kind == "tentorium":
         z, y, x = lattice.mesh
-        profile = np.exp(-((np.abs(y - 62) / 26) ** 4)) * smoothstep(-np.abs(x), -44, -25) + 0 * wall
+        profile = (
+            np.exp(-((np.abs(y - 62) / 26) ** 4)) * smoothstep(-np.abs(x), -44, -25) + 0 * wall
+        )
     distance = _distance(lattice, layer, wall, tentorium, midline)
     level = np.maximum(distance, 0.05) / np.maximum(profile, np.float32(0.02))
     return np.where((distance > -1.0) & (profile > 0.06), np.minimum(level, FAR_MM), FAR_MM)
 
 
 def displacement(
-    lattice: Lattice, layer: Layer, person: Person, depth: np.ndarray, wall: np.ndarray, tentorium: np.ndarray, midline: np.ndarray,
+    lattice: Lattice,
+    layer: Layer,
+    person: Person,
+    depth: np.ndarray,
+    wall: np.ndarray,
+    tentorium: np.ndarray,
+    midline: np.ndarray,
     seed: int,
 ) -> np.ndarray:
-    """Where tissue came from, as a step (3: z, y, x; then the lattice), mm: the brain gives way to the
-    blood, most under it and little beyond the midline."""
+    """Where tissue came from, as a step (3: z, y, x; then the lattice), mm: the brain gives way to
+    the blood, most under it and little beyond the midline."""
     level = _level(lattice, layer, wall, tentorium, midline, seed)
     room = _room(lattice, layer, depth, tentorium, 2.0)
-    most = threshold(level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale))
+    most = threshold(
+        level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale)
+    )
     z, y, x = lattice.mesh
     if layer.kind in ("falx", "tentorium"):
         return np.zeros((3, *depth.shape), np.float32)
     thickness = most * _profile(lattice, layer, np.random.default_rng(seed))
-    given = thickness * np.clip(1 - depth / 85, 0, 1) ** 1.6 
+    given = thickness * np.clip(1 - depth / 85, 0, 1) ** 1.6
     given = np.clip(np.minimum(given, depth - 1.5), 0, None)
     out = [z - 8 + 0 * depth, y - 16 + 0 * depth, x + 0 * depth]
     length = np.sqrt(sum(o**2 for o in out)) + np.float32(8)
@@ -129,15 +181,25 @@ def displacement(
 
 
 def paint_layer(
-    anatomy: Anatomy, person: Person, layer: Layer, rng: np.random.Generator, seed: int, width_mm: float
+    anatomy: Anatomy,
+    person: Person,
+    layer: Layer,
+    rng: np.random.Generator,
+    seed: int,
+    width_mm: float,
 ) -> np.ndarray:
     """Paints the blood into the head, in place; returns its fraction of each voxel."""
     lattice = anatomy.lattice
     wall = -resize_linear(anatomy.coarse_wall, lattice.shape)
     level = _level(lattice, layer, wall, anatomy.tentorium, anatomy.midline, seed)
     room = _room(lattice, layer, anatomy.depth, anatomy.tentorium, width_mm)
-    edge = threshold(level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale))
-    profile_edge = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.4), 0, 1) * room
+    edge = threshold(
+        level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale)
+    )
+    profile_edge = (
+        np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.4), 0, 1)
+        * room
+    )
     whole = (slice(None), slice(None), slice(None))
     paint_lesion(anatomy.hu, lattice, whole, profile_edge, layer.density, 3.0, rng)
     if layer.mixed:

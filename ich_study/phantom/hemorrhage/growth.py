@@ -16,8 +16,11 @@ def voxel_ml(lattice: Lattice, scale: tuple[float, float, float]) -> float:
     return float(np.prod(lattice.step) * np.prod(scale) / 1000)
 
 
-def threshold(level: np.ndarray, room: np.ndarray | float, volume_ml: float, each_ml: float) -> float:
-    """The level below which `room` (fraction of a voxel) adds up to `volume_ml`; all room if it is less."""
+def threshold(
+    level: np.ndarray, room: np.ndarray | float, volume_ml: float, each_ml: float
+) -> float:
+    """The level below which `room` (fraction of a voxel) adds up to `volume_ml`; all room if it is
+    less."""
     weight = np.broadcast_to(np.asarray(room, np.float32), level.shape)
     inside = weight > 0.01
     values, weights = level[inside], weight[inside]
@@ -30,7 +33,13 @@ def threshold(level: np.ndarray, room: np.ndarray | float, volume_ml: float, eac
 
 
 def paint_lesion(
-    hu: np.ndarray, lattice: Lattice, box: Box, fraction: np.ndarray, density: float, texture_hu: float, rng: np.random.Generator
+    hu: np.ndarray,
+    lattice: Lattice,
+    box: Box,
+    fraction: np.ndarray,
+    density: float,
+    texture_hu: float,
+    rng: np.random.Generator,
 ) -> None:
     """Mixes blood of `density` HU with smooth texture into `hu[box]`, in place."""
     part = lattice.part(box)

@@ -15,7 +15,8 @@ from ich_study.phantom.person import Person
 
 @dataclass(frozen=True)
 class Site:
-    """A typical place: share of cases, centre and its spread (x, y, z), proportions of the axes, largest mL."""
+    """A typical place: share of cases, centre and its spread (x, y, z), proportions of the axes,
+    largest mL."""
 
     share: float
     centre: Point
@@ -49,7 +50,13 @@ class Hematoma:
     roughness: float
 
 
-def draw_hematoma(rng: np.random.Generator, person: Person, volume_ml: float, density: float, side: int | None = None) -> Hematoma:
+def draw_hematoma(
+    rng: np.random.Generator,
+    person: Person,
+    volume_ml: float,
+    density: float,
+    side: int | None = None,
+) -> Hematoma:
     """Draws site, shape and oedema of a hematoma of `volume_ml`."""
     possible = {name: site for name, site in SITES.items() if site.most_ml >= volume_ml}
     shares = np.array([site.share for site in possible.values()])
@@ -85,27 +92,46 @@ def displacement(lattice: Lattice, lesion: Hematoma) -> np.ndarray:
     pushes its surroundings outwards, less with the distance squared."""
     radius = np.maximum(_radius(lattice, lesion), 1.0)
     reach = lesion.radius_mm
-    pushed = lesion.push * np.minimum(reach**3 / radius**2, radius) * smoothstep(-radius, -(3.5 * reach + 12), -reach) / np.float32(1.0)
+    pushed = (
+        lesion.push
+        * np.minimum(reach**3 / radius**2, radius)
+        * smoothstep(-radius, -(3.5 * reach + 12), -reach)
+        / np.float32(1.0)
+    )
     z, y, x = lattice.mesh
     offsets = [v - np.float32(c) + 0 * radius for v, c in zip((z, y, x), lesion.centre[::-1])]
     length = np.sqrt(sum(o**2 for o in offsets)) + np.float32(1e-3)
     return np.stack([-pushed * o / length for o in offsets])
 
 
-def paint_hematoma(anatomy: Anatomy, person: Person, lesion: Hematoma, rng: np.random.Generator, width_mm: float) -> np.ndarray:
-    """Paints oedema and blood into the head, in place; returns the blood's fraction of each voxel."""
+def paint_hematoma(
+    anatomy: Anatomy, person: Person, lesion: Hematoma, rng: np.random.Generator, width_mm: float
+) -> np.ndarray:
+    """Paints oedema and blood into the head, in place; returns the blood's fraction of each
+    voxel."""
     reach = 2.4 * lesion.radius_mm + 3 * lesion.oedema_mm + 4
     low, high = (tuple(c + sign * reach for c in lesion.centre[::-1]) for sign in (-1, 1))
     box = anatomy.lattice.box(low, high)
     part = anatomy.lattice.part(box)
-    bumps = smooth_noise(rng, part, 1.6 * lesion.radius_mm + 5) + 0.45 * smooth_noise(rng, part, 0.6 * lesion.radius_mm + 4)
+    bumps = smooth_noise(rng, part, 1.6 * lesion.radius_mm + 5) + 0.45 * smooth_noise(
+        rng, part, 0.6 * lesion.radius_mm + 4
+    )
     level = _radius(part, lesion) * (1 + np.float32(lesion.roughness) * bumps)
-    same_side = smoothstep(np.sign(lesion.centre[0]) * (part.mesh[2] - anatomy.midline[box[0], box[1]]), -1.5, 0.5)
+    same_side = smoothstep(
+        np.sign(lesion.centre[0]) * (part.mesh[2] - anatomy.midline[box[0], box[1]]), -1.5, 0.5
+    )
     same_side = same_side if abs(lesion.centre[0]) > 8 else 1.0
-    same_level = (anatomy.tentorium[box] > 1) if lesion.centre[2] > -15 else (anatomy.tentorium[box] < -1) | (np.abs(part.mesh[2]) < 17)
+    same_level = (
+        (anatomy.tentorium[box] > 1)
+        if lesion.centre[2] > -15
+        else (anatomy.tentorium[box] < -1) | (np.abs(part.mesh[2]) < 17)
+    )
     room = smoothstep(anatomy.depth[box], 1.0, 3.0) * same_side * same_level
     edge = threshold(level, room, lesion.volume_ml, voxel_ml(anatomy.lattice, person.scale))
-    blood = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.8), 0, 1) * room
+    blood = (
+        np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.8), 0, 1)
+        * room
+    )
     _paint_oedema(anatomy, person, lesion, box, level - np.float32(edge), rng)
     paint_lesion(anatomy.hu, anatomy.lattice, box, blood, lesion.density + 1.0, 4.2, rng)
     fraction = np.zeros(anatomy.lattice.shape, np.float32)
@@ -114,12 +140,19 @@ def paint_hematoma(anatomy: Anatomy, person: Person, lesion: Hematoma, rng: np.r
 
 
 def _paint_oedema(
-    anatomy: Anatomy, person: Person, lesion: Hematoma, box: tuple[slice, slice, slice], beyond: np.ndarray, rng: np.random.Generator
+    anatomy: Anatomy,
+    person: Person,
+    lesion: Hematoma,
+    box: tuple[slice, slice, slice],
+    beyond: np.ndarray,
+    rng: np.random.Generator,
 ) -> None:
     part = anatomy.lattice.part(box)
     spread = lesion.oedema_mm * np.clip(1 + 0.55 * smooth_noise(rng, part, 18), 0.2, 2.5)
     tissue = person.tissue
-    softness = np.clip((tissue.grey + 2 - anatomy.hu[box]) / (tissue.grey - tissue.white), 0.35, 1.2)
+    softness = np.clip(
+        (tissue.grey + 2 - anatomy.hu[box]) / (tissue.grey - tissue.white), 0.35, 1.2
+    )
     wet = smoothstep(-beyond / np.maximum(spread * softness, 0.3), -1.5, -0.55)
     parenchyma = (1 - anatomy.csf[box]) * (1 - anatomy.ventricle[box]) * (anatomy.depth[box] > 1)
     low = tissue.white - rng.uniform(5, 11)

@@ -1,4 +1,5 @@
-"""Intraventricular hemorrhage: layering in the dependent occipital horns, or a cast of the ventricles."""
+"""Intraventricular hemorrhage: layering in the dependent occipital horns, or a cast of the
+ventricles."""
 
 from __future__ import annotations
 
@@ -11,25 +12,38 @@ from ich_study.phantom.person import Person
 
 
 def paint_ventricular_blood(
-    anatomy: Anatomy, person: Person, volume_ml: float, density: float, source: Point | None, rng: np.random.Generator
+    anatomy: Anatomy,
+    person: Person,
+    volume_ml: float,
+    density: float,
+    source: Point | None,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Fills part of the ventricles with blood, in place; returns its fraction of each voxel.
 
-    source: the hematoma (x, y, z) that broke through, or None. The patient lies on the back, so blood
-    sinks to posterior; a cast grows from its source instead.
+    source: the hematoma (x, y, z) that broke through, or None. The patient lies on the back, so
+    blood sinks to posterior; a cast grows from its source instead.
     """
     box = anatomy.lattice.box((-46, -46, -48), (42, 90, 48))
     part = anatomy.lattice.part(box)
     z, y, x = part.mesh
     tilt = rng.normal(0, 0.10)
     one_sided = rng.uniform(-22, 22) if rng.random() < 0.7 else 0.0
-    layered = 84 - y - np.float32(tilt) * x + 0.12 * (z - 5) + np.float32(one_sided) * np.sign(x) * (np.abs(x) > 3)
+    layered = (
+        84
+        - y
+        - np.float32(tilt) * x
+        + 0.12 * (z - 5)
+        + np.float32(one_sided) * np.sign(x) * (np.abs(x) > 3)
+    )
     side = rng.choice([-1, 1])
     start = source or (float(8 * side), float(rng.uniform(-12, 30)), 14.0)
     cast = np.sqrt((x - start[0]) ** 2 + 0.5 * (y - start[1]) ** 2 + 0.7 * (z - start[2]) ** 2)
     share = float(np.clip(0.15 + 0.06 * volume_ml + (0.35 if source else 0.0), 0, 1))
     layering = rng.random() > share
-    level = layered if layering else 0.75 * cast + 0.25 * layered + 3.0 * smooth_noise(rng, part, 16)
+    level = (
+        layered if layering else 0.75 * cast + 0.25 * layered + 3.0 * smooth_noise(rng, part, 16)
+    )
     room = anatomy.ventricle[box]
     edge = threshold(level + 0 * room, room, volume_ml, voxel_ml(anatomy.lattice, person.scale))
     filled = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(2.5), 0, 1) * room

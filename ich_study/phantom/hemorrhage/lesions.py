@@ -8,7 +8,12 @@ import numpy as np
 
 from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Lattice, smoothstep
-from ich_study.phantom.hemorrhage import extra_axial, intraparenchymal, intraventricular, subarachnoid
+from ich_study.phantom.hemorrhage import (
+    extra_axial,
+    intraparenchymal,
+    intraventricular,
+    subarachnoid,
+)
 from ich_study.phantom.hemorrhage.extra_axial import Layer
 from ich_study.phantom.hemorrhage.intraparenchymal import Hematoma
 from ich_study.phantom.person import Person
@@ -34,10 +39,15 @@ def draw_plan(rng: np.random.Generator, person: Person, subtypes: tuple[str, ...
     hematomas, layers = [], []
     if "IPH" in subtypes:
         parts = [1.0] if rng.random() < 0.88 or volumes["IPH"] < 2 else [0.75, 0.25]
-        hematomas = [intraparenchymal.draw_hematoma(rng, person, volumes["IPH"] * p, densities["IPH"]) for p in parts]
+        hematomas = [
+            intraparenchymal.draw_hematoma(rng, person, volumes["IPH"] * p, densities["IPH"])
+            for p in parts
+        ]
     for name, draw in (("SDH", extra_axial.draw_subdural), ("EDH", extra_axial.draw_epidural)):
         if name in subtypes:
-            layers.append((name, draw(rng, volumes[name], densities[name]), int(rng.integers(2**31))))
+            layers.append(
+                (name, draw(rng, volumes[name], densities[name]), int(rng.integers(2**31)))
+            )
     return Plan(volumes, densities, tuple(hematomas), tuple(layers), subarachnoid.draw_centre(rng))
 
 
@@ -47,11 +57,23 @@ def fitted_person(person: Person, plan: Plan) -> Person:
         needed = (plan.volume_ml["IVH"] / 14) ** 0.5
         person = replace(person, ventricle=float(np.clip(max(person.ventricle, needed), 0.8, 2.1)))
     if "SAH" in plan.volume_ml:
-        person = replace(person, sulcus=max(person.sulcus, 1.9), gap=max(person.gap, 1.0), atrophy=max(person.atrophy, 0.35))
+        person = replace(
+            person,
+            sulcus=max(person.sulcus, 1.9),
+            gap=max(person.gap, 1.0),
+            atrophy=max(person.atrophy, 0.35),
+        )
     return person
 
 
-def displaced(anatomy: Anatomy, person: Person, plan: Plan, coarse: Lattice, coarse_depth: np.ndarray, coarse_wall: np.ndarray) -> Anatomy:
+def displaced(
+    anatomy: Anatomy,
+    person: Person,
+    plan: Plan,
+    coarse: Lattice,
+    coarse_depth: np.ndarray,
+    coarse_wall: np.ndarray,
+) -> Anatomy:
     """The anatomy after mass effect; the skull stays where it is."""
     if not plan.hematomas and not plan.layers:
         return anatomy
@@ -61,7 +83,9 @@ def displaced(anatomy: Anatomy, person: Person, plan: Plan, coarse: Lattice, coa
     tentorium = resize_linear(anatomy.tentorium, coarse.shape)
     midline = resize_linear(anatomy.midline, (*coarse.shape[:2], 1))
     for _, layer, seed in plan.layers:
-        step += extra_axial.displacement(coarse, layer, person, coarse_depth, coarse_wall, tentorium, midline, seed)
+        step += extra_axial.displacement(
+            coarse, layer, person, coarse_depth, coarse_wall, tentorium, midline, seed
+        )
     if plan.layers:
         step *= smoothstep(coarse_depth, -0.5, 1.0)
     else:
@@ -91,14 +115,19 @@ def _warp(anatomy: Anatomy, step: np.ndarray) -> Anatomy:
             inside = np.clip(anatomy.depth[box] - 0.2, 0, 1)
             moving = inside > 0
             pulled = field[box]
-            pulled[moving] += inside[moving] * (np.minimum(linear_at(field, [of_axis[moving] for of_axis in places]), 300) - pulled[moving])
+            pulled[moving] += inside[moving] * (
+                np.minimum(linear_at(field, [of_axis[moving] for of_axis in places]), 300)
+                - pulled[moving]
+            )
         else:
             field[box] = linear_at(field, places)
         result[name] = field
     return replace(anatomy, **result)
 
 
-def paint_blood(anatomy: Anatomy, person: Person, plan: Plan, rng: np.random.Generator, width_mm: float) -> dict[str, np.ndarray]:
+def paint_blood(
+    anatomy: Anatomy, person: Person, plan: Plan, rng: np.random.Generator, width_mm: float
+) -> dict[str, np.ndarray]:
     """Paints all blood into the head, in place; returns per subtype its fraction of each voxel."""
     fractions: dict[str, np.ndarray] = {}
     volumes, densities = plan.volume_ml, plan.density
@@ -106,8 +135,14 @@ def paint_blood(anatomy: Anatomy, person: Person, plan: Plan, rng: np.random.Gen
         blood = intraparenchymal.paint_hematoma(anatomy, person, lesion, rng, width_mm)
         fractions["IPH"] = np.maximum(fractions.get("IPH", 0), blood)
     if "IVH" in volumes:
-        source = plan.hematomas[0].centre if plan.hematomas and plan.hematomas[0].centre[2] > -15 else None
-        fractions["IVH"] = intraventricular.paint_ventricular_blood(anatomy, person, volumes["IVH"], densities["IVH"], source, rng)
+        source = (
+            plan.hematomas[0].centre
+            if plan.hematomas and plan.hematomas[0].centre[2] > -15
+            else None
+        )
+        fractions["IVH"] = intraventricular.paint_ventricular_blood(
+            anatomy, person, volumes["IVH"], densities["IVH"], source, rng
+        )
     if "SAH" in volumes:
         fractions["SAH"] = subarachnoid.paint_subarachnoid_blood(
             anatomy, person, volumes["SAH"], densities["SAH"], plan.subarachnoid_centre, rng

@@ -11,7 +11,15 @@ from ich_study.phantom.geometry import Point, smooth_noise, smoothstep
 from ich_study.phantom.hemorrhage.growth import paint_lesion, threshold, voxel_ml
 from ich_study.phantom.person import Person
 
-BASAL: tuple[Point, ...] = ((0, 0, -18), (24, -8, -14), (-24, -8, -14), (40, -8, 2), (-40, -8, 2), (2, -45, 5), (0, 20, -16))
+BASAL: tuple[Point, ...] = (
+    (0, 0, -18),
+    (24, -8, -14),
+    (-24, -8, -14),
+    (40, -8, 2),
+    (-40, -8, 2),
+    (2, -45, 5),
+    (0, 20, -16),
+)
 """Where a ruptured aneurysm fills the cisterns first (x, y, z)."""
 
 
@@ -29,7 +37,12 @@ def draw_centre(rng: np.random.Generator) -> Point:
 
 
 def paint_subarachnoid_blood(
-    anatomy: Anatomy, person: Person, volume_ml: float, density: float, centre: Point, rng: np.random.Generator
+    anatomy: Anatomy,
+    person: Person,
+    volume_ml: float,
+    density: float,
+    centre: Point,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Replaces CSF by blood around `centre`, in place; returns its fraction of each voxel.
 
@@ -43,8 +56,17 @@ def paint_subarachnoid_blood(
     level = np.sqrt((x - centre[0]) ** 2 + 0.6 * (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
     level = level * (1 + 0.28 * smooth_noise(rng, part, 22))
     swollen = ndimage.maximum_filter(anatomy.csf[box], size=(1, 3, 3))
-    room = np.clip(1.3 * swollen, 0, 1) * smoothstep(anatomy.depth[box], 0.2, 1.2) * (anatomy.ventricle[box] < 0.3)
-    edge = threshold(level, np.where(room > 0.5, room, 0), SHOWN * volume_ml, voxel_ml(anatomy.lattice, person.scale))
+    room = (
+        np.clip(1.3 * swollen, 0, 1)
+        * smoothstep(anatomy.depth[box], 0.2, 1.2)
+        * (anatomy.ventricle[box] < 0.3)
+    )
+    edge = threshold(
+        level,
+        np.where(room > 0.5, room, 0),
+        SHOWN * volume_ml,
+        voxel_ml(anatomy.lattice, person.scale),
+    )
     filled = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(4.0), 0, 1) * room
     paint_lesion(anatomy.hu, anatomy.lattice, box, filled, density, 3.0, rng)
     fraction = np.zeros(anatomy.lattice.shape, np.float32)

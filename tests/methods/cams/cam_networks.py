@@ -12,14 +12,23 @@ from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 ORACLES = {
-    "GradCAM": oracle.GradCAM, "HiResCAM": oracle.HiResCAM, "GradCAMElementWise": oracle.GradCAMElementWise,
-    "GradCAM++": oracle.GradCAMPlusPlus, "XGradCAM": oracle.XGradCAM, "EigenCAM": oracle.EigenCAM,
-    "EigenGradCAM": oracle.EigenGradCAM, "LayerCAM": oracle.LayerCAM,
+    "GradCAM": oracle.GradCAM,
+    "HiResCAM": oracle.HiResCAM,
+    "GradCAMElementWise": oracle.GradCAMElementWise,
+    "GradCAM++": oracle.GradCAMPlusPlus,
+    "XGradCAM": oracle.XGradCAM,
+    "EigenCAM": oracle.EigenCAM,
+    "EigenGradCAM": oracle.EigenGradCAM,
+    "LayerCAM": oracle.LayerCAM,
 }
 OPTIONS = {
     "tf_efficientnetv2_b0": {"channel_multiplier": 0.3, "depth_multiplier": 0.35},
     "swin_tiny_patch4_window7_224": {
-        "img_size": 56, "window_size": 7, "embed_dim": 24, "num_heads": (1, 2, 4), "depths": (1, 1, 1),
+        "img_size": 56,
+        "window_size": 7,
+        "embed_dim": 24,
+        "num_heads": (1, 2, 4),
+        "depths": (1, 1, 1),
     },
     "convnext_atto": {"depths": (1, 1, 2, 1), "dims": (16, 24, 32, 48)},
 }
@@ -52,7 +61,9 @@ def oracle_maps(method, model, inputs, layer, target, reshape=None):
 
 def oracle_ablation(model, inputs, layer, target, zero=False, batch_size=32):
     chosen = ZeroAblation() if zero else AblationLayer()
-    cam = oracle.AblationCAM(model=model, target_layers=[layer], ablation_layer=chosen, batch_size=batch_size)
+    cam = oracle.AblationCAM(
+        model=model, target_layers=[layer], ablation_layer=chosen, batch_size=batch_size
+    )
     with contextlib.redirect_stderr(io.StringIO()), cam:
         return cam(input_tensor=inputs, targets=[ClassifierOutputTarget(target)] * len(inputs))
 

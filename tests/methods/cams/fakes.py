@@ -21,24 +21,39 @@ def truth_part(patients=4, per_patient=6, size=24, seed=0, prefix="p", boxes=Tru
     masks = np.zeros((count, size, size), bool)
     for mask in masks[::2]:
         row, column = rng.integers(2, size - 8, 2)
-        mask[row:row + 5, column:column + 4] = True
-    rows = pd.DataFrame({
-        "patient_id": np.repeat([f"{prefix}{n}" for n in range(patients)], per_patient),
-        "scan_id": np.repeat([f"{prefix}{n}-scan" for n in range(patients)], per_patient),
-        "slice_index": np.tile(range(per_patient), patients), "any": pd.array(masks.any((1, 2)), dtype="boolean"),
-    })
+        mask[row : row + 5, column : column + 4] = True
+    rows = pd.DataFrame(
+        {
+            "patient_id": np.repeat([f"{prefix}{n}" for n in range(patients)], per_patient),
+            "scan_id": np.repeat([f"{prefix}{n}-scan" for n in range(patients)], per_patient),
+            "slice_index": np.tile(range(per_patient), patients),
+            "any": pd.array(masks.any((1, 2)), dtype="boolean"),
+        }
+    )
     brain = PackedMasks.of(np.ones_like(masks))
     found = [component_boxes(mask) for mask in masks] if boxes else [np.zeros((0, 4))] * count
-    return TruthMasks(rows, PackedMasks.of(masks), brain, PackedMasks.of(masks), found, np.full(count, 0.01), size)
+    return TruthMasks(
+        rows, PackedMasks.of(masks), brain, PackedMasks.of(masks), found, np.full(count, 0.01), size
+    )
 
 
-def perfect_series(validation, test, method="perfect", layer="-1", noise=0.0, variant="raw", seed=0):
+def perfect_series(
+    validation, test, method="perfect", layer="-1", noise=0.0, variant="raw", seed=0
+):
     """Maps that are the truth, blurred by uniform noise of the height `noise`."""
+
     def reader(part, part_seed):
         maps = part.truth[slice(None)].astype(np.float32)
-        maps = maps + np.random.default_rng(part_seed).uniform(0, noise, maps.shape).astype(np.float32) if noise else maps
+        maps = (
+            maps + np.random.default_rng(part_seed).uniform(0, noise, maps.shape).astype(np.float32)
+            if noise
+            else maps
+        )
         return lambda places: maps[places] / (1 + noise)
-    return MapSeries(method, layer, variant, reader(validation, seed), reader(test, seed + 1), scaled_grid())
+
+    return MapSeries(
+        method, layer, variant, reader(validation, seed), reader(test, seed + 1), scaled_grid()
+    )
 
 
 @dataclass
@@ -55,8 +70,20 @@ class MaskedStore:
         rows = []
         for row in self.index[self.index["any"]].itertuples():
             for x, y, width, height in component_boxes(self._blob(row.scan_id)[row.slice_index]):
-                rows.append((row.scan_id, row.slice_index, float(x), float(y), float(width), float(height), "any"))
-        self.boxes = pd.DataFrame(rows, columns=["scan_id", "slice_index", "x", "y", "width", "height", "label"])
+                rows.append(
+                    (
+                        row.scan_id,
+                        row.slice_index,
+                        float(x),
+                        float(y),
+                        float(width),
+                        float(height),
+                        "any",
+                    )
+                )
+        self.boxes = pd.DataFrame(
+            rows, columns=["scan_id", "slice_index", "x", "y", "width", "height", "label"]
+        )
 
     def _blob(self, scan_id):
         labels = self.index.loc[self.index["scan_id"] == scan_id, "any"].to_numpy(bool)
@@ -74,12 +101,20 @@ def masked_store(patients=6, side=SIDE):
 
 
 def write_run(folder, classes=("any",), two_outputs=False, **changes):
-    """An untrained small EfficientNetV2 with a checkpoint as 01_backbones writes it; its settings and backbone."""
+    """An untrained small EfficientNetV2 with a checkpoint as 01_backbones writes it; its settings
+    and backbone."""
     settings = config(classes=classes, **{"size": 64, "normalisation": "half", **changes})
     backbone = network(settings, changes.get("seed", 0))
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(folder / "weights.safetensors", backbone.model, {
-        "architecture": backbone.describe(), "preprocessing": settings.preprocessing().describe(), "classes": list(classes),
-        "two_outputs": two_outputs, "training": settings.describe(),
-    })
+    save_weights(
+        folder / "weights.safetensors",
+        backbone.model,
+        {
+            "architecture": backbone.describe(),
+            "preprocessing": settings.preprocessing().describe(),
+            "classes": list(classes),
+            "two_outputs": two_outputs,
+            "training": settings.describe(),
+        },
+    )
     return settings, backbone

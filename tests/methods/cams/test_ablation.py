@@ -15,18 +15,27 @@ PARITY = 1e-5
 
 def scaled(model, inputs, layers, target=1, **options):
     maps = cam_maps(model, inputs, layers, target, ["AblationCAM"], **options)
-    return {name: library_scaled(raw, tuple(inputs.shape[-2:])).numpy() for (_, name), raw in maps.items()}
+    return {
+        name: library_scaled(raw, tuple(inputs.shape[-2:])).numpy()
+        for (_, name), raw in maps.items()
+    }
 
 
 @pytest.mark.parametrize("reading", ["blocks", "stages"])
 def test_parity_of_both_variants_on_an_efficientnet(reading):
     model, inputs = network("tf_efficientnetv2_b0"), images(2, 48)
     layers = timm_layers(model, reading)
-    variants = [({}, {"zero": True}), ({"ablation": "library"}, {}), ({"ablation": "library", "library_batch": 8}, {"batch_size": 8})]
+    variants = [
+        ({}, {"zero": True}),
+        ({"ablation": "library"}, {}),
+        ({"ablation": "library", "library_batch": 8}, {"batch_size": 8}),
+    ]
     for options, oracle in variants if reading == "blocks" else variants[:2]:
         found = scaled(model, inputs, layers, **options)
         for name, layer in layers.items():
-            assert difference(found[name], oracle_ablation(model, inputs, layer, 1, **oracle)) < PARITY, (reading, name, options)
+            assert (
+                difference(found[name], oracle_ablation(model, inputs, layer, 1, **oracle)) < PARITY
+            ), (reading, name, options)
 
 
 def test_parity_where_the_smallest_activation_is_zero():
@@ -35,7 +44,9 @@ def test_parity_where_the_smallest_activation_is_zero():
     layers = timm_layers(model, depths=["[-1]"])
     expected = oracle_ablation(model, inputs, layers["[-1]"], 1)
     for variant in ("zero", "library"):
-        assert difference(scaled(model, inputs, layers, ablation=variant)["[-1]"], expected) < PARITY
+        assert (
+            difference(scaled(model, inputs, layers, ablation=variant)["[-1]"], expected) < PARITY
+        )
 
 
 @pytest.mark.parametrize("name", ["convnext_atto", "swin_tiny_patch4_window7_224"])
@@ -44,7 +55,9 @@ def test_tail_of_other_families_equals_the_whole_network(name):
     layers, reshape = timm_layers(model), CHANNELS_LAST if name.startswith("swin") else None
     for variant in ("zero", "library"):
         tail = scaled(model, inputs, layers, ablation=variant, reshape=reshape)
-        whole = scaled(model, inputs, layers, ablation=variant, reshape=reshape, ablation_tail="network")
+        whole = scaled(
+            model, inputs, layers, ablation=variant, reshape=reshape, ablation_tail="network"
+        )
         assert all(difference(tail[depth], whole[depth]) < PARITY for depth in layers)
 
 
@@ -74,16 +87,26 @@ def test_library_variant_depends_on_its_batch_and_zero_does_not():
     model, inputs = network("tf_efficientnetv2_b0"), images(1, 48)
     layers = timm_layers(model, depths=["[-3]"])
     zero = [scaled(model, inputs, layers, ablation_batch=size)["[-3]"] for size in (3, 64)]
-    library = [scaled(model, inputs, layers, ablation="library", library_batch=size)["[-3]"] for size in (8, 32)]
-    chunks = [scaled(model, inputs, layers, ablation="library", ablation_batch=size)["[-3]"] for size in (3, 64)]
+    library = [
+        scaled(model, inputs, layers, ablation="library", library_batch=size)["[-3]"]
+        for size in (8, 32)
+    ]
+    chunks = [
+        scaled(model, inputs, layers, ablation="library", ablation_batch=size)["[-3]"]
+        for size in (3, 64)
+    ]
     assert difference(*zero) < PARITY and difference(*chunks) < PARITY
     assert difference(*library) > 0.01
 
 
 def test_values_of_the_library():
-    activations = torch.stack([torch.linspace(-2, 5, 20).reshape(5, 2, 2), torch.arange(20.0).reshape(5, 2, 2)])
+    activations = torch.stack(
+        [torch.linspace(-2, 5, 20).reshape(5, 2, 2), torch.arange(20.0).reshape(5, 2, 2)]
+    )
     values = ablation._values(activations, ablation.Ablation("library", library_batch=2)).numpy()
-    np.testing.assert_allclose(values[0], np.float32([-1e7 - 2, -2e7 - 2, -1e7 - 2, -2e7 - 2, -1e7 - 2]), rtol=1e-7)
+    np.testing.assert_allclose(
+        values[0], np.float32([-1e7 - 2, -2e7 - 2, -1e7 - 2, -2e7 - 2, -1e7 - 2]), rtol=1e-7
+    )
     assert (values[1] == 0).all()
 
 
@@ -92,22 +115,35 @@ def test_drop_keeps_the_sign_of_the_evidence():
     layers = timm_layers(model, depths=["[-1]"])
     logits = model(inputs)[:, 1].detach()
     raw = cam_maps(model, inputs, layers, 1, ["AblationCAM"])["AblationCAM", "[-1]"]
-    drop = cam_maps(model, inputs, layers, 1, ["AblationCAM"], ablation_normalised=False)["AblationCAM", "[-1]"]
-    torch.testing.assert_close(raw * logits[:, None, None], drop, rtol=1e-2, atol=1e-3 * float(drop.abs().max()))
+    drop = cam_maps(model, inputs, layers, 1, ["AblationCAM"], ablation_normalised=False)[
+        "AblationCAM", "[-1]"
+    ]
+    torch.testing.assert_close(
+        raw * logits[:, None, None], drop, rtol=1e-2, atol=1e-3 * float(drop.abs().max())
+    )
 
 
 def test_unknown_tail_is_an_error_and_never_a_silent_rerun():
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 1)).eval()
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(4, 1),
+    ).eval()
     with pytest.raises(ParameterError, match='ablation_tail="network"'):
         cam_maps(model, images(1, 9), {"conv": model[0]})
-    assert cam_maps(model, images(1, 9), {"conv": model[0]}, ablation_tail="network")["AblationCAM", "conv"].shape == (1, 7, 7)
+    assert cam_maps(model, images(1, 9), {"conv": model[0]}, ablation_tail="network")[
+        "AblationCAM", "conv"
+    ].shape == (1, 7, 7)
 
 
 def test_rounding_of_badly_conditioned_weights_is_no_unknown_tail(monkeypatch):
     model, batch = network("tf_efficientnetv2_b0"), images(1, 9)
     monkeypatch.setattr(ablation, "TAIL_TOLERANCE", {"fp32": 0.0})
     with pytest.warns(UserWarning, match="in float64 they agree"):
-        assert ("AblationCAM", "last") in cam_maps(model, batch, {"last": model.blocks[-1]}, methods=("AblationCAM",))
+        assert ("AblationCAM", "last") in cam_maps(
+            model, batch, {"last": model.blocks[-1]}, methods=("AblationCAM",)
+        )
     monkeypatch.setattr(ablation, "FLOAT64_TOLERANCE", -1.0)
     with pytest.raises(MapError, match="the tail of this network is not the one known here"):
         cam_maps(model, batch, {"last": model.blocks[-1]}, methods=("AblationCAM",))
@@ -116,7 +152,11 @@ def test_rounding_of_badly_conditioned_weights_is_no_unknown_tail(monkeypatch):
 def test_a_tail_that_is_not_the_network_s_raises():
     model = copy.deepcopy(network("tf_efficientnetv2_b0"))
     known = type(model)
-    model.__class__ = type("Tripled", (known,), {"forward_features": lambda self, image: known.forward_features(self, image) * 3})
+    model.__class__ = type(
+        "Tripled",
+        (known,),
+        {"forward_features": lambda self, image: known.forward_features(self, image) * 3},
+    )
     with pytest.raises(MapError, match="the tail of this network is not the one known here"):
         cam_maps(model, images(1, 48), timm_layers(model), methods=["AblationCAM"])
 
@@ -124,10 +164,17 @@ def test_a_tail_that_is_not_the_network_s_raises():
 def test_bfloat16_tail():
     model, inputs = network("tf_efficientnetv2_b0"), images(2, 48)
     layers = timm_layers(model, depths=["[-1]"])
-    exact, rough = (scaled(model, inputs, layers, precision=precision)["[-1]"] for precision in ("fp32", "bf16"))
+    exact, rough = (
+        scaled(model, inputs, layers, precision=precision)["[-1]"] for precision in ("fp32", "bf16")
+    )
     assert difference(exact, rough) > 0 and np.corrcoef(exact.ravel(), rough.ravel())[0, 1] > 0.5
     with pytest.raises(ParameterError, match="ablate in fp32"):
-        scaled(network("convnext_atto"), inputs, timm_layers(network("convnext_atto"), depths=["[-2]"]), precision="bf16")
+        scaled(
+            network("convnext_atto"),
+            inputs,
+            timm_layers(network("convnext_atto"), depths=["[-2]"]),
+            precision="bf16",
+        )
 
 
 def test_convolution_and_activation_in_one_call_or_two(monkeypatch):
@@ -135,7 +182,9 @@ def test_convolution_and_activation_in_one_call_or_two(monkeypatch):
     layers = timm_layers(model)
     calls = []
     one = cam_maps(model, inputs, layers, 1, ["AblationCAM"])
-    monkeypatch.setattr(tail_layers, "one_call", lambda tensor, activation: bool(calls.append(type(activation))))
+    monkeypatch.setattr(
+        tail_layers, "one_call", lambda tensor, activation: bool(calls.append(type(activation)))
+    )
     two = cam_maps(model, inputs, layers, 1, ["AblationCAM"])
     assert torch.nn.SiLU in calls
     for key, maps in one.items():

@@ -25,10 +25,16 @@ def assert_parity(model, inputs, target, reshape=None, oracle_reshape=None, with
             continue
         expected = oracle_maps(method, model, inputs, layers[name], target, oracle_reshape)
         if method in EIGEN:
-            assert difference(library_scaled(as_lapack[method, name], size), expected) < PARITY, (method, name)
+            assert difference(library_scaled(as_lapack[method, name], size), expected) < PARITY, (
+                method,
+                name,
+            )
             signs = [library_scaled(sign * raw, size).numpy() for sign in (1, -1)]
             for image, wanted in enumerate(expected):
-                assert min(difference(sign[image], wanted) for sign in signs) < PARITY, (method, name)
+                assert min(difference(sign[image], wanted) for sign in signs) < PARITY, (
+                    method,
+                    name,
+                )
         else:
             assert difference(library_scaled(raw, size), expected) < PARITY, (method, name)
 
@@ -44,36 +50,64 @@ def test_parity_on_efficientnetv2_s():
 
 def test_parity_on_a_convnext():
     # HiResCAM: see test_hires_cam_cancels_before_a_layer_norm
-    assert_parity(network("convnext_atto"), images(2, 96), 1, without={("HiResCAM", "[-2]"), ("HiResCAM", "[-3]")})
+    assert_parity(
+        network("convnext_atto"),
+        images(2, 96),
+        1,
+        without={("HiResCAM", "[-2]"), ("HiResCAM", "[-3]")},
+    )
 
 
 def test_parity_on_a_swin_with_a_reshape():
     model = network("swin_tiny_patch4_window7_224")
     assert_parity(
-        model, images(2, 56), 1, CHANNELS_LAST, lambda output: output.permute(0, 3, 1, 2), without={("HiResCAM", "[-1]")},
+        model,
+        images(2, 56),
+        1,
+        CHANNELS_LAST,
+        lambda output: output.permute(0, 3, 1, 2),
+        without={("HiResCAM", "[-1]")},
     )
 
 
 def test_hires_cam_cancels_before_a_layer_norm():
-    """The norm's output does not change when all channels of a position scale, so the sum of G A there is rounding only."""
+    """The norm's output does not change when all channels of a position scale, so the sum of G A
+    there is rounding only."""
     layers = timm_layers(network("convnext_atto"))
-    maps = cam_maps(network("convnext_atto"), images(2, 96), layers, 1, ["HiResCAM", "GradCAMElementWise"])
-    assert maps["HiResCAM", "[-2]"].abs().max() < 1e-4 * maps["GradCAMElementWise", "[-2]"].abs().max()
-    assert maps["HiResCAM", "[-1]"].abs().max() > 1e-2 * maps["GradCAMElementWise", "[-1]"].abs().max()
+    maps = cam_maps(
+        network("convnext_atto"), images(2, 96), layers, 1, ["HiResCAM", "GradCAMElementWise"]
+    )
+    assert (
+        maps["HiResCAM", "[-2]"].abs().max() < 1e-4 * maps["GradCAMElementWise", "[-2]"].abs().max()
+    )
+    assert (
+        maps["HiResCAM", "[-1]"].abs().max() > 1e-2 * maps["GradCAMElementWise", "[-1]"].abs().max()
+    )
 
 
 def test_linear_head_makes_four_methods_equal():
-    """Where only pooling and a linear layer follow, gradients are constant: GradCAM = HiResCAM = XGradCAM (facts, 001)."""
+    """Where only pooling and a linear layer follow, gradients are constant: GradCAM = HiResCAM =
+    XGradCAM (facts, 001)."""
     model = network("tf_efficientnetv2_b0")
     maps = cam_maps(model, images(2, 64), timm_layers(model, "stages", ["[-1]"]), 1)
     logits, weights = model(images(2, 64))[:, 1], model.classifier.weight[1]
-    torch.testing.assert_close(maps["HiResCAM", "[-1]"], maps["GradCAM", "[-1]"], rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(maps["XGradCAM", "[-1]"], maps["GradCAM", "[-1]"], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        maps["HiResCAM", "[-1]"], maps["GradCAM", "[-1]"], rtol=1e-4, atol=1e-6
+    )
+    torch.testing.assert_close(
+        maps["XGradCAM", "[-1]"], maps["GradCAM", "[-1]"], rtol=1e-3, atol=1e-5
+    )
     evidence = logits.detach() - model.classifier.bias[1].detach()
     torch.testing.assert_close(maps["HiResCAM", "[-1]"].sum((1, 2)), evidence, rtol=1e-3, atol=1e-4)
     features = model.forward_features(images(2, 64)).detach()
-    ablated = torch.einsum("bc,bchw->bhw", weights.detach() * features.mean((2, 3)) / logits.detach()[:, None], features)
-    torch.testing.assert_close(maps["AblationCAM", "[-1]"], ablated, rtol=1e-3, atol=1e-4 * float(ablated.abs().max()))
+    ablated = torch.einsum(
+        "bc,bchw->bhw",
+        weights.detach() * features.mean((2, 3)) / logits.detach()[:, None],
+        features,
+    )
+    torch.testing.assert_close(
+        maps["AblationCAM", "[-1]"], ablated, rtol=1e-3, atol=1e-4 * float(ablated.abs().max())
+    )
 
 
 def test_an_image_s_maps_do_not_depend_on_its_batch():
@@ -113,18 +147,25 @@ def test_bfloat16_is_close():
     model, inputs = network("tf_efficientnetv2_b0"), images(2, 64)
     layers = timm_layers(model)
     exact = cam_maps(model, inputs, layers, methods=["GradCAM", "EigenCAM", "LayerCAM"])
-    rough = cam_maps(model, inputs, layers, methods=["GradCAM", "EigenCAM", "LayerCAM"], precision="bf16")
+    rough = cam_maps(
+        model, inputs, layers, methods=["GradCAM", "EigenCAM", "LayerCAM"], precision="bf16"
+    )
     for key, maps in exact.items():
         correlation = np.corrcoef(maps.numpy().ravel(), rough[key].numpy().ravel())[0, 1]
         assert correlation > 0.9 and difference(maps, rough[key]) > 0, key
 
 
 class Tiny(nn.Module):
-    """Two convolutions with an in-place ReLU right after each CAM layer, and a branch beside the path."""
+    """Two convolutions with an in-place ReLU right after each CAM layer, and a branch beside the
+    path."""
 
     def __init__(self):
         super().__init__()
-        self.first, self.second, self.beside = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 4, 3), nn.Conv2d(1, 2, 3)
+        self.first, self.second, self.beside = (
+            nn.Conv2d(1, 3, 3),
+            nn.Conv2d(3, 4, 3),
+            nn.Conv2d(1, 2, 3),
+        )
         self.relu, self.head, self.scale = nn.ReLU(inplace=True), nn.Linear(4, 2), 1.0
 
     def forward(self, image):
@@ -192,12 +233,22 @@ def test_a_layer_that_does_not_run_raises():
         cam_maps(model, torch.randn(1, 1, 9, 9), {"other": nn.Conv2d(1, 1, 1)})
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"methods": ["ScoreCAM"]}, "ScoreCAM"), ({"methods": []}, "expected some of"), ({"layers": {}}, "no layers"),
-    ({"inputs": torch.zeros(0, 1, 9, 9)}, "at least one image"), ({"inputs": torch.full((1, 1, 9, 9), float("nan"))}, "NaN"),
-    ({"target": 2}, "2 outputs"), ({"precision": "amp"}, "amp"), ({"ablation": "mean"}, "mean"), ({"eigen_sign": "up"}, "up"),
-    ({"ablation_batch": 0}, "1 or more"), ({"ablation_tail": "some"}, "some"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["ScoreCAM"]}, "ScoreCAM"),
+        ({"methods": []}, "expected some of"),
+        ({"layers": {}}, "no layers"),
+        ({"inputs": torch.zeros(0, 1, 9, 9)}, "at least one image"),
+        ({"inputs": torch.full((1, 1, 9, 9), float("nan"))}, "NaN"),
+        ({"target": 2}, "2 outputs"),
+        ({"precision": "amp"}, "amp"),
+        ({"ablation": "mean"}, "mean"),
+        ({"eigen_sign": "up"}, "up"),
+        ({"ablation_batch": 0}, "1 or more"),
+        ({"ablation_tail": "some"}, "some"),
+    ],
+)
 def test_requests_without_sense(change, message):
     model = Tiny().eval()
     request = {"inputs": torch.ones(1, 1, 9, 9), "layers": {"second": model.second}} | change

@@ -22,12 +22,28 @@ def results():
     rows = []
     for number, method in enumerate(METHODS):
         for layer in (None,) if method == "hu_threshold" else ("-1", "-2", "-3"):
-            shared = {"method": method, "layer": layer, "variant": "raw", "unit": "pixel", "subset": "positive"}
+            shared = {
+                "method": method,
+                "layer": layer,
+                "variant": "raw",
+                "unit": "pixel",
+                "subset": "positive",
+            }
             value = 0.1 * number + 0.05 * abs(int(layer or 0))
             for metric in ("dice", "box_dice", "healthy_brain_share", "deletion_auc"):
-                rows.append({**shared, "metric": metric, "value": value, "ci_low": value - 0.05, "ci_high": value + 0.05,
-                             "threshold_source": "masks-validation"})
-            rows.append({**shared, "metric": "milliseconds", "value": 3.0, "threshold_source": "none"})
+                rows.append(
+                    {
+                        **shared,
+                        "metric": metric,
+                        "value": value,
+                        "ci_low": value - 0.05,
+                        "ci_high": value + 0.05,
+                        "threshold_source": "masks-validation",
+                    }
+                )
+            rows.append(
+                {**shared, "metric": "milliseconds", "value": 3.0, "threshold_source": "none"}
+            )
     return result_table(rows)
 
 
@@ -43,31 +59,54 @@ def test_the_overview_sorts_methods_and_puts_rivals_below():
 
 def test_curves_and_trust_draw_every_method():
     validation, test = truth_part(seed=1, prefix="v"), truth_part(seed=2, prefix="t")
-    series = [perfect_series(validation, test, "hires_cam", "-3"), perfect_series(validation, test, "hires_cam", "-1", 0.5),
-              perfect_series(validation, test, "hu_threshold", "", 50.0)]
+    series = [
+        perfect_series(validation, test, "hires_cam", "-3"),
+        perfect_series(validation, test, "hires_cam", "-1", 0.5),
+        perfect_series(validation, test, "hu_threshold", "", 50.0),
+    ]
     scores = score_all(series, validation, test)
-    figure = figures_cams.precision_recall_figure(scores, {"hires_cam": "-3", "hu_threshold": ""}, "t")
+    figure = figures_cams.precision_recall_figure(
+        scores, {"hires_cam": "-3", "hu_threshold": ""}, "t"
+    )
     shown = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert shown == ["HiResCAM [-3]: 1.000", f"HU 50-90 in the brain: {scores[2].area_positive.value():.3f}"]
+    assert shown == [
+        "HiResCAM [-3]: 1.000",
+        f"HU 50-90 in the brain: {scores[2].area_positive.value():.3f}",
+    ]
     with pytest.raises(StudyError):
         figures_cams.precision_recall_figure(scores, {}, "t")
     trust = figures_cams.trust_figure(results(), "t", {"hires_cam": "-3", "hu_threshold": ""})
-    assert [label.get_text() for label in trust.axes[0].get_yticklabels()] == ["HiResCAM [-3]", "HU 50-90 in the brain"]
+    assert [label.get_text() for label in trust.axes[0].get_yticklabels()] == [
+        "HiResCAM [-3]",
+        "HU 50-90 in the brain",
+    ]
 
 
 def test_figures_two_and_three_mark_what_they_say():
     table = pd.DataFrame({"method": ["b0", "s"], "f1_top5": [0.7, 0.8], "f1_top5_sd": [0.01, 0.02]})
     assert len(figures_cams.figure_two(table, "t").axes) == 1
-    points = {"sensitivity": [1.0, 0.5, 0.0], "precision": [0.2, 0.5, 1.0], "threshold": [0.1, 0.4, np.inf]}
+    points = {
+        "sensitivity": [1.0, 0.5, 0.0],
+        "precision": [0.2, 0.5, 1.0],
+        "threshold": [0.1, 0.4, np.inf],
+    }
     curves = pd.DataFrame({"run": ["b0"] * 3, **points})
     figure = figures_cams.figure_three(curves, "t")
-    drawn = {tuple(np.ravel(line.get_xydata())) for line in figure.axes[0].lines if len(line.get_xydata()) == 1}
+    drawn = {
+        tuple(np.ravel(line.get_xydata()))
+        for line in figure.axes[0].lines
+        if len(line.get_xydata()) == 1
+    }
     # the smallest threshold of the curve that is at least 0.3 is the point of 0.3
     assert (0.5, 0.5) in drawn
 
 
 def test_all_maps_of_a_slice_stand_in_a_grid():
-    keys = [(method, depth) for method in ("hires_cam", "grad_cam") for depth in ("[-1]", "[-2]", "[-3]")]
+    keys = [
+        (method, depth)
+        for method in ("hires_cam", "grad_cam")
+        for depth in ("[-1]", "[-2]", "[-3]")
+    ]
     maps = {key: np.random.default_rng(0).random((16, 16)) for key in keys}
     masks = {key: value > 0.8 for key, value in maps.items()}
     truth = np.zeros((16, 16), np.uint8)

@@ -8,7 +8,9 @@ from ich_study.methods.cams.imputation import noisy_linear_imputation
 
 def slices(count=2, channels=2, side=26, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, channels, side, side, generator=generator), torch.rand(count, side, side, generator=generator)
+    return torch.rand(count, channels, side, side, generator=generator), torch.rand(
+        count, side, side, generator=generator
+    )
 
 
 @pytest.mark.parametrize("share", [0.1, 0.6, 0.95])
@@ -22,7 +24,9 @@ def test_equals_the_sparse_solution_of_the_library(share):
 
 
 def test_a_large_hole_is_filled_and_nothing_else_changes():
-    rows, columns = torch.meshgrid(torch.linspace(0, 1, 40), torch.linspace(0, 1, 40), indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.linspace(0, 1, 40), torch.linspace(0, 1, 40), indexing="ij"
+    )
     channels = (rows + columns)[None, None] / 2
     removed = torch.zeros(1, 40, 40, dtype=torch.bool)
     removed[:, 8:30, 10:33] = True
@@ -35,7 +39,9 @@ def test_a_large_hole_is_filled_and_nothing_else_changes():
 def test_noise_is_seeded_and_only_where_removed():
     channels, noise = slices()
     removed = noise < 0.5
-    first, again, other = (noisy_linear_imputation(channels, removed, 0.05, seed) for seed in (1, 1, 2))
+    first, again, other = (
+        noisy_linear_imputation(channels, removed, 0.05, seed) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
     kept = (~removed)[:, None].expand_as(channels)
     assert torch.equal(first[kept], channels[kept])

@@ -18,7 +18,9 @@ def test_resolutions_of_efficientnetv2_s_are_those_of_the_facts():
     """Facts, 001: 256 channels at 1/32, 160 and 128 at 1/16."""
     model, shapes = network("tf_efficientnetv2_s", 1), {}
     handles = [
-        layer.register_forward_hook(lambda module, given, output, name=name: shapes.update({name: tuple(output.shape[1:])}))
+        layer.register_forward_hook(
+            lambda module, given, output, name=name: shapes.update({name: tuple(output.shape[1:])})
+        )
         for name, layer in timm_layers(model).items()
     ]
     with torch.inference_mode():
@@ -30,7 +32,10 @@ def test_resolutions_of_efficientnetv2_s_are_those_of_the_facts():
 
 def test_other_families():
     assert timm_layers(network("resnet18"))["[-3]"] is network("resnet18").layer2
-    assert timm_layers(network("swin_tiny_patch4_window7_224"))["[-1]"] is network("swin_tiny_patch4_window7_224").layers[2]
+    assert (
+        timm_layers(network("swin_tiny_patch4_window7_224"))["[-1]"]
+        is network("swin_tiny_patch4_window7_224").layers[2]
+    )
 
 
 def test_requests_without_sense():
@@ -44,7 +49,9 @@ def test_requests_without_sense():
         timm_layers(torch.nn.Linear(1, 1))
 
 
-@pytest.mark.parametrize(("layout", "shape"), [(CHANNELS_LAST, (2, 3, 4, 5)), (token_layout(3, 4), (2, 12, 5))])
+@pytest.mark.parametrize(
+    ("layout", "shape"), [(CHANNELS_LAST, (2, 3, 4, 5)), (token_layout(3, 4), (2, 12, 5))]
+)
 def test_layouts_there_and_back(layout, shape):
     output = torch.arange(120.0).reshape(shape)
     maps = layout.to_maps(output)

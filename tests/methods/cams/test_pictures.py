@@ -5,7 +5,15 @@ import torch
 from ich_study.errors import ParameterError
 from ich_study.evaluate.scaling import resized_maps
 from ich_study.methods.cams.pictures import map_pictures
-from ich_study.methods.cams.recipe import CamRecipe, archive_part, load_subject, map_series, network_inputs, rival_series, stack_maps
+from ich_study.methods.cams.recipe import (
+    CamRecipe,
+    archive_part,
+    load_subject,
+    map_series,
+    network_inputs,
+    rival_series,
+    stack_maps,
+)
 from ich_study.methods.cams.scores import score_all, shown_maps
 from ich_study.methods.cams.trust import repeatability
 from ich_study.methods.cams.truth_masks import choose_slices, largest_lesions, read_truth
@@ -23,7 +31,10 @@ def benchmark(tmp_path_factory):
     subject = load_subject(folder / "first", "any", torch.device("cpu"))
     rows = choose_slices(STORE.index, "any", 8, 2)
     parts = [rows[rows["scan_id"].isin(scans)] for scans in (SCANS[:3], SCANS[3:])]
-    archives = [archive_part(folder / str(number), subject, RECIPE, STORE, part, 8, "maps") for number, part in enumerate(parts)]
+    archives = [
+        archive_part(folder / str(number), subject, RECIPE, STORE, part, 8, "maps")
+        for number, part in enumerate(parts)
+    ]
     truths = [read_truth(STORE, part, subject.preprocessing) for part in parts]
     series = [*map_series(*archives, 64), *rival_series(*truths, 3.0, 1)]
     return folder, subject, archives[1], truths[1], series, score_all(series, *truths)
@@ -42,8 +53,18 @@ def test_a_picture_for_the_largest_lesion_of_each_subtype(benchmark, truth):
 def test_shown_maps_are_the_raw_maps_and_their_masks(benchmark):
     _, _, archive, _, series, scores = benchmark
     heat, masks = shown_maps(series, scores, 1)
-    assert set(heat) == set(masks) == {(method, layer) for method in ("hires_cam", "grad_cam") for layer in ("[-1]", "[-2]", "[-3]")}
-    raw = resized_maps(torch.from_numpy(archive.raw(("grad_cam", "[-2]"), slice(1, 2))), 64)[0].numpy()
+    assert (
+        set(heat)
+        == set(masks)
+        == {
+            (method, layer)
+            for method in ("hires_cam", "grad_cam")
+            for layer in ("[-1]", "[-2]", "[-3]")
+        }
+    )
+    raw = resized_maps(torch.from_numpy(archive.raw(("grad_cam", "[-2]"), slice(1, 2))), 64)[
+        0
+    ].numpy()
     score = next(s for s in scores if (s.method, s.layer, s.variant) == ("grad_cam", "-2", "raw"))
     assert (masks["grad_cam", "[-2]"] == (raw >= score.thresholds["masks-validation"].value)).all()
     shown = heat["grad_cam", "[-2]"]
@@ -58,7 +79,11 @@ def test_repeatability_compares_with_the_same_classifier_trained_again(benchmark
     assert set(stack_maps(archive, [0, 1])) == set(maps)
     write_run(folder / "again", seed=7)
     table = repeatability(subject, [folder / "again"], "any", RECIPE, STORE, rows, maps)
-    assert set(table["run"]) == {"again"} and len(table) == len(maps) and table["spearman"].abs().max() < 0.999
+    assert (
+        set(table["run"]) == {"again"}
+        and len(table) == len(maps)
+        and table["spearman"].abs().max() < 0.999
+    )
     assert repeatability(subject, [], "any", RECIPE, STORE, rows, maps).empty
 
 

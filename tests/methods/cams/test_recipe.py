@@ -38,8 +38,13 @@ def subject(tmp_path_factory):
 def archives(subject, tmp_path_factory):
     folder, rows = tmp_path_factory.mktemp("maps"), choose_slices(STORE.index, "any", 6, 4)
     return {
-        part: archive_part(folder / part, subject, RECIPE, STORE, rows[rows["scan_id"].isin(scans)], 4, part)
-        for part, scans in (("validation", STORE.index["scan_id"].unique()[:3]), ("test", STORE.index["scan_id"].unique()[3:]))
+        part: archive_part(
+            folder / part, subject, RECIPE, STORE, rows[rows["scan_id"].isin(scans)], 4, part
+        )
+        for part, scans in (
+            ("validation", STORE.index["scan_id"].unique()[:3]),
+            ("test", STORE.index["scan_id"].unique()[3:]),
+        )
     }
 
 
@@ -49,26 +54,49 @@ def test_the_archive_holds_the_engines_maps(subject, archives):
     _, inputs = network_inputs(subject, STORE, rows)
     expected = cam_maps(subject.model, inputs, timm_layers(subject.model), 0, ["HiResCAM"])
     found = stack_maps(archives["validation"], np.arange(len(rows)), library=True)
-    assert set(found) - set(stack_maps(archives["validation"], np.arange(1))) == {(LIBRARY_ABLATION, d) for d in RECIPE.depths}
+    assert set(found) - set(stack_maps(archives["validation"], np.arange(1))) == {
+        (LIBRARY_ABLATION, d) for d in RECIPE.depths
+    }
     for layer in ("[-1]", "[-2]", "[-3]"):
         assert torch.allclose(found["hires_cam", layer], expected["HiResCAM", layer], atol=1e-5)
-    assert {name for name, _ in found} == {"hires_cam", "eigen_cam", "ablation_cam", LIBRARY_ABLATION}
+    assert {name for name, _ in found} == {
+        "hires_cam",
+        "eigen_cam",
+        "ablation_cam",
+        LIBRARY_ABLATION,
+    }
 
 
 def test_series_read_raw_and_scaled_maps(archives):
-    series = {(each.method, each.layer, each.variant): each for each in map_series(archives["validation"], archives["test"], 64)}
-    assert ("ablation_cam", "-1", "library") in series and ("hires_cam", "-1", "library") not in series and len(series) == 3 * 7
+    series = {
+        (each.method, each.layer, each.variant): each
+        for each in map_series(archives["validation"], archives["test"], 64)
+    }
+    assert (
+        ("ablation_cam", "-1", "library") in series
+        and ("hires_cam", "-1", "library") not in series
+        and len(series) == 3 * 7
+    )
     low = torch.from_numpy(archives["test"].raw(("hires_cam", "[-2]"), slice(0, 2)))
-    raw, printed = (series["hires_cam", "-2", variant].test(slice(0, 2)) for variant in ("raw", "printed"))
-    assert np.allclose(raw, resized_maps(low, 64).numpy()) and np.allclose(printed, library_scaled(low, 64).numpy())
+    raw, printed = (
+        series["hires_cam", "-2", variant].test(slice(0, 2)) for variant in ("raw", "printed")
+    )
+    assert np.allclose(raw, resized_maps(low, 64).numpy()) and np.allclose(
+        printed, library_scaled(low, 64).numpy()
+    )
     assert printed.max() <= 1 and printed.min() >= 0
 
 
 def test_a_whole_benchmark_of_an_untrained_network_runs(subject, archives):
     scans = STORE.index["scan_id"].unique()
     rows = choose_slices(STORE.index, "any", 6, 4)
-    truth = [read_truth(STORE, rows[rows["scan_id"].isin(part)], subject.preprocessing) for part in (scans[:3], scans[3:])]
-    series = map_series(archives["validation"], archives["test"], 64) + rival_series(*truth, smoothness_px=3.0, seed=1)
+    truth = [
+        read_truth(STORE, rows[rows["scan_id"].isin(part)], subject.preprocessing)
+        for part in (scans[:3], scans[3:])
+    ]
+    series = map_series(archives["validation"], archives["test"], 64) + rival_series(
+        *truth, smoothness_px=3.0, seed=1
+    )
     scores = score_all(series, *truth)
     assert len(scores) == len(series) and all(0 <= score.area.value() <= 1 for score in scores)
 
@@ -90,9 +118,16 @@ def test_checkpoints_that_do_not_serve_are_refused(tmp_path, subject):
         load_subject(tmp_path / "one", "SDH", CPU)
     settings, backbone = write_run(tmp_path / "other")
     described = {**backbone.describe(), "name": "resnet10t", "options": {}}
-    save_weights(tmp_path / "other" / "weights.safetensors", backbone.model, {
-        "architecture": described, "preprocessing": settings.preprocessing().describe(), "classes": ["any"], "two_outputs": False,
-    })
+    save_weights(
+        tmp_path / "other" / "weights.safetensors",
+        backbone.model,
+        {
+            "architecture": described,
+            "preprocessing": settings.preprocessing().describe(),
+            "classes": ["any"],
+            "two_outputs": False,
+        },
+    )
     with pytest.raises(WeightsError):
         load_subject(tmp_path / "other", "any", CPU)
 

@@ -33,7 +33,9 @@ def test_likeness_of_a_map_to_itself_is_one_and_of_a_flat_map_undefined():
     maps = np.random.default_rng(1).random((3, 9, 9))
     flat = maps.copy()
     flat[1] = 0.5
-    assert np.allclose(sanity.rank_correlation(maps, maps), 1) and np.allclose(sanity.structural_similarities(maps, maps), 1)
+    assert np.allclose(sanity.rank_correlation(maps, maps), 1) and np.allclose(
+        sanity.structural_similarities(maps, maps), 1
+    )
     for measure in (sanity.rank_correlation, sanity.structural_similarities):
         assert np.isnan(measure(maps, flat)).tolist() == [False, True, False]
     assert np.allclose(sanity.rank_correlation(maps, np.exp(5 * maps)), 1)
@@ -43,7 +45,9 @@ def test_likeness_of_a_map_to_itself_is_one_and_of_a_flat_map_undefined():
 def test_stages_run_from_the_classifier_to_the_stem():
     stages = sanity.randomisation_stages(efficientnet())
     assert stages[0] == "classifier" and stages[-1] == "conv_stem"
-    assert [name for name in stages if name.startswith("blocks")] == [f"blocks.{number}" for number in range(5, -1, -1)]
+    assert [name for name in stages if name.startswith("blocks")] == [
+        f"blocks.{number}" for number in range(5, -1, -1)
+    ]
     resnet = create_backbone("resnet10t", 1, 3).model
     stages = sanity.randomisation_stages(resnet)
     assert stages[:5] == ["fc", "layer4", "layer3", "layer2", "layer1"]
@@ -55,8 +59,12 @@ def test_the_cascade_goes_on_from_stage_to_stage_and_leaves_the_network_alone():
     state = torch.random.get_rng_state()
     changed = []
     for stage, copy in sanity.cascade(model, seed=2):
-        differing = {name for name, value in copy.named_parameters() if not torch.equal(value, before[name])}
-        assert any(name.startswith(stage) for name in differing) and (not changed or changed[-1] < differing)
+        differing = {
+            name for name, value in copy.named_parameters() if not torch.equal(value, before[name])
+        }
+        assert any(name.startswith(stage) for name in differing) and (
+            not changed or changed[-1] < differing
+        )
         changed.append(differing)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(state, torch.random.get_rng_state())
@@ -67,7 +75,12 @@ def test_randomisation_tells_a_method_of_the_network_from_one_of_the_slice():
     inputs = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0))
 
     def maps_of(model):
-        found = {("hires_cam", layer): maps for (_, layer), maps in cam_maps(model, inputs, timm_layers(model), 0, ["HiResCAM"]).items()}
+        found = {
+            ("hires_cam", layer): maps
+            for (_, layer), maps in cam_maps(
+                model, inputs, timm_layers(model), 0, ["HiResCAM"]
+            ).items()
+        }
         return {**found, ("slice", "[-1]"): inputs.mean(1)}
 
     table = sanity.cascading_randomisation(efficientnet(), maps_of, seed=1)

@@ -21,11 +21,19 @@ def test_maps_that_are_the_truth_score_one_everywhere():
     for source in ("masks-validation", "masks-test"):
         for counts in (score.pixel, score.box_union, score.box_match):
             assert dice(counts[source].sum()) == 1
-        assert score.hits(source)[positive].tolist() == [1.0] * positive.sum() and np.isnan(score.hits(source)[~positive]).all()
-        assert score.predicted_cm2[source][~positive].max() == 0 and score.brain_share[source][~positive].max() == 0
+        assert (
+            score.hits(source)[positive].tolist() == [1.0] * positive.sum()
+            and np.isnan(score.hits(source)[~positive]).all()
+        )
+        assert (
+            score.predicted_cm2[source][~positive].max() == 0
+            and score.brain_share[source][~positive].max() == 0
+        )
         assert score.predicted_cm2[source][positive] == pytest.approx(0.2)
     assert score.area.value() == score.area_positive.value() == 1
-    assert score.pointing[positive].tolist() == [1.0] * positive.sum() and score.mass[positive] == pytest.approx(1)
+    assert score.pointing[positive].tolist() == [1.0] * positive.sum() and score.mass[
+        positive
+    ] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
@@ -36,7 +44,9 @@ def test_counts_are_those_of_the_masks_whatever_the_batch(batch_size):
     for source, chosen in score.thresholds.items():
         masks = maps >= chosen.value
         expected = overlap_counts(masks, truth)
-        assert np.array_equal(score.pixel[source].tp, expected.tp) and np.array_equal(score.pixel[source].fp, expected.fp)
+        assert np.array_equal(score.pixel[source].tp, expected.tp) and np.array_equal(
+            score.pixel[source].fp, expected.fp
+        )
         boxes = filled_box_counts(masks, truth)
         positive = TEST.positive
         assert np.array_equal(score.box_union[source].tp[positive], boxes.tp[positive])
@@ -46,38 +56,62 @@ def test_counts_are_those_of_the_masks_whatever_the_batch(batch_size):
 def test_thresholds_maximise_dice_on_their_own_part():
     series = noisy()
     score = score_series(series, VALIDATION, TEST)
-    for source, part, reader in (("masks-validation", VALIDATION, series.validation), ("masks-test", TEST, series.test)):
+    for source, part, reader in (
+        ("masks-validation", VALIDATION, series.validation),
+        ("masks-test", TEST, series.test),
+    ):
         maps, truth = reader(slice(None))[part.positive], part.truth[slice(None)][part.positive]
         scores = [dice(overlap_counts(maps >= threshold, truth).sum()) for threshold in series.grid]
         assert score.thresholds[source].value == pytest.approx(series.grid[int(np.argmax(scores))])
         assert score.thresholds[source].source == source
     # the paper's choice can only look better on the part it was made on
     positive = TEST.positive
-    assert dice(score.pixel["masks-test"][positive].sum()) >= dice(score.pixel["masks-validation"][positive].sum())
+    assert dice(score.pixel["masks-test"][positive].sum()) >= dice(
+        score.pixel["masks-validation"][positive].sum()
+    )
 
 
 def test_area_under_the_curve_is_average_precision_of_the_pixels():
     series = noisy(0.5)
-    fine = MapSeries("m", "-1", "raw", series.validation, series.test, np.unique(series.test(slice(None)).astype(np.float64)))
+    fine = MapSeries(
+        "m",
+        "-1",
+        "raw",
+        series.validation,
+        series.test,
+        np.unique(series.test(slice(None)).astype(np.float64)),
+    )
     score = score_series(fine, VALIDATION, TEST)
     maps, truth = series.test(slice(None)), TEST.truth[slice(None)]
-    assert score.area.value() == pytest.approx(average_precision_score(truth.ravel(), maps.ravel()), abs=1e-6)
+    assert score.area.value() == pytest.approx(
+        average_precision_score(truth.ravel(), maps.ravel()), abs=1e-6
+    )
     positive = TEST.positive
     expected = average_precision_score(truth[positive].ravel(), maps[positive].ravel())
     assert score.area_positive.value() == pytest.approx(expected, abs=1e-6)
     recall, precision = score.precision_recall
-    assert recall[-1] == 1 and precision[-1] == pytest.approx(truth[positive].mean()) and (np.diff(recall) >= 0).all()
+    assert (
+        recall[-1] == 1
+        and precision[-1] == pytest.approx(truth[positive].mean())
+        and (np.diff(recall) >= 0).all()
+    )
 
 
 def test_score_all_keeps_the_order():
-    scores = score_all([noisy(seed=1), perfect_series(VALIDATION, TEST, "other", "-2")], VALIDATION, TEST)
+    scores = score_all(
+        [noisy(seed=1), perfect_series(VALIDATION, TEST, "other", "-2")], VALIDATION, TEST
+    )
     assert [(score.method, score.layer) for score in scores] == [("perfect", "-1"), ("other", "-2")]
 
 
 def test_grids_are_ascending_and_come_from_the_maps():
     values = np.random.default_rng(0).normal(size=(5, 8, 8))
     grid = raw_grid(values, "maps")
-    assert (np.diff(grid) > 0).all() and grid[0] >= values.min() - 1e-6 and grid[-1] <= values.max() + 1e-6
+    assert (
+        (np.diff(grid) > 0).all()
+        and grid[0] >= values.min() - 1e-6
+        and grid[-1] <= values.max() + 1e-6
+    )
     # most thresholds lie where lesions are: in the top tenth
     assert (grid > np.quantile(values, 0.9)).mean() > 0.5
     assert scaled_grid(4).tolist() == [0.25, 0.5, 0.75, 1.0]
@@ -97,7 +131,13 @@ def test_bad_input_is_an_error():
     small = truth_part(5, size=20, seed=2)
     with pytest.raises(MapError, match="slices of 20 px"):
         score_series(perfect_series(VALIDATION, TEST), VALIDATION, small)
-    broken = MapSeries("m", "-1", "raw", lambda places: np.full((places.stop - places.start, 24, 24), np.nan, np.float32), noisy().test,
-                       scaled_grid())
+    broken = MapSeries(
+        "m",
+        "-1",
+        "raw",
+        lambda places: np.full((places.stop - places.start, 24, 24), np.nan, np.float32),
+        noisy().test,
+        scaled_grid(),
+    )
     with pytest.raises(StudyError, match="finite"):
         score_series(broken, VALIDATION, TEST)

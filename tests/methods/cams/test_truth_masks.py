@@ -4,7 +4,12 @@ import pytest
 
 from ich_study.errors import DataError, ParameterError
 from ich_study.evaluate.scored_slices import read_scored_slices
-from ich_study.methods.cams.truth_masks import PackedMasks, choose_slices, largest_lesions, read_truth
+from ich_study.methods.cams.truth_masks import (
+    PackedMasks,
+    choose_slices,
+    largest_lesions,
+    read_truth,
+)
 from ich_study.metrics.boxes import component_boxes
 from tests.methods.cams.fakes import masked_store
 from tests.training.fakes import config
@@ -24,11 +29,18 @@ def test_truth_is_that_of_the_scored_slices():
     rows = STORE.index.sample(20, random_state=1)
     found = read_truth(STORE, rows, GRID)
     assert found.rows[["scan_id", "slice_index"]].equals(
-        rows.sort_values(["scan_id", "slice_index"])[["scan_id", "slice_index"]].reset_index(drop=True)
+        rows.sort_values(["scan_id", "slice_index"])[["scan_id", "slice_index"]].reset_index(
+            drop=True
+        )
     )
     read = read_scored_slices(STORE, found.rows, GRID)
-    assert np.array_equal(found.truth[slice(None)], read.truth()) and np.array_equal(found.brain[slice(None)], read.brain)
-    assert all(np.array_equal(boxes, component_boxes(mask)) for boxes, mask in zip(found.boxes, read.truth()))
+    assert np.array_equal(found.truth[slice(None)], read.truth()) and np.array_equal(
+        found.brain[slice(None)], read.brain
+    )
+    assert all(
+        np.array_equal(boxes, component_boxes(mask))
+        for boxes, mask in zip(found.boxes, read.truth())
+    )
     # a slice of 48 x 48 pixels of 0.5 mm, whatever the grid
     assert found.pixel_cm2 * 32**2 == pytest.approx(np.full(20, 5.76))
     assert (found.positive & found.healthy).sum() == 0
@@ -60,7 +72,9 @@ def test_slices_are_chosen_evenly_and_by_rule():
     assert few["any"].sum() == 6 and len(few) == 10 and few["patient_id"].nunique() > 4
     assert few.equals(choose_slices(STORE.index, "any", 6, 4))
     assert choose_slices(STORE.index, "any", 6, 0)["any"].all()
-    unknown = STORE.index.assign(any=pd.array([pd.NA] * 3 + [True] * (len(STORE.index) - 3), dtype="boolean"))
+    unknown = STORE.index.assign(
+        any=pd.array([pd.NA] * 3 + [True] * (len(STORE.index) - 3), dtype="boolean")
+    )
     assert len(choose_slices(unknown, "any", None, None)) == len(unknown) - 3
 
 

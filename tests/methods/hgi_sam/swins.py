@@ -1,4 +1,5 @@
-"""A tiny Swin in float64, and the maps written out from their formulas with loops, sharing no code with the package."""
+"""A tiny Swin in float64, and the maps written out from their formulas with loops, sharing no code
+with the package."""
 
 from __future__ import annotations
 
@@ -9,8 +10,16 @@ from torch import nn
 
 from ich_study.models.backbones import create_backbone
 
-OPTIONS = {"img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 8, "depths": [2, 4, 2], "num_heads": [2, 2, 4]}
-"""16, 8 and 4 tokens a side in windows of 4: the last stage is one window, as in the paper's network."""
+OPTIONS = {
+    "img_size": 32,
+    "patch_size": 2,
+    "window_size": 4,
+    "embed_dim": 8,
+    "depths": [2, 4, 2],
+    "num_heads": [2, 2, 4],
+}
+"""16, 8 and 4 tokens a side in windows of 4: the last stage is one window, as in the paper's
+network."""
 NAME = "swin_base_patch4_window12_384"
 
 
@@ -19,23 +28,35 @@ def tiny_swin(outputs=2, seed=0, **changes) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():
         if "relative_position_bias_table" in name or name.endswith(("qkv.weight", "fc.weight")):
-            weight.data = torch.randn(weight.shape, generator=generator) * (0.7 if "table" in name else 0.4)
+            weight.data = torch.randn(weight.shape, generator=generator) * (
+                0.7 if "table" in name else 0.4
+            )
     return model.double().eval()
 
 
 def slices(count=3, side=32, seed=1) -> torch.Tensor:
-    return torch.randn(count, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        count, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def oracle_attention(model, image, target):
-    """Per stage and block: scores' softmax A (windows, heads, q, k), dY/dA and dY/dscores, for one slice (1, C, H, W)."""
+    """Per stage and block: scores' softmax A (windows, heads, q, k), dY/dA and dY/dscores, for one
+    slice (1, C, H, W)."""
     recorded = []
 
     def spying_forward(attn):
         def forward(x, mask=None):
             windows, area, width = x.shape
-            q, k, v = (part.reshape(windows, area, attn.num_heads, -1).transpose(1, 2) for part in attn.qkv(x).chunk(3, -1))
-            bias = attn.relative_position_bias_table[attn.relative_position_index.reshape(-1)].reshape(area, area, -1).permute(2, 0, 1)
+            q, k, v = (
+                part.reshape(windows, area, attn.num_heads, -1).transpose(1, 2)
+                for part in attn.qkv(x).chunk(3, -1)
+            )
+            bias = (
+                attn.relative_position_bias_table[attn.relative_position_index.reshape(-1)]
+                .reshape(area, area, -1)
+                .permute(2, 0, 1)
+            )
             scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + bias
             if mask is not None:
                 scores = scores + mask[:, None].repeat(windows // len(mask), 1, 1, 1)
@@ -44,6 +65,7 @@ def oracle_attention(model, image, target):
             weights.retain_grad()
             recorded.append((weights, scores))
             return attn.proj((weights @ v).transpose(1, 2).reshape(windows, area, width))
+
         return forward
 
     blocks = [block for stage in model.layers for block in stage.blocks]
@@ -85,9 +107,21 @@ def oracle_layers(model, image, target, *, weighted, gradient, norm, shift, laye
                             weight = math.sqrt(float((g[window, head] ** 2).sum()))
                         else:
                             weight = math.sqrt(float((g[:, head] ** 2).sum()))
-                        total += weight * sum(float(a[window, head, query, key]) for query in range(area)) / area / heads
-                    row, column = (window // across) * size + key // size, (window % across) * size + key % size
-                    moved = (size // 2 if number % 2 else 0) if shift == "odd_blocks" else block.shift_size[0]
+                        total += (
+                            weight
+                            * sum(float(a[window, head, query, key]) for query in range(area))
+                            / area
+                            / heads
+                        )
+                    row, column = (
+                        (window // across) * size + key // size,
+                        (window % across) * size + key % size,
+                    )
+                    moved = (
+                        (size // 2 if number % 2 else 0)
+                        if shift == "odd_blocks"
+                        else block.shift_size[0]
+                    )
                     tokens[(row + moved) % side][(column + moved) % side] = total
             maps.append(torch.tensor(tokens, dtype=torch.float64))
         pairs = [maps[j] * maps[j + 1] for j in range(0, len(maps), 2)]
@@ -109,10 +143,9 @@ def bilinear(tokens, side):
             top, left = int(y), int(x)
             below, right = min(top + 1, count - 1), min(left + 1, count - 1)
             fy, fx = y - top, x - left
-            image[row, column] = (
-                (1 - fy) * ((1 - fx) * tokens[top, left] + fx * tokens[top, right])
-                + fy * ((1 - fx) * tokens[below, left] + fx * tokens[below, right])
-            )
+            image[row, column] = (1 - fy) * (
+                (1 - fx) * tokens[top, left] + fx * tokens[top, right]
+            ) + fy * ((1 - fx) * tokens[below, left] + fx * tokens[below, right])
     return image
 
 

@@ -13,18 +13,22 @@ def test_means_and_norms_are_those_of_the_attention_and_its_gradients():
     model, images = tiny_swin(), slices()
     capture = capture_attention(model, images, torch.tensor([1, 0, 1]), ("attention", "scores"))
     for place, target in enumerate((1, 0, 1)):
-        stages, logits = oracle_attention(model, images[place:place + 1], target)
+        stages, logits = oracle_attention(model, images[place : place + 1], target)
         assert torch.allclose(capture.logits[place], logits[0])
         for stage, recorded in enumerate(stages):
             for block, (a, da, ds) in zip(capture.stages[stage], recorded):
                 assert torch.allclose(block.key_mean[place], a.mean(-2), atol=1e-12)
                 for kind, gradient in (("attention", da), ("scores", ds)):
                     expected = gradient.square().sum((-2, -1)).sqrt()
-                    assert torch.allclose(block.gradient_norm[kind][place], expected, rtol=1e-9, atol=1e-15)
+                    assert torch.allclose(
+                        block.gradient_norm[kind][place], expected, rtol=1e-9, atol=1e-15
+                    )
 
 
 def test_gradient_of_the_scores_follows_from_that_of_the_attention():
-    for a, da, ds in (block for stage in oracle_attention(tiny_swin(), slices(1), 1)[0] for block in stage):
+    for a, da, ds in (
+        block for stage in oracle_attention(tiny_swin(), slices(1), 1)[0] for block in stage
+    ):
         assert torch.allclose(a * (da - (da * a).sum(-1, keepdim=True)), ds, atol=1e-15)
 
 
@@ -35,10 +39,12 @@ def test_gradient_of_the_attention_is_a_finite_difference():
     attention = model.layers[1].blocks[2].attn
     values = []
     for sign in (1, -1):
+
         def nudge(_, arguments, output, sign=sign):
             nudged = output.clone()
             nudged[place] += sign * step
             return nudged
+
         handle = attention.softmax.register_forward_hook(nudge)
         values.append(float(model(image)[0, 1].detach()))
         handle.remove()
@@ -46,9 +52,16 @@ def test_gradient_of_the_attention_is_a_finite_difference():
 
 
 def state(model):
-    hooks = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+    hooks = sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
     fused = [block.attn.fused_attn for stage in model.layers for block in stage.blocks]
-    return hooks, fused, [weight.requires_grad for weight in model.parameters()], [stage.grad_checkpointing for stage in model.layers]
+    return (
+        hooks,
+        fused,
+        [weight.requires_grad for weight in model.parameters()],
+        [stage.grad_checkpointing for stage in model.layers],
+    )
 
 
 def test_nothing_stays_on_the_model_between_calls_or_after_an_error():
@@ -64,8 +77,14 @@ def test_nothing_stays_on_the_model_between_calls_or_after_an_error():
         capture_attention(model, slices(side=40), 1, ("attention",))
     assert state(model) == before and all(weight.grad is None for weight in model.parameters())
     second = capture_attention(model, images, 1, ("attention",))
-    for one, two in ((one, two) for stage in first.stages for one, two in zip(first.stages[stage], second.stages[stage])):
-        assert torch.equal(one.key_mean, two.key_mean) and torch.equal(one.gradient_norm["attention"], two.gradient_norm["attention"])
+    for one, two in (
+        (one, two)
+        for stage in first.stages
+        for one, two in zip(first.stages[stage], second.stages[stage])
+    ):
+        assert torch.equal(one.key_mean, two.key_mean) and torch.equal(
+            one.gradient_norm["attention"], two.gradient_norm["attention"]
+        )
         assert not one.key_mean.requires_grad and one.key_mean.grad_fn is None
 
 
@@ -74,9 +93,15 @@ def test_attention_itself_is_let_go():
     capture = capture_attention(model, slices(2), 1, ("scores",))
     gc.collect()
     area = 16 * 16
-    alive = [each.shape for each in gc.get_objects() if type(each) is torch.Tensor and each.ndim == 4 and each.shape[-2:] == (16, 16)]
+    alive = [
+        each.shape
+        for each in gc.get_objects()
+        if type(each) is torch.Tensor and each.ndim == 4 and each.shape[-2:] == (16, 16)
+    ]
     weights = {tuple(weight.shape) for weight in model.parameters()}
-    assert [shape for shape in alive if tuple(shape) not in weights and shape.numel() >= area * 32] == []
+    assert [
+        shape for shape in alive if tuple(shape) not in weights and shape.numel() >= area * 32
+    ] == []
     assert capture.stages[0][0].key_mean.shape == (2, 16, 2, 16)
 
 
@@ -87,7 +112,10 @@ def test_fused_attention_gives_the_same_as_the_explicit_one():
         for block in stage.blocks:
             block.attn.fused_attn = True
     fused = capture_attention(model, images, 1, ("attention",))
-    assert torch.equal(explicit.stages[2][1].gradient_norm["attention"], fused.stages[2][1].gradient_norm["attention"])
+    assert torch.equal(
+        explicit.stages[2][1].gradient_norm["attention"],
+        fused.stages[2][1].gradient_norm["attention"],
+    )
     assert torch.allclose(model(images), explicit.logits)
 
 
@@ -97,8 +125,14 @@ def test_it_works_where_gradients_are_off_and_only_records_what_is_asked():
     with torch.inference_mode():
         part = capture_attention(model, images, 1, ("attention",), stages=(2, 1))
         bare = capture_attention(model, images)
-    assert list(part.stages) == [1, 2] and list(bare.stages) == [0, 1, 2] and not bare.stages[0][0].gradient_norm
-    assert torch.allclose(part.stages[1][0].gradient_norm["attention"], whole.stages[1][0].gradient_norm["attention"])
+    assert (
+        list(part.stages) == [1, 2]
+        and list(bare.stages) == [0, 1, 2]
+        and not bare.stages[0][0].gradient_norm
+    )
+    assert torch.allclose(
+        part.stages[1][0].gradient_norm["attention"], whole.stages[1][0].gradient_norm["attention"]
+    )
 
 
 def test_what_has_no_attention_to_capture_is_refused():
@@ -107,7 +141,11 @@ def test_what_has_no_attention_to_capture_is_refused():
         capture_attention(create_backbone("resnet10t", 2).model.eval(), images)
     with pytest.raises(ParameterError, match="call eval"):
         capture_attention(tiny_swin().train(), images)
-    for arguments, says in (({"stages": (3,)}, "stages 0 to 2"), ({"gradients": ("values",)}, "known: attention, scores"),
-                            ({"precision": "fp16"}, "expected one of fp32, bf16"), ({"gradients": ("scores",)}, "outputs 0 to 1")):
+    for arguments, says in (
+        ({"stages": (3,)}, "stages 0 to 2"),
+        ({"gradients": ("values",)}, "known: attention, scores"),
+        ({"precision": "fp16"}, "expected one of fp32, bf16"),
+        ({"gradients": ("scores",)}, "outputs 0 to 1"),
+    ):
         with pytest.raises(ParameterError, match=says):
             capture_attention(tiny_swin(), slices(), **arguments)

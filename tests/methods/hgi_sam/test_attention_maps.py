@@ -23,22 +23,35 @@ from ich_study.methods.hgi_sam.attention_maps import (
 from ich_study.models.backbones import create_backbone
 from tests.methods.hgi_sam.swins import bilinear, oracle_fused, oracle_layers, slices, tiny_swin
 
-SETTINGS = list(product(("attention", "scores"), ("head", "window_and_head"), ("blocks", "odd_blocks"), (False, True)))
+SETTINGS = list(
+    product(
+        ("attention", "scores"),
+        ("head", "window_and_head"),
+        ("blocks", "odd_blocks"),
+        (False, True),
+    )
+)
 
 
 def up_to_scale(tokens):
     return tokens / tokens.max()
 
 
-@pytest.mark.parametrize("settings", [SETTINGS[0], SETTINGS[-1], SETTINGS[5], SETTINGS[10]], ids=str)
+@pytest.mark.parametrize(
+    "settings", [SETTINGS[0], SETTINGS[-1], SETTINGS[5], SETTINGS[10]], ids=str
+)
 def test_hgi_sam_is_what_the_formulas_say(settings):
     names = ("gradient", "norm", "shift", "layer_minmax")
     model, images, variant = tiny_swin(), slices(2), AttentionVariant(**dict(zip(names, settings)))
     maps = hgi_sam(model, images, torch.tensor([1, 0]), variant=variant, stages=(0, 1))
     for place, target in enumerate((1, 0)):
-        expected = oracle_layers(model, images[place:place + 1], target, weighted=True, **dict(zip(names, settings)))
+        expected = oracle_layers(
+            model, images[place : place + 1], target, weighted=True, **dict(zip(names, settings))
+        )
         for stage in (0, 1):
-            assert torch.allclose(up_to_scale(maps.layers[stage][place]), up_to_scale(expected[stage]), atol=1e-9)
+            assert torch.allclose(
+                up_to_scale(maps.layers[stage][place]), up_to_scale(expected[stage]), atol=1e-9
+            )
         assert torch.allclose(maps.fused[place], oracle_fused(expected, (0, 1), 32), atol=1e-9)
 
 
@@ -49,40 +62,74 @@ def test_swin_sam_is_what_the_formulas_say_inside_the_brain(variant):
     brain[:, 5:29, 3:25] = True
     maps = swin_sam(model, images, brain, variant, stages=(0, 1, 2))
     for place in range(2):
-        layers = oracle_layers(model, images[place:place + 1], 0, weighted=False, **vars(variant))
-        assert torch.allclose(maps.fused[place], oracle_fused(layers, (0, 1, 2), 32, brain[place]), atol=1e-9)
+        layers = oracle_layers(model, images[place : place + 1], 0, weighted=False, **vars(variant))
+        assert torch.allclose(
+            maps.fused[place], oracle_fused(layers, (0, 1, 2), 32, brain[place]), atol=1e-9
+        )
 
 
 def test_the_settings_matter_where_they_should():
     model, images = tiny_swin(), slices(1)
     reference = hgi_sam(model, images, 1, stages=(0, 1)).fused
     changed = {
-        name: hgi_sam(model, images, 1, variant=AttentionVariant(**{name: value}), stages=(0, 1)).fused
-        for name, value in (("gradient", "scores"), ("norm", "window_and_head"), ("layer_minmax", True), ("shift", "odd_blocks"))
+        name: (
+            hgi_sam(
+                model, images, 1, variant=AttentionVariant(**{name: value}), stages=(0, 1)
+            ).fused
+        )
+        for name, value in (
+            ("gradient", "scores"),
+            ("norm", "window_and_head"),
+            ("layer_minmax", True),
+            ("shift", "odd_blocks"),
+        )
     }
-    assert all(float((changed[name] - reference).abs().max()) > 1e-3 for name in ("gradient", "norm", "layer_minmax"))
+    assert all(
+        float((changed[name] - reference).abs().max()) > 1e-3
+        for name in ("gradient", "norm", "layer_minmax")
+    )
     assert torch.equal(changed["shift"], reference)
-    last = [swin_sam(model, images, variant=AttentionVariant(shift=shift), stages=(2,)).fused for shift in ("blocks", "odd_blocks")]
+    last = [
+        swin_sam(model, images, variant=AttentionVariant(shift=shift), stages=(2,)).fused
+        for shift in ("blocks", "odd_blocks")
+    ]
     assert float((last[0] - last[1]).abs().max()) > 1e-3
 
 
 def pattern(tokens, window, shift, hot, queries=None):
-    """A block whose windows, cut after rolling the grid by `shift`, attend to the token `hot` of the unrolled grid."""
+    """A block whose windows, cut after rolling the grid by `shift`, attend to the token `hot` of
+    the unrolled grid."""
     marked = torch.zeros(1, *tokens)
     marked[0][hot] = 1
     rolled = torch.roll(marked, (-shift, -shift), (1, 2))
     padded = torch.nn.functional.pad(rolled, (0, -tokens[1] % window, 0, -tokens[0] % window))
     down, across = (side // window for side in padded.shape[1:])
-    cut = torch.stack([padded[0, i * window:(i + 1) * window, j * window:(j + 1) * window] for i in range(down) for j in range(across)])
-    return BlockAttention(tokens, (window, window), (shift, shift), cut.reshape(1, down * across, 1, window**2), {})
+    cut = torch.stack(
+        [
+            padded[0, i * window : (i + 1) * window, j * window : (j + 1) * window]
+            for i in range(down)
+            for j in range(across)
+        ]
+    )
+    return BlockAttention(
+        tokens, (window, window), (shift, shift), cut.reshape(1, down * across, 1, window**2), {}
+    )
 
 
 @pytest.mark.parametrize("hot", [(0, 0), (0, 7), (3, 4), (7, 0), (5, 2)])
 def test_shifted_windows_come_back_to_where_they_were(hot):
     for shift in (0, 2):
-        found = block_map(pattern((8, 8), 4, shift, hot), 1 if shift else 0, PRINTED, weighted=False)
-        assert found.shape == (1, 8, 8) and tuple(np.argwhere(found[0].numpy())[0]) == hot and float(found.sum()) == 1
-    unshifted = block_map(pattern((4, 4), 4, 0, (1, 0)), 1, AttentionVariant(shift="odd_blocks"), weighted=False)
+        found = block_map(
+            pattern((8, 8), 4, shift, hot), 1 if shift else 0, PRINTED, weighted=False
+        )
+        assert (
+            found.shape == (1, 8, 8)
+            and tuple(np.argwhere(found[0].numpy())[0]) == hot
+            and float(found.sum()) == 1
+        )
+    unshifted = block_map(
+        pattern((4, 4), 4, 0, (1, 0)), 1, AttentionVariant(shift="odd_blocks"), weighted=False
+    )
     assert tuple(np.argwhere(unshifted[0].numpy())[0]) == (3, 2)
 
 
@@ -96,7 +143,9 @@ def test_grids_that_do_not_hold_whole_windows_lose_their_padding():
 
 def test_windows_stand_in_row_major_order():
     windows = torch.arange(4.0)[None, :, None].expand(1, 4, 6)
-    expected = torch.tensor([[0, 0, 0, 1, 1, 1], [2, 2, 2, 3, 3, 3]], dtype=torch.float32).repeat_interleave(2, 0)
+    expected = torch.tensor(
+        [[0, 0, 0, 1, 1, 1], [2, 2, 2, 3, 3, 3]], dtype=torch.float32
+    ).repeat_interleave(2, 0)
     assert torch.equal(windows_reversed(windows, (2, 3), (4, 6))[0], expected)
     with pytest.raises(MapError, match="do not cover"):
         windows_reversed(windows, (2, 3), (8, 6))
@@ -115,7 +164,10 @@ def test_a_map_says_which_tokens_are_looked_at_not_which_look():
     capture = capture_attention(model, slices(1), stages=(0,))
     handle.remove()
     found = block_map(capture.stages[0][0], 0, PRINTED, weighted=False)[0]
-    assert torch.equal(found, (torch.arange(256).reshape(16, 16) // 16 % 4 == 1).double() * (torch.arange(16) % 4 == 1))
+    assert torch.equal(
+        found,
+        (torch.arange(256).reshape(16, 16) // 16 % 4 == 1).double() * (torch.arange(16) % 4 == 1),
+    )
 
 
 def test_a_slice_has_the_same_map_alone_and_in_any_batch():
@@ -123,9 +175,13 @@ def test_a_slice_has_the_same_map_alone_and_in_any_batch():
     together = hgi_sam(model, images, targets).fused
     cams = swin_grad_cam(model, images, targets)[0]
     for place in range(4):
-        alone = hgi_sam(model, images[place:place + 1], int(targets[place])).fused[0]
+        alone = hgi_sam(model, images[place : place + 1], int(targets[place])).fused[0]
         assert torch.allclose(together[place], alone, atol=1e-9)
-        assert torch.allclose(cams[place], swin_grad_cam(model, images[place:place + 1], int(targets[place]))[0][0], atol=1e-9)
+        assert torch.allclose(
+            cams[place],
+            swin_grad_cam(model, images[place : place + 1], int(targets[place]))[0][0],
+            atol=1e-9,
+        )
     assert not torch.allclose(together[0], hgi_sam(model, images[:1], 1).fused[0], atol=1e-3)
 
 
@@ -133,9 +189,15 @@ def test_a_slice_has_the_same_map_alone_and_in_any_batch():
 def test_swin_grad_cam_is_pytorch_grad_cam(targets):
     model, images = tiny_swin().float(), slices(4).float()
     ours, logits = swin_grad_cam(model, images, targets)
-    with GradCAM(model, [model.layers[-1].blocks[-1].norm1], reshape_transform=lambda x: x.permute(0, 3, 1, 2)) as oracle:
+    with GradCAM(
+        model,
+        [model.layers[-1].blocks[-1].norm1],
+        reshape_transform=lambda x: x.permute(0, 3, 1, 2),
+    ) as oracle:
         theirs = oracle(images, None if targets is None else [ClassifierOutputTarget(targets)] * 4)
-    assert np.abs(ours.numpy() - theirs).max() < 1e-4 and torch.allclose(logits, model(images), atol=1e-6)
+    assert np.abs(ours.numpy() - theirs).max() < 1e-4 and torch.allclose(
+        logits, model(images), atol=1e-6
+    )
 
 
 def test_swin_grad_cam_leaves_nothing_behind_and_shows_nothing_outside_the_brain():
@@ -147,7 +209,9 @@ def test_swin_grad_cam_leaves_nothing_behind_and_shows_nothing_outside_the_brain
     with pytest.raises(ParameterError, match="outputs"):
         swin_grad_cam(model, images, 7)
     norm = model.layers[-1].blocks[-1].norm1
-    assert not norm._forward_hooks and all(weight.requires_grad and weight.grad is None for weight in model.parameters())
+    assert not norm._forward_hooks and all(
+        weight.requires_grad and weight.grad is None for weight in model.parameters()
+    )
 
 
 def test_flat_maps_and_empty_brains_give_zeros():
@@ -155,13 +219,21 @@ def test_flat_maps_and_empty_brains_give_zeros():
     assert torch.equal(fused_map(layers, (8, 8)), torch.zeros(2, 8, 8))
     model, images = tiny_swin(), slices(2)
     empty = torch.zeros(2, 32, 32, dtype=torch.bool)
-    for maps in (hgi_sam(model, images, 1, empty).fused, swin_sam(model, images, empty).fused, swin_grad_cam(model, images, 1, empty)[0]):
+    for maps in (
+        hgi_sam(model, images, 1, empty).fused,
+        swin_sam(model, images, empty).fused,
+        swin_grad_cam(model, images, 1, empty)[0],
+    ):
         assert torch.equal(maps, torch.zeros_like(maps))
     with torch.no_grad():
         model.head.fc.weight.zero_()
     silent = hgi_sam(model, images, 1)
-    assert torch.equal(silent.fused, torch.zeros_like(silent.fused)) and not torch.equal(swin_sam(model, images).fused, silent.fused)
-    assert torch.equal(swin_grad_cam(model, images, 1)[0], torch.zeros(2, 32, 32, dtype=torch.float64))
+    assert torch.equal(silent.fused, torch.zeros_like(silent.fused)) and not torch.equal(
+        swin_sam(model, images).fused, silent.fused
+    )
+    assert torch.equal(
+        swin_grad_cam(model, images, 1)[0], torch.zeros(2, 32, 32, dtype=torch.float64)
+    )
 
 
 def test_tiny_gradients_do_not_underflow():
@@ -185,11 +257,22 @@ def test_all_layers_are_there_for_the_figure():
     capture = capture_attention(tiny_swin(), slices(2), 1, ("attention", "scores"))
     for variant in (PRINTED, AUTHORS):
         layers = layer_maps(capture, variant, weighted=True)
-        assert [tuple(layer.shape) for layer in layers.values()] == [(2, 16, 16), (2, 8, 8), (2, 4, 4)]
-        assert all(torch.allclose(layer.amax((1, 2)), torch.ones(2, dtype=torch.float64)) for layer in layers.values())
+        assert [tuple(layer.shape) for layer in layers.values()] == [
+            (2, 16, 16),
+            (2, 8, 8),
+            (2, 4, 4),
+        ]
+        assert all(
+            torch.allclose(layer.amax((1, 2)), torch.ones(2, dtype=torch.float64))
+            for layer in layers.values()
+        )
     upsampled = fused_map({2: layers[2]}, (32, 32))[0]
-    assert torch.allclose(upsampled, bilinear(layers[2][0], 32).sub(bilinear(layers[2][0], 32).min())
-                          / (bilinear(layers[2][0], 32).max() - bilinear(layers[2][0], 32).min()), atol=1e-9)
+    assert torch.allclose(
+        upsampled,
+        bilinear(layers[2][0], 32).sub(bilinear(layers[2][0], 32).min())
+        / (bilinear(layers[2][0], 32).max() - bilinear(layers[2][0], 32).min()),
+        atol=1e-9,
+    )
 
 
 def test_what_cannot_be_mapped_is_refused():
@@ -206,6 +289,10 @@ def test_what_cannot_be_mapped_is_refused():
         AttentionVariant(norm="layer")
     broken = images.clone()
     broken[1, 0, 3, 3] = float("nan")
-    for method in (lambda: swin_sam(model, broken), lambda: hgi_sam(model, broken, 1), lambda: swin_grad_cam(model, broken, 1)):
+    for method in (
+        lambda: swin_sam(model, broken),
+        lambda: hgi_sam(model, broken, 1),
+        lambda: swin_grad_cam(model, broken, 1),
+    ):
         with pytest.raises(MapError, match="NaN"):
             method()

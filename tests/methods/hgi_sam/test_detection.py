@@ -16,7 +16,9 @@ from ich_study.methods.hgi_sam.detection import (
 from ich_study.schema import result_table
 
 RNG = np.random.default_rng(5)
-ROWS = pd.DataFrame({"patient_id": np.repeat([f"p{n}" for n in range(10)], 4), "fold": np.repeat([0, 1], 20)})
+ROWS = pd.DataFrame(
+    {"patient_id": np.repeat([f"p{n}" for n in range(10)], 4), "fold": np.repeat([0, 1], 20)}
+)
 TRUTH = RNG.random(40) < 0.4
 SCORE = np.clip(0.35 * TRUTH + 0.65 * RNG.random(40), 0, 1)
 FOUND = Detection(ROWS, TRUTH, SCORE > 0.5, SCORE)
@@ -27,26 +29,45 @@ def test_table_2_is_scikit_learns():
     for fold, part in (("overall", np.ones(40, bool)), ("1", (ROWS["fold"] == 1).to_numpy())):
         truth, decided = TRUTH[part], FOUND.decided[part]
         expected = {
-            "accuracy": metrics.accuracy_score(truth, decided), "precision": metrics.precision_score(truth, decided),
-            "f1": metrics.f1_score(truth, decided), "sensitivity": metrics.recall_score(truth, decided),
-            "specificity": metrics.recall_score(~truth, ~decided), "auc_of_decisions": metrics.roc_auc_score(truth, decided),
+            "accuracy": metrics.accuracy_score(truth, decided),
+            "precision": metrics.precision_score(truth, decided),
+            "f1": metrics.f1_score(truth, decided),
+            "sensitivity": metrics.recall_score(truth, decided),
+            "specificity": metrics.recall_score(~truth, ~decided),
+            "auc_of_decisions": metrics.roc_auc_score(truth, decided),
             "auroc": metrics.roc_auc_score(truth, SCORE[part]),
         }
         assert table.loc[fold, list(expected)].astype(float).to_dict() == pytest.approx(expected)
     assert table.loc["overall", "auroc"] != pytest.approx(table.loc["overall", "auc_of_decisions"])
-    rows = result_table(detection_rows({"swin_hgi_sam": FOUND}, {"class": "any"}, 200)).set_index("metric")
+    rows = result_table(detection_rows({"swin_hgi_sam": FOUND}, {"class": "any"}, 200)).set_index(
+        "metric"
+    )
     expected = table.loc["overall", list(TABLE_2)].astype(float).to_dict()
-    assert rows["value"].to_dict() == pytest.approx({**expected, "balanced_accuracy": expected["auc_of_decisions"]})
-    assert (rows["ci_low"] <= rows["value"]).all() and (rows["value"] <= rows["ci_high"]).all() and (rows["n"] == 10).all()
+    assert rows["value"].to_dict() == pytest.approx(
+        {**expected, "balanced_accuracy": expected["auc_of_decisions"]}
+    )
+    assert (
+        (rows["ci_low"] <= rows["value"]).all()
+        and (rows["value"] <= rows["ci_high"]).all()
+        and (rows["n"] == 10).all()
+    )
 
 
 def test_the_classifier_decides_at_one_half_on_known_labels():
     labels = pd.array([True, False, pd.NA, True], dtype="boolean")
     probability = np.array([0.6, 0.2, 0.9, 0.4])
-    predictions = pd.concat([pd.DataFrame({"class": name, "label": labels, "probability": values})
-                             for name, values in (("any", probability), ("SDH", 1 - probability))]).iloc[[0, 4, 1, 5, 2, 6, 3, 7]]
+    predictions = pd.concat(
+        [
+            pd.DataFrame({"class": name, "label": labels, "probability": values})
+            for name, values in (("any", probability), ("SDH", 1 - probability))
+        ]
+    ).iloc[[0, 4, 1, 5, 2, 6, 3, 7]]
     found = detection_of_classifier(predictions, ROWS.iloc[8:12])
-    assert found.truth.tolist() == [True, False, True] and found.decided.tolist() == [True, False, False]
+    assert found.truth.tolist() == [True, False, True] and found.decided.tolist() == [
+        True,
+        False,
+        False,
+    ]
     assert decisions(predictions).tolist() == [True, False, True, False] and len(found.rows) == 3
 
 
@@ -54,7 +75,10 @@ def test_tiny_foregrounds_are_no_detection():
     masks = np.zeros((4, 8, 8), bool)
     for number, pixels in enumerate((0, 9, 10, 11)):
         masks[number].reshape(-1)[:pixels] = True
-    for variant, expected in (("printed", [False, False, True, True]), ("authors", [False, False, False, True])):
+    for variant, expected in (
+        ("printed", [False, False, True, True]),
+        ("authors", [False, False, False, True]),
+    ):
         found = detection_of_masks(masks, TRUTH[:4], ROWS[:4], variant)
         assert found.decided.tolist() == expected and found.score.tolist() == [0, 9, 10, 11]
     with pytest.raises(ParameterError, match="printed, authors"):

@@ -29,12 +29,25 @@ def test_colours_say_who_drew_what():
     found = np.zeros(HU.shape, bool)
     found[:, 6:10, 4:8] = True
     figure = comparison_figure(HU, TRUTH, {"swin_hgi_sam": found, "unet": TRUTH}, "title")
-    assert [axis.get_title() for axis in figure.axes[:3]] == ["slice", "Swin-HGI-SAM", "U-Net (supervised)"]
+    assert [axis.get_title() for axis in figure.axes[:3]] == [
+        "slice",
+        "Swin-HGI-SAM",
+        "U-Net (supervised)",
+    ]
     painted = figure.axes[1].images[0].get_array()
     automatic, truth, both, plain = painted[9, 5], painted[4, 5], painted[6, 5], painted[0, 0]
     assert len({tuple(np.round(colour, 3)) for colour in (automatic, truth, both, plain)}) == 4
-    assert automatic[0] > automatic[2] and truth[2] > truth[0] and both[0] > both[2] and plain[0] == plain[2]
-    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"automatic only", "truth only", "both"}
+    assert (
+        automatic[0] > automatic[2]
+        and truth[2] > truth[0]
+        and both[0] > both[2]
+        and plain[0] == plain[2]
+    )
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {
+        "automatic only",
+        "truth only",
+        "both",
+    }
 
 
 def test_masks_of_other_slices_are_refused():

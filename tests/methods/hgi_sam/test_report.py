@@ -12,32 +12,47 @@ from ich_study.published.claims import load_claims, verdicts
 from ich_study.schema import result_table
 
 RNG = np.random.default_rng(3)
-ROWS = pd.DataFrame({
-    "patient_id": np.repeat([f"p{n}" for n in range(8)], 6), "scan_id": np.repeat([f"s{n}" for n in range(8)], 6),
-    "slice_index": list(range(6)) * 8, "fold": np.repeat([0, 1], 24), "any": pd.array(RNG.random(48) < 0.6, dtype="boolean"),
-})
+ROWS = pd.DataFrame(
+    {
+        "patient_id": np.repeat([f"p{n}" for n in range(8)], 6),
+        "scan_id": np.repeat([f"s{n}" for n in range(8)], 6),
+        "slice_index": list(range(6)) * 8,
+        "fold": np.repeat([0, 1], 24),
+        "any": pd.array(RNG.random(48) < 0.6, dtype="boolean"),
+    }
+)
 POSITIVE = ROWS["any"].to_numpy(bool)
 COMMON = {"study": "04_swin_hgi_sam", "dataset": "physionet", "class": "any", "variant": "printed"}
 
 
 def counts(quality):
     size = np.where(POSITIVE, 100, 0)
-    tp = np.where(POSITIVE, np.clip(RNG.normal(100 * quality, 8, 48), 1, 100), 0).round().astype(int)
+    tp = (
+        np.where(POSITIVE, np.clip(RNG.normal(100 * quality, 8, 48), 1, 100), 0).round().astype(int)
+    )
     return Counts(tp, RNG.integers(5, 30, 48), size - tp)
 
 
 COUNTS = {
-    "swin_grad_cam": counts(0.2), "swin_sam_multi_label": counts(0.35), "swin_sam_binary": counts(0.5), "swin_hgi_sam": counts(0.75),
+    "swin_grad_cam": counts(0.2),
+    "swin_sam_multi_label": counts(0.35),
+    "swin_sam_binary": counts(0.5),
+    "swin_hgi_sam": counts(0.75),
     "unet": counts(0.74),
 }
 SEGMENTATIONS = [
-    Segmentation(name, found, "none" if name == "unet" else "masks-validation", name != "unet") for name, found in COUNTS.items()
+    Segmentation(name, found, "none" if name == "unet" else "masks-validation", name != "unet")
+    for name, found in COUNTS.items()
 ]
 
 
 def test_table_1_is_mean_and_standard_error_over_positive_slices():
     table = hgi_report.table_1(COUNTS, ROWS).set_index(["fold", "method", "metric"])
-    for fold, part in (("0", ROWS["fold"] == 0), ("1", ROWS["fold"] == 1), ("overall", ROWS["fold"] >= 0)):
+    for fold, part in (
+        ("0", ROWS["fold"] == 0),
+        ("1", ROWS["fold"] == 1),
+        ("overall", ROWS["fold"] >= 0),
+    ):
         chosen = POSITIVE & part.to_numpy()
         for metric, measure in (("dice", dice), ("iou", iou)):
             values = measure(COUNTS["unet"][chosen])
@@ -45,13 +60,25 @@ def test_table_1_is_mean_and_standard_error_over_positive_slices():
             expected = {"mean": values.mean(), "se": stats.sem(values), "slices": chosen.sum()}
             assert row.astype(float).to_dict() == pytest.approx(expected)
     printed = hgi_report.as_printed(hgi_report.table_1(COUNTS, ROWS), "dice", COUNTS)
-    assert list(printed.columns) == list(COUNTS) and list(printed.index) == ["0", "1", "overall"] and " ± " in printed.iloc[0, 0]
+    assert (
+        list(printed.columns) == list(COUNTS)
+        and list(printed.index) == ["0", "1", "overall"]
+        and " ± " in printed.iloc[0, 0]
+    )
 
 
 def test_positive_slices_whose_mask_left_the_crop_do_not_count():
-    lost = Counts(*(np.where(np.arange(48) == np.flatnonzero(POSITIVE)[0], 0, part) for part in vars(COUNTS["unet"]).values()))
+    lost = Counts(
+        *(
+            np.where(np.arange(48) == np.flatnonzero(POSITIVE)[0], 0, part)
+            for part in vars(COUNTS["unet"]).values()
+        )
+    )
     table = hgi_report.table_1({"unet": lost}, ROWS)
-    assert int(table.query("fold == 'overall' and metric == 'dice'")["slices"].iloc[0]) == POSITIVE.sum() - 1
+    assert (
+        int(table.query("fold == 'overall' and metric == 'dice'")["slices"].iloc[0])
+        == POSITIVE.sum() - 1
+    )
 
 
 def test_the_papers_t_test_and_the_patients_stand_side_by_side():
@@ -61,44 +88,82 @@ def test_the_papers_t_test_and_the_patients_stand_side_by_side():
     for name in ("swin_grad_cam", "unet"):
         oracle = stats.ttest_rel(values["swin_hgi_sam"], values[name])
         assert against.loc[name, "p_slices"] == pytest.approx(oracle.pvalue)
-        per_patient = [pd.Series(values[each]).groupby(ROWS["patient_id"][POSITIVE].to_numpy()).mean() for each in ("swin_hgi_sam", name)]
-        assert against.loc[name, "p_patients"] == pytest.approx(stats.ttest_rel(*per_patient).pvalue)
+        per_patient = [
+            pd.Series(values[each]).groupby(ROWS["patient_id"][POSITIVE].to_numpy()).mean()
+            for each in ("swin_hgi_sam", name)
+        ]
+        assert against.loc[name, "p_patients"] == pytest.approx(
+            stats.ttest_rel(*per_patient).pvalue
+        )
     assert (against["p_patients_holm"] >= against["p_patients"]).all()
     assert against.loc["unet", "p_holm"] > 0.05 > against.loc["swin_grad_cam", "p_holm"]
     order = table[table["family"] == "order"]
     assert list(zip(order["second"], order["first"])) == [
-        ("swin_grad_cam", "swin_sam_multi_label"), ("swin_sam_multi_label", "swin_sam_binary"), ("swin_sam_binary", "swin_hgi_sam"),
+        ("swin_grad_cam", "swin_sam_multi_label"),
+        ("swin_sam_multi_label", "swin_sam_binary"),
+        ("swin_sam_binary", "swin_hgi_sam"),
     ]
     assert hgi_report.order_line(table).count("holds") == 3
-    reversed_ = {**COUNTS, "swin_sam_binary": COUNTS["swin_grad_cam"], "swin_grad_cam": COUNTS["swin_sam_binary"]}
-    assert "swin_grad_cam < swin_sam_multi_label is reversed" in hgi_report.order_line(hgi_report.significance_table(reversed_, ROWS, 400))
+    reversed_ = {
+        **COUNTS,
+        "swin_sam_binary": COUNTS["swin_grad_cam"],
+        "swin_grad_cam": COUNTS["swin_sam_binary"],
+    }
+    assert "swin_grad_cam < swin_sam_multi_label is reversed" in hgi_report.order_line(
+        hgi_report.significance_table(reversed_, ROWS, 400)
+    )
 
 
 def test_rows_fit_the_result_table_and_decide_the_claims_among_weak_methods():
     found = hgi_report.segmentation_rows(SEGMENTATIONS, ROWS, COMMON, 200)
     found += hgi_report.claim_differences(SEGMENTATIONS, ROWS, COMMON, 200)
     results = result_table(found)
-    assert set(zip(results["subset"], results["unit"])) >= {("positive", "slice"), ("positive", "pixel"), ("all", "pixel"), ("all", "scan")}
-    mine = results[(results["method"] == "unet") & (results["metric"] == "dice") & (results["unit"] == "slice")]
+    assert set(zip(results["subset"], results["unit"])) >= {
+        ("positive", "slice"),
+        ("positive", "pixel"),
+        ("all", "pixel"),
+        ("all", "scan"),
+    }
+    mine = results[
+        (results["method"] == "unet") & (results["metric"] == "dice") & (results["unit"] == "slice")
+    ]
     assert mine["value"].item() == pytest.approx(dice(COUNTS["unet"][POSITIVE]).mean())
     claims = load_claims()
-    judged = verdicts(results, claims[claims["claim_id"].isin(["hgi-04", "hgi-05", "hgi-07", "hgi-15"])]).set_index("claim_id")
+    judged = verdicts(
+        results, claims[claims["claim_id"].isin(["hgi-04", "hgi-05", "hgi-07", "hgi-15"])]
+    ).set_index("claim_id")
     assert judged["verdict"].tolist() == ["supported"] * 4
 
 
 def test_ablations_are_named_by_their_first_setting():
     better, worse = COUNTS["swin_hgi_sam"], COUNTS["swin_sam_binary"]
-    settings = [(None, True, better), ("0-2", True, better), ("0-3", True, worse), (None, False, worse)]
-    named = [Segmentation("swin_hgi_sam", counted, "masks-validation", brain, "printed", layer) for layer, brain, counted in settings]
+    settings = [
+        (None, True, better),
+        ("0-2", True, better),
+        ("0-3", True, worse),
+        (None, False, worse),
+    ]
+    named = [
+        Segmentation("swin_hgi_sam", counted, "masks-validation", brain, "printed", layer)
+        for layer, brain, counted in settings
+    ]
     found = result_table(ablation_differences(named, ROWS, COMMON, 200))
-    assert list(found["layer"].fillna("-")) == ["0-2", "-"] and (found["metric"] == "dice_difference").all() and (found["ci_low"] > 0).all()
+    assert (
+        list(found["layer"].fillna("-")) == ["0-2", "-"]
+        and (found["metric"] == "dice_difference").all()
+        and (found["ci_low"] > 0).all()
+    )
 
 
 def test_gating_empties_slices_called_negative():
     decided = np.arange(48) % 2 == 0
     original = SEGMENTATIONS[3]
     kept = gated(original, decided)
-    assert kept.method == "swin_hgi_sam_gated" and not kept.counts.tp[~decided].any() and not kept.counts.fp[~decided].any()
+    assert (
+        kept.method == "swin_hgi_sam_gated"
+        and not kept.counts.tp[~decided].any()
+        and not kept.counts.fp[~decided].any()
+    )
     assert np.array_equal(kept.counts.tp + kept.counts.fn, original.counts.tp + original.counts.fn)
     assert np.array_equal(kept.counts.fp[decided], original.counts.fp[decided])
 
@@ -107,11 +172,17 @@ def test_supervised_masks_carry_no_threshold_and_no_brain():
     truth = np.zeros((2, 4, 4), bool)
     truth[0, :2] = True
     found = supervised_segmentations({"unet": truth}, truth, "printed")["unet"]
-    assert (found.threshold_source, found.brain_mask) == ("none", False) and found.counts.tp.tolist() == [8, 0]
+    assert (found.threshold_source, found.brain_mask) == (
+        "none",
+        False,
+    ) and found.counts.tp.tolist() == [8, 0]
 
 
 def test_a_test_set_without_positives_is_refused():
     rows = ROWS.assign(any=pd.array([False] * 48, dtype="boolean"))
-    for call in (lambda: hgi_report.table_1(COUNTS, rows), lambda: hgi_report.segmentation_rows(SEGMENTATIONS, rows, COMMON)):
+    for call in (
+        lambda: hgi_report.table_1(COUNTS, rows),
+        lambda: hgi_report.segmentation_rows(SEGMENTATIONS, rows, COMMON),
+    ):
         with pytest.raises(DataError, match="labelled positive"):
             call()

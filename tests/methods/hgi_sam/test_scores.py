@@ -5,7 +5,14 @@ from skimage.filters import threshold_otsu
 
 from ich_study.errors import DataError, ParameterError, StudyError
 from ich_study.evaluate.thresholds import fixed_threshold
-from ich_study.methods.hgi_sam.scores import GRID, at_threshold, fold_thresholds, otsu_threshold, score_maps, search_grid
+from ich_study.methods.hgi_sam.scores import (
+    GRID,
+    at_threshold,
+    fold_thresholds,
+    otsu_threshold,
+    score_maps,
+    search_grid,
+)
 from ich_study.metrics.overlap import dice, overlap_counts
 
 RNG = np.random.default_rng(0)
@@ -20,7 +27,11 @@ def read(places, brain):
 
 
 def mean_dice(threshold, keep):
-    values = [dice(overlap_counts(found >= threshold, mask)) for found, mask in zip(MAPS[keep], TRUTH[keep]) if mask.any()]
+    values = [
+        dice(overlap_counts(found >= threshold, mask))
+        for found, mask in zip(MAPS[keep], TRUTH[keep])
+        if mask.any()
+    ]
     return np.mean(values)
 
 
@@ -30,16 +41,23 @@ def test_a_fold_gets_the_threshold_that_is_best_on_the_others():
     for fold, threshold in found.by_fold.items():
         others = np.flatnonzero(fold != FOLDS)
         values = [mean_dice(step, others) for step in GRID]
-        assert threshold.value == GRID[int(np.argmax(values))] and threshold.objective == pytest.approx(max(values))
+        assert threshold.value == GRID[
+            int(np.argmax(values))
+        ] and threshold.objective == pytest.approx(max(values))
         assert threshold.source == "masks-validation"
         own = overlap_counts(MAPS[fold == FOLDS] >= threshold.value, TRUTH[fold == FOLDS])
-        assert np.array_equal(found.counts[fold == FOLDS].tp, own.tp) and np.array_equal(found.counts[fold == FOLDS].fp, own.fp)
+        assert np.array_equal(found.counts[fold == FOLDS].tp, own.tp) and np.array_equal(
+            found.counts[fold == FOLDS].fp, own.fp
+        )
 
 
 def test_a_folds_own_masks_do_not_move_its_threshold():
     changed = TRUTH.copy()
     changed[FOLDS == 1] = RNG.random((4, 10, 10)) < 0.5
-    first, second = (fold_thresholds(score_maps(read, truth, None).counts, FOLDS, "printed", "x").by_fold for truth in (TRUTH, changed))
+    first, second = (
+        fold_thresholds(score_maps(read, truth, None).counts, FOLDS, "printed", "x").by_fold
+        for truth in (TRUTH, changed)
+    )
     assert first[1] == second[1] and first[0] != second[0]
 
 
@@ -49,8 +67,14 @@ def test_the_codes_search_is_coarse_and_stops_early():
     counts = score_maps(read, TRUTH, None).counts
     found = fold_thresholds(counts, FOLDS, "authors", "swin_sam_binary")
     for fold, threshold in found.by_fold.items():
-        values = [mean_dice(step, np.flatnonzero(fold != FOLDS)) for step in np.arange(0.01, 1, 0.02)]
-        stop = next(place for place in range(len(values)) if place + 1 == len(values) or values[place + 1] <= values[place])
+        values = [
+            mean_dice(step, np.flatnonzero(fold != FOLDS)) for step in np.arange(0.01, 1, 0.02)
+        ]
+        stop = next(
+            place
+            for place in range(len(values))
+            if place + 1 == len(values) or values[place + 1] <= values[place]
+        )
         assert threshold.value == pytest.approx(0.01 + 0.02 * stop)
     with pytest.raises(ParameterError, match="expected one of printed, authors"):
         search_grid("fine", "x")
@@ -59,10 +83,15 @@ def test_the_codes_search_is_coarse_and_stops_early():
 def test_the_brain_reaches_the_maps_and_batches_do_not_matter():
     brain = RNG.random(TRUTH.shape) < 0.7
     whole, parts = (score_maps(read, TRUTH, brain, batch) for batch in (64, 5))
-    assert np.array_equal(whole.counts.fp, parts.counts.fp) and np.array_equal(whole.mass, parts.mass, equal_nan=True)
+    assert np.array_equal(whole.counts.fp, parts.counts.fp) and np.array_equal(
+        whole.mass, parts.mass, equal_nan=True
+    )
     expected = overlap_counts((MAPS * brain) >= 0.4, TRUTH)
     assert np.array_equal(at_threshold(whole.counts, fixed_threshold(0.4)).fp, expected.fp)
-    assert np.isnan(whole.pointing[[2, 7]]).all() and np.isfinite(np.delete(whole.pointing, [2, 7])).all()
+    assert (
+        np.isnan(whole.pointing[[2, 7]]).all()
+        and np.isfinite(np.delete(whole.pointing, [2, 7])).all()
+    )
 
 
 def test_the_mask_free_threshold_is_otsus_and_sees_labels_only():
@@ -80,7 +109,11 @@ def test_the_mask_free_threshold_is_otsus_and_sees_labels_only():
 
 
 def test_without_any_heat_the_mask_free_threshold_is_fixed_and_says_so():
-    found = otsu_threshold(lambda places, inside: np.zeros_like(MAPS[places]), pd.Series(TRUTH.any((1, 2))), np.ones(TRUTH.shape, bool))
+    found = otsu_threshold(
+        lambda places, inside: np.zeros_like(MAPS[places]),
+        pd.Series(TRUTH.any((1, 2))),
+        np.ones(TRUTH.shape, bool),
+    )
     assert found.value == 0.5 and found.source == "none" and "no heat" in found.rule
 
 
@@ -91,4 +124,9 @@ def test_nothing_to_choose_from_is_named():
     with pytest.raises(DataError, match="at least two"):
         fold_thresholds(counts, np.zeros(12, int), "printed", "x")
     with pytest.raises(DataError, match="outside fold 0"):
-        fold_thresholds(score_maps(read, TRUTH & (FOLDS == 0)[:, None, None], None).counts, FOLDS, "printed", "x")
+        fold_thresholds(
+            score_maps(read, TRUTH & (FOLDS == 0)[:, None, None], None).counts,
+            FOLDS,
+            "printed",
+            "x",
+        )

@@ -4,7 +4,13 @@ import torch
 from monai.losses import DiceCELoss
 
 from ich_study.errors import DataError, MapError, ParameterError, WeightsError
-from ich_study.methods.hgi_sam.segmentation import SegmentationTask, hemorrhage_probability, load_segmenter, masks_on_grid, train_segmenter
+from ich_study.methods.hgi_sam.segmentation import (
+    SegmentationTask,
+    hemorrhage_probability,
+    load_segmenter,
+    masks_on_grid,
+    train_segmenter,
+)
 from ich_study.methods.hgi_sam.segmentation_baselines import create_segmenter
 from ich_study.models.weights import save_weights
 from ich_study.training.resume import OtherRunError
@@ -19,7 +25,9 @@ class MaskedStore(FakeStore):
 
     def mask(self, scan_id):
         volume = self.volume(scan_id).astype(float)
-        summed = sum(np.roll(volume, (dr, dc), (1, 2)) for dr in (-1, 0, 1) for dc in (-1, 0, 1)) / 9
+        summed = (
+            sum(np.roll(volume, (dr, dc), (1, 2)) for dr in (-1, 0, 1) for dc in (-1, 0, 1)) / 9
+        )
         return (summed > 48).astype(np.uint8) * 6
 
 
@@ -30,14 +38,26 @@ CPU = torch.device("cpu")
 
 
 def settings(**changes):
-    given = {"optimizer": "adamw", "epochs": 6, "batch_size": 8, "sampler": "inverse_frequency", "monitor": "valid_loss",
-             "augmentation": "hgi_sam", "learning_rate": 3e-3, "normalisation": "half", "cache_in_memory": True, **changes}
+    given = {
+        "optimizer": "adamw",
+        "epochs": 6,
+        "batch_size": 8,
+        "sampler": "inverse_frequency",
+        "monitor": "valid_loss",
+        "augmentation": "hgi_sam",
+        "learning_rate": 3e-3,
+        "normalisation": "half",
+        "cache_in_memory": True,
+        **changes,
+    }
     return config(**given)
 
 
 def trained(folder, train=TRAIN, validation=VALIDATION, source=STORE, **changes):
     network = create_segmenter("unet", 3, {"channels": [8, 16]}, seed=1)
-    return network, train_segmenter(network, settings(**changes), source, train, validation, folder, lambda line: None)
+    return network, train_segmenter(
+        network, settings(**changes), source, train, validation, folder, lambda line: None
+    )
 
 
 def dice_on(model, rows):
@@ -48,26 +68,46 @@ def dice_on(model, rows):
 
 def test_it_segments_blood_in_patients_it_has_not_seen(tmp_path):
     network, run = trained(tmp_path)
-    untrained = dice_on(create_segmenter("unet", 3, {"channels": [8, 16]}, seed=1).model.eval(), VALIDATION)
+    untrained = dice_on(
+        create_segmenter("unet", 3, {"channels": [8, 16]}, seed=1).model.eval(), VALIDATION
+    )
     assert dice_on(run.model, VALIDATION) > 0.6 > 0.3 > untrained
     loaded, preprocessing = load_segmenter(run.weights_path, CPU)
     one = hemorrhage_probability(loaded.model, preprocessing, STORE, VALIDATION, CPU, batch_size=3)
-    assert np.allclose(one, hemorrhage_probability(run.model, preprocessing, STORE, VALIDATION, CPU), atol=1e-5)
-    assert network.describe() == loaded.describe() and run.history["valid_loss"].iloc[-1] < run.history["valid_loss"].iloc[0]
+    assert np.allclose(
+        one, hemorrhage_probability(run.model, preprocessing, STORE, VALIDATION, CPU), atol=1e-5
+    )
+    assert (
+        network.describe() == loaded.describe()
+        and run.history["valid_loss"].iloc[-1] < run.history["valid_loss"].iloc[0]
+    )
 
 
 @pytest.mark.parametrize(("dice_over", "over"), [("slice", (1, 2)), ("batch", (0, 1, 2))])
 def test_the_loss_is_half_dice_of_hemorrhage_half_cross_entropy(dice_over, over):
-    task = SegmentationTask(settings(augmentation="none"), settings().preprocessing(), STORE, TRAIN, VALIDATION, CPU, 0.5, dice_over)
+    task = SegmentationTask(
+        settings(augmentation="none"),
+        settings().preprocessing(),
+        STORE,
+        TRAIN,
+        VALIDATION,
+        CPU,
+        0.5,
+        dice_over,
+    )
     inputs, masks = next(iter(task.batches(0)))
     model = create_segmenter("unet", 3, {"channels": [4, 8]}).model
     logits = model(inputs)
     p = logits.softmax(1)
     truth = torch.cat([1 - masks, masks], 1).float()
-    dice = 1 - (2 * (p * truth)[:, 1].sum(over) + 1e-5) / (p[:, 1].sum(over) + truth[:, 1].sum(over) + 1e-5)
+    dice = 1 - (2 * (p * truth)[:, 1].sum(over) + 1e-5) / (
+        p[:, 1].sum(over) + truth[:, 1].sum(over) + 1e-5
+    )
     entropy = -(truth * p.log()).sum(1).mean()
     with torch.no_grad():
-        assert float(task.loss(model, (inputs, masks))) == pytest.approx(float(0.5 * dice.mean() + 0.5 * entropy), rel=1e-4)
+        assert float(task.loss(model, (inputs, masks))) == pytest.approx(
+            float(0.5 * dice.mean() + 0.5 * entropy), rel=1e-4
+        )
     if dice_over == "slice":
         whole = DiceCELoss(False, to_onehot_y=True, softmax=True, lambda_dice=0.5, lambda_ce=0.5)
         hu, masks = task._read("validation", range(len(VALIDATION)))
@@ -87,7 +127,9 @@ def test_masks_follow_their_slices_through_order_and_augmentation():
     assert all(torch.equal(one, two) for one, two in zip(first, again))
 
 
-def test_a_killed_run_ends_at_the_same_weights_and_other_settings_are_another_run(tmp_path, monkeypatch):
+def test_a_killed_run_ends_at_the_same_weights_and_other_settings_are_another_run(
+    tmp_path, monkeypatch
+):
     whole = trained(tmp_path / "whole", epochs=3)[1]
     original = SegmentationTask.batches
 
@@ -101,7 +143,10 @@ def test_a_killed_run_ends_at_the_same_weights_and_other_settings_are_another_ru
         trained(tmp_path / "cut", epochs=3)
     monkeypatch.setattr(SegmentationTask, "batches", original)
     resumed = trained(tmp_path / "cut", epochs=3)[1]
-    assert all(torch.equal(one, two) for one, two in zip(whole.model.state_dict().values(), resumed.model.state_dict().values()))
+    assert all(
+        torch.equal(one, two)
+        for one, two in zip(whole.model.state_dict().values(), resumed.model.state_dict().values())
+    )
     with pytest.raises(OtherRunError):
         trained(tmp_path / "cut", epochs=3, seed=9)
 
@@ -111,13 +156,17 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path):
         trained(tmp_path, train=TRAIN[~TRAIN["any"].astype(bool)], sampler="none")
     with pytest.raises(DataError, match="empty"):
         trained(tmp_path, validation=VALIDATION.head(0))
-    unmasked = MaskedStore(STORE.index, {**STORE.volumes, "unmasked": STORE.volumes["fake-scan000"]}, "other")
+    unmasked = MaskedStore(
+        STORE.index, {**STORE.volumes, "unmasked": STORE.volumes["fake-scan000"]}, "other"
+    )
     with pytest.raises(DataError, match="scan unmasked has no mask"):
         trained(tmp_path, train=TRAIN.assign(scan_id="unmasked"), source=unmasked)
     with pytest.raises(ParameterError, match="expected constant"):
         trained(tmp_path, schedule="cosine")
     with pytest.raises(ParameterError, match="one of slice, batch"):
-        SegmentationTask(settings(), settings().preprocessing(), STORE, TRAIN, VALIDATION, CPU, 0.5, "scan")
+        SegmentationTask(
+            settings(), settings().preprocessing(), STORE, TRAIN, VALIDATION, CPU, 0.5, "scan"
+        )
     with pytest.raises(ParameterError, match="multiple of 2"):
         trained(tmp_path, size=33)
     with pytest.raises(ParameterError, match="input channels"):
@@ -131,4 +180,6 @@ def test_a_broken_or_foreign_checkpoint_is_named(tmp_path):
         load_segmenter(tmp_path / "weights.safetensors", CPU)
     network.model.head.bias.data.fill_(float("nan"))
     with pytest.raises(MapError, match="not finite"):
-        hemorrhage_probability(network.model.eval(), settings().preprocessing(), STORE, VALIDATION, CPU)
+        hemorrhage_probability(
+            network.model.eval(), settings().preprocessing(), STORE, VALIDATION, CPU
+        )

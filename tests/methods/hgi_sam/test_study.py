@@ -15,7 +15,14 @@ from ich_study.splits.split import make_folds
 from tests.training.fakes import FakeStore, config, fake_store
 
 PLAIN = fake_store(patients=8)
-SWIN = {"img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 8, "depths": [2, 2, 2, 2], "num_heads": [2, 2, 2, 2]}
+SWIN = {
+    "img_size": 32,
+    "patch_size": 2,
+    "window_size": 4,
+    "embed_dim": 8,
+    "depths": [2, 2, 2, 2],
+    "num_heads": [2, 2, 2, 2],
+}
 COMMON = {"study": "04_swin_hgi_sam", "dataset": "fake", "class": "any", "variant": "printed"}
 
 
@@ -37,11 +44,19 @@ PREPROCESSING = config(normalisation="half").preprocessing()
 
 @pytest.fixture(scope="module")
 def scored():
-    codes = np.stack([PREPROCESSING.resized_codes(torch.from_numpy(STORE.mask(row.scan_id)[[row.slice_index]]))[0].numpy()
-                      for row in ROWS.itertuples()])
+    codes = np.stack(
+        [
+            PREPROCESSING.resized_codes(
+                torch.from_numpy(STORE.mask(row.scan_id)[[row.slice_index]])
+            )[0].numpy()
+            for row in ROWS.itertuples()
+        ]
+    )
     brain = np.zeros(codes.shape, bool)
     brain[:, 4:28, 4:28] = True
-    return ScoredSlices(ROWS, np.full(codes.shape, 30, np.int16), codes, brain, [], np.ones(len(ROWS)))
+    return ScoredSlices(
+        ROWS, np.full(codes.shape, 30, np.int16), codes, brain, [], np.ones(len(ROWS))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +64,34 @@ def methods(scored, tmp_path_factory):
     folder, archives = tmp_path_factory.mktemp("maps"), {}
     for name, outputs in (("binary", 1), ("multi_label", 6), ("two_outputs", 2)):
         model = create_swin(outputs, options=SWIN).model.eval()
-        archives[name] = attention_archive(folder / name, model, "0" * 64, STORE, ROWS, PREPROCESSING, torch.device("cpu"), 32)
+        archives[name] = attention_archive(
+            folder / name, model, "0" * 64, STORE, ROWS, PREPROCESSING, torch.device("cpu"), 32
+        )
     return hgi_study.weak_methods(archives, scored, scored.truth())
 
 
 def test_every_slice_is_segmented_by_a_network_that_never_saw_its_patient(tmp_path, scored):
-    settings = config(optimizer="adamw", epochs=4, batch_size=4, learning_rate=5e-3, normalisation="half", monitor="valid_loss",
-                      sampler="inverse_frequency", cache_in_memory=True)
+    settings = config(
+        optimizer="adamw",
+        epochs=4,
+        batch_size=4,
+        learning_rate=5e-3,
+        normalisation="half",
+        monitor="valid_loss",
+        sampler="inverse_frequency",
+        cache_in_memory=True,
+    )
     lines, options = [], {"channels": [8, 16], "normalisation": "instance"}
-    found, model = hgi_study.supervised_masks("unet", options, settings, STORE, ROWS, FOLDS, tmp_path, 0.2, lines.append)
+    found, model = hgi_study.supervised_masks(
+        "unet", options, settings, STORE, ROWS, FOLDS, tmp_path, 0.2, lines.append
+    )
     truth = scored.truth()
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.3 and not model.training
-    assert (tmp_path / "unet_fold0").is_dir() and (tmp_path / "unet_fold1").is_dir() and "fold 1: best epoch" in lines[-1]
+    assert (
+        (tmp_path / "unet_fold0").is_dir()
+        and (tmp_path / "unet_fold1").is_dir()
+        and "fold 1: best epoch" in lines[-1]
+    )
     segmentation = hgi_rows.supervised_segmentations({"unet": found}, truth, "printed")["unet"]
     assert int(segmentation.counts.tp.sum()) == int((found & truth).sum())
 
@@ -68,30 +99,70 @@ def test_every_slice_is_segmented_by_a_network_that_never_saw_its_patient(tmp_pa
 def test_all_rows_of_the_notebook_are_one_result_table(methods, scored):
     folds, headline = ROWS["fold"].to_numpy(), hgi_study.chosen(methods, "printed")
     tuned = {name: each.tuned(folds) for name, each in headline.items()}
-    segmentations = {name: headline[name].segmentation(found.counts, "masks-validation") for name, found in tuned.items()}
-    segmentations |= hgi_rows.supervised_segmentations({"unet": scored.truth()}, scored.truth(), "printed")
+    segmentations = {
+        name: headline[name].segmentation(found.counts, "masks-validation")
+        for name, found in tuned.items()
+    }
+    segmentations |= hgi_rows.supervised_segmentations(
+        {"unet": scored.truth()}, scored.truth(), "printed"
+    )
     free = dict.fromkeys(headline, fixed_threshold(0.5))
     rivals = hgi_study.rival_scores(scored, scored.truth(), 0)
     decided = {name: np.arange(len(ROWS)) % 2 == 0 for name in headline}
-    found = result_table(hgi_rows.mask_rows(methods, segmentations, free, rivals, decided, ROWS, COMMON, 50, 0))
+    found = result_table(
+        hgi_rows.mask_rows(methods, segmentations, free, rivals, decided, ROWS, COMMON, 50, 0)
+    )
     keys = [name for name in found if name not in ("value", "ci_low", "ci_high", "n")]
     assert not found.duplicated(keys).any()
-    assert set(found["method"]) >= {*headline, "unet", "hu_threshold", "centred_blob", "random_map", "swin_hgi_sam_gated"}
-    assert found.query("method == 'unet' and metric == 'dice' and unit == 'scan'")["value"].item() == 1
-    layers = found[(found["method"] == "swin_hgi_sam") & (found["metric"] == "dice") & (found["unit"] == "slice")]
-    assert set(layers["layer"].dropna()) == {"0-2", "0-3"} and set(layers["brain_mask"]) == {True, False}
+    assert set(found["method"]) >= {
+        *headline,
+        "unet",
+        "hu_threshold",
+        "centred_blob",
+        "random_map",
+        "swin_hgi_sam_gated",
+    }
+    assert (
+        found.query("method == 'unet' and metric == 'dice' and unit == 'scan'")["value"].item() == 1
+    )
+    layers = found[
+        (found["method"] == "swin_hgi_sam")
+        & (found["metric"] == "dice")
+        & (found["unit"] == "slice")
+    ]
+    assert set(layers["layer"].dropna()) == {"0-2", "0-3"} and set(layers["brain_mask"]) == {
+        True,
+        False,
+    }
     assert set(layers["variant"]) == {"printed", "authors"}
     table = hgi_study.thresholds_table(tuned, free, "printed")
-    assert len(table) == 4 * 2 + 4 and set(table["threshold_source"]) == {"masks-validation", "none"}
+    assert len(table) == 4 * 2 + 4 and set(table["threshold_source"]) == {
+        "masks-validation",
+        "none",
+    }
 
 
 def test_boxes_are_scored_without_masks(methods, scored):
     headline = hgi_study.chosen(methods, "printed")
     boxes = scored.truth()
-    rows = hgi_rows.box_rows(headline, dict.fromkeys(headline, fixed_threshold(0.3)), boxes, scored.brain, ROWS, COMMON, 50, 0)
-    rows += hgi_rows.pointing_rows({name: each.scores for name, each in headline.items()}, ROWS, COMMON, 50, 0)
+    rows = hgi_rows.box_rows(
+        headline,
+        dict.fromkeys(headline, fixed_threshold(0.3)),
+        boxes,
+        scored.brain,
+        ROWS,
+        COMMON,
+        50,
+        0,
+    )
+    rows += hgi_rows.pointing_rows(
+        {name: each.scores for name, each in headline.items()}, ROWS, COMMON, 50, 0
+    )
     found = result_table(rows)
-    assert set(found["metric"]) == {"box_dice", "box_iou", "pointing_game", "mass_inside"} and found["value"].between(0, 1).all()
+    assert (
+        set(found["metric"]) == {"box_dice", "box_iou", "pointing_game", "mass_inside"}
+        and found["value"].between(0, 1).all()
+    )
     with pytest.raises(DataError, match="has a box"):
         hgi_rows.box_rows(headline, {}, np.zeros_like(boxes), scored.brain, ROWS, COMMON)
 
@@ -100,16 +171,31 @@ def test_patients_without_a_fold_are_named():
     with pytest.raises(DataError, match="1 patients of the index are in no fold"):
         hgi_study.with_folds(STORE.index, FOLDS.iloc[1:])
     table = hgi_study.parts_table({"train": STORE.index}, ROWS)
-    assert table["part"].tolist() == ["train", "test, fold 0", "test, fold 1"] and table["slices"].tolist()[0] == table["slices"][1:].sum()
+    assert (
+        table["part"].tolist() == ["train", "test, fold 0", "test, fold 1"]
+        and table["slices"].tolist()[0] == table["slices"][1:].sum()
+    )
 
 
 def test_the_layer_figure_has_a_row_per_slice_and_method(methods, scored):
     headline = hgi_study.chosen(methods, "printed")
-    layered = {name: hgi_study.every_stage(headline[name].maps) for name in ("swin_sam_binary", "swin_hgi_sam")}
+    layered = {
+        name: hgi_study.every_stage(headline[name].maps)
+        for name in ("swin_sam_binary", "swin_hgi_sam")
+    }
     places = np.flatnonzero(scored.truth().any((1, 2)))[:2]
-    drawn = {name: hgi_study.masks_at(headline[name], np.full(len(ROWS), 0.3), places, scored.brain) for name in layered}
-    figure = layer_figure(scored.hu, scored.truth(), layered, places, scored.brain, headline, drawn, "title")
-    assert len(figure.axes) == 4 * 8 and [axis.get_ylabel() for axis in figure.axes[::8]] == ["Swin-SAM binary", "Swin-HGI-SAM"] * 2
+    drawn = {
+        name: hgi_study.masks_at(headline[name], np.full(len(ROWS), 0.3), places, scored.brain)
+        for name in layered
+    }
+    figure = layer_figure(
+        scored.hu, scored.truth(), layered, places, scored.brain, headline, drawn, "title"
+    )
+    assert (
+        len(figure.axes) == 4 * 8
+        and [axis.get_ylabel() for axis in figure.axes[::8]]
+        == ["Swin-SAM binary", "Swin-HGI-SAM"] * 2
+    )
     titles = [axis.get_title() for axis in figure.axes[:8]]
     assert titles == ["slice", "truth", "layer 1", "layer 2", "layer 3", "layer 4", "fused", "mask"]
     plt.close("all")

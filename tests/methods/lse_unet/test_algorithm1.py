@@ -1,4 +1,5 @@
-"""Algorithm 1 against the paper's pseudocode as written, slice by slice; ties, absent classes, bad heat."""
+"""Algorithm 1 against the paper's pseudocode as written, slice by slice; ties, absent classes, bad
+heat."""
 
 import numpy as np
 import pytest
@@ -6,7 +7,13 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from ich_study.errors import MapError, ParameterError, StudyError
-from ich_study.methods.lse_unet.algorithm1 import heat_levels, label_maps, label_maps_tensor, present_classes, threshold_vector
+from ich_study.methods.lse_unet.algorithm1 import (
+    heat_levels,
+    label_maps,
+    label_maps_tensor,
+    present_classes,
+    threshold_vector,
+)
 from ich_study.schema import SUBTYPES
 
 
@@ -23,7 +30,11 @@ def as_printed(heatmaps, present, thresholds):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([np.uint8, np.float32, np.float64]), st.integers(2, 255))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([np.uint8, np.float32, np.float64]),
+    st.integers(2, 255),
+)
 def test_label_maps_are_the_pseudocode(seed, dtype, values):
     rng = np.random.default_rng(seed)
     heatmaps = rng.integers(0, values + 1, (3, 5, 6, 7)).astype(dtype)
@@ -38,7 +49,13 @@ def test_label_maps_are_the_pseudocode(seed, dtype, values):
 
 def test_ties_empty_heat_and_absent_classes():
     heatmaps = np.zeros((1, 5, 1, 4), np.uint8)
-    heatmaps[0, :, 0] = [[90, 0, 75, 0], [90, 0, 0, 200], [0, 0, 80, 0], [0, 0, 0, 0], [0, 0, 0, 255]]
+    heatmaps[0, :, 0] = [
+        [90, 0, 75, 0],
+        [90, 0, 0, 200],
+        [0, 0, 80, 0],
+        [0, 0, 0, 0],
+        [0, 0, 0, 255],
+    ]
     present = np.array([[True, True, True, True, False]])
     thresholds = dict.fromkeys(SUBTYPES, 75)
     # Equal heat: the earlier subtype. At the threshold itself: not passed. Absent: not read.
@@ -51,11 +68,15 @@ def test_ties_empty_heat_and_absent_classes():
 def test_fractional_thresholds_on_whole_heat():
     heatmaps = np.array([74, 75, 76], np.uint8).reshape(1, 1, 1, 3)
     for limit, expected in ((74.5, [0, 1, 1]), (75, [0, 0, 1]), (255, [0, 0, 0]), (300, [0, 0, 0])):
-        np.testing.assert_array_equal(label_maps(heatmaps, np.ones((1, 1), bool), [limit], ["IPH"])[0, 0], expected)
+        np.testing.assert_array_equal(
+            label_maps(heatmaps, np.ones((1, 1), bool), [limit], ["IPH"])[0, 0], expected
+        )
 
 
 def test_heat_levels_cut_fractions_off():
-    np.testing.assert_array_equal(heat_levels(np.array([0, 0.5, 0.999, 1.0], np.float32)), [0, 127, 254, 255])
+    np.testing.assert_array_equal(
+        heat_levels(np.array([0, 0.5, 0.999, 1.0], np.float32)), [0, 127, 254, 255]
+    )
     for bad in ([0.1, np.nan], [0.0, 1.2], [-0.1, 1.0]):
         with pytest.raises(MapError, match=r"\[0, 1\]"):
             heat_levels(np.array(bad))
@@ -64,9 +85,13 @@ def test_heat_levels_cut_fractions_off():
 def test_presence_rules():
     scores, cuts = np.array([[1.0, -3.0], [0.0, 2.0], [5.0, 5.0]]), [0.0, -2.0]
     truth = np.array([[0, 1], [1, 0], [0, 0]])
-    np.testing.assert_array_equal(present_classes("class_thresholds", scores, cuts), [[1, 0], [0, 1], [1, 1]])
+    np.testing.assert_array_equal(
+        present_classes("class_thresholds", scores, cuts), [[1, 0], [0, 1], [1, 1]]
+    )
     np.testing.assert_array_equal(present_classes("truth", truth=truth), truth.astype(bool))
-    np.testing.assert_array_equal(present_classes("authors", scores, cuts, truth), [[1, 1], [1, 1], [0, 0]])
+    np.testing.assert_array_equal(
+        present_classes("authors", scores, cuts, truth), [[1, 1], [1, 1], [0, 0]]
+    )
     with pytest.raises(ParameterError, match="presence rule"):
         present_classes("class_thresholds", scores)
     with pytest.raises(ParameterError, match="presence rule"):

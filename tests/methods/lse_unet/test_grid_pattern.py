@@ -34,7 +34,9 @@ def test_it_grows_with_the_pattern_and_does_not_depend_on_scale_or_offset():
 
 def test_maps_of_a_batch_are_measured_one_by_one():
     maps = RNG.normal(size=(2, 3, 16, 24))
-    assert np.allclose(grid_pattern(maps), [[grid_pattern(one) for one in several] for several in maps])
+    assert np.allclose(
+        grid_pattern(maps), [[grid_pattern(one) for one in several] for several in maps]
+    )
 
 
 def test_a_flat_or_tilted_map_has_no_fine_structure():

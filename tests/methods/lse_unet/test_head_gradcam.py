@@ -12,10 +12,19 @@ from tests.training.fakes import config, fake_store
 
 ARMS = {
     "resnet152": ({"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}, "layer4"),
-    "resnetrs200": ({"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1], "stem_width": 8}, "layer4"),
+    "resnetrs200": (
+        {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1], "stem_width": 8},
+        "layer4",
+    ),
     "densenet121": ({"growth_rate": 4, "block_config": [2, 2, 2, 2]}, "features"),
     "rdnet_tiny": (
-        {"num_init_features": 8, "growth_rates": [8] * 7, "num_blocks_list": [1] * 7, "ls_init_value": 1.0}, "norm_pre",
+        {
+            "num_init_features": 8,
+            "growth_rates": [8] * 7,
+            "num_blocks_list": [1] * 7,
+            "ls_init_value": 1.0,
+        },
+        "norm_pre",
     ),
 }
 INPUTS = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 3, 64, 64))).float()
@@ -42,7 +51,9 @@ def test_it_leaves_no_gradient_and_works_inside_no_grad():
     model = classifier("rdnet_tiny")
     with torch.no_grad():
         maps, _ = head_gradcam(model, INPUTS, [1])
-    assert maps.shape == (3, 1, 2, 2) and all(parameter.grad is None for parameter in model.parameters())
+    assert maps.shape == (3, 1, 2, 2) and all(
+        parameter.grad is None for parameter in model.parameters()
+    )
 
 
 def test_maps_of_a_store_and_broken_weights():
@@ -50,7 +61,15 @@ def test_maps_of_a_store_and_broken_weights():
     names = ("any", "IPH", "SDH", "EDH")
     preprocessing = config(size=64).preprocessing((0.5,), (0.5,))
     found = latent_maps(
-        head_gradcam, model, preprocessing, names, ["SDH", "any"], store, store.index, torch.device("cpu"), batch_size=3,
+        head_gradcam,
+        model,
+        preprocessing,
+        names,
+        ["SDH", "any"],
+        store,
+        store.index,
+        torch.device("cpu"),
+        batch_size=3,
     )
     assert found.maps.shape == (8, 2, 2, 2) and found.classes == ("SDH", "any")
     with torch.no_grad():

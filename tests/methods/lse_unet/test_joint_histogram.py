@@ -1,4 +1,5 @@
-"""All joint settings against Algorithm 1 one setting after the other: equal to the pixel, ties and absent classes included."""
+"""All joint settings against Algorithm 1 one setting after the other: equal to the pixel, ties and
+absent classes included."""
 
 import numpy as np
 import pytest
@@ -18,21 +19,28 @@ def as_array(counts: Counts) -> np.ndarray:
 def filled(heatmaps, present, truth, names, grid, groups) -> JointHistogram:
     histogram = JointHistogram(names, grid)
     for item, group in enumerate(groups):
-        histogram.add(heatmaps[item:item + 1], present[item:item + 1], truth[item:item + 1], group)
+        histogram.add(
+            heatmaps[item : item + 1], present[item : item + 1], truth[item : item + 1], group
+        )
     return histogram
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 2**32 - 1), st.integers(1, 4), st.lists(st.integers(0, 12), min_size=1, max_size=3, unique=True),
-    st.integers(1, 14), st.sampled_from([np.uint8, np.float32]),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 4),
+    st.lists(st.integers(0, 12), min_size=1, max_size=3, unique=True),
+    st.integers(1, 14),
+    st.sampled_from([np.uint8, np.float32]),
 )
 def test_every_setting_equals_one_by_one(seed, classes, grid, top, dtype):
     rng, grid = np.random.default_rng(seed), sorted(grid)
     heatmaps, present, truth = synthetic(rng, 4, classes, top=top, dtype=dtype)
     names = [f"class {number}" for number in range(classes)]
     histogram = filled(heatmaps, present, truth, names, grid, ["b", "a", "b", "c"])
-    np.testing.assert_array_equal(as_array(histogram.all_settings()), one_by_one(heatmaps, present, truth, grid))
+    np.testing.assert_array_equal(
+        as_array(histogram.all_settings()), one_by_one(heatmaps, present, truth, grid)
+    )
     part = [1, 3]
     expected = one_by_one(heatmaps[part], present[part], truth[part], grid)
     np.testing.assert_array_equal(as_array(histogram.all_settings(["a", "c"])), expected)
@@ -48,18 +56,23 @@ def test_the_papers_search_equals_all_32768_settings():
     histogram = JointHistogram()
     histogram.add(heatmaps, present, truth, "scan")
     assert len(histogram.settings()) == 8**5 == 32768
-    np.testing.assert_array_equal(as_array(histogram.all_settings()), one_by_one(heatmaps, present, truth, PAPER_GRID))
+    np.testing.assert_array_equal(
+        as_array(histogram.all_settings()), one_by_one(heatmaps, present, truth, PAPER_GRID)
+    )
 
 
 def test_values_at_the_thresholds_and_all_classes_equal():
-    # Every threshold, its neighbours, and the same heat in all classes: only the first class may win.
+    # Every threshold, its neighbours, and the same heat in all classes: only the first class may
+    # win.
     values = np.array([v + d for v in PAPER_GRID for d in (-1, 0, 1)] + [0, 255], np.uint8)
     heatmaps = np.broadcast_to(values, (1, 3, 1, len(values))).copy()
     truth = np.ones((1, 1, len(values)), np.uint8)
     histogram = JointHistogram(("a", "b", "c"))
     histogram.add(heatmaps, np.ones((1, 3), bool), truth, "scan")
     counts = histogram.all_settings()
-    np.testing.assert_array_equal(as_array(counts), one_by_one(heatmaps, np.ones((1, 3), bool), truth, PAPER_GRID))
+    np.testing.assert_array_equal(
+        as_array(counts), one_by_one(heatmaps, np.ones((1, 3), bool), truth, PAPER_GRID)
+    )
     same = (histogram.settings() == 125).all(1)
     np.testing.assert_array_equal(counts.tp[same][0], [0, (values > 125).sum(), 0, 0])
 
@@ -85,8 +98,12 @@ def test_processes_merge_and_files_keep_everything(tmp_path):
     again = JointHistogram.load(tmp_path / "joint.npz")
     for histogram in (first, again):
         assert histogram.groups == whole.groups == ("p1", "p2", "p3")
-        np.testing.assert_array_equal(as_array(histogram.all_settings()), as_array(whole.all_settings()))
-        np.testing.assert_array_equal(as_array(histogram.at([75, 25, 200])), as_array(whole.at([75, 25, 200])))
+        np.testing.assert_array_equal(
+            as_array(histogram.all_settings()), as_array(whole.all_settings())
+        )
+        np.testing.assert_array_equal(
+            as_array(histogram.at([75, 25, 200])), as_array(whole.at([75, 25, 200]))
+        )
     again.add(heatmaps[:1], present[:1], truth[:1], "p1")
     assert as_array(again.all_settings()).sum() > as_array(whole.all_settings()).sum()
     with pytest.raises(ParameterError, match="merged"):
@@ -100,7 +117,10 @@ def test_memory_of_closed_groups_is_bounded():
     histogram, rng = JointHistogram(), np.random.default_rng(2)
     empty = histogram.nbytes()
     for group in ("p1", "p2"):
-        heatmaps, truth = rng.integers(0, 256, (1, 5, 512, 512), np.uint8), rng.integers(0, 6, (1, 512, 512), np.uint8)
+        heatmaps, truth = (
+            rng.integers(0, 256, (1, 5, 512, 512), np.uint8),
+            rng.integers(0, 6, (1, 512, 512), np.uint8),
+        )
         histogram.add(heatmaps, np.ones((1, 5), bool), truth, group)
     histogram.at(histogram.settings()[0])
     assert histogram.nbytes() - empty <= 2 * 1.5e6
@@ -108,7 +128,11 @@ def test_memory_of_closed_groups_is_bounded():
 
 def test_bad_input_is_refused():
     histogram = JointHistogram(("a", "b"), (25, 50))
-    heatmaps, present, truth = np.zeros((1, 2, 3, 3), np.float32), np.ones((1, 2), bool), np.zeros((1, 3, 3), np.uint8)
+    heatmaps, present, truth = (
+        np.zeros((1, 2, 3, 3), np.float32),
+        np.ones((1, 2), bool),
+        np.zeros((1, 3, 3), np.uint8),
+    )
     with pytest.raises(StudyError, match="groups"):
         histogram.all_settings()
     with pytest.raises(MapError, match="NaN"):
@@ -124,6 +148,12 @@ def test_bad_input_is_refused():
         histogram.all_settings(["nobody"])
     with pytest.raises(ParameterError, match="grid"):
         histogram.at([25, 60])
-    for classes, grid in (((), (25,)), (("a",), ()), (("a",), (50, 25)), (("a",), (-5, 25)), (("a",), (np.nan,))):
+    for classes, grid in (
+        ((), (25,)),
+        (("a",), ()),
+        (("a",), (50, 25)),
+        (("a",), (-5, 25)),
+        (("a",), (np.nan,)),
+    ):
         with pytest.raises(ParameterError, match="grid"):
             JointHistogram(classes, grid)

@@ -1,4 +1,5 @@
-"""Choice of joint thresholds: the maximum over one-by-one, cross-fitting that never sees its own patients, intervals."""
+"""Choice of joint thresholds: the maximum over one-by-one, cross-fitting that never sees its own
+patients, intervals."""
 
 import numpy as np
 import pytest
@@ -40,7 +41,9 @@ def test_best_is_the_best_of_one_by_one():
         chosen = scores.best("masks-test", objective)
         means = expected[:, first:].mean(1)
         assert chosen["a"].objective == pytest.approx(means.max(), abs=1e-15)
-        assert tuple(setting_of(chosen, NAMES)) in {tuple(row) for row in scores.settings[np.isclose(means, means.max(), atol=1e-12)]}
+        assert tuple(setting_of(chosen, NAMES)) in {
+            tuple(row) for row in scores.settings[np.isclose(means, means.max(), atol=1e-12)]
+        }
         assert {threshold.source for threshold in chosen.values()} == {"masks-test"}
     table = scores.table()
     assert len(table) == 4**3 and table["objective_subtypes"].max() == chosen_value(scores)
@@ -71,17 +74,25 @@ def test_cross_fitting_scores_nobody_at_their_own_thresholds():
     patient_of = {f"scan{scan}": f"patient{scan // 2}" for scan in range(8)}
     fit = cross_fitted(histogram, patient_of, folds=2, seed=1)
     assert isinstance(fit, CrossFit) and sorted(set(fit.fold)) == [0, 1]
-    assert all(fit.fold[2 * number] == fit.fold[2 * number + 1] for number in range(4)), "a patient's scans stay together"
+    assert all(fit.fold[2 * number] == fit.fold[2 * number + 1] for number in range(4)), (
+        "a patient's scans stay together"
+    )
     slice_fold = np.repeat(fit.fold, 2)
     for number in range(2):
         fitting = slice_fold != number
-        means = dice(Counts(*one_by_one(heatmaps[fitting], present[fitting], truth[fitting], GRID)))[:, 1:].mean(1)
+        means = dice(
+            Counts(*one_by_one(heatmaps[fitting], present[fitting], truth[fitting], GRID))
+        )[:, 1:].mean(1)
         chosen = setting_of(fit.thresholds[number], NAMES)
         assert means[(histogram.settings() == chosen).all(1)][0] == pytest.approx(means.max())
         held = ~fitting
         labels = label_maps(heatmaps[held], present[held], chosen, NAMES)
-        np.testing.assert_array_equal(fit.counts[fit.fold == number].sum(0).tp, label_counts(labels, truth[held], 4).sum(0).tp)
-        assert {threshold.source for threshold in fit.thresholds[number].values()} == {"masks-validation"}
+        np.testing.assert_array_equal(
+            fit.counts[fit.fold == number].sum(0).tp, label_counts(labels, truth[held], 4).sum(0).tp
+        )
+        assert {threshold.source for threshold in fit.thresholds[number].values()} == {
+            "masks-validation"
+        }
     assert fit.without_truth == ((), ())
     best = search(histogram).best("masks-test")["a"].objective
     assert dice(fit.counts.sum(0))[1:].mean() <= best + 1e-12, "the paper's protocol is never below"
@@ -91,10 +102,12 @@ def test_cross_fitting_names_subtypes_it_could_not_see():
     heatmaps, present, truth, _ = scans(4, 4)
     histogram = JointHistogram(NAMES, GRID)
     for scan in range(4):
-        part = truth[2 * scan: 2 * scan + 2].copy()
+        part = truth[2 * scan : 2 * scan + 2].copy()
         if scan:
             part[part == 3] = 0
-        histogram.add(heatmaps[2 * scan: 2 * scan + 2], present[2 * scan: 2 * scan + 2], part, f"scan{scan}")
+        histogram.add(
+            heatmaps[2 * scan : 2 * scan + 2], present[2 * scan : 2 * scan + 2], part, f"scan{scan}"
+        )
     fit = cross_fitted(histogram, {f"scan{scan}": str(scan) for scan in range(4)}, folds=2)
     own = int(fit.fold[0])
     assert fit.without_truth[own] == ("c",) and fit.without_truth[1 - own] == ()
@@ -121,7 +134,9 @@ def test_mean_dice_statistic_is_the_papers_average():
     counts = histogram.at([75, 75, 75])
     patients = [name[-1] for name in histogram.groups]
     for objective, first in (("with_normal", 0), ("subtypes", 1)):
-        assert mean_dice_statistic(counts, patients, objective).value() == pytest.approx(dice(counts.sum(0))[first:].mean())
+        assert mean_dice_statistic(counts, patients, objective).value() == pytest.approx(
+            dice(counts.sum(0))[first:].mean()
+        )
     interval = patient_bootstrap(mean_dice_statistic(counts, patients), 200)
     assert interval.low < interval.value < interval.high
     with pytest.raises(ParameterError, match="objective"):
@@ -130,7 +145,12 @@ def test_mean_dice_statistic_is_the_papers_average():
 
 def test_bad_input_is_refused():
     histogram = JointHistogram(("a",), GRID)
-    histogram.add(np.full((1, 1, 3, 3), 90, np.uint8), np.ones((1, 1), bool), np.zeros((1, 3, 3), np.uint8), "scan")
+    histogram.add(
+        np.full((1, 1, 3, 3), 90, np.uint8),
+        np.ones((1, 1), bool),
+        np.zeros((1, 3, 3), np.uint8),
+        "scan",
+    )
     with pytest.raises(StudyError, match="no slice has truth"):
         search(histogram).best("masks-test")
     with pytest.raises(ParameterError, match="objective"):
@@ -139,4 +159,7 @@ def test_bad_input_is_refused():
         cross_fitted(histogram, {})
     with pytest.raises(ParameterError, match="folds"):
         cross_fitted(histogram, {"scan": "p"})
-    assert setting_of(fixed_thresholds(125)) == [125] * 5 and fixed_thresholds(125)["EDH"].source == "none"
+    assert (
+        setting_of(fixed_thresholds(125)) == [125] * 5
+        and fixed_thresholds(125)["EDH"].source == "none"
+    )

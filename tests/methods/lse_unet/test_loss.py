@@ -15,12 +15,20 @@ STORE = fake_store()
 TRAIN, VALIDATION = parts(STORE)
 RNG = np.random.default_rng(0)
 LABELS = (RNG.random((3, 2)) < 0.5).astype(float)
-SMALL = {"num_init_features": 16, "growth_rates": [16] * 7, "num_blocks_list": [1] * 7, "ls_init_value": 1.0}
+SMALL = {
+    "num_init_features": 16,
+    "growth_rates": [16] * 7,
+    "num_blocks_list": [1] * 7,
+    "ls_init_value": 1.0,
+}
 
 
 def levels():
     scores = [RNG.normal(0, 2, (3, 2, side, side)) for side in (16, 8, 4, 2)]
-    return [(torch.from_numpy(score).float(), torch.from_numpy(RNG.normal(0, 2, (3, 2))).float()) for score in scores]
+    return [
+        (torch.from_numpy(score).float(), torch.from_numpy(RNG.normal(0, 2, (3, 2))).float())
+        for score in scores
+    ]
 
 
 def cross_entropy(logits, labels):
@@ -32,17 +40,32 @@ def cross_entropy(logits, labels):
 def test_it_is_equations_6_and_7_in_float64(weights):
     outputs, labels = levels(), torch.from_numpy(LABELS).float()
     alphas, betas = LOSS_WEIGHTS[weights].alphas, LOSS_WEIGHTS[weights].betas
-    classification = sum(alpha * cross_entropy(logits, LABELS) for alpha, (_, logits) in zip(alphas, outputs))
+    classification = sum(
+        alpha * cross_entropy(logits, LABELS) for alpha, (_, logits) in zip(alphas, outputs)
+    )
     scores = [score.double().numpy() for score, _ in outputs]
-    halves = [score.reshape(3, 2, score.shape[2] // 2, 2, -1, 2).mean((3, 5)) for score in scores[:3]]
-    consistency = sum(beta * ((fine - coarse) ** 2).mean() for beta, fine, coarse in zip(betas, halves, scores[1:]))
-    assert float(LSELoss(weights, True, [1.0, 1.0])(outputs, labels)) == pytest.approx(classification + consistency, rel=1e-5)
-    assert float(LSELoss(weights, False, [1.0, 1.0])(outputs, labels)) == pytest.approx(classification, rel=1e-5)
-    assert float(LSELoss(weights, True, [1.0, 1.0])(outputs[0][1], labels)) == pytest.approx(cross_entropy(outputs[0][1], LABELS), rel=1e-5)
+    halves = [
+        score.reshape(3, 2, score.shape[2] // 2, 2, -1, 2).mean((3, 5)) for score in scores[:3]
+    ]
+    consistency = sum(
+        beta * ((fine - coarse) ** 2).mean()
+        for beta, fine, coarse in zip(betas, halves, scores[1:])
+    )
+    assert float(LSELoss(weights, True, [1.0, 1.0])(outputs, labels)) == pytest.approx(
+        classification + consistency, rel=1e-5
+    )
+    assert float(LSELoss(weights, False, [1.0, 1.0])(outputs, labels)) == pytest.approx(
+        classification, rel=1e-5
+    )
+    assert float(LSELoss(weights, True, [1.0, 1.0])(outputs[0][1], labels)) == pytest.approx(
+        cross_entropy(outputs[0][1], LABELS), rel=1e-5
+    )
 
 
 def test_the_weights_are_those_of_section_4_and_of_the_code():
-    assert LOSS_WEIGHTS["printed"].alphas == (2, 0.5, 0.25, 0.125) and LOSS_WEIGHTS["authors"].alphas == (1.5, 0.25, 0.125, 0.0625)
+    assert LOSS_WEIGHTS["printed"].alphas == (2, 0.5, 0.25, 0.125) and LOSS_WEIGHTS[
+        "authors"
+    ].alphas == (1.5, 0.25, 0.125, 0.0625)
     assert LOSS_WEIGHTS["printed"].betas == LOSS_WEIGHTS["authors"].betas == (0.5, 0.25, 0.125)
     with pytest.raises(ParameterError, match="loss weights 'paper'"):
         LSELoss("paper", True, [1.0])
@@ -67,26 +90,38 @@ def test_unknown_labels_do_not_count():
 
 
 def network(settings, variant, seed=0):
-    encoder = create_backbone("rdnet_tiny", settings.outputs, settings.in_channels, options=SMALL, seed=seed)
+    encoder = create_backbone(
+        "rdnet_tiny", settings.outputs, settings.in_channels, options=SMALL, seed=seed
+    )
     return create_lse_unet(encoder, settings.outputs, lse_settings(variant, {}), seed)
 
 
 def trained(folder, variant="authors", consistency=True, report=lambda line: None, **changes):
     settings = config(**{"optimizer": "adamw", "monitor": "valid_loss", **changes})
     loss = LSELoss(variant, consistency, [1.0] * len(settings.classes))
-    return train_classifier(network(settings, variant), settings, STORE, TRAIN, VALIDATION, folder, report, loss=loss)
+    return train_classifier(
+        network(settings, variant), settings, STORE, TRAIN, VALIDATION, folder, report, loss=loss
+    )
 
 
 @pytest.mark.parametrize("variant", sorted(LOSS_WEIGHTS))
 def test_it_learns_what_generalises_to_other_patients(tmp_path, variant):
     run = trained(tmp_path, variant, epochs=5, classes=("any", "SDH"))
-    predictions = predict(run.model, run.preprocessing, run.config.classes, STORE, VALIDATION, run.device)
+    predictions = predict(
+        run.model, run.preprocessing, run.config.classes, STORE, VALIDATION, run.device
+    )
     for name in run.config.classes:
         logits = predictions.loc[predictions["class"] == name, "logit"]
         assert roc_auc_score(VALIDATION[name].to_numpy(bool), logits) > 0.85
     loaded, metadata = load_lse_unet(run.weights_path, run.device)
-    assert metadata["loss"]["consistency"] is True and metadata["architecture"]["settings"]["r"] == loaded.settings.r
-    assert all(torch.equal(tensor, loaded.model.state_dict()[name]) for name, tensor in run.model.state_dict().items())
+    assert (
+        metadata["loss"]["consistency"] is True
+        and metadata["architecture"]["settings"]["r"] == loaded.settings.r
+    )
+    assert all(
+        torch.equal(tensor, loaded.model.state_dict()[name])
+        for name, tensor in run.model.state_dict().items()
+    )
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
@@ -101,6 +136,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     lines = []
     resumed = trained(tmp_path / "killed", epochs=3, report=lines.append)
     assert lines[0].startswith("going on after epoch 1 of 3")
-    assert all(torch.equal(tensor, resumed.model.state_dict()[name]) for name, tensor in whole.model.state_dict().items())
+    assert all(
+        torch.equal(tensor, resumed.model.state_dict()[name])
+        for name, tensor in whole.model.state_dict().items()
+    )
     with pytest.raises(StudyError, match=r"network loss: was .*, now"):
         trained(tmp_path / "whole", epochs=3, consistency=False)

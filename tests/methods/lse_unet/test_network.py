@@ -19,7 +19,12 @@ from ich_study.methods.lse_unet.network import (
 from ich_study.models.backbones import create_backbone
 from ich_study.models.weights import save_weights
 
-SMALL = {"num_init_features": 8, "growth_rates": [8] * 7, "num_blocks_list": [1] * 7, "ls_init_value": 1.0}
+SMALL = {
+    "num_init_features": 8,
+    "growth_rates": [8] * 7,
+    "num_blocks_list": [1] * 7,
+    "ls_init_value": 1.0,
+}
 
 
 def small(variant="printed", seed=0, **changes):
@@ -35,20 +40,32 @@ def test_rdnet_t_at_512_pixels_has_the_papers_levels_and_the_authors_size():
     encoder = create_backbone("rdnet_tiny", 6, 3)
     network = create_lse_unet(encoder, 6, VARIANTS["authors"])
     # 57.9 M with the unused head of 1.06 M (reproduction facts, 000)
-    assert sum(parameter.numel() for parameter in network.model.parameters()) / 1e6 == pytest.approx(57.9 - 1.06, abs=0.05)
+    assert sum(
+        parameter.numel() for parameter in network.model.parameters()
+    ) / 1e6 == pytest.approx(57.9 - 1.06, abs=0.05)
     model, image = network.model.to("meta"), torch.empty(1, 3, 512, 512, device="meta")
-    assert [tuple(level.shape[1:]) for level in model.encoder(image)] == [(256, 128, 128), (440, 64, 64), (744, 32, 32), (1040, 16, 16)]
+    assert [tuple(level.shape[1:]) for level in model.encoder(image)] == [
+        (256, 128, 128),
+        (440, 64, 64),
+        (744, 32, 32),
+        (1040, 16, 16),
+    ]
     levels = model.train()(image)
-    assert [tuple(scores.shape) for scores, _ in levels] == [(1, 6, side, side) for side in (128, 64, 32, 16)]
+    assert [tuple(scores.shape) for scores, _ in levels] == [
+        (1, 6, side, side) for side in (128, 64, 32, 16)
+    ]
     assert [tuple(logits.shape) for _, logits in levels] == [(1, 6)] * 4
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "resnetrs50", "tf_efficientnetv2_b0", "rdnet_tiny"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "densenet121", "resnetrs50", "tf_efficientnetv2_b0", "rdnet_tiny"]
+)
 def test_any_encoder_with_the_four_strides_fits(name):
     encoder = FeatureEncoder(create_backbone(name, 1, 3)).to("meta").eval()
     features = encoder(torch.empty(1, 3, 64, 96, device="meta"))
     assert [tuple(level.shape) for level in features] == [
-        (1, count, 64 // stride, 96 // stride) for count, stride in zip(encoder.channels, (4, 8, 16, 32))
+        (1, count, 64 // stride, 96 // stride)
+        for count, stride in zip(encoder.channels, (4, 8, 16, 32))
     ]
 
 
@@ -68,7 +85,10 @@ def test_depth_to_space_orders():
         for row in range(6):
             for column in range(4):
                 block = (row % 2) * 2 + column % 2
-                assert torch.equal(ours[:, channel, row, column], features[:, block * 3 + channel, row // 2, column // 2])
+                assert torch.equal(
+                    ours[:, channel, row, column],
+                    features[:, block * 3 + channel, row // 2, column // 2],
+                )
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
@@ -79,7 +99,9 @@ def test_both_variants_give_four_levels_in_training_and_logits_in_evaluation(var
     for scores, logits in levels:
         settings = network.settings
         powers = np.exp(settings.r * scores.detach().double().numpy()).reshape(2, 6, -1)
-        oracle = np.log(powers.sum(2) if settings.reduction == "sum" else powers.mean(2)) / (settings.r if settings.divided else 1)
+        oracle = np.log(powers.sum(2) if settings.reduction == "sum" else powers.mean(2)) / (
+            settings.r if settings.divided else 1
+        )
         assert np.allclose(logits.detach().numpy(), oracle, rtol=1e-4, atol=1e-4)
     network.model.eval()
     with torch.no_grad():
@@ -99,8 +121,12 @@ def test_a_sum_over_positions_starts_at_logits_near_zero_where_the_size_is_known
 
 def test_every_parameter_learns():
     network = small("authors")
-    sum(logits.sum() + scores.square().sum() for scores, logits in network.model.train()(inputs())).backward()
-    assert [name for name, parameter in network.model.named_parameters() if parameter.grad is None] == []
+    sum(
+        logits.sum() + scores.square().sum() for scores, logits in network.model.train()(inputs())
+    ).backward()
+    assert [
+        name for name, parameter in network.model.named_parameters() if parameter.grad is None
+    ] == []
 
 
 def test_weights_depend_on_the_seed_alone_and_leave_the_global_stream_alone():
@@ -110,7 +136,10 @@ def test_weights_depend_on_the_seed_alone_and_leave_the_global_stream_alone():
     torch.manual_seed(5)
     assert torch.equal(drawn, torch.rand(1))
     torch.manual_seed(77)
-    assert all(torch.equal(tensor, first[name]) for name, tensor in small(seed=1).model.state_dict().items())
+    assert all(
+        torch.equal(tensor, first[name])
+        for name, tensor in small(seed=1).model.state_dict().items()
+    )
     assert not torch.equal(small(seed=2).model.scores[0].weight, first["scores.0.weight"])
 
 
@@ -126,7 +155,9 @@ def test_an_encoder_of_a_classifiers_run_is_loaded_strictly(tmp_path):
     assert encoder.weights_source == path.name and len(encoder.weights_sha256) == 64
     network = create_lse_unet(encoder, 6, VARIANTS["printed"])
     stem = "stem.0.weight"
-    assert torch.equal(network.model.encoder.network.state_dict()[stem], backbone.model.state_dict()[stem])
+    assert torch.equal(
+        network.model.encoder.network.state_dict()[stem], backbone.model.state_dict()[stem]
+    )
     other = create_backbone("rdnet_tiny", 6, 3, options=SMALL | {"growth_rates": [16] * 7})
     wrong = saved(tmp_path / "wrong.safetensors", other.model, backbone.describe())
     with pytest.raises(WeightsError, match="does not fit the network RDNet"):
@@ -152,12 +183,16 @@ def test_a_trained_network_comes_back_from_its_checkpoint(tmp_path):
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     backbone = create_backbone("rdnet_tiny", 6, 3, options=SMALL)
     path = saved(tmp_path / "weights.safetensors", backbone.model, backbone.describe())
-    with pytest.raises(WeightsError, match="describes the network 'rdnet_tiny'; expected 'lse_unet'"):
+    with pytest.raises(
+        WeightsError, match="describes the network 'rdnet_tiny'; expected 'lse_unet'"
+    ):
         load_lse_unet(path, torch.device("cpu"))
     network = small("authors")
     printed = replace(network, settings=VARIANTS["printed"]).describe()
     with pytest.raises(WeightsError, match=r"does not fit the network LSEUNet; missing"):
-        load_lse_unet(saved(tmp_path / "mixed.safetensors", network.model, printed), torch.device("cpu"))
+        load_lse_unet(
+            saved(tmp_path / "mixed.safetensors", network.model, printed), torch.device("cpu")
+        )
     with pytest.raises(WeightsError, match="not complete"):
         rebuild_lse_unet({"name": "lse_unet", "outputs": 6})
 

@@ -19,7 +19,8 @@ def formula(scores, r, reduction, divided, bias):
 
 
 @pytest.mark.parametrize(
-    ("r", "reduction", "divided", "bias"), [(3, "sum", False, False), (6, "mean", True, True), (3, "mean", True, False)],
+    ("r", "reduction", "divided", "bias"),
+    [(3, "sum", False, False), (6, "mean", True, True), (3, "mean", True, False)],
 )
 def test_it_follows_the_formula(r, reduction, divided, bias):
     pooling = LSEPooling(3, r, reduction, divided, bias)
@@ -28,7 +29,9 @@ def test_it_follows_the_formula(r, reduction, divided, bias):
             pooling.bias.copy_(torch.from_numpy(BIAS))
     maps, logits = pooling(torch.from_numpy(SCORES).float())
     shift = BIAS if bias else np.zeros(3)
-    assert np.allclose(logits.detach().numpy(), formula(SCORES, r, reduction, divided, shift), rtol=1e-5, atol=1e-5)
+    assert np.allclose(
+        logits.detach().numpy(), formula(SCORES, r, reduction, divided, shift), rtol=1e-5, atol=1e-5
+    )
     assert np.allclose(maps.detach().numpy(), SCORES - shift[:, None, None], atol=1e-6)
 
 
@@ -36,14 +39,18 @@ def test_it_is_stable_where_the_plain_formula_overflows():
     scores = torch.tensor([[[[500.0, -500.0], [499.0, 0.0]]]])
     for reduction, divided in (("sum", False), ("mean", True)):
         assert torch.isfinite(LSEPooling(1, 6, reduction, divided, True)(scores)[1]).all()
-    assert float(LSEPooling(1, 6, "sum", True, False)(scores)[1]) == pytest.approx(500 + np.log1p(np.exp(-6)) / 6, abs=1e-4)
+    assert float(LSEPooling(1, 6, "sum", True, False)(scores)[1]) == pytest.approx(
+        500 + np.log1p(np.exp(-6)) / 6, abs=1e-4
+    )
 
 
 def test_the_mean_form_lies_between_mean_and_maximum_and_moves_from_one_to_the_other_with_r():
     scores = torch.from_numpy(SCORES).float()
     logits = [LSEPooling(3, r, "mean", True, False)(scores)[1] for r in (1e-3, 1.0, 6.0, 200.0)]
     flat = scores.flatten(2)
-    assert torch.allclose(logits[0], flat.mean(2), atol=0.02) and torch.allclose(logits[-1], flat.amax(2), atol=0.05)
+    assert torch.allclose(logits[0], flat.mean(2), atol=0.02) and torch.allclose(
+        logits[-1], flat.amax(2), atol=0.05
+    )
     assert all((low <= high + 1e-4).all() for low, high in pairwise(logits))
 
 
@@ -61,7 +68,9 @@ def test_half_precision_scores_are_pooled_in_float32():
     assert maps.dtype == logits.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("r", "reduction"), [(0, "sum"), (-1, "mean"), (3, "max"), (float("nan"), "sum")])
+@pytest.mark.parametrize(
+    ("r", "reduction"), [(0, "sum"), (-1, "mean"), (3, "max"), (float("nan"), "sum")]
+)
 def test_what_makes_no_sense_is_refused(r, reduction):
     with pytest.raises(ParameterError, match="LSE pooling"):
         LSEPooling(2, r, reduction, True, False)

@@ -6,11 +6,22 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from ich_study.errors import DataError, MapError, StudyError
 from ich_study.methods.lse_unet.network import create_lse_unet, lse_settings
-from ich_study.methods.lse_unet.score_maps import LatentMaps, bytes_of, latent_maps, lse_heatmaps, scaled_heatmaps
+from ich_study.methods.lse_unet.score_maps import (
+    LatentMaps,
+    bytes_of,
+    latent_maps,
+    lse_heatmaps,
+    scaled_heatmaps,
+)
 from ich_study.models.backbones import create_backbone
 from tests.training.fakes import config, fake_store
 
-SMALL = {"num_init_features": 8, "growth_rates": [8] * 7, "num_blocks_list": [1] * 7, "ls_init_value": 1.0}
+SMALL = {
+    "num_init_features": 8,
+    "growth_rates": [8] * 7,
+    "num_blocks_list": [1] * 7,
+    "ls_init_value": 1.0,
+}
 CLASSES = ("any", "IPH", "SDH")
 INPUTS = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 3, 64, 64))).float()
 
@@ -47,9 +58,14 @@ def test_a_map_without_a_positive_value_gives_no_heat():
 
 
 def test_heat_is_scaled_per_map_and_its_bytes_are_rounded_down():
-    maps = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1e-6, 1e6])[None, :, None, None]
+    maps = (
+        torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        * torch.tensor([1.0, 1e-6, 1e6])[None, :, None, None]
+    )
     heat = scaled_heatmaps(maps, 32)
-    assert torch.allclose(heat.amax((2, 3)), torch.ones(2, 3)) and torch.allclose(heat.amin((2, 3)), torch.zeros(2, 3))
+    assert torch.allclose(heat.amax((2, 3)), torch.ones(2, 3)) and torch.allclose(
+        heat.amin((2, 3)), torch.zeros(2, 3)
+    )
     assert bytes_of(heat).amax((2, 3)).eq(255).all()
     assert bytes_of(torch.tensor([0.0, 0.5, 0.9999, 1.0])).tolist() == [0, 127, 254, 255]
 
@@ -65,19 +81,38 @@ def test_broken_maps_are_refused():
 def latent(model, rows, store, **changes):
     settings = config(size=64, **changes)
     preprocessing = settings.preprocessing((0.5,), (0.5,))
-    return latent_maps(lse_heatmaps, model, preprocessing, CLASSES, ("IPH", "SDH"), store, rows, torch.device("cpu"), batch_size=5)
+    return latent_maps(
+        lse_heatmaps,
+        model,
+        preprocessing,
+        CLASSES,
+        ("IPH", "SDH"),
+        store,
+        rows,
+        torch.device("cpu"),
+        batch_size=5,
+    )
 
 
 def test_maps_of_a_store_stand_in_the_order_of_its_rows():
     store, model = fake_store(2), network()
     rows = store.index.sample(frac=1, random_state=0)
     found = latent(model, rows, store)
-    assert found.maps.shape == (16, 2, 16, 16) and found.maps.dtype == np.float32 and found.logits.shape == (16, 2) and len(found) == 16
+    assert (
+        found.maps.shape == (16, 2, 16, 16)
+        and found.maps.dtype == np.float32
+        and found.logits.shape == (16, 2)
+        and len(found) == 16
+    )
     one = latent(model, rows.iloc[[7]], store)
-    assert np.allclose(one.maps[0], found.maps[7], atol=1e-5) and np.allclose(one.logits[0], found.logits[7], atol=1e-5)
+    assert np.allclose(one.maps[0], found.maps[7], atol=1e-5) and np.allclose(
+        one.logits[0], found.logits[7], atol=1e-5
+    )
     picked = found.of(["SDH"])
     assert picked.classes == ("SDH",) and np.array_equal(picked.maps[:, 0], found.maps[:, 1])
-    assert found.scaled(64, slice(2, 5)).shape == (3, 2, 64, 64) and np.array_equal(found.scaled(64)[2:5], found.scaled(64, slice(2, 5)))
+    assert found.scaled(64, slice(2, 5)).shape == (3, 2, 64, 64) and np.array_equal(
+        found.scaled(64)[2:5], found.scaled(64, slice(2, 5))
+    )
     with pytest.raises(DataError, match="empty"):
         latent(model, rows.head(0), store)
     with pytest.raises(MapError, match=r"no heatmaps of \['EDH'\]"):
@@ -87,6 +122,15 @@ def test_maps_of_a_store_stand_in_the_order_of_its_rows():
 def test_a_class_that_the_network_does_not_know_is_refused():
     with pytest.raises(MapError, match=r"no logit for \['SAH'\]; it has any, IPH"):
         store = fake_store(1)
-        latent_maps(lse_heatmaps, network(), config().preprocessing(), CLASSES, ["SAH"], store, store.index, torch.device("cpu"))
+        latent_maps(
+            lse_heatmaps,
+            network(),
+            config().preprocessing(),
+            CLASSES,
+            ["SAH"],
+            store,
+            store.index,
+            torch.device("cpu"),
+        )
     with pytest.raises(StudyError, match="do not fit each other"):
         LatentMaps(np.zeros((2, 3, 4, 4), np.float32), np.zeros((2, 2)), ("a", "b"))

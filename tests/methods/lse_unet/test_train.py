@@ -12,7 +12,12 @@ from tests.training.fakes import config, fake_store, parts
 STORE = fake_store()
 TRAIN, VALIDATION = parts(STORE)
 NOBODY = STORE.index.head(0)
-SMALL = {"num_init_features": 8, "growth_rates": [8] * 7, "num_blocks_list": [1] * 7, "ls_init_value": 1.0}
+SMALL = {
+    "num_init_features": 8,
+    "growth_rates": [8] * 7,
+    "num_blocks_list": [1] * 7,
+    "ls_init_value": 1.0,
+}
 RECIPE = LSERecipe("printed", {}, None, "rdnet_tiny", SMALL)
 
 
@@ -21,7 +26,9 @@ PARTS = LSEParts(TRAIN, VALIDATION, NOBODY)
 
 def trained(arm, folder, own=PARTS, test=NOBODY, recipe=RECIPE, **changes):
     settings = config(**{"epochs": 1, "max_train_batches": 2, "monitor": "valid_loss", **changes})
-    return lse_training.train_arm(arm, recipe, settings, STORE, own, test, folder, lambda line: None, False)
+    return lse_training.train_arm(
+        arm, recipe, settings, STORE, own, test, folder, lambda line: None, False
+    )
 
 
 def metadata_of(run):
@@ -29,14 +36,26 @@ def metadata_of(run):
 
 
 def test_each_arm_is_the_variant_it_says(tmp_path):
-    found = {arm: metadata_of(trained(arm, tmp_path / arm)) for arm in ("printed", "authors", "no_consistency_loss")}
+    found = {
+        arm: metadata_of(trained(arm, tmp_path / arm))
+        for arm in ("printed", "authors", "no_consistency_loss")
+    }
     settings = {arm: each["architecture"]["settings"] for arm, each in found.items()}
     losses = {arm: each["loss"] for arm, each in found.items()}
-    assert (settings["printed"]["r"], settings["authors"]["r"], settings["no_consistency_loss"]["r"]) == (3, 6, 3)
+    assert (
+        settings["printed"]["r"],
+        settings["authors"]["r"],
+        settings["no_consistency_loss"]["r"],
+    ) == (3, 6, 3)
     assert losses["printed"]["alphas"][0] == 2 and losses["authors"]["alphas"][0] == 1.5
     assert [losses[arm]["consistency"] for arm in found] == [True, True, False]
     changed = LSERecipe("printed", {"r": 5.0}, None, "rdnet_tiny", SMALL)
-    assert metadata_of(trained("printed", tmp_path / "changed", recipe=changed))["architecture"]["settings"]["r"] == 5
+    assert (
+        metadata_of(trained("printed", tmp_path / "changed", recipe=changed))["architecture"][
+            "settings"
+        ]["r"]
+        == 5
+    )
 
 
 def test_test_patients_train_only_the_arm_that_measures_it(tmp_path):
@@ -59,41 +78,70 @@ def test_the_split_gives_the_parts(tmp_path):
     assert lse_training.lse_parts(STORE, split).excluded.empty
     split.loc[split["patient_id"] == "p005", "part"] = "excluded"
     found = lse_training.lse_parts(STORE, split)
-    assert set(found.validation["patient_id"]) == {"p003"} and set(found.excluded["patient_id"]) == {"p005"}
+    assert set(found.validation["patient_id"]) == {"p003"} and set(
+        found.excluded["patient_id"]
+    ) == {"p005"}
     assert not {"p003", "p005"} & set(found.train["patient_id"])
 
 
 def test_an_encoder_of_a_run_is_where_training_starts(tmp_path):
     backbone = create_backbone("rdnet_tiny", 6, 3, options=SMALL, seed=8)
-    save_weights(tmp_path / "weights.safetensors", backbone.model, {"architecture": backbone.describe()})
+    save_weights(
+        tmp_path / "weights.safetensors", backbone.model, {"architecture": backbone.describe()}
+    )
     recipe = LSERecipe("authors", {}, lse_training.weights_of_run(tmp_path), "unused", {})
     encoder = recipe.encoder(config(), "authors")
-    assert torch.equal(encoder.model.stem[0].weight, backbone.model.stem[0].weight) and encoder.weights_sha256
-    with pytest.raises(ParameterError, match="takes 3 channels; the windows and slices here make 6"):
+    assert (
+        torch.equal(encoder.model.stem[0].weight, backbone.model.stem[0].weight)
+        and encoder.weights_sha256
+    )
+    with pytest.raises(
+        ParameterError, match="takes 3 channels; the windows and slices here make 6"
+    ):
         recipe.encoder(config(stack_depth=3, windows=("brain", "bone")), "authors")
     with pytest.raises(DataError, match="train the classifier first"):
         lse_training.weights_of_run(tmp_path / "absent")
-    save_weights(tmp_path / "weights.safetensors", backbone.model, {"architecture": {"name": "lse_unet"}})
+    save_weights(
+        tmp_path / "weights.safetensors", backbone.model, {"architecture": {"name": "lse_unet"}}
+    )
     with pytest.raises(WeightsError, match="is an LSE-UNet"):
         recipe.encoder(config(), "authors")
 
 
 def test_the_arm_with_a_random_encoder_has_the_same_network_with_other_weights(tmp_path):
     backbone = create_backbone("rdnet_tiny", 6, 3, options=SMALL, seed=8)
-    save_weights(tmp_path / "weights.safetensors", backbone.model, {"architecture": backbone.describe()})
+    save_weights(
+        tmp_path / "weights.safetensors", backbone.model, {"architecture": backbone.describe()}
+    )
     recipe = LSERecipe("authors", {}, lse_training.weights_of_run(tmp_path), "unused", {})
     encoders = [recipe.encoder(config(seed=seed), "random_encoder") for seed in (1, 1, 2)]
     first, again, other = (encoder.model.stem[0].weight for encoder in encoders)
-    assert torch.equal(first, again) and not torch.equal(first, other) and not torch.equal(first, backbone.model.stem[0].weight)
-    assert encoders[0].options == backbone.options and encoders[0].weights_source == "random" and not encoders[0].weights_sha256
+    assert (
+        torch.equal(first, again)
+        and not torch.equal(first, other)
+        and not torch.equal(first, backbone.model.stem[0].weight)
+    )
+    assert (
+        encoders[0].options == backbone.options
+        and encoders[0].weights_source == "random"
+        and not encoders[0].weights_sha256
+    )
     run = trained("random_encoder", tmp_path / "run", recipe=recipe)
-    assert metadata_of(run)["architecture"]["settings"]["r"] == 6 and metadata_of(run)["loss"]["consistency"]
+    assert (
+        metadata_of(run)["architecture"]["settings"]["r"] == 6
+        and metadata_of(run)["loss"]["consistency"]
+    )
     with pytest.raises(ParameterError, match="is the base variant once more"):
         RECIPE.encoder(config(), "random_encoder")
 
 
 def test_arms_that_make_no_sense_are_refused(tmp_path):
-    for arms, base in ((["printed", "other"], "printed"), (["authors"], "printed"), ([], "printed"), (["printed"] * 2, "printed")):
+    for arms, base in (
+        (["printed", "other"], "printed"),
+        (["authors"], "printed"),
+        ([], "printed"),
+        (["printed"] * 2, "printed"),
+    ):
         with pytest.raises(ParameterError, match="expected that one first"):
             lse_training.check_arms(arms, base)
     lse_training.check_arms(["authors", "printed", "no_consistency_loss"], "authors")
@@ -103,5 +151,13 @@ def test_arms_that_make_no_sense_are_refused(tmp_path):
 
 def test_the_shortcut_is_checked_on_real_slices(tmp_path):
     run = trained("authors", tmp_path, recipe=LSERecipe("authors", {}, None, "rdnet_tiny", SMALL))
-    error = shortcut_error(run.model, run.preprocessing, run.config.classes, ["any"], STORE, VALIDATION.head(5), run.device)
+    error = shortcut_error(
+        run.model,
+        run.preprocessing,
+        run.config.classes,
+        ["any"],
+        STORE,
+        VALIDATION.head(5),
+        run.device,
+    )
     assert error < 1e-5

@@ -13,11 +13,25 @@ from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS, SUBTYPES, typed
 SIDE, SLICES = 48, 8
 
 
-def index_row(patient: str, number: int, positive: bool, side: int = SIDE, subtype: str = "IPH") -> dict:
+def index_row(
+    patient: str, number: int, positive: bool, side: int = SIDE, subtype: str = "IPH"
+) -> dict:
     return {
-        "dataset": "fake", "patient_id": patient, "scan_id": f"scan-{patient}", "slice_index": number, "z_mm": 5.0 * number,
-        "spacing_x_mm": 4.0, "spacing_y_mm": 4.0, "thickness_mm": 5.0, "rows": side, "columns": side, "any": positive,
-        **{name: positive and name == subtype for name in SUBTYPES}, "has_mask": True, "has_boxes": True, "source": "fake",
+        "dataset": "fake",
+        "patient_id": patient,
+        "scan_id": f"scan-{patient}",
+        "slice_index": number,
+        "z_mm": 5.0 * number,
+        "spacing_x_mm": 4.0,
+        "spacing_y_mm": 4.0,
+        "thickness_mm": 5.0,
+        "rows": side,
+        "columns": side,
+        "any": positive,
+        **{name: positive and name == subtype for name in SUBTYPES},
+        "has_mask": True,
+        "has_boxes": True,
+        "source": "fake",
     }
 
 
@@ -40,7 +54,8 @@ class BlobStore:
 
 
 def blob_store(patients: int = 20, seed: int = 0) -> BlobStore:
-    """Discs of brain in air, about half of the slices with a bright blob of 9 pixels and its box."""
+    """Discs of brain in air, about half of the slices with a bright blob of 9 pixels and its
+    box."""
     rng = np.random.default_rng(seed)
     rr, cc = np.mgrid[:SIDE, :SIDE]
     brain = np.hypot(rr - SIDE / 2, cc - SIDE / 2) < 0.44 * SIDE
@@ -56,11 +71,25 @@ def blob_store(patients: int = 20, seed: int = 0) -> BlobStore:
                 blob = np.hypot(rr - row, cc - column) < 4.5
                 volume[place][blob] += 35
                 mask[place][blob] = SUBTYPES.index(subtype) + 1
-                boxes.append({"scan_id": f"scan-{patient}", "slice_index": place, "x": column - 4, "y": row - 4, "width": 9, "height": 9,
-                              "label": subtype})
+                boxes.append(
+                    {
+                        "scan_id": f"scan-{patient}",
+                        "slice_index": place,
+                        "x": column - 4,
+                        "y": row - 4,
+                        "width": 9,
+                        "height": 9,
+                        "label": subtype,
+                    }
+                )
             rows.append(index_row(patient, place, positive, subtype=subtype))
         volumes[f"scan-{patient}"], masks[f"scan-{patient}"] = volume.round().astype(np.int16), mask
-    return BlobStore(typed(pd.DataFrame(rows), INDEX_COLUMNS, "index"), typed(pd.DataFrame(boxes), BOX_COLUMNS, "boxes"), volumes, masks)
+    return BlobStore(
+        typed(pd.DataFrame(rows), INDEX_COLUMNS, "index"),
+        typed(pd.DataFrame(boxes), BOX_COLUMNS, "boxes"),
+        volumes,
+        masks,
+    )
 
 
 def scored_maps(patients: int = 6, seed: int = 0, cells: int = 8, side: int = 32) -> ScoredMaps:
@@ -74,12 +103,19 @@ def scored_maps(patients: int = 6, seed: int = 0, cells: int = 8, side: int = 32
             for _ in range(int(rng.integers(1, 3)) if positive else 0):
                 row, column = rng.integers(1, cells - 1, 2)
                 values[row, column] += 2 * (rng.random() < 0.8)
-                found.append([column * side / cells, row * side / cells, side / cells, side / cells])
+                found.append(
+                    [column * side / cells, row * side / cells, side / cells, side / cells]
+                )
             maps.append(values)
             boxes.append(np.array(found, np.float64).reshape(-1, 4))
             labels.append(np.array(["IPH", "SDH"][: len(found)], str))
             logits.append(values.max() - 1)
             rows.append(index_row(f"p{number}", place, positive, side))
     return ScoredMaps(
-        typed(pd.DataFrame(rows), INDEX_COLUMNS, "index"), np.array(logits), np.array(maps, np.float32), side, boxes, labels,
+        typed(pd.DataFrame(rows), INDEX_COLUMNS, "index"),
+        np.array(logits),
+        np.array(maps, np.float32),
+        side,
+        boxes,
+        labels,
     )

@@ -1,4 +1,5 @@
-"""The MIL networks: against a formula written from the facts, and their checkpoints, good and bad."""
+"""The MIL networks: against a formula written from the facts, and their checkpoints, good and
+bad."""
 
 import re
 
@@ -10,7 +11,15 @@ from torch.nn import functional
 from ich_study.ct.windows import mil_channels
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.methods.mil.network import HEADS, VARIANTS, create_mil, fused, load_mil, load_published, published_preprocessing
+from ich_study.methods.mil.network import (
+    HEADS,
+    VARIANTS,
+    create_mil,
+    fused,
+    load_mil,
+    load_published,
+    published_preprocessing,
+)
 from ich_study.models.backbones import create_backbone
 from ich_study.models.weights import save_weights
 from ich_study.paths import real_data_root
@@ -27,17 +36,23 @@ def shaken(backbone, seed=1):
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in backbone.model.state_dict().items():
         if tensor.is_floating_point():
-            tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator) + (0.5 if "running_var" in name else 0.0))
+            tensor.add_(
+                0.1 * torch.rand(tensor.shape, generator=generator)
+                + (0.5 if "running_var" in name else 0.0)
+            )
     backbone.model.eval()
     return backbone
 
 
 def formula(state, x, head):
-    """The released network in float64, as the reproduction facts write it down, dead blocks included."""
+    """The released network in float64, as the reproduction facts write it down, dead blocks
+    included."""
     state = {name: tensor.double() for name, tensor in state.items()}
 
     def unit(name, image):
-        image = functional.conv2d(image, state[f"{name}.conv.weight"], state[f"{name}.conv.bias"], padding=1)
+        image = functional.conv2d(
+            image, state[f"{name}.conv.weight"], state[f"{name}.conv.bias"], padding=1
+        )
         mean, var = (state[f"{name}.bn.running_{part}"][:, None, None] for part in ("mean", "var"))
         scale, shift = (state[f"{name}.bn.{part}"][:, None, None] for part in ("weight", "bias"))
         return ((image - mean) / (var + 1e-5).sqrt() * scale + shift).clamp(min=0)
@@ -53,10 +68,19 @@ def formula(state, x, head):
             x, place = x + y, place + 3
         x = x.unfold(2, 2, 2).unfold(3, 2, 2).amax((-2, -1))
     if head == "max_pooling":
-        maps = functional.conv2d(x, state["conv_final.weight"], state["conv_final.bias"], padding=1)[:, 0]
+        maps = functional.conv2d(
+            x, state["conv_final.weight"], state["conv_final.bias"], padding=1
+        )[:, 0]
         return maps.amax((1, 2)), maps
-    one = {name: (state[f"attention.conv_{name}.weight"], state[f"attention.conv_{name}.bias"]) for name in ("tanh", "sigm", "w", "final")}
-    scores = functional.conv2d(functional.conv2d(x, *one["tanh"]).tanh() * torch.sigmoid(functional.conv2d(x, *one["sigm"])), *one["w"])
+    one = {
+        name: (state[f"attention.conv_{name}.weight"], state[f"attention.conv_{name}.bias"])
+        for name in ("tanh", "sigm", "w", "final")
+    }
+    scores = functional.conv2d(
+        functional.conv2d(x, *one["tanh"]).tanh()
+        * torch.sigmoid(functional.conv2d(x, *one["sigm"])),
+        *one["w"],
+    )
     weights = scores.exp() / scores.exp().sum((2, 3), keepdim=True)
     return (weights * functional.conv2d(x, *one["final"])).sum((1, 2, 3)), weights[:, 0]
 
@@ -82,13 +106,19 @@ def test_the_first_block_of_every_level_has_no_effect_and_the_second_has():
     assert not torch.allclose(backbone.model(inputs()), before)
 
 
-@pytest.mark.parametrize(("variant", "stride", "convolutions"), [("printed", 4, 18), ("authors", 8, 21)])
+@pytest.mark.parametrize(
+    ("variant", "stride", "convolutions"), [("printed", 4, 18), ("authors", 8, 21)]
+)
 @pytest.mark.parametrize("head", HEADS)
 def test_stride_and_number_of_convolutions(variant, head, stride, convolutions):
     model = create_mil(variant, head).model.eval()
     logits, maps = model.likelihood(inputs(1, 64))
     assert logits.shape == (1, 1) and maps.shape == (1, 64 // stride, 64 // stride)
-    three = [m for name, m in model.named_modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (3, 3) and name != "conv_final"]
+    three = [
+        m
+        for name, m in model.named_modules()
+        if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (3, 3) and name != "conv_final"
+    ]
     assert len(three) == convolutions
 
 
@@ -111,22 +141,35 @@ def test_folding_changes_nothing(variant, head):
 def test_weights_come_from_the_seed_alone():
     states = [create_mil("printed", "attention", seed).model.state_dict() for seed in (3, 3, 4)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert not torch.equal(states[0]["attention.conv_w.weight"], states[2]["attention.conv_w.weight"])
+    assert not torch.equal(
+        states[0]["attention.conv_w.weight"], states[2]["attention.conv_w.weight"]
+    )
 
 
-@pytest.mark.parametrize("wrong", [
-    {"variant": "paper"}, {"head": "mean"}, {"channels": (4, 8)}, {"channels": (4, 0, 8)}, {"blocks": 0},
-    {"variant": "authors", "blocks": 3},
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"variant": "paper"},
+        {"head": "mean"},
+        {"channels": (4, 8)},
+        {"channels": (4, 0, 8)},
+        {"blocks": 0},
+        {"variant": "authors", "blocks": 3},
+    ],
+)
 def test_unknown_settings_are_refused(wrong):
     with pytest.raises(ParameterError, match="MIL"):
         create_mil(**{"variant": "printed", "head": "attention", **wrong})
 
 
 def test_the_input_equals_the_code_of_the_authors():
-    hu = torch.randint(-1024, 3072, (3, 256, 256), generator=torch.Generator().manual_seed(0)).to(torch.int16)
+    hu = torch.randint(-1024, 3072, (3, 256, 256), generator=torch.Generator().manual_seed(0)).to(
+        torch.int16
+    )
     preprocessing = published_preprocessing()
-    assert torch.allclose(preprocessing.inputs(preprocessing.resized(hu)[:, None]), mil_channels(hu), atol=1e-6)
+    assert torch.allclose(
+        preprocessing.inputs(preprocessing.resized(hu)[:, None]), mil_channels(hu), atol=1e-6
+    )
 
 
 def written(path, state):
@@ -149,14 +192,20 @@ def test_a_checkpoint_in_the_released_layout_loads(tmp_path, suffix, head):
 def test_a_wrong_checkpoint_is_refused_by_name(tmp_path):
     state = create_mil("authors", "attention").model.state_dict()
     path = written(tmp_path / "net.npz", state)
-    expected = "missing (2): conv_final.weight, conv_final.bias; unexpected (8): attention.conv_tanh.weight"
+    expected = (
+        "missing (2): conv_final.weight, conv_final.bias; unexpected (8):"
+        " attention.conv_tanh.weight"
+    )
     with pytest.raises(WeightsError, match=re.escape(expected)):
         load_published(path, "max_pooling")
     del state["layers.19.bn.running_var"]
     with pytest.raises(WeightsError, match=r"missing \(1\): layers.19.bn.running_var"):
         load_published(written(tmp_path / "cut.pt", state), "attention")
     with pytest.raises(WeightsError, match=r"init_conv\.conv\.weight"):
-        load_published(written(tmp_path / "other.pt", create_mil("printed", "attention").model.state_dict()), "attention")
+        load_published(
+            written(tmp_path / "other.pt", create_mil("printed", "attention").model.state_dict()),
+            "attention",
+        )
     with pytest.raises(WeightsError, match="SHA-256"):
         load_published(path, "attention", "0" * 64)
     with pytest.raises(WeightsError, match="does not exist"):
@@ -174,7 +223,9 @@ def test_a_trained_checkpoint_comes_back_and_another_architecture_does_not(tmp_p
     loaded, found, _ = load_mil(tmp_path / "mil.safetensors", torch.device("cpu"))
     assert torch.equal(loaded.model(inputs()), source.model(inputs())) and found == preprocessing
     other = create_backbone("resnet10t", 1)
-    save_weights(tmp_path / "other.safetensors", other.model, {**metadata, "architecture": other.describe()})
+    save_weights(
+        tmp_path / "other.safetensors", other.model, {**metadata, "architecture": other.describe()}
+    )
     with pytest.raises(WeightsError, match="'resnet10t', not a MIL network"):
         load_mil(tmp_path / "other.safetensors", torch.device("cpu"))
 
@@ -193,7 +244,9 @@ def test_the_published_checkpoints_tell_a_bleed_from_none(head):
     backbone, preprocessing = load_published(path, head), published_preprocessing()
     rows, columns = np.mgrid[:256, :256]
     head_mask = np.hypot((rows - 128) / 105, (columns - 128) / 80)
-    hu = np.where(head_mask < 0.92, 30, np.where(head_mask < 1, 1000, -1000)) + np.random.default_rng(0).normal(0, 3, (256, 256))
+    hu = np.where(
+        head_mask < 0.92, 30, np.where(head_mask < 1, 1000, -1000)
+    ) + np.random.default_rng(0).normal(0, 3, (256, 256))
     bleed = np.where(np.hypot(rows - 110, columns - 95) < 14, 65, hu)
     slices = torch.from_numpy(np.stack([hu, bleed]).round().astype(np.int16))
     with torch.inference_mode():

@@ -1,4 +1,5 @@
-"""Bayesian optimisation of the detector: it searches, it resumes to the same end, it refuses what it cannot tune on."""
+"""Bayesian optimisation of the detector: it searches, it resumes to the same end, it refuses what
+it cannot tune on."""
 
 from dataclasses import replace
 
@@ -7,7 +8,15 @@ import pandas as pd
 import pytest
 
 from ich_study.errors import ParameterError, StudyError
-from ich_study.methods.mil.peak_tuning import BOUNDS, COLUMNS, Bounds, best_threshold, detection_counts, tune_detector, tuning_bounds_of
+from ich_study.methods.mil.peak_tuning import (
+    BOUNDS,
+    COLUMNS,
+    Bounds,
+    best_threshold,
+    detection_counts,
+    tune_detector,
+    tuning_bounds_of,
+)
 from ich_study.methods.mil.peaks import Detector
 from ich_study.methods.mil.points import point_f1
 from tests.methods.mil.fakes import scored_maps
@@ -18,7 +27,16 @@ START = Detector(0.0, 0.0, 1, "printed", False)
 
 
 def tuned(folder, iterations=5, **changes):
-    return tune_detector(SCORED, SEARCH, START, folder, iterations=iterations, initial=5, report=lambda line: None, **changes)
+    return tune_detector(
+        SCORED,
+        SEARCH,
+        START,
+        folder,
+        iterations=iterations,
+        initial=5,
+        report=lambda line: None,
+        **changes,
+    )
 
 
 def f1_of(detector):
@@ -28,8 +46,19 @@ def f1_of(detector):
 def test_it_finds_a_detector_better_than_most_of_the_space(tmp_path):
     found = tuned(tmp_path)
     rng = np.random.default_rng(9)
-    random = [f1_of(Detector(rng.uniform(0, 1.5), rng.uniform(-1, 2), int(rng.integers(1, 13)), "printed", False)) for _ in range(40)]
-    assert found.point_f1 == pytest.approx(f1_of(found.detector)) == pytest.approx(found.history["point_f1"].max())
+    random = [
+        f1_of(
+            Detector(
+                rng.uniform(0, 1.5), rng.uniform(-1, 2), int(rng.integers(1, 13)), "printed", False
+            )
+        )
+        for _ in range(40)
+    ]
+    assert (
+        found.point_f1
+        == pytest.approx(f1_of(found.detector))
+        == pytest.approx(found.history["point_f1"].max())
+    )
     assert found.point_f1 > np.median(random) and found.point_f1 >= np.quantile(random, 0.8)
     assert tuple(found.history.columns) == COLUMNS and len(found.history) == 10
 
@@ -61,7 +90,11 @@ def test_bounds_are_checked_scaled_and_overridden():
     assert BOUNDS["attention"].on_side(128).distance == (1.0, 30.0)
     given = tuning_bounds_of("max_pooling", {"max_pooling": {"threshold": [-3, 3]}}, 256)
     assert given.threshold == (-3, 3) and given.distance == (1, 60)
-    for wrong in ({"max_pooling": {"thresholds": [0, 1]}}, {"max_pooling": {"threshold": [1]}}, {"max_pooling": {"prominence": [-1, 1]}}):
+    for wrong in (
+        {"max_pooling": {"thresholds": [0, 1]}},
+        {"max_pooling": {"threshold": [1]}},
+        {"max_pooling": {"prominence": [-1, 1]}},
+    ):
         with pytest.raises(ParameterError, match="tuning bounds"):
             tuning_bounds_of("max_pooling", wrong, 256)
     with pytest.raises(ParameterError, match="no tuning bounds"):

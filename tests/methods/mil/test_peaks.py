@@ -9,40 +9,66 @@ from skimage.morphology import h_maxima
 from skimage.transform import resize
 
 from ich_study.errors import MapError, ParameterError
-from ich_study.methods.mil.peaks import PUBLISHED, Detector, find_all_peaks, find_peaks, threshold_centroids, upsampled
+from ich_study.methods.mil.peaks import (
+    PUBLISHED,
+    Detector,
+    find_all_peaks,
+    find_peaks,
+    threshold_centroids,
+    upsampled,
+)
 
 
 def likelihood(seed, side=48, smooth=2.0, steps=None):
     """A smooth random map; with `steps` it has plateaus and ties."""
-    values = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(side, side)), smooth) * 5
+    values = (
+        ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(side, side)), smooth) * 5
+    )
     return (values if steps is None else np.round(values * steps) / steps).astype(np.float32)
 
 
 def scikit_image(values, detector):
     points = peak_local_max(
-        values, min_distance=detector.distance, threshold_abs=detector.threshold, exclude_border=detector.blind_border
+        values,
+        min_distance=detector.distance,
+        threshold_abs=detector.threshold,
+        exclude_border=detector.blind_border,
     )
     if detector.prominence > 0:
         points = points[h_maxima(values, detector.prominence)[tuple(points.T)] != 0]
     return points
 
 
-# h is 0 or well above the rounding of the map's values, below which scikit-image's own result is rounding.
+# h is 0 or well above the rounding of the map's values, below which scikit-image's own result is
+# rounding.
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    st.integers(0, 10**6), st.just(0.0) | st.floats(1e-6, 2), st.floats(-1, 2), st.integers(1, 25), st.booleans(),
-    st.sampled_from([0.0, 1.0, 2.5]), st.sampled_from([None, 2, 5]),
+    st.integers(0, 10**6),
+    st.just(0.0) | st.floats(1e-6, 2),
+    st.floats(-1, 2),
+    st.integers(1, 25),
+    st.booleans(),
+    st.sampled_from([0.0, 1.0, 2.5]),
+    st.sampled_from([None, 2, 5]),
 )
-def test_the_order_of_the_code_equals_scikit_image(seed, h, threshold, distance, blind, smooth, steps):
+def test_the_order_of_the_code_equals_scikit_image(
+    seed, h, threshold, distance, blind, smooth, steps
+):
     values = likelihood(seed, smooth=smooth, steps=steps)
     detector = Detector(h, threshold, distance, "authors", blind)
-    np.testing.assert_array_equal(find_peaks(values, detector).points, scikit_image(values, detector))
+    np.testing.assert_array_equal(
+        find_peaks(values, detector).points, scikit_image(values, detector)
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_order_of_the_text_is_maxima_then_h_then_threshold_then_distance(seed):
     values, h, threshold, distance = likelihood(seed), 0.3, 0.1, 9
-    maxima = np.argwhere((values == ndimage.maximum_filter(values, 3)) & (h_maxima(values, h) != 0) & (values > threshold))
+    maxima = np.argwhere(
+        (values == ndimage.maximum_filter(values, 3))
+        & (h_maxima(values, h) != 0)
+        & (values > threshold)
+    )
     kept = []
     for point in maxima[np.argsort(-values[tuple(maxima.T)], kind="stable")]:
         if all(np.abs(point - other).max() >= distance for other in kept):
@@ -65,7 +91,10 @@ def test_the_blind_border_loses_what_lies_in_it():
     values[5, 30], values[30, 30] = 2.0, 1.0
     detector = Detector(0.1, 0.5, 10)
     assert find_peaks(values, detector).points.tolist() == [[30, 30]]
-    assert find_peaks(values, detector.changed(blind_border=False)).points.tolist() == [[5, 30], [30, 30]]
+    assert find_peaks(values, detector.changed(blind_border=False)).points.tolist() == [
+        [5, 30],
+        [30, 30],
+    ]
 
 
 def test_a_higher_threshold_keeps_the_highest():
@@ -74,7 +103,8 @@ def test_a_higher_threshold_keeps_the_highest():
         everything = find_peaks(likelihood(3), detector)
         for threshold in (-0.5, 0.0, 0.4, 9.0):
             np.testing.assert_array_equal(
-                everything.above(threshold).points, find_peaks(likelihood(3), detector.changed(threshold=threshold)).points
+                everything.above(threshold).points,
+                find_peaks(likelihood(3), detector.changed(threshold=threshold)).points,
             )
 
 
@@ -82,12 +112,26 @@ def test_a_flat_map_has_no_peak_and_a_broken_one_is_refused():
     flat = np.full((16, 16), 3.0, np.float32)
     for order in ("printed", "authors"):
         assert len(find_peaks(flat, Detector(0.0, 0.0, 3, order)).points) == 0
-    for broken in (np.where(flat > 0, np.nan, 0), np.full((4, 4, 4), 1.0), flat.astype(int), np.full((4, 4), np.inf)):
+    for broken in (
+        np.where(flat > 0, np.nan, 0),
+        np.full((4, 4, 4), 1.0),
+        flat.astype(int),
+        np.full((4, 4), np.inf),
+    ):
         with pytest.raises(MapError, match="finite floats"):
             find_all_peaks(broken[None], Detector(0.0, 0.0, 3))
 
 
-@pytest.mark.parametrize("wrong", [{"prominence": -1.0}, {"distance": 0}, {"distance": 2.5}, {"threshold": np.nan}, {"order": "code"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prominence": -1.0},
+        {"distance": 0},
+        {"distance": 2.5},
+        {"threshold": np.nan},
+        {"order": "code"},
+    ],
+)
 def test_wrong_parameters_are_refused(wrong):
     with pytest.raises(ParameterError, match="detector"):
         Detector(**{"prominence": 0.1, "threshold": 0.1, "distance": 3, **wrong})
@@ -105,4 +149,7 @@ def test_centroids_are_scipys():
 
 
 def test_the_published_detectors_scale_with_the_map():
-    assert PUBLISHED["attention"].on_side(128).distance == 29 and PUBLISHED["max_pooling"].on_side(8).distance == 1
+    assert (
+        PUBLISHED["attention"].on_side(128).distance == 29
+        and PUBLISHED["max_pooling"].on_side(8).distance == 1
+    )

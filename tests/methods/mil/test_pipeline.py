@@ -7,7 +7,13 @@ import torch
 from ich_study.errors import DataError, MapError, ParameterError, StudyError, WeightsError
 from ich_study.methods.mil.network import create_mil, published_preprocessing
 from ich_study.methods.mil.peaks import Detector, find_peaks, upsampled
-from ich_study.methods.mil.pipeline import MilPipeline, grid_boxes, published_networks, run_network, score_slices
+from ich_study.methods.mil.pipeline import (
+    MilPipeline,
+    grid_boxes,
+    published_networks,
+    run_network,
+    score_slices,
+)
 from ich_study.methods.mil.points import boxes_on_grid
 from tests.methods.mil.fakes import blob_store, scored_maps
 
@@ -41,7 +47,9 @@ def test_batches_give_what_single_slices_give(head):
             logit, cells = backbone.model.likelihood(preprocessing.inputs(resized[:, None]))
         assert float(logit) == pytest.approx(logits[place], abs=1e-4)
         alone = find_peaks(upsampled(cells.numpy(), 64)[0], DETECTOR)
-        assert {tuple(point) for point in alone.points} == {tuple(point) for point in peaks[place].points}
+        assert {tuple(point) for point in alone.points} == {
+            tuple(point) for point in peaks[place].points
+        }
 
 
 @pytest.mark.parametrize("shape", [(1, 512, 512), (2, 100, 80), (1, 64, 64)])
@@ -55,7 +63,14 @@ def test_slices_of_any_size_and_points_back_on_them(shape):
     np.testing.assert_allclose(pipeline.on_slice(np.array([[0, 63]]), (128, 128)), [[0.5, 126.5]])
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((0, 64, 64), np.int16), np.zeros((64, 64), np.int16), np.zeros((1, 64, 64), np.float32)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((0, 64, 64), np.int16),
+        np.zeros((64, 64), np.int16),
+        np.zeros((1, 64, 64), np.float32),
+    ],
+)
 def test_what_is_no_stack_of_slices_is_refused(wrong):
     with pytest.raises(DataError, match="int16 HU"):
         MilPipeline(network().model, published_preprocessing(64), DETECTOR)(wrong)
@@ -73,8 +88,12 @@ def test_scored_slices_carry_their_boxes_and_an_empty_part_is_refused():
     scored = score_slices(network(), published_preprocessing(32), STORE, rows, CPU, batch_size=5)
     assert len(scored) == len(rows) == len(scored.boxes) and scored.cells.shape[1:] == (4, 4)
     for row, boxes in zip(scored.rows.itertuples(), scored.boxes):
-        native = STORE.boxes[(STORE.boxes.scan_id == row.scan_id) & (STORE.boxes.slice_index == row.slice_index)]
-        np.testing.assert_array_equal(boxes, boxes_on_grid(native[["x", "y", "width", "height"]].to_numpy(), 32 / 48))
+        native = STORE.boxes[
+            (STORE.boxes.scan_id == row.scan_id) & (STORE.boxes.slice_index == row.slice_index)
+        ]
+        np.testing.assert_array_equal(
+            boxes, boxes_on_grid(native[["x", "y", "width", "height"]].to_numpy(), 32 / 48)
+        )
     with pytest.raises(DataError, match="empty"):
         score_slices(network(), published_preprocessing(32), STORE, rows.iloc[:0], CPU)
 
@@ -99,7 +118,10 @@ def test_unknown_boxes_are_not_taken_for_none():
 def test_maps_under_the_threshold_are_not_looked_at_and_nothing_is_lost():
     scored = scored_maps()
     detector = Detector(0.2, 0.8, 3, "printed", False)
-    expected = [find_peaks(likelihood, detector).points.tolist() for likelihood in upsampled(scored.cells, scored.side)]
+    expected = [
+        find_peaks(likelihood, detector).points.tolist()
+        for likelihood in upsampled(scored.cells, scored.side)
+    ]
     assert [found.points.tolist() for found in scored.peaks(detector)] == expected
     assert sum(map(bool, expected)) not in (0, len(expected))
 

@@ -24,7 +24,14 @@ from ich_study.methods.mil.report import (
 )
 from ich_study.schema import SUBTYPES, result_table
 
-COMMON = {"study": "s", "method": "m", "variant": "printed", "dataset": "fake", "class": "any", "subset": "all"}
+COMMON = {
+    "study": "s",
+    "method": "m",
+    "variant": "printed",
+    "dataset": "fake",
+    "class": "any",
+    "subset": "all",
+}
 DETECTOR = Detector(0.2, 0.8, 3, "printed", False)
 
 
@@ -40,7 +47,9 @@ def test_rows_hold_the_sums_of_the_rule_of_the_code(maps):
     counts = [point_counts(found.points, boxes) for found, boxes in zip(peaks, maps.boxes)]
     tp, fp, fn = (sum(int(getattr(each, name)) for each in counts) for name in ("tp", "fp", "fn"))
     assert tp and fp and fn
-    table = result_table(detection_rows(maps, peaks, COMMON, replicates=100)).set_index(["unit", "metric"])["value"]
+    table = result_table(detection_rows(maps, peaks, COMMON, replicates=100)).set_index(
+        ["unit", "metric"]
+    )["value"]
     assert table["slice", "point_f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
     assert table["slice", "point_ppv"] == pytest.approx(tp / (tp + fp))
     assert table["slice", "point_sensitivity"] == pytest.approx(tp / (tp + fn))
@@ -55,7 +64,9 @@ def test_the_mean_over_patients_is_the_mean_of_their_own_ratios(maps):
     for _, places in maps.rows.groupby("patient_id").indices.items():
         part = counts[places].sum()
         own.append(float(part.tp) / float(part.tp + part.fn))
-    assert point_statistic(counts, maps.rows, "point_sensitivity", "patient").value() == pytest.approx(np.mean(own))
+    assert point_statistic(
+        counts, maps.rows, "point_sensitivity", "patient"
+    ).value() == pytest.approx(np.mean(own))
     with pytest.raises(StudyError, match="unit"):
         point_statistic(counts, maps.rows, "point_f1", "scan")
 
@@ -64,22 +75,36 @@ def test_gating_removes_the_points_of_slices_called_healthy(maps):
     peaks = maps.peaks(DETECTOR.changed(threshold=-np.inf))
     kept = classified_positive(maps)
     assert 0 < kept.sum() < len(kept)
-    expected = [point_counts(found.points[: len(found.points) * int(keep)], boxes) for found, boxes, keep in zip(peaks, maps.boxes, kept)]
+    expected = [
+        point_counts(found.points[: len(found.points) * int(keep)], boxes)
+        for found, boxes, keep in zip(peaks, maps.boxes, kept)
+    ]
     gated = point_counts_of(maps, peaks, kept=kept)
-    assert int(gated.fp.sum()) == sum(int(each.fp) for each in expected) < int(point_counts_of(maps, peaks).fp.sum())
+    assert (
+        int(gated.fp.sum())
+        == sum(int(each.fp) for each in expected)
+        < int(point_counts_of(maps, peaks).fp.sum())
+    )
     rows = pd.DataFrame(detection_rows(maps, peaks, COMMON, gate=0.5, replicates=50))
-    assert {"point_f1_gated", "point_ppv_one_to_one_gated", "false_points_per_scan_gated"} <= set(rows["metric"])
+    assert {"point_f1_gated", "point_ppv_one_to_one_gated", "false_points_per_scan_gated"} <= set(
+        rows["metric"]
+    )
 
 
 def test_the_free_response_curve_is_the_detector_at_every_threshold(maps):
     everything = DETECTOR.changed(threshold=-np.inf)
     curve = free_response(maps, maps.peaks(everything))
-    assert curve["sensitivity"].is_monotonic_increasing and curve["false_points_per_scan"].is_monotonic_increasing
+    assert (
+        curve["sensitivity"].is_monotonic_increasing
+        and curve["false_points_per_scan"].is_monotonic_increasing
+    )
     assert curve.iloc[0][["false_points_per_scan", "sensitivity"]].tolist() == [0, 0]
     for place in (3, len(curve) // 2, len(curve) - 1):
         row = curve.iloc[place]
         just_under = np.nextafter(np.float32(row["threshold"]), np.float32(-np.inf))
-        total = point_counts_of(maps, maps.peaks(everything.changed(threshold=float(just_under)))).sum()
+        total = point_counts_of(
+            maps, maps.peaks(everything.changed(threshold=float(just_under)))
+        ).sum()
         assert row["sensitivity"] == pytest.approx(int(total.tp) / int(total.tp + total.fn))
         assert row["false_points_per_scan"] == pytest.approx(int(total.fp) / 6)
     bare = replace(maps, boxes=[np.empty((0, 4))] * len(maps))
@@ -88,7 +113,10 @@ def test_the_free_response_curve_is_the_detector_at_every_threshold(maps):
 
 
 def test_subtypes_without_boxes_have_no_value_and_unnamed_boxes_no_row(maps):
-    rows = {row["class"]: row["value"] for row in subtype_rows(maps, maps.peaks(DETECTOR), COMMON, replicates=50)}
+    rows = {
+        row["class"]: row["value"]
+        for row in subtype_rows(maps, maps.peaks(DETECTOR), COMMON, replicates=50)
+    }
     assert set(rows) == set(SUBTYPES)
     assert 0 < rows["IPH"] <= 1 and all(np.isnan(rows[name]) for name in ("IVH", "SAH", "EDH"))
     unnamed = replace(maps, labels=[np.full(len(labels), "any") for labels in maps.labels])
@@ -97,7 +125,10 @@ def test_subtypes_without_boxes_have_no_value_and_unnamed_boxes_no_row(maps):
 
 def test_the_classifier_is_scored_as_scikit_learn_scores_it(maps):
     truth = maps.rows["any"].to_numpy(bool)
-    rows = {row["metric"]: row["value"] for row in classifier_rows(maps.rows, maps.logits, COMMON, replicates=50)}
+    rows = {
+        row["metric"]: row["value"]
+        for row in classifier_rows(maps.rows, maps.logits, COMMON, replicates=50)
+    }
     assert rows["accuracy"] == pytest.approx(accuracy_score(truth, maps.logits > 0))
     assert rows["auroc"] == pytest.approx(roc_auc_score(truth, maps.logits))
 
@@ -113,7 +144,9 @@ def test_bad_input_is_refused(maps):
 
 
 def test_the_clock_counts_every_patient_once():
-    pipeline = MilPipeline(create_mil("authors", "max_pooling").model, published_preprocessing(32), DETECTOR)
+    pipeline = MilPipeline(
+        create_mil("authors", "max_pooling").model, published_preprocessing(32), DETECTOR
+    )
     volumes = {f"p{number}": np.zeros((3, 32, 32), np.int16) for number in range(4)}
     row = time_rows(pipeline, volumes, COMMON, slices=2, replicates=50)[0]
     assert row["metric"] == "milliseconds" and row["n"] == 4 and 0 < row["value"] < 5000

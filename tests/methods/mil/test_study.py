@@ -21,7 +21,12 @@ from tests.methods.mil.fakes import blob_store
 STORE = blob_store(20)
 ROWS = {
     name: STORE.index[STORE.index["patient_id"].between(low, high)]
-    for name, (low, high) in {"train": ("p00", "p09"), "validation": ("p10", "p11"), "tune": ("p12", "p14"), "test": ("p15", "p19")}.items()
+    for name, (low, high) in {
+        "train": ("p00", "p09"),
+        "validation": ("p10", "p11"),
+        "tune": ("p12", "p14"),
+        "test": ("p15", "p19"),
+    }.items()
 }
 CPU = torch.device("cpu")
 
@@ -36,19 +41,42 @@ def one_thread():
 
 def evaluated(head, folder):
     config = mil_study.training_config(
-        size=48, augmentation="mil_authors", augmentation_options={"0.translate": 0.05}, learning_rate=0.01, schedule="one_cycle",
-        epochs=10, batch_size=8, monitor="accuracy", keep="last", seed=1, cache_in_memory=True,
+        size=48,
+        augmentation="mil_authors",
+        augmentation_options={"0.translate": 0.05},
+        learning_rate=0.01,
+        schedule="one_cycle",
+        epochs=10,
+        batch_size=8,
+        monitor="accuracy",
+        keep="last",
+        seed=1,
+        cache_in_memory=True,
         positive_weight=balancing_weight(ROWS["train"]["any"]),
     )
     network = create_mil("printed", head, 1, channels=(8, 12, 16), blocks=1)
-    run = train_classifier(network, config, STORE, ROWS["train"], ROWS["validation"], folder, lambda line: None)
+    run = train_classifier(
+        network, config, STORE, ROWS["train"], ROWS["validation"], folder, lambda line: None
+    )
     backbone, preprocessing, _ = load_mil(run.weights_path, CPU)
-    tune, test = (score_slices(backbone, preprocessing, STORE, ROWS[part], CPU) for part in ("tune", "test"))
+    tune, test = (
+        score_slices(backbone, preprocessing, STORE, ROWS[part], CPU) for part in ("tune", "test")
+    )
     start = Detector(0.0, 0.0, 1, "printed", False)
-    tuned = tune_detector(tune, BOUNDS[head].on_side(48), start, folder, iterations=4, initial=8, report=lambda line: None)
+    tuned = tune_detector(
+        tune,
+        BOUNDS[head].on_side(48),
+        start,
+        folder,
+        iterations=4,
+        initial=8,
+        report=lambda line: None,
+    )
     detectors = mil_study.variants_of(tuned.detector, "printed")
     centroids = mil_study.tuned_centroids(tune)
-    return mil_study.evaluate_network(test, detectors, head=head, dataset="fake", centroids=centroids, replicates=100)
+    return mil_study.evaluate_network(
+        test, detectors, head=head, dataset="fake", centroids=centroids, replicates=100
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +93,29 @@ def test_both_heads_learn_where_from_labels_that_say_whether(both):
 
 
 def test_the_table_has_every_variant_and_the_differences_of_the_heads(both):
-    rows = [row for each in both for row in each.rows] + mil_study.head_differences(both, "fake", 200)
+    rows = [row for each in both for row in each.rows] + mil_study.head_differences(
+        both, "fake", 200
+    )
     table = result_table(rows)
-    variants = {"printed", "no_h_maxima", "no_threshold", "threshold_centroids", "code_order_blind_border", "code_order_full_field"}
-    assert set(table["variant"]) == variants and set(table["method"]) >= {"mil_max_pooling", "mil_attention"}
+    variants = {
+        "printed",
+        "no_h_maxima",
+        "no_threshold",
+        "threshold_centroids",
+        "code_order_blind_border",
+        "code_order_full_field",
+    }
+    assert set(table["variant"]) == variants and set(table["method"]) >= {
+        "mil_max_pooling",
+        "mil_attention",
+    }
     assert not table.duplicated(["method", "variant", "class", "unit", "metric"]).any()
     difference = table[table["metric"] == "point_f1_difference"].iloc[0]
-    main = table[(table["metric"] == "point_f1") & (table["variant"] == "printed") & (table["unit"] == "slice")]
+    main = table[
+        (table["metric"] == "point_f1")
+        & (table["variant"] == "printed")
+        & (table["unit"] == "slice")
+    ]
     values = main.set_index("method")["value"]
     assert difference["value"] == pytest.approx(values["mil_max_pooling"] - values["mil_attention"])
     assert difference["method"] == "mil_max_pooling - mil_attention"
@@ -81,7 +125,11 @@ def test_the_table_has_every_variant_and_the_differences_of_the_heads(both):
 
 def test_without_a_threshold_there_are_more_false_points(both):
     for each in both:
-        false = {row["variant"]: row["value"] for row in each.rows if row["metric"] == "false_points_per_scan"}
+        false = {
+            row["variant"]: row["value"]
+            for row in each.rows
+            if row["metric"] == "false_points_per_scan"
+        }
         assert false["no_threshold"] >= false["printed"]
 
 
@@ -92,7 +140,9 @@ def test_points_are_written_and_pictures_drawn(both, tmp_path):
     panels = both[0].panels(STORE)
     figure = detection_figure(panels, "blobs", scale="shared")
     assert len(figure.axes) == 2 * len(panels)
-    assert free_response_figure({"a": both[0].curve}, {"a": both[0].operating}, "blobs").axes[0].lines
+    assert (
+        free_response_figure({"a": both[0].curve}, {"a": both[0].operating}, "blobs").axes[0].lines
+    )
     with pytest.raises(StudyError, match="no slice to show"):
         detection_figure([], "nothing")
 
@@ -106,7 +156,9 @@ def test_slices_are_shown_by_rule():
 
 def test_a_detector_without_points_is_not_better_than_chance(both):
     never = {"printed": Detector(0.0, 1e9, 3)}
-    silent = mil_study.evaluate_network(both[0].scored, never, head="max_pooling", dataset="fake", replicates=20)
+    silent = mil_study.evaluate_network(
+        both[0].scored, never, head="max_pooling", dataset="fake", replicates=20
+    )
     hits, chance = mil_study.better_than_chance(silent, STORE)
     assert np.isnan([hits, chance]).all() and not hits > 0 * chance
 
@@ -119,4 +171,7 @@ def test_bad_input_is_refused(both):
     with pytest.raises(DataError, match="positive"):
         balancing_weight([True, True, None])
     assert mil_study.head_differences(both[:1], "fake") == []
-    assert mil_study.part_name("rsna", "cq500") == "cq500" and mil_study.part_name("phe_sich", "phe_sich") == "phe_sich/test"
+    assert (
+        mil_study.part_name("rsna", "cq500") == "cq500"
+        and mil_study.part_name("phe_sich", "phe_sich") == "phe_sich/test"
+    )

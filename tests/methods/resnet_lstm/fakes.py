@@ -1,4 +1,5 @@
-"""An in-memory store of heads with a skull, some slices with a bright lesion, and masks: enough to learn, quick to train on."""
+"""An in-memory store of heads with a skull, some slices with a bright lesion, and masks: enough to
+learn, quick to train on."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ class FakeHeads:
     masks: dict[str, np.ndarray]
     content_hash: str = "fake-heads"
     dataset: str = "fake"
-    boxes: pd.DataFrame = field(default_factory=lambda: typed(pd.DataFrame(columns=list(BOX_COLUMNS)), BOX_COLUMNS, "boxes"))
+    boxes: pd.DataFrame = field(
+        default_factory=lambda: typed(pd.DataFrame(columns=list(BOX_COLUMNS)), BOX_COLUMNS, "boxes")
+    )
 
     def volume(self, scan_id):
         return self.volumes[scan_id]
@@ -29,7 +32,8 @@ class FakeHeads:
 
 
 def fake_heads(patients=18, seed=0, slices=(7, 10), lesion_hu=80, masks=True):
-    """Each scan has a lesion over three or four neighbouring slices, away from the centre; it stands out from 30 +- 6 HU."""
+    """Each scan has a lesion over three or four neighbouring slices, away from the centre; it
+    stands out from 30 +- 6 HU."""
     rng = np.random.default_rng(seed)
     rows, volumes, truths = [], {}, {}
     rr, cc = np.mgrid[:SIDE, :SIDE]
@@ -41,17 +45,33 @@ def fake_heads(patients=18, seed=0, slices=(7, 10), lesion_hu=80, masks=True):
         mask = np.zeros(volume.shape, np.uint8)
         start, length = int(rng.integers(0, depth - 3)), int(rng.integers(3, 5))
         angle = rng.uniform(0, 2 * np.pi)
-        centre = SIDE / 2 + rng.uniform(0.17, 0.23) * SIDE * np.array([np.sin(angle), np.cos(angle)])
+        centre = SIDE / 2 + rng.uniform(0.17, 0.23) * SIDE * np.array(
+            [np.sin(angle), np.cos(angle)]
+        )
         lesion = np.hypot(rr - centre[0], cc - centre[1]) < SIDE * rng.uniform(0.09, 0.12)
-        mask[start:start + length, lesion] = UNSPECIFIED_HEMORRHAGE
+        mask[start : start + length, lesion] = UNSPECIFIED_HEMORRHAGE
         volume[mask > 0] += lesion_hu - 30
         volumes[scan], truths[scan] = volume.round().astype(np.int16), mask
         for number in range(depth):
-            rows.append({
-                "dataset": "fake", "patient_id": f"p{patient:03d}", "scan_id": scan, "slice_index": number, "z_mm": 5.0 * number,
-                "spacing_x_mm": 2.0, "spacing_y_mm": 2.0, "thickness_mm": 5.0, "rows": SIDE, "columns": SIDE,
-                "any": bool(mask[number].any()), **dict.fromkeys(SUBTYPES), "has_mask": masks, "has_boxes": False, "source": scan,
-            })
+            rows.append(
+                {
+                    "dataset": "fake",
+                    "patient_id": f"p{patient:03d}",
+                    "scan_id": scan,
+                    "slice_index": number,
+                    "z_mm": 5.0 * number,
+                    "spacing_x_mm": 2.0,
+                    "spacing_y_mm": 2.0,
+                    "thickness_mm": 5.0,
+                    "rows": SIDE,
+                    "columns": SIDE,
+                    "any": bool(mask[number].any()),
+                    **dict.fromkeys(SUBTYPES),
+                    "has_mask": masks,
+                    "has_boxes": False,
+                    "source": scan,
+                }
+            )
     return FakeHeads(typed(pd.DataFrame(rows), INDEX_COLUMNS, "index"), volumes, truths)
 
 
@@ -59,5 +79,7 @@ def fake_split(store, train=0.6, validation=0.2):
     """Parts by patient, in order."""
     patients = sorted(store.index["patient_id"].unique())
     places = np.arange(len(patients)) / len(patients)
-    part = np.where(places < train, "train", np.where(places < train + validation, "validation", "test"))
+    part = np.where(
+        places < train, "train", np.where(places < train + validation, "validation", "test")
+    )
     return pd.DataFrame({"dataset": "fake", "patient_id": patients, "part": part}).astype("string")

@@ -8,7 +8,13 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from ich_study.errors import MapError, ParameterError, StudyError
-from ich_study.methods.resnet_lstm.class_activation import CamRecipe, cam_of, cam_region, class_activation, scaled_cam
+from ich_study.methods.resnet_lstm.class_activation import (
+    CamRecipe,
+    cam_of,
+    cam_region,
+    class_activation,
+    scaled_cam,
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +64,16 @@ def test_the_threshold_is_strict_and_a_flat_map_has_no_region():
 def test_relu_changes_what_lies_above_the_threshold():
     raw = torch.tensor([[[-10.0, 0.0], [1.0, 2.0]]])
     signed, positive = (scaled_cam(maps, 2).numpy() for maps in (raw, raw.clamp(min=0)))
-    assert cam_region(signed, CamRecipe()).sum() == 3 and cam_region(positive, CamRecipe()).sum() == 1
+    assert (
+        cam_region(signed, CamRecipe()).sum() == 3 and cam_region(positive, CamRecipe()).sum() == 1
+    )
 
 
 def test_networks_without_pooling_and_one_layer_have_no_cam():
     with pytest.raises(MapError, match="not defined"):
-        transformer = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, num_classes=1).eval()
+        transformer = timm.create_model(
+            "vit_tiny_patch16_224", img_size=32, depth=1, num_classes=1
+        ).eval()
         cam_of(transformer, torch.zeros(1, 3, 32, 32), CamRecipe())
     model = timm.create_model("resnet10t", num_classes=1, global_pool="max").eval()
     with pytest.raises(MapError, match="logit"), torch.inference_mode():

@@ -11,13 +11,17 @@ def backbone():
     return create_backbone("resnet10t", 1, options={"channels": [8, 8, 16, 16]}, seed=1)
 
 
-@pytest.mark.parametrize("settings", [LSTMSettings(8), LSTMSettings(8, 2), LSTMSettings(8, 1, bidirectional=True)])
+@pytest.mark.parametrize(
+    "settings", [LSTMSettings(8), LSTMSettings(8, 2), LSTMSettings(8, 1, bidirectional=True)]
+)
 def test_padding_is_masked_a_volume_alone_and_beside_a_longer_one_is_the_same(backbone, settings):
     network = with_lstm(backbone, settings, seed=2).eval()
     slices = torch.randn(9, 3, 32, 32)
     with torch.inference_mode():
         together = network(slices, [2, 6, 1])
-        alone = torch.cat([network(slices[:2], [2]), network(slices[2:8], [6]), network(slices[8:], [1])])
+        alone = torch.cat(
+            [network(slices[:2], [2]), network(slices[2:8], [6]), network(slices[8:], [1])]
+        )
     assert together.shape == (9, 1) and torch.allclose(together, alone, atol=1e-5)
 
 
@@ -28,7 +32,9 @@ def test_one_direction_sees_what_came_before_and_two_see_what_follows(backbone):
     for both in (False, True):
         network = with_lstm(backbone, LSTMSettings(8, bidirectional=both), seed=2).eval()
         with torch.inference_mode():
-            same = torch.isclose(network(slices, [5]), network(other, [5]), atol=1e-6)[:, 0].tolist()
+            same = torch.isclose(network(slices, [5]), network(other, [5]), atol=1e-6)[
+                :, 0
+            ].tolist()
         assert same[:4] == [not both] * 4 and not same[4]
 
 
@@ -45,9 +51,14 @@ def test_what_is_new_depends_on_the_seed_and_the_backbone_given_stays(backbone):
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     with torch.no_grad():
         first.features.conv1[0].weight.zero_()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.model.state_dict().items())
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in backbone.model.state_dict().items()
+    )
     left = without_lstm(first, backbone, seed=3)
-    assert not left.model.conv1[0].weight.any() and left.model.get_classifier().weight.shape == (1, first.features.num_features)
+    assert not left.model.conv1[0].weight.any() and left.model.get_classifier().weight.shape == (
+        1,
+        first.features.num_features,
+    )
     assert left.describe() == backbone.describe()
 
 

@@ -20,7 +20,10 @@ FOLLOW_UP = ClusterRecipe(choice="brightest", dilations=2)
 
 
 def inertia(values, labels):
-    return sum(((values[labels == label] - values[labels == label].mean()) ** 2).sum() for label in np.unique(labels))
+    return sum(
+        ((values[labels == label] - values[labels == label].mean()) ** 2).sum()
+        for label in np.unique(labels)
+    )
 
 
 def never(channels):
@@ -51,7 +54,10 @@ def test_clusters_do_not_depend_on_the_number_of_pixels_alone():
 def test_only_the_region_is_clustered_as_printed_and_zeros_take_part_in_the_notebook():
     grey = np.array([[200, 200, 60, 60], [120, 120, 10, 10]], np.uint8)
     region = np.array([[True, True, True, True], [True, True, False, False]])
-    assert clustered(grey, region, ClusterRecipe(clusters=3)).tolist() == [[3, 3, 1, 1], [2, 2, 0, 0]]
+    assert clustered(grey, region, ClusterRecipe(clusters=3)).tolist() == [
+        [3, 3, 1, 1],
+        [2, 2, 0, 0],
+    ]
     notebook = clustered(grey, region, ClusterRecipe(clusters=4, pixels="whole_slice"))
     assert notebook.tolist() == [[3, 3, 1, 1], [2, 2, 0, 0]]
     assert clustered(grey, region, ClusterRecipe(clusters=2, pixels="whole_slice")).max() == 1
@@ -62,7 +68,9 @@ def test_in_the_notebooks_way_dark_pixels_of_the_region_are_background():
     region = np.ones_like(grey, bool)
     assert clustered(grey, region, NOTEBOOK).tolist() == [[1, 4, 2, 3]]
     region[0, 3] = False
-    assert clustered(grey, region, ClusterRecipe(clusters=3, pixels="whole_slice")).tolist() == [[0, 2, 1, 0]]
+    assert clustered(grey, region, ClusterRecipe(clusters=3, pixels="whole_slice")).tolist() == [
+        [0, 2, 1, 0]
+    ]
 
 
 def test_an_empty_region_and_fewer_values_than_clusters():
@@ -73,7 +81,9 @@ def test_an_empty_region_and_fewer_values_than_clusters():
     one = empty.copy()
     one[1, 1:3] = True
     assert clustered(grey, one, PRINTED).max() == 1
-    assert np.array_equal(pseudo_mask(grey, grey[None] / 255, one, PRINTED, lambda x: np.zeros(len(x))), one)
+    assert np.array_equal(
+        pseudo_mask(grey, grey[None] / 255, one, PRINTED, lambda x: np.zeros(len(x))), one
+    )
 
 
 def test_blanking_sets_one_cluster_to_zero_and_leaves_the_rest():
@@ -102,7 +112,13 @@ def test_differential_prediction_finds_what_the_network_looks_at():
     lesion, bone = grey == 180, grey == 240
     for looked_at in (lesion, bone):
         channels = grey[None].astype(np.float32) / 255
-        found = pseudo_mask(grey, channels, region, PRINTED, lambda images, where=looked_at: images[:, 0, where].sum(1))
+        found = pseudo_mask(
+            grey,
+            channels,
+            region,
+            PRINTED,
+            lambda images, where=looked_at: images[:, 0, where].sum(1),
+        )
         assert np.array_equal(found, looked_at)
 
 
@@ -119,7 +135,9 @@ def test_the_follow_up_takes_the_brightest_cluster_below_140_and_dilates_it():
     assert not pseudo_mask(bright, bright[None] / 255, region, FOLLOW_UP, never).any()
 
 
-@pytest.mark.parametrize("changes", [{"clusters": 1}, {"pixels": "all"}, {"choice": "first"}, {"dilations": -1}])
+@pytest.mark.parametrize(
+    "changes", [{"clusters": 1}, {"pixels": "all"}, {"choice": "first"}, {"dilations": -1}]
+)
 def test_recipes_that_make_no_sense_are_refused(changes):
     with pytest.raises(ParameterError):
         ClusterRecipe(**changes)

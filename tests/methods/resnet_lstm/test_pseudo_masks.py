@@ -18,9 +18,23 @@ RECIPES = {"kmeans": ClusterRecipe(), "follow_up": ClusterRecipe(choice="brighte
 
 def labeller(weights="a" * 64, cam=None, recipes=None, **changes):
     config = TrainingConfig(**{"classes": ("any",), "size": 32, "normalisation": "half", **changes})
-    backbone = create_backbone("resnet10t", 1, config.in_channels, options={"channels": [8, 8, 16, 16], "output_stride": 8}, seed=2)
+    backbone = create_backbone(
+        "resnet10t",
+        1,
+        config.in_channels,
+        options={"channels": [8, 8, 16, 16], "output_stride": 8},
+        seed=2,
+    )
     backbone.model.eval()
-    return PseudoLabeller(backbone, config.preprocessing(), weights, STORE, cam or CamRecipe(), recipes or RECIPES, torch.device("cpu"))
+    return PseudoLabeller(
+        backbone,
+        config.preprocessing(),
+        weights,
+        STORE,
+        cam or CamRecipe(),
+        recipes or RECIPES,
+        torch.device("cpu"),
+    )
 
 
 def wanted(fill=None):
@@ -29,7 +43,9 @@ def wanted(fill=None):
     return {scan: (mask > 0).any((1, 2)) for scan, mask in STORE.masks.items()}
 
 
-def test_masks_lie_in_the_cam_region_on_wanted_slices_only_and_come_back_from_disk(tmp_path, monkeypatch):
+def test_masks_lie_in_the_cam_region_on_wanted_slices_only_and_come_back_from_disk(
+    tmp_path, monkeypatch
+):
     made = cached_masks(labeller(), wanted(), tmp_path, "test")
     assert set(made) == {CAM, *RECIPES}
     for scan, chosen in wanted().items():
@@ -42,23 +58,39 @@ def test_masks_lie_in_the_cam_region_on_wanted_slices_only_and_come_back_from_di
 
     monkeypatch.setattr(PseudoLabeller, "masks", never)
     again = cached_masks(labeller(), wanted(), tmp_path, "test")
-    assert all(np.array_equal(again[name][scan], made[name][scan]) for name in made for scan in made[name])
+    assert all(
+        np.array_equal(again[name][scan], made[name][scan]) for name in made for scan in made[name]
+    )
 
 
-@pytest.mark.parametrize("changed", [
-    {"weights": "b" * 64}, {"cam": CamRecipe(threshold=0.5)}, {"cam": CamRecipe(relu=True)},
-    {"recipes": {"kmeans": ClusterRecipe(clusters=3)}}, {"windows": ("subdural",)},
-])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"weights": "b" * 64},
+        {"cam": CamRecipe(threshold=0.5)},
+        {"cam": CamRecipe(relu=True)},
+        {"recipes": {"kmeans": ClusterRecipe(clusters=3)}},
+        {"windows": ("subdural",)},
+    ],
+)
 def test_another_network_recipe_or_input_is_another_key(changed):
     scan, slices = "scan000", np.array([1, 2])
-    assert labeller(**changed).key(scan, slices) != labeller().key(scan, slices) == labeller().key(scan, slices)
+    assert (
+        labeller(**changed).key(scan, slices)
+        != labeller().key(scan, slices)
+        == labeller().key(scan, slices)
+    )
     assert labeller().key(scan, slices) != labeller().key(scan, slices[:1])
 
 
 def test_a_file_of_another_key_is_made_again(tmp_path, monkeypatch):
     calls = []
     original = PseudoLabeller.masks
-    monkeypatch.setattr(PseudoLabeller, "masks", lambda self, scan, slices: calls.append(scan) or original(self, scan, slices))
+    monkeypatch.setattr(
+        PseudoLabeller,
+        "masks",
+        lambda self, scan, slices: calls.append(scan) or original(self, scan, slices),
+    )
     cached_masks(labeller(), wanted(), tmp_path, "test")
     cached_masks(labeller(weights="b" * 64), wanted(), tmp_path, "test")
     cached_masks(labeller(weights="b" * 64), wanted(), tmp_path, "test")
@@ -82,7 +114,10 @@ def test_after_a_kill_only_the_scans_left_are_made(tmp_path, monkeypatch):
 
 
 def test_no_wanted_slices_give_empty_masks_and_wrong_selections_are_refused(tmp_path):
-    assert not any(mask.any() for mask in cached_masks(labeller(), wanted(fill=False), tmp_path, "test")[CAM].values())
+    assert not any(
+        mask.any()
+        for mask in cached_masks(labeller(), wanted(fill=False), tmp_path, "test")[CAM].values()
+    )
     with pytest.raises(DataError, match="one bool per slice"):
         cached_masks(labeller(), {"scan000": np.ones(2, bool)}, tmp_path, "test")
     with pytest.raises(ParameterError, match="taken"):
@@ -97,4 +132,7 @@ def test_what_is_clustered_is_the_grey_the_network_sees():
     wrapped = labeller(window_scaling="wrapped", normalisation="grey_255", size=SIDE)
     assert np.array_equal(wrapped.grey(slice_hu), wrapped_uint8(slice_hu))
     windowed = labeller(size=SIDE)
-    assert np.array_equal(windowed.grey(slice_hu), np.rint(apply_window(slice_hu, WINDOWS["brain"]) * 255).astype(np.uint8))
+    assert np.array_equal(
+        windowed.grey(slice_hu),
+        np.rint(apply_window(slice_hu, WINDOWS["brain"]) * 255).astype(np.uint8),
+    )

@@ -39,7 +39,12 @@ def task(**changes):
 
 
 def backbone():
-    return create_backbone("resnet18", 1, options={"channels": [8, 16, 24, 32], "layers": [1, 1, 1, 1], "output_stride": 8}, seed=1)
+    return create_backbone(
+        "resnet18",
+        1,
+        options={"channels": [8, 16, 24, 32], "layers": [1, 1, 1, 1], "output_stride": 8},
+        seed=1,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,9 @@ def trained(tmp_path_factory):
     run = train_sequences(start, LSTMSettings(16), work, LOOP, folder / "lstm", {}, quiet)
     head = LoopSettings(epochs=40, learning_rate=0.02, optimizer="adam", patience=None)
     described = metadata_of(start, PREPROCESSING, ("any",))
-    classifier, sha256 = refit_last_layer(run.model, start, work, head, folder / "head", described, 32, quiet)
+    classifier, sha256 = refit_last_layer(
+        run.model, start, work, head, folder / "head", described, 32, quiet
+    )
     return folder, start, work, run, classifier, sha256
 
 
@@ -67,10 +74,15 @@ def test_the_refitted_layer_stands_on_the_trained_backbone_and_is_as_good_as_sci
     for name, tensor in run.model.features.state_dict().items():
         assert torch.equal(tensor, classifier.model.state_dict()[name]), name
     ours = auroc(predict(classifier.model, PREPROCESSING, ("any",), STORE, VALIDATION, CPU))
-    features, labels = ([part.numpy() for part in (_pooled(classifier.model, data, CPU), data.labels[:, 0])] for data in work.data)
+    features, labels = (
+        [part.numpy() for part in (_pooled(classifier.model, data, CPU), data.labels[:, 0])]
+        for data in work.data
+    )
     oracle = LogisticRegression(max_iter=2000).fit(features[0], features[1])
     assert ours > max(0.85, roc_auc_score(labels[1], oracle.decision_function(labels[0])) - 0.05)
-    loaded, preprocessing, metadata = load_classifier(folder / "head" / "weights.safetensors", CPU, sha256)
+    loaded, preprocessing, metadata = load_classifier(
+        folder / "head" / "weights.safetensors", CPU, sha256
+    )
     assert state_digest(loaded.model) == state_digest(classifier.model)
     assert preprocessing == PREPROCESSING and metadata["classes"] == ["any"]
 
@@ -81,7 +93,9 @@ def test_predictions_of_the_sequence_are_the_network_on_each_volume_in_slice_ord
     table = predict_sequences(run.model, STORE, shuffled, PREPROCESSING, CPU)
     scan = table["scan_id"].iloc[0]
     with torch.inference_mode():
-        inputs = PREPROCESSING.inputs(PREPROCESSING.resized(torch.from_numpy(STORE.volume(scan)))[:, None])
+        inputs = PREPROCESSING.inputs(
+            PREPROCESSING.resized(torch.from_numpy(STORE.volume(scan)))[:, None]
+        )
         oracle = run.model(inputs, [SLICES])[:, 0].double().numpy()
     assert table["slice_index"].tolist()[:SLICES] == list(range(SLICES))
     assert np.allclose(table["logit"].to_numpy()[:SLICES], oracle, atol=1e-5)
@@ -90,7 +104,9 @@ def test_predictions_of_the_sequence_are_the_network_on_each_volume_in_slice_ord
 def test_only_the_first_slices_take_part_and_the_loss_is_counted():
     kept, lost = first_slices(TRAIN, 3)
     scans = TRAIN["scan_id"].nunique()
-    assert len(kept) == 3 * scans and lost == (SLICES - 3) * scans and kept["slice_index"].max() == 2
+    assert (
+        len(kept) == 3 * scans and lost == (SLICES - 3) * scans and kept["slice_index"].max() == 2
+    )
     assert first_slices(TRAIN, None)[1] == 0
     cut = task(sequence_length=3)
     assert cut.lost == (SLICES - 3) * STORE.index["scan_id"].nunique()
@@ -103,7 +119,10 @@ def test_batches_are_whole_volumes_in_an_order_of_seed_and_epoch():
     first, again, other = (list(task().batches(epoch)) for epoch in (0, 0, 1))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(first, again))
     assert not all(torch.equal(a[0], b[0]) for a, b in zip(first, other))
-    assert sum(len(labels) for _, labels, _ in first) == len(TRAIN) and first[0][2] == [SLICES, SLICES]
+    assert sum(len(labels) for _, labels, _ in first) == len(TRAIN) and first[0][2] == [
+        SLICES,
+        SLICES,
+    ]
 
 
 def test_unknown_labels_take_no_part_in_the_loss():
@@ -115,4 +134,6 @@ def test_unknown_labels_take_no_part_in_the_loss():
         return torch.arange(len(images), dtype=torch.float32)[:, None]
 
     known = labels[0, 0]
-    assert float(work.loss(model, (inputs, labels, lengths))) == pytest.approx(float(np.log(2)), abs=1e-5), known
+    assert float(work.loss(model, (inputs, labels, lengths))) == pytest.approx(
+        float(np.log(2)), abs=1e-5
+    ), known

@@ -6,7 +6,13 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
 from ich_study.errors import ParameterError
-from ich_study.methods.resnet_lstm.skull_removal import SkullRecipe, enhanced_slice, equalised, find_skull, remove_skull
+from ich_study.methods.resnet_lstm.skull_removal import (
+    SkullRecipe,
+    enhanced_slice,
+    equalised,
+    find_skull,
+    remove_skull,
+)
 from tests.ct.heads import head
 
 
@@ -28,7 +34,9 @@ def test_brain_stays_and_skull_and_outside_go(middle):
 def test_threshold_component_and_hull_are_scipys_and_scikit_images(middle):
     hu, _ = middle
     steps = find_skull(hu, SkullRecipe(part=1))
-    labels, _ = ndimage.label(steps.smoothed >= np.percentile(steps.smoothed, 95) - 0.01, np.ones((3, 3)))
+    labels, _ = ndimage.label(
+        steps.smoothed >= np.percentile(steps.smoothed, 95) - 0.01, np.ones((3, 3))
+    )
     largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
     np.testing.assert_array_equal(steps.skull, largest)
     oracle = convex_hull_image(largest, offset_coordinates=False)
@@ -37,7 +45,9 @@ def test_threshold_component_and_hull_are_scipys_and_scikit_images(middle):
 
 def test_bilateral_filter_is_its_formula():
     image = np.random.default_rng(0).normal(40, 30, (15, 15)).astype(np.float32)
-    smoothed = find_skull(image, SkullRecipe(diameter=5, sigma_intensity=40, sigma_space=3)).smoothed
+    smoothed = find_skull(
+        image, SkullRecipe(diameter=5, sigma_intensity=40, sigma_space=3)
+    ).smoothed
     offsets = [(r, c) for r in range(-2, 3) for c in range(-2, 3) if r * r + c * c <= 4]
     patch = np.array([image[7 + r, 7 + c] for r, c in offsets], np.float64)
     space = np.exp([-(r * r + c * c) / (2 * 9) for r, c in offsets])
@@ -49,7 +59,10 @@ def test_broken_skull_base_needs_its_parts(middle):
     hu, brain = middle
     broken = hu.copy()
     broken[:, 84:96] = np.where(hu[:, 84:96] > 200, 30, hu[:, 84:96])
-    kept = [(find_skull(broken, SkullRecipe(part=part)).inside & brain).sum() / brain.sum() for part in (1, 0.2)]
+    kept = [
+        (find_skull(broken, SkullRecipe(part=part)).inside & brain).sum() / brain.sum()
+        for part in (1, 0.2)
+    ]
     assert kept[0] < 0.6 and kept[1] > 0.95
 
 

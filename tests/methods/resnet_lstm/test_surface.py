@@ -21,7 +21,9 @@ def blobs(seed: int, shape=(6, 24, 26)):
     balls = []
     for _ in range(2):
         centre = np.array(shape) * rng.uniform(0.3, 0.7, 3)
-        balls.append(sum(((grid[axis] - centre[axis]) / (shape[axis] * 0.28)) ** 2 for axis in range(3)) < 1)
+        balls.append(
+            sum(((grid[axis] - centre[axis]) / (shape[axis] * 0.28)) ** 2 for axis in range(3)) < 1
+        )
     return balls
 
 
@@ -34,21 +36,38 @@ def one_hot(mask):
 def test_hausdorff_is_monais(seed, percentile, monais):
     prediction, truth = blobs(seed)
     oracle = compute_hausdorff_distance(
-        one_hot(prediction), one_hot(truth), include_background=True, percentile=monais, spacing=list(SPACING)
+        one_hot(prediction),
+        one_hot(truth),
+        include_background=True,
+        percentile=monais,
+        spacing=list(SPACING),
     )
-    assert hausdorff(prediction, truth, SPACING, percentile) == pytest.approx(float(oracle), rel=1e-5)
+    assert hausdorff(prediction, truth, SPACING, percentile) == pytest.approx(
+        float(oracle), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("tolerance", [0.4, 1.5, 6.0])
 def test_surface_dice_is_monais(tolerance):
     prediction, truth = blobs(5)
-    oracle = compute_surface_dice(one_hot(prediction), one_hot(truth), [tolerance], include_background=True, spacing=list(SPACING))
-    assert surface_dice(prediction, truth, SPACING, tolerance) == pytest.approx(float(oracle), rel=1e-5)
+    oracle = compute_surface_dice(
+        one_hot(prediction),
+        one_hot(truth),
+        [tolerance],
+        include_background=True,
+        spacing=list(SPACING),
+    )
+    assert surface_dice(prediction, truth, SPACING, tolerance) == pytest.approx(
+        float(oracle), rel=1e-5
+    )
 
 
 def test_hausdorff_is_scipys_over_the_points_of_scikit_images_boundaries():
     prediction, truth = (mask[3] for mask in blobs(7))
-    points = [np.argwhere(find_boundaries(mask, connectivity=1, mode="inner")) * (0.5, 0.7) for mask in (prediction, truth)]
+    points = [
+        np.argwhere(find_boundaries(mask, connectivity=1, mode="inner")) * (0.5, 0.7)
+        for mask in (prediction, truth)
+    ]
     oracle = max(directed_hausdorff(*points)[0], directed_hausdorff(*points[::-1])[0])
     assert oracle > 0
     assert hausdorff(prediction, truth, (0.5, 0.7)) == pytest.approx(oracle)
@@ -58,14 +77,18 @@ def test_hausdorff_is_scipys_over_the_points_of_scikit_images_boundaries():
 @given(st.integers(0, 10_000), st.floats(0, 8))
 def test_symmetry_bounds_and_shift(seed, tolerance):
     prediction, truth = blobs(seed)
-    assert hausdorff(prediction, truth, SPACING) == pytest.approx(hausdorff(truth, prediction, SPACING))
+    assert hausdorff(prediction, truth, SPACING) == pytest.approx(
+        hausdorff(truth, prediction, SPACING)
+    )
     score = surface_dice(prediction, truth, SPACING, tolerance)
     assert 0 <= score <= 1
     assert surface_dice(truth, prediction, SPACING, tolerance) == pytest.approx(score)
     assert surface_dice(truth, truth, SPACING, 0) == 1 and hausdorff(truth, truth, SPACING) == 0
     assert hausdorff(prediction, truth, SPACING, 95) <= hausdorff(prediction, truth, SPACING)
     doubled = tuple(2 * side for side in SPACING)
-    assert hausdorff(prediction, truth, doubled) == pytest.approx(2 * hausdorff(prediction, truth, SPACING))
+    assert hausdorff(prediction, truth, doubled) == pytest.approx(
+        2 * hausdorff(prediction, truth, SPACING)
+    )
 
 
 def test_mask_at_the_border_has_a_surface():
@@ -77,7 +100,9 @@ def test_empty_cases_and_errors():
     prediction, truth = blobs(0)
     empty = np.zeros_like(truth)
     assert np.isnan(hausdorff(empty, truth, SPACING)) and np.isnan(hausdorff(empty, empty, SPACING))
-    assert surface_dice(prediction, empty, SPACING, 1) == 0 and np.isnan(surface_dice(empty, empty, SPACING, 1))
+    assert surface_dice(prediction, empty, SPACING, 1) == 0 and np.isnan(
+        surface_dice(empty, empty, SPACING, 1)
+    )
     with pytest.raises(StudyError, match="no surface"):
         surface_distances(empty, truth, SPACING)
     with pytest.raises(StudyError, match="positive, known"):

@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 
 from ich_study.errors import StudyError
-from ich_study.methods.resnet_lstm.volume import limits_of_agreement, relative_volume_difference, volume_ml
+from ich_study.methods.resnet_lstm.volume import (
+    limits_of_agreement,
+    relative_volume_difference,
+    volume_ml,
+)
 
 
 def test_volume_of_a_known_block():
     mask = np.zeros((4, 20, 20), bool)
     mask[1:3, :10, :10] = True
     assert volume_ml(mask, (5.0, 0.5, 0.5)) == pytest.approx(2 * 100 * 5 * 0.25 / 1000)
-    assert volume_ml(mask, (np.array([1.0, 2.0, 7.0, 1.0]), 0.5, 0.5)) == pytest.approx(100 * 9 * 0.25 / 1000)
+    assert volume_ml(mask, (np.array([1.0, 2.0, 7.0, 1.0]), 0.5, 0.5)) == pytest.approx(
+        100 * 9 * 0.25 / 1000
+    )
 
 
 def test_volume_edge_cases():
@@ -25,15 +31,21 @@ def test_volume_edge_cases():
 
 
 def test_relative_volume_difference():
-    np.testing.assert_allclose(relative_volume_difference([5, 15, 3, 0], [10, 10, 0, 10]), [0.5, 0.5, np.nan, 1])
-    np.testing.assert_allclose(relative_volume_difference([5, 15], [10, 10], signed=True), [-0.5, 0.5])
+    np.testing.assert_allclose(
+        relative_volume_difference([5, 15, 3, 0], [10, 10, 0, 10]), [0.5, 0.5, np.nan, 1]
+    )
+    np.testing.assert_allclose(
+        relative_volume_difference([5, 15], [10, 10], signed=True), [-0.5, 0.5]
+    )
     assert relative_volume_difference(4, 8) == 0.5
 
 
 def test_limits_of_agreement():
     rng = np.random.default_rng(0)
     truth = rng.uniform(1, 60, 4000)
-    agreement = limits_of_agreement(np.append(truth + rng.normal(2, 3, 4000), np.nan), np.append(truth, 4))
+    agreement = limits_of_agreement(
+        np.append(truth + rng.normal(2, 3, 4000), np.nan), np.append(truth, 4)
+    )
     assert agreement.n == 4000
     assert agreement.bias_ml == pytest.approx(2, abs=0.2)
     assert agreement.upper_ml - agreement.lower_ml == pytest.approx(2 * 1.96 * 3, rel=0.05)

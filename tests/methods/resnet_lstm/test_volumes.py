@@ -34,9 +34,15 @@ def test_equation_2_is_monais_dice_loss_over_the_batch_plus_cross_entropy(epsilo
     oracle = dice + nn.BCEWithLogitsLoss()(logits, targets)
     assert float(combined_loss(logits, targets, epsilon)) == pytest.approx(float(oracle), abs=1e-5)
     y, p = targets.double().numpy(), 1 / (1 + np.exp(-logits.double().numpy()))
-    written = 1 - (2 * (y * p).sum() + epsilon) / (y.sum() + p.sum() + epsilon) - (y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+    written = (
+        1
+        - (2 * (y * p).sum() + epsilon) / (y.sum() + p.sum() + epsilon)
+        - (y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+    )
     assert float(combined_loss(logits, targets, epsilon)) == pytest.approx(written, abs=1e-5)
-    assert float(combined_loss(torch.full((1, 1, 2, 4, 4), -20.0), torch.zeros(1, 1, 2, 4, 4), 1.0)) == pytest.approx(0, abs=1e-4)
+    assert float(
+        combined_loss(torch.full((1, 1, 2, 4, 4), -20.0), torch.zeros(1, 1, 2, 4, 4), 1.0)
+    ) == pytest.approx(0, abs=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,14 @@ def heads():
 
 def task(heads, **changes):
     volumes, masks, scans = heads
-    return SegmentationTask(volumes, masks, (scans[:6], scans[6:8]), UNetSettings(**{**vars(SMALL), **changes}), CPU, seed=1)
+    return SegmentationTask(
+        volumes,
+        masks,
+        (scans[:6], scans[6:8]),
+        UNetSettings(**{**vars(SMALL), **changes}),
+        CPU,
+        seed=1,
+    )
 
 
 def test_the_volume_is_prepared_slice_by_slice(heads):
@@ -57,7 +70,9 @@ def test_the_volume_is_prepared_slice_by_slice(heads):
     scan = next(iter(volumes))
     assert volumes[scan].dtype == np.uint8 and volumes[scan].shape == store.volumes[scan].shape
     assert np.array_equal(volumes[scan][2], enhanced_slice(store.volumes[scan][2]))
-    assert not np.array_equal(prepared_volume(store.volumes[scan], SIDE, equalise=False), volumes[scan])
+    assert not np.array_equal(
+        prepared_volume(store.volumes[scan], SIDE, equalise=False), volumes[scan]
+    )
     assert prepared_volume(store.volumes[scan], 24).shape[1:] == (24, 24)
 
 
@@ -70,8 +85,14 @@ def test_it_learns_from_masks_what_generalises_and_the_file_is_read_back(heads, 
     dice = []
     for scan in scans[8:]:
         found = segment(model, volumes[scan], settings, CPU)
-        assert found.shape == volumes[scan].shape and found.dtype == np.float32 and 0 <= found.min() <= found.max() <= 1
-        dice.append(2 * ((found > 0.5) & masks[scan]).sum() / ((found > 0.5).sum() + masks[scan].sum()))
+        assert (
+            found.shape == volumes[scan].shape
+            and found.dtype == np.float32
+            and 0 <= found.min() <= found.max() <= 1
+        )
+        dice.append(
+            2 * ((found > 0.5) & masks[scan]).sum() / ((found > 0.5).sum() + masks[scan].sum())
+        )
     assert np.mean(dice) > 0.6, dice
 
 
@@ -97,9 +118,16 @@ def test_volumes_of_any_length_keep_their_length(length):
 
 
 def test_a_volume_of_one_patch_is_the_network_itself_and_padding_is_cut_off():
-    model, volume = create_unet(SMALL).eval(), np.random.default_rng(0).integers(0, 255, (8, SIDE, SIDE)).astype(np.uint8)
+    model, volume = (
+        create_unet(SMALL).eval(),
+        np.random.default_rng(0).integers(0, 255, (8, SIDE, SIDE)).astype(np.uint8),
+    )
     with torch.inference_mode():
-        direct = model(torch.from_numpy(volume.astype(np.float32) / 255)[None, None]).sigmoid()[0, 0].numpy()
+        direct = (
+            model(torch.from_numpy(volume.astype(np.float32) / 255)[None, None])
+            .sigmoid()[0, 0]
+            .numpy()
+        )
     assert np.allclose(segment(model, volume, SMALL, CPU), direct, atol=1e-5)
 
 
@@ -113,7 +141,9 @@ def test_patches_hold_volume_and_mask_alike_first_or_drawn_from_seed_and_epoch(h
         key = (image[0] * 255).round().numpy().astype(np.uint8).tobytes()
         assert np.array_equal(firsts[key], target[0].numpy() > 0)
     drawn = [[images for images, _ in task(heads, depth=4).batches(epoch)] for epoch in (0, 0, 1)]
-    assert all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[1])) and not all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[2]))
+    assert all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[1])) and not all(
+        torch.equal(a, b) for a, b in zip(drawn[0], drawn[2])
+    )
     padded, _ = next(iter(task(heads, depth=16).batches(0)))
     assert padded.shape[2] == 16 and not padded[:, :, 12:].any()
 
@@ -132,14 +162,23 @@ def test_what_cannot_be_trained_on_is_refused(heads):
         task(heads, size=24)
     with pytest.raises(DataError, match="takes uint8"):
         segment(create_unet(SMALL), np.zeros((4, 20, 20), np.uint8), SMALL, CPU)
-    for changes in ({"depth": 7}, {"channels": (4,)}, {"crop": "last"}, {"epsilon": 0.0}, {"overlap": 1.0}, {"strides": (2, 2)}):
+    for changes in (
+        {"depth": 7},
+        {"channels": (4,)},
+        {"crop": "last"},
+        {"epsilon": 0.0},
+        {"overlap": 1.0},
+        {"strides": (2, 2)},
+    ):
         with pytest.raises(ParameterError):
             UNetSettings(**{**vars(SMALL), **changes})
 
 
 def test_checkpoints_of_other_networks_are_refused(tmp_path):
     other = create_backbone("resnet10t", 1, options={"channels": [8, 8, 8, 8]})
-    save_weights(tmp_path / "classifier.safetensors", other.model, {"architecture": other.describe()})
+    save_weights(
+        tmp_path / "classifier.safetensors", other.model, {"architecture": other.describe()}
+    )
     with pytest.raises(WeightsError, match="3-D U-Net"):
         load_unet(tmp_path / "classifier.safetensors", CPU)
     described = {**vars(SMALL), "channels": (4, 16)}
