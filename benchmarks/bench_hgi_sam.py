@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from ich_study.inputs.devices import device_name, resolve_device
-from ich_study.methods.cams.capture import frozen
 from ich_study.methods.hgi_sam.attention_capture import explicit_attention
 from ich_study.methods.hgi_sam.attention_maps import (
     AUTHORS,
@@ -32,6 +31,7 @@ from ich_study.methods.hgi_sam.attention_maps import (
     swin_sam,
 )
 from ich_study.methods.hgi_sam.swin import create_swin
+from ich_study.models.frozen import frozen
 
 TARGET = 1
 

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from ich_study.errors import ParameterError
 from ich_study.evaluate.scaling import checked_maps, resized_maps
 from ich_study.methods.cams.ablation import Ablation, ablation_cam
-from ich_study.methods.cams.capture import capture, exact_float32, frozen
+from ich_study.methods.cams.capture import capture, exact_float32
 from ich_study.methods.cams.formulas import EIGEN_SIGNS, formulas
 from ich_study.methods.cams.layers import CHANNELS_FIRST, ActivationLayout
+from ich_study.models.frozen import frozen
 
 METHOD_IDS: dict[str, str] = {
     "GradCAM": "grad_cam",

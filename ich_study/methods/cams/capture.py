@@ -78,27 +78,6 @@ class _Probe:
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter of `model` requires a gradient inside; flags as before outside.
-
-    Raises ParameterError when the model is in training mode, where images of a batch would not be
-    independent.
-    """
-    if any(module.training for module in model.modules()):
-        raise ParameterError(
-            "the network is in training mode; call model.eval() before computing heatmaps"
-        )
-    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in wanted:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in wanted:
-            parameter.requires_grad_(True)
-
-
-@contextmanager
 def exact_float32() -> Iterator[None]:
     """Matrix products and convolutions in full float32 inside, on GPUs whose default is
     TensorFloat-32."""

@@ -18,7 +18,7 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor, nn
 
 from ich_study.errors import MapError, ParameterError
-from ich_study.methods.cams.capture import frozen
+from ich_study.models.frozen import frozen
 
 GRADIENTS: tuple[str, ...] = ("attention", "scores")
 """With respect to the attention weights w of Eq. 2, or to the scores before the softmax."""

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from ich_study.errors import MapError, ParameterError
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
-from ich_study.methods.cams.capture import frozen
 from ich_study.methods.hgi_sam.attention_capture import (
     BlockAttention,
     Capture,
@@ -32,6 +31,7 @@ from ich_study.methods.hgi_sam.attention_capture import (
     checked_swin,
     target_sum,
 )
+from ich_study.models.frozen import frozen
 
 HGI_STAGES: tuple[int, ...] = (0, 1, 2)
 """The stages that HGI-SAM fuses, counted from 0; Swin-SAM fuses all."""
