@@ -16,21 +16,21 @@ STORE = fake_heads(3)
 RECIPES = {"kmeans": ClusterRecipe(), "follow_up": ClusterRecipe(choice="brightest")}
 
 
-def labeller(weights="a" * 64, cam=None, recipes=None, **changes):
+def labeller(weights="a" * 64, cam=None, recipes=None, source=STORE, network_seed=2, **changes):
     config = TrainingConfig(**{"classes": ("any",), "size": 32, "normalisation": "half", **changes})
     backbone = create_backbone(
         "resnet10t",
         1,
         config.in_channels,
         options={"channels": [8, 8, 16, 16], "output_stride": 8},
-        seed=2,
+        seed=network_seed,
     )
     backbone.model.eval()
     return PseudoLabeller(
         backbone,
         config.preprocessing(),
         weights,
-        STORE,
+        source,
         cam or CamRecipe(),
         recipes or RECIPES,
         torch.device("cpu"),

@@ -120,6 +120,9 @@ def test_each_row_is_tested_against_the_one_above_by_scipys_paired_t_test():
             for name in (row.method, row.above)
         )
         assert row.p == pytest.approx(stats.ttest_rel(first, second).pvalue) and row.n == 9
+        assert (
+            row.difference == pytest.approx((first - second).mean()) and row.difference * row.t > 0
+        )
     assert (tests["p_holm"] >= tests["p"]).all()
     shown = table_2(table, replicates=50)
     p = tests[(tests["method"] == "resnet_lstm_unet") & (tests["metric"] == "dice")]["p"].item()

@@ -1,5 +1,7 @@
 """The whole method on heads whose lesions stand out: here it must find them, step by step."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,6 +32,7 @@ from ich_study.splits.split import make_folds
 from ich_study.training.config import TrainingConfig
 from ich_study.training.epoch_loop import LoopSettings
 from tests.methods.resnet_lstm.fakes import SIDE, fake_heads, fake_split
+from tests.methods.resnet_lstm.test_pseudo_masks import labeller
 
 STORE = fake_heads(20)
 BACKBONE = {
@@ -271,3 +274,161 @@ def test_folds_are_disjoint_and_boxes_become_truth_where_there_are_no_masks(tmp_
             found = truth.truths(fold, "test")["scan000"]
             assert found.sum() == 8 and found[2, 5:7, 3:7].all()
     assert len(tested) == len(set(tested)) == 12
+
+
+def called(store, scans, chosen):
+    """Predictions of a classifier that calls the slices `chosen` of each scan, and no other."""
+    rows = store.index[store.index["scan_id"].isin(scans)][["scan_id", "slice_index"]].copy()
+    probability = [0.9 if index in chosen else 0.1 for index in rows["slice_index"]]
+    return rows.assign(probability=probability)
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory):
+    """Pseudo-masks of networks that were never trained: their calls have nothing to do with the
+    labels, and one calls slice 0 while the other calls slice 1."""
+    store = fake_heads(5)
+    fold = resnet_lstm_study.make_fold(
+        store, fake_split(store), 0, 0.1, 1, tmp_path_factory.mktemp("gates")
+    )
+    first, second = labeller(source=store), labeller(source=store, network_seed=3)
+    stage = SimpleNamespace(
+        resnet=first.backbone,
+        refitted=second.backbone,
+        weights={"resnet": "a" * 64, "refitted": "b" * 64},
+        preprocessing=first.preprocessing,
+        device=first.device,
+    )
+    scans = fold.scans("test")
+    predictions = {
+        "resnet": called(store, scans, {0}),
+        "resnet_lstm_refitted": called(store, scans, {1}),
+        "resnet_lstm": called(store, scans, {2}),
+    }
+    masks = resnet_lstm_study.make_pseudo_masks(
+        fold, stage, predictions, CamRecipe(), {"kmeans": ClusterRecipe()}
+    )
+    return fold, masks, {"resnet": first, "resnet_lstm": second}
+
+
+@pytest.mark.parametrize(("classifier", "chosen"), [("resnet", 0), ("resnet_lstm", 1)])
+def test_masks_of_test_slices_stand_where_the_own_classifier_called_and_not_on_labels(
+    gated, classifier, chosen
+):
+    fold, masks, _ = gated
+    for scan in fold.scans("test"):
+        labels = fold.labels("test")[scan]
+        shown = masks.test[classifier]["cam"][scan].any((1, 2))
+        assert np.flatnonzero(shown).tolist() == [chosen] != np.flatnonzero(labels).tolist()
+        labelled = masks.test_labelled[classifier]["cam"][scan].any((1, 2))
+        assert np.array_equal(labelled, labels)
+        kmeans = masks.test[classifier]["kmeans"][scan]
+        assert (kmeans <= masks.test[classifier]["cam"][scan]).all() and kmeans.any()
+
+
+def test_masks_that_teach_stand_on_positive_labels_of_training_and_validation_scans(gated):
+    fold, masks, _ = gated
+    labels = {**fold.labels("train"), **fold.labels("validation")}
+    for classifier in ("resnet", "resnet_lstm"):
+        taught = masks.labelled[classifier]["cam"]
+        assert set(taught) == set(labels) and set(taught).isdisjoint(fold.scans("test"))
+        for scan, mask in taught.items():
+            assert np.array_equal(mask.any((1, 2)), labels[scan])
+
+
+def test_masks_stand_under_the_name_of_the_network_that_made_them(gated):
+    fold, masks, networks = gated
+    scan = fold.scans("train")[0]
+    positive = np.flatnonzero(fold.labels("train")[scan])
+    for classifier, network in networks.items():
+        expected = network.masks(scan, positive)["cam"]
+        assert np.array_equal(masks.labelled[classifier]["cam"][scan][positive], expected)
+    assert not np.array_equal(
+        masks.labelled["resnet"]["cam"][scan], masks.labelled["resnet_lstm"]["cam"][scan]
+    )
+
+
+def test_a_probability_at_the_gate_is_a_call_and_slices_come_in_their_order():
+    rows = pd.DataFrame(
+        {
+            "scan_id": ["a", "a", "b", "a"],
+            "slice_index": [2, 0, 0, 1],
+            "probability": [0.6, 0.5, 0.2, 0.4999],
+        }
+    )
+    calls = resnet_lstm_study.called_positive(rows, 0.5)
+    assert calls["a"].tolist() == [True, False, True] and calls["b"].tolist() == [False]
+
+
+def test_each_fold_tests_the_patients_of_its_own_number_and_learns_from_none_of_them(tmp_path):
+    folds = make_folds(STORE.index, 5, 1)
+    for number in range(3):
+        fold = resnet_lstm_study.make_fold(STORE, folds, number, 0.1, 1, tmp_path)
+        expected = set(folds.loc[folds["fold"] == number, "patient_id"])
+        assert set(fold.rows["test"]["patient_id"]) == expected
+        for part in ("train", "validation"):
+            assert expected.isdisjoint(fold.rows[part]["patient_id"])
+        assert fold.folder == tmp_path / f"fold_{number}"
+
+
+def test_stage_1_learns_from_the_training_part_and_stops_by_the_validation_part(
+    tmp_path, monkeypatch
+):
+    fold = resnet_lstm_study.make_fold(STORE, fake_split(STORE), 0, 0.1, 1, tmp_path)
+    seen = {}
+
+    class Stopped(Exception):
+        pass
+
+    def classifier(network, config, store, train, validation, *others):
+        seen["classifier"] = train, validation
+        return SimpleNamespace(preprocessing=None, device=None)
+
+    def sequences(store, parts, *others, **settings):
+        seen["sequences"] = parts
+        raise Stopped
+
+    monkeypatch.setattr(resnet_lstm_study, "train_classifier", classifier)
+    monkeypatch.setattr(resnet_lstm_study, "SequenceTask", sequences)
+    loop = LoopSettings(epochs=1)
+    with pytest.raises(Stopped):
+        resnet_lstm_study.train_stage_1(
+            fold, CONFIG, BACKBONE, LSTMSettings(4), loop, loop, report=quiet
+        )
+    for train, validation in seen.values():
+        assert set(train["scan_id"]) == set(fold.scans("train"))
+        assert set(validation["scan_id"]) == set(fold.scans("validation"))
+
+
+def test_a_unet_learns_from_training_scans_and_is_asked_about_test_scans_alone(
+    tmp_path, monkeypatch
+):
+    fold = resnet_lstm_study.make_fold(STORE, fake_split(STORE), 0, 0.1, 1, tmp_path)
+    tasks, asked = [], []
+    monkeypatch.setattr(
+        resnet_lstm_study,
+        "train_unet",
+        lambda task, *others: tasks.append(task) or SimpleNamespace(model=None, device=None),
+    )
+    monkeypatch.setattr(
+        resnet_lstm_study, "segment", lambda model, volume, *others: asked.append(volume)
+    )
+    volumes = {scan: (volume > 50).astype(np.uint8) for scan, volume in STORE.volumes.items()}
+    masks = {scan: mask > 0 for scan, mask in STORE.masks.items()}
+    settings = UNetSettings(size=SIDE, depth=8, channels=(4, 8), strides=(2,))
+    _, found = resnet_lstm_study.train_arm(
+        fold, MAIN, volumes, masks, settings, LoopSettings(epochs=1), report=quiet
+    )
+    assert tasks[0].parts == (fold.scans("train"), fold.scans("validation"))
+    assert list(found) == fold.scans("test")
+    assert all(given is volumes[scan] for given, scan in zip(asked, fold.scans("test")))
+
+
+def test_slices_beyond_the_first_of_each_volume_are_counted_as_lost():
+    store = fake_heads(2)
+    lost = resnet_lstm_study.lost_to_sequence(store, 5)
+    counts = store.index.groupby("scan_id")["slice_index"].size()
+    assert lost.set_index("scan_id")["slices"].to_dict() == (counts - 5).to_dict()
+    beyond = store.index[store.index["slice_index"] >= 5].groupby("scan_id")["any"].sum()
+    assert lost.set_index("scan_id")["positive"].to_dict() == beyond.to_dict()
+    assert resnet_lstm_study.lost_to_sequence(store, None).empty
