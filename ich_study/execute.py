@@ -29,6 +29,8 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from ich_study.figures.explore import HEADLESS
+
 KERNEL_NAME = "python3"
 ENGINE_NAME = "ich_study"
 SAMPLE_SECONDS = 0.25
@@ -188,6 +190,7 @@ def _kernel_environment() -> Iterator[Config]:
             "PYTHONPATH": _prepended(package, "PYTHONPATH"),
             "JUPYTER_RUNTIME_DIR": str(Path(folder) / "runtime"),
             "IPYTHONDIR": str(Path(folder) / "ipython"),
+            HEADLESS: "1",
         }
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)

@@ -7,11 +7,17 @@ given.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
 import cv2
 import numpy as np
 
-from ich_study.errors import ParameterError
+from ich_study.errors import DataError, ParameterError
+from ich_study.evaluate.heat import Index
 from ich_study.evaluate.scaling import minmax
+from ich_study.evaluate.truth import Truth
 
 RIVALS: tuple[str, ...] = ("hu_threshold", "centred_blob", "random_map")
 BLOOD_HU: tuple[float, float] = (50.0, 90.0)
@@ -110,3 +116,65 @@ def _brain(brain: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             f"brain mask is {brain.dtype} {brain.shape}; expected bool of the slices' shape {shape}"
         )
     return brain
+
+
+@dataclass(frozen=True)
+class RivalHeat:
+    """Heat of a trivial rival, made when it is read, the same for every class; see `rivals`."""
+
+    name: str
+    classes: tuple[str, ...]
+    truth: Truth = field(repr=False)
+    smoothness_px: float
+    seed: int
+    variant: str = "printed"
+    layer: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def read(self, index: Index) -> np.ndarray:
+        """Heat of some slices, float32 (n, classes, size, size) in [0, 1], 0 outside the brain."""
+        brain = self.truth.brain[index]
+        if self.name == "hu_threshold":
+            maps = hu_threshold_maps(self.truth.hu[index], brain)
+        elif self.name == "centred_blob":
+            maps = centred_blob_maps(brain)
+        else:
+            maps = self._noise(index) * brain
+        return np.repeat(maps[:, None], len(self.classes), axis=1)
+
+    def _noise(self, index: Index) -> np.ndarray:
+        rows = self.truth.rows
+        noise = np.zeros((len(np.arange(len(self))[index]), *[self.truth.size] * 2), np.float32)
+        scans, slices = (rows[name].to_numpy()[index] for name in ("scan_id", "slice_index"))
+        for target, scan, number in zip(noise, scans, slices):
+            target[:] = smooth_noise(
+                target.shape, self.smoothness_px, self.seed, f"{scan}/{int(number)}"
+            )
+        return noise
+
+
+def rivals(
+    truth: Truth, classes: Sequence[str] = ("any",), smoothness_px: float = 8.0, seed: int = 0
+) -> list[RivalHeat]:
+    """The three trivial rivals of every method: blood's HU in the brain, a centred blob, noise.
+
+    smoothness_px: grain of the noise, best the method's own. DataError where the brain was not
+    read.
+    """
+    if truth.brain is None:
+        raise DataError("trivial rivals need the brain mask; read the truth with brain=True")
+    if smoothness_px < 0:
+        raise ParameterError(f"smoothness is {smoothness_px} px; expected 0 or more")
+    return [RivalHeat(name, tuple(classes), truth, smoothness_px, seed) for name in RIVALS]
+
+
+def smooth_noise(shape: tuple[int, ...], smoothness_px: float, seed: int, key: str) -> np.ndarray:
+    """White noise smoothed by a Gaussian, min-max scaled, float32; depends on seed and key alone.
+
+    key: names the slice, so that a slice has the same random map in whatever part it is scored.
+    """
+    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+    noise = np.random.default_rng((seed, number)).standard_normal(shape).astype(np.float32)
+    return minmax(cv2.GaussianBlur(noise, (0, 0), smoothness_px) if smoothness_px else noise)

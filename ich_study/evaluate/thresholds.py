@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
-from ich_study.errors import ParameterError, StudyError
+from ich_study.errors import DataError, ParameterError, StudyError
 from ich_study.metrics.classification import checked
 from ich_study.metrics.overlap import Counts, dice
 from ich_study.schema import RESULT_LEVELS
@@ -194,3 +194,117 @@ def mask_threshold(
     return Threshold(
         float(np.asarray(grid)[best]), source, f"best Dice per {unit}, {stop}", float(scores[best])
     )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A threshold for every slice, and what is counted there.
+
+    by_fold: fold -> its threshold; one entry `None` where one threshold serves all slices.
+    of_slice: threshold of each slice, (N,). counts: pixels at each slice's threshold, (N,).
+    """
+
+    source: Source
+    by_fold: Mapping[int | None, Threshold]
+    of_slice: np.ndarray
+    counts: Counts
+
+    @property
+    def single(self) -> Threshold:
+        """The one threshold of all slices; StudyError where folds have their own."""
+        if set(self.by_fold) != {None}:
+            raise StudyError(f"{len(self.by_fold)} folds have a threshold of their own")
+        return self.by_fold[None]
+
+
+def choose(
+    scores: Scored,
+    source: Source,
+    *,
+    held_out: Scored | None = None,
+    folds: np.ndarray | None = None,
+    given: Threshold | None = None,
+    unit: Literal["pixel", "slice"] = "pixel",
+    stop: Literal["best", "first"] = "best",
+    tried: np.ndarray | None = None,
+) -> Choice:
+    """Take a threshold for every slice of `scores`, from where `source` says and from nowhere else.
+
+    `masks-test`: best on the masks of the scored slices themselves, as most papers do.
+    `masks-validation`: best on the masks of other patients: those of `held_out`, or for each fold
+    those of the other `folds` (HGI-SAM paper, Section 3.2.2). `labels` and `none`: `given`, found
+    without masks or fixed beforehand; it must lie on the grid.
+    Only slices with truth choose. unit, stop: see `mask_threshold`. tried: indices of the grid that
+    the search may take, all by default. Raises StudyError or DataError where the choice cannot be
+    made as the source says.
+    """
+    tried = np.arange(len(scores.grid)) if tried is None else np.asarray(tried)
+    if source in ("labels", "none"):
+        if given is None or given.source != source:
+            found = "none was given" if given is None else f"a threshold of {given.source!r} was"
+            raise StudyError(f"threshold source {source!r} takes a given threshold; {found}")
+        return _at(scores, source, {None: given})
+    if source == "masks-test":
+        return _at(scores, source, {None: _best(scores, slice(None), source, unit, stop, tried)})
+    if (held_out is None) == (folds is None):
+        raise StudyError("masks-validation takes either held-out scores or folds, one of them")
+    if held_out is not None:
+        if not np.array_equal(held_out.grid, scores.grid):
+            raise StudyError("held-out and scored slices were counted on different grids")
+        return _at(scores, source, {None: _best(held_out, slice(None), source, unit, stop, tried)})
+    names = np.unique(folds)
+    if len(names) < 2:
+        raise DataError(
+            f"{len(names)} fold(s); a threshold from the other folds needs at least two"
+        )
+    by_fold: dict[int | None, Threshold] = {}
+    for name in names:
+        others = folds != name
+        if not scores.positive[others].any():
+            raise DataError(
+                f"no slice outside fold {name} holds hemorrhage; its threshold cannot be chosen on"
+                " the others"
+            )
+        by_fold[int(name)] = _best(scores, others, source, unit, stop, tried)
+    return _at(scores, source, by_fold, folds)
+
+
+class Scored(Protocol):
+    """What a threshold is chosen on: `evaluate.score.Scores`."""
+
+    grid: np.ndarray
+    counts: Counts
+
+    @property
+    def positive(self) -> np.ndarray: ...  # noqa: D102
+    def __len__(self) -> int: ...
+
+
+def _best(
+    scores: Scored,
+    chosen_on: slice | np.ndarray,
+    source: Literal["masks-validation", "masks-test"],
+    unit: Literal["pixel", "slice"],
+    stop: Literal["best", "first"],
+    tried: np.ndarray,
+) -> Threshold:
+    with_truth = np.zeros(len(scores), bool)
+    with_truth[chosen_on] = scores.positive[chosen_on]
+    counts = scores.counts[with_truth][:, tried]
+    return mask_threshold(counts, scores.grid[tried], source, unit, stop)
+
+
+def _at(
+    scores: Scored,
+    source: Source,
+    by_fold: Mapping[int | None, Threshold],
+    folds: np.ndarray | None = None,
+) -> Choice:
+    steps = np.zeros(len(scores), int)
+    for name, threshold in by_fold.items():
+        step = int(np.argmin(np.abs(scores.grid - threshold.value)))
+        if not np.isclose(scores.grid[step], threshold.value, rtol=1e-9, atol=1e-12):
+            raise StudyError(f"threshold {threshold.value:g} does not lie on the grid")
+        steps[slice(None) if name is None else folds == name] = step
+    counts = scores.counts[np.arange(len(scores)), steps]
+    return Choice(source, by_fold, scores.grid[steps], counts)

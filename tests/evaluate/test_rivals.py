@@ -1,14 +1,19 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from ich_study.errors import ParameterError
+from ich_study.errors import DataError, ParameterError
 from ich_study.evaluate.rivals import (
     RIVALS,
     centred_blob_maps,
     hu_threshold_maps,
     random_maps,
     rival_maps,
+    rivals,
+    smooth_noise,
 )
+from tests.evaluate.fakes import SIDE, truth_of
 
 
 def brain_and_hu():
@@ -74,3 +79,31 @@ def test_bad_input_is_named():
         centred_blob_maps(brain.astype(np.uint8))
     with pytest.raises(ParameterError, match="low below high"):
         hu_threshold_maps(hu, brain, 90, 50)
+
+
+def test_the_random_rival_differs_between_slices_and_follows_the_slice():
+    masks = np.zeros((3, SIDE, SIDE), bool)
+    truth = truth_of(masks, ["a", "a", "b"])
+    noise = next(
+        each for each in rivals(truth, ("IPH", "IVH"), 1, seed=4) if each.name == RIVALS[2]
+    )
+    whole = noise.read(slice(None))
+    assert whole.shape == (3, 2, SIDE, SIDE) and not np.array_equal(whole[0], whole[1])
+    np.testing.assert_array_equal(whole[:, 0], whole[:, 1])
+    np.testing.assert_array_equal(noise.read(np.array([2, 0])), whole[[2, 0]])
+    # slice 2 of scan b, scored alone in another part, has the map that it had
+    np.testing.assert_array_equal(whole[2, 0], smooth_noise((SIDE, SIDE), 1, 4, "scan b/2"))
+    assert not np.array_equal(whole[2, 0], smooth_noise((SIDE, SIDE), 1, 5, "scan b/2"))
+
+
+def test_rivals_know_the_brain_and_nothing_else():
+    brain, hu = brain_and_hu()
+    truth = truth_of(np.zeros(brain.shape, bool), brain=brain)
+    truth = dataclasses.replace(truth, hu=hu.astype(np.int16))
+    found = {each.name: each.read(slice(None))[:, 0] for each in rivals(truth)}
+    assert tuple(found) == RIVALS
+    assert all(not maps[~brain].any() for maps in found.values())
+    np.testing.assert_array_equal(found["hu_threshold"], hu_threshold_maps(hu, brain))
+    np.testing.assert_array_equal(found["centred_blob"], centred_blob_maps(brain))
+    with pytest.raises(DataError, match="brain=True"):
+        rivals(dataclasses.replace(truth, brain=None))

@@ -1,0 +1,185 @@
+"""From counts and values to rows of the result table, with intervals over patients.
+
+Every study writes its rows here, so that "Dice per pixel" means the same in all tables: `pixel`
+sums counts over all slices (global micro), `slice` is the mean over slices with truth, `scan` the
+mean over scans with truth. `n` is the number of patients; intervals are 95 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ich_study.errors import StudyError
+from ich_study.metrics import overlap
+from ich_study.metrics.overlap import Counts
+from ich_study.metrics.significance import holm
+from ich_study.metrics.statistics import (
+    PatientStatistic,
+    mean_of_items,
+    paired_bootstrap,
+    patient_bootstrap,
+    ratio_of_sums,
+    two_sided_p,
+)
+
+METRICS: tuple[str, ...] = ("dice", "iou", "sensitivity", "precision")
+UNITS: tuple[str, ...] = ("pixel", "slice", "scan")
+DIFFERENCE_COLUMNS = (
+    "first",
+    "second",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "p",
+    "p_holm",
+    "patients",
+)
+_RATIOS = {
+    "dice": lambda c: (2 * c.tp, 2 * c.tp + c.fp + c.fn),
+    "iou": lambda c: (c.tp, c.tp + c.fp + c.fn),
+    "sensitivity": lambda c: (c.tp, c.tp + c.fn),
+    "precision": lambda c: (c.tp, c.tp + c.fp),
+}
+Row = dict[str, Any]
+
+
+def statistic_of(counts: Counts, rows: pd.DataFrame, unit: str, metric: str) -> PatientStatistic:
+    """One overlap measure as a statistic over patients.
+
+    counts: (slices,). rows: a row per slice with `patient_id` and `scan_id`. unit, metric: of UNITS
+    and METRICS. Means leave out slices and scans without truth; under `pixel` every slice counts. A
+    patient without slices that count stays among the drawn ones.
+    """
+    if metric not in METRICS or unit not in UNITS:
+        raise StudyError(
+            f"metric {metric!r}, unit {unit!r}; expected one of {METRICS} and of {UNITS}"
+        )
+    if np.shape(counts.tp) != (len(rows),) or not len(rows):
+        raise StudyError(
+            f"counts of shape {np.shape(counts.tp)} for {len(rows)} slices; expected one item per"
+            " slice, and at least one"
+        )
+    patients = rows["patient_id"].to_numpy()
+    if unit == "pixel":
+        return ratio_of_sums(patients, *_RATIOS[metric](counts))
+    if unit == "scan":
+        scans = rows["scan_id"].astype(str).to_numpy()
+        first = np.unique(scans, return_index=True)[1]
+        counts, patients = counts.by_group(scans), patients[first]
+    value = getattr(overlap, metric)(counts)
+    return mean_of_items(patients, np.where(counts.tp + counts.fn > 0, value, np.nan))
+
+
+def paired_differences(
+    statistics: Mapping[str, PatientStatistic],
+    pairs: Sequence[tuple[str, str]],
+    replicates: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """`first` minus `second` on the same drawn patients, for every pair, with DIFFERENCE_COLUMNS.
+
+    `p` is two-sided from those replicates, `p_holm` corrected over the pairs. Raises StudyError for
+    a name without statistic or statistics of different patients.
+    """
+    unknown = sorted({name for pair in pairs for name in pair} - set(statistics))
+    if unknown:
+        raise StudyError(f"no measure of {unknown}; there are {sorted(statistics)}")
+    rows = []
+    for first, second in pairs:
+        both = statistics[first], statistics[second]
+        interval = paired_bootstrap(*both, replicates, seed)
+        p = two_sided_p(*both, replicates, seed)
+        bounds = interval.value, interval.low, interval.high
+        rows.append((first, second, *bounds, p, interval.n_patients))
+    columns = [name for name in DIFFERENCE_COLUMNS if name != "p_holm"]
+    table = pd.DataFrame(rows, columns=columns)
+    corrected = holm(table["p"].to_numpy()) if len(table) else []
+    return table.assign(p_holm=corrected)[list(DIFFERENCE_COLUMNS)]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What all rows of one study on one data set share, and how they are made.
+
+    replicates, seed: of the patient bootstrap. Further columns of a row (method, variant, layer,
+    class_name, unit, subset, threshold_source, brain_mask) are given as keywords.
+    """
+
+    study: str
+    dataset: str
+    replicates: int = 1000
+    seed: int = 0
+
+    def statistic(self, statistic: PatientStatistic, metric: str, **columns: Any) -> Row:
+        """One measure with its interval."""
+        interval = patient_bootstrap(statistic, self.replicates, self.seed)
+        return {**self._named(columns), "metric": metric, **interval.columns()}
+
+    def overlap(
+        self,
+        counts: Counts,
+        rows: pd.DataFrame,
+        units: Sequence[str] = UNITS,
+        metrics: Sequence[str] = METRICS,
+        **columns: Any,
+    ) -> list[Row]:
+        """Every unit and metric of one method's counts per slice, (slices,)."""
+        found = []
+        for unit in units:
+            for metric in metrics:
+                statistic = statistic_of(counts, rows, unit, metric)
+                found.append(self.statistic(statistic, metric, **columns, unit=unit))
+        return found
+
+    def mean(self, values: np.ndarray, rows: pd.DataFrame, metric: str, **columns: Any) -> Row:
+        """The mean of per-slice values, NaN left out."""
+        return self.statistic(mean_of_items(rows["patient_id"], values), metric, **columns)
+
+    def difference(
+        self, first: PatientStatistic, second: PatientStatistic, metric: str, **columns: Any
+    ) -> Row:
+        """`first` minus `second` on the same drawn patients, in one row; `metric` is taken as it
+        is."""
+        interval = paired_bootstrap(first, second, self.replicates, self.seed)
+        return {**self._named(columns), "metric": metric, **interval.columns()}
+
+    def differences(
+        self,
+        statistics: Mapping[str, PatientStatistic],
+        pairs: Sequence[tuple[str, str]],
+        metric: str,
+        replicates: int | None = None,
+        **columns: Any,
+    ) -> tuple[pd.DataFrame, list[Row]]:
+        """`paired_differences` as a table, and as rows: method `first - second`, metric
+        `<metric>_difference`. replicates: other than for intervals of single methods."""
+        table = paired_differences(statistics, pairs, replicates or self.replicates, self.seed)
+        return table, self.of_differences(table, metric, **columns)
+
+    def of_differences(self, table: pd.DataFrame, metric: str, **columns: Any) -> list[Row]:
+        """A table of `paired_differences` as rows."""
+        named = self._named(columns)
+        return [
+            {
+                **named,
+                "method": f"{row.first} - {row.second}",
+                "metric": f"{metric}_difference",
+                "value": row.difference,
+                "ci_low": row.ci_low,
+                "ci_high": row.ci_high,
+                "n": row.patients,
+                "seed": self.seed,
+            }
+            for row in table.itertuples()
+        ]
+
+    def _named(self, columns: Mapping[str, Any]) -> Row:
+        named = {"study": self.study, "dataset": self.dataset, **columns}
+        if "class_name" in named:
+            named["class"] = named.pop("class_name")
+        return named

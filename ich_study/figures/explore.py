@@ -1,0 +1,47 @@
+"""One picture with settings that a reader can move: sliders where ipywidgets is present, else a
+picture of the first setting."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from ich_study.errors import ParameterError
+
+HEADLESS = "ICH_STUDY_HEADLESS"
+"""Set by the runner: an executed copy holds pictures, not sliders that nobody can move."""
+
+
+def explore(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
+    """Show `draw(name=value, ...)`, and with ipywidgets a slider for every name of `choices`.
+
+    choices: values to choose from, the first one is shown first. draw: makes one figure.
+    ParameterError for a name without values.
+    """
+    empty = [name for name, values in choices.items() if not len(values)]
+    if empty:
+        raise ParameterError(f"nothing to choose from for {', '.join(empty)}")
+    if not sliders_wanted():
+        draw(**{name: values[0] for name, values in choices.items()})
+        plt.show()
+        return
+    import ipywidgets
+
+    sliders = {}
+    for name, values in choices.items():
+        sliders[name] = ipywidgets.SelectionSlider(options=list(values), description=name)
+
+    def redraw(**chosen: Any) -> None:
+        draw(**chosen)
+        plt.show()
+
+    ipywidgets.interact(redraw, **sliders)
+
+
+def sliders_wanted() -> bool:
+    """Whether ipywidgets is installed and someone may sit before the notebook."""
+    return HEADLESS not in os.environ and importlib.util.find_spec("ipywidgets") is not None

@@ -1,0 +1,109 @@
+"""What every notebook opens first and writes last: stores, splits, output folder, record.
+
+study = Study.open("02_lse_unet", output_dir, data_dir, ["rsna", "bhsd"], ["rsna"])
+train = study.rows("rsna", "rsna", "train")
+study.write(table, "metrics")
+study.save(figure, "history")
+study.record(weights={"trained": sha256})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ich_study import manifest, paths
+from ich_study.atomic import write_csv
+from ich_study.errors import ParameterError
+from ich_study.figures import style
+from ich_study.splits.overlap import assert_disjoint
+from ich_study.splits.split import read_split, rows_of, split_hash
+from ich_study.store import Store, open_stores
+
+
+@dataclass(frozen=True)
+class Study:
+    """One notebook's data and its folder. name: of the notebook, the column `study` of results.
+
+    stores: by data set. splits: a row per patient, by name of the split. output: where tables,
+    pictures and weights go.
+    """
+
+    name: str
+    output: Path
+    data: Path
+    stores: Mapping[str, Store] = field(repr=False)
+    splits: Mapping[str, pd.DataFrame] = field(repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        output_dir: str,
+        data_dir: str,
+        datasets: Iterable[str],
+        splits: Iterable[str] = (),
+    ) -> Study:
+        """Open a finished run of `00_data` and set the look of all figures.
+
+        Paths are relative to the project's folder. Raises DataError or SplitError where the run has
+        no such store or split.
+        """
+        style.use_study_style()
+        output, data = paths.resolve(output_dir), paths.resolve(data_dir)
+        stores = open_stores(data / "store", dict.fromkeys(datasets))
+        tables = {
+            split: read_split(data / "splits" / f"{split}.csv") for split in dict.fromkeys(splits)
+        }
+        return cls(name, output, data, stores, tables)
+
+    def rows(self, dataset: str, split: str | None = None, part: str | None = None) -> pd.DataFrame:
+        """Slices of a data set, of one part of a split where both are named; ParameterError where
+        one of them is, or is not known."""
+        if (split is None) != (part is None):
+            raise ParameterError(f"split {split!r} and part {part!r}; name both or neither")
+        if dataset not in self.stores or (split is not None and split not in self.splits):
+            raise ParameterError(
+                f"data set {dataset!r}, split {split!r}; this study opened the data sets"
+                f" {', '.join(self.stores)} and the splits {', '.join(self.splits) or 'none'}"
+            )
+        index = self.stores[dataset].index
+        return index if split is None else rows_of(index, self.splits[split], part)
+
+    def write(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Write `<name>.csv`, whole or not at all, and give the table back."""
+        write_csv(self.output / f"{name}.csv", table)
+        return table
+
+    def save(self, figure: Figure, name: str) -> None:
+        """Write `<name>.png`; the figure stays open, so that the notebook shows it."""
+        style.save_figure(figure, self.output / f"{name}.png")
+
+    def record(self, weights: Mapping[str, str | Path] | None = None) -> None:
+        """Note in the run's record which data, which splits and which weights it is of."""
+        data = {name: store.content_hash for name, store in self.stores.items()}
+        splits = {name: split_hash(table) for name, table in self.splits.items()}
+        manifest.record(self.output, data=data, split=splits or None, weights=weights)
+
+
+def parts_table(
+    parts: Mapping[str, pd.DataFrame], classes: Iterable[str] = ("any",)
+) -> pd.DataFrame:
+    """Patients, slices and positive slices of each class, a row per part."""
+    rows = []
+    for name, part in parts.items():
+        positive = {label: int(part[label].sum()) for label in classes}
+        patients = part["patient_id"].nunique()
+        rows.append({"part": name, "patients": patients, "slices": len(part), **positive})
+    return pd.DataFrame(rows)
+
+
+def assert_all_disjoint(*parts: pd.DataFrame) -> None:
+    """Raise SplitError where two parts share a patient."""
+    for number, first in enumerate(parts):
+        for second in parts[number + 1 :]:
+            assert_disjoint(first, second)

@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_study.errors import StudyError
+from ich_study.evaluate.rows import Rows, paired_differences, statistic_of
+from ich_study.metrics.overlap import Counts, overlap_counts
+from ich_study.schema import result_table
+
+
+def case(seed=0, slices=24):
+    rng = np.random.default_rng(seed)
+    truth, prediction = rng.random((2, slices, 8, 8)) < 0.3
+    truth[::3] = False
+    rows = pd.DataFrame(
+        {
+            "patient_id": [f"p{n // 6}" for n in range(slices)],
+            "scan_id": [f"s{n // 3}" for n in range(slices)],
+        }
+    )
+    return prediction, truth, rows
+
+
+def test_units_equal_their_definitions():
+    prediction, truth, rows = case()
+    counts = overlap_counts(prediction, truth)
+
+    def dice(p, t):
+        return 2 * (p & t).sum() / (p.sum() + t.sum())
+
+    assert statistic_of(counts, rows, "pixel", "dice").value() == pytest.approx(
+        dice(prediction, truth)
+    )
+    by_slice = [dice(p, t) for p, t in zip(prediction, truth) if t.any()]
+    assert statistic_of(counts, rows, "slice", "dice").value() == pytest.approx(np.mean(by_slice))
+    scans = [np.flatnonzero(rows["scan_id"] == scan) for scan in rows["scan_id"].unique()]
+    assert statistic_of(counts, rows, "scan", "dice").value() == pytest.approx(
+        np.mean([dice(prediction[n], truth[n]) for n in scans])
+    )
+    assert statistic_of(counts, rows, "pixel", "precision").value() == pytest.approx(
+        (prediction & truth).sum() / prediction.sum()
+    )
+
+
+def test_rows_are_rows_of_the_result_table():
+    prediction, truth, rows = case()
+    named = {"method": "m", "variant": "printed", "class_name": "IPH", "subset": "all"}
+    own = Rows("02_lse_unet", "bhsd", replicates=100)
+    table = result_table(own.overlap(overlap_counts(prediction, truth), rows, **named))
+    assert set(table["class"]) == {"IPH"} and set(table["dataset"]) == {"bhsd"}
+    assert len(table) == 12 and (table["n"] == 4).all()
+    assert (table["ci_low"] <= table["value"]).all() and (table["value"] <= table["ci_high"]).all()
+
+
+def test_empty_truth_has_no_value_rather_than_zero():
+    prediction, truth, rows = case()
+    counts = overlap_counts(prediction, np.zeros_like(truth))
+    assert np.isnan(statistic_of(counts, rows, "slice", "dice").value())
+    assert statistic_of(counts, rows, "pixel", "dice").value() == 0
+
+
+def test_a_better_method_is_found_better_and_equal_ones_are_not():
+    prediction, truth, rows = case(slices=60)
+    better, worse = overlap_counts(truth, truth), overlap_counts(prediction, truth)
+    statistics = {
+        name: statistic_of(counts, rows, "pixel", "dice")
+        for name, counts in {"a": better, "b": worse, "c": worse}.items()
+    }
+    own = Rows("s", "d", replicates=500)
+    table, rows = own.differences(
+        statistics, [("a", "b"), ("b", "c")], "dice", unit="pixel", method="ignored"
+    )
+    assert table.loc[0, "ci_low"] > 0 and table.loc[0, "p_holm"] < 0.05
+    assert table.loc[1, "difference"] == 0 and table.loc[1, "p"] == 1
+    tidy = result_table(rows)
+    assert tidy["metric"].tolist() == ["dice_difference"] * 2 and tidy.loc[0, "method"] == "a - b"
+    # the first minus the second: 1 - 0.3 is positive, the other way round it is not
+    turned = paired_differences(statistics, [("b", "a")], replicates=500)
+    assert turned.loc[0, "difference"] == -table.loc[0, "difference"] < 0
+    one = own.difference(statistics["a"], statistics["b"], "dice_optimism", method="a - b")
+    assert one["value"] == pytest.approx(tidy.loc[0, "value"]) and one["metric"] == "dice_optimism"
+
+
+def test_means_leave_out_what_is_not_defined():
+    rows = pd.DataFrame({"patient_id": ["a", "a", "b", "c"], "scan_id": list("wxyz")})
+    values = np.array([0.0, 1.0, np.nan, 0.5])
+    found = Rows("s", "d", replicates=50).mean(values, rows, "pointing_game", method="m")
+    assert found["value"] == 0.5 and found["metric"] == "pointing_game" and found["n"] == 3
+
+
+def test_bad_input_is_named():
+    _, _, rows = case()
+    with pytest.raises(StudyError, match="one item per slice"):
+        statistic_of(Counts(*np.zeros((3, 5), int)), rows, "pixel", "dice")
+    with pytest.raises(StudyError, match="unit 'voxel'"):
+        statistic_of(Counts(*np.zeros((3, len(rows)), int)), rows, "voxel", "dice")
+    with pytest.raises(StudyError, match="no measure of"):
+        paired_differences({}, [("a", "b")])

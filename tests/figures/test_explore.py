@@ -1,0 +1,38 @@
+import sys
+import types
+
+import pytest
+
+from ich_study.errors import ParameterError
+from ich_study.figures import explore as module
+from ich_study.figures.explore import HEADLESS, explore
+
+
+def test_without_sliders_the_first_choice_is_drawn(monkeypatch):
+    monkeypatch.setenv(HEADLESS, "1")
+    seen = []
+    explore(lambda **chosen: seen.append(chosen), number=[3, 4], method=["a", "b"])
+    assert seen == [{"number": 3, "method": "a"}]
+
+
+def test_with_ipywidgets_every_choice_has_a_slider(monkeypatch):
+    asked = {}
+
+    def interact(draw, **sliders):
+        asked.update(sliders)
+        draw(number=4, method="b")
+
+    fake = types.ModuleType("ipywidgets")
+    fake.interact, fake.SelectionSlider = interact, lambda options, description: options
+    monkeypatch.setitem(sys.modules, "ipywidgets", fake)
+    monkeypatch.setattr(module, "sliders_wanted", lambda: True)
+    seen = []
+    explore(lambda **chosen: seen.append(chosen), number=[3, 4], method=["a", "b"])
+    assert asked == {"number": [3, 4], "method": ["a", "b"]} and seen == [
+        {"number": 4, "method": "b"}
+    ]
+
+
+def test_nothing_to_choose_from_is_named():
+    with pytest.raises(ParameterError, match="for method"):
+        explore(print, number=[1], method=[])

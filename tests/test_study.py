@@ -1,0 +1,57 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from ich_study import manifest
+from ich_study.errors import ParameterError, SplitError
+from ich_study.splits.split import split_hash, write_split
+from ich_study.study import Study, assert_all_disjoint, parts_table
+from tests.store.fake_reader import built
+
+
+def opened(tmp_path, monkeypatch, splits=("fake",)):
+    monkeypatch.setenv("ICH_STUDY_ROOT", str(tmp_path))
+    store = built(tmp_path)
+    target = tmp_path / "data" / "store" / store.dataset
+    shutil.copytree(store.path, target)
+    patients = store.index[["dataset", "patient_id"]].drop_duplicates()
+    parts = ["train", "test"] * len(patients)
+    split = patients.assign(part=parts[: len(patients)]).reset_index(drop=True)
+    write_split(tmp_path / "data" / "splits" / "fake.csv", split)
+    return Study.open("02_x", "out", "data", [store.dataset], splits), store.dataset
+
+
+def test_a_study_knows_its_parts_and_records_what_it_is_of(tmp_path, monkeypatch):
+    study, dataset = opened(tmp_path, monkeypatch)
+    train, test = (study.rows(dataset, "fake", part) for part in ("train", "test"))
+    assert_all_disjoint(train, test)
+    assert len(train) + len(test) == len(study.rows(dataset))
+    study.record(weights={"net": "0" * 64})
+    noted = json.loads((study.output / manifest.RECORD_NAME).read_text())
+    assert noted["data"] == {dataset: study.stores[dataset].content_hash}
+    assert noted["split"] == {"fake": split_hash(study.splits["fake"])}
+    assert noted["weights"] == {"net": "0" * 64}
+
+
+def test_half_a_part_or_an_unknown_one_is_refused(tmp_path, monkeypatch):
+    study, dataset = opened(tmp_path, monkeypatch)
+    with pytest.raises(ParameterError, match="name both or neither"):
+        study.rows(dataset, "fake")
+    with pytest.raises(ParameterError, match="opened the data sets"):
+        study.rows("rsna", "fake", "train")
+
+
+def test_tables_come_back_and_lie_in_the_folder(tmp_path, monkeypatch):
+    study, _ = opened(tmp_path, monkeypatch, splits=())
+    table = study.write(pd.DataFrame({"a": [1]}), "table")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out" / "table.csv"), table)
+
+
+def test_parts_that_share_a_patient_are_refused():
+    rows = pd.DataFrame({"dataset": "d", "patient_id": ["a", "b"], "any": [True, False]})
+    with pytest.raises(SplitError):
+        assert_all_disjoint(rows.iloc[:1], rows.iloc[1:], rows)
+    found = parts_table({"one": rows})
+    assert found.to_dict("records") == [{"part": "one", "patients": 2, "slices": 2, "any": 1}]
