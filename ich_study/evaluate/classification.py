@@ -34,10 +34,9 @@ from ich_study.metrics.statistics import (
     patient_bootstrap,
     ratio_of_sums,
 )
-from ich_study.models.backbones import Backbone, rebuild
+from ich_study.models.backbones import Backbone, class_logits, rebuild
 from ich_study.models.weights import load_weights, read_metadata
 from ich_study.schema import SUBTYPES, result_table, typed
-from ich_study.training.losses import class_logits
 
 FIXED_THRESHOLDS = (0.3, 0.5, 0.7)
 """Probabilities of the CAM benchmark's Figure 3."""

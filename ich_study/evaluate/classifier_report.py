@@ -6,15 +6,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
+import torch
+from torch import nn
 
 from ich_study.atomic import write_csv, write_parquet
 from ich_study.evaluate import classification as evaluation
 from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.thresholds import Threshold, threshold_frame
+from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceSource
-from ich_study.training.learner import TrainingRun
+
+
+class RunSettings(Protocol):
+    """What the report reads of a run's settings; `training.config.TrainingConfig` is one."""
+
+    classes: tuple[str, ...]
+    outputs: int
+    primary_class: str
+    batch_size: int
+    num_workers: int
+    precision: str
+    seed: int
+
+
+class FinishedRun(Protocol):
+    """A trained classifier; `training.learner.TrainingRun` is one. history: a row per epoch."""
+
+    model: nn.Module
+    config: RunSettings
+    preprocessing: Preprocessing
+    device: torch.device
+    history: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -54,7 +79,7 @@ class ClassifierReport:
 
 
 def report_classifier(
-    run: TrainingRun,
+    run: FinishedRun,
     validation: ScoredPart,
     others: list[ScoredPart],
     *,
@@ -102,7 +127,7 @@ def report_classifier(
     return ClassifierReport(labelled, thresholds, results.assign(seed=run.config.seed), roc, pr)
 
 
-def _predicted(run: TrainingRun, part: ScoredPart) -> pd.DataFrame:
+def _predicted(run: FinishedRun, part: ScoredPart) -> pd.DataFrame:
     config = run.config
     return evaluation.predict(
         run.model,

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ich_study.errors import MapError, ParameterError, StudyError
+from ich_study.evaluate.scaling import HEAT_MAXIMUM, check_heat
 from ich_study.evaluate.thresholds import Threshold
-from ich_study.methods.lse_unet.algorithm1 import HEAT_MAXIMUM, check_heat
 from ich_study.schema import SUBTYPES
 
 

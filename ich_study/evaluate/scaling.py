@@ -16,6 +16,8 @@ from torch.nn import functional
 from ich_study.errors import MapError
 
 Maps = TypeVar("Maps", np.ndarray, Tensor)
+HEAT_MAXIMUM = 255
+"""Of heat as whole numbers 0..255 of each slice's own maximum (LSE-UNet, Appendix A)."""
 
 
 def checked_maps(maps: Maps, what: str) -> Maps:
@@ -38,6 +40,32 @@ def checked_maps(maps: Maps, what: str) -> Maps:
             " or infinite"
         )
     return maps
+
+
+def check_heat(heatmaps: np.ndarray | Tensor, present: np.ndarray) -> None:
+    """Raises MapError unless heatmaps are finite (slices, classes, rows, columns) and present is
+    bool (slices, classes)."""
+    if (
+        heatmaps.ndim != 4
+        or np.shape(present) != tuple(heatmaps.shape[:2])
+        or np.asarray(present).dtype != bool
+    ):
+        raise MapError(
+            f"heatmaps {tuple(heatmaps.shape)}, present {np.asarray(present).dtype}"
+            f" {np.shape(present)}; expected (slices, classes, rows, columns) and bool (slices,"
+            " classes)"
+        )
+    if isinstance(heatmaps, Tensor):
+        broken = heatmaps.is_floating_point() and not bool(torch.isfinite(heatmaps).all())
+    else:
+        broken = heatmaps.dtype.kind not in "uif" or (
+            heatmaps.dtype.kind == "f" and not np.isfinite(heatmaps).all()
+        )
+    if broken:
+        raise MapError(
+            f"heatmaps of type {heatmaps.dtype} hold NaN, infinite or no numbers; a method that"
+            " failed must not become a mask"
+        )
 
 
 def minmax(maps: Maps) -> Maps:

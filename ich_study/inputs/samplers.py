@@ -14,7 +14,6 @@ from torch.utils.data import Sampler
 
 from ich_study.errors import DataError
 from ich_study.inputs.seeds import seeded_generator
-from ich_study.training.config import TrainingConfig
 
 ORDER_STREAM = 1
 """Keeps the order's random stream apart from the augmentation's."""
@@ -57,14 +56,28 @@ def epoch_order(kind: str, rows: int, label: Tensor, seed: int, epoch: int) -> T
 
 
 class TrainingBatches(Sampler[list[int]]):
-    """Batches of one epoch, for one of `world` processes, which all do equally many steps."""
+    """Batches of one epoch, for one of `world` processes, which all do equally many steps.
+
+    label: of the sampler `kind`, see `epoch_order`. drop_last: leaves out a last batch that is not
+    full, unless it is the only one. limit: batches of an epoch at most.
+    """
 
     def __init__(
-        self, config: TrainingConfig, sampler_label: Tensor, rank: int = 0, world: int = 1
+        self,
+        label: Tensor,
+        batch_size: int,
+        seed: int,
+        kind: str = "none",
+        *,
+        drop_last: bool = False,
+        limit: int | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self._config, self._label, self._rank, self._world = config, sampler_label, rank, world
+        self._label, self._size, self._seed, self._kind = label, batch_size, seed, kind
+        self._drop_last, self._limit, self._rank, self._world = drop_last, limit, rank, world
         self.epoch = 0
-        self._length = len(self._batched(self._order()))
+        self._length = len(self._batched())
 
     def set_epoch(self, epoch: int) -> None:
         """Order of `epoch` from the next iteration on."""
@@ -74,22 +87,19 @@ class TrainingBatches(Sampler[list[int]]):
         return self._length
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._batched(self._order()))
+        return iter(self._batched())
 
-    def _order(self) -> np.ndarray:
-        config = self._config
+    def _batched(self) -> list[list[int]]:
         order = epoch_order(
-            config.sampler, len(self._label), self._label, config.seed, self.epoch
+            self._kind, len(self._label), self._label, self._seed, self.epoch
         ).numpy()
         even = max(len(order) // self._world, 1) * self._world
-        return np.resize(order, even)[self._rank :: self._world]
-
-    def _batched(self, order: np.ndarray) -> list[list[int]]:
-        size, limit = self._config.batch_size, self._config.max_train_batches
-        batches = [order[start : start + size].tolist() for start in range(0, len(order), size)]
-        if self._config.drop_last and len(batches) > 1 and len(batches[-1]) < size:
+        own = np.resize(order, even)[self._rank :: self._world]
+        starts = range(0, len(own), self._size)
+        batches = [own[start : start + self._size].tolist() for start in starts]
+        if self._drop_last and len(batches) > 1 and len(batches[-1]) < self._size:
             batches.pop()
-        return batches[:limit]
+        return batches[: self._limit]
 
 
 class OrderedBatches(Sampler[list[int]]):

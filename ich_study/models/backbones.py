@@ -129,6 +129,12 @@ def rebuild(description: Mapping[str, Any], seed: int = 0) -> Backbone:
     return create_backbone(name, outputs, in_channels, options=options, seed=seed)
 
 
+def class_logits(outputs: Tensor, two_outputs: bool) -> Tensor:
+    """Network outputs as one logit per class (B, K): with two outputs, present minus absent, whose
+    sigmoid is the softmax probability of present."""
+    return outputs[:, 1:] - outputs[:, :1] if two_outputs else outputs
+
+
 def _check_request(
     name: str,
     outputs: int,

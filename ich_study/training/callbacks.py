@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from ich_study.atomic import write_csv
+from ich_study.inputs.devices import autocast
 from ich_study.inputs.seeds import seed_everything
 from ich_study.metrics.classification import auroc, decision_metrics
+from ich_study.models.backbones import class_logits
 from ich_study.models.weights import save_weights
 from ich_study.training.config import TrainingConfig
 from ich_study.training.distributed import gathered, rank, world_size
-from ich_study.training.fastai_api import Callback, CancelFitException
-from ich_study.training.losses import class_logits
+from ich_study.training.fastai_api import Callback, CancelFitException, MixedPrecision
 from ich_study.training.resume import Progress, save_state
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -41,6 +42,19 @@ class EpochSeeds(Callback):
         """Runs before the first batch is asked for."""
         self.dls.train.batches.set_epoch(self.epoch)
         seed_everything(self._seed, self.epoch, rank())
+
+
+class Precision(MixedPrecision):
+    """fastai's mixed precision on the model's own device; it autocasts for CUDA alone."""
+
+    def __init__(self, precision: str, device: torch.device) -> None:
+        super().__init__("fp16" if precision == "amp" else "bf16")
+        self._precision, self._on = precision, device
+
+    def before_fit(self) -> None:
+        """Fresh autocast and, for float16, a fresh loss scaler (a resumed run then restores it)."""
+        self.autocast, self.scales = autocast(self._precision, self._on), []
+        self.learn.scaler = torch.amp.GradScaler(self._on.type, enabled=self._precision == "amp")
 
 
 class EpochRecord(Callback):

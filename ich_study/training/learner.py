@@ -20,7 +20,6 @@ from torch import nn
 
 from ich_study.errors import ParameterError, StudyError
 from ich_study.inputs.devices import (
-    Precision,
     check_precision,
     device_name,
     peak_memory_mib,
@@ -36,6 +35,7 @@ from ich_study.training.callbacks import (
     Destination,
     EpochRecord,
     EpochSeeds,
+    Precision,
 )
 from ich_study.training.config import TrainingConfig
 from ich_study.training.distributed import (
@@ -197,7 +197,6 @@ def data_loaders(
 ) -> DataLoaders:
     """Training and validation loaders of this process."""
     place = {"rank": rank(), "world": world_size()}
-    sampler_label = label_tensor(train_rows, [config.sampler_label])[:, 0]
     common: dict[str, Any] = {
         "num_workers": config.num_workers,
         "channels_last": config.channels_last,
@@ -209,7 +208,7 @@ def data_loaders(
         config.max_validation_batches,
         **place,
     )
-    batches = TrainingBatches(config, sampler_label, **place)
+    batches = training_batches(train_rows, config)
     return DataLoaders(
         SliceLoader(
             train,
@@ -222,6 +221,21 @@ def data_loaders(
         ),
         SliceLoader(validation, ordered, device, **common),
         device=device,
+    )
+
+
+def training_batches(rows: pd.DataFrame, config: TrainingConfig) -> TrainingBatches:
+    """What this process trains on of the configured sampler's batches of `rows`."""
+    label = label_tensor(rows, [config.sampler_label])[:, 0]
+    return TrainingBatches(
+        label,
+        config.batch_size,
+        config.seed,
+        config.sampler,
+        drop_last=config.drop_last,
+        limit=config.max_train_batches,
+        rank=rank(),
+        world=world_size(),
     )
 
 
@@ -259,7 +273,7 @@ def _train(
     loss: Loss | None,
 ) -> None:
     device = resolve_device(config.device, local_rank())
-    check_precision(config, device)
+    check_precision(config.precision, device)
     parts = (train_rows, validation_rows)
     marks = fingerprint(
         config, _described(network, loss), _datasets(network, config, source, parts, cache=False)

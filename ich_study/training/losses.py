@@ -102,12 +102,6 @@ def masked_mean(terms: Tensor, known: Tensor) -> Tensor:
     return terms.where(known, 0).sum() / known.sum().clamp(min=1)
 
 
-def class_logits(outputs: Tensor, two_outputs: bool) -> Tensor:
-    """Network outputs as one logit per class (B, K): with two outputs, present minus absent, whose
-    sigmoid is the softmax probability of present."""
-    return outputs[:, 1:] - outputs[:, :1] if two_outputs else outputs
-
-
 def build_loss(config: TrainingConfig) -> nn.Module:
     """The configured loss."""
     if config.loss == "focal":

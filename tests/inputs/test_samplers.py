@@ -9,7 +9,6 @@ from ich_study.inputs.samplers import (
     epoch_order,
     inverse_frequency_weights,
 )
-from tests.training.fakes import config
 
 LABEL = torch.tensor([1.0] * 20 + [0.0] * 180)
 
@@ -60,7 +59,7 @@ def test_unusable_labels_are_errors(label, words):
 def test_batches_drop_a_partial_last_one_and_keep_a_lone_one():
     lengths = {
         (rows, drop): [
-            len(batch) for batch in TrainingBatches(config(drop_last=drop), torch.zeros(rows))
+            len(batch) for batch in TrainingBatches(torch.zeros(rows), 16, 3, drop_last=drop)
         ]
         for rows in (5, 40)
         for drop in (True, False)
@@ -71,13 +70,11 @@ def test_batches_drop_a_partial_last_one_and_keep_a_lone_one():
         (40, True): [16, 16],
         (40, False): [16, 16, 8],
     }
-    assert len(list(TrainingBatches(config(max_train_batches=1), torch.zeros(40)))) == 1
+    assert len(list(TrainingBatches(torch.zeros(40), 16, 3, limit=1))) == 1
 
 
 def test_processes_share_the_order_without_overlap_and_step_equally():
-    shares = [
-        TrainingBatches(config(drop_last=False), torch.zeros(101), rank, 2) for rank in (0, 1)
-    ]
+    shares = [TrainingBatches(torch.zeros(101), 16, 3, rank=rank, world=2) for rank in (0, 1)]
     seen = [[row for batch in share for row in batch] for share in shares]
     assert (
         len(shares[0]) == len(shares[1])
@@ -87,7 +84,7 @@ def test_processes_share_the_order_without_overlap_and_step_equally():
 
 
 def test_epochs_change_the_order_and_return():
-    batches = TrainingBatches(config(), torch.zeros(64))
+    batches = TrainingBatches(torch.zeros(64), 16, 3)
     first = list(batches)
     batches.set_epoch(1)
     assert list(batches) != first

@@ -91,9 +91,8 @@ def test_no_rows_and_slices_outside_the_scan_are_errors():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_is_the_same_with_and_without_workers_and_leaves_the_global_stream_alone(workers):
-    settings = config(augmentation="lse_unet")
     data = dataset()
-    batches = TrainingBatches(settings, data.labels[:, 0])
+    batches = TrainingBatches(data.labels[:, 0], 16, 3, drop_last=True)
     loader = SliceLoader(
         data, batches, CPU, augmentation=named_augmentation("lse_unet"), num_workers=workers
     )

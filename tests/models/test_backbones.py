@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.hashing import sha256_file
 from ich_study.inputs.seeds import seed_everything
-from ich_study.models.backbones import create_backbone, rebuild
+from ich_study.models.backbones import class_logits, create_backbone, rebuild
 from ich_study.models.weights import state_digest
 
 RESNET = {"channels": [16, 32, 64, 128]}
@@ -177,3 +177,10 @@ def test_rebuild_gives_the_same_network_and_seeds_decide_the_weights():
     assert again.describe() == backbone.describe()
     with pytest.raises(WeightsError, match="options"):
         rebuild({"name": BASE, "outputs": 1, "in_channels": 3})
+
+
+def test_of_two_outputs_the_difference_is_the_logit():
+    logits = torch.tensor([[0.5, 2.0], [-1.0, -3.0], [0.0, 0.0]])
+    assert class_logits(logits, True).tolist() == [[1.5], [-2.0], [0.0]]
+    assert torch.allclose(class_logits(logits, True).sigmoid()[:, 0], logits.softmax(1)[:, 1])
+    assert class_logits(logits, False) is logits

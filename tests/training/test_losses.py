@@ -8,7 +8,6 @@ from ich_study.training.losses import (
     Focal,
     TwoOutputCrossEntropy,
     build_loss,
-    class_logits,
 )
 
 RNG = np.random.default_rng(0)
@@ -38,12 +37,10 @@ def test_focal_follows_the_formula_with_and_without_alpha():
         assert np.isclose(float(Focal(gamma, alpha)(*tensors())), oracle, rtol=1e-4)
 
 
-def test_two_outputs_are_softmax_cross_entropy_and_their_difference_the_logit():
+def test_two_outputs_are_softmax_cross_entropy():
     logits, labels = tensors(LOGITS[:, :2], LABELS[:, :1])
     oracle = functional.cross_entropy(logits, labels[:, 0].long())
     assert torch.isclose(TwoOutputCrossEntropy()(logits, labels), oracle)
-    assert torch.allclose(class_logits(logits, True).sigmoid()[:, 0], logits.softmax(1)[:, 1])
-    assert class_logits(logits, False) is logits
 
 
 def test_cross_entropy_of_softmaxed_outputs_takes_the_softmax_twice():

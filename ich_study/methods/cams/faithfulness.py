@@ -22,7 +22,7 @@ from ich_study.errors import MapError, ParameterError
 from ich_study.evaluate.scaling import checked_maps
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.cams.imputation import noisy_linear_imputation
-from ich_study.training.losses import class_logits
+from ich_study.models.backbones import class_logits
 
 BASELINES = ("mean", "blur", "zero")
 ROAD_SHARES: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

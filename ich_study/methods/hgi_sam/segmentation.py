@@ -22,13 +22,13 @@ from ich_study.errors import DataError, MapError, ParameterError, WeightsError
 from ich_study.hashing import sha256_bytes
 from ich_study.inputs.devices import autocast, resolve_device
 from ich_study.inputs.preprocessing import Preprocessing, preprocessing_from
-from ich_study.inputs.samplers import TrainingBatches
 from ich_study.inputs.seeds import seeded_generator
-from ich_study.inputs.slices import SliceDataset, SliceSource, label_tensor
+from ich_study.inputs.slices import SliceDataset, SliceSource
 from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork, rebuild_segmenter
 from ich_study.models.weights import load_weights, read_metadata
 from ich_study.training.config import TrainingConfig
 from ich_study.training.epoch_loop import LoopRun, LoopSettings, fit
+from ich_study.training.learner import training_batches
 from ich_study.training.resume import fingerprint
 
 AUGMENTATION_STREAM = 2
@@ -85,8 +85,8 @@ class SegmentationTask:
                 f"none of the {len(train_rows)} training slices holds hemorrhage on the network's"
                 " grid"
             )
-        labels = label_tensor(train_rows, [config.sampler_label])[:, 0]
-        self._batches, self._augmentation = TrainingBatches(config, labels), config.augmenter()
+        self._batches = training_batches(train_rows, config)
+        self._augmentation = config.augmenter()
         shares = {
             "lambda_dice": dice_share,
             "lambda_ce": 1 - dice_share,

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from ich_study.errors import MapError, ParameterError, StudyError
+from ich_study.evaluate.scaling import HEAT_MAXIMUM, check_heat
 from ich_study.schema import SUBTYPES
 
 PresenceRule = Literal["class_thresholds", "truth", "authors"]
-HEAT_MAXIMUM = 255
 
 
 def heat_levels(maps: np.ndarray) -> np.ndarray:
@@ -104,32 +104,6 @@ def threshold_vector(
             f"mask thresholds {vector.tolist()}; expected {len(classes)} numbers >= 0"
         )
     return vector
-
-
-def check_heat(heatmaps: np.ndarray | torch.Tensor, present: np.ndarray) -> None:
-    """Raises MapError unless heatmaps are finite (slices, classes, rows, columns) and present is
-    bool (slices, classes)."""
-    if (
-        heatmaps.ndim != 4
-        or np.shape(present) != tuple(heatmaps.shape[:2])
-        or np.asarray(present).dtype != bool
-    ):
-        raise MapError(
-            f"heatmaps {tuple(heatmaps.shape)}, present {np.asarray(present).dtype}"
-            f" {np.shape(present)}; expected (slices, classes, rows, columns) and bool (slices,"
-            " classes)"
-        )
-    if isinstance(heatmaps, torch.Tensor):
-        broken = heatmaps.is_floating_point() and not bool(torch.isfinite(heatmaps).all())
-    else:
-        broken = heatmaps.dtype.kind not in "uif" or (
-            heatmaps.dtype.kind == "f" and not np.isfinite(heatmaps).all()
-        )
-    if broken:
-        raise MapError(
-            f"heatmaps of type {heatmaps.dtype} hold NaN, infinite or no numbers; a method that"
-            " failed must not become a mask"
-        )
 
 
 def comparable(thresholds: np.ndarray, dtype: np.dtype) -> list[int] | list[float]:

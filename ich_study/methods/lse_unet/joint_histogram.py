@@ -25,7 +25,8 @@ import numpy as np
 
 from ich_study.atomic import atomic_path
 from ich_study.errors import DataError, MapError, ParameterError, StudyError
-from ich_study.methods.lse_unet.algorithm1 import check_heat, comparable
+from ich_study.evaluate.scaling import check_heat
+from ich_study.methods.lse_unet.algorithm1 import comparable
 from ich_study.metrics.overlap import Counts
 from ich_study.schema import SUBTYPES
 
