@@ -33,6 +33,13 @@ from ich_study.methods.hgi_sam.attention_maps import (
 )
 
 SAM, HGI, GRAD_CAM = "swin_sam", "swin_hgi_sam", "swin_grad_cam"
+CLASSIFIER_OF: dict[str, str] = {
+    GRAD_CAM: "two_outputs",
+    "swin_sam_multi_label": "multi_label",
+    "swin_sam_binary": "binary",
+    HGI: "two_outputs",
+}
+"""The classifier that each weakly supervised method of Table 1 explains, in the table's order."""
 TARGET = 1
 """The output of hemorrhage among two."""
 

@@ -22,7 +22,15 @@ from ich_study.evaluate.rivals import RIVALS, rival_maps
 from ich_study.evaluate.scored_slices import ScoredSlices
 from ich_study.evaluate.thresholds import Threshold, threshold_frame
 from ich_study.methods.hgi_sam.attention_maps import VARIANTS
-from ich_study.methods.hgi_sam.maps import GRAD_CAM, HGI, SAM, FusedMaps, fused_maps, stages_held
+from ich_study.methods.hgi_sam.maps import (
+    CLASSIFIER_OF,
+    GRAD_CAM,
+    HGI,
+    SAM,
+    FusedMaps,
+    fused_maps,
+    stages_held,
+)
 from ich_study.methods.hgi_sam.report import Segmentation
 from ich_study.methods.hgi_sam.scores import FoldThresholds, MapScores, fold_thresholds, score_maps
 from ich_study.methods.hgi_sam.segmentation import hemorrhage_probability, train_segmenter
@@ -107,14 +115,13 @@ def every_stage(maps: FusedMaps) -> FusedMaps:
 def map_methods(
     archives: Mapping[str, MapArchive], variant: str, size: int
 ) -> dict[str, FusedMaps]:
-    """The four weakly supervised methods of Table 1 from the archives `binary`, `multi_label` and
-    `two_outputs`."""
-    return {
-        GRAD_CAM: fused_maps(archives["two_outputs"], GRAD_CAM, variant, size),
-        "swin_sam_multi_label": fused_maps(archives["multi_label"], SAM, variant, size),
-        "swin_sam_binary": fused_maps(archives["binary"], SAM, variant, size),
-        HGI: fused_maps(archives["two_outputs"], HGI, variant, size),
-    }
+    """The four weakly supervised methods of Table 1, each from the archive of its classifier
+    (CLASSIFIER_OF)."""
+    found = {}
+    for method, classifier in CLASSIFIER_OF.items():
+        kind = method if method in (GRAD_CAM, HGI) else SAM
+        found[method] = fused_maps(archives[classifier], kind, variant, size)
+    return found
 
 
 def weak_methods(

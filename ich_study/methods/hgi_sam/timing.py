@@ -16,6 +16,7 @@ from ich_study.errors import ParameterError
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceDataset, SliceSource
 from ich_study.methods.hgi_sam.attention_maps import VARIANTS, hgi_sam, swin_grad_cam, swin_sam
+from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, GRAD_CAM, HGI, TARGET
 
 WARM_UP = 2
 
@@ -39,12 +40,15 @@ def method_calls(
 
     models: `binary`, `multi_label`, `two_outputs`, and the supervised ones where there are any.
     """
-    setting, two = VARIANTS[variant], models["two_outputs"]
+    setting = VARIANTS[variant]
+    network = {method: models[name] for method, name in CLASSIFIER_OF.items()}
     calls: dict[str, Callable[[], object]] = {
-        "swin_grad_cam": lambda: swin_grad_cam(two, inputs, 1),
-        "swin_sam_multi_label": lambda: swin_sam(models["multi_label"], inputs, variant=setting),
-        "swin_sam_binary": lambda: swin_sam(models["binary"], inputs, variant=setting),
-        "swin_hgi_sam": lambda: hgi_sam(two, inputs, 1, variant=setting),
+        GRAD_CAM: lambda: swin_grad_cam(network[GRAD_CAM], inputs, TARGET),
+        "swin_sam_multi_label": lambda: swin_sam(
+            network["swin_sam_multi_label"], inputs, variant=setting
+        ),
+        "swin_sam_binary": lambda: swin_sam(network["swin_sam_binary"], inputs, variant=setting),
+        HGI: lambda: hgi_sam(network[HGI], inputs, TARGET, variant=setting),
     }
     for name in ("unet", "swin_unetr"):
         if name in models:

@@ -71,6 +71,13 @@ def test_the_classifier_decides_at_one_half_on_known_labels():
     assert decisions(predictions).tolist() == [True, False, True, False] and len(found.rows) == 3
 
 
+def test_one_half_itself_is_no_hemorrhage():
+    labels = pd.array([True, False], dtype="boolean")
+    predictions = pd.DataFrame({"class": "any", "label": labels, "probability": [0.5, 0.5000001]})
+    assert decisions(predictions).tolist() == [False, True]
+    assert detection_of_classifier(predictions, ROWS[:2]).decided.tolist() == [False, True]
+
+
 def test_tiny_foregrounds_are_no_detection():
     masks = np.zeros((4, 8, 8), bool)
     for number, pixels in enumerate((0, 9, 10, 11)):

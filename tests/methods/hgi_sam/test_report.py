@@ -6,7 +6,6 @@ from scipy import stats
 from ich_study.errors import DataError
 from ich_study.methods.hgi_sam import report as hgi_report
 from ich_study.methods.hgi_sam.report import Segmentation
-from ich_study.methods.hgi_sam.rows import ablation_differences, gated, supervised_segmentations
 from ich_study.metrics.overlap import Counts, dice, iou
 from ich_study.published.claims import load_claims, verdicts
 from ich_study.schema import result_table
@@ -135,47 +134,71 @@ def test_rows_fit_the_result_table_and_decide_the_claims_among_weak_methods():
     assert judged["verdict"].tolist() == ["supported"] * 4
 
 
-def test_ablations_are_named_by_their_first_setting():
-    better, worse = COUNTS["swin_hgi_sam"], COUNTS["swin_sam_binary"]
-    settings = [
-        (None, True, better),
-        ("0-2", True, better),
-        ("0-3", True, worse),
-        (None, False, worse),
+FLAT_ROWS = ROWS.assign(any=pd.array([True] * 48, dtype="boolean"))
+FLAT = {"swin_grad_cam": 25, "swin_sam_multi_label": 40, "swin_sam_binary": 50, "swin_hgi_sam": 60}
+"""True positives of 100 pixels found and 100 there, in every slice: Dice and precision are tp %."""
+
+
+def flat_counts(tp):
+    return Counts(*(np.full(48, part) for part in (tp, 100 - tp, 100 - tp)))
+
+
+def test_a_difference_is_the_first_method_minus_the_second():
+    methods = [
+        Segmentation(name, flat_counts(tp), source, True)
+        for (name, tp), source in zip(
+            FLAT.items(), ("none", "labels", "masks-validation", "masks-test")
+        )
     ]
-    named = [
-        Segmentation("swin_hgi_sam", counted, "masks-validation", brain, "printed", layer)
-        for layer, brain, counted in settings
-    ]
-    found = result_table(ablation_differences(named, ROWS, COMMON, 200))
-    assert (
-        list(found["layer"].fillna("-")) == ["0-2", "-"]
-        and (found["metric"] == "dice_difference").all()
-        and (found["ci_low"] > 0).all()
+    found = hgi_report.claim_differences(methods, FLAT_ROWS, COMMON, 20)
+    expected = {
+        "swin_hgi_sam - swin_grad_cam": (0.35, "masks-test"),
+        "swin_hgi_sam - swin_sam_multi_label": (0.20, "masks-test"),
+        "swin_hgi_sam - swin_sam_binary": (0.10, "masks-test"),
+        "swin_grad_cam - swin_sam_multi_label": (-0.15, "none"),
+        "swin_grad_cam - swin_sam_binary": (-0.25, "none"),
+        "swin_grad_cam - swin_hgi_sam": (-0.35, "none"),
+        "swin_sam_binary - swin_sam_multi_label": (0.10, "masks-validation"),
+    }
+    for metric in ("dice_difference", "precision_difference"):
+        rows = {row["method"]: row for row in found if row["metric"] == metric}
+        assert set(rows) == set(expected)
+        for method, (value, source) in expected.items():
+            row = rows[method]
+            assert (row["value"], row["threshold_source"]) == (pytest.approx(value), source)
+            assert (row["unit"], row["subset"], row["class"]) == ("slice", "positive", "any")
+    one, two = methods[1], methods[3]
+    row = hgi_report.setting_difference(one, two, FLAT_ROWS, COMMON, 20)[0]
+    assert (row["method"], row["threshold_source"]) == (
+        "swin_sam_multi_label - swin_hgi_sam",
+        "labels",
+    )
+    assert row["value"] == pytest.approx(-0.20)
+
+
+def test_significance_subtracts_the_other_method_from_hgi_sam_and_the_worse_from_the_better():
+    table = hgi_report.significance_table(
+        {name: flat_counts(tp) for name, tp in FLAT.items()}, FLAT_ROWS, 20
+    )
+    found = table.set_index(["family", "first", "second"])["difference"].to_dict()
+    assert found == pytest.approx(
+        {
+            ("HGI-SAM against", "swin_hgi_sam", "swin_grad_cam"): 0.35,
+            ("HGI-SAM against", "swin_hgi_sam", "swin_sam_multi_label"): 0.20,
+            ("HGI-SAM against", "swin_hgi_sam", "swin_sam_binary"): 0.10,
+            ("order", "swin_sam_multi_label", "swin_grad_cam"): 0.15,
+            ("order", "swin_sam_binary", "swin_sam_multi_label"): 0.10,
+            ("order", "swin_hgi_sam", "swin_sam_binary"): 0.10,
+        }
     )
 
 
-def test_gating_empties_slices_called_negative():
-    decided = np.arange(48) % 2 == 0
-    original = SEGMENTATIONS[3]
-    kept = gated(original, decided)
-    assert (
-        kept.method == "swin_hgi_sam_gated"
-        and not kept.counts.tp[~decided].any()
-        and not kept.counts.fp[~decided].any()
-    )
-    assert np.array_equal(kept.counts.tp + kept.counts.fn, original.counts.tp + original.counts.fn)
-    assert np.array_equal(kept.counts.fp[decided], original.counts.fp[decided])
-
-
-def test_supervised_masks_carry_no_threshold_and_no_brain():
-    truth = np.zeros((2, 4, 4), bool)
-    truth[0, :2] = True
-    found = supervised_segmentations({"unet": truth}, truth, "printed")["unet"]
-    assert (found.threshold_source, found.brain_mask) == (
-        "none",
-        False,
-    ) and found.counts.tp.tolist() == [8, 0]
+def test_the_order_is_open_where_the_interval_reaches_zero():
+    row = {"family": "order", "first": "a", "second": "b", "difference": 0.1}
+    ends = [(0.0, 0.2), (0.01, 0.2), (-0.2, 0.0), (-0.2, -0.01)]
+    table = pd.DataFrame([{**row, "ci_low": low, "ci_high": high} for low, high in ends])
+    verdicts_ = [line.split(":")[0] for line in hgi_report.order_line(table).split("\n")]
+    assert verdicts_ == ["b < a is open", "b < a holds", "b < a is open", "b < a is reversed"]
 
 
 def test_a_test_set_without_positives_is_refused():

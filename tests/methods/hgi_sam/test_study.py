@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from ich_study.evaluate.thresholds import fixed_threshold
 from ich_study.methods.hgi_sam import rows as hgi_rows, study as hgi_study
 from ich_study.methods.hgi_sam.figures import layer_figure
 from ich_study.methods.hgi_sam.maps import attention_archive
+from ich_study.methods.hgi_sam.scores import FoldThresholds
 from ich_study.methods.hgi_sam.swin import create_swin
 from ich_study.schema import result_table
 from ich_study.splits.split import make_folds
@@ -94,6 +97,104 @@ def test_every_slice_is_segmented_by_a_network_that_never_saw_its_patient(tmp_pa
     )
     segmentation = hgi_rows.supervised_segmentations({"unet": found}, truth, "printed")["unet"]
     assert int(segmentation.counts.tp.sum()) == int((found & truth).sum())
+
+
+def test_a_fold_is_segmented_by_the_network_trained_on_the_other_folds(tmp_path, monkeypatch):
+    trained = {}
+
+    def fake_training(network, config, store, train, validation, place, report, restart_changed):
+        seen = set(train["patient_id"]) | set(validation["patient_id"])
+        trained[place.name] = (seen, set(train["patient_id"]) & set(validation["patient_id"]))
+        return SimpleNamespace(
+            model=place.name, device=torch.device("cpu"), best_epoch=0, history=[0]
+        )
+
+    def fake_probability(model, preprocessing, store, rows, *_):
+        tested = set(rows["patient_id"])
+        seen, twice = trained[model]
+        assert not seen & tested and not twice
+        assert seen | tested == set(ROWS["patient_id"])
+        # one pixel more than one half in fold 0, two in fold 1; the rest exactly at one half
+        found = np.full((len(rows), 32, 32), 0.5, np.float32)
+        found[:, 0, : 1 + int(model[-1])] = 0.51
+        return found
+
+    monkeypatch.setattr(hgi_study, "train_segmenter", fake_training)
+    monkeypatch.setattr(hgi_study, "hemorrhage_probability", fake_probability)
+    options = {"channels": [4, 8]}
+    found, last = hgi_study.supervised_masks(
+        "unet", options, config(), STORE, ROWS, FOLDS, tmp_path, 0.2, lambda _: None
+    )
+    assert last == "unet_fold1" and set(trained) == {"unet_fold0", "unet_fold1"}
+    assert found.sum((1, 2)).tolist() == (ROWS["fold"] + 1).tolist()
+
+
+class FakeArchive:
+    """Flat maps; which archive they came from, and which were asked for, is noted."""
+
+    def __init__(self, name, two_outputs):
+        self.name, self.asked = name, []
+        kinds = ["swin_sam"] + ["swin_hgi_sam"] * two_outputs
+        self.names = [
+            (f"{kind}-{variant}", f"-{stage}")
+            for kind in kinds
+            for variant in ("printed", "authors")
+            for stage in range(4)
+        ]
+        if two_outputs:
+            self.names += [(f"swin_grad_cam-{variant}", "-3") for variant in ("printed", "authors")]
+
+
+def test_every_method_explains_its_own_classifier_over_its_own_stages():
+    archives = {
+        name: FakeArchive(name, name == "two_outputs")
+        for name in ("binary", "multi_label", "two_outputs")
+    }
+    for variant in ("printed", "authors"):
+        found = hgi_study.map_methods(archives, variant, 32)
+        assert {
+            name: (maps.archive.name, maps.kind, maps.stages) for name, maps in found.items()
+        } == {
+            "swin_grad_cam": ("two_outputs", "swin_grad_cam", (3,)),
+            "swin_sam_multi_label": ("multi_label", "swin_sam", (0, 1, 2, 3)),
+            "swin_sam_binary": ("binary", "swin_sam", (0, 1, 2, 3)),
+            "swin_hgi_sam": ("two_outputs", "swin_hgi_sam", (0, 1, 2)),
+        }
+        assert {maps.variant for maps in found.values()} == {variant}
+
+
+def test_the_ablations_are_of_the_stages_and_the_brain_that_their_columns_name(methods):
+    found = {
+        (each.layer, each.brain_mask): each
+        for each in methods
+        if (each.method, each.maps.variant) == ("swin_hgi_sam", "printed")
+    }
+    assert {key: each.maps.stages for key, each in found.items()} == {
+        (None, True): (0, 1, 2),
+        ("0-2", True): (0, 1, 2),
+        ("0-3", True): (0, 1, 2, 3),
+        (None, False): (0, 1, 2),
+    }
+    # outside the brain, rows 0 to 3 and 28 to 31, only the unmasked map is above 0
+    selected = {
+        key: int((each.scores.counts.tp + each.scores.counts.fp)[:, 1].sum())
+        for key, each in found.items()
+    }
+    assert selected[None, True] <= len(ROWS) * 24 * 24 < selected[None, False]
+    mass = {key: np.nansum(each.scores.mass) for key, each in found.items()}
+    assert mass["0-2", True] == mass[None, True] != mass["0-3", True]
+
+
+def test_a_slices_cut_is_that_of_its_fold_and_the_pixel_at_the_cut_is_in():
+    by_fold = {0: fixed_threshold(0.25), 1: fixed_threshold(0.75)}
+    tuned = FoldThresholds(by_fold, None)
+    cuts = hgi_study.slice_cuts(tuned, np.array([1, 0, 1]))
+    assert cuts.tolist() == [0.75, 0.25, 0.75]
+    heat = np.full((3, 1, 2), 0.75, np.float32) * [0.5, 1]
+    maps = SimpleNamespace(read=lambda places, inside: heat[places] * inside)
+    method = hgi_study.WeakMethod("swin_hgi_sam", maps, None)
+    masks = hgi_study.masks_at(method, cuts, np.array([2, 1]), np.ones((3, 1, 2), bool))
+    assert masks[:, 0].tolist() == [[False, True], [True, True]]
 
 
 def test_all_rows_of_the_notebook_are_one_result_table(methods, scored):

@@ -4,12 +4,21 @@ import pytest
 import torch
 
 from ich_study.errors import ParameterError
+from ich_study.methods.hgi_sam import timing
 from ich_study.methods.hgi_sam.segmentation_baselines import create_segmenter
 from ich_study.methods.hgi_sam.swin import create_swin
-from ich_study.methods.hgi_sam.timing import method_calls, milliseconds_rows, milliseconds_table
+from ich_study.methods.hgi_sam.timing import (
+    method_calls,
+    milliseconds_rows,
+    milliseconds_table,
+    slice_input,
+)
 from ich_study.schema import result_table
+from tests.training.fakes import config, fake_store
 
 CPU = torch.device("cpu")
+STORE = fake_store(patients=2)
+PREPROCESSING = config(size=48).preprocessing()
 
 
 def test_the_median_says_what_a_call_takes_and_which_is_slower():
@@ -59,3 +68,30 @@ def test_every_method_of_the_paper_is_timed():
         32,
     )
     assert len(milliseconds_table(calls, 3, CPU)) == 5
+
+
+def test_a_method_is_timed_on_the_network_that_it_explains(monkeypatch):
+    seen = {}
+    for name in ("swin_grad_cam", "swin_sam", "hgi_sam"):
+
+        def note(model, *arguments, name=name, **settings):
+            seen.setdefault(name, []).append((model, *arguments[1:]))
+
+        monkeypatch.setattr(timing, name, note)
+    models = {name: name for name in ("binary", "multi_label", "two_outputs")}
+    for call in method_calls(models, torch.zeros(1, 3, 32, 32), "printed").values():
+        call()
+    assert seen == {
+        "swin_grad_cam": [("two_outputs", 1)],
+        "swin_sam": [("multi_label",), ("binary",)],
+        "hgi_sam": [("two_outputs", 1)],
+    }
+
+
+def test_the_positive_slice_is_timed():
+    rows = STORE.index.assign(any=False)
+    first = PREPROCESSING.inputs(torch.from_numpy(STORE.volume("fake-scan000")[:1])[None])
+    assert torch.equal(slice_input(STORE, rows, PREPROCESSING, CPU), first)
+    rows.loc[rows.index[5], "any"] = True
+    fifth = PREPROCESSING.inputs(torch.from_numpy(STORE.volume("fake-scan000")[5:6])[None])
+    assert torch.equal(slice_input(STORE, rows, PREPROCESSING, CPU), fifth)
