@@ -20,9 +20,8 @@ from ich_study.errors import DataError, StudyError
 from ich_study.evaluate import localisation_report
 from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.scaling import resized_maps
-from ich_study.methods.resnet_lstm import surface, volume
 from ich_study.methods.resnet_lstm.volumes import resized_masks
-from ich_study.metrics import overlap
+from ich_study.metrics import overlap, surface, volume
 from ich_study.metrics.significance import holm, paired_t_test
 from ich_study.metrics.statistics import PatientStatistic, mean_of_items, patient_bootstrap
 

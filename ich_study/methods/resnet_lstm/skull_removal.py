@@ -107,14 +107,6 @@ def find_skull(image: np.ndarray, recipe: SkullRecipe | None = None) -> SkullSte
     return SkullSteps(smoothed, skull, hull, hull & ~skull)
 
 
-def remove_skull(
-    image: np.ndarray, recipe: SkullRecipe | None = None, background: float = 0.0
-) -> np.ndarray:
-    """`image` with the skull and everything outside its hull set to `background`; shape and dtype
-    kept."""
-    return np.where(find_skull(image, recipe).inside, image, image.dtype.type(background))
-
-
 def equalised(grey: np.ndarray) -> np.ndarray:
     """Global histogram equalisation of a uint8 slice (rows, columns), background pixels included; a
     constant slice stays as it is."""

@@ -11,7 +11,6 @@ from ich_study.methods.resnet_lstm.skull_removal import (
     enhanced_slice,
     equalised,
     find_skull,
-    remove_skull,
 )
 from tests.ct.heads import head
 
@@ -82,14 +81,6 @@ def test_saturated_grey_values_still_have_a_skull(middle):
     assert (grey == 255).mean() > 0.05
     steps = find_skull(grey)
     assert steps.skull.any() and (steps.inside & brain).sum() > 0.95 * brain.sum()
-
-
-def test_removed_slice_keeps_dtype_and_background(middle):
-    hu, _ = middle
-    stripped = remove_skull(hu, background=-1000)
-    steps = find_skull(hu)
-    assert stripped.dtype == np.int16 and (stripped[~steps.inside] == -1000).all()
-    np.testing.assert_array_equal(stripped[steps.inside], hu[steps.inside])
 
 
 def test_equalisation_is_the_textbooks():

@@ -1,14 +1,10 @@
-"""Volumes, RVD and limits of agreement against plain formulas."""
+"""Volumes and RVD against plain formulas."""
 
 import numpy as np
 import pytest
 
 from ich_study.errors import StudyError
-from ich_study.methods.resnet_lstm.volume import (
-    limits_of_agreement,
-    relative_volume_difference,
-    volume_ml,
-)
+from ich_study.metrics.volume import relative_volume_difference, volume_ml
 
 
 def test_volume_of_a_known_block():
@@ -34,19 +30,4 @@ def test_relative_volume_difference():
     np.testing.assert_allclose(
         relative_volume_difference([5, 15, 3, 0], [10, 10, 0, 10]), [0.5, 0.5, np.nan, 1]
     )
-    np.testing.assert_allclose(
-        relative_volume_difference([5, 15], [10, 10], signed=True), [-0.5, 0.5]
-    )
     assert relative_volume_difference(4, 8) == 0.5
-
-
-def test_limits_of_agreement():
-    rng = np.random.default_rng(0)
-    truth = rng.uniform(1, 60, 4000)
-    agreement = limits_of_agreement(
-        np.append(truth + rng.normal(2, 3, 4000), np.nan), np.append(truth, 4)
-    )
-    assert agreement.n == 4000
-    assert agreement.bias_ml == pytest.approx(2, abs=0.2)
-    assert agreement.upper_ml - agreement.lower_ml == pytest.approx(2 * 1.96 * 3, rel=0.05)
-    assert np.isnan(limits_of_agreement([1], [1]).bias_ml)
