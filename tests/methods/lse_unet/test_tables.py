@@ -1,0 +1,215 @@
+"""Rows of the result table: which of two is subtracted from which, whose subset a row is of, and
+averages over classes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_study.methods.lse_unet import (
+    report as lse_report,
+    study as lse_study,
+    tables as lse_tables,
+)
+from ich_study.methods.lse_unet.score_maps import LatentMaps
+from ich_study.methods.lse_unet.study import MethodMaps, Protocol
+from ich_study.metrics.overlap import Counts, dice
+from ich_study.metrics.statistics import mean_of_items
+from ich_study.schema import SUBTYPES, result_table
+from tests.methods.lse_unet.cases import BAD, GOOD, RNG, SCORED, two_kinds
+
+
+def constant(value):
+    return mean_of_items(["a", "b"], np.full(2, value))
+
+
+def test_differences_of_a_method_with_itself_have_their_direction():
+    values = {
+        ("lse_unet", "authors", "masks-test", "truth"): 0.60,
+        ("lse_unet", "no_consistency_loss", "masks-test", "truth"): 0.50,
+        ("lse_unet", "random_encoder", "masks-test", "truth"): 0.35,
+        ("lse_unet", "shared_patients", "masks-test", "truth"): 0.68,
+        ("lse_unet", "authors", "masks-validation", "truth"): 0.53,
+        ("lse_unet", "authors", "masks-test", "class_thresholds"): 0.41,
+        ("lse_unet", "printed", "masks-test", "truth"): 0.1,
+        ("rdnet", "threshold_125", "none", "truth"): 0.2,
+        ("rdnet", "threshold_25", "none", "truth"): 0.05,
+        ("rdnet", "printed", "masks-test", "truth"): 0.3,
+        ("rdnet", "printed", "masks-validation", "truth"): 0.28,
+        # A baseline's variant of the same name is no ablation of LSE-UNet.
+        ("rdnet", "authors", "masks-test", "truth"): 0.3,
+        ("rdnet", "no_consistency_loss", "masks-test", "truth"): 0.1,
+    }
+    statistics = {(*key, "IPH"): constant(value) for key, value in values.items()}
+    rows = lse_tables.own_differences(statistics, "bhsd", "authors", 20, 0)
+    found = {
+        (row["method"], row["variant"], row["metric"], row["threshold_source"], row["subset"]): (
+            round(row["value"], 6)
+        )
+        for row in rows
+    }
+    lse, rdnet = "lse_unet - lse_unet", "rdnet - rdnet"
+    assert found == {
+        (lse, "authors", "dice_difference", "masks-test", "positive"): 0.10,
+        (lse, "random_encoder", "dice_difference", "masks-test", "positive"): -0.25,
+        (lse, "authors", "dice_difference", "masks-test", "all"): -0.19,
+        (lse, "authors", "dice_optimism_masks", "masks-test", "positive"): 0.07,
+        (lse, "shared_patients", "dice_optimism_patients", "masks-test", "positive"): 0.08,
+        (rdnet, "threshold_125", "dice_difference", "none", "positive"): 0.15,
+        (rdnet, "printed", "dice_optimism_masks", "masks-test", "positive"): 0.02,
+    }
+    assert len(rows) == len(found)
+
+
+def test_a_method_is_subtracted_from_lse_unet_in_the_same_variant_or_its_printed_one():
+    values = {
+        ("lse_unet", "authors", "masks-test", "truth"): 0.6,
+        ("rdnet", "printed", "masks-test", "truth"): 0.2,
+        ("vgg", "printed", "masks-test", "truth"): 0.1,
+        ("vgg", "authors", "masks-test", "truth"): 0.7,
+        ("lse_unet", "authors", "masks-test", "class_thresholds"): 0.5,
+        ("rdnet", "printed", "masks-test", "class_thresholds"): 0.45,
+    }
+    statistics = {(*key, "IPH"): constant(value) for key, value in values.items()}
+    table, rows = lse_tables.method_differences(
+        statistics, "lse_unet", ["rdnet", "vgg"], "bhsd", 20, 0
+    )
+    expected = {
+        ("rdnet", "positive"): 0.4,
+        ("vgg", "positive"): -0.1,
+        ("rdnet", "all"): 0.05,
+    }
+    in_table = table.set_index(["second", "subset"])["difference"].round(6).to_dict()
+    in_rows = {
+        (row["method"].removeprefix("lse_unet - "), row["subset"]): round(row["value"], 6)
+        for row in rows
+    }
+    assert in_table == in_rows == expected
+    assert set(table["first"]) == {"lse_unet"} and set(table["variant"]) == {"authors"}
+    assert {row["metric"] for row in rows} == {"dice_difference"}
+    alone, none = lse_tables.method_differences(statistics, "other", ["rdnet"], "bhsd", 20, 0)
+    assert alone.empty and none == []
+
+
+def test_a_rule_gives_the_subset_and_the_protocol_its_source():
+    made, slices = two_kinds()
+    found = lse_study.protocols(
+        made, lse_study.joint_histograms(made, slices), slices.rows, None, 8, 0
+    )
+    rows = lse_tables.protocol_rows("lse_unet", found, slices.rows, ("IPH",), "bhsd", 20, 0)
+    dices = {
+        (row["subset"], row["threshold_source"], row["variant"]): row["value"]
+        for row in rows
+        if (row["class"], row["metric"], row["unit"]) == ("IPH", "dice", "pixel")
+    }
+    # True classes: every lesion may get a mask. Class thresholds: the "low" ones alone.
+    assert dices == {
+        ("positive", "masks-test", "printed"): pytest.approx(36 / 50),
+        ("positive", "masks-validation", "printed"): pytest.approx(36 / 98),
+        ("all", "masks-test", "printed"): pytest.approx(4 / 34),
+        ("all", "masks-validation", "printed"): pytest.approx(4 / 34),
+        ("positive", "none", "threshold_125"): pytest.approx(36 / 98),
+        ("positive", "none", "threshold_75"): pytest.approx(36 / 98),
+        ("positive", "none", "threshold_25"): pytest.approx(64 / 128),
+    }
+    per_scan = [row for row in rows if (row["class"], row["unit"]) == ("IPH", "scan")]
+    # Each scan by itself: "low" at 200 has one of 8 pixels, 2 / 9; "high" all, 1.
+    tested = next(
+        row
+        for row in per_scan
+        if (row["subset"], row["threshold_source"]) == ("positive", "masks-test")
+    )
+    assert tested["value"] == pytest.approx((2 / 9 + 1) / 2)
+
+
+def test_localisation_is_the_first_methods_minus_the_others():
+    upright, slices = two_kinds()
+    turned, _ = two_kinds(method_name="rdnet", upside_down=True)
+    truths = lse_report.truths_of(slices, ("IPH",))
+    rows = lse_tables.localisation_rows([upright, turned], slices, truths, "bhsd", 0, 20, 0)
+    found = {(row["method"], row["metric"]): row["value"] for row in rows}
+    # Heat on the lesion over all heat: 675 of 995 and 2040 of 5880; upside down nothing is on it.
+    mass = (675 / 995 + 2040 / 5880) / 2
+    assert found == {
+        ("lse_unet", "pointing_game"): 1,
+        ("rdnet", "pointing_game"): 0,
+        ("lse_unet", "mass_inside"): pytest.approx(mass),
+        ("rdnet", "mass_inside"): 0,
+        ("lse_unet - rdnet", "pointing_game_difference"): 1,
+        ("lse_unet - rdnet", "mass_inside_difference"): pytest.approx(mass),
+    }
+
+
+def test_localisation_of_a_map_without_heat():
+    truths = lse_report.truths_of(SCORED, SUBTYPES)
+    rows = lse_tables.localisation_rows([GOOD, BAD], SCORED, truths, "bhsd", 0, 50, 0)
+    table = (
+        result_table([row for row in rows if not row["metric"].endswith("_difference")])
+        .groupby(["method", "metric"])["value"]
+        .mean()
+    )
+    assert table["lse_unet", "pointing_game"] > 0.8 > 0.5 > table["rdnet_tiny", "pointing_game"]
+    assert table["lse_unet", "mass_inside"] > table["rdnet_tiny", "mass_inside"]
+    cold = LatentMaps(GOOD.test.maps - 10, GOOD.test.logits, SUBTYPES)
+    nothing = MethodMaps("m", "printed", cold, None, {})
+    empty = result_table(lse_tables.localisation_rows([nothing], SCORED, truths, "bhsd", 0, 20, 0))
+    assert (empty.loc[empty["metric"] == "mass_inside", "value"] == 0).all()
+
+
+def test_the_share_of_empty_maps_counts_classes_that_a_slice_has():
+    rows = pd.DataFrame({"IPH": [True, True, False], "SDH": [True, False, False]})
+    maps = np.full((3, 2, 4, 4), -1.0, np.float32)
+    maps[0, 0, 2, 2] = 0.5  # of three maps of a class that its slice has, one holds heat
+    maps[2] = 1
+    latent = LatentMaps(maps, np.zeros((3, 2)), ("IPH", "SDH"))
+    made = MethodMaps("m", "printed", latent, None, {})
+    assert lse_tables.empty_share(made, rows) == pytest.approx(2 / 3)
+    maps[0, 0] = 0  # zero is no heat either
+    assert lse_tables.empty_share(made, rows) == 1
+
+
+def test_the_grid_pattern_is_of_the_classes_that_a_slice_has():
+    pattern = np.tile(RNG.normal(size=(8, 8)), (2, 2)).astype(np.float32)
+    maps = np.zeros((2, 2, 16, 16), np.float32)
+    maps[0, 0] = maps[1, 1] = pattern
+    rows = pd.DataFrame({"patient_id": ["a", "b"], "IPH": [True, True], "SDH": [False, True]})
+    latent = LatentMaps(maps, np.zeros((2, 2)), ("IPH", "SDH"))
+    made = MethodMaps("lse_unet", "printed", latent, None, {})
+    found = lse_tables.grid_rows(made, rows, "bhsd", 50, 0)
+    # Slice 0: its only class repeats, 1. Slice 1: one of its two does, 1 / 2.
+    assert found[0]["metric"] == "grid_pattern" and found[0]["value"] == pytest.approx(0.75)
+
+
+def test_the_papers_average_counts_the_background():
+    counts = lse_study.joint_histograms(GOOD, SCORED)["truth"].at([125] * 5)
+    statistics = lse_tables.dice_statistics(
+        "m", [Protocol("truth", "printed", "none", counts, {})], SCORED.rows, SUBTYPES
+    )
+    per_class = dice(counts.sum(0))
+    assert statistics["m", "printed", "none", "truth", "average"].value() == pytest.approx(
+        per_class.mean()
+    )
+    assert statistics["m", "printed", "none", "truth", "average_subtypes"].value() == pytest.approx(
+        per_class[1:].mean()
+    )
+    pooled = (
+        2
+        * counts.tp[:, 1:].sum()
+        / (2 * counts.tp[:, 1:].sum() + counts.fp[:, 1:].sum() + counts.fn[:, 1:].sum())
+    )
+    assert statistics["m", "printed", "none", "truth", "pooled_subtypes"].value() == pytest.approx(
+        pooled
+    )
+    assert statistics["m", "printed", "none", "truth", "IVH"].value() == pytest.approx(per_class[2])
+
+
+def test_an_average_leaves_out_classes_that_the_drawn_patients_do_not_have():
+    counts = Counts(
+        np.array([[90, 4, 0], [90, 0, 0]]),
+        np.array([[2, 2, 0], [1, 0, 3]]),
+        np.array([[2, 1, 0], [4, 0, 0]]),
+    )
+    average = lse_tables.average_of(counts, np.array(["a", "b"]))["average_subtypes"]
+    # only patient a has the first subtype, none has the second, which b is given in error
+    assert average.evaluate(
+        np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
+    ).tolist() == pytest.approx([8 / 11, 8 / 11, np.nan], nan_ok=True)
