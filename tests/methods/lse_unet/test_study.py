@@ -259,7 +259,7 @@ def test_a_baselines_maps_are_its_own_networks_with_its_own_thresholds(monkeypat
 
 
 def test_drawn_masks_are_of_the_true_classes_in_their_own_codes():
-    made, slices = two_kinds()
+    made, _ = two_kinds()
     thresholds = {"IPH": Threshold(50.0, "masks-test", "joint")}
     labels = np.array([[True], [False], [True], [True]])
     drawn = lse_study.masks_of(made, thresholds, labels, 8, np.arange(3))
