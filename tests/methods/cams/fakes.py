@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from ich_study.methods.cams.scores import MapSeries, scaled_grid
+from ich_study.methods.cams.rows import score_rows
+from ich_study.methods.cams.scores import MapSeries, scaled_grid, score_all
 from ich_study.methods.cams.truth_masks import PackedMasks, TruthMasks
 from ich_study.metrics.boxes import component_boxes
 from ich_study.models.weights import save_weights
+from ich_study.schema import result_table
 from tests.training.fakes import SIDE, config, fake_store, network
 
 
@@ -54,6 +57,50 @@ def perfect_series(
     return MapSeries(
         method, layer, variant, reader(validation, seed), reader(test, seed + 1), scaled_grid()
     )
+
+
+def levels(part, lesion, elsewhere, without_lesion=None):
+    """Maps of one value inside the lesions and one elsewhere; slices without a lesion may have
+    their own."""
+    truth = part.truth[slice(None)]
+    maps = np.where(truth, lesion, elsewhere).astype(np.float32)
+    if without_lesion is not None:
+        maps[~truth.any((1, 2))] = without_lesion
+    return maps
+
+
+def series_of(validation_maps, test_maps, method="m", layer="-1", variant="raw"):
+    """Maps of the two parts, in memory."""
+    return MapSeries(
+        method,
+        layer,
+        variant,
+        lambda places: validation_maps[places],
+        lambda places: test_maps[places],
+        scaled_grid(),
+    )
+
+
+COMMON = {"study": "06_cam_benchmark", "dataset": "hemorica/test", "class": "any"}
+BENCHMARK_VALIDATION = truth_part(seed=1, prefix="v")
+BENCHMARK_TEST = truth_part(6, seed=2, prefix="t")
+
+
+@cache
+def benchmark():
+    """Scores and result table of a small benchmark: HiResCAM [-1] is the truth, the others are
+    noisier, the random map knows nothing."""
+    parts = BENCHMARK_VALIDATION, BENCHMARK_TEST
+    series = [
+        perfect_series(*parts, "hires_cam", "-1"),
+        perfect_series(*parts, "hires_cam", "-3", 0.7, seed=4),
+        perfect_series(*parts, "ablation_cam", "-3", 5.0, seed=5),
+        perfect_series(*parts, "hires_cam", "-3", 0.7, "printed", 6),
+        perfect_series(*parts, "ablation_cam", "-3", 0.2, "library", 7),
+        perfect_series(*parts, "random_map", "", 50.0),
+    ]
+    scores = score_all(series, *parts)
+    return scores, result_table(score_rows(scores, BENCHMARK_TEST, COMMON, replicates=100))
 
 
 @dataclass

@@ -1,4 +1,6 @@
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from ich_study.methods.cams.recipe import (
     rival_series,
     stack_maps,
 )
+from ich_study.methods.cams.sanity import compare_maps
 from ich_study.methods.cams.scores import score_all, shown_maps
 from ich_study.methods.cams.trust import repeatability
 from ich_study.methods.cams.truth_masks import choose_slices, largest_lesions, read_truth
@@ -85,6 +88,26 @@ def test_repeatability_compares_with_the_same_classifier_trained_again(benchmark
         and table["spearman"].abs().max() < 0.999
     )
     assert repeatability(subject, [], "any", RECIPE, STORE, rows, maps).empty
+
+
+def test_every_repeated_run_is_compared_with_the_maps_of_the_subject(benchmark):
+    folder, subject, archive, test, *_ = benchmark
+    rows, places = test.rows.iloc[:3], np.arange(3)
+    maps = stack_maps(archive, places)
+    expected = {}
+    for name, seed in (("second", 8), ("third", 9)):
+        write_run(folder / name, seed=seed)
+        other = load_subject(folder / name, "any", torch.device("cpu"))
+        _, inputs = network_inputs(other, STORE, rows)
+        expected[name] = compare_maps(maps, RECIPE.maps(other.model, inputs, other.target))
+    folders = [folder / name for name in expected]
+    table = repeatability(subject, folders, "any", RECIPE, STORE, rows, maps)
+    for name, found in table.groupby("run"):
+        columns = ["method", "layer", "spearman", "ssim", "undefined", "slices"]
+        pd.testing.assert_frame_equal(
+            found[columns].reset_index(drop=True), expected[name][columns]
+        )
+    assert not np.allclose(expected["second"]["spearman"], expected["third"]["spearman"])
 
 
 def test_repeatability_refuses_the_same_weights_and_another_classifier(benchmark):

@@ -21,6 +21,7 @@ from ich_study.methods.cams.scores import score_all
 from ich_study.methods.cams.truth_masks import choose_slices, read_truth
 from ich_study.models.weights import save_weights
 from tests.methods.cams.fakes import masked_store, write_run
+from tests.training.fakes import config
 
 CPU = torch.device("cpu")
 STORE = masked_store()
@@ -87,6 +88,63 @@ def test_series_read_raw_and_scaled_maps(archives):
     assert printed.max() <= 1 and printed.min() >= 0
 
 
+def test_every_series_reads_its_own_archive_layer_and_variant(archives):
+    found = map_series(archives["validation"], archives["test"], 64)
+    assert len({(each.method, each.layer, each.variant) for each in found}) == len(found)
+    for each in found:
+        method = LIBRARY_ABLATION if each.variant == "library" else each.method
+        for part, read in (("validation", each.validation), ("test", each.test)):
+            low = torch.from_numpy(archives[part].raw((method, f"[{each.layer}]"), slice(0, 2)))
+            shown = resized_maps(low, 64) if each.variant == "raw" else library_scaled(low, 64)
+            assert torch.equal(torch.from_numpy(read(slice(0, 2))), shown), (each.title, part)
+        scaled = each.grid.tolist() == [number / 64 for number in range(1, 65)]
+        assert scaled == (each.variant != "raw")
+
+
+def test_raw_thresholds_come_from_the_validation_part(archives):
+    for each in map_series(archives["validation"], archives["test"], 64):
+        if each.variant == "raw":
+            held_out = archives["validation"].raw((each.method, f"[{each.layer}]"))
+            assert held_out.min() <= each.grid[0] and each.grid[-1] <= held_out.max()
+            assert np.isin(np.float32(each.grid[0]), np.quantile(held_out, 0).astype(np.float32))
+
+
+def test_ablation_in_both_variants_is_the_engines(subject, archives):
+    rows = choose_slices(STORE.index, "any", 6, 4)
+    rows = rows[rows["scan_id"].isin(STORE.index["scan_id"].unique()[:3])].iloc[:2]
+    _, inputs = network_inputs(subject, STORE, rows)
+    layers = timm_layers(subject.model, depths=["[-2]"])
+    found = {}
+    for ablation, name in (("zero", "ablation_cam"), ("library", LIBRARY_ABLATION)):
+        found[ablation] = cam_maps(
+            subject.model, inputs, layers, 0, ["AblationCAM"], ablation=ablation
+        )["AblationCAM", "[-2]"].numpy()
+        kept = archives["validation"].raw((name, "[-2]"), slice(0, 2))
+        peak = np.abs(found[ablation]).max()
+        assert np.allclose(kept, found[ablation], atol=1e-3 * peak), name
+    assert np.abs(found["zero"] - found["library"]).max() > 0.1 * np.abs(found["zero"]).max()
+
+
+def test_rivals_of_each_part_are_those_of_its_slices():
+    scans = STORE.index["scan_id"].unique()
+    grid = config(size=32).preprocessing()
+    validation, test = (
+        read_truth(STORE, STORE.index[STORE.index["scan_id"].isin(some)], grid)
+        for some in (scans[:2], scans[2:5])
+    )
+    for each in rival_series(validation, test, 3.0, seed=1):
+        assert (each.layer, each.variant) == ("", "raw")
+        for part, read in ((validation, each.validation), (test, each.test)):
+            expected = part.rival(each.method, 3.0, 1)(slice(0, len(part)))
+            assert np.array_equal(read(slice(0, len(part))), expected)
+
+
+def test_the_explained_logit_is_that_of_the_class(tmp_path):
+    write_run(tmp_path, classes=("any", "IPH", "SDH"))
+    targets = [load_subject(tmp_path, name, CPU).target for name in ("any", "SDH", "IPH")]
+    assert targets == [0, 2, 1]
+
+
 def test_a_whole_benchmark_of_an_untrained_network_runs(subject, archives):
     scans = STORE.index["scan_id"].unique()
     rows = choose_slices(STORE.index, "any", 6, 4)
@@ -103,7 +161,12 @@ def test_a_whole_benchmark_of_an_untrained_network_runs(subject, archives):
 
 def test_the_depths_are_described(subject):
     table = describe_layers(subject, RECIPE).set_index("depth")
-    assert table.loc["[-1]", "module"] == "blocks.5" and table.loc["[-3]", "shape"][1:] == (4, 4)
+    assert table["module"].to_dict() == {
+        "[-1]": "blocks.5",
+        "[-2]": "blocks.4",
+        "[-3]": "blocks.3",
+    }
+    assert table.loc["[-1]", "shape"][1:] == (2, 2) and table.loc["[-3]", "shape"][1:] == (4, 4)
     assert not any(module._forward_hooks for module in subject.model.modules())
 
 

@@ -1,36 +1,38 @@
+"""Scores to result rows, on maps whose overlap is known."""
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ich_study.errors import DataError
-from ich_study.methods.cams.rows import best_of, claim_rows, compare_all, score_rows
-from ich_study.methods.cams.scores import score_all
-from ich_study.methods.cams.tables import (
-    answers,
-    best_layers,
-    broken_rules,
-    table_two,
-    table_two_beside,
+from ich_study.methods.cams.rows import (
+    CLAIM_METRICS,
+    UNITS,
+    best_of,
+    claim_rows,
+    compare_all,
+    score_rows,
+    statistics_of,
+    threshold_table,
 )
+from ich_study.methods.cams.scores import SOURCES, score_all
 from ich_study.metrics.overlap import dice, iou
 from ich_study.metrics.significance import holm
 from ich_study.published.claims import load_claims, verdicts
 from ich_study.published.tables import load_table
 from ich_study.schema import result_table
-from tests.methods.cams.fakes import perfect_series, truth_part
+from tests.methods.cams.fakes import (
+    BENCHMARK_TEST as TEST,
+    BENCHMARK_VALIDATION as VALIDATION,
+    COMMON,
+    benchmark,
+    levels,
+    perfect_series,
+    series_of,
+    truth_part,
+)
 
-VALIDATION, TEST = truth_part(seed=1, prefix="v"), truth_part(6, seed=2, prefix="t")
-COMMON = {"study": "06_cam_benchmark", "dataset": "hemorica/test", "class": "any"}
-SERIES = [
-    perfect_series(VALIDATION, TEST, "hires_cam", "-1"),
-    perfect_series(VALIDATION, TEST, "hires_cam", "-3", 0.7, seed=4),
-    perfect_series(VALIDATION, TEST, "ablation_cam", "-3", 5.0, seed=5),
-    perfect_series(VALIDATION, TEST, "hires_cam", "-3", 0.7, "printed", 6),
-    perfect_series(VALIDATION, TEST, "ablation_cam", "-3", 0.2, "library", 7),
-    perfect_series(VALIDATION, TEST, "random_map", "", 50.0),
-]
-SCORES = score_all(SERIES, VALIDATION, TEST)
-RESULTS = result_table(score_rows(SCORES, TEST, COMMON, replicates=100))
+SCORES, RESULTS = benchmark()
 
 
 def row(**wanted):
@@ -39,6 +41,98 @@ def row(**wanted):
         chosen = chosen[chosen[name] == value]
     assert len(chosen) == 1, wanted
     return chosen.iloc[0]
+
+
+def shifted():
+    """Two methods at [-3] and a rival: `late` marks nothing at its held-out threshold and exactly
+    the lesions at the test part's own; `right` marks the lesions at either."""
+    late = series_of(levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.4, 0.1), "late", "-3")
+    right = series_of(levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.8, 0.5), "right", "-3")
+    return score_all([late, right], VALIDATION, TEST)
+
+
+def test_each_row_names_the_source_of_its_threshold():
+    rows = result_table(score_rows(shifted(), TEST, COMMON, replicates=20))
+    for unit in ("pixel", "slice"):
+        values = rows[(rows["metric"] == "dice") & (rows["unit"] == unit)].set_index(
+            ["method", "threshold_source"]
+        )["value"]
+        assert values.to_dict() == {
+            ("late", "masks-validation"): 0.0,
+            ("late", "masks-test"): 1.0,
+            ("right", "masks-validation"): 1.0,
+            ("right", "masks-test"): 1.0,
+        }
+    thresholds = threshold_table(shifted()).set_index(["method", "threshold_source"])["threshold"]
+    assert thresholds["late", "masks-validation"] == 33 / 64
+    assert thresholds["late", "masks-test"] == 7 / 64
+
+
+def test_a_difference_is_the_first_minus_the_second():
+    for source, expected in (("masks-validation", -1.0), ("masks-test", 0.0)):
+        table = compare_all(shifted(), TEST, "dice", source=source, replicates=50)
+        assert table[["first", "second"]].to_numpy().tolist() == [["late [-3]", "right [-3]"]]
+        assert table["difference"].tolist() == [expected]
+        assert table["threshold_source"].tolist() == [source]
+
+
+def test_a_claim_is_a_reference_minus_another_method():
+    rows = claim_rows(shifted(), TEST, COMMON, ("right", "absent"), replicates=50)
+    assert {row["method"] for row in rows} == {"right - late"}
+    for row in rows:
+        assert row["value"] == (1.0 if row["threshold_source"] == "masks-validation" else 0.0)
+    assert len(rows) == len(SOURCES) * len(CLAIM_METRICS) * len(UNITS)
+
+
+def test_every_claim_is_the_difference_of_the_two_measures_that_it_names():
+    rows = claim_rows(SCORES, TEST, COMMON, ("hires_cam",), replicates=50)
+    assert {row["variant"] for row in rows} == {"raw"}
+    for row in rows:
+        members = [score for score in SCORES if (score.layer, score.variant) == ("-3", "raw")]
+        metric = row["metric"].removesuffix("_difference")
+        measures = statistics_of(members, TEST, metric, row["unit"], row["threshold_source"])
+        first, second = row["method"].split(" - ")
+        expected = measures[f"{first} [-3]"].value() - measures[f"{second} [-3]"].value()
+        assert row["value"] == pytest.approx(expected)
+    assert len({round(row["value"], 9) for row in rows}) > 4
+
+
+def test_box_measures_are_those_of_boxes():
+    # an L of 9 pixels in a lesion of 20: the same box, other pixels
+    maps = []
+    for part in (VALIDATION, TEST):
+        truth = part.truth[slice(None)]
+        left = truth & ~np.roll(truth, 1, axis=2)
+        bottom = truth & ~np.roll(truth, -1, axis=1)
+        maps.append((left | bottom).astype(np.float32))
+    scores = score_all([series_of(*maps, layer="-3")], VALIDATION, TEST)
+    found = {
+        metric: statistics_of(scores, TEST, metric, "pixel", "masks-test")["m [-3]"].value()
+        for metric in ("dice", "box_dice", "iou", "box_iou")
+    }
+    assert found["box_dice"] == found["box_iou"] == 1
+    assert found["iou"] == 8 / 20 and found["dice"] == pytest.approx(2 * 8 / (20 + 8))
+    rows = result_table(score_rows(scores, TEST, COMMON, replicates=20))
+    chosen = rows[(rows["threshold_source"] == "masks-test") & (rows["unit"] == "pixel")]
+    values = chosen.set_index("metric")["value"]
+    assert values["box_iou"] == 1 and values["iou"] == pytest.approx(0.4)
+    assert values["sensitivity"] == pytest.approx(0.4) and values["precision"] == 1
+
+
+def test_healthy_slices_count_for_no_overlap_and_positive_ones_for_no_healthy_area():
+    series = series_of(levels(VALIDATION, 0.8, 0.5, 0.9), levels(TEST, 0.8, 0.5, 0.9))
+    rows = result_table(
+        score_rows(score_all([series], VALIDATION, TEST), TEST, COMMON, replicates=20)
+    )
+    held_out = rows[rows["threshold_source"] == "masks-validation"]
+    values = held_out.set_index(["metric", "unit"])["value"]
+    assert values["dice", "pixel"] == values["precision", "pixel"] == 1
+    assert values["box_match_f1", "pixel"] == values["loose_hit", "slice"] == 1
+    # a whole slice of 24 x 24 pixels of 0.01 cm2; a lesion would be 0.2
+    assert values["healthy_cm2", "slice"] == pytest.approx(5.76)
+    assert values["healthy_brain_share", "slice"] == pytest.approx(1)
+    free = rows[rows["metric"] == "pixel_average_precision"].set_index("subset")["value"]
+    assert free["positive"] == 1 and free["all"] < 0.99
 
 
 def test_rows_hold_what_was_counted():
@@ -123,67 +217,6 @@ def test_a_clear_difference_survives_the_correction():
     table = compare_all(SCORES, TEST, "dice")
     clear = table[(table["first"] == "hires_cam [-1]") & (table["second"] == "random_map")].iloc[0]
     assert clear["p_holm"] < 0.05
-
-
-def test_table_two_shows_the_rivals_and_the_library_in_its_variant():
-    raw = table_two(RESULTS, "raw", "masks-validation", "pixel")
-    assert raw.loc["hires_cam", ("dice", "-1")] == 1 and np.isfinite(
-        raw.loc["random_map", ("dice", "")]
-    )
-    library = table_two(RESULTS, "library", "masks-test", "slice")
-    expected = row(
-        method="ablation_cam",
-        layer="-3",
-        variant="library",
-        threshold_source="masks-test",
-        metric="dice",
-        unit="slice",
-    )
-    assert library.loc["ablation_cam", ("dice", "-3")] == pytest.approx(expected["value"])
-    assert "hires_cam" in library.index
-
-
-def test_the_printed_table_stands_beside_ours():
-    beside = table_two_beside(RESULTS, "table_2a", "ours")
-    chosen = (beside["variant"] == "raw") & (beside["threshold_source"] == "masks-validation")
-    beside = beside[chosen].set_index(["method", "metric", "layer"])
-    assert beside.loc[("hires_cam", "dice", "-3"), "printed"] == "0.5219"
-    assert beside.loc[("hires_cam", "dice", "-1"), "ours"].startswith("1.000 [")
-    assert (
-        beside.loc[("random_map", "dice", ""), "printed"] == ""
-        and beside.loc[("layer_cam", "dice", "-1"), "ours"] == ""
-    )
-    half = table_two_beside(RESULTS, "table_2b", "ours")
-    assert len(half[half["printed"] != ""]) == 3 * 2 * 108 and "loose_hit" not in set(
-        half["metric"]
-    )
-
-
-def test_answers_name_the_winner_and_its_margins():
-    raw = [score for score in SCORES if score.variant == "raw"]
-    found = answers(RESULTS, compare_all(raw, TEST, "dice", replicates=200)).set_index("question")
-    assert found.iloc[0]["answer"] == "hires_cam [-1]" and found.iloc[0]["value"] == 1
-    rival = found.loc["by how much over the best trivial rival"]
-    assert rival["answer"] == "random_map" and rival["ci_low"] > 0
-    depth = found.loc["by how much over its next best depth"]
-    shallow = SCORES[1].pixel["masks-validation"][TEST.positive].sum()
-    assert depth["answer"] == "hires_cam [-3]" and depth["value"] == pytest.approx(
-        1 - dice(shallow)
-    )
-    with pytest.raises(DataError, match="no comparison"):
-        answers(RESULTS, compare_all(raw[1:3], TEST, "dice", replicates=50))
-
-
-def test_a_sound_table_breaks_no_rule_and_a_changed_one_does():
-    assert broken_rules(RESULTS) == []
-    swapped = RESULTS.assign(value=RESULTS["value"].where(RESULTS["metric"] != "iou", 0.5))
-    assert any("2 IoU" in rule for rule in broken_rules(swapped))
-    worse = RESULTS["metric"].isin(["dice", "iou"]) & (RESULTS["threshold_source"] == "masks-test")
-    assert any(
-        "own threshold is worse" in rule
-        for rule in broken_rules(RESULTS.assign(value=RESULTS["value"].where(~worse, 0.0)))
-    )
-    assert best_layers(RESULTS) == {"hires_cam": "-1", "ablation_cam": "-3", "random_map": ""}
 
 
 def test_best_of_names_the_best_method_and_never_a_rival():

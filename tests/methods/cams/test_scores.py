@@ -3,10 +3,19 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from ich_study.errors import DataError, MapError, ParameterError, StudyError
-from ich_study.methods.cams.scores import MapSeries, raw_grid, scaled_grid, score_all, score_series
+from ich_study.methods.cams.scores import (
+    SOURCES,
+    MapSeries,
+    raw_grid,
+    scaled_grid,
+    score_all,
+    score_series,
+    shown_maps,
+)
+from ich_study.methods.cams.truth_masks import PackedMasks
 from ich_study.metrics.boxes import filled_box_counts
 from ich_study.metrics.overlap import dice, overlap_counts
-from tests.methods.cams.fakes import perfect_series, truth_part
+from tests.methods.cams.fakes import levels, perfect_series, series_of, truth_part
 
 VALIDATION, TEST = truth_part(seed=1, prefix="v"), truth_part(5, seed=2, prefix="t")
 
@@ -69,6 +78,81 @@ def test_thresholds_maximise_dice_on_their_own_part():
     assert dice(score.pixel["masks-test"][positive].sum()) >= dice(
         score.pixel["masks-validation"][positive].sum()
     )
+
+
+def test_each_threshold_comes_from_the_part_that_it_names():
+    # lesions stand out above 0.5 in the validation part and above 0.1 in the test part
+    series = series_of(levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.4, 0.1))
+    score = score_series(series, VALIDATION, TEST)
+    assert score.thresholds["masks-validation"].value == 33 / 64
+    assert score.thresholds["masks-test"].value == 7 / 64
+    # the held-out threshold lies above every value of the test part: nothing is marked
+    missed, found = (score.pixel[source][TEST.positive].sum() for source in SOURCES)
+    assert (missed.tp, missed.fp, missed.fn) == (0, 0, 15 * 20)
+    assert (found.tp, found.fp, found.fn) == (15 * 20, 0, 0)
+    assert score.predicted_cm2["masks-validation"].max() == 0
+    assert score.predicted_cm2["masks-test"][TEST.positive] == pytest.approx(0.2)
+    assert score.box_match["masks-validation"].sum().tp == 0
+    assert score.box_match["masks-test"].sum().tp == 15
+    assert score.box_union["masks-test"].sum().tp == 15 * 20
+
+
+def test_a_threshold_is_chosen_on_positive_slices_alone():
+    # over all slices 45/64, the first threshold above the healthy ones, would be the best
+    series = series_of(levels(VALIDATION, 0.8, 0.5, 0.7), levels(TEST, 0.8, 0.5, 0.7))
+    score = score_series(series, VALIDATION, TEST)
+    assert [score.thresholds[source].value for source in SOURCES] == [33 / 64, 33 / 64]
+    # and what it marks on healthy slices is measured there: whole slices of 24 x 24 x 0.01 cm2
+    for source in SOURCES:
+        assert score.predicted_cm2[source][TEST.healthy] == pytest.approx(5.76)
+        assert score.brain_share[source][TEST.healthy] == pytest.approx(1)
+
+
+def test_the_share_of_the_brain_leaves_out_what_is_marked_beside_it():
+    upper = np.zeros((len(TEST), 24, 24), bool)
+    upper[:, :12] = True
+    part = type(TEST)(**{**vars(TEST), "brain": PackedMasks.of(upper)})
+    lower = np.zeros((len(TEST), 24, 24), np.float32)
+    lower[:, 18:] = lower[:, :3] = 1
+    series = series_of(levels(VALIDATION, 0.8, 0.5), np.maximum(levels(TEST, 1, 0), lower))
+    score = score_series(series, VALIDATION, part)
+    assert score.brain_share["masks-test"][TEST.healthy] == pytest.approx(3 / 12)
+    assert score.predicted_cm2["masks-test"][TEST.healthy] == pytest.approx(9 / 24 * 5.76)
+
+
+def test_a_pixel_at_the_threshold_belongs_to_the_mask():
+    maps = levels(VALIDATION, 32 / 64, 31 / 64), levels(TEST, 32 / 64, 31 / 64)
+    series = series_of(*maps)
+    score = score_series(series, VALIDATION, TEST)
+    for source in SOURCES:
+        assert score.thresholds[source].value == 0.5
+        assert score.predicted_cm2[source][TEST.positive] == pytest.approx(0.2)
+        assert score.box_union[source].sum().tp == 15 * 20
+        assert score.hits(source)[TEST.positive].tolist() == [1.0] * 15
+        place = int(np.flatnonzero(TEST.positive)[0])
+        mask = shown_maps([series], [score], place, source)[1]["m", "[-1]"]
+        assert np.array_equal(mask, TEST.truth[slice(place, place + 1)][0])
+
+
+def test_boxes_match_at_the_least_iou_itself():
+    # the lesion of 5 x 4 pixels and as much beside it: a box of IoU 20 / 40
+    parts = []
+    for part in (VALIDATION, TEST):
+        truth = part.truth[slice(None)]
+        parts.append((truth | np.roll(truth, 4, axis=2)).astype(np.float32))
+    series = series_of(*parts)
+    at, above = (score_series(series, VALIDATION, TEST, min_iou=least) for least in (0.5, 0.51))
+    assert at.box_match["masks-test"].sum().tp == 15
+    assert above.box_match["masks-test"].sum().tp == 0
+
+
+def test_a_picture_shows_the_mask_at_the_held_out_threshold():
+    series = series_of(levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.4, 0.1))
+    score = score_series(series, VALIDATION, TEST)
+    place = int(np.flatnonzero(TEST.positive)[0])
+    assert shown_maps([series], [score], place)[1]["m", "[-1]"].sum() == 0
+    assert shown_maps([series], [score], place, "masks-test")[1]["m", "[-1]"].sum() == 20
+    assert shown_maps([series], [score], place)[0]["m", "[-1]"].max() == 1
 
 
 def test_area_under_the_curve_is_average_precision_of_the_pixels():

@@ -11,7 +11,7 @@ from ich_study.methods.cams.truth_masks import (
     read_truth,
 )
 from ich_study.metrics.boxes import component_boxes
-from tests.methods.cams.fakes import masked_store
+from tests.methods.cams.fakes import masked_store, truth_part
 from tests.training.fakes import config
 
 STORE = masked_store()
@@ -63,6 +63,30 @@ def test_rivals_do_not_depend_on_the_batch():
         found.rival("atlas", 2.0, 3)
     with pytest.raises(DataError, match="brain"):
         read_truth(STORE, STORE.index.iloc[:3], GRID, brain=False).rival("random_map", 2.0, 3)
+
+
+def test_the_random_rival_is_another_map_on_every_slice():
+    found = truth_part(2, 6)  # every brain is the whole slice
+    maps = found.rival("random_map", 2.0, 3)(slice(0, 12))
+    likeness = np.corrcoef(maps.reshape(12, -1)) - np.eye(12)
+    assert np.abs(likeness).max() < 0.9
+    assert not np.array_equal(maps, found.rival("random_map", 2.0, 4)(slice(0, 12)))
+
+
+def test_only_slices_known_to_be_without_hemorrhage_are_healthy():
+    found = read_truth(STORE, STORE.index.iloc[:8], GRID)
+    labels = found.rows["any"].to_numpy(bool)
+    assert 0 < labels.sum() < 8
+    assert found.positive.tolist() == labels.tolist()
+    assert found.healthy.tolist() == (~labels).tolist()
+    unknown = type(found)(**{**vars(found), "rows": found.rows.assign(any=pd.NA)})
+    assert not unknown.healthy.any() and unknown.positive.tolist() == labels.tolist()
+    # a mask beats a label that denies it
+    denied = type(found)(**{**vars(found), "rows": found.rows.assign(any=False)})
+    assert denied.healthy.tolist() == (~labels).tolist()
+    # a lesion of another class: no truth of this one, and no healthy slice either
+    found.truth.bits[:] = 0
+    assert not found.positive.any() and found.healthy.tolist() == (~labels).tolist()
 
 
 def test_slices_are_chosen_evenly_and_by_rule():

@@ -1,0 +1,100 @@
+"""What is captured of a layer, on a network whose gradients are known by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from ich_study.errors import MapError, ParameterError
+from ich_study.methods.cams.capture import (
+    Captured,
+    capture,
+    exact_float32,
+    frozen,
+    target_scores,
+)
+from ich_study.methods.cams.layers import CHANNELS_FIRST, CHANNELS_LAST
+
+
+class Sums(nn.Module):
+    """Doubles the image, then triples it; the logits are 5 and 7 times the sum of that."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 1, 1, bias=False), nn.Conv2d(1, 1, 1, bias=False)
+        self.first.weight.data.fill_(2.0)
+        self.second.weight.data.fill_(3.0)
+
+    def forward(self, images):
+        total = self.second(self.first(images)).sum((1, 2, 3))
+        return torch.stack([5 * total, 7 * total], 1)
+
+
+IMAGES = torch.arange(1.0, 9.0).reshape(2, 1, 2, 2)
+
+
+def test_each_layer_has_its_own_activations_and_the_targets_gradients():
+    model = Sums().eval()
+    layers = {"first": model.first, "second": model.second}
+    with frozen(model):
+        scores, found = capture(model, IMAGES, layers, CHANNELS_FIRST, torch.tensor([0, 1]))
+    assert scores.tolist() == [5 * 6 * 10.0, 7 * 6 * 26.0]
+    assert torch.equal(found["first"].activations, 2 * IMAGES)
+    assert torch.equal(found["second"].activations, 6 * IMAGES)
+    assert found["first"].gradients[:, 0, 0, 0].tolist() == [3 * 5.0, 3 * 7.0]
+    assert found["second"].gradients[:, 0, 0, 0].tolist() == [5.0, 7.0]
+    assert torch.equal(found["second"].product[1], 7 * 6 * IMAGES[1].double())
+
+
+def test_without_gradients_there_are_none():
+    model = Sums().eval()
+    with frozen(model):
+        _, found = capture(model, IMAGES, {"first": model.first}, CHANNELS_FIRST, gradients=False)
+    with pytest.raises(ParameterError, match="captured without them"):
+        _ = found["first"].product
+
+
+def test_the_layout_turns_outputs_and_gradients_alike():
+    model = Sums().eval()
+    with frozen(model):
+        _, found = capture(model, IMAGES, {"first": model.first}, CHANNELS_LAST)
+    # read as (images, rows, columns, channels) the one channel of a 2 x 2 image is one row
+    assert found["first"].activations.shape == found["first"].gradients.shape == (2, 2, 1, 2)
+
+
+def test_a_frozen_network_needs_no_gradients_until_it_is_left_also_by_an_error():
+    model = Sums().eval()
+    model.second.weight.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="inside"), frozen(model):
+        assert not any(weights.requires_grad for weights in model.parameters())
+        raise RuntimeError("inside")
+    assert [weights.requires_grad for weights in model.parameters()] == [True, False]
+    with pytest.raises(ParameterError, match="training mode"), frozen(model.train()):
+        pass
+
+
+def test_tensorfloat_is_off_inside_and_as_it_was_outside():
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        with exact_float32():
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def test_the_score_is_the_target_of_each_image():
+    logits = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert target_scores(logits, 1).tolist() == [2.0, 4.0]
+    assert target_scores(logits, torch.tensor([1, 0])).tolist() == [2.0, 3.0]
+    with pytest.raises(ParameterError, match="outputs, 0 to 1"):
+        target_scores(logits, -1)
+    with pytest.raises(ParameterError, match="needs logits"):
+        target_scores(logits[0], 0)
+    with pytest.raises(MapError, match="image 1"):
+        target_scores(torch.tensor([[1.0], [torch.nan]]), 0)
+
+
+def test_a_product_is_gradient_times_activation():
+    found = Captured(torch.full((1, 1, 1, 2), 2.0), torch.tensor([[[[3.0, -4.0]]]]))
+    assert found.product.tolist() == [[[[6.0, -8.0]]]]
