@@ -81,6 +81,25 @@ def tuning_bounds_of(
     return replace(BOUNDS[head], **given).on_side(side)
 
 
+@dataclass(frozen=True)
+class Search:
+    """How to look for h, T and d.
+
+    start: gives order and border rule; its h, T and d are not used. folder: keeps every
+    evaluation. initial: random points first; iterations: points that the search suggests.
+    restart_changed: a search of other slices or settings in `folder` gives way, else it is an
+    error.
+    """
+
+    bounds: Bounds
+    start: Detector
+    folder: Path
+    iterations: int = 150
+    initial: int = 10
+    seed: int = 1
+    restart_changed: bool = False
+
+
 class Scored(Protocol):
     """What is tuned on: `mil_detector.ScoredMaps`."""
 
@@ -112,58 +131,50 @@ def detection_counts(scored: Scored, detector: Detector) -> Counts:
     )
 
 
-def tune_detector(
-    scored: Scored,
-    bounds: Bounds,
-    start: Detector,
-    folder: Path,
-    iterations: int = 150,
-    initial: int = 10,
-    seed: int = 1,
-    report: Callable[[str], None] = print,
-    restart_changed: bool = False,
-) -> Tuning:
+def tune_detector(scored: Scored, search: Search, report: Callable[[str], None] = print) -> Tuning:
     """The detector with the largest point F1 on `scored`, summed over all its slices, negatives
     too.
 
-    start: gives order and border rule; its h, T and d are not used. d is truncated to whole pixels,
-    as in the code. `folder` keeps every evaluation; called again after a kill, those are taken from
-    there and the search goes on to the same end. With `restart_changed` a search of other slices or
-    settings in `folder` gives way, else it is an error. Raises StudyError where no slice has a box.
+    d is truncated to whole pixels, as in the code. Called again after a kill, the evaluations in
+    the folder are taken from there and the search goes on to the same end. Raises StudyError where
+    no slice has a box.
     """
     if not any(map(len, scored.boxes)):
         raise StudyError(
             f"none of the {len(scored.boxes)} tuning slices has a box; h, T and d cannot be tuned"
             " on them"
         )
-    run = _fingerprint(scored, bounds, start, seed, initial)
-    known = _known(folder, run, restart_changed)
+    run = _fingerprint(scored, search)
+    known = _known(search.folder, run, search.restart_changed)
+    # the random points are drawn in this order
     limits = {
-        "distance": bounds.distance,
-        "prominence": bounds.prominence,
-        "threshold": bounds.threshold,
+        name: getattr(search.bounds, name) for name in ("distance", "prominence", "threshold")
     }
-    search = BayesianOptimization(
-        f=None, pbounds=limits, random_state=seed, allow_duplicate_points=True, verbose=0
+    optimiser = BayesianOptimization(
+        f=None,
+        pbounds=limits,
+        random_state=search.seed,
+        allow_duplicate_points=True,
+        verbose=0,
     )
-    drawn = search.random_sample(initial)
+    drawn = optimiser.random_sample(search.initial)
     for number in tqdm(
-        range(initial + iterations),
+        range(search.initial + search.iterations),
         "tuning the detector",
         unit="evaluation",
         mininterval=5,
         leave=False,
     ):
-        point = drawn[number] if number < initial else search.suggest()
+        point = drawn[number] if number < search.initial else optimiser.suggest()
         if number >= len(known):
-            detector = _detector(point, start)
+            detector = _detector(point, search.start)
             value = float(point_f1(detection_counts(scored, detector).sum()))
             known.append({"evaluation": number, **vars_of(detector), "point_f1": value, "run": run})
-            write_csv(folder / HISTORY_FILE, pd.DataFrame(known, columns=list(COLUMNS)))
-        search.register(params=point, target=known[number]["point_f1"])
-    history = pd.DataFrame(known[: initial + iterations], columns=list(COLUMNS))
+            write_csv(search.folder / HISTORY_FILE, pd.DataFrame(known, columns=list(COLUMNS)))
+        optimiser.register(params=point, target=known[number]["point_f1"])
+    history = pd.DataFrame(known[: search.initial + search.iterations], columns=list(COLUMNS))
     best = history.loc[history["point_f1"].idxmax()]
-    detector = start.changed(
+    detector = search.start.changed(
         prominence=float(best["prominence"]),
         threshold=float(best["threshold"]),
         distance=int(best["distance"]),
@@ -202,14 +213,20 @@ def _detector(point: dict[str, float], start: Detector) -> Detector:
     )
 
 
-def _fingerprint(scored: Scored, bounds: Bounds, start: Detector, seed: int, initial: int) -> str:
+def _fingerprint(scored: Scored, search: Search) -> str:
     arrays = [scored.cells, *scored.boxes]
     content = [
         f"{array.shape} {sha256_bytes(np.ascontiguousarray(array).tobytes())}" for array in arrays
     ]
-    return sha256_lines(
-        [*content, repr(bounds), start.order, str(start.blind_border), str(seed), str(initial)]
-    )[:16]
+    start = search.start
+    settings = [
+        repr(search.bounds),
+        start.order,
+        str(start.blind_border),
+        str(search.seed),
+        str(search.initial),
+    ]
+    return sha256_lines([*content, *settings])[:16]
 
 
 def _known(folder: Path, run: str, restart_changed: bool) -> list[dict[str, float | str]]:

@@ -69,9 +69,9 @@ def point_counts_of(
     return stack_counts([RULES[rule](each, boxes) for each, boxes in zip(points, scored.boxes)])
 
 
-def classified_positive(scored: ScoredMaps, probability: float = 0.5) -> np.ndarray:
-    """Slices that the classifier calls hemorrhage, bool (N,)."""
-    return 1 / (1 + np.exp(-scored.logits)) >= probability
+def classified_positive(logits: np.ndarray, probability: float = 0.5) -> np.ndarray:
+    """Slices that the classifier calls hemorrhage, bool (N,): probability of at least this."""
+    return 1 / (1 + np.exp(-logits)) >= probability
 
 
 def point_statistic(
@@ -104,7 +104,7 @@ def detection_rows(
     """
     gates: dict[str, np.ndarray | None] = {
         "": None,
-        **({} if gate is None else {"_gated": classified_positive(scored, gate)}),
+        **({} if gate is None else {"_gated": classified_positive(scored.logits, gate)}),
     }
     rows = []
     for suffix, kept in gates.items():
@@ -195,9 +195,10 @@ def classifier_rows(
             " needs both kinds"
         )
     patients = index_rows["patient_id"].to_numpy()[known]
-    decided = decision_metrics(truth, logits > 0)
+    called = classified_positive(logits)
+    decided = decision_metrics(truth, called)
     statistics = {
-        "accuracy": ratio_of_sums(patients, truth == (logits > 0), np.ones(len(truth))),
+        "accuracy": ratio_of_sums(patients, truth == called, np.ones(len(truth))),
         "auroc": auroc_of_items(patients, truth, logits),
     }
     told = {**common, "threshold_source": "none", "unit": "slice"}

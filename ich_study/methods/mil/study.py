@@ -20,7 +20,7 @@ from ich_study.evaluate.scored_slices import read_scored_slices
 from ich_study.methods.mil import report
 from ich_study.methods.mil.figures import DetectionPanel, shown_slices
 from ich_study.methods.mil.network import WINDOWS, published_preprocessing
-from ich_study.methods.mil.peak_tuning import best_threshold
+from ich_study.methods.mil.peak_tuning import Search, best_threshold, tune_detector
 from ich_study.methods.mil.peaks import Detector, Peaks, threshold_centroids
 from ich_study.methods.mil.pipeline import ScoredMaps
 from ich_study.methods.mil.points import point_counts, points_in_boxes
@@ -120,7 +120,8 @@ def published_variants(detector: Detector) -> dict[str, Detector]:
 @dataclass(frozen=True)
 class Evaluated:
     """One network on one part: rows of the result table, the main detector's peaks and counts, its
-    free-response curve and where on it the detector works (false points per scan, sensitivity)."""
+    free-response curve, where on it the detector works (false points per scan, sensitivity), and
+    that detector."""
 
     head: str
     variant: str
@@ -130,6 +131,7 @@ class Evaluated:
     rows: list[dict[str, Any]] = field(repr=False)
     curve: pd.DataFrame = field(repr=False)
     operating: tuple[float, float]
+    detector: Detector
 
     @property
     def name(self) -> str:
@@ -200,7 +202,37 @@ def evaluate_network(
     total, scans = counts.sum(), scored.rows["scan_id"].nunique()
     curve = report.free_response(scored, scored.peaks(detectors[main].changed(threshold=-np.inf)))
     operating = (float(total.fp) / scans, float(total.tp) / float(total.tp + total.fn))
-    return Evaluated(head, main, scored, found[main], counts, rows, curve, operating)
+    return Evaluated(
+        head, main, scored, found[main], counts, rows, curve, operating, detectors[main]
+    )
+
+
+def tune_and_test(
+    tune: ScoredMaps,
+    test: ScoredMaps,
+    search: Search,
+    *,
+    head: str,
+    variant: str,
+    dataset: str,
+    gate: float | None = 0.5,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Evaluated:
+    """Tune the detector and its rival without peaks on the boxes of `tune`; score every variant of
+    the detector (`variants_of`) on `test`. Raises SplitError where a patient is in both."""
+    assert_disjoint(tune.rows, test.rows)
+    tuned = tune_detector(tune, search)
+    return evaluate_network(
+        test,
+        variants_of(tuned.detector, variant),
+        head=head,
+        dataset=dataset,
+        centroids=tuned_centroids(tune),
+        gate=gate,
+        replicates=replicates,
+        seed=seed,
+    )
 
 
 def tuned_centroids(scored: ScoredMaps) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,4 +119,50 @@ def scored_maps(patients: int = 6, seed: int = 0, cells: int = 8, side: int = 32
         side,
         boxes,
         labels,
+    )
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """One slice of zeros with single pixels of some height: spikes (row, column, height) and boxes
+    (x, y, width, height)."""
+
+    patient: str
+    spikes: Sequence[tuple[int, int, float]] = ()
+    boxes: Sequence[tuple[float, float, float, float]] = ()
+    logit: float = 1.0
+    positive: bool = True
+    scan: str | None = None
+
+
+def spiked_maps(slices: Sequence[Spikes], side: int = 12) -> ScoredMaps:
+    """Slices whose maps are known to the last bit: the network's grid is the input's."""
+    rows, maps = [], np.zeros((len(slices), side, side), np.float32)
+    for number, each in enumerate(slices):
+        for row, column, height in each.spikes:
+            maps[number, row, column] = height
+        row = index_row(each.patient, number, each.positive, side)
+        rows.append({**row, "scan_id": each.scan or row["scan_id"]})
+    return ScoredMaps(
+        typed(pd.DataFrame(rows), INDEX_COLUMNS, "index"),
+        np.array([each.logit for each in slices]),
+        maps,
+        side,
+        [np.array(each.boxes, np.float64).reshape(-1, 4) for each in slices],
+        [np.array(["IPH"] * len(each.boxes), str) for each in slices],
+    )
+
+
+def skull_store(slices: int = 4) -> BlobStore:
+    """One patient `p00`: a disc of brain in a ring of bone, nothing in it."""
+    rr, cc = np.mgrid[:SIDE, :SIDE]
+    radius = np.hypot(rr - SIDE / 2, cc - SIDE / 2)
+    one = np.where(radius < 18, 30, np.where(radius < 21, 1000, -1000))
+    volume = np.repeat(one[None], slices, 0).astype(np.int16)
+    rows = [index_row("p00", number, False) for number in range(slices)]
+    return BlobStore(
+        typed(pd.DataFrame(rows), INDEX_COLUMNS, "index"),
+        typed(pd.DataFrame([], columns=list(BOX_COLUMNS)), BOX_COLUMNS, "boxes"),
+        {"scan-p00": volume},
+        {"scan-p00": np.zeros_like(volume, np.uint8)},
     )

@@ -12,6 +12,7 @@ from ich_study.methods.mil.peak_tuning import (
     BOUNDS,
     COLUMNS,
     Bounds,
+    Search,
     best_threshold,
     detection_counts,
     tune_detector,
@@ -19,24 +20,17 @@ from ich_study.methods.mil.peak_tuning import (
 )
 from ich_study.methods.mil.peaks import Detector
 from ich_study.methods.mil.points import point_f1
-from tests.methods.mil.fakes import scored_maps
+from ich_study.metrics.overlap import Counts
+from tests.methods.mil.fakes import Spikes, scored_maps, spiked_maps
 
 SCORED = scored_maps(4)
-SEARCH = Bounds((0.0, 1.5), (1.0, 12.0), (-1.0, 2.0))
+BOUNDS_HERE = Bounds((0.0, 1.5), (1.0, 12.0), (-1.0, 2.0))
 START = Detector(0.0, 0.0, 1, "printed", False)
 
 
 def tuned(folder, iterations=5, **changes):
-    return tune_detector(
-        SCORED,
-        SEARCH,
-        START,
-        folder,
-        iterations=iterations,
-        initial=5,
-        report=lambda line: None,
-        **changes,
-    )
+    search = Search(BOUNDS_HERE, START, folder, iterations, initial=5, **changes)
+    return tune_detector(SCORED, search, report=lambda line: None)
 
 
 def f1_of(detector):
@@ -83,7 +77,7 @@ def test_another_search_in_the_folder_is_an_error_or_gives_way(tmp_path):
 def test_slices_without_a_box_cannot_be_tuned_on(tmp_path):
     bare = replace(SCORED, boxes=[np.empty((0, 4))] * len(SCORED))
     with pytest.raises(StudyError, match="none of the 24 tuning slices has a box"):
-        tune_detector(bare, SEARCH, START, tmp_path, iterations=1)
+        tune_detector(bare, Search(BOUNDS_HERE, START, tmp_path, iterations=1))
 
 
 def test_bounds_are_checked_scaled_and_overridden():
@@ -106,3 +100,17 @@ def test_the_best_threshold_of_a_grid():
     grid = np.linspace(-1, 2, 7)
     scores = [f1_of(START.changed(threshold=float(threshold))) for threshold in grid]
     assert best_threshold(values, grid) == pytest.approx(grid[int(np.nanargmax(scores))])
+
+
+def test_of_equal_thresholds_the_highest_is_taken_and_nan_is_never_the_best():
+    boxes = Counts(*(np.array([value]) for value in (1, 0, 0)))
+    none = Counts(*(np.array([value]) for value in (0, 1, 0)))
+    values = {0.1: none, 0.2: boxes, 0.3: boxes, 0.4: none}
+    assert best_threshold(values.__getitem__, np.array(list(values))) == 0.3
+
+
+def test_tuning_counts_by_the_rule_of_the_code():
+    # two points in one box: by the code no false point, one to one there would be one
+    maps = spiked_maps([Spikes("a", [(3, 3, 2.0), (3, 5, 3.0)], [(3, 3, 3, 1)])])
+    total = detection_counts(maps, Detector(0.0, 1.0, 1, "printed", False)).sum()
+    assert (int(total.tp), int(total.fp), int(total.fn)) == (1, 0, 0)

@@ -153,3 +153,48 @@ def test_the_published_detectors_scale_with_the_map():
         PUBLISHED["attention"].on_side(128).distance == 29
         and PUBLISHED["max_pooling"].on_side(8).distance == 1
     )
+
+
+@pytest.mark.parametrize("order", ["printed", "authors"])
+def test_a_height_of_exactly_t_is_no_peak(order):
+    values = np.zeros((20, 20), np.float32)
+    values[10, 10] = 0.5
+    at, below = (
+        find_peaks(values, Detector(0.0, threshold, 2, order, False)) for threshold in (0.5, 0.499)
+    )
+    assert len(at.points) == 0 and below.points.tolist() == [[10, 10]]
+    assert len(below.above(0.5).points) == 0 and len(below.above(0.499).points) == 1
+    assert len(threshold_centroids(values, 0.5).points) == 0
+
+
+def test_of_two_points_exactly_d_apart_both_stay_and_of_two_closer_the_higher():
+    values = np.zeros((20, 20), np.float32)
+    values[5, 5], values[5, 9] = 1.0, 2.0
+    four, five = (
+        find_peaks(values, Detector(0.0, 0.1, d, "printed", False)).points.tolist() for d in (4, 5)
+    )
+    assert four == [[5, 9], [5, 5]] and five == [[5, 9]]
+
+
+@pytest.mark.parametrize("order", ["printed", "authors"])
+def test_the_blind_border_is_d_pixels_wide(order):
+    values = np.zeros((20, 20), np.float32)
+    values[3, 5], values[4, 14], values[15, 5], values[16, 14] = 1.0, 2.0, 3.0, 4.0
+    found = find_peaks(values, Detector(0.0, 0.1, 4, order, True))
+    assert found.points.tolist() == [[15, 5], [4, 14]]
+
+
+def test_the_published_parameters_are_those_of_the_paper():
+    assert PUBLISHED["max_pooling"] == Detector(0.024203, 0.75963, 10, "authors", True)
+    assert PUBLISHED["attention"] == Detector(0.00378, 0.02417, 58, "authors", True)
+
+
+def test_h_leaves_out_what_does_not_rise_by_h_above_its_saddle():
+    values = np.zeros((9, 30), np.float32)
+    values[4, 5:25] = 1.0
+    values[4, 8], values[4, 20] = 2.0, 1.3
+    low, high = (
+        find_peaks(values, Detector(h, 0.1, 1, "printed", False)).points.tolist()
+        for h in (0.2, 0.4)
+    )
+    assert low == [[4, 8], [4, 20]] and high == [[4, 8]]

@@ -133,3 +133,39 @@ def test_published_networks_need_a_path(tmp_path):
             published_networks({"attention": entry}, tmp_path)
     with pytest.raises(WeightsError, match="does not exist"):
         published_networks({"attention": {"path": "net.npz"}}, tmp_path)
+
+
+def test_published_networks_are_read_by_head(tmp_path):
+    entries = {}
+    for seed, head in enumerate(("attention", "max_pooling")):
+        state = create_mil("authors", head, seed).model.state_dict()
+        np.savez(tmp_path / f"{head}.npz", **{name: each.numpy() for name, each in state.items()})
+        entries[head] = {"path": f"{head}.npz"}
+    found = published_networks(entries, tmp_path)
+    assert list(found) == ["attention", "max_pooling"]
+    for head, (backbone, preprocessing) in found.items():
+        assert (backbone.head, backbone.variant) == (head, "authors")
+        assert backbone.weights_source == f"{head}.npz" and preprocessing.size == 256
+    entries["attention"]["path"] = "max_pooling.npz"
+    with pytest.raises(WeightsError, match="attention"):
+        published_networks(entries, tmp_path)
+
+
+def test_chosen_slices_keep_their_own_maps_boxes_and_labels():
+    scored = scored_maps()
+    for chosen in (np.array([4, 0]), np.arange(len(scored)) == 4):
+        part = scored[chosen]
+        assert part.logits[0] == scored.logits[4] and part.labels[0] is scored.labels[4]
+        assert part.boxes[0] is scored.boxes[4]
+        np.testing.assert_array_equal(part.cells[0], scored.cells[4])
+        assert part.rows.iloc[0]["slice_index"] == scored.rows.iloc[4]["slice_index"]
+
+
+def test_small_parts_of_a_mask_get_no_box():
+    store = blob_store(1)
+    store.masks["scan-p00"][:] = 0
+    store.masks["scan-p00"][0, 5, 5:8] = 1
+    store.masks["scan-p00"][1, 5, 5:9] = 2
+    boxes, labels = grid_boxes(store, store.index, 48, "mask_components")
+    assert [len(each) for each in boxes[:3]] == [0, 1, 0]
+    assert boxes[1].tolist() == [[5, 5, 4, 1]] and len(labels[1]) == 1

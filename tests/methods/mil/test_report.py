@@ -23,6 +23,7 @@ from ich_study.methods.mil.report import (
     time_rows,
 )
 from ich_study.schema import SUBTYPES, result_table
+from tests.methods.mil.fakes import Spikes, spiked_maps
 
 COMMON = {
     "study": "s",
@@ -73,7 +74,7 @@ def test_the_mean_over_patients_is_the_mean_of_their_own_ratios(maps):
 
 def test_gating_removes_the_points_of_slices_called_healthy(maps):
     peaks = maps.peaks(DETECTOR.changed(threshold=-np.inf))
-    kept = classified_positive(maps)
+    kept = classified_positive(maps.logits)
     assert 0 < kept.sum() < len(kept)
     expected = [
         point_counts(found.points[: len(found.points) * int(keep)], boxes)
@@ -150,3 +151,74 @@ def test_the_clock_counts_every_patient_once():
     volumes = {f"p{number}": np.zeros((3, 32, 32), np.int16) for number in range(4)}
     row = time_rows(pipeline, volumes, COMMON, slices=2, replicates=50)[0]
     assert row["metric"] == "milliseconds" and row["n"] == 4 and 0 < row["value"] < 5000
+
+
+SPIKE = Detector(0.0, 1.0, 1, "printed", False)
+BOX = (3, 3, 3, 1)
+"""Three pixels, of which the outer two can both be maxima."""
+
+
+def values_of(slices, **options):
+    maps = spiked_maps(slices)
+    rows = detection_rows(maps, maps.peaks(SPIKE), COMMON, replicates=20, **options)
+    return {row["metric"]: row["value"] for row in rows if row["unit"] in ("slice", "scan")}
+
+
+def test_the_two_rules_give_two_values():
+    # two points in one box: one hit and no false point, or one pair and one point left over
+    values = values_of([Spikes("a", [(3, 3, 2.0), (3, 5, 3.0)], [BOX])])
+    assert values["point_f1"] == 1 and values["point_f1_one_to_one"] == pytest.approx(2 / 3)
+    assert values["point_ppv"] == 1 and values["point_ppv_one_to_one"] == 0.5
+    # one point in two boxes: two hits, or one pair and one box left over
+    values = values_of([Spikes("a", [(3, 3, 2.0)], [BOX, (2, 2, 4, 4)])])
+    assert values["point_sensitivity"] == 1 and values["point_sensitivity_one_to_one"] == 0.5
+
+
+def test_the_classifier_lets_points_through_and_the_labels_do_not():
+    slices = [
+        Spikes("a", [(3, 3, 2.0)], [BOX], logit=-1.0, positive=True),
+        Spikes("b", [(8, 8, 2.0)], [], logit=1.0, positive=False),
+        Spikes("c", [(3, 3, 2.0)], [BOX], logit=0.5, positive=True),
+        Spikes("d", [(8, 8, 2.0)], [], logit=-1.0, positive=False),
+    ]
+    values = values_of(slices, gate=0.5)
+    # by the labels the false points would go and F1 be 1
+    assert values["point_f1"] == pytest.approx(4 / 6)
+    assert values["point_f1_gated"] == pytest.approx(2 / 4)
+    assert values["false_points_per_scan"] == 2 / 4
+    assert values["false_points_per_scan_gated"] == 1 / 4
+    # at 0.7 the third slice (0.62) is gated too
+    assert values_of(slices, gate=0.7)["point_f1_gated"] == 0
+    assert not any("gated" in name for name in values_of(slices))
+
+
+def test_a_probability_of_exactly_the_gate_is_a_hemorrhage():
+    assert classified_positive(np.array([0.0, -1e-6, 1e-6])).tolist() == [True, False, True]
+    rows = spiked_maps([Spikes("a", positive=True), Spikes("b", positive=False)]).rows
+    accuracy = classifier_rows(rows, np.array([0.0, -1.0]), COMMON, replicates=20)[0]
+    assert accuracy["metric"] == "accuracy" and accuracy["value"] == 1
+
+
+def test_false_points_are_counted_per_scan():
+    slices = [
+        Spikes("a", [(8, 8, 2.0)], [BOX], scan="first"),
+        Spikes("a", [(8, 8, 2.0)], [], scan="first"),
+        Spikes("a", [(8, 8, 2.0)], [], scan="second"),
+        Spikes("a", [], [], scan="third"),
+    ]
+    assert values_of(slices)["false_points_per_scan"] == 1
+    maps = spiked_maps(slices)
+    curve = free_response(maps, maps.peaks(SPIKE.changed(threshold=-np.inf)))
+    assert curve["false_points_per_scan"].tolist()[1] == 1
+
+
+def test_the_free_response_curve_of_three_heights():
+    slices = [
+        Spikes("a", [(3, 3, 3.0), (8, 8, 2.0)], [BOX]),
+        Spikes("a", [(3, 3, 1.0)], [BOX, (8, 8, 2, 2)]),
+    ]
+    maps = spiked_maps(slices)
+    curve = free_response(maps, maps.peaks(SPIKE.changed(threshold=0.0)))
+    assert curve["threshold"].tolist() == [np.inf, 3, 2, 1]
+    assert curve["false_points_per_scan"].tolist() == [0, 0, 1, 1]
+    assert curve["sensitivity"].tolist() == pytest.approx([0, 1 / 3, 1 / 3, 2 / 3])

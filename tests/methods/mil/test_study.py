@@ -5,18 +5,17 @@ import pandas as pd
 import pytest
 import torch
 
-from ich_study.errors import DataError, ParameterError, SplitError, StudyError
+from ich_study.ct.brain_mask import brain_mask
+from ich_study.errors import DataError, ParameterError, SplitError
 from ich_study.methods.mil import study as mil_study
-from ich_study.methods.mil.figures import detection_figure, free_response_figure, shown_slices
 from ich_study.methods.mil.network import create_mil, load_mil
-from ich_study.methods.mil.peak_tuning import BOUNDS, tune_detector
-from ich_study.methods.mil.peaks import Detector
+from ich_study.methods.mil.peak_tuning import BOUNDS, Bounds, Search
+from ich_study.methods.mil.peaks import PUBLISHED, Detector
 from ich_study.methods.mil.pipeline import score_slices
-from ich_study.metrics.overlap import Counts
 from ich_study.schema import result_table
 from ich_study.training.learner import train_classifier
 from ich_study.training.losses import balancing_weight
-from tests.methods.mil.fakes import blob_store
+from tests.methods.mil.fakes import Spikes, blob_store, skull_store, spiked_maps
 
 STORE = blob_store(20)
 ROWS = {
@@ -63,19 +62,9 @@ def evaluated(head, folder):
         score_slices(backbone, preprocessing, STORE, ROWS[part], CPU) for part in ("tune", "test")
     )
     start = Detector(0.0, 0.0, 1, "printed", False)
-    tuned = tune_detector(
-        tune,
-        BOUNDS[head].on_side(48),
-        start,
-        folder,
-        iterations=4,
-        initial=8,
-        report=lambda line: None,
-    )
-    detectors = mil_study.variants_of(tuned.detector, "printed")
-    centroids = mil_study.tuned_centroids(tune)
-    return mil_study.evaluate_network(
-        test, detectors, head=head, dataset="fake", centroids=centroids, replicates=100
+    search = Search(BOUNDS[head].on_side(48), start, folder, iterations=4, initial=8)
+    return mil_study.tune_and_test(
+        tune, test, search, head=head, variant="printed", dataset="fake", replicates=100
     )
 
 
@@ -133,25 +122,10 @@ def test_without_a_threshold_there_are_more_false_points(both):
         assert false["no_threshold"] >= false["printed"]
 
 
-def test_points_are_written_and_pictures_drawn(both, tmp_path):
+def test_points_are_written(both, tmp_path):
     points = mil_study.write_points(tmp_path / "points.parquet", both)
     assert len(points) == sum(len(found.points) for each in both for found in each.peaks)
     assert len(pd.read_parquet(tmp_path / "points.parquet")) == len(points)
-    panels = both[0].panels(STORE)
-    figure = detection_figure(panels, "blobs", scale="shared")
-    assert len(figure.axes) == 2 * len(panels)
-    assert (
-        free_response_figure({"a": both[0].curve}, {"a": both[0].operating}, "blobs").axes[0].lines
-    )
-    with pytest.raises(StudyError, match="no slice to show"):
-        detection_figure([], "nothing")
-
-
-def test_slices_are_shown_by_rule():
-    rows = pd.DataFrame({"patient_id": ["a", "a", "b", "c", "c"]})
-    counts = Counts(np.array([3, 2, 1, 0, 0]), np.array([0, 0, 0, 4, 5]), np.array([0, 1, 0, 0, 0]))
-    assert shown_slices(counts, rows) == {0: "hit", 2: "hit", 1: "missed", 4: "false"}
-    assert shown_slices(Counts(*np.zeros((3, 5), int)), rows) == {}
 
 
 def test_a_detector_without_points_is_not_better_than_chance(both):
@@ -175,3 +149,209 @@ def test_bad_input_is_refused(both):
         mil_study.part_name("rsna", "cq500") == "cq500"
         and mil_study.part_name("phe_sich", "phe_sich") == "phe_sich/test"
     )
+
+
+BOX, ELSEWHERE = (3, 3, 1, 1), (8, 8)
+"""A box that holds the pixel (3, 3) alone, and a pixel outside of it."""
+LOW, HIGH = 0.5, 1.5
+
+
+def boxes_are_low(patient):
+    """Slices whose boxes stand over spikes of LOW; T below LOW finds all."""
+    bleeds = [Spikes(patient, [(3, 3, LOW)], [BOX]) for _ in range(3)]
+    return [*bleeds, Spikes(patient, [(5, 5, 0.2)], positive=False)]
+
+
+def boxes_are_high(patient):
+    """Slices whose boxes stand over spikes of HIGH, with false ones of LOW; T above LOW is best."""
+    bleeds = [Spikes(patient, [(3, 3, HIGH), (*ELSEWHERE, LOW)], [BOX]) for _ in range(3)]
+    return [*bleeds, Spikes(patient, [(5, 5, 0.2)], positive=False)]
+
+
+def f1_by_variant(evaluated):
+    return {
+        row["variant"]: row["value"]
+        for row in evaluated.rows
+        if row["metric"] == "point_f1" and row["unit"] == "slice"
+    }
+
+
+@pytest.mark.parametrize(
+    ("tune", "test", "expected"),
+    [
+        (boxes_are_low, boxes_are_high, 2 / 3),  # tuned on what is tested it would be 1
+        (boxes_are_high, boxes_are_low, 0.0),  # tuned on what is tested it would be 1
+    ],
+)
+def test_detector_and_rival_are_tuned_on_the_tuning_slices(tmp_path, tune, test, expected):
+    search = Search(
+        Bounds((0.0, 0.01), (1.0, 3.0), (0.25, 1.4)),
+        Detector(0.0, 0.0, 1, "printed", False),
+        tmp_path,
+        iterations=0,
+        initial=8,
+    )
+    parts = spiked_maps(tune("tuned")), spiked_maps(test("tested"))
+    found = mil_study.tune_and_test(
+        *parts, search, head="max_pooling", variant="printed", dataset="fake", replicates=20
+    )
+    f1 = f1_by_variant(found)
+    assert f1["printed"] == pytest.approx(expected)
+    assert f1["threshold_centroids"] == pytest.approx(expected)
+    assert set(found.scored.rows["patient_id"]) == {"tested"}
+    assert (found.detector.threshold < LOW) == (tune is boxes_are_low)
+    with pytest.raises(SplitError, match="tested"):
+        mil_study.tune_and_test(
+            parts[1], parts[1], search, head="attention", variant="printed", dataset="fake"
+        )
+
+
+def test_the_first_detector_is_the_main_one():
+    detectors = {
+        "main": Detector(0.0, 1.0, 1, "printed", False),
+        "other": Detector(0.0, 0.1, 1, "printed", False),
+    }
+    found = mil_study.evaluate_network(
+        spiked_maps(boxes_are_high("a")),
+        detectors,
+        head="attention",
+        dataset="fake",
+        replicates=20,
+    )
+    # main: three boxes, no false point, on one scan; other: three false points and one of 0.2
+    assert found.variant == "main" and found.detector == detectors["main"]
+    assert found.operating == (0.0, 1.0) and int(found.counts.fp.sum()) == 0
+    assert sum(len(peaks.points) for peaks in found.peaks) == 3
+    assert f1_by_variant(found) == {"main": 1.0, "other": pytest.approx(6 / 10)}
+    only_main = [row for row in found.rows if "gated" in row["metric"] or row["class"] != "any"]
+    assert {row["variant"] for row in only_main} == {"main"}
+    # the curve goes on below the main detector's threshold
+    assert found.curve["threshold"].tolist()[:4] == pytest.approx([np.inf, HIGH, LOW, 0.2])
+    assert found.curve["false_points_per_scan"].tolist()[:4] == [0, 0, 3, 4]
+
+
+def test_the_variants_change_one_thing_at_a_time():
+    tuned = Detector(0.3, 0.7, 9, "printed", False)
+    assert list(mil_study.variants_of(tuned, "printed").items()) == [
+        ("printed", Detector(0.3, 0.7, 9, "printed", False)),
+        ("no_h_maxima", Detector(0.0, 0.7, 9, "printed", False)),
+        ("no_threshold", Detector(0.3, -np.inf, 9, "printed", False)),
+        ("code_order_blind_border", Detector(0.3, 0.7, 9, "authors", True)),
+        ("code_order_full_field", Detector(0.3, 0.7, 9, "authors", False)),
+    ]
+
+
+def test_published_networks_run_as_released_and_without_the_blind_border():
+    assert list(mil_study.published_variants(PUBLISHED["attention"]).items()) == [
+        ("published_weights", Detector(0.00378, 0.02417, 58, "authors", True)),
+        ("published_weights_full_field", Detector(0.00378, 0.02417, 58, "authors", False)),
+    ]
+
+
+def scored_with(head, heights):
+    """A network whose map has these spikes in three slices with a box each, a patient a slice."""
+    slices = [
+        Spikes(name, [(3, 3, inside), (*ELSEWHERE, outside)], [BOX])
+        for name, (inside, outside) in zip("abc", heights)
+    ]
+    detector = {"printed": Detector(0.0, 1.0, 1, "printed", False)}
+    return mil_study.evaluate_network(
+        spiked_maps(slices), detector, head=head, dataset="fake", replicates=20
+    )
+
+
+def test_differences_are_pooling_minus_attention():
+    # pooling: 3 of 3 boxes and 1 false point, F1 6/7; attention: 2 of 3 boxes and 2, F1 4/7
+    pooling = scored_with("max_pooling", [(2, 2), (2, 0), (2, 0)])
+    attention = scored_with("attention", [(2, 2), (2, 2), (0, 0)])
+    rows = mil_study.head_differences([attention, pooling], "fake", 50)
+    values = {row["metric"]: row["value"] for row in rows}
+    assert values == {
+        "point_f1_difference": pytest.approx(6 / 7 - 4 / 7),
+        "point_ppv_difference": pytest.approx(3 / 4 - 2 / 4),
+        "point_sensitivity_difference": pytest.approx(3 / 3 - 2 / 3),
+    }
+    assert {row["method"] for row in rows} == {"mil_max_pooling - mil_attention"}
+
+
+def test_chance_is_the_share_of_boxes_in_the_brains_of_slices_with_points():
+    store = skull_store()
+    brain = brain_mask(store.volume("scan-p00"), (5.0, 4.0, 4.0))[0]
+    assert brain.sum() > 500
+    small, large = (20, 20, 4, 4), (16, 16, 12, 12)
+    slices = [
+        Spikes("p00", [(22, 22, 2.0)], [small]),  # one point, in a small box
+        Spikes("p00", [], [(12, 12, 24, 24)]),  # no point: not a slice that chance is asked of
+        Spikes("p00", [(18, 18, 2.0), (34, 20, 2.0), (34, 30, 2.0)], [large]),  # one of three
+        Spikes("p00", [(24, 24, 2.0)]),  # a false point in a slice without boxes
+    ]
+    detector = {"printed": Detector(0.0, 1.0, 1, "printed", False)}
+    found = mil_study.evaluate_network(
+        spiked_maps(slices, side=48), detector, head="attention", dataset="fake", replicates=20
+    )
+    hits, chance = mil_study.better_than_chance(found, store)
+    assert hits == pytest.approx(2 / 5)
+    assert chance == pytest.approx((1 * 16 + 3 * 144 + 1 * 0) / 5 / brain.sum())
+
+
+def test_pictures_show_each_slice_with_its_own_map_boxes_and_points():
+    store = skull_store()
+    store.volumes["scan-p00"][2] += 7
+    slices = [
+        Spikes("p00", [(30, 30, 2.0)]),
+        Spikes("p00"),
+        Spikes("q", [(22, 21, 3.0)], [(20, 20, 4, 4)], scan="scan-p00"),
+        Spikes("p00"),
+    ]
+    detector = {"printed": Detector(0.0, 1.0, 1, "printed", False)}
+    found = mil_study.evaluate_network(
+        spiked_maps(slices, side=48), detector, head="attention", dataset="fake", replicates=20
+    )
+    hit, false = found.panels(store)
+    assert hit.title == "hit, patient q" and false.title == "false, patient p00"
+    assert hit.likelihood[22, 21] == 3 and hit.peaks.points.tolist() == [[22, 21]]
+    assert hit.boxes.tolist() == [[20, 20, 4, 4]] and hit.hu[24, 24] == 37
+    assert false.likelihood[30, 30] == 2 and false.hu[24, 24] == 30 and len(false.boxes) == 0
+
+
+def test_points_are_written_as_row_and_column(tmp_path):
+    slices = [Spikes("a"), Spikes("b", [(3, 9, 2.0)])]
+    detector = {"published_weights": Detector(0.0, 1.0, 1, "printed", False)}
+    evaluated = mil_study.evaluate_network(
+        spiked_maps([*slices, Spikes("c", [], [BOX])]),
+        detector,
+        head="attention",
+        dataset="fake",
+        replicates=20,
+    )
+    row = mil_study.write_points(tmp_path / "points.parquet", [evaluated]).iloc[0]
+    assert (row["patient_id"], row["slice_index"], row["row"], row["column"]) == ("b", 1, 3, 9)
+    assert (row["method"], row["variant"]) == ("mil_attention", "published_weights")
+    assert row["height"] == 2.0
+
+
+def test_table_1_is_in_percent_with_low_before_high():
+    columns = {"dataset": "d", "method": "m", "variant": "v", "unit": "slice", "class": "any"}
+    names = ("point_ppv", "point_sensitivity", "point_f1")
+    results = pd.DataFrame(
+        [
+            {**columns, "metric": name, "value": value, "ci_low": 0.1, "ci_high": 0.9}
+            for name, value in zip(names, (0.25, 0.5, 0.375))
+        ]
+    )
+    table = mil_study.table_1(results)
+    assert table.iloc[0].to_dict() == {
+        "dataset": "d",
+        "method": "m",
+        "variant": "v",
+        "PPV [%]": "25.0 [10.0, 90.0]",
+        "SE [%]": "50.0 [10.0, 90.0]",
+        "point F1 [%]": "37.5 [10.0, 90.0]",
+    }
+
+
+def test_the_first_scan_of_each_patient_is_timed():
+    rows = pd.DataFrame({"patient_id": ["p00", "p00"], "scan_id": ["scan-p00", "scan-p01"]})
+    volumes = mil_study.first_scans(STORE, rows)
+    assert list(volumes) == ["p00"]
+    np.testing.assert_array_equal(volumes["p00"], STORE.volumes["scan-p00"])
