@@ -15,7 +15,7 @@ READY := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: phantom study smoke test lint lab lock clean-env
+.PHONY: phantom study smoke digests check-digests test lint lab lock clean-env
 .DEFAULT_GOAL := phantom
 
 phantom:
@@ -27,6 +27,14 @@ study: $(READY)
 # The quickest whole study, which CI runs.
 smoke:
 	$(MAKE) study SCALE=smoke
+
+# Did a number of the smoke study move since its digests were committed? CI asks after `make smoke`.
+check-digests: $(READY)
+	$(BIN)/python -m tools.digests
+
+# Write the digests of the finished smoke study anew: on purpose only, with a commit that says what moved.
+digests: $(READY)
+	$(BIN)/python -m tools.digests --write
 
 # Formatting and types of errors, then the package, then every notebook with the parameters it is committed with.
 test: lint

@@ -22,6 +22,7 @@ from ich_study.evaluate.classification import (
     validation_thresholds,
     write_predictions,
 )
+from ich_study.evaluate.thresholds import Threshold
 from ich_study.models.weights import save_weights
 from ich_study.schema import LABELS, RESULT_COLUMNS, SUBTYPES
 from tests.training.fakes import config, fake_store, network
@@ -136,6 +137,25 @@ def test_results_equal_scikit_learn_and_lie_in_their_intervals():
             assert row["threshold_source"] == ("labels" if "youden" in metric else "none")
     mean = np.mean([value(results, name, "auroc")["value"] for name in SUBTYPES])
     assert value(results, "average", "auroc")["value"] == pytest.approx(mean)
+
+
+def test_a_probability_at_the_threshold_is_called():
+    test = predictions(patients=2, per_patient=2, classes=("any",))
+    test["label"] = pd.array([True, False, True, False], dtype="boolean")
+    test["probability"] = [0.5, 0.5, 0.7, 0.2]
+    results = classification_results(test, {}, study="s", method="m", replicates=2)
+    assert value(results, "any", "sensitivity@0.5")["value"] == 1.0
+    assert value(results, "any", "specificity@0.5")["value"] == 0.5
+    assert value(results, "any", "sensitivity@0.7")["value"] == 0.5
+
+
+def test_what_a_threshold_was_chosen_on_stands_beside_what_it_gives():
+    test = predictions(classes=("any",))
+    source = {"any": Threshold(0.4, "masks-test", "best F1")}
+    results = classification_results(test, source, study="s", method="m", replicates=2)
+    assert value(results, "any", "f1@best F1")["threshold_source"] == "masks-test"
+    assert value(results, "any", "f1@0.5")["threshold_source"] == "none"
+    assert value(results, "any", "auroc")["threshold_source"] == "none"
 
 
 def test_unknown_labels_and_absent_classes():

@@ -96,5 +96,20 @@ def test_the_claims_are_judged_by_the_paired_difference():
     assert verdict(claim, pd.concat([own, difference], ignore_index=True)) == "supported"
 
 
+def test_a_difference_is_the_first_named_minus_the_second():
+    """`perfect` ranks every positive slice above every negative one, `reversed` below."""
+    slices = predictions(0)
+    certain = slices["label"].astype(float)
+    arms = {
+        "perfect": slices.assign(probability=certain),
+        "reversed": slices.assign(probability=1 - certain),
+    }
+    table = auroc_differences(arms, [("perfect", "reversed")], "rsna/test", "any", 20)
+    assert table.loc[0, ["first", "second", "difference"]].tolist() == ["perfect", "reversed", 1.0]
+    row = difference_rows(table, "01_backbones", 3).iloc[0]
+    assert (row["method"], row["value"], row["seed"]) == ("perfect - reversed", 1.0, 3)
+    assert (row["ci_low"], row["ci_high"]) == (1.0, 1.0)
+
+
 def test_no_pairs_give_an_empty_table():
     assert auroc_differences({}, [], "rsna/test", "any").empty

@@ -123,6 +123,13 @@ def test_matching_is_the_best_of_all(predicted, truth, min_iou):
     assert counts.tp + counts.fp == len(predicted) and counts.tp + counts.fn == len(truth)
 
 
+def test_boxes_that_overlap_exactly_as_much_as_asked_match():
+    half = [[0, 0, 2, 1]], [[0, 0, 1, 1]]
+    assert box_iou(*half).tolist() == [[0.5]]
+    assert match_boxes(*half, min_iou=0.5)[0].tp == 1
+    assert match_boxes(*half, min_iou=0.5001)[0].tp == 0
+
+
 def test_loose_hit():
     counts = Counts(np.array([3, 0, 0, 0]), np.array([1, 5, 0, 7]), np.array([2, 4, 4, 0]))
     np.testing.assert_array_equal(loose_hit(counts), [1, 0, 0, np.nan])

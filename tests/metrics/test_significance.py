@@ -66,6 +66,11 @@ def test_holm_is_the_step_down_formula(p):
     np.testing.assert_allclose(holm(p), expected, atol=1e-12)
 
 
+def test_a_larger_p_is_never_corrected_to_a_smaller_one():
+    """Sorted, 0.01 x 3, 0.03 x 2 and 0.04 x 1 are 0.03, 0.06 and 0.04; the last is raised."""
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06], atol=1e-15)
+
+
 def test_holm_leaves_nan_out():
     np.testing.assert_allclose(holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])
     assert np.isnan(holm([np.nan])).all() and holm([]).shape == (0,)

@@ -200,6 +200,34 @@ def test_rows_of_names_missing_patients():
     assert len(rows_of(pd.concat([index, other]), split, "train")) == len(parts[0])
 
 
+def test_a_row_belongs_to_the_part_its_patient_stands_in():
+    index = make_index(3, slices=2)
+    split = pd.DataFrame(
+        {"dataset": "rsna", "patient_id": ["P2", "P0", "P1"], "part": ["test", "train", "test"]}
+    )
+    assert rows_of(index, split, "train")["patient_id"].tolist() == ["P0", "P0"]
+    assert rows_of(index, split, "test")["patient_id"].tolist() == ["P1", "P1", "P2", "P2"]
+
+
+def test_a_slice_belongs_to_the_part_it_stands_in_itself():
+    index = make_index(2, slices=3)
+    split = slice_level_split(index, 0.5, 0).assign(part="train")
+    split.loc[(split["patient_id"] == "P1") & (split["slice_index"] == 2), "part"] = "test"
+    found = rows_of(index, split, "test")[["patient_id", "slice_index"]]
+    assert found.to_numpy().tolist() == [["P1", 2]]
+
+
+def test_a_patient_is_tested_in_the_fold_named_and_trained_on_in_the_others():
+    index = make_index(3, slices=1)
+    folds = pd.DataFrame({"dataset": "rsna", "patient_id": ["P0", "P1", "P2"], "fold": [1, 0, 2]})
+    split = fold_split(index, folds, 1)
+    assert dict(zip(split["patient_id"], split["part"])) == {
+        "P0": "test",
+        "P1": "train",
+        "P2": "train",
+    }
+
+
 def test_split_is_written_once(tmp_path):
     index = make_index(20)
     split, path = make_split(index, FRACTIONS, 0), tmp_path / "splits" / "rsna.csv"

@@ -42,7 +42,7 @@ def test_content_does_not_depend_on_workers_order_or_place(tmp_path):
     pd.testing.assert_frame_equal(one.findings, two.findings)
 
 
-@pytest.mark.parametrize("change", ["pixels", "label", "intensity"])
+@pytest.mark.parametrize("change", ["pixels", "label", "intensity", "box", "mask"])
 def test_content_hash_sees_every_change(tmp_path, change):
     class Changed(FakeReader):
         def load(self, ref):
@@ -51,6 +51,10 @@ def test_content_hash_sees_every_change(tmp_path, change):
                 volume.hu[4, 5, 6] += 1
             if change == "label":
                 volume.labels.loc[7, "any"] = True
+            if change == "box":
+                volume.boxes.loc[0, "width"] += 1
+            if change == "mask" and volume.mask is not None:
+                volume.mask[3, 20, 20] = volume.mask.max()
             return volume
 
     one = built(tmp_path)

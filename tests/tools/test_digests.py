@@ -1,0 +1,97 @@
+"""Digests of the smoke study: a number that moves is seen on the machine they were made on, and on
+another what does not depend on the processor is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ich_study.atomic import write_csv
+from ich_study.schema import result_table
+from tools import digests
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def scores(value=0.25, method="lse_unet", metric="dice"):
+    row = {"study": "000", "method": method, "metric": metric, "unit": "pixel", "value": value}
+    return result_table([row])
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Digests written of a small study, and a function that compares a changed one with them."""
+    runs, committed = tmp_path / "runs", tmp_path / "digests.json"
+    write_csv(runs / "02" / "metrics.csv", scores())
+    write_csv(runs / "02" / "history.csv", pd.DataFrame({"loss": [0.5], "seconds": [3.0]}))
+    assert digests.main(["--write", "--runs", str(runs), "--file", str(committed)]) == 0
+
+    def compare(**tables):
+        for name, table in tables.items():
+            write_csv(runs / "02" / f"{name}.csv", table)
+        return digests.main(["--runs", str(runs), "--file", str(committed)])
+
+    return compare, committed
+
+
+def on_another_machine(committed):
+    content = json.loads(committed.read_text())
+    content["machine"]["instructions"] = "another"
+    committed.write_text(json.dumps(content))
+
+
+def test_the_study_they_were_written_of_agrees(study, capsys):
+    compare, _ = study
+    assert compare(history=pd.DataFrame({"loss": [0.5], "seconds": [9.0]})) == 0
+    assert "2 tables, their content compared" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "elsewhere"),
+    [
+        ({"metrics": scores(value=0.2500001)}, "content moved: 02/metrics.csv", 0),
+        ({"history": pd.DataFrame({"loss": [0.6]})}, "content moved: 02/history.csv", 0),
+        ({"metrics": scores(metric="iou")}, "content moved: 02/metrics.csv", 1),
+        ({"metrics": scores(method="swin_sam")}, "content moved: 02/metrics.csv", 1),
+        ({"history": pd.DataFrame({"loss": [0.5], "rate": [1]})}, "moved: 02/history.csv", 1),
+        ({"extra": scores()}, "new: 02/extra.csv", 1),
+    ],
+)
+def test_a_number_that_moves_is_named_and_elsewhere_only_what_was_measured(
+    study, capsys, change, line, elsewhere
+):
+    compare, committed = study
+    assert compare(**change) == 1
+    said = capsys.readouterr().out
+    assert line in said and "make digests" in said
+    on_another_machine(committed)
+    assert compare() == elsewhere
+    assert "numbers are not compared" in capsys.readouterr().out
+
+
+def test_a_table_that_is_gone_is_named(study, tmp_path, capsys):
+    compare, _ = study
+    (tmp_path / "runs" / "02" / "history.csv").unlink()
+    assert compare() == 1
+    assert "missing: 02/history.csv" in capsys.readouterr().out
+
+
+def test_no_runs_and_no_digests_are_errors(tmp_path, capsys):
+    assert digests.main(["--write", "--runs", str(tmp_path / "runs")]) == 2
+    assert digests.main(["--file", str(tmp_path / "none.json")]) == 2
+    assert capsys.readouterr().err.count("error: ") == 2
+
+
+def test_the_committed_digests_are_of_every_notebook():
+    tables = json.loads(digests.COMMITTED.read_text())["tables"]
+    notebooks = {path.stem for path in (ROOT / "params" / "smoke").glob("*.yaml")}
+    assert {name.split("/")[0] for name in tables} == notebooks - {"resources"}
+
+
+def test_ci_compares_them_after_the_smoke_study():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    targets = [line.split()[1] for line in lines if line.startswith("make ")]
+    assert targets == ["test", "smoke", "check-digests"]

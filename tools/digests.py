@@ -1,0 +1,120 @@
+"""Digests of the tables of the finished `smoke` study: `python -m tools.digests [--write]`.
+
+A change of the code that changes no number leaves every digest as it is, and CI fails where one
+moved. `make digests` writes them anew, on purpose, with a commit message that says what moved.
+Networks trained on another processor differ in their last bits, and after some epochs in more than
+that. `tests/smoke_digests.json` therefore names the kind of machine it was made on. On that kind
+whole tables are compared; on another, only their columns and, of result tables, which numbers there
+are: study, method, class, unit, metric. Exit codes: 0 agreed, 1 moved, 2 nothing to compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ich_study import manifest
+from ich_study.atomic import write_json
+from ich_study.errors import StudyError
+from ich_study.hashing import sha256_lines
+from ich_study.schema import RESULT_COLUMNS
+from tools.compare_runs import TABLE_SUFFIXES, comparable_files, read_table
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMITTED = ROOT / "tests" / "smoke_digests.json"
+RUNS = ROOT / "runs" / "smoke"
+NUMBERS = frozenset({"value", "ci_low", "ci_high", "n"})
+"""Columns of a result table that are measured; the others say what was measured."""
+
+Digest = dict[str, str]
+
+
+def machine() -> dict[str, str]:
+    """What decides the last bits of a network trained here: processor, instructions, torch."""
+    return {
+        "cpu": manifest.hardware()["cpu"],
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "torch": torch.__version__.split("+")[0],
+    }
+
+
+def table_digest(path: Path) -> Digest:
+    """Two SHA-256 of a table: `content` of all its cells, `form` of what no processor decides.
+
+    The form is the columns and, of a result table, the columns that say what was measured.
+    """
+    table = read_table(path)
+    named = [name for name in RESULT_COLUMNS if name not in NUMBERS]
+    is_result = tuple(table.columns) == RESULT_COLUMNS
+    form = table[named] if is_result else table.head(0)
+    return {
+        "content": sha256_lines([table.to_csv(index=False)]),
+        "form": sha256_lines([",".join(table.columns), form.to_csv(index=False)]),
+    }
+
+
+def digests(runs: Path) -> dict[str, Digest]:
+    """The digest of every table below a folder of finished runs, by its path in it.
+
+    Raises StudyError where there is no file.
+    """
+    files = comparable_files(runs)
+    return {
+        name: table_digest(path) for name, path in files.items() if path.suffix in TABLE_SUFFIXES
+    }
+
+
+def moved(committed: dict[str, Digest], found: dict[str, Digest], kind: str) -> list[str]:
+    """A line for each table that is missing, new, or whose digest of `kind` moved."""
+    lines = [f"missing: {name}" for name in sorted(committed.keys() - found.keys())]
+    lines += [f"new: {name}" for name in sorted(found.keys() - committed.keys())]
+    for name in sorted(committed.keys() & found.keys()):
+        if committed[name][kind] != found[name][kind]:
+            lines.append(f"{kind} moved: {name}")
+    return lines
+
+
+def check(committed_file: Path, runs: Path) -> int:
+    """Compares the tables of `runs` with the committed digests and says what moved."""
+    committed = json.loads(committed_file.read_text(encoding="utf-8"))
+    here = machine()
+    kind = "content" if here == committed["machine"] else "form"
+    found = digests(runs)
+    lines = moved(committed["tables"], found, kind)
+    print(f"{len(found)} tables, their {kind} compared with {committed_file.name}")
+    if kind == "form":
+        print(f"numbers are not compared: they are of {committed['machine']}, this is {here}")
+    if lines:
+        print(*lines, sep="\n")
+        print("If this was meant: `make digests`, and say in the commit what moved and why.")
+    return int(bool(lines))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.digests", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write the digests anew")
+    parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--file", type=Path, default=COMMITTED)
+    chosen = parser.parse_args(arguments)
+    try:
+        if not chosen.write:
+            return check(chosen.file, chosen.runs)
+        tables = digests(chosen.runs)
+    except (StudyError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    write_json(chosen.file, {"machine": machine(), "tables": tables})
+    print(f"{len(tables)} tables written to {chosen.file.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
