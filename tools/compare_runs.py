@@ -1,8 +1,8 @@
 """Compares two folders of runs, number for number: `python -m tools.compare_runs BEFORE AFTER`.
 
 Tables, arrays, weights and pictures are compared by content. What only a clock decides is left out:
-the files of `CLOCK_FILES`, the columns of `CLOCK_COLUMNS`, the metrics of `CLOCK_METRICS`. Two runs
-of one commit on one machine give 0 differences. `--except TEXT` leaves out the table rows of which
+the files of `CLOCK_FILES`, the columns of `CLOCK_COLUMNS`, the keys of `CLOCK_KEYS`, the metrics of
+`CLOCK_METRICS`. Two runs of one commit on one machine give 0 differences. `--except TEXT` leaves out the table rows of which
 a cell holds TEXT, for a change that moves those rows on purpose. Exit codes: 0 no difference, 1
 differences, 2 a folder without files to compare.
 """
@@ -26,7 +26,9 @@ CLOCK_FILES = frozenset(
 )
 """Files of times, or that name their folder; `trust.png` draws what a CAM costs."""
 CLOCK_COLUMNS = frozenset({"seconds"})
-"""Columns of tables and keys of JSON files that hold times."""
+"""Columns of tables that hold times."""
+CLOCK_KEYS = CLOCK_COLUMNS | {"arrays", "fingerprint"}
+"""Keys of JSON files that hold times; of a scan's record those of the files it was built from."""
 CLOCK_METRICS = frozenset({"milliseconds"})
 SKIPPED_SUFFIXES = frozenset({".ipynb", ".lock"})
 TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
@@ -153,7 +155,7 @@ def _without_clocks(path: Path) -> Any:
     """A JSON file's content without the keys that hold times."""
 
     def untimed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: value for key, value in pairs if key not in CLOCK_COLUMNS}
+        return {key: value for key, value in pairs if key not in CLOCK_KEYS}
 
     return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=untimed)
 

@@ -27,6 +27,8 @@ def write_run(folder, value=0.25, milliseconds=3.5, seconds=1.0, weight=2.0, riv
     write_csv(folder / "history.csv", pd.DataFrame({"epoch": [0], "seconds": [seconds]}))
     write_parquet(folder / "predictions.parquet", pd.DataFrame({"logit": [np.float32(weight)]}))
     write_json(folder / "maps" / "archive.json", {"done": 3, "seconds": seconds})
+    record = {"scan_id": "S1", "fingerprint": str(folder), "arrays": {"S1.npy": [8, seconds]}}
+    write_json(folder / "records" / "S1.json", record)
     write_json(folder / "run.json", {"seconds": seconds, "started": str(folder)})
     (folder / "history.png").write_bytes(b"picture")
     save_file({"w": np.float32([weight])}, folder / "weights.safetensors")
@@ -40,7 +42,7 @@ def test_runs_that_only_clocks_tell_apart_are_equal(tmp_path, capsys):
     before = write_run(tmp_path / "before")
     after = write_run(tmp_path / "after", milliseconds=9.0, seconds=7.0)
     assert compare_runs.main([str(before), str(after)]) == 0
-    assert capsys.readouterr().out == "8 files compared, 0 differences\n"
+    assert capsys.readouterr().out == "9 files compared, 0 differences\n"
 
 
 def test_a_cell_that_moved_is_counted_with_its_change(tmp_path, capsys):
@@ -49,7 +51,7 @@ def test_a_cell_that_moved_is_counted_with_its_change(tmp_path, capsys):
     assert compare_runs.main([str(before), str(after)]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said == [
-        "8 files compared, 1 differences",
+        "9 files compared, 1 differences",
         "differs: metrics.csv: 1 of 2 rows in value, largest change 0.0625",
     ]
 
@@ -82,6 +84,10 @@ def test_rows_left_out_by_name_do_not_count(tmp_path):
         (
             lambda run: write_json(run / "maps" / "archive.json", {"done": 2}),
             "differs: maps/archive.json: content",
+        ),
+        (
+            lambda run: write_json(run / "records" / "S1.json", {"scan_id": "S2"}),
+            "differs: records/S1.json: content",
         ),
         (
             lambda run: np.savez(run / "mask.npz", mask=np.eye(2, dtype=np.uint8)),
