@@ -43,7 +43,6 @@ KEY_PACKAGES = (
     "scipy",
     "scikit-image",
     "scikit-learn",
-    "statsmodels",
     "pydicom",
     "python-gdcm",
     "nibabel",

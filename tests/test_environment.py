@@ -100,8 +100,8 @@ def test_this_python_is_one_that_pyproject_allows():
 
 
 def test_what_the_package_imports_is_declared():
-    """Every top-level import of ich_study belongs to a declared distribution."""
-    names = {canonicalize_name(needed.name) for needed in DECLARED}
+    """Every top-level import of ich_study belongs to a distribution declared outside the extras."""
+    names = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     owners = importlib.metadata.packages_distributions()
     found = {
         match
@@ -120,6 +120,27 @@ def test_what_the_package_imports_is_declared():
         for name in third_party
         if not names & {canonicalize_name(owner) for owner in owners[name]}
     } == set()
+
+
+NOT_IMPORTED = {
+    "einops": "MONAI's Swin-UNETR imports it",
+    "ipykernel": "papermill runs the notebooks with it",
+    "jupyterlab": "`make lab`",
+    "pyarrow": "pandas reads and writes Parquet with it",
+    "snakemake": "`make study`",
+}
+
+
+def test_what_only_tests_import_stands_in_the_test_extra():
+    """A dependency is imported by the package or a notebook, or it says who else needs it."""
+    owners = importlib.metadata.packages_distributions()
+    sources = [*(ROOT / "ich_study").rglob("*.py"), *(ROOT / "notebooks").glob("*.ipynb")]
+    imported = set()
+    for source in sources:
+        found = re.findall(r'^[\s"]*(?:import|from) ([A-Za-z_]\w*)', source.read_text(), re.MULTILINE)
+        imported |= {canonicalize_name(owner) for name in found for owner in owners.get(name, [])}
+    needed = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert needed - imported == set(NOT_IMPORTED)
 
 
 def test_the_lock_tool_follows_markers_and_extras(tmp_path, monkeypatch):

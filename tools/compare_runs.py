@@ -2,9 +2,9 @@
 
 Tables, arrays, weights and pictures are compared by content. What only a clock decides is left out:
 the files of `CLOCK_FILES`, the columns of `CLOCK_COLUMNS`, the keys of `CLOCK_KEYS`, the metrics of
-`CLOCK_METRICS`. Two runs of one commit on one machine give 0 differences. `--except TEXT` leaves out the table rows of which
-a cell holds TEXT, for a change that moves those rows on purpose. Exit codes: 0 no difference, 1
-differences, 2 a folder without files to compare.
+`CLOCK_METRICS`. Two runs of one commit on one machine give 0 differences. `--except TEXT` leaves
+out the table rows of which a cell holds TEXT, for a change that moves those rows on purpose. Exit
+codes: 0 no difference, 1 differences, 2 a folder without files to compare.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from ich_study.ct.windows import Window
 from ich_study.errors import ParameterError
 
 _GRID_MM = 1.0
@@ -57,17 +56,6 @@ class BrainMaskRecipe:
             raise ParameterError(f"brain window {self.low_hu}..{self.high_hu} HU is empty")
         if not 1 <= self.enclosed <= 8 or min(self.smooth_mm, self.opening_mm, self.erode_mm) < 0:
             raise ParameterError(f"{self}: expected 1 to 8 rays and lengths of 0 mm or more")
-
-    @classmethod
-    def for_grey(cls, window: Window) -> BrainMaskRecipe:
-        """Recipe for grey values that stand for the HU of one clipped window, such as 0..80: its
-        ends are air and bone, three HU above the lower one brain begins."""
-        return cls(
-            low_hu=window.low + 3,
-            high_hu=window.high - 1,
-            bone_hu=window.high - 1,
-            air_hu=window.low + 3,
-        )
 
 
 def _coarse_classes(

@@ -5,7 +5,6 @@ Expected under the root::
     ct_scans/049.nii ... 058.nii, 066.nii ... 130.nii
     masks/<same name>.nii                   (0/255, all subtypes together)
     hemorrhage_diagnosis_raw_ct.csv         (a row per slice; SliceNumber counts from 1)
-    Patient_demographics.csv                (optional)
 
 From physionet.org/content/ct-ich/1.3.1 under the PhysioNet Restricted Health Data License 1.5.0: a
 signed agreement, no sharing. Cite Hssayeni et al., Intracranial Hemorrhage Segmentation Using a
@@ -30,10 +29,7 @@ from ich_study.datasets.slice_tables import read_slice_table, rows_by_slice
 from ich_study.errors import DataError
 from ich_study.schema import MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
 
-LAYOUT = (
-    "  ct_scans/049.nii ...\n  masks/049.nii ...\n  hemorrhage_diagnosis_raw_ct.csv\n "
-    " Patient_demographics.csv (optional)"
-)
+LAYOUT = "  ct_scans/049.nii ...\n  masks/049.nii ...\n  hemorrhage_diagnosis_raw_ct.csv"
 ORIGIN = "physionet.org/content/ct-ich/1.3.1, after a signed agreement."
 
 COLUMNS: dict[str, str] = {
@@ -44,7 +40,6 @@ COLUMNS: dict[str, str] = {
     "EDH": "Epidural",
 }
 NO_HEMORRHAGE = "No_Hemorrhage"
-DEMOGRAPHICS_COLUMNS = ("patient_id", "age_years", "gender", *SUBTYPES, "fracture")
 
 
 class PhysionetReader:
@@ -127,15 +122,6 @@ class PhysionetReader:
         named = NiftiPair(pair.image, pair.hu, subtype_mask(pair.mask, labels), pair.notes)
         return pair_volume(ref, self.root, named, labels, (*ref.details["notes"], *notes))
 
-    def demographics(self) -> pd.DataFrame:
-        """Patient_demographics.csv: patient_id, age_years, gender, the subtypes, fracture; without
-        its free text.
-
-        Blank ages and genders are missing, blank ticks False. Raises DataError where the file is
-        missing or has other columns.
-        """
-        return read_demographics(self.root / "Patient_demographics.csv")
-
 
 def subtype_mask(mask: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
     """A mask of code 6 (slices, rows, columns) with the code of the subtype on slices labelled with
@@ -146,32 +132,6 @@ def subtype_mask(mask: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
         single, shown @ np.array([MASK_CODES[name] for name in SUBTYPES]), UNSPECIFIED_HEMORRHAGE
     )
     return np.where(mask > 0, codes[:, None, None], 0).astype(np.uint8)
-
-
-def read_demographics(path: Path) -> pd.DataFrame:
-    """The published table with its byte order mark, two header rows and rows of totals at the
-    end."""
-    if not path.is_file():
-        raise DataError(f"{path} does not exist. Expected:\n{LAYOUT}")
-    raw = pd.read_csv(path, header=None, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    if len(raw) < 2:
-        raise DataError(f"{path} has {len(raw)} rows; expected two header rows")
-    header = [" ".join((low or high).split()) for high, low in zip(raw.iloc[0], raw.iloc[1])]
-    body = raw.iloc[2:].set_axis(header, axis=1)
-    wanted = ["Patient Number", "Age (years)", "Gender", *COLUMNS.values(), "Fracture (yes 1/no 0)"]
-    missing = [column for column in wanted if column not in header]
-    if missing:
-        raise DataError(f"{path} has no columns {missing}; it has {header}")
-    body = body[body["Patient Number"].str.strip().str.fullmatch(r"\d+")]
-    return pd.DataFrame(
-        {
-            "patient_id": body["Patient Number"].astype(int).map("{:03d}".format),
-            "age_years": pd.to_numeric(body["Age (years)"], errors="coerce"),
-            "gender": body["Gender"].str.strip().replace("", pd.NA),
-            **{name: body[column].str.strip() == "1" for name, column in COLUMNS.items()},
-            "fracture": body["Fracture (yes 1/no 0)"].str.strip() == "1",
-        }
-    ).reset_index(drop=True)
 
 
 def _nullable(column: pd.Series) -> list[bool | None]:

@@ -91,17 +91,6 @@ def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
     return float(RankedScores(truth, scores).average_precision(np.ones(len(truth))))
 
 
-def brier_score(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean squared difference of probability and label. Raises StudyError outside [0, 1]."""
-    truth, probabilities = checked(truth, probabilities)
-    if probabilities.min() < 0 or probabilities.max() > 1:
-        raise StudyError(
-            f"probabilities span {probabilities.min():.3g} to {probabilities.max():.3g}; expected 0"
-            " to 1 (are these logits?)"
-        )
-    return float(np.mean((probabilities - truth) ** 2))
-
-
 def decision_metrics(truth: np.ndarray, decisions: np.ndarray) -> dict[str, float]:
     """Measures of decisions (0/1 or bool): `accuracy, precision, sensitivity, specificity, f1,
     balanced_accuracy, tp, fp, tn, fn`.

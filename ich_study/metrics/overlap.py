@@ -15,7 +15,6 @@ import numpy as np
 from ich_study.errors import StudyError
 
 Empty = Literal["one", "zero", "nan"]
-Unit = Literal["pixel", "slice", "scan"]
 
 
 @dataclass(frozen=True)
@@ -170,24 +169,6 @@ def sensitivity(counts: Counts) -> np.ndarray:
 def precision(counts: Counts) -> np.ndarray:
     """TP / (TP + FP); NaN where nothing was predicted."""
     return _ratio(counts.tp, counts.tp + counts.fp, counts.tp + counts.fp, "nan")
-
-
-def counts_per(counts: Counts, unit: Unit, scans: np.ndarray | None = None) -> Counts:
-    """Counts of slices (axis 0) summed to the unit of averaging; the unit axis stays in front.
-
-    unit: `pixel` sums everything into one item (global micro), `scan` sums per scan (`scans`,
-    (slices,)
-        names), `slice` leaves them. Raises StudyError for `scan` without names.
-    """
-    if unit == "slice":
-        return counts
-    if unit == "pixel":
-        return counts.sum(0)[None]
-    if unit != "scan":
-        raise StudyError(f"unit={unit!r}; expected 'pixel', 'slice' or 'scan'")
-    if scans is None:
-        raise StudyError("unit='scan' needs the scan of every slice")
-    return counts.by_group(scans)
 
 
 def mean_over_units(values: np.ndarray) -> np.ndarray:

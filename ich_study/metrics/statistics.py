@@ -112,11 +112,6 @@ def micro_dice(patients: Sequence[object] | np.ndarray, counts: Counts) -> Patie
     return ratio_of_sums(patients, 2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
 
 
-def micro_iou(patients: Sequence[object] | np.ndarray, counts: Counts) -> PatientStatistic:
-    """TP / (TP + FP + FN) of counts summed over items."""
-    return ratio_of_sums(patients, counts.tp, counts.tp + counts.fp + counts.fn)
-
-
 def _ranked(
     patients: Sequence[object] | np.ndarray, truth: np.ndarray, scores: np.ndarray, measure: str
 ) -> PatientStatistic:
@@ -147,23 +142,6 @@ def average_precision_of_items(
 ) -> PatientStatistic:
     """Average precision over all items of the drawn patients."""
     return _ranked(patients, truth, scores, "average_precision")
-
-
-def any_statistic(
-    patients: Sequence[object] | np.ndarray, measure: Callable[[np.ndarray], float]
-) -> PatientStatistic:
-    """Any measure of item indices (repeated as drawn), one call per replicate: slow, and
-    general."""
-    names, index = _patients(patients, len(patients))
-    members = [np.flatnonzero(index == patient) for patient in range(len(names))]
-
-    def evaluate(weights: np.ndarray) -> np.ndarray:
-        drawn = (np.repeat(np.arange(len(names)), row.astype(int)) for row in weights)
-        return np.array(
-            [float(measure(np.concatenate([members[patient] for patient in row]))) for row in drawn]
-        )
-
-    return PatientStatistic(names, evaluate)
 
 
 def mean_of_statistics(statistics: Sequence[PatientStatistic]) -> PatientStatistic:

@@ -1,15 +1,12 @@
-"""The phantom in the layout of PhysioNet ct-ich: uncompressed LAS volumes, 0/255 masks, two CSV
-tables.
+"""The phantom in the layout of PhysioNet ct-ich: uncompressed LAS volumes, 0/255 masks, a
+table of slice labels.
 
-As there, patients are numbered from 49 and 59-65 are in the demographics only, whose table begins
-with a byte order mark and two header rows and ends with rows of totals. Ages and genders are blank:
+As there, patients are numbered from 49, and 59-65 have no scan. Their demographics are not written:
 the phantom has none.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
@@ -17,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ich_study.atomic import atomic_path, write_csv
+from ich_study.atomic import write_csv
 from ich_study.datasets.physionet import COLUMNS, NO_HEMORRHAGE
 from ich_study.phantom.scan import PhantomScan
 from ich_study.phantom.write_nifti import contract_affine, flag_rows, save_nifti
@@ -28,20 +25,18 @@ FRACTURE = "Fracture_Yes_No"
 
 
 def write_physionet(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, str]]:
-    """Writes `ct_scans`, `masks` and the two tables under `root`, one scan in memory at a time.
+    """Writes `ct_scans`, `masks` and the slice table under `root`, one scan in memory at a time.
 
     Returns a patient_id and scan_id per scan.
     """
-    written, slices, patients = [], [], []
+    written, slices = [], []
     for number, scan in zip(_numbers(), scans):
         name, affine = f"{number:03d}", contract_affine(scan)
         save_nifti(root / "ct_scans" / f"{name}.nii", scan.hu, affine, np.int16)
         save_nifti(
             root / "masks" / f"{name}.nii", np.where(scan.mask > 0, 255, 0), affine, np.uint8
         )
-        rows = list(_slice_rows(number, scan))
-        slices += rows
-        patients.append([number, *(max(row[COLUMNS[name]] for row in rows) for name in ORDER)])
+        slices += _slice_rows(number, scan)
         written.append({"patient_id": name, "scan_id": name})
     columns = [
         "PatientNumber",
@@ -51,7 +46,6 @@ def write_physionet(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, 
         FRACTURE,
     ]
     write_csv(root / "hemorrhage_diagnosis_raw_ct.csv", pd.DataFrame(slices, columns=columns))
-    _write_demographics(root / "Patient_demographics.csv", patients)
     return written
 
 
@@ -69,47 +63,3 @@ def _slice_rows(number: int, scan: PhantomScan) -> Iterator[dict[str, int]]:
             NO_HEMORRHAGE: none,
             FRACTURE: 0,
         }
-
-
-def _write_demographics(path: Path, patients: list[list[int]]) -> None:
-    last = max((row[0] for row in patients), default=0)
-    listed = patients + [[number, 0, 0, 0, 0, 0] for number in WITHOUT_SCAN if number < last]
-    rows = [
-        [number, "", "", *(value or "" for value in ticks), "", ""]
-        for number, *ticks in sorted(listed)
-    ]
-    totals = ["", "", "", *(sum(row[index] for row in patients) for index in range(1, 6)), 0, ""]
-    text = io.StringIO()
-    table = csv.writer(text)
-    spanning = "Hemorrhage type based on the radiologists diagnosis "
-    table.writerow(
-        [
-            "Patient Number",
-            "Age\n(years)",
-            "Gender",
-            spanning,
-            "",
-            "",
-            "",
-            "",
-            "Fracture (yes 1/no 0)",
-            "Note1",
-        ]
-    )
-    table.writerow(
-        [
-            "",
-            "",
-            "",
-            "Intraventricular ",
-            "Intraparenchymal",
-            "Subarachnoid",
-            "Epidural",
-            "Subdural",
-            "",
-            "",
-        ]
-    )
-    table.writerows([*rows, ["", "mean", "", "", "", "", "", "", "", ""], totals])
-    with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8-sig", newline="")

@@ -13,7 +13,7 @@ from typing import Protocol
 import pandas as pd
 
 from ich_study.errors import SplitError
-from ich_study.splits.split import EXCLUDED, PATIENT, named
+from ich_study.splits.split import EXCLUDED, named
 
 SHARED_IDS: tuple[tuple[str, ...], ...] = (("rsna", "bhsd"),)
 """Groups of data sets that name a patient alike. Elsewhere an equal id, such as "001", says
@@ -102,11 +102,6 @@ def exclude_overlap(
     cleaned = split.copy()
     cleaned.loc[hit & split["part"].isin(list(parts)), "part"] = EXCLUDED
     return cleaned
-
-
-def excluded_patients(split: pd.DataFrame) -> pd.DataFrame:
-    """Patients (dataset, patient_id) that the guard took out of a split."""
-    return split.loc[split["part"] == EXCLUDED, PATIENT].drop_duplicates(ignore_index=True)
 
 
 def assert_disjoint(

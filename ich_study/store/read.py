@@ -176,11 +176,6 @@ class Store:
             raise DataError(f"scan {scan_id} of {self.dataset} has no mask; ask `has_mask` first")
         return self._array("masks", scan_id, np.dtype(np.uint8))
 
-    def mask_slice(self, scan_id: str, slice_index: int) -> np.ndarray:
-        """Mask of one slice, uint8 (rows, columns), a copy."""
-        mask = self.mask(scan_id)
-        return mask[neighbours(int(slice_index), len(mask), 1)][0]
-
     def _scan(self, scan_id: str) -> tuple[int, int, int, bool]:
         if scan_id not in self._scans:
             raise DataError(

@@ -138,26 +138,3 @@ def test_missing_table_and_folder(written):
     (root / "ct_scans").rename(root / "scans")
     with pytest.raises(DataError, match="ct_scans"):
         PhysionetReader(root).scans()
-
-
-def test_demographics(tmp_path):
-    write_physionet(
-        tmp_path,
-        (fake_scan(seed, slices=3, rows=8, columns=8, positive=seed == 1) for seed in range(12)),
-    )
-    path = tmp_path / "Patient_demographics.csv"
-    assert path.read_bytes().startswith(b"\xef\xbb\xbf")
-    people = PhysionetReader(tmp_path).demographics()
-    assert people["patient_id"].tolist() == [f"{number:03d}" for number in range(49, 68)]
-    assert people.loc[people["SDH"], "patient_id"].tolist() == []
-    path.write_text(
-        path.read_text(encoding="utf-8-sig").replace("50,,,", "50,41,Male,"), encoding="utf-8-sig"
-    )
-    person = PhysionetReader(tmp_path).demographics().iloc[1]
-    assert (person["age_years"], person["gender"]) == (41, "Male")
-    path.write_text("Patient,Age\n1,2\n3,4\n")
-    with pytest.raises(DataError, match="no columns"):
-        PhysionetReader(tmp_path).demographics()
-    path.unlink()
-    with pytest.raises(DataError, match="does not exist"):
-        PhysionetReader(tmp_path).demographics()

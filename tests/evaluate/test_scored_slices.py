@@ -27,9 +27,7 @@ def test_slices_come_in_the_order_of_the_rows_with_their_truth(tmp_path):
     found = read_scored_slices(store, rows, preprocessing(), progress=False)
     for place, row in found.rows.iterrows():
         np.testing.assert_array_equal(found.hu[place], store.slice(row.scan_id, row.slice_index))
-        np.testing.assert_array_equal(
-            found.codes[place], store.mask_slice(row.scan_id, row.slice_index)
-        )
+        np.testing.assert_array_equal(found.codes[place], store.mask(row.scan_id)[row.slice_index])
         expected = brain_mask(
             np.array(store.volume(row.scan_id)),
             scan_spacing(store.index[store.index["scan_id"] == row.scan_id]),

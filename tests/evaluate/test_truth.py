@@ -35,7 +35,7 @@ def test_slices_come_in_the_order_of_the_rows_with_their_truth(tmp_path):
     found = read_truth(store, rows, preprocessing(), progress=False)
     for number, row in found.rows.iterrows():
         hu = store.slice(row.scan_id, row.slice_index)
-        codes = store.mask_slice(row.scan_id, row.slice_index)
+        codes = store.mask(row.scan_id)[row.slice_index]
         np.testing.assert_array_equal(found.hu[number], hu)
         np.testing.assert_array_equal(found.codes[number], codes)
         spacing = scan_spacing(store.index[store.index["scan_id"] == row.scan_id])

@@ -11,7 +11,6 @@ from ich_study.metrics.classification import (
     auc_of_decisions,
     auroc,
     average_precision,
-    brier_score,
     decision_metrics,
     f1_of_top_epochs,
     pr_curve,
@@ -87,16 +86,6 @@ def test_decisions_are_scikit_learns():
     }
     assert {name: ours[name] for name in oracle} == pytest.approx(oracle)
     assert auc_of_decisions(truth, decided) == pytest.approx(sk.roc_auc_score(truth, decided))
-
-
-def test_brier_is_scikit_learns():
-    truth, scores = sample(5)
-    probabilities = 1 / (1 + np.exp(-scores))
-    assert brier_score(truth, probabilities) == pytest.approx(
-        sk.brier_score_loss(truth, probabilities)
-    )
-    with pytest.raises(StudyError, match="logits"):
-        brier_score(truth, scores)
 
 
 def test_curves_are_scikit_learns():

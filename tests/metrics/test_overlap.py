@@ -11,7 +11,6 @@ from sklearn.metrics import f1_score, jaccard_score, recall_score
 from ich_study.errors import StudyError
 from ich_study.metrics.overlap import (
     Counts,
-    counts_per,
     dice,
     iou,
     label_counts,
@@ -102,24 +101,18 @@ def test_uint8_label_maps_do_not_overflow():
     assert label_counts(labels, labels, 201).tp[0, 200] == 1600
 
 
-def test_units_of_averaging():
+def test_counts_of_slices_are_summed_per_scan():
     prediction, truth = pair(3)
     scans = np.array(["b", "b", "a", "a", "a", "c", "c"])
     counts = overlap_counts(prediction, truth)
-    per_scan = dice(counts_per(counts, "scan", scans))
+    per_scan = dice(counts.by_group(scans))
     parts = [(prediction[scans == name], truth[scans == name]) for name in "abc"]
     by_hand = [2 * (p & t).sum() / (p.sum() + t.sum()) for p, t in parts]
     np.testing.assert_allclose(per_scan, by_hand)
     volume = overlap_counts(prediction[scans == "a"], truth[scans == "a"], spatial=3)
     assert dice(volume) == pytest.approx(per_scan[0])
-    assert dice(counts_per(counts, "pixel")).shape == (1,)
-    assert len(dice(counts_per(counts, "slice"))) == 7
-    with pytest.raises(StudyError, match="needs the scan"):
-        counts_per(counts, "scan")
     with pytest.raises(StudyError, match="6 group names for 7 items"):
         counts.by_group(scans[:6])
-    with pytest.raises(StudyError, match="unit='voxel'"):
-        counts_per(counts, "voxel")
 
 
 def test_means_leave_undefined_out():

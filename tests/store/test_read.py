@@ -28,7 +28,6 @@ def test_store_gives_back_what_the_reader_gave(tmp_path):
     np.testing.assert_array_equal(store.slice("scan 1", 5), expected.hu[5])
     np.testing.assert_array_equal(store.stack("scan 1", 0, depth=3), expected.hu[[0, 0, 1]])
     np.testing.assert_array_equal(store.mask("scan 1"), expected.mask)
-    np.testing.assert_array_equal(store.mask_slice("scan 1", 3), expected.mask[3])
     rows = store.index[store.index["scan_id"] == "scan 1"].reset_index(drop=True)
     pd.testing.assert_frame_equal(rows[list(expected.labels)], expected.labels)
     assert rows["z_mm"].tolist() == expected.z_mm.tolist() and rows["thickness_mm"].isna().all()
