@@ -137,7 +137,9 @@ def test_what_only_tests_import_stands_in_the_test_extra():
     sources = [*(ROOT / "ich_study").rglob("*.py"), *(ROOT / "notebooks").glob("*.ipynb")]
     imported = set()
     for source in sources:
-        found = re.findall(r'^[\s"]*(?:import|from) ([A-Za-z_]\w*)', source.read_text(), re.MULTILINE)
+        found = re.findall(
+            r'^[\s"]*(?:import|from) ([A-Za-z_]\w*)', source.read_text(), re.MULTILINE
+        )
         imported |= {canonicalize_name(owner) for name in found for owner in owners.get(name, [])}
     needed = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     assert needed - imported == set(NOT_IMPORTED)

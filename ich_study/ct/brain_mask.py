@@ -2,7 +2,7 @@
 
 Published recipe (Muschelli 2015 and 2019, cited by HGI-SAM, Section 3): keep HU 0..100, smooth with
 sigma 1, FSL's BET with fractional intensity 0.01, fill holes; HGI-SAM's masks start from HU
--20..100 and are eroded afterwards by an unknown amount (reproduction facts, 003).
+-20..100 and are eroded afterwards by an unknown amount (printed_and_authors, 003.16).
 
 FSL is not used here. BET's expanding surface is replaced by four steps on a grid of about 1 mm:
 tissue in the HU window that bone surrounds on most of eight rays (which drops scalp, orbits and

@@ -70,7 +70,7 @@ def minmax_window(hu: Array, window: Window) -> Array:
     """HU (..., rows, columns) clipped to the window, then min-max per slice to float32 in [0, 1].
 
     HGI-SAM's code does this instead of a fixed scale. A slice that is constant after clipping
-    becomes 0 here; the code leaves it in HU (reproduction facts, 003), which no network can use.
+    becomes 0 here; the code leaves it in HU (printed_and_authors, 003.5), which no network can use.
     """
     if isinstance(hu, torch.Tensor):
         clipped = hu.float().clamp(window.low, window.high)
@@ -82,13 +82,14 @@ def minmax_window(hu: Array, window: Window) -> Array:
 
 
 def window_uint8(hu: np.ndarray, window: Window) -> np.ndarray:
-    """HU to uint8 grey, truncated, as LSE-UNet's code exports its PNG (reproduction facts, 000)."""
+    """HU to uint8 grey, truncated, as LSE-UNet's code exports its PNG (printed_and_authors,
+    000.9)."""
     return (apply_window(hu, window) * 255).astype(np.uint8)
 
 
 def wrapped_uint8(hu: np.ndarray) -> np.ndarray:
     """HU modulo 256 as uint8: what `astype(uint8)` did in the ResNet-LSTM author's notebook
-    (-1000 HU becomes 24, 900 HU becomes 132; reproduction facts, 002)."""
+    (-1000 HU becomes 24, 900 HU becomes 132; printed_and_authors, 002.1)."""
     return np.mod(hu.astype(np.int64), 256).astype(np.uint8)
 
 
@@ -104,7 +105,7 @@ def mil_channels(hu: Array) -> Array:
 
     Channels: HU + 1024 with everything below -500 of that scale set to 0; HU 0..80 and HU
     -15..115, each stretched to 0..4096; all standardised by the constants 400 and 1000
-    (reproduction facts, 004).
+    (printed_and_authors, 004.2).
     """
     stack = torch.stack if isinstance(hu, torch.Tensor) else np.stack
     raw = (hu.float() if isinstance(hu, torch.Tensor) else hu.astype(np.float32)) + 1024

@@ -42,8 +42,8 @@ LONG_NAMES: dict[str, str] = {
 PUBLISHED_MAP: dict[int, str] = {1: "EDH", 2: "IPH", 3: "IVH", 4: "SAH", 5: "SDH"}
 """Label map of BHSD's own dataset.json."""
 AUTHORS_MAP: dict[int, str] = {1: "EDH", 2: "IPH", 3: "SDH", 4: "SAH", 5: "IVH"}
-"""Label map in LSE-UNet's evaluation code: SDH and IVH stand the other way round (reproduction
-facts, 000)."""
+"""Label map in LSE-UNet's evaluation code: SDH and IVH stand the other way round
+(printed_and_authors, 000.10)."""
 
 _NAME = re.compile(r"(ID_[0-9a-fA-F]+)_ID_[0-9a-fA-F]+")
 

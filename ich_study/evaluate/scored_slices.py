@@ -1,8 +1,8 @@
 """Slices with all that is known of them, on a network's grid: HU, masks, brain, boxes.
 
 Heatmaps are scored where the network sees: mask, brain and boxes go through the same resizing and
-crop as the input (nearest neighbour for masks; HGI-SAM's code does so too, reproduction facts,
-003).
+crop as the input (nearest neighbour for masks; HGI-SAM's code does so too, printed_and_authors,
+003.6).
 """
 
 from __future__ import annotations

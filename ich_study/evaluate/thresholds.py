@@ -178,8 +178,8 @@ def mask_threshold(
 
     unit: `pixel` sums counts over slices (CAM benchmark, Table IIa), `slice` is the mean over
     slices with truth (HGI-SAM). stop: `best` is the printed search; `first` ends at the first
-    threshold that does not improve, as HGI-SAM's code does (reproduction facts, 003). Of equal Dice
-    the lowest threshold is taken. Raises StudyError where no slice has truth.
+    threshold that does not improve, as HGI-SAM's code does (printed_and_authors, 003.10). Of equal
+    Dice the lowest threshold is taken. Raises StudyError where no slice has truth.
     """
     if unit not in ("pixel", "slice") or stop not in ("best", "first"):
         raise ParameterError(

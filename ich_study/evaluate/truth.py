@@ -1,7 +1,7 @@
 """Truth of slices on a network's grid: masks or boxes, HU, brain, and what a pixel measures.
 
 Heat is scored where the network sees: mask, brain and boxes go through the same resizing and crop
-as the input (nearest neighbour for masks; HGI-SAM's code does so too, reproduction facts, 003).
+as the input (nearest neighbour for masks; HGI-SAM's code does so too, printed_and_authors, 003.6).
 """
 
 from __future__ import annotations

@@ -200,18 +200,18 @@ def _filtered(images: Tensor, sigma: Tensor, sharpening: Tensor) -> Tensor:
 
 
 MIL_AFFINE = Affine(0.9, 30.0, 50 / 256, (1 / 1.1, 1.1), math.degrees(0.05))
-"""Of the MIL detector's code: 50 px of 256, shear 0.05 rad, for 90 % (reproduction facts, 004). The
-paper prints a random crop where the code has the translation."""
+"""Of the MIL detector's code: 50 px of 256, shear 0.05 rad, for 90 % (printed_and_authors, 004.3).
+The paper prints a random crop where the code has the translation."""
 
 NAMED: dict[str, Augmentation] = {
     "none": Augmentation(),
-    # LSE-UNet's code (reproduction facts, 000)
+    # LSE-UNet's code (printed_and_authors, 000.9)
     "lse_unet": Augmentation(0.5, (Affine(1.0, 30.0, 0.1, (0.8, 1.2), 10.0),)),
     # CAM benchmark: HorizontalFlip, Rotate, ShiftScaleRotate; the limits are lost from its text,
     # these are albumentations' defaults
     "cam_benchmark": Augmentation(0.5, (Affine(0.5, 90.0), Affine(0.5, 45.0, 0.0625, (0.9, 1.1)))),
     # HGI-SAM's code; its translation of 0.1 is read in pixels by MONAI and does nothing
-    # (reproduction facts, 003)
+    # (printed_and_authors, 003.9)
     "hgi_sam": Augmentation(0.5, (Affine(0.5, 45.0, 0.0, (0.9, 1.1)),), 0.5, 0.1),
     "mil_geometric": Augmentation(0.5, (MIL_AFFINE,), fill="border"),
     # MIL detector II-E, the addition in units of the standardised channels, which are 4096 / 1000
@@ -226,7 +226,7 @@ NAMED: dict[str, Augmentation] = {
         sharpen=0.5,
     ),
     # its code: before windowing, 95 % of the slices, each step for 90 % of them, the addition in HU
-    # (reproduction facts, 004)
+    # (printed_and_authors, 004.3)
     "mil_authors": GreyAugmentation(
         0.5,
         (MIL_AFFINE,),

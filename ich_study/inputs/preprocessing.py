@@ -22,9 +22,9 @@ NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "none": ((0.0,), (1.0,)),
     "half": ((0.5,), (0.5,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    # MIL code: (x - 400) / 1000 of channels that span 0..4096 (reproduction facts, 004)
+    # MIL code: (x - 400) / 1000 of channels that span 0..4096 (printed_and_authors, 004.2)
     "mil": ((400 / 4096,), (1000 / 4096,)),
-    # ResNet-LSTM author's notebook: grey values 0..255 as they are (reproduction facts, 002)
+    # ResNet-LSTM author's notebook: grey values 0..255 as they are (printed_and_authors, 002.1)
     "grey_255": ((0.0,), (1 / 255,)),
 }
 WINDOW_SCALINGS = ("fixed", "minmax", "wrapped")
@@ -45,7 +45,7 @@ class Preprocessing:
     stack_depth: neighbouring slices as channels, an odd number (LSE-UNet: 3).
     size: rows and columns of the input.
     crop: "none" squeezes the whole slice to `size`; "center_of_110_percent" resizes the shorter
-        side to int(1.1 size) and cuts the centre (HGI-SAM's code, reproduction facts, 003).
+        side to int(1.1 size) and cuts the centre (HGI-SAM's code, printed_and_authors, 003.6).
     mean, std: per RGB channel of inputs in [0, 1]; averaged where there are not three channels.
     """
 

@@ -44,7 +44,7 @@ def epoch_order(kind: str, rows: int, label: Tensor, seed: int, epoch: int) -> T
 
     kind: "none" is a permutation of all rows; "inverse_frequency" draws `rows` with replacement,
     weighted by 1/frequency of `label`; "balanced" draws 2 x positives without replacement, weighted
-    the same (HGI-SAM's code; reproduction facts, 003).
+    the same (HGI-SAM's code; printed_and_authors, 003.8).
     """
     generator = seeded_generator(seed, epoch, ORDER_STREAM)
     if kind == "none":

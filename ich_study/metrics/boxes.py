@@ -66,7 +66,7 @@ def filled_box_counts(prediction: np.ndarray, truth: np.ndarray, connectivity: i
 
     prediction, truth: bool (slices, rows, columns). The CAM benchmark's box Dice and IoU: its
     printed cells hold Dice = 2 IoU / (1 + IoU), which a union of filled boxes summed over all
-    slices gives and a matching of boxes does not (reproduction facts, 001). Feed the counts to
+    slices gives and a matching of boxes does not (printed_and_authors, 001.2). Feed the counts to
     `overlap.dice` and `iou`.
     """
     prediction, truth = np.asarray(prediction), np.asarray(truth)

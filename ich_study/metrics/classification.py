@@ -125,8 +125,8 @@ def decision_metrics(truth: np.ndarray, decisions: np.ndarray) -> dict[str, floa
 
 def auc_of_decisions(truth: np.ndarray, decisions: np.ndarray) -> float:
     """What HGI-SAM's Table 2 prints as "AUC": the AUROC of hard 0/1 decisions, which is
-    (sensitivity + specificity) / 2, the balanced accuracy (reproduction facts, 003). Not comparable
-    with `auroc`."""
+    (sensitivity + specificity) / 2, the balanced accuracy (printed_and_authors, 003.12). Not
+    comparable with `auroc`."""
     return decision_metrics(truth, decisions)["balanced_accuracy"]
 
 
@@ -170,7 +170,7 @@ def pr_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
 
 def f1_of_top_epochs(f1: np.ndarray, top: int = 5) -> tuple[float, float]:
     """Mean and SD (n - 1) of the `top` largest F1 of one run's epochs: "F1 (Top-5)" of the CAM
-    benchmark, Table I, the only reading that needs a single run (reproduction facts, 001).
+    benchmark, Table I, the only reading that needs a single run (printed_and_authors, 001.3).
 
     NaN epochs are left out. Fewer epochs than `top` are all taken; under two the SD is NaN, under
     one both.

@@ -50,7 +50,7 @@ POSITIVE_FRACTION: dict[str, float] = {
     "instance2022": 1.0,  # every scan
     "hemorica": 0.5,
 }
-"""Share of scans with hemorrhage (reproduction facts; data-set fact sheet)."""
+"""Share of scans with hemorrhage; the comments give the real data set's."""
 
 _MARKER = "phantom.json"
 

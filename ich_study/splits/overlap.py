@@ -1,6 +1,6 @@
 """Guard across data sets: patients and images that stand in two of them.
 
-Every labelled BHSD volume is of an RSNA 2019 patient (data facts, 2): a model trained on RSNA and
+Every labelled BHSD volume is of an RSNA 2019 patient: a model trained on RSNA and
 tested on BHSD has seen its test patients unless they leave the training part.
 """
 

@@ -4,10 +4,10 @@ A split is a table with a row per patient: `dataset, patient_id, part`; folds ca
 of `part`, the fold in which the patient is tested. The slice-level split of HGI-SAM's code has a
 row per slice and says so in its column `unit`.
 
-Settings of the papers: MIL `make_split` with train 0.97, validation 0.03 (reproduction facts, 004);
-HGI-SAM `make_folds` with k 5 (003) and `slice_level_split` with 0.1 (its code on RSNA); ResNet-LSTM
-70-10-20 in "3 folds" (002): `make_folds` with k 5, `fold_split` of folds 0, 1 and 2 with validation
-0.1.
+Settings of the papers: MIL `make_split` with train 0.97, validation 0.03 (printed_and_authors,
+004.12); HGI-SAM `make_folds` with k 5 and `slice_level_split` with 0.1 (its code on RSNA, 003.15);
+ResNet-LSTM 70-10-20 in "3 folds" (002.9): `make_folds` with k 5, `fold_split` of folds 0, 1 and 2
+with validation 0.1.
 """
 
 from __future__ import annotations
@@ -168,10 +168,10 @@ def fold_split(
 def slice_level_split(index: pd.DataFrame, test_fraction: float, seed: int) -> pd.DataFrame:
     """The split of HGI-SAM's code on RSNA: slices, not patients, so patients stand in both parts.
 
-    Stratified by the six labels as scikit-learn's `train_test_split` does it there (reproduction
-    facts, 003; the code sets no seed). Raises SplitError for too few slices. Columns `dataset,
-    patient_id, scan_id, slice_index, part` (train or test) and `unit` = "slice". Slices whose
-    labels occur once share one stratum.
+    Stratified by the six labels as scikit-learn's `train_test_split` does it there
+    (printed_and_authors, 003.15; the code sets no seed). Raises SplitError for too few slices.
+    Columns `dataset, patient_id, scan_id, slice_index, part` (train or test) and `unit` = "slice".
+    Slices whose labels occur once share one stratum.
     """
     rows = index.sort_values(SLICE, ignore_index=True)
     strata = rows[list(LABELS)].astype("Int8").astype("string").fillna("?").agg("".join, axis=1)

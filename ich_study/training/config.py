@@ -1,7 +1,7 @@
 """Every parameter of training a slice classifier, checked when it is set.
 
 Papers' settings: LSE-UNet Section 4; CAM benchmark Section IV; ResNet-LSTM stage 1; what their
-texts leave out is in the reproduction facts.
+texts leave out is in docs/printed_and_authors.md.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class TwoOutputCrossEntropy(nn.Module):
     """Softmax cross-entropy, logits (B, 2) for absent and present, labels (B, 1).
 
     softmaxed: the softmax is taken twice, as HGI-SAM's code does; the loss then lies in [0.3133,
-    1.3133] (reproduction facts, 003).
+    1.3133] (printed_and_authors, 003.7).
     """
 
     def __init__(self, softmaxed: bool = False) -> None:
@@ -84,8 +84,8 @@ def balancing_weight(labels: Iterable[bool | None]) -> float:
     positives.
 
     The MIL detector's code weighs positives by N / N+ and negatives by N / N-, which is this times
-    a constant that Adam does not see (reproduction facts, 004). Unknown labels are left out. Raises
-    DataError where the known ones are all alike.
+    a constant that Adam does not see (printed_and_authors, 004.5). Unknown labels are left out.
+    Raises DataError where the known ones are all alike.
     """
     known = pd.array(list(labels), dtype="boolean").dropna()
     positives = int(known.sum())

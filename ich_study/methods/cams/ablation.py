@@ -7,8 +7,8 @@ computed anew.
 Two variants. "zero" writes 0 into the channel, as the method is published (Desai 2020). "library"
 writes what pytorch-grad-cam 1.5 writes: 0 if the layer's smallest activation is exactly 0,
 otherwise the smallest activation of its batch of channels so far, minus 1e7; the k-th channel of a
-batch thus gets about -k 1e7, and the map depends on the library's batch size (reproduction facts,
-001).
+batch thus gets about -k 1e7, and the map depends on the library's batch size (printed_and_authors,
+001.4).
 """
 
 from __future__ import annotations

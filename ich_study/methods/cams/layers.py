@@ -2,7 +2,7 @@
 
 The CAM benchmark says [-1], [-2], [-3] of "the last three convolutional layers" and names no
 module. Its Table II excludes the head convolution for [-1]: there GradCAM, HiResCAM and XGradCAM
-would be equal, and they are printed as 0.3640, 0.4219 and 0.0772 (reproduction facts, 001).
+would be equal, and they are printed as 0.3640, 0.4219 and 0.0772 (printed_and_authors, 001.1).
 """
 
 from __future__ import annotations

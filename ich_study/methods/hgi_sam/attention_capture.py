@@ -2,8 +2,8 @@
 
 Per block: the mean over queries of the attention weights, and the Frobenius norm of the gradient of
 the target logits with respect to the attention weights or to the scores before their softmax
-(HGI-SAM, Eq. 2; reproduction facts, 003). Nothing is left on the model between calls: hooks, flags
-and frozen weights are put back, also after an error.
+(HGI-SAM, Eq. 2; printed_and_authors, 003.1). Nothing is left on the model between calls: hooks,
+flags and frozen weights are put back, also after an error.
 """
 
 from __future__ import annotations

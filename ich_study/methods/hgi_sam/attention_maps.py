@@ -1,7 +1,7 @@
 """Attention maps of a Swin transformer: Swin-SAM, HGI-SAM and Swin-Grad-CAM.
 
-HGI-SAM paper, Sections 3.2, 4.2 and 4.3.1, Eq. 2; its code in the reproduction facts, 003. For
-block b, window i, head h, with A the attention weights and g the norm of the gradient:
+HGI-SAM paper, Sections 3.2, 4.2 and 4.3.1, Eq. 2; its code in printed_and_authors, 003.1 to
+003.4. For block b, window i, head h, with A the attention weights and g the norm of the gradient:
 
     m[b, i][key] = mean over heads of g[b, i, h] * mean over queries of A[b, i, h]    (Swin-SAM: g =
     1) M[b]         = windows put back in place, shift reversed

@@ -3,7 +3,7 @@ mask at all.
 
 HGI-SAM paper, Section 3.2.2: a fold is scored at the threshold that is best on the remaining folds.
 Its code searches a coarser grid and stops at the first threshold that does not improve
-(reproduction facts, 003).
+(printed_and_authors, 003.10).
 """
 
 from __future__ import annotations

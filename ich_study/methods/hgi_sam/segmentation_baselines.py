@@ -26,7 +26,7 @@ class LightUNet(nn.Module):
     convolutions on the way up.
 
     channels: of each level. The paper says four hierarchies, each with a pooling: (24, 48, 96, 192,
-    384); the code has (24, 48, 96, 192), that is three poolings (reproduction facts, 003).
+    384); the code has (24, 48, 96, 192), that is three poolings (printed_and_authors, 003.13).
     normalisation: "none" as printed, or "instance" before each ReLU, with which a network from
     random weights learns in far fewer steps. Input (B, C, H, W) with H and W multiples of 2^(levels
     - 1), output (B, 2, H, W). Raises ValueError for another normalisation.

@@ -1,7 +1,7 @@
 """The three Swins of HGI-SAM's study: binary, multi-label, and the two-output one, fine-tuned from
 binary.
 
-HGI-SAM paper, 4.2.1 and 4.2.2; reproduction facts, 003.
+HGI-SAM paper, 4.2.1 and 4.2.2; printed_and_authors, 003.8.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ PresenceRule = Literal["class_thresholds", "truth", "authors"]
 
 def heat_levels(maps: np.ndarray) -> np.ndarray:
     """Maps in [0, 1] as whole heat values, uint8 0..255, fractions cut off as the authors' code
-    does (reproduction facts, 000).
+    does (printed_and_authors, 000.7).
 
     maps: float, any shape. Raises MapError on NaN or on values outside [0, 1].
     """
@@ -48,7 +48,7 @@ def present_classes(
 
     rule: `class_thresholds`: score > threshold of the class (Table 2); `truth`: the slice's labels
         (Tables 3 and 5-7); `authors`: label or score > threshold, on slices with any label, none on
-        others (the authors' export of BHSD; reproduction facts, 000).
+        others (the authors' export of BHSD; printed_and_authors, 000.8).
     scores: (slices, classes), class_thresholds: (classes,), both in one unit, logits in the paper.
     truth: bool or 0/1 (slices, classes). Raises ParameterError for an unknown rule or a missing
     input, StudyError for NaN scores or shapes that differ.

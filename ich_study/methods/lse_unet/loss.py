@@ -28,7 +28,7 @@ LOSS_WEIGHTS: dict[str, LossWeights] = {
     "printed": LossWeights((2.0, 0.5, 0.25, 0.125), (0.5, 0.25, 0.125)),
     "authors": LossWeights((1.5, 0.25, 0.125, 0.0625), (0.5, 0.25, 0.125)),
 }
-"""Section 4, and what the authors' code adds up (reproduction facts, 000)."""
+"""Section 4, and what the authors' code adds up (printed_and_authors, 000.4)."""
 
 
 class LSELoss(nn.Module):

@@ -1,8 +1,8 @@
 """LSE-UNet: a classifier as encoder, a decoder back to stride 4, class scores at four levels.
 
 LSE-UNet paper, Section 3.1 and Figure 3; what its text leaves open is read as the authors' code
-does it (reproduction facts, 000). Levels are numbered as in Eq. 6, from the finest (0, stride 4) to
-the coarsest (3, stride 32).
+does it (printed_and_authors, 000.3). Levels are numbered as in Eq. 6, from the finest (0, stride 4)
+to the coarsest (3, stride 32).
 """
 
 from __future__ import annotations

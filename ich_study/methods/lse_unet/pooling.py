@@ -3,7 +3,7 @@
 Eq. 4 is log sum exp(r x): no division by r, a sum over positions. The gradient that Eq. 5 gives, a
 softmax without the factor r, belongs to (1/r) log sum exp(r x). The authors' code computes
 (1/r) log mean exp(r (x - b)), Pinheiro and Collobert's form with a learnable threshold b per class
-(reproduction facts, 000). Each difference is a parameter.
+(printed_and_authors, 000.1). Each difference is a parameter.
 """
 
 from __future__ import annotations

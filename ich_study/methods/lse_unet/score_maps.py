@@ -2,7 +2,7 @@
 
 Grad-CAM of a class' logit at the map that LSE pooling pools weighs that map by the mean of a
 softmax over its positions, a positive constant, and every other class' map by 0. So after ReLU and
-scaling Grad-CAM is the class' own score map after ReLU and scaling (reproduction facts, 000).
+scaling Grad-CAM is the class' own score map after ReLU and scaling (printed_and_authors, 000.6).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `printed` is Sections II-B, II-C and II-E of the paper: 18 convolutions in three levels of three
 residual blocks, pooling between the levels, stride 4. `authors` is what the released network
-computes (reproduction facts, 004): stride 8, and in every level one residual block that its own
+computes (printed_and_authors, 004.1): stride 8, and in every level one residual block that its own
 code overwrites, whose weights the checkpoints carry and no output depends on. It is not computed
 here.
 """

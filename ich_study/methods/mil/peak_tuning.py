@@ -1,4 +1,5 @@
-"""Bayesian optimisation of the MIL detector's h, T and d (Section II-E; reproduction facts, 004).
+"""Bayesian optimisation of the MIL detector's h, T and d (Section II-E; printed_and_authors,
+004.8).
 
 A Gaussian process with an upper confidence bound (the package `bayesian-optimization`, the paper's
 [22]) maximises the point F1, which the paper calls Dice, over slices with boxes. The tuning slices
@@ -54,8 +55,8 @@ BOUNDS: dict[str, Bounds] = {
     "max_pooling": Bounds((0.0, 1.5), (1.0, 60.0), (0.0, 2.0)),
     "attention": Bounds((0.0, 0.06), (1.0, 60.0), (0.0, 0.03)),
 }
-"""Of the authors' last histories (reproduction facts, 004). Pooling's T is on logits, attention's
-on weights that sum to 1."""
+"""Of the authors' last histories (printed_and_authors, 004.8). Pooling's T is on logits,
+attention's on weights that sum to 1."""
 
 
 def tuning_bounds_of(

@@ -1,8 +1,8 @@
 """Peaks of a likelihood map as points: the detector of the MIL paper (Section II-D).
 
-`authors` is the order of the code (reproduction facts, 004): scikit-image's `peak_local_max` with
-minimal distance d and threshold T, blind within d pixels of the border, then what remains must be
-an h-maximum. `printed` is the order of the text: local maxima of 3 x 3 pixels that are h-maxima,
+`authors` is the order of the code (printed_and_authors, 004.6): scikit-image's `peak_local_max`
+with minimal distance d and threshold T, blind within d pixels of the border, then what remains must
+be an h-maximum. `printed` is the order of the text: local maxima of 3 x 3 pixels that are h-maxima,
 above T, and of two closer than d the higher one. Either order runs with and without the blind
 border.
 

@@ -17,7 +17,7 @@ from ich_study.metrics.overlap import Counts, dice, precision, sensitivity
 
 def boxes_on_grid(boxes: np.ndarray, factor: float = 0.5) -> np.ndarray:
     """Boxes scaled and rounded half to even, float64 (n, 4): BHX's 512-pixel boxes on the MIL
-    detector's 256 grid (reproduction facts, 004)."""
+    detector's 256 grid (printed_and_authors, 004.9)."""
     return np.round(as_boxes(boxes) * factor)
 
 
@@ -37,7 +37,8 @@ def point_counts(points: np.ndarray, boxes: np.ndarray) -> Counts:
     in no box.
 
     Several points in one box are 1 TP and no FP; one point in two boxes is 2 TP. A slice without
-    boxes gives only FP, one without points only FN; neither gives zeros (reproduction facts, 004).
+    boxes gives only FP, one without points only FN; neither gives zeros (printed_and_authors,
+    004.10).
     """
     hits = points_in_boxes(points, boxes)
     found = int(hits.any(0).sum())
@@ -60,7 +61,7 @@ def point_counts_one_to_one(points: np.ndarray, boxes: np.ndarray) -> Counts:
 
 def point_f1(counts: Counts) -> np.ndarray:
     """2 TP / (2 TP + FP + FN) of points and boxes. Without any box it is NaN; sum over all slices,
-    negatives too, before asking (reproduction facts, 004)."""
+    negatives too, before asking (printed_and_authors, 004.10)."""
     return dice(counts, empty="nan")
 
 

@@ -2,8 +2,8 @@
 2; Zhou 2016).
 
 CAM = sum_k w_k A_k, without the bias. Zhou's maps and the author's notebook are signed; a ReLU
-before the scaling is the follow-up's (reproduction facts, 002). The map is brought to the slice's
-size, then scaled to [0, 1] per slice, then cut at more than 0.7.
+before the scaling is the follow-up's (printed_and_authors, 002.5). The map is brought to the
+slice's size, then scaled to [0, 1] per slice, then cut at more than 0.7.
 """
 
 from __future__ import annotations

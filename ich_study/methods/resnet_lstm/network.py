@@ -4,7 +4,8 @@ the LSTM goes.
 ResNet-LSTM, Section 2: the fully connected layer gives way to an LSTM over the slices, everything
 is trained on, then the LSTM is removed and a new fully connected layer added. Size, depth and
 direction of the LSTM and the sequence are not printed: 256 units, one direction and one logit per
-slice are the follow-up's value and the only readings that can be trained (reproduction facts, 002).
+slice are the follow-up's value and the only readings that can be trained (printed_and_authors,
+002.3).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ResNet-LSTM, Section 2, as printed: cluster the pixels of the region, set each cluster's pixels to 0
 in the network's input in turn, and take the cluster whose loss costs the logit most ("differential
-prediction"). Variants (reproduction facts, 002): the author's notebook clusters the whole slice
+prediction"). Variants (printed_and_authors, 002.6): the author's notebook clusters the whole slice
 with zeros outside the region, so one cluster is background; the follow-up takes the brightest
 cluster with a mean below 140 and dilates it twice by 4 x 4.
 """

@@ -2,7 +2,8 @@
 last layer.
 
 The paper trains the whole network with SGD at 0.001 and then only says that fully connected layers
-are added later; its authors' follow-up fits them on the frozen backbone (reproduction facts, 002).
+are added later; its authors' follow-up fits them on the frozen backbone (printed_and_authors,
+002.4).
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Paper: smooth by bilateral filtering, threshold at the 95th percentile of intensity, discard the
 skull and everything outside its convex hull; enhance contrast (histogram equalisation). Filter
-parameters are not printed; OpenCV's usual 9, 75, 75 stand in (reproduction facts, 002). The skull
-is what is large above the threshold, not every bright pixel, or bright blood would go with it.
+parameters are not printed; OpenCV's usual 9, 75, 75 stand in (printed_and_authors, 002.7). The
+skull is what is large above the threshold, not every bright pixel, or bright blood would go with
+it.
 
 Works on single slices, in HU (default, where bone is far from saturation) or in 8-bit grey.
 """

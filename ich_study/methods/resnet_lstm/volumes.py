@@ -1,8 +1,8 @@
 """Stage 2 of ResNet-LSTM: a 3-D U-Net on skull-stripped, equalised volumes, taught by pseudo-masks.
 
 Paper (Section 2, Equation 2): BCE plus Dice, Adam at 0.001, batch 4, output threshold 0.5. Depth,
-width, patch and epsilon are not printed (reproduction facts, 002). The network is MONAI's, and so
-is the sliding window that takes volumes of any length.
+width, patch and epsilon are not printed (printed_and_authors, 002.8). The network is MONAI's, and
+so is the sliding window that takes volumes of any length.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def inputs(size=64, count=2):
 def test_rdnet_t_at_512_pixels_has_the_papers_levels_and_the_authors_size():
     encoder = create_backbone("rdnet_tiny", 6, 3)
     network = create_lse_unet(encoder, 6, VARIANTS["authors"])
-    # 57.9 M with the unused head of 1.06 M (reproduction facts, 000)
+    # 57.9 M with the unused head of 1.06 M (printed_and_authors, 000.3)
     assert sum(
         parameter.numel() for parameter in network.model.parameters()
     ) / 1e6 == pytest.approx(57.9 - 1.06, abs=0.05)

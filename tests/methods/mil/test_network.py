@@ -45,7 +45,7 @@ def shaken(backbone, seed=1):
 
 
 def formula(state, x, head):
-    """The released network in float64, as the reproduction facts write it down, dead blocks
+    """The released network in float64, as printed_and_authors, 004.1, writes it down, dead blocks
     included."""
     state = {name: tensor.double() for name, tensor in state.items()}
 
