@@ -1,0 +1,81 @@
+"""One slice through a method: a picture of every array on the way, in reading order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from ich_study.ct.windows import WINDOWS, Window, apply_window
+from ich_study.errors import StudyError
+from ich_study.figures.style import CLASS_COLOURS
+
+TRUTH_COLOUR, OUTLINE_COLOUR = CLASS_COLOURS["hemorrhage"], "#56B4E9"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One picture of a method's way. image: (rows, columns), drawn as `kind`: "grey" in [0, 1],
+    "hu" through `window`, "signed" around 0, "heat" in [0, 1], "clusters" as numbers from
+    0. outline, truth: bool masks of the same shape, drawn around in their own colours."""
+
+    title: str
+    image: np.ndarray
+    kind: Literal["grey", "hu", "signed", "heat", "clusters"] = "grey"
+    outline: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    window: Window = WINDOWS["brain"]
+
+
+def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
+    """The steps in reading order, `columns` a row, each with its number and title.
+
+    Raises StudyError where a mask has another shape than its image, or there is nothing to show.
+    """
+    for step in steps:
+        for mask in (step.outline, step.truth):
+            if mask is not None and mask.shape != step.image.shape:
+                raise StudyError(
+                    f"step {step.title!r}: mask {mask.shape} on an image of {step.image.shape}"
+                )
+    if not steps:
+        raise StudyError(f"figure {title!r} has no steps to show")
+    rows = -(-len(steps) // columns)
+    size = (1.85 * columns, 2.15 * rows + 0.4)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat[len(steps) :]:
+        axis.set_visible(False)
+    for number, (axis, step) in enumerate(zip(axes.flat, steps), start=1):
+        _draw_step(axis, step)
+        axis.set_title(f"{number} {step.title}", fontsize=7.5)
+        axis.set(xticks=[], yticks=[])
+        axis.grid(visible=False)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _draw_step(axis: Axes, step: Step) -> None:
+    if step.kind == "signed":
+        limit = max(float(np.abs(step.image).max()), 1e-6)
+        drawn = axis.imshow(step.image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    elif step.kind == "clusters":
+        last = max(int(step.image.max()), 1)
+        colours = ["black", *plt.get_cmap("viridis")(np.linspace(0.15, 1, last))]
+        drawn = axis.imshow(step.image, cmap=ListedColormap(colours), vmin=-0.5, vmax=last + 0.5)
+    elif step.kind == "heat":
+        drawn = axis.imshow(step.image, cmap="inferno", vmin=0, vmax=1)
+    else:
+        shown = apply_window(step.image, step.window) if step.kind == "hu" else step.image
+        drawn = axis.imshow(shown, cmap="gray", vmin=0, vmax=1)
+    drawn.set_interpolation("nearest")
+    for mask, colour in ((step.truth, TRUTH_COLOUR), (step.outline, OUTLINE_COLOUR)):
+        if mask is not None and mask.any():
+            axis.contour(mask, levels=[0.5], colors=[colour], linewidths=0.9)
+    if step.kind in ("signed", "clusters"):
+        axis.figure.colorbar(drawn, ax=axis, shrink=0.6, pad=0.02).ax.tick_params(labelsize=6)
