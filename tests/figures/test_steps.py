@@ -48,9 +48,7 @@ def test_kinds_are_drawn_on_their_own_scales():
 def test_truth_and_outline_have_their_own_colours_and_empty_masks_none():
     figure = steps_figure([Step("both", np.zeros((6, 5)), outline=MASK, truth=MASK)], "title")
     colours = [tuple(lines.get_edgecolor()[0]) for lines in figure.axes[0].collections]
-    assert colours == [
-        plt.matplotlib.colors.to_rgba(name) for name in (TRUTH_COLOUR, OUTLINE_COLOUR)
-    ]
+    assert colours == [to_rgba(name) for name in (TRUTH_COLOUR, OUTLINE_COLOUR)]
     empty = steps_figure([Step("empty", np.zeros((6, 5)), outline=~MASK & MASK)], "title")
     assert not empty.axes[0].collections
     plt.close("all")
