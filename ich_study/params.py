@@ -5,37 +5,85 @@ A notebook has one cell tagged `parameters` that holds only assignments of liter
 annotated: `epochs: int = 3`, `windows: list[str] = ["brain"]`, `limit: int | None = None`. The
 annotation is the type; without one, the type of the default is. A parameter is required when it has
 no value to run with: `root: str`, `root: str = ...`, or `root: str = None` (None that the
-annotation does not allow). YAML is read as papermill reads it, so that plain papermill runs the
-same study.
+annotation does not allow). YAML is read as papermill reads it.
+
+A comment above a parameter, or behind it, may name the model of what a mapping holds:
+
+    # The slice classifier: settings of ich_study.training.config.TrainingConfig
+    classifier: dict = {"size": 96, "epochs": 5}
+
+Then its names and values are checked before the notebook starts, and it merges: what a file or `-p`
+gives stands over the earlier files and the notebook's default, setting by setting. Every other
+mapping is data and is replaced as a whole. So is a collection, `recipes: dict[str, dict] = ...`
+with such a comment: each of its entries is settings of the model, but which there are, the last to
+give it decides.
 """
 
 from __future__ import annotations
 
 import ast
-import difflib
+import io
+import re
+import tokenize
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from ich_study.errors import ParameterError
+from ich_study.inputs.settings import Settings, closest
 
 PARAMETERS_TAG = "parameters"
-SCALARS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+TYPES: dict[str, type] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+}
+_MODEL = re.compile(r"\bsettings of ([A-Za-z_][\w.]*\w)")
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One declared parameter: `annotation` is its type as Python source, `default` a literal (None
-    when required)."""
+    when required), `model` the import path of the settings that it holds, if any."""
 
     name: str
     annotation: str
     default: Any
     required: bool
+    model: str | None = None
+
+    @property
+    def collection(self) -> bool:
+        """Whether it holds several settings by name."""
+        return self.annotation.startswith("dict[")
+
+    def problems(self, value: Any) -> list[str]:
+        """What is wrong with the settings that `value` holds, a sentence each."""
+        if self.model is None or value is None:
+            return []
+        model = _settings_model(self.model)
+        if not self.collection:
+            return model.problems(value, self.name)
+        found: list[str] = []
+        for name, entries in value.items():
+            found += model.problems(entries, f"{self.name}.{name}")
+        return found
+
+    def merged(self, earlier: Any, given: Any) -> Any:
+        """`given` over what the earlier files and the notebook's default hold."""
+        if self.model is None or self.collection or earlier is None or given is None:
+            return given
+        return _settings_model(self.model).merged(earlier, given)
 
 
 @dataclass(frozen=True)
@@ -90,7 +138,12 @@ def declared(notebook: Path) -> dict[str, Parameter]:
             f"{notebook}: line {error.lineno} of the parameters cell is not Python: {error.msg}"
         ) from None
     parameters: dict[str, Parameter] = {}
+    comments, end = _comments(cells[0].source), 0
     for statement in statements:
+        # a statement's comments stand behind it or after the statement before it
+        lines = range(end + 1, statement.end_lineno + 1)
+        named = _MODEL.search(" ".join(comments[line] for line in lines if line in comments))
+        end = statement.end_lineno
         if (
             isinstance(statement, ast.Expr)
             and isinstance(statement.value, ast.Constant)
@@ -102,8 +155,31 @@ def declared(notebook: Path) -> dict[str, Parameter]:
             raise ParameterError(
                 f"{notebook}: parameter {parameter.name!r} is assigned twice in the parameters cell"
             )
+        if named:
+            parameter = replace(parameter, model=named[1])
         parameters[parameter.name] = parameter
     return parameters
+
+
+def _comments(source: str) -> dict[int, str]:
+    """The comment of each line that has one, without its `#`."""
+    return {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+
+
+@cache
+def _settings_model(path: str) -> type[Settings]:
+    module, _, name = path.rpartition(".")
+    try:
+        model = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ParameterError(f"the parameters cell names {path!r}: {error}") from None
+    if not (isinstance(model, type) and issubclass(model, Settings)):
+        raise ParameterError(f"the parameters cell names {path!r}, which is no class of settings")
+    return model
 
 
 def _parameter(statement: ast.stmt, notebook: Path) -> Parameter:
@@ -135,14 +211,14 @@ def _parameter(statement: ast.stmt, notebook: Path) -> Parameter:
         ) from None
     if annotation is None:
         annotation = type(default).__name__
-        if annotation not in (*SCALARS, "list", "dict"):
+        if annotation not in TYPES:
             raise ParameterError(
                 f"{where} does not say its type; annotate it, for example `{name}: int | None ="
                 " None`"
             )
     _check_annotation(annotation, where)
-    required = default is ... or (default is None and not _fits(None, annotation))
-    if not required and not _fits(default, annotation):
+    required = default is ... or (default is None and _fitting(None, annotation) is None)
+    if not required and _fitting(default, annotation) is None:
         raise ParameterError(f"{where} has a default that is no {annotation}")
     return Parameter(name, annotation, None if required else default, required)
 
@@ -152,7 +228,7 @@ def _check_annotation(annotation: str, where: str) -> None:
     `|`."""
     tree = ast.parse(annotation, mode="eval").body
     for node in ast.walk(tree):
-        known_name = isinstance(node, ast.Name) and node.id in (*SCALARS, "list", "dict")
+        known_name = isinstance(node, ast.Name) and node.id in TYPES
         known_none = isinstance(node, ast.Constant) and node.value is None
         if not (
             known_name
@@ -167,29 +243,19 @@ def _check_annotation(annotation: str, where: str) -> None:
             )
 
 
-def _fits(value: object, annotation: str) -> bool:
-    return _matches(value, ast.parse(annotation, mode="eval").body)
+@cache
+def _adapter(annotation: str) -> TypeAdapter[Any]:
+    # only what `_check_annotation` let through: names of TYPES, None, subscripts and `|`
+    return TypeAdapter(eval(annotation, {"__builtins__": {}}, TYPES))
 
 
-def _matches(value: object, node: ast.expr) -> bool:
-    match node:
-        case ast.BinOp(left=left, right=right):
-            return _matches(value, left) or _matches(value, right)
-        case ast.Constant(value=None):
-            return value is None
-        case ast.Name(id="float"):
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case ast.Name(id="int"):
-            return isinstance(value, int) and not isinstance(value, bool)
-        case ast.Name(id=name):
-            return isinstance(value, {**SCALARS, "list": list, "dict": dict}[name])
-        case ast.Subscript(value=ast.Name(id="list"), slice=item):
-            return isinstance(value, list) and all(_matches(entry, item) for entry in value)
-        case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, item])):
-            return isinstance(value, dict) and all(
-                _matches(k, key) and _matches(v, item) for k, v in value.items()
-            )
-    return False
+def _fitting(value: object, annotation: str) -> tuple[Any] | None:
+    """`value` in a 1-tuple, whole numbers made float where the type says float; None where it does
+    not fit."""
+    try:
+        return (_adapter(annotation).validate_python(value, strict=True),)
+    except ValidationError:
+        return None
 
 
 def read_file(path: Path) -> dict[str, Setting]:
@@ -232,17 +298,25 @@ def check(
 ) -> dict[str, Any]:
     """Values to inject: `settings` with whole numbers made float where a float is declared.
 
-    Raises ParameterError that names every unknown, mistyped and missing parameter, where it stands,
-    what was expected and, for an unknown one, the closest declared name.
+    Raises ParameterError that names every unknown, mistyped and missing parameter, and every wrong
+    one of its settings, where it stands, what was expected and, for an unknown one, the closest
+    declared name.
     """
     problems, values = [], {}
     for name, setting in settings.items():
         if name not in parameters:
-            problems.append(_unknown(name, setting, parameters, notebook))
+            problems.append(
+                f"unknown parameter {name!r} in {setting.source}: {notebook} does not declare it;"
+                f" {closest(name, parameters)}"
+            )
         elif (fitting := _coerced(parameters[name].annotation, setting)) is None:
             problems.append(_mistyped(parameters[name], setting))
         else:
             values[name] = fitting[0]
+            problems += [
+                f"{sentence} (in {setting.source})"
+                for sentence in parameters[name].problems(values[name])
+            ]
     for parameter in parameters.values():
         if parameter.required and parameter.name not in settings:
             problems.append(
@@ -252,18 +326,6 @@ def check(
     if problems:
         raise ParameterError("\n".join(problems))
     return values
-
-
-def _unknown(name: str, setting: Setting, parameters: Iterable[str], notebook: str) -> str:
-    close = difflib.get_close_matches(name, list(parameters), n=1)
-    advice = (
-        f"did you mean {close[0]!r}?"
-        if close
-        else f"it knows {', '.join(sorted(parameters)) or 'none'}"
-    )
-    return (
-        f"unknown parameter {name!r} in {setting.source}: {notebook} does not declare it; {advice}"
-    )
 
 
 def _mistyped(parameter: Parameter, setting: Setting) -> str:
@@ -290,8 +352,9 @@ def _coerced(annotation: str, setting: Setting) -> tuple[Any] | None:
     if setting.text is not None:
         candidates += [setting.text, _as_float(setting.text)]
     for candidate in candidates:
-        if _fits(candidate, annotation) and (candidate is not None or setting.value is None):
-            return (_widened(candidate, ast.parse(annotation, mode="eval").body),)
+        fitting = _fitting(candidate, annotation)
+        if fitting is not None and (candidate is not None or setting.value is None):
+            return fitting
     return None
 
 
@@ -302,45 +365,26 @@ def _as_float(text: str) -> float | None:
         return None
 
 
-def _widened(value: Any, node: ast.expr) -> Any:
-    """`value` with int made float wherever the type says float and not int, in lists and dicts
-    too."""
-    if isinstance(node, ast.BinOp):
-        exact = [side for side in (node.right, node.left) if _matches(value, side)]
-        return value if len(exact) == 2 else _widened(value, exact[0])
-    if isinstance(node, ast.Name) and node.id == "float":
-        return float(value)
-    if isinstance(node, ast.Subscript) and isinstance(value, list):
-        return [_widened(entry, node.slice) for entry in value]
-    if (
-        isinstance(node, ast.Subscript)
-        and isinstance(value, dict)
-        and isinstance(node.slice, ast.Tuple)
-    ):
-        return {key: _widened(entry, node.slice.elts[1]) for key, entry in value.items()}
-    return value
-
-
 def load(
     notebook: Path, files: Iterable[Path] = (), pairs: Iterable[tuple[str, str]] = ()
 ) -> dict[str, Any]:
-    """Values to inject into `notebook`: files in their order, later ones winning, then `-p` pairs.
+    """Values to inject into `notebook`: files in their order, later ones winning, then `-p` pairs;
+    settings are merged over the notebook's defaults.
 
     Every file is checked whole, so a wrong line is an error even where a later file overrides it.
     Raises ParameterError as `check` does.
     """
     parameters = declared(notebook)
-    optional = {
-        name: Parameter(name, each.annotation, each.default, False)
-        for name, each in parameters.items()
-    }
+    optional = {name: replace(each, required=False) for name, each in parameters.items()}
     layers = [read_file(Path(file)) for file in files]
     layers.append(dict(read_pair(name, text) for name, text in pairs))
-    merged: dict[str, Setting] = {}
+    found: dict[str, Setting] = {}
     for layer in layers:
-        check(optional, layer, notebook.stem)
-        merged.update(layer)
-    return check(parameters, merged, notebook.stem)
+        for name, value in check(optional, layer, notebook.stem).items():
+            earlier = found[name].value if name in found else parameters[name].default
+            merged = parameters[name].merged(earlier, value)
+            found[name] = Setting(merged, layer[name].source)
+    return check(parameters, found, notebook.stem)
 
 
 def complete(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -233,3 +233,134 @@ def test_a_value_survives_yaml_or_is_refused(notebook, value):
             continue
         assert found == value
         assert not isinstance(found, bool) or parameter.annotation == "bool"
+
+
+SETTINGS = """
+output_dir: str = "runs/x"  # where
+# The classifier: settings of
+# ich_study.training.config.TrainingConfig
+classifier: dict = {
+    "size": 96,  # px
+    "epochs": 5,
+    "augmentation_options": {"0.rotate": 5, "0.shear": 2},
+}
+head: dict | None = {"epochs": 2}  # settings of ich_study.training.config.TrainingConfig
+# settings of ich_study.models.settings.BackboneSettings
+backbone: dict = {"name": "resnet101", "options": {"layers": [1, 1, 1, 1]}}
+# By name, each settings of ich_study.methods.resnet_lstm.settings.ClusterRecipe
+recipes: dict[str, dict] = {"kmeans": {"clusters": 4}, "authors": {"pixels": "whole_slice"}}
+free: dict = {"a": 1}
+"""
+
+
+@pytest.fixture
+def nested(tmp_path):
+    return write_notebook(tmp_path / "03_test.ipynb", SETTINGS)
+
+
+def test_a_comment_names_the_model_of_its_own_parameter_only(nested):
+    models = {name: each.model for name, each in params.declared(nested).items()}
+    training = "ich_study.training.config.TrainingConfig"
+    assert models == {
+        "output_dir": None,
+        "classifier": training,
+        "head": training,
+        "backbone": "ich_study.models.settings.BackboneSettings",
+        "recipes": "ich_study.methods.resnet_lstm.settings.ClusterRecipe",
+        "free": None,
+    }
+
+
+def test_settings_merge_over_files_and_the_default(nested, tmp_path):
+    default = params.declared(nested)["classifier"].default
+    found = params.load(nested, [], [("classifier", "{epochs: 2}")])
+    assert found == {"classifier": {**default, "epochs": 2}}
+    (tmp_path / "a.yaml").write_text("classifier: {size: 112, optimizer: adamw}\n")
+    (tmp_path / "b.yaml").write_text("classifier: {learning_rate: 1}\nhead: null\n")
+    files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    found = params.load(nested, files, [("classifier", "{epochs: 2}"), ("head", "{epochs: 9}")])
+    assert found["classifier"] == {
+        **default,
+        "size": 112,
+        "optimizer": "adamw",
+        "learning_rate": 1,
+        "epochs": 2,
+    }
+    assert found["head"] == {"epochs": 9}, "what a file took away does not come back"
+    assert params.complete(nested, found)["classifier"] == found["classifier"]
+
+
+def test_a_backbone_is_named_anew_and_free_mappings_and_collections_are_replaced(nested):
+    options = {"layers": [1, 1, 1, 1]}
+    for text, value in (
+        ("{pretrained: true}", {"name": "resnet101", "options": options, "pretrained": True}),
+        ("{name: resnet18}", {"name": "resnet18"}),
+        ("{options: {stem_width: 8}}", {"name": "resnet101", "options": {"stem_width": 8}}),
+    ):
+        assert params.load(nested, [], [("backbone", text)]) == {"backbone": value}
+    assert params.load(nested, [], [("free", "{b: 2}")]) == {"free": {"b": 2}}
+    text = "{kmeans: {clusters: 5}}"
+    assert params.load(nested, [], [("recipes", text)]) == {"recipes": {"kmeans": {"clusters": 5}}}
+    given = params.load(nested, [], [("classifier", "{augmentation_options: {0.rotate: 1}}")])
+    assert given["classifier"]["augmentation_options"] == {"0.rotate": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("classifier: {epoch: 2}", "unknown setting 'classifier.epoch'; did you mean 'epochs'?"),
+        ("classifier: {epochs: 0}", "classifier.epochs is 0; expected a number above 0"),
+        ("classifier: {learning_rate: 1e-4}", "write numbers without quotes"),
+        ("head: {keep: first}", "head.keep is 'first'; expected one of best, last"),
+        ("recipes: {kmeans: {cluster: 5}}", "unknown setting 'recipes.kmeans.cluster'"),
+        ("recipes: {kmeans: 5}", "mistyped parameter 'recipes'"),
+        ("backbone: {network: x}", "unknown setting 'backbone.network'"),
+        ("classifier: 3", "mistyped parameter 'classifier'"),
+    ],
+)
+def test_a_wrong_setting_is_found_before_the_notebook_starts(nested, text, says):
+    with pytest.raises(ParameterError) as caught:
+        load(nested, text)
+    assert says in str(caught.value) and "given.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("ich_study.training.config.Training", "has no attribute 'Training'"),
+        ("ich_study.nowhere.Model", "No module named"),
+        ("ich_study.paths.resolve", "no class of settings"),
+    ],
+)
+def test_a_comment_that_names_no_model_is_an_error(tmp_path, path, says):
+    cell = f"classifier: dict = {{}}  # settings of {path}"
+    notebook = write_notebook(tmp_path / "n.ipynb", cell)
+    with pytest.raises(ParameterError, match=says):
+        params.load(notebook, [], [("classifier", "{epochs: 2}")])
+
+
+layer = st.fixed_dictionaries(
+    {},
+    optional={
+        "size": st.integers(1, 512),
+        "epochs": st.integers(1, 99),
+        "optimizer": st.sampled_from(["sgd", "adam", "adamw"]),
+        "early_stopping_patience": st.none() | st.integers(1, 9),
+    },
+)
+
+
+@given(files=st.lists(layer, max_size=3), pair=layer)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_last_layer_to_give_a_setting_decides_and_no_other_setting_moves(nested, files, pair):
+    paths = []
+    for number, content in enumerate(files):
+        paths.append(nested.parent / f"{number}.yaml")
+        paths[-1].write_text(yaml.safe_dump({"classifier": content}))
+    found = params.load(nested, paths, [("classifier", yaml.safe_dump(pair))])["classifier"]
+    wanted = dict(params.declared(nested)["classifier"].default)
+    for content in (*files, pair):
+        wanted.update(content)
+    assert found == wanted

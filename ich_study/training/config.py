@@ -1,4 +1,4 @@
-"""Every parameter of training a slice classifier, checked when it is set.
+"""Every setting of training a slice classifier, and of the loop over volumes.
 
 Papers' settings: LSE-UNet Section 4; CAM benchmark Section IV; ResNet-LSTM stage 1; what their
 texts leave out is in docs/printed_and_authors.md.
@@ -6,140 +6,179 @@ texts leave out is in docs/printed_and_authors.md.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
-from ich_study.ct.windows import named_window
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from ich_study.ct.windows import WINDOWS
 from ich_study.errors import ParameterError
-from ich_study.inputs.augment import Augmentation, named_augmentation
+from ich_study.inputs.augment import NAMED, Augmentation, named_augmentation
 from ich_study.inputs.preprocessing import CROPS, NORMALISATIONS, WINDOW_SCALINGS, Preprocessing
+from ich_study.inputs.settings import Settings, expected, one_of
 from ich_study.schema import LABELS
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "window_scaling": WINDOW_SCALINGS,
-    "crop": CROPS,
-    "normalisation": (*NORMALISATIONS, "pretrained"),
-    "loss": ("bce", "focal", "cross_entropy_two_outputs", "cross_entropy_softmaxed"),
-    "sampler": ("none", "inverse_frequency", "balanced"),
-    "optimizer": ("sgd", "adam", "adamw"),
-    "schedule": ("constant", "step", "cosine", "one_cycle"),
-    "monitor": ("valid_loss", "auroc", "auroc_mean", "f1", "accuracy"),
-    "keep": ("best", "last"),
-    "precision": ("fp32", "amp", "bf16"),
-    "device": ("cpu", "cuda", "auto"),
-}
 TWO_OUTPUT_LOSSES = ("cross_entropy_two_outputs", "cross_entropy_softmaxed")
-POSITIVE = (
-    "size",
-    "learning_rate",
-    "epochs",
-    "batch_size",
-    "step_factor",
-    "one_cycle_divisor",
-    "one_cycle_final_divisor",
-)
-NOT_NEGATIVE = (
-    "weight_decay",
-    "momentum",
-    "focal_gamma",
-    "seed",
-    "num_workers",
-    "warmup_epochs",
-    "min_learning_rate",
-)
-POSITIVE_OR_NONE = (
-    "early_stopping_patience",
-    "max_train_batches",
-    "max_validation_batches",
-    "processes",
-)
 INDIFFERENT = frozenset({"num_workers", "cache_in_memory"})
 """Fields that do not change a single weight; a run may be resumed with other values of these."""
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Settings of one training run. Raises ParameterError naming the field that is wrong.
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise expected("an odd number of slices")
+    return value
 
-    classes: labels, in the order of the logits. For the losses of two outputs exactly one.
-    windows, window_scaling, stack_depth, size, crop: see `Preprocessing`.
-    normalisation: "imagenet", "half", "none", or "pretrained" (what the network's weights expect).
-    augmentation, augmentation_options: see `augment.named_augmentation`.
-    positive_weight: weight of positive labels in `bce`, one number or one per class.
-    loss: "cross_entropy_softmaxed" is HGI-SAM's code: cross-entropy of outputs that went through a
-    softmax already.
-    focal_alpha: weight of positives against negatives in `focal`; None leaves both at 1.
-    sampler: "inverse_frequency" draws len(rows) slices with replacement, weighted by 1/frequency of
-        `sampler_label`; "balanced" draws 2 x positives without replacement (HGI-SAM's code).
-    schedule: "step" multiplies by `step_factor` every `step_epochs`, or after each of them where
-    there are several; "cosine" falls to
-        `min_learning_rate`; "one_cycle" as fastai's; `warmup_epochs` rise linearly before step and
-        cosine.
-    early_stopping_patience: epochs without improvement of `monitor`; None never stops early.
-    momentum: of SGD, or Adam's first beta; "one_cycle" schedules it along `one_cycle_momenta`.
-    keep: weights of the best epoch by `monitor`, or of the last.
-    precision: "amp" is float16 with loss scaling and needs CUDA; "bf16" runs on CUDA and CPU.
-    device: "auto" takes CUDA where there is one, and the run records what it took.
-    processes: with `distributed`, processes started by accelerate; None takes one per visible GPU.
-    """
 
-    classes: tuple[str, ...] = LABELS
-    windows: tuple[str, ...] = ("brain",)
-    window_scaling: str = "fixed"
-    stack_depth: int = 1
-    size: int = 224
-    crop: str = "none"
-    normalisation: str = "imagenet"
-    augmentation: str = "none"
-    augmentation_options: dict[str, Any] = field(default_factory=dict)
-    loss: str = "bce"
-    positive_weight: float | tuple[float, ...] = 1.0
-    focal_gamma: float = 2.0
-    focal_alpha: float | None = None
-    sampler: str = "none"
-    sampler_label: str = "any"
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    momentum: float = 0.9
-    schedule: str = "constant"
-    step_epochs: int | tuple[int, ...] = 10
-    step_factor: float = 0.1
-    warmup_epochs: float = 0.0
-    min_learning_rate: float = 0.0
-    one_cycle_rise: float = 0.25
-    one_cycle_divisor: float = 25.0
-    one_cycle_final_divisor: float = 1e5
-    one_cycle_momenta: tuple[float, ...] = (0.95, 0.85, 0.95)
-    epochs: int = 40
-    batch_size: int = 16
-    drop_last: bool = True
-    early_stopping_patience: int | None = None
-    monitor: str = "valid_loss"
-    keep: str = "best"
-    seed: int = 0
-    precision: str = "fp32"
-    channels_last: bool = False
-    device: str = "cpu"
-    num_workers: int = 0
-    cache_in_memory: bool = False
-    max_train_batches: int | None = None
-    max_validation_batches: int | None = None
-    distributed: bool = False
-    processes: int | None = None
+def _labels_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values or len(set(values)) != len(values):
+        raise expected(f"some of {', '.join(LABELS)}, none of them twice")
+    return values
 
-    def __post_init__(self) -> None:
-        types = typing.get_type_hints(TrainingConfig)
-        for entry in fields(self):
-            object.__setattr__(
-                self, entry.name, _typed(entry.name, getattr(self, entry.name), types[entry.name])
+
+def _rising(values: tuple[int, ...]) -> tuple[int, ...]:
+    if not values or list(values) != sorted(set(values)):
+        raise expected("epochs in rising order")
+    return values
+
+
+Label = Annotated[str, one_of(LABELS)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Optimizer = Annotated[str, one_of(("sgd", "adam", "adamw"))]
+Device = Annotated[str, one_of(("cpu", "cuda", "auto"))]
+
+
+class TrainingConfig(Settings):
+    """Settings of one training run. Raises ParameterError naming the field that is wrong."""
+
+    classes: Annotated[tuple[Label, ...], AfterValidator(_labels_once)] = Field(
+        LABELS, description="labels in the order of the logits; one for the losses of two outputs"
+    )
+    windows: tuple[Annotated[str, one_of(WINDOWS)], ...] = Field(
+        ("brain",), min_length=1, description="HU windows, a channel each"
+    )
+    window_scaling: Annotated[str, one_of(WINDOW_SCALINGS)] = Field(
+        "fixed", description="how a window becomes 0 to 1, see `Preprocessing`"
+    )
+    stack_depth: Annotated[PositiveInt, AfterValidator(_odd)] = Field(
+        1, description="neighbouring slices as channels, an odd number"
+    )
+    size: PositiveInt = Field(224, description="rows and columns of the input, px")
+    crop: Annotated[str, one_of(CROPS)] = Field("none", description="see `Preprocessing`")
+    normalisation: Annotated[str, one_of((*NORMALISATIONS, "pretrained"))] = Field(
+        "imagenet", description="mean and std; `pretrained`: what the network's weights expect"
+    )
+    augmentation: Annotated[str, one_of(NAMED)] = Field(
+        "none", description="random changes of the training slices, named after the papers"
+    )
+    augmentation_options: dict[str, Any] = Field(
+        {}, description="what differs from the named one, see `augment.named_augmentation`"
+    )
+    loss: Annotated[str, one_of(("bce", "focal", *TWO_OUTPUT_LOSSES))] = Field(
+        "bce",
+        description="`cross_entropy_softmaxed` is HGI-SAM's code: of outputs that went through a"
+        " softmax already",
+    )
+    positive_weight: PositiveFloat | tuple[PositiveFloat, ...] = Field(
+        1.0, description="weight of positive labels in `bce`, one number or one per class"
+    )
+    focal_gamma: NonNegativeFloat = Field(2.0, description="exponent of `focal`")
+    focal_alpha: float | None = Field(
+        None, description="weight of positives against negatives in `focal`; null leaves both at 1"
+    )
+    sampler: Annotated[str, one_of(("none", "inverse_frequency", "balanced"))] = Field(
+        "none",
+        description="`inverse_frequency` draws as many slices as there are, with replacement,"
+        " weighted by 1/frequency of `sampler_label`; `balanced` draws 2 x positives without"
+        " (HGI-SAM's code)",
+    )
+    sampler_label: Label = Field("any", description="the label that the sampler balances")
+    optimizer: Optimizer = Field("adam", description="sgd, adam or adamw")
+    learning_rate: PositiveFloat = Field(1e-3, description="the schedule's highest")
+    weight_decay: NonNegativeFloat = Field(0.0, description="of the optimizer")
+    momentum: NonNegativeFloat = Field(
+        0.9, description="of SGD, or Adam's first beta; one_cycle takes `one_cycle_momenta`"
+    )
+    schedule: Annotated[str, one_of(("constant", "step", "cosine", "one_cycle"))] = Field(
+        "constant", description="of the learning rate; one_cycle is fastai's"
+    )
+    step_epochs: PositiveInt | Annotated[tuple[PositiveInt, ...], AfterValidator(_rising)] = Field(
+        10, description="`step` multiplies by `step_factor` every so many epochs, or after each"
+    )
+    step_factor: PositiveFloat = Field(0.1, description="see `step_epochs`")
+    warmup_epochs: NonNegativeFloat = Field(
+        0.0, description="linear rise before `step` and `cosine`, epochs"
+    )
+    min_learning_rate: NonNegativeFloat = Field(0.0, description="where `cosine` ends")
+    one_cycle_rise: Share = Field(0.25, description="share of the training that rises")
+    one_cycle_divisor: PositiveFloat = Field(25.0, description="highest over first learning rate")
+    one_cycle_final_divisor: PositiveFloat = Field(
+        1e5, description="highest over last learning rate"
+    )
+    one_cycle_momenta: tuple[Momentum, Momentum, Momentum] = Field(
+        (0.95, 0.85, 0.95), description="at the start, in the middle and at the end"
+    )
+    epochs: PositiveInt = Field(40, description="passes over the training part, at most")
+    batch_size: PositiveInt = Field(16, description="slices of a batch")
+    drop_last: bool = Field(True, description="leave out the last batch where it is not full")
+    early_stopping_patience: PositiveInt | None = Field(
+        None, description="epochs without improvement of `monitor`; null never stops early"
+    )
+    monitor: Annotated[str, one_of(("valid_loss", "auroc", "auroc_mean", "f1", "accuracy"))] = (
+        Field("valid_loss", description="what tells the best epoch, on the validation part")
+    )
+    keep: Annotated[str, one_of(("best", "last"))] = Field(
+        "best", description="weights of the best epoch by `monitor`, or of the last"
+    )
+    seed: NonNegativeInt = Field(0, description="of everything drawn at random")
+    precision: Annotated[str, one_of(("fp32", "amp", "bf16"))] = Field(
+        "fp32", description="amp is float16 with loss scaling on CUDA; bf16 runs on CUDA and CPU"
+    )
+    channels_last: bool = Field(False, description="memory format, faster on most GPUs")
+    device: Device = Field("cpu", description="auto takes CUDA where there is one; recorded")
+    num_workers: NonNegativeInt = Field(0, description="processes that load slices")
+    cache_in_memory: bool = Field(False, description="keep all resized slices in memory")
+    max_train_batches: PositiveInt | None = Field(None, description="of an epoch; null: all")
+    max_validation_batches: PositiveInt | None = Field(None, description="of an epoch; null: all")
+    distributed: bool = Field(False, description="train on several GPUs")
+    processes: PositiveInt | None = Field(
+        None, description="with `distributed`, started by accelerate; null: one per visible GPU"
+    )
+
+    def check(self) -> None:
+        """Settings that do not go together."""
+        weights = self.positive_weight
+        if isinstance(weights, tuple) and len(weights) not in (1, len(self.classes)):
+            raise ParameterError(
+                f"positive_weight is {list(weights)}; expected one number, or one for each of"
+                f" {', '.join(self.classes)}"
             )
-        _check_choices(self)
-        _check_ranges(self)
-        _check_labels(self)
-        _check_combinations(self)
+        if self.loss in TWO_OUTPUT_LOSSES and len(self.classes) != 1:
+            raise ParameterError(f"loss {self.loss} is for one class, not {list(self.classes)}")
+        if self.loss != "bce" and weights != 1.0:
+            raise ParameterError(
+                f"positive_weight is {weights}, but only loss bce uses it, and loss is {self.loss}"
+            )
+        if self.processes is not None and not self.distributed:
+            raise ParameterError(f"processes is {self.processes}, but distributed is false")
+        if self.warmup_epochs and self.schedule in ("constant", "one_cycle"):
+            raise ParameterError(
+                f"warmup_epochs is {self.warmup_epochs}, but schedule {self.schedule} has no"
+                " warm-up of that kind"
+            )
+        if self.warmup_epochs >= self.epochs:
+            raise ParameterError(
+                f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the warm-up must"
+                " end before the training"
+            )
+        self.augmenter()
 
     @property
     def outputs(self) -> int:
@@ -182,144 +221,28 @@ class TrainingConfig:
         """The training augmentation."""
         return named_augmentation(self.augmentation, self.augmentation_options)
 
-    def describe(self) -> dict[str, Any]:
-        """JSON-able parameters, as `from_parameters` takes them."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
-
 
 def from_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
-    """Parameters of a YAML file as a checked configuration; ParameterError names unknown ones."""
-    names = [entry.name for entry in fields(TrainingConfig)]
-    unknown = sorted(set(parameters) - set(names))
-    if unknown:
-        raise ParameterError(f"unknown training parameters {unknown}; known: {', '.join(names)}")
-    return TrainingConfig(**dict(parameters))
+    """Parameters of a YAML file as a checked configuration; ParameterError names what is wrong."""
+    return TrainingConfig.read(parameters)
 
 
-def defaults() -> dict[str, Any]:
-    """Default of every field."""
-    return {
-        entry.name: entry.default if entry.default is not MISSING else entry.default_factory()  # type: ignore[misc]
-        for entry in fields(TrainingConfig)
-    }
+class LoopSettings(Settings):
+    """Settings of one training over volumes. `device` does not change what is learnt beyond
+    rounding; all others do."""
 
-
-def _typed(name: str, value: Any, wanted: Any) -> Any:
-    allowed = typing.get_args(wanted) if _is_union(wanted) else (wanted,)
-    for kind in allowed:
-        converted = _converted(value, kind)
-        if converted is not None or (value is None and kind is type(None)):
-            return converted
-    raise ParameterError(
-        f"{name} is {value!r} ({type(value).__name__}); expected"
-        f" {str(wanted).replace('typing.', '')}"
+    epochs: PositiveInt = Field(100, description="passes over the training part, at most")
+    learning_rate: PositiveFloat = Field(1e-3, description="constant")
+    optimizer: Optimizer = Field("sgd", description="sgd, adam or adamw")
+    momentum: NonNegativeFloat = Field(0.9, description="of sgd")
+    weight_decay: NonNegativeFloat = Field(0.0, description="of the optimizer")
+    patience: PositiveInt | None = Field(
+        25, description="epochs without a lower validation loss; null never stops early"
     )
+    seed: NonNegativeInt = Field(0, description="of everything drawn at random")
+    precision: Annotated[str, one_of(("fp32", "bf16"))] = Field("fp32", description="of the loss")
+    device: Device = Field("cpu", description="auto takes CUDA where there is one; recorded")
 
-
-def _is_union(wanted: Any) -> bool:
-    return len(typing.get_args(wanted)) > 1 and typing.get_origin(wanted) not in (tuple, dict)
-
-
-def _converted(value: Any, kind: Any) -> Any:
-    origin = typing.get_origin(kind) or kind
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        item = typing.get_args(kind)[0]
-        items = tuple(_converted(entry, item) for entry in value)
-        return None if any(entry is None for entry in items) else items
-    if origin is dict and isinstance(value, Mapping):
-        return dict(value)
-    matches = isinstance(value, origin) and (origin is bool or not isinstance(value, bool))
-    return value if matches else None
-
-
-def _check_choices(config: TrainingConfig) -> None:
-    for name, choices in CHOICES.items():
-        if getattr(config, name) not in choices:
-            raise ParameterError(
-                f"{name} is {getattr(config, name)!r}; expected one of {', '.join(choices)}"
-            )
-
-
-def _check_ranges(config: TrainingConfig) -> None:
-    for names, low, words in ((POSITIVE, 0, "above 0"), (POSITIVE_OR_NONE, 0, "above 0, or none")):
-        for name in names:
-            value = getattr(config, name)
-            if value is not None and not value > low:
-                raise ParameterError(f"{name} is {value}; expected a number {words}")
-    for name in NOT_NEGATIVE:
-        if not getattr(config, name) >= 0:
-            raise ParameterError(f"{name} is {getattr(config, name)}; expected 0 or more")
-    if config.stack_depth < 1 or config.stack_depth % 2 == 0:
-        raise ParameterError(
-            f"stack_depth is {config.stack_depth}; expected an odd number of slices"
-        )
-    if len(config.one_cycle_momenta) != 3 or not all(
-        0 <= value < 1 for value in config.one_cycle_momenta
-    ):
-        raise ParameterError(
-            f"one_cycle_momenta is {config.one_cycle_momenta}; expected start, middle and end, each"
-            " in [0, 1)"
-        )
-    if not 0 < config.one_cycle_rise < 1:
-        raise ParameterError(
-            f"one_cycle_rise is {config.one_cycle_rise}; expected a share of the training between 0"
-            " and 1"
-        )
-    steps = config.step_epochs if isinstance(config.step_epochs, tuple) else (config.step_epochs,)
-    if not steps or min(steps) < 1 or list(steps) != sorted(set(steps)):
-        raise ParameterError(
-            f"step_epochs is {config.step_epochs}; expected a number above 0, or several in rising"
-            " order"
-        )
-    if config.warmup_epochs >= config.epochs:
-        raise ParameterError(
-            f"warmup_epochs is {config.warmup_epochs}, epochs {config.epochs}; the warm-up must end"
-            " before the training"
-        )
-
-
-def _check_labels(config: TrainingConfig) -> None:
-    unknown = [label for label in (*config.classes, config.sampler_label) if label not in LABELS]
-    if unknown:
-        raise ParameterError(
-            f"classes or sampler_label hold {unknown}; expected labels of {', '.join(LABELS)}"
-        )
-    if not config.classes:
-        raise ParameterError(f"classes is empty; name at least one of {', '.join(LABELS)}")
-    if len(set(config.classes)) != len(config.classes):
-        raise ParameterError(f"classes {list(config.classes)} names a label twice")
-    for name in config.windows:
-        named_window(name)
-    weights = (
-        config.positive_weight
-        if isinstance(config.positive_weight, tuple)
-        else (config.positive_weight,)
-    )
-    if len(weights) not in (1, len(config.classes)) or min(weights) <= 0:
-        raise ParameterError(
-            f"positive_weight is {config.positive_weight}; expected a number above 0, or one for"
-            " each class"
-        )
-
-
-def _check_combinations(config: TrainingConfig) -> None:
-    if config.loss in TWO_OUTPUT_LOSSES and len(config.classes) != 1:
-        raise ParameterError(f"loss {config.loss} is for one class, not {list(config.classes)}")
-    if config.loss != "bce" and config.positive_weight != 1.0:
-        raise ParameterError(
-            f"positive_weight is {config.positive_weight}, but only loss bce uses it, and loss is"
-            f" {config.loss}"
-        )
-    if config.processes is not None and not config.distributed:
-        raise ParameterError(f"processes is {config.processes}, but distributed is false")
-    if config.warmup_epochs and config.schedule in ("constant", "one_cycle"):
-        raise ParameterError(
-            f"warmup_epochs is {config.warmup_epochs}, but schedule {config.schedule} has no"
-            " warm-up of that kind"
-        )
-    config.augmenter()
+    def marks(self) -> dict[str, str]:
+        """What must be the same for a run to be resumed."""
+        return {f"loop {name}": repr(value) for name, value in self}

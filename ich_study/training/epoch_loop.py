@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,56 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from ich_study.atomic import write_csv
-from ich_study.errors import ParameterError, StudyError
+from ich_study.errors import StudyError
 from ich_study.inputs.devices import autocast, resolve_device
 from ich_study.inputs.seeds import seed_everything
 from ich_study.models.weights import load_tensors, load_weights, save_weights, verify_file
 from ich_study.training.callbacks import HISTORY_FILE, WEIGHTS_FILE
+from ich_study.training.config import LoopSettings
 from ich_study.training.resume import Progress, forget_changed_run, load_state, save_state
-
-OPTIMIZERS = ("sgd", "adam", "adamw")
-PRECISIONS = ("fp32", "bf16")
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """Settings of one training; ParameterError names the one that is wrong.
-
-    optimizer: "sgd" (with `momentum`), "adam" or "adamw". patience: epochs without a lower
-    validation loss; None never stops early. `device` does not change what is learnt beyond
-    rounding; all others do.
-    """
-
-    epochs: int = 100
-    learning_rate: float = 1e-3
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    patience: int | None = 25
-    seed: int = 0
-    precision: str = "fp32"
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS or self.precision not in PRECISIONS:
-            raise ParameterError(
-                f"{self}: expected optimizer of {', '.join(OPTIMIZERS)}, precision of"
-                f" {', '.join(PRECISIONS)}"
-            )
-        if (
-            self.epochs < 1
-            or not self.learning_rate > 0
-            or self.weight_decay < 0
-            or (self.patience is not None and self.patience < 1)
-        ):
-            raise ParameterError(
-                f"{self}: expected epochs and patience of 1 or more, learning_rate above 0,"
-                " weight_decay of 0 or more"
-            )
-
-    def marks(self) -> dict[str, str]:
-        """What must be the same for a run to be resumed."""
-        return {f"loop {name}": repr(value) for name, value in asdict(self).items()}
 
 
 class Task(Protocol):

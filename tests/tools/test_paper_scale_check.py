@@ -14,7 +14,7 @@ from ich_study.errors import ParameterError, StudyError
 from ich_study.params import declared, read_file
 from ich_study.phantom import cohort
 from ich_study.splits import plan as split_plan
-from ich_study.training.config import defaults
+from ich_study.training.config import TrainingConfig
 from tools import paper_scale_check as check, paper_scale_plan as plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,14 +96,13 @@ def test_no_reduced_default_of_a_notebook_stands_in_for_a_setting_of_the_scale(t
     for job in plan.plan_jobs(PAPER, tmp_path):
         given = {name for file in job.files for name in read_file(file)}
         trained = (
-            defaults() | {"backbone_options": {}, "dataset": None, "split": None}
+            TrainingConfig().describe() | {"backbone_options": {}, "dataset": None, "split": None}
             if job.notebook == "01_backbones"
-            else defaults()
+            else TrainingConfig().describe()
         )
         notebook = declared(ROOT / "notebooks" / f"{job.notebook}.ipynb")
         for name in set(trained) & set(notebook) - given - {"seed"}:
-            own = list(trained[name]) if isinstance(trained[name], tuple) else trained[name]
-            assert notebook[name].default == own, (
+            assert notebook[name].default == trained[name], (
                 f"{job.name}: {name} is the notebook's default {notebook[name].default}"
             )
 

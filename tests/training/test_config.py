@@ -1,7 +1,7 @@
 import pytest
 
 from ich_study.errors import ParameterError
-from ich_study.training.config import TrainingConfig, defaults, from_parameters
+from ich_study.training.config import LoopSettings, TrainingConfig, from_parameters
 
 
 def test_parameters_round_trip_through_their_description():
@@ -23,13 +23,13 @@ def test_parameters_round_trip_through_their_description():
         3,
     )
     assert from_parameters(config.describe()) == config
-    assert TrainingConfig() == from_parameters(defaults())
+    assert TrainingConfig() == from_parameters({})
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"epoch": 3}, "unknown training parameters ['epoch']"),
+        ({"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'?"),
         ({"epochs": "3"}, "epochs is '3' (str)"),
         ({"epochs": 3.5}, "epochs is 3.5"),
         ({"epochs": True}, "epochs is True"),
@@ -39,10 +39,10 @@ def test_parameters_round_trip_through_their_description():
         ({"early_stopping_patience": 0}, "early_stopping_patience is 0"),
         ({"loss": "mse"}, "loss is 'mse'; expected one of bce, focal"),
         ({"device": "tpu"}, "device is 'tpu'"),
-        ({"classes": ["ICH"]}, "['ICH']"),
-        ({"classes": []}, "classes is empty"),
-        ({"classes": ["any", "any"]}, "names a label twice"),
-        ({"windows": ["liver"]}, "unknown window 'liver'"),
+        ({"classes": ["ICH"]}, "classes[0] is 'ICH'"),
+        ({"classes": []}, "classes is []"),
+        ({"classes": ["any", "any"]}, "none of them twice"),
+        ({"windows": ["liver"]}, "windows[0] is 'liver'"),
         ({"windows": "brain"}, "windows is 'brain'"),
         ({"stack_depth": 2}, "stack_depth is 2"),
         ({"positive_weight": [1.0, 2.0]}, "positive_weight"),
@@ -50,7 +50,12 @@ def test_parameters_round_trip_through_their_description():
         ({"loss": "focal", "positive_weight": 2.0}, "only loss bce uses it"),
         ({"loss": "cross_entropy_two_outputs"}, "is for one class"),
         ({"loss": "cross_entropy_softmaxed"}, "is for one class"),
-        ({"augmentation": "flip"}, "unknown augmentation 'flip'"),
+        ({"augmentation": "flip"}, "augmentation is 'flip'"),
+        ({"step_epochs": [3, 2]}, "rising order"),
+        ({"normalisation": "z"}, "normalisation is 'z'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"drop_last": 1}, "drop_last is 1"),
+        ({"focal_alpha": "no"}, "focal_alpha is 'no'"),
         ({"augmentation": "lse_unet", "augmentation_options": {"rotate": 3}}, "no option 'rotate'"),
         (
             {"augmentation": "lse_unet", "augmentation_options": {"1.rotate": 3}},
@@ -91,3 +96,27 @@ def test_normalisation_follows_the_pretrained_weights_only_when_asked():
         0.456,
         0.406,
     )
+
+
+def test_every_setting_says_what_it_means_and_the_defaults_are_valid():
+    for model in (TrainingConfig, LoopSettings):
+        assert all(field.description for field in model.model_fields.values())
+        assert model(**dict(model())) == model()
+
+
+def test_the_defaults_are_the_documented_ones():
+    found = TrainingConfig()
+    assert (found.size, found.learning_rate, found.optimizer, found.epochs) == (
+        224,
+        0.001,
+        "adam",
+        40,
+    )
+    assert (found.loss, found.sampler, found.augmentation, found.keep) == (
+        "bce",
+        "none",
+        "none",
+        "best",
+    )
+    loop = LoopSettings()
+    assert (loop.epochs, loop.optimizer, loop.patience, loop.precision) == (100, "sgd", 25, "fp32")

@@ -188,15 +188,15 @@ def train_segmenter(
         config, preprocessing, source, train_rows, validation_rows, device, dice_share, dice_over
     )
     settings = LoopSettings(
-        config.epochs,
-        config.learning_rate,
-        config.optimizer,
-        config.momentum,
-        config.weight_decay,
-        config.early_stopping_patience,
-        config.seed,
-        config.precision,
-        config.device,
+        epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        optimizer=config.optimizer,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        patience=config.early_stopping_patience,
+        seed=config.seed,
+        precision=config.precision,
+        device=config.device,
     )
     metadata = {
         "segmenter": network.describe(),

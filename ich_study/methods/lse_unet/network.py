@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, PositiveFloat
 from timm.layers import EffectiveSEModule, LayerNorm2d, SEModule
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ich_study.errors import ParameterError, WeightsError
-from ich_study.methods.lse_unet.pooling import LSEPooling
+from ich_study.inputs.settings import Settings, one_of
+from ich_study.methods.lse_unet.pooling import REDUCTIONS, LSEPooling
 from ich_study.models.backbones import Backbone, rebuild
 from ich_study.models.weights import load_weights, read_metadata, verify_file
 
@@ -30,32 +32,24 @@ LevelOutputs = list[tuple[Tensor, Tensor]]
 """Per level, finest first: class scores (B, classes, rows, columns) and logits (B, classes)."""
 
 
-@dataclass(frozen=True)
-class LSESettings:
+class LSESettings(Settings):
     """Where the paper and its authors' code differ in the network; `printed` and `authors` of
-    VARIANTS.
+    VARIANTS."""
 
-    r, reduction, divided, bias: see `LSEPooling`. depth_to_space: order of the channels, "crd"
-    (PyTorch's pixel shuffle) or "dcr" (TensorFlow's and the authors'). squeeze_excitation: "se" (Hu
-    et al., whom the paper cites) or "ese" (one convolution, hard sigmoid: the authors').
-    """
-
-    r: float
-    reduction: str
-    divided: bool
-    bias: bool
-    depth_to_space: str
-    squeeze_excitation: str
-
-    def __post_init__(self) -> None:
-        for name, choices in (
-            ("depth_to_space", ("crd", "dcr")),
-            ("squeeze_excitation", ("se", "ese")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ParameterError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
-                )
+    r: PositiveFloat = Field(description="sharpness of the pooling, see `LSEPooling`")
+    reduction: Annotated[str, one_of(REDUCTIONS)] = Field(
+        description="of the exponentials: sum (Eq. 4) or mean (authors)"
+    )
+    divided: bool = Field(description="the logarithm is divided by r")
+    bias: bool = Field(description="a learnable number per class is subtracted from the map")
+    depth_to_space: Annotated[str, one_of(("crd", "dcr"))] = Field(
+        description="order of the channels: crd (PyTorch's pixel shuffle) or dcr (TensorFlow's and"
+        " the authors')"
+    )
+    squeeze_excitation: Annotated[str, one_of(("se", "ese"))] = Field(
+        description="se (Hu et al., whom the paper cites) or ese (one convolution, hard sigmoid:"
+        " the authors')"
+    )
 
 
 VARIANTS: dict[str, LSESettings] = {
@@ -81,13 +75,9 @@ VARIANTS: dict[str, LSESettings] = {
 def lse_settings(variant: str, changes: Mapping[str, Any]) -> LSESettings:
     """The settings of a variant with some of them changed; ParameterError for an unknown variant or
     setting."""
-    known = {entry.name for entry in fields(LSESettings)}
-    if variant not in VARIANTS or set(changes) - known:
-        raise ParameterError(
-            f"variant {variant!r} with changes {sorted(changes)}; variants: {', '.join(VARIANTS)},"
-            f" settings: {', '.join(sorted(known))}"
-        )
-    return replace(VARIANTS[variant], **changes)
+    if variant not in VARIANTS:
+        raise ParameterError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
+    return VARIANTS[variant].changed(**changes)
 
 
 def depth_to_space(features: Tensor, order: str) -> Tensor:
@@ -244,7 +234,7 @@ class LSENetwork:
             "name": NAME,
             "outputs": self.outputs,
             "encoder": self.encoder,
-            "settings": asdict(self.settings),
+            "settings": self.settings.describe(),
         }
 
 
@@ -301,7 +291,7 @@ def rebuild_lse_unet(description: Mapping[str, Any]) -> LSENetwork:
         settings = LSESettings(**description["settings"])
         encoder = dict(description["encoder"])
         network = create_lse_unet(rebuild(encoder), description["outputs"], settings)
-    except (KeyError, TypeError) as error:
+    except (KeyError, ParameterError) as error:
         raise WeightsError(
             f"the checkpoint's description of LSE-UNet is not complete: {error}"
         ) from error

@@ -4,7 +4,7 @@ measured per volume."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -171,7 +171,7 @@ def run_arms(
             arm,
             prepared[equalise],
             _teacher(fold, masks, arm),
-            replace(settings, equalise=equalise),
+            settings.changed(equalise=equalise),
             loop,
             report,
             restart_changed,

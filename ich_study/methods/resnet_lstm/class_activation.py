@@ -8,31 +8,15 @@ slice's size, then scaled to [0, 1] per slice, then cut at more than 0.7.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import MapError, ParameterError, StudyError
+from ich_study.errors import MapError, StudyError
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
+from ich_study.methods.resnet_lstm.settings import CamRecipe
 
 _TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class CamRecipe:
-    """threshold: of the scaled map, strict (ResNet-LSTM, Section 2.1). relu: negative values to 0
-    before scaling."""
-
-    threshold: float = 0.7
-    relu: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise ParameterError(
-                f"the CAM threshold is {self.threshold}; expected a value between 0 and 1"
-            )
 
 
 def class_activation(features: Tensor, weights: Tensor, relu: bool = False) -> Tensor:

@@ -11,35 +11,16 @@ slice are the follow-up's value and the only readings that can be trained (print
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 
-from ich_study.errors import ParameterError, StudyError
+from ich_study.errors import StudyError
+from ich_study.methods.resnet_lstm.settings import LSTMSettings
 from ich_study.models.backbones import Backbone
-
-
-@dataclass(frozen=True)
-class LSTMSettings:
-    """hidden: units per direction. layers: LSTMs on top of each other. bidirectional: slices see
-    those above too."""
-
-    hidden: int = 256
-    layers: int = 1
-    bidirectional: bool = False
-
-    def __post_init__(self) -> None:
-        if self.hidden < 1 or self.layers < 1:
-            raise ParameterError(f"{self}: expected at least one unit and one layer")
-
-    @property
-    def width(self) -> int:
-        """Values per slice that the LSTM gives."""
-        return self.hidden * (2 if self.bidirectional else 1)
 
 
 class ResNetLSTM(nn.Module):
@@ -102,8 +83,3 @@ def without_lstm(network: ResNetLSTM, backbone: Backbone, seed: int = 0) -> Back
         torch.manual_seed(seed)
         model.reset_classifier(backbone.outputs)
     return replace(backbone, model=model)
-
-
-def describe_lstm(settings: LSTMSettings) -> Mapping[str, Any]:
-    """JSON-able settings."""
-    return asdict(settings)

@@ -10,43 +10,12 @@ cluster with a mean below 140 and dilates it twice by 4 x 4.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from ich_study.errors import MapError, ParameterError
-
-PIXELS = ("region", "whole_slice")
-CHOICES = ("differential", "brightest")
-
-
-@dataclass(frozen=True)
-class ClusterRecipe:
-    """How a region becomes a pseudo-mask.
-
-    clusters: K. pixels: "region" (printed) or "whole_slice" (author's notebook). choice:
-    "differential" (printed) or "brightest" (follow-up: clusters with mean grey in (0,
-    brightest_below), without the pixels of grey 0 and 255). dilations, dilation_px: of the chosen
-    cluster, by a square.
-    """
-
-    clusters: int = 4
-    pixels: str = "region"
-    choice: str = "differential"
-    brightest_below: float = 140.0
-    dilations: int = 0
-    dilation_px: int = 4
-
-    def __post_init__(self) -> None:
-        if self.pixels not in PIXELS or self.choice not in CHOICES:
-            raise ParameterError(
-                f"{self}: expected pixels of {', '.join(PIXELS)} and choice of {', '.join(CHOICES)}"
-            )
-        if self.clusters < 2 or self.dilations < 0 or self.dilation_px < 1:
-            raise ParameterError(
-                f"{self}: expected 2 clusters or more, 0 dilations or more, of 1 px or more"
-            )
+from ich_study.methods.resnet_lstm.settings import ClusterRecipe
 
 
 def grey_clusters(histogram: np.ndarray, clusters: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -98,8 +98,8 @@ class PseudoLabeller:
         content = {
             "weights": self.weights_sha256,
             "preprocessing": self.preprocessing.describe(),
-            "cam": asdict(self.cam),
-            "recipes": {name: asdict(recipe) for name, recipe in self.recipes.items()},
+            "cam": self.cam.describe(),
+            "recipes": {name: recipe.describe() for name, recipe in self.recipes.items()},
             "data": self.source.content_hash,
             "scan": scan,
             "slices": [int(index) for index in slices],

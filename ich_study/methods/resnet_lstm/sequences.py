@@ -9,7 +9,7 @@ are added later; its authors' follow-up fits them on the frozen backbone (printe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ def train_sequences(
     marks = {
         "stage": "lstm",
         "start": state_digest(backbone.model),
-        **{f"lstm {name}": repr(value) for name, value in asdict(settings).items()},
+        **{f"lstm {name}": repr(value) for name, value in settings.describe().items()},
         **_marks_of(task),
     }
     return fit(
@@ -162,7 +162,7 @@ def train_sequences(
         loop,
         folder,
         marks,
-        {**metadata, "lstm": asdict(settings)},
+        {**metadata, "lstm": settings.describe()},
         report,
         restart_changed,
     )

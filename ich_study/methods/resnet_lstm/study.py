@@ -7,9 +7,9 @@ and choose nothing, except in the supervised U-Net that stands beside the method
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ from ich_study.methods.resnet_lstm.volumes import (
     train_unet,
 )
 from ich_study.models.backbones import Backbone, create_backbone
-from ich_study.paths import resolve
+from ich_study.models.settings import BackboneSettings
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import fold_split, rows_of
 from ich_study.store import Store
@@ -50,30 +50,9 @@ from ich_study.training.epoch_loop import LoopRun, LoopSettings
 from ich_study.training.learner import TrainingRun, train_classifier
 
 PARTS = ("train", "validation", "test")
-Settings = TypeVar("Settings")
 Masks = Mapping[str, np.ndarray]
 _PREPARED: dict[str, dict[tuple[str, int, bool], np.ndarray]] = {}
 """By content hash of the store, of one store at a time."""
-
-
-def settings_from(kind: type[Settings], parameters: Mapping[str, Any], what: str) -> Settings:
-    """A settings dataclass from a notebook's dictionary; ParameterError names unknown entries or
-    wrong types."""
-    known = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise ParameterError(f"{what} has unknown entries {unknown}; known: {', '.join(known)}")
-    try:
-        return kind(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in parameters.items()
-            }
-        )
-    except TypeError as error:
-        raise ParameterError(
-            f"{what}: {dict(parameters)} has an entry of the wrong type ({error})"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -182,8 +161,7 @@ def train_stage_1(
 ) -> Stage1:
     """ResNet on slices, then ResNet-LSTM on volumes, then a new last layer without the LSTM.
 
-    backbone: arguments of `create_backbone` (name, pretrained, weights_path, weights_sha256,
-    options).
+    backbone: see `BackboneSettings`.
     """
     if config.classes != ("any",) or config.outputs != 1:
         raise ParameterError(
@@ -252,14 +230,7 @@ def train_stage_1(
 
 
 def _backbone(config: TrainingConfig, described: Mapping[str, Any]) -> Backbone:
-    known = ("name", "pretrained", "weights_path", "weights_sha256", "options")
-    if set(described) - set(known) or "name" not in described:
-        raise ParameterError(
-            f"backbone {dict(described)}: expected a name, and of the others only"
-            f" {', '.join(known[1:])}"
-        )
-    path = described.get("weights_path")
-    arguments = {**described, "weights_path": resolve(path) if path else None}
+    arguments = BackboneSettings.read(described, "backbone").arguments()
     return create_backbone(outputs=1, in_channels=config.in_channels, seed=config.seed, **arguments)
 
 

@@ -8,8 +8,6 @@ so is the sliding window that takes volumes of any length.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,66 +19,15 @@ from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ich_study.errors import DataError, ParameterError, WeightsError
+from ich_study.errors import DataError, WeightsError
 from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.inputs.seeds import seeded_generator
+from ich_study.methods.resnet_lstm.settings import UNetSettings
 from ich_study.methods.resnet_lstm.skull_removal import equalised, stripped_slice
 from ich_study.models.weights import load_weights, read_metadata
 from ich_study.training.epoch_loop import LoopRun, LoopSettings, fit
 
-CROPS = ("random", "first")
 Batch = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class UNetSettings:
-    """The network and what it is fed.
-
-    size: rows and columns. depth: slices of a patch; volumes of fewer are padded with zeros. crop:
-    where a patch of a longer volume begins, "random" or, as in the author's notebook, "first".
-    patches:
-    of each volume in an epoch. epsilon: of Equation 2. equalise: histogram equalisation after skull
-    removal (printed); False is the comparison without contrast enhancement. overlap: of the sliding
-    window.
-    """
-
-    size: int = 512
-    depth: int = 32
-    channels: tuple[int, ...] = (16, 32, 64, 128, 256)
-    strides: tuple[int, ...] = (2, 2, 2, 2)
-    residual_units: int = 0
-    batch_size: int = 4
-    patches: int = 1
-    crop: str = "random"
-    epsilon: float = 1.0
-    equalise: bool = True
-    overlap: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name in ("channels", "strides"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.channels) < 2 or len(self.strides) != len(self.channels) - 1:
-            raise ParameterError(
-                f"channels {self.channels}, strides {self.strides}: expected two levels or more and"
-                " one stride fewer"
-            )
-        step = prod(self.strides)
-        if self.size % step or self.depth % step:
-            raise ParameterError(
-                f"size {self.size} and depth {self.depth} must be multiples of {step}, the product"
-                " of the strides"
-            )
-        if (
-            self.crop not in CROPS
-            or self.batch_size < 1
-            or self.patches < 1
-            or not self.epsilon > 0
-            or not 0 <= self.overlap < 1
-        ):
-            raise ParameterError(
-                f"{self}: expected crop {' or '.join(CROPS)}, batch_size and patches >= 1, epsilon"
-                " > 0, overlap in [0, 1)"
-            )
 
 
 def create_unet(settings: UNetSettings, seed: int = 0) -> UNet:
@@ -251,7 +198,11 @@ class SegmentationTask:
             sha256_lines(line for scan in part for line in self._hashes(scan))
             for part in self.parts
         ]
-        settings = {"stage": "unet", "unet": repr(asdict(self.settings)), "seed": repr(self._seed)}
+        settings = {
+            "stage": "unet",
+            "unet": repr(self.settings.model_dump()),
+            "seed": repr(self._seed),
+        }
         return {**settings, "training volumes": hashes[0], "validation volumes": hashes[1]}
 
     def _hashes(self, scan: str) -> list[str]:
@@ -273,7 +224,7 @@ def train_unet(
     restart_changed: bool = False,
 ) -> LoopRun:
     """A U-Net from random weights; its file in `folder` is read back by `load_unet`."""
-    described = {**metadata, "unet": asdict(task.settings)}
+    described = {**metadata, "unet": task.settings.describe()}
     return fit(
         create_unet(task.settings, loop.seed),
         task,
@@ -292,9 +243,7 @@ def load_unet(
     """A trained U-Net in evaluation mode and its settings; WeightsError where the file is not one
     of `train_unet`."""
     described = read_metadata(path).get("unet")
-    if not isinstance(described, dict) or set(described) != {
-        entry.name for entry in fields(UNetSettings)
-    }:
+    if not isinstance(described, dict) or set(described) != set(UNetSettings.model_fields):
         raise WeightsError(f"{path} does not describe a 3-D U-Net of this study")
     settings = UNetSettings(**described)
     model = create_unet(settings)

@@ -12,7 +12,12 @@ def backbone():
 
 
 @pytest.mark.parametrize(
-    "settings", [LSTMSettings(8), LSTMSettings(8, 2), LSTMSettings(8, 1, bidirectional=True)]
+    "settings",
+    [
+        LSTMSettings(hidden=8),
+        LSTMSettings(hidden=8, layers=2),
+        LSTMSettings(hidden=8, bidirectional=True),
+    ],
 )
 def test_padding_is_masked_a_volume_alone_and_beside_a_longer_one_is_the_same(backbone, settings):
     network = with_lstm(backbone, settings, seed=2).eval()
@@ -30,7 +35,7 @@ def test_one_direction_sees_what_came_before_and_two_see_what_follows(backbone):
     other = slices.clone()
     other[4] += 3
     for both in (False, True):
-        network = with_lstm(backbone, LSTMSettings(8, bidirectional=both), seed=2).eval()
+        network = with_lstm(backbone, LSTMSettings(hidden=8, bidirectional=both), seed=2).eval()
         with torch.inference_mode():
             same = torch.isclose(network(slices, [5]), network(other, [5]), atol=1e-6)[
                 :, 0
@@ -39,14 +44,14 @@ def test_one_direction_sees_what_came_before_and_two_see_what_follows(backbone):
 
 
 def test_gradients_reach_the_backbone_through_the_sequence(backbone):
-    network = with_lstm(backbone, LSTMSettings(8), seed=2)
+    network = with_lstm(backbone, LSTMSettings(hidden=8), seed=2)
     network(torch.randn(4, 3, 32, 32), [4])[3].backward()
     assert float(network.features.conv1[0].weight.grad.abs().sum()) > 0
 
 
 def test_what_is_new_depends_on_the_seed_and_the_backbone_given_stays(backbone):
     before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
-    first, again, other = (with_lstm(backbone, LSTMSettings(8), seed) for seed in (1, 1, 2))
+    first, again, other = (with_lstm(backbone, LSTMSettings(hidden=8), seed) for seed in (1, 1, 2))
     weights = [network.lstm.weight_ih_l0 for network in (first, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     with torch.no_grad():
@@ -63,7 +68,7 @@ def test_what_is_new_depends_on_the_seed_and_the_backbone_given_stays(backbone):
 
 
 def test_lengths_that_do_not_add_up_and_empty_settings_are_refused(backbone):
-    network = with_lstm(backbone, LSTMSettings(8))
+    network = with_lstm(backbone, LSTMSettings(hidden=8))
     for lengths in ([3], [4, 0], []):
         with pytest.raises(StudyError, match="slices are given"):
             network(torch.zeros(4, 3, 32, 32), lengths)

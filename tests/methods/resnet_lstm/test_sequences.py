@@ -51,7 +51,7 @@ def backbone():
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lstm")
     start, work = backbone(), task()
-    run = train_sequences(start, LSTMSettings(16), work, LOOP, folder / "lstm", {}, quiet)
+    run = train_sequences(start, LSTMSettings(hidden=16), work, LOOP, folder / "lstm", {}, quiet)
     head = LoopSettings(epochs=40, learning_rate=0.02, optimizer="adam", patience=None)
     described = metadata_of(start, PREPROCESSING, ("any",))
     classifier, sha256 = refit_last_layer(

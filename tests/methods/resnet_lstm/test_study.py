@@ -68,7 +68,7 @@ def done(tmp_path_factory):
     sequence = LoopSettings(epochs=2, learning_rate=0.001, optimizer="adamw", patience=None, seed=1)
     head = LoopSettings(epochs=20, learning_rate=0.02, optimizer="adam", patience=None, seed=1)
     stage = resnet_lstm_study.train_stage_1(
-        fold, CONFIG, BACKBONE, LSTMSettings(16), sequence, head, report=quiet
+        fold, CONFIG, BACKBONE, LSTMSettings(hidden=16), sequence, head, report=quiet
     )
     predictions = stage.predictions(STORE, fold.rows["test"])
     recipes = {"kmeans": ClusterRecipe(), "authors": ClusterRecipe(pixels="whole_slice")}
@@ -212,7 +212,7 @@ def test_run_again_it_only_loads(done, monkeypatch):
     sequence = LoopSettings(epochs=2, learning_rate=0.001, optimizer="adamw", patience=None, seed=1)
     head = LoopSettings(epochs=20, learning_rate=0.02, optimizer="adam", patience=None, seed=1)
     again = resnet_lstm_study.train_stage_1(
-        fold, CONFIG, BACKBONE, LSTMSettings(16), sequence, head, report=quiet
+        fold, CONFIG, BACKBONE, LSTMSettings(hidden=16), sequence, head, report=quiet
     )
     assert dict(again.weights) == dict(stage.weights)
 
@@ -236,10 +236,10 @@ def test_bad_input_is_named(done, tmp_path):
         truth.truth_kind(resnet_lstm_study.make_fold(blind, fake_split(blind), 0, 0.1, 1, tmp_path))
     for entries in ({"epoch": 1}, {"epochs": "three"}):
         with pytest.raises(ParameterError, match="sequence_training"):
-            resnet_lstm_study.settings_from(LoopSettings, entries, "sequence_training")
+            LoopSettings.read(entries, "sequence_training")
     with pytest.raises(ParameterError, match="backbone"):
         resnet_lstm_study.train_stage_1(
-            fold, CONFIG, {"network": "resnet18"}, LSTMSettings(4), loop, loop, report=quiet
+            fold, CONFIG, {"network": "resnet18"}, LSTMSettings(hidden=4), loop, loop, report=quiet
         )
 
 
