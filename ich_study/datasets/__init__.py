@@ -9,11 +9,13 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
+
+from pydantic import create_model
 
 from ich_study.datasets.contract import Reader
 from ich_study.errors import ParameterError
+from ich_study.inputs.settings import Settings
 from ich_study.paths import resolve
 
 _CLASSES: dict[str, tuple[str, str]] = {
@@ -51,30 +53,16 @@ def open_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Rea
     if name not in READERS:
         raise ParameterError(f"unknown data set {name!r}; known: {', '.join(READERS)}")
     reader = READERS[name]
-    known = [option for option in inspect.signature(reader).parameters if option != "root"]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ParameterError(
-            f"data set {name!r} has no options {unknown}; known: {', '.join(known) or 'none'}"
-        )
+    given = _options(reader).read(options, f"reader_options.{name}")
+    return reader(resolve(root), **{option: getattr(given, option) for option in options})
+
+
+def _options(reader: type) -> type[Settings]:
+    """The parameters of a reader but its root, as settings."""
     hints = get_type_hints(reader.__init__)
-    for option, value in options.items():
-        if not _fits(value, hints.get(option, Any)):
-            raise ParameterError(
-                f"option {option} of data set {name!r} is {value!r}; expected {hints[option]}"
-            )
-    return reader(resolve(root), **options)
-
-
-def _fits(value: object, hint: Any) -> bool:
-    """Whether a value out of YAML fits a hint of plain types; containers and literals are the
-    reader's to check."""
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, part) for part in get_args(hint))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (bool, str, type(None)):
-        return isinstance(value, hint)
-    return True
+    fields: dict[str, Any] = {
+        option: (hints[option], parameter.default)
+        for option, parameter in inspect.signature(reader).parameters.items()
+        if option != "root"
+    }
+    return create_model(f"{reader.__name__}Options", __base__=Settings, **fields)

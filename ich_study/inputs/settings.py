@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ich_study.errors import ParameterError
 
@@ -34,13 +33,16 @@ EXPECTED = {
 }
 """pydantic's names of errors, in words that end "expected ..."."""
 Path = tuple[str | int, ...]
+Detail = Mapping[str, Any]
+"""One of pydantic's errors: `type`, `loc`, `msg`, `input`, `ctx`."""
 
 
 class Settings(BaseModel):
     """Base of every class of settings: frozen, no unknown names, no silent conversion.
 
     A whole number stands for a float and a list for a tuple, as YAML writes them; nothing else is
-    converted. Raises ParameterError naming every setting that is wrong.
+    converted. Raises ParameterError naming every setting that is wrong. A validator of one setting
+    raises ValueError with the words that follow "expected".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -71,7 +73,7 @@ class Settings(BaseModel):
         try:
             self.check()
         except ParameterError as error:
-            raise PydanticCustomError("combination", "{text}", {"text": str(error)}) from None
+            raise ValueError(str(error)) from None
         return self
 
     def check(self) -> None:
@@ -112,18 +114,13 @@ class Settings(BaseModel):
         }
 
 
-def expected(phrase: str) -> PydanticCustomError:
-    """What a validator of one setting raises: the words after "expected"."""
-    return PydanticCustomError("expected", "{phrase}", {"phrase": phrase})
-
-
 def one_of(choices: Iterable[str]) -> AfterValidator:
     """Validator of a text that is one of `choices`, for `Annotated[str, ...]`."""
     known = tuple(choices)
 
     def checked(value: str) -> str:
         if value not in known:
-            raise expected(f"one of {', '.join(known)}")
+            raise ValueError(f"one of {', '.join(known)}")
         return value
 
     return AfterValidator(checked)
@@ -137,9 +134,9 @@ def _problems(
     complete: bool = True,
 ) -> list[str]:
     """A sentence for each setting that is wrong; one that may be a number or a list is one."""
-    found: dict[Path, list[ErrorDetails]] = {}
+    found: dict[Path, list[Detail]] = {}
     for detail in error.errors(include_url=False):
-        if complete or detail["type"] not in ("missing", "combination"):
+        if complete or (detail["loc"] and detail["type"] != "missing"):
             found.setdefault(_path(detail, values), []).append(detail)
     # of a list with a wrong entry the entry is named, not that the list is no number either
     inner = [
@@ -150,7 +147,7 @@ def _problems(
     return [_sentence(model, path, found[path], where) for path in inner]
 
 
-def _path(detail: ErrorDetails, values: Any) -> Path:
+def _path(detail: Detail, values: Any) -> Path:
     """Where in `values` an error stands: pydantic's location without its names of union members."""
     path: list[str | int] = []
     for step in detail["loc"]:
@@ -164,23 +161,19 @@ def _path(detail: ErrorDetails, values: Any) -> Path:
     return tuple(path)
 
 
-def _sentence(
-    model: type[Settings], path: Path, details: Sequence[ErrorDetails], where: str
-) -> str:
+def _sentence(model: type[Settings], path: Path, details: Sequence[Detail], where: str) -> str:
     first = details[0]
     name = where
     for step in path:
         name += f"[{step}]" if isinstance(step, int) else f".{step}" if name else step
     if first["type"] == "extra_forbidden":
         return f"unknown setting {name!r}; {closest(str(path[-1]), model.model_fields)}"
-    if first["type"] == "combination":
-        return f"{name}: {first['msg']}" if name else first["msg"]
+    if not path:  # settings that do not go together
+        return f"{name}: {_words(first)}" if name else _words(first)
     if first["type"] == "missing":
         return f"{name} is missing"
     value = list(first["input"]) if isinstance(first["input"], tuple) else first["input"]
-    words = [
-        EXPECTED.get(each["type"], each["msg"]).format(**each.get("ctx", {})) for each in details
-    ]
+    words = [_words(each) for each in details]
     hint = ""
     if isinstance(value, str) and "a number" in words and _is_number(value):
         hint = (
@@ -190,6 +183,12 @@ def _sentence(
     mistyped = any(each["type"].endswith("_type") for each in details)
     kind = f" ({type(value).__name__})" if mistyped else ""
     return f"{name} is {value!r}{kind}; expected {' or '.join(words)}{hint}"
+
+
+def _words(detail: Detail) -> str:
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"])
+    return EXPECTED.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from ich_study.ct.windows import WINDOWS
 from ich_study.errors import ParameterError
 from ich_study.inputs.augment import NAMED, Augmentation, named_augmentation
 from ich_study.inputs.preprocessing import CROPS, NORMALISATIONS, WINDOW_SCALINGS, Preprocessing
-from ich_study.inputs.settings import Settings, expected, one_of
+from ich_study.inputs.settings import Settings, one_of
 from ich_study.schema import LABELS
 
 TWO_OUTPUT_LOSSES = ("cross_entropy_two_outputs", "cross_entropy_softmaxed")
@@ -32,19 +32,19 @@ INDIFFERENT = frozenset({"num_workers", "cache_in_memory"})
 
 def _odd(value: int) -> int:
     if value % 2 == 0:
-        raise expected("an odd number of slices")
+        raise ValueError("an odd number of slices")
     return value
 
 
 def _labels_once(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values or len(set(values)) != len(values):
-        raise expected(f"some of {', '.join(LABELS)}, none of them twice")
+        raise ValueError(f"some of {', '.join(LABELS)}, none of them twice")
     return values
 
 
 def _rising(values: tuple[int, ...]) -> tuple[int, ...]:
     if not values or list(values) != sorted(set(values)):
-        raise expected("epochs in rising order")
+        raise ValueError("epochs in rising order")
     return values
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from pydantic import Field, PositiveInt, ValidationError
 
 from ich_study.errors import ParameterError
-from ich_study.inputs.settings import Settings, expected, one_of
+from ich_study.inputs.settings import Settings, one_of
 
 
 class Oven(Settings):
@@ -102,10 +102,6 @@ def test_whoever_names_a_thing_starts_from_its_defaults():
     earlier = {"name": "pasta", "sauce": "red"}
     assert Dish.merged(earlier, {"sauce": "green"}) == {"name": "pasta", "sauce": "green"}
     assert Dish.merged(earlier, {"name": "rice"}) == {"name": "rice"}
-
-
-def test_a_validator_of_ones_own_says_only_what_it_expects():
-    assert expected("an {odd} number").message() == "an {odd} number"
 
 
 names = st.sampled_from(["degrees", "mode", "racks", "notes"])
