@@ -393,7 +393,7 @@ def test_stage_1_learns_from_the_training_part_and_stops_by_the_validation_part(
     loop = LoopSettings(epochs=1)
     with pytest.raises(Stopped):
         resnet_lstm_study.train_stage_1(
-            fold, CONFIG, BACKBONE, LSTMSettings(4), loop, loop, report=quiet
+            fold, CONFIG, BACKBONE, LSTMSettings(hidden=4), loop, loop, report=quiet
         )
     for train, validation in seen.values():
         assert set(train["scan_id"]) == set(fold.scans("train"))
