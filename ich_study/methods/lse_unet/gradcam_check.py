@@ -1,43 +1,33 @@
-"""The shortcut of `maps.score_maps` beside pytorch-grad-cam, on slices of a data set."""
+"""The shortcut of `score_maps` beside Grad-CAM by backpropagation (pytorch-grad-cam)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor
 
-from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.inputs.slices import SliceDataset, SliceSource
 from ich_study.methods.lse_unet.network import LSEUNet
-from ich_study.methods.lse_unet.score_maps import class_places, lse_heatmaps, scaled_heatmaps
+from ich_study.methods.lse_unet.score_maps import lse_heatmaps, scaled_heatmaps
 
 
-def shortcut_error(
-    model: LSEUNet,
-    preprocessing: Preprocessing,
-    outputs: Sequence[str],
-    classes: Sequence[str],
-    source: SliceSource,
-    rows: pd.DataFrame,
-    device: torch.device,
-) -> float:
-    """Largest difference, over slices and classes, of LSE-UNet's heatmaps in [0, 1] from Grad-CAM
-    by backpropagation."""
-    dataset = SliceDataset(source, rows, classes, preprocessing)
-    inputs = preprocessing.inputs(dataset.__getitems__(list(range(len(dataset))))[0].to(device))
-    places, largest = class_places(outputs, classes), 0.0
-    with torch.no_grad():
-        ours = (
-            scaled_heatmaps(lse_heatmaps(model, inputs, places)[0], preprocessing.size)
-            .cpu()
-            .numpy()
-        )
+def gradcam_heatmaps(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> np.ndarray:
+    """Grad-CAM at the pooled score map by backpropagation, float32 (B, classes, H, W) in [0, 1]."""
+    found = []
     with GradCAM(model=model, target_layers=[model.pooling[0].pooled_maps]) as cam:
-        for number, place in enumerate(places):
-            theirs = cam(input_tensor=inputs, targets=[ClassifierOutputTarget(place)] * len(inputs))
-            largest = max(largest, float(np.abs(ours[:, number] - theirs).max()))
-    return largest
+        for number in classes:
+            targets = [ClassifierOutputTarget(number)] * len(inputs)
+            found.append(cam(input_tensor=inputs, targets=targets))
+    return np.stack(found, 1)
+
+
+def shortcut_error(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> float:
+    """Largest difference, over slices and classes, of LSE-UNet's heatmaps in [0, 1] from
+    Grad-CAM."""
+    with torch.no_grad():
+        maps = lse_heatmaps(model, inputs, classes)[0]
+    ours = scaled_heatmaps(maps, inputs.shape[-1]).cpu().numpy()
+    return float(np.abs(ours - gradcam_heatmaps(model, inputs, classes)).max())

@@ -18,12 +18,9 @@ pixels of true background.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
-from ich_study.atomic import atomic_path
 from ich_study.errors import DataError, MapError, ParameterError, StudyError
 from ich_study.evaluate.scaling import check_heat
 from ich_study.methods.lse_unet.algorithm1 import comparable
@@ -34,37 +31,13 @@ PAPER_GRID: tuple[int, ...] = (25, 50, 75, 100, 125, 150, 175, 200)
 """Mask thresholds of Appendix A, on heat 0..255."""
 
 
-@lru_cache(maxsize=64)
-def _cells(
-    present: tuple[int, ...], classes: int, bins: int
-) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Which cells of the present classes' lattice count, and where they stand in the lattice of all
-    classes.
-
-    Per present class, and last for the background: local and global cells, int64. A class's own bin
-    0 never passes; a bin beyond the grid's last level always passes, so that nothing outranked by
-    it counts; and a class that outranks passes at least as many thresholds.
-    """
-    digits = np.indices((bins,) * len(present)).reshape(len(present), -1)
-    place = digits.T @ np.array([bins ** (classes - 1 - c) for c in present], np.int64)
-    blocks = digits < bins - 1
-    kept = [
-        (own > 0) & np.delete(blocks & ((digits == 0) | (digits >= own)), i, 0).all(0)
-        for i, own in enumerate(digits)
-    ]
-    kept.append(blocks.all(0))
-    return tuple((np.flatnonzero(keep), place[keep]) for keep in kept)
-
-
 class JointHistogram:
     """Pixel counts of every joint threshold setting, kept per group (scan) so that no second pass
     is needed.
 
-    classes: in the order of Algorithm 1. grid: ascending thresholds >= 0 of every class. Slices
-    come by `add`, one group after the other; memory is one lattice per class for the group being
-    added, and
-    only the cells that occur for the others: at most 1.5 MB per group of five classes. Histograms
-    of parts of a data set merge.
+    classes: in the order of Algorithm 1. grid: ascending thresholds >= 0 of every class. The
+    lattices lie one behind the other: of each class over its true pixels, of each class over all
+    pixels, of the background over its true pixels. A group keeps the cells that occur in it.
     """
 
     def __init__(
@@ -72,40 +45,40 @@ class JointHistogram:
     ) -> None:
         self.classes, self.grid = tuple(classes), tuple(float(value) for value in grid)
         steps = np.asarray(self.grid)
-        if (
-            not self.classes
-            or not len(steps)
-            or not (steps >= 0).all()
-            or (np.diff(steps) <= 0).any()
-        ):
+        ascending = len(steps) and (steps >= 0).all() and (np.diff(steps) > 0).all()
+        if not self.classes or not ascending:
             raise ParameterError(
                 f"classes {self.classes}, grid {self.grid}; expected at least one of each, the grid"
                 " ascending from >= 0"
             )
         self._bins = len(steps) + 1
         self._size = self._bins ** len(self.classes)
-        self._groups: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._cells: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._truth: dict[str, np.ndarray] = {}
-        self._open: str | None = None
-        self._dense = np.zeros((2 * len(self.classes) + 1) * self._size, np.int64)
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the groups, sorted."""
         return tuple(sorted(self._truth))
 
+    def truth(self, groups: Collection[str] | None = None) -> np.ndarray:
+        """Pixels of true background and of every class, int64 (groups, 1 + classes), groups sorted
+        by name, all by default. Raises StudyError for none or unknown ones."""
+        return np.stack([self._truth[group] for group in self._chosen(groups)])
+
     def add(self, heatmaps: np.ndarray, present: np.ndarray, truth: np.ndarray, group: str) -> None:
-        """Count slices of one group.
+        """Count all slices of one group.
 
         heatmaps: (slices, classes, rows, columns), uint8 0..255 or float on the grid's scale.
         present: bool (slices, classes). truth: label map, integer (slices, rows, columns),
-        0..classes. Slices are counted again if given again. Raises MapError on bad heat, DataError
+        0..classes. Raises MapError on bad heat, StudyError for a group that was counted, DataError
         on a truth of another shape or with other codes (hemorrhage of unspecified subtype has no
         place in a search by subtype).
         """
         heatmaps, present, truth = np.asarray(heatmaps), np.asarray(present), np.asarray(truth)
+        many = len(self.classes)
         check_heat(heatmaps, present)
-        if heatmaps.shape[1] != len(self.classes):
+        if heatmaps.shape[1] != many:
             raise MapError(
                 f"heatmaps of {heatmaps.shape[1]} classes, expected {list(self.classes)}"
             )
@@ -114,158 +87,81 @@ class JointHistogram:
                 f"truth is {truth.dtype} {truth.shape}; expected whole numbers, a label map per"
                 f" heatmap of {heatmaps.shape}"
             )
-        if truth.size and (truth.min() < 0 or truth.max() > len(self.classes)):
+        if truth.size and (truth.min() < 0 or truth.max() > many):
             raise DataError(
                 f"group {group!r}: truth holds codes {np.unique(truth).tolist()}; expected 0 and"
-                f" {len(self.classes)} subtypes"
+                f" {many} subtypes"
             )
-        self._turn_to(str(group))
-        for heat, here, labels in zip(
-            heatmaps.reshape(*heatmaps.shape[:2], -1), present, truth.reshape(len(truth), -1)
-        ):
-            self._add_slice(heat, tuple(int(place) for place in np.flatnonzero(here)), labels)
-
-    def _turn_to(self, group: str | None) -> None:
-        if group == self._open:
-            return
-        if self._open is not None:
-            filled = np.flatnonzero(self._dense)
-            self._groups[self._open] = filled.astype(np.uint32), self._dense[filled]
-            self._dense[filled] = 0
-        self._open = group
-        if group is not None:
-            index, counts = self._groups.pop(group, (np.zeros(0, np.uint32), np.zeros(0, np.int64)))
-            self._dense[index] = counts
-            self._truth.setdefault(group, np.zeros(len(self.classes) + 1, np.int64))
-
-    def _bins_of(self, values: np.ndarray) -> np.ndarray:
-        """How many thresholds of the grid each value passes (>), uint32."""
-        limits = comparable(np.asarray(self.grid), values.dtype)
-        if values.dtype == np.uint8:
-            return np.searchsorted(limits, np.arange(256), side="left").astype(np.uint32)[values]
-        return np.searchsorted(np.asarray(limits, values.dtype), values, side="left").astype(
-            np.uint32
+        if group in self._truth:
+            raise StudyError(f"group {group!r} is counted already; give all its slices at once")
+        labels = truth.ravel()
+        heat = np.where(present[:, :, None, None], heatmaps, 0).swapaxes(0, 1).reshape(many, -1)
+        limits = comparable(np.asarray(self.grid), heat.dtype)
+        # Pixels that pass no threshold are background at every setting: they need no lattice.
+        hot = (heat > limits[0]).any(0)
+        dense = np.bincount(
+            np.concatenate(self._codes(heat[:, hot], labels[hot], limits)),
+            minlength=(2 * many + 1) * self._size,
         )
+        dense[2 * many * self._size] += np.count_nonzero(labels[~hot] == 0)
+        cells = np.flatnonzero(dense)
+        self._cells[group] = cells.astype(np.uint32), dense[cells]
+        self._truth[group] = np.bincount(labels, minlength=many + 1)
 
-    def _add_slice(self, heat: np.ndarray, here: tuple[int, ...], labels: np.ndarray) -> None:
-        lesion = labels > 0
-        truth = np.bincount(labels[lesion], minlength=len(self.classes) + 1)
-        truth[0] = background = labels.size - int(truth.sum())
-        self._truth[self._open] += truth
-        background_cells = self._dense[2 * len(self.classes) * self._size :]
-        if not here:
-            background_cells[0] += background
-            return
-        lowest = comparable(np.asarray(self.grid[:1]), heat.dtype)[0]
-        hot = heat[here[0]] > lowest
-        for place in here[1:]:
-            hot |= heat[place] > lowest
-        pixels = np.flatnonzero(hot)
-        values, labels = [heat[place][pixels] for place in here], labels[pixels]
-        shares = [
-            self._bins_of(value) * np.uint32(self._bins ** (len(here) - 1 - i))
-            for i, value in enumerate(values)
-        ]
-        cells = _cells(here, len(self.classes), self._bins)
-        size = self._bins ** len(here)
-        for i, place in enumerate(here):
-            code = shares[i].copy()
-            for j in range(len(here)):
-                if j != i:
-                    outranks = values[j] >= values[i] if j < i else values[j] > values[i]
-                    code += shares[j] * outranks
-            local, everywhere = cells[i]
-            for kind, counted in (
-                (place, code[labels == place + 1]),
-                (len(self.classes) + place, code),
-            ):
-                self._dense[kind * self._size + everywhere] += np.bincount(counted, minlength=size)[
-                    local
-                ]
-        healthy = labels == 0
-        local, everywhere = cells[-1]
-        background_cells[everywhere] += np.bincount(
-            np.sum(shares, 0, dtype=np.uint32)[healthy], minlength=size
-        )[local]
-        # Pixels that pass nothing were left out of the codes; with all bins 0 they are background
-        # at every setting.
-        background_cells[0] += background - int(healthy.sum())
+    def _codes(
+        self, heat: np.ndarray, labels: np.ndarray, limits: Sequence[float]
+    ) -> list[np.ndarray]:
+        """Cells that the pixels stand in. heat: (classes, pixels). labels: (pixels,)."""
+        many = len(self.classes)
+        bins = np.searchsorted(np.asarray(limits, heat.dtype), heat, side="left")
+        shares = bins * self._bins ** np.arange(many - 1, -1, -1)[:, None]
+        codes = [shares.sum(0)[labels == 0] + 2 * many * self._size]
+        for own in range(many):
+            passing = np.flatnonzero(bins[own])
+            code = shares[own, passing]
+            for other in range(many):
+                if other != own:
+                    rival, mine = heat[other, passing], heat[own, passing]
+                    outranks = rival >= mine if other < own else rival > mine
+                    code += shares[other, passing] * outranks
+            codes.append(code[labels[passing] == own + 1] + own * self._size)
+            codes.append(code + (many + own) * self._size)
+        return codes
 
-    def merge(self, other: JointHistogram) -> None:
-        """Add the counts of another histogram of the same classes and grid, such as another
-        process's share.
-
-        Raises ParameterError where classes or grid differ.
-        """
-        if (self.classes, self.grid) != (other.classes, other.grid):
-            raise ParameterError(
-                f"histograms of {self.classes} on {self.grid} and {other.classes} on {other.grid}"
-                " cannot be merged"
-            )
-        other._turn_to(None)
-        for group, (index, counts) in other._groups.items():
-            self._turn_to(group)
-            self._dense[index] += counts
-            self._truth[group] += other._truth[group]
-        self._turn_to(None)
-
-    def _chosen(self, groups: Collection[str] | None) -> list[str]:
-        self._turn_to(None)
-        chosen = self.groups if groups is None else sorted({str(group) for group in groups})
-        unknown = sorted(set(chosen) - set(self.groups))
-        if unknown or not chosen:
-            raise StudyError(
-                f"{len(chosen)} groups asked for, without slices here: {unknown[:5]}; a search"
-                " needs groups with slices"
-            )
-        return list(chosen)
+    def settings(self) -> np.ndarray:
+        """Thresholds of every setting, float64 (settings, classes), in the order of
+        `all_settings`."""
+        levels = np.indices((len(self.grid),) * len(self.classes))
+        return np.asarray(self.grid)[levels.reshape(len(self.classes), -1).T]
 
     def all_settings(self, groups: Collection[str] | None = None) -> Counts:
         """Pixel counts of the label maps of every setting, int64 (settings, 1 + classes),
         background first.
 
         Settings in the order of `settings()`: every class's threshold over the grid, the last
-        class's
-        fastest. groups: which to sum, all by default. Raises StudyError for none or unknown ones.
+        class's fastest. groups: which to sum, all by default. Raises StudyError for none or unknown
+        ones.
         """
-        chosen = self._chosen(groups)
-        dense = np.zeros_like(self._dense)
+        chosen, many = self._chosen(groups), len(self.classes)
+        dense = np.zeros((2 * many + 1) * self._size, np.int64)
         for group in chosen:
-            index, counts = self._groups[group]
-            dense[index] += counts
-        lattices = dense.reshape(-1, *(self._bins,) * len(self.classes))
-        many = len(self.classes)
-        tp = [self._box_sums(lattices[2 * many], None)] + [
-            self._box_sums(lattices[c], c) for c in range(many)
-        ]
-        selected = [self._box_sums(lattices[many + c], c) for c in range(many)]
-        truth = np.sum([self._truth[group] for group in chosen], 0)
-        return self._counts(np.stack(tp, 1), np.stack(selected, 1), truth)
+            cells, counts = self._cells[group]
+            dense[cells] += counts
+        lattices = dense.reshape(-1, *(self._bins,) * many)
+        tp = [self._box_sums(lattices[2 * many], None)]
+        tp += [self._box_sums(lattices[own], own) for own in range(many)]
+        selected = [self._box_sums(lattices[many + own], own) for own in range(many)]
+        return _counts(np.stack(tp, 1), np.stack(selected, 1), self.truth(chosen).sum(0))
 
     def _box_sums(self, lattice: np.ndarray, own: int | None) -> np.ndarray:
+        """At every setting the pixels whose own bin is above its level, all others at or below."""
         for axis in range(lattice.ndim):
             if axis == own:
-                above = np.take(lattice, range(1, self._bins), axis)
-                lattice = np.flip(np.cumsum(np.flip(above, axis), axis), axis)
+                above = np.flip(np.take(lattice, range(1, self._bins), axis), axis)
+                lattice = np.flip(np.cumsum(above, axis), axis)
             else:
                 lattice = np.cumsum(np.take(lattice, range(self._bins - 1), axis), axis)
         return lattice.ravel()
-
-    @staticmethod
-    def _counts(tp: np.ndarray, selected: np.ndarray, truth: np.ndarray) -> Counts:
-        rest = truth.sum(-1, keepdims=True) - selected.sum(-1, keepdims=True)
-        return Counts(
-            tp,
-            np.concatenate([np.broadcast_to(rest, (*selected.shape[:-1], 1)), selected], -1) - tp,
-            truth - tp,
-        )
-
-    def settings(self) -> np.ndarray:
-        """Thresholds of every setting, float64 (settings, classes), in the order of
-        `all_settings`."""
-        return np.asarray(self.grid)[
-            np.indices((len(self.grid),) * len(self.classes)).reshape(len(self.classes), -1).T
-        ]
 
     def at(self, setting: Sequence[float], groups: Collection[str] | None = None) -> Counts:
         """Pixel counts at one setting per group, int64 (groups, 1 + classes), groups sorted by
@@ -274,72 +170,51 @@ class JointHistogram:
         setting: a threshold of the grid for every class. Raises ParameterError for one outside the
         grid, StudyError for no or unknown groups.
         """
-        chosen = self._chosen(groups)
-        if len(setting) != len(self.classes) or any(
-            float(value) not in self.grid for value in setting
-        ):
+        chosen, many = self._chosen(groups), len(self.classes)
+        if len(setting) != many or not {float(value) for value in setting} <= set(self.grid):
             raise ParameterError(
                 f"setting {list(setting)}; expected a threshold of the grid {self.grid} for each of"
                 f" {self.classes}"
             )
-        many = len(self.classes)
         levels = np.array([self.grid.index(float(value)) for value in setting])[:, None]
         passes = np.indices((self._bins,) * many).reshape(many, -1) > levels
         own = [passes[c] & ~np.delete(passes, c, 0).any(0) for c in range(many)]
         inside = np.concatenate([*own, *own, ~passes.any(0)])
         sums = np.zeros((len(chosen), 2 * many + 1), np.int64)
         for total, group in zip(sums, chosen):
-            index, counts = self._groups[group]
-            hit = inside[index]
-            np.add.at(total, index[hit] // self._size, counts[hit])
+            cells, counts = self._cells[group]
+            hit = inside[cells]
+            np.add.at(total, cells[hit] // self._size, counts[hit])
         tp = np.concatenate([sums[:, -1:], sums[:, :many]], 1)
-        return self._counts(
-            tp, sums[:, many:-1], np.stack([self._truth[group] for group in chosen])
-        )
+        return _counts(tp, sums[:, many:-1], self.truth(chosen))
 
-    def nbytes(self) -> int:
-        """Bytes held: the open group's lattices and the cells of the others."""
-        return self._dense.nbytes + sum(
-            index.nbytes + counts.nbytes for index, counts in self._groups.values()
-        )
+    def merge(self, other: JointHistogram) -> None:
+        """Add the groups of another histogram of the same classes and grid, such as another
+        process's share. Raises ParameterError where they differ, StudyError for a group in both."""
+        if (self.classes, self.grid) != (other.classes, other.grid):
+            raise ParameterError(
+                f"histograms of {self.classes} on {self.grid} and {other.classes} on {other.grid}"
+                " cannot be merged"
+            )
+        both = set(self.groups) & set(other.groups)
+        if both:
+            raise StudyError(f"groups {sorted(both)[:5]} are counted in both histograms")
+        self._cells |= other._cells
+        self._truth |= other._truth
 
-    def save(self, path: Path) -> None:
-        """Everything as one compressed `.npz`, atomically, so that a long evaluation can go on
-        after a kill."""
-        self._turn_to(None)
-        lengths = [len(self._groups[group][0]) for group in self.groups]
-        parts = {
-            "classes": np.array(self.classes),
-            "grid": np.array(self.grid),
-            "groups": np.array(self.groups, str),
-            "lengths": np.array(lengths, np.int64),
-            "index": np.concatenate(
-                [np.zeros(0, np.uint32), *(self._groups[group][0] for group in self.groups)]
-            ),
-            "counts": np.concatenate(
-                [np.zeros(0, np.int64), *(self._groups[group][1] for group in self.groups)]
-            ),
-            "truth": (
-                np.array([self._truth[group] for group in self.groups], np.int64).reshape(
-                    -1, len(self.classes) + 1
-                )
-            ),
-        }
-        with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, **parts)
+    def _chosen(self, groups: Collection[str] | None) -> list[str]:
+        chosen = list(self.groups) if groups is None else sorted(set(groups))
+        unknown = sorted(set(chosen) - set(self.groups))
+        if unknown or not chosen:
+            raise StudyError(
+                f"{len(chosen)} groups asked for, without slices here: {unknown[:5]}; a search"
+                " needs groups with slices"
+            )
+        return chosen
 
-    @classmethod
-    def load(cls, path: Path) -> JointHistogram:
-        """A histogram written by `save`. Raises DataError naming a file that is none."""
-        try:
-            with np.load(path, allow_pickle=False) as parts:
-                found = cls([str(name) for name in parts["classes"]], parts["grid"].tolist())
-                ends = np.cumsum(parts["lengths"])[:-1]
-                cells = zip(np.split(parts["index"], ends), np.split(parts["counts"], ends))
-                for group, pair, truth in zip(parts["groups"], cells, parts["truth"]):
-                    found._groups[str(group)], found._truth[str(group)] = pair, truth.copy()
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(
-                f"{path} holds no joint histogram ({error}); delete it and count the slices again"
-            ) from error
-        return found
+
+def _counts(tp: np.ndarray, selected: np.ndarray, truth: np.ndarray) -> Counts:
+    """Counts with the background first, which takes the pixels that no class has selected."""
+    rest = truth.sum(-1, keepdims=True) - selected.sum(-1, keepdims=True)
+    selected = np.concatenate([np.broadcast_to(rest, (*selected.shape[:-1], 1)), selected], -1)
+    return Counts(tp, selected - tp, truth - tp)

@@ -8,7 +8,7 @@ scaling Grad-CAM is the class' own score map after ReLU and scaling (printed_and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ich_study.errors import MapError, StudyError
+from ich_study.errors import MapError
+from ich_study.evaluate.heat import Index
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
@@ -27,47 +28,38 @@ from ich_study.methods.lse_unet.network import LSEUNet
 Method = Callable[[nn.Module, Tensor, Sequence[int]], tuple[Tensor, Tensor]]
 """Model, inputs and numbers of logits to raw maps (B, classes, rows, columns) of those logits, and
 all logits (B, outputs)."""
-FULL_SCALE = 255
-"""Mask thresholds of the paper's appendix are on this scale."""
 
 
 @dataclass(frozen=True)
-class LatentMaps:
-    """Raw maps, as small as the network makes them, before ReLU and scaling.
+class RawHeat:
+    """Heat kept as raw maps, as small as the network makes them, and scaled when it is read; those
+    of a whole data set fit into memory.
 
-    maps: float32 (slices, classes, rows, columns), signed. logits: float64 (slices, classes).
-    classes: their names. `scaled` makes heatmaps of them; kept small, those of a whole data set fit
-    into memory.
+    maps: float32 (slices, classes, rows, columns), signed, before ReLU. size: of the heat that is
+    read. Raises MapError for maps of other classes or that are not finite.
     """
 
-    maps: np.ndarray
-    logits: np.ndarray
+    name: str
+    variant: str
     classes: tuple[str, ...]
+    size: int
+    maps: np.ndarray = field(repr=False)
+    layer: str | None = None
 
     def __post_init__(self) -> None:
-        if self.maps.shape[:2] != self.logits.shape or self.maps.shape[1] != len(self.classes):
-            raise StudyError(
-                f"maps {self.maps.shape}, logits {self.logits.shape}, {len(self.classes)} classes"
-                " do not fit each other"
+        if self.maps.ndim != 4 or self.maps.shape[1] != len(self.classes):
+            raise MapError(
+                f"{self.name}: maps {self.maps.shape} for the classes {', '.join(self.classes)};"
+                " expected (slices, classes, rows, columns)"
             )
-        checked_maps(self.maps, "heatmaps")
+        checked_maps(self.maps, f"heat of {self.name}")
 
     def __len__(self) -> int:
         return len(self.maps)
 
-    def of(self, classes: Sequence[str]) -> LatentMaps:
-        """Only `classes`, in this order; MapError for one that the network does not know."""
-        unknown = [name for name in classes if name not in self.classes]
-        if unknown:
-            raise MapError(
-                f"no heatmaps of {unknown}; the network's classes are {', '.join(self.classes)}"
-            )
-        places = [self.classes.index(name) for name in classes]
-        return LatentMaps(self.maps[:, places], self.logits[:, places], tuple(classes))
-
-    def scaled(self, size: int, places: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """Heatmaps of some slices at `size`, float32 (n, classes, size, size) in [0, 1]."""
-        return scaled_heatmaps(torch.from_numpy(self.maps[places]), size).numpy()
+    def read(self, index: Index) -> np.ndarray:
+        """Heat of some slices, float32 (n, classes, size, size) in [0, 1]."""
+        return scaled_heatmaps(torch.from_numpy(self.maps[index]), self.size).numpy()
 
 
 def scaled_heatmaps(maps: Tensor, size: int) -> Tensor:
@@ -76,13 +68,12 @@ def scaled_heatmaps(maps: Tensor, size: int) -> Tensor:
 
     pytorch-grad-cam, which the authors use, scales before and after resizing; the first changes
     only rounding. A map without a positive value gives a heatmap of zeros.
+
+    >>> scaled_heatmaps(torch.tensor([[-3.0, 0.5], [1.0, 2.0]]), 2)
+    tensor([[0.0000, 0.2500],
+            [0.5000, 1.0000]])
     """
     return minmax(resized_maps(minmax(maps.float().relu()), size))
-
-
-def bytes_of(heatmaps: Tensor) -> Tensor:
-    """Heatmaps in [0, 1] as uint8 0..255, rounded down, as the authors store them."""
-    return (heatmaps * FULL_SCALE).to(torch.uint8)
 
 
 def lse_heatmaps(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -95,7 +86,7 @@ def lse_heatmaps(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> tupl
     return checked_maps(maps[:, list(classes)], "LSE-UNet's score maps"), logits
 
 
-def class_places(outputs: Sequence[str], classes: Sequence[str]) -> list[int]:
+def class_numbers(outputs: Sequence[str], classes: Sequence[str]) -> list[int]:
     """Numbers of `classes` among a network's outputs; MapError for one it does not have."""
     unknown = [name for name in classes if name not in outputs]
     if unknown:
@@ -103,7 +94,7 @@ def class_places(outputs: Sequence[str], classes: Sequence[str]) -> list[int]:
     return [list(outputs).index(name) for name in classes]
 
 
-def latent_maps(
+def raw_maps(
     method: Method,
     model: nn.Module,
     preprocessing: Preprocessing,
@@ -115,26 +106,25 @@ def latent_maps(
     batch_size: int = 32,
     num_workers: int = 0,
     precision: str = "fp32",
-) -> LatentMaps:
+) -> tuple[np.ndarray, np.ndarray]:
     """Raw maps of `classes` for every row, in order, by `method` (`lse_heatmaps`,
-    `head_gradcam.head_gradcam`).
+    `head_gradcam.head_gradcam`), and their logits.
 
-    `outputs` names the model's logits. Raises MapError for a class that the model does not have.
+    outputs: names of the model's logits. Returns float32 (slices, classes, rows, columns), signed,
+    and float64 (slices, classes). Raises MapError for a class that the model does not have.
     """
-    places = class_places(outputs, classes)
+    numbers = class_numbers(outputs, classes)
     dataset = SliceDataset(source, rows, classes, preprocessing)
-    loader = SliceLoader(
-        dataset, OrderedBatches(len(dataset), batch_size), device, num_workers=num_workers
-    )
+    batches = OrderedBatches(len(dataset), batch_size)
+    loader = SliceLoader(dataset, batches, device, num_workers=num_workers)
+    bar = {"desc": method.__name__, "unit": "batch", "mininterval": 5, "leave": False}
     maps, logits = [], []
     try:
         with torch.no_grad(), autocast(precision, device):
-            for inputs, _ in tqdm(
-                loader, method.__name__, unit="batch", mininterval=5, leave=False
-            ):
-                found, all_logits = method(model, inputs, places)
+            for inputs, _ in tqdm(loader, **bar):
+                found, all_logits = method(model, inputs, numbers)
                 maps.append(found.float().cpu())
-                logits.append(all_logits[:, places].double().cpu())
+                logits.append(all_logits[:, numbers].double().cpu())
     finally:
         loader.close()
-    return LatentMaps(torch.cat(maps).numpy(), torch.cat(logits).numpy(), tuple(classes))
+    return torch.cat(maps).numpy(), torch.cat(logits).numpy()

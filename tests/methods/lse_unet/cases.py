@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ich_study.evaluate.scored_slices import ScoredSlices
 from ich_study.evaluate.thresholds import Threshold
+from ich_study.evaluate.truth import PackedMasks, Truth
 from ich_study.methods.lse_unet.joint_thresholds import patient_folds
-from ich_study.methods.lse_unet.score_maps import LatentMaps
+from ich_study.methods.lse_unet.score_maps import RawHeat
 from ich_study.methods.lse_unet.study import MethodMaps
 from ich_study.schema import SUBTYPES
 
@@ -27,33 +27,54 @@ def scored(spacing=0.05):
     return slices_of(codes, SUBTYPES, names, spacing)
 
 
-def slices_of(codes, classes, patients, spacing=0.05):
-    """Slices with these mask codes, labelled accordingly, a scan per patient."""
+def slices_of(codes, classes, patients, spacing=0.05, boxes=None):
+    """Truth with these mask codes, labelled accordingly, a scan per patient; or with these
+    boxes."""
     labels = {
         name: pd.array((codes == code).any((1, 2)), dtype="boolean")
         for code, name in enumerate(classes, 1)
     }
     rows = pd.DataFrame(
-        {"patient_id": patients, "scan_id": [f"{name}-scan" for name in patients], **labels}
+        {
+            "patient_id": patients,
+            "scan_id": [f"{name}-scan" for name in patients],
+            "slice_index": range(len(codes)),
+            **labels,
+        }
     )
-    hu, boxes = 30 + 40 * (codes > 0).astype(np.int16), [np.zeros((0, 4))] * len(codes)
-    brain = np.ones(codes.shape, bool)
-    return ScoredSlices(rows, hu, codes, brain, boxes, np.full(len(codes), spacing))
+    hu = 30 + 40 * (codes > 0).astype(np.int16)
+    brain = PackedMasks.of(np.ones(codes.shape, bool))
+    nothing = [np.zeros((0, 4))] * len(codes)
+    kind = "masks" if boxes is None else "boxes"
+    measured = np.full(len(codes), spacing)
+    return Truth(rows, kind, codes.shape[1], hu, codes, brain, boxes or nothing, measured, measured)
 
 
 SCORED = scored()
 LABELS = SCORED.rows[list(SUBTYPES)].astype(bool).to_numpy()
 
 
+def made_of(maps, classes, name="m", variant="printed", logits=None, cuts=None, validation=None):
+    """A method of these raw maps (slices, classes, rows, columns), read at their own size."""
+    size = maps.shape[-1]
+    logits = np.zeros(maps.shape[:2]) if logits is None else logits
+    beside = None if validation is None else RawHeat(name, variant, classes, size, validation)
+    return MethodMaps(RawHeat(name, variant, classes, size, maps), logits, cuts or {}, beside)
+
+
+def youden(classes, value=0.5):
+    """Class thresholds on the probability."""
+    return {name: Threshold(value, "labels", "youden") for name in classes}
+
+
 def method(name, quality, variant="printed", logits=None):
     """Maps between noise (quality 0) and the truth itself (1)."""
-    truth = np.stack([SCORED.truth(each) for each in SUBTYPES], 1).astype(np.float32)
+    truth = np.stack([SCORED.mask(each) for each in SUBTYPES], 1).astype(np.float32)
     small = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(truth), LATENT).numpy()
     maps = quality * small + (1 - quality) * RNG.random(small.shape, dtype=np.float32) - 0.05
     logits = np.where(LABELS, 2.0, -2.0) if logits is None else logits
-    thresholds = {each: Threshold(0.5, "labels", "youden") for each in SUBTYPES}
-    latent = LatentMaps(maps.astype(np.float32), logits, SUBTYPES)
-    return MethodMaps(name, variant, latent, latent, thresholds)
+    heat = RawHeat(name, variant, SUBTYPES, SIDE, maps.astype(np.float32))
+    return MethodMaps(heat, logits, youden(SUBTYPES), heat)
 
 
 GOOD, BAD = method("lse_unet", 0.9), method("rdnet_tiny", 0.0)
@@ -88,15 +109,9 @@ def two_kinds(found="low", method_name="lse_unet", variant="printed", upside_dow
     validation[0, :2], validation[0, 0, 0] = 90, 255
     logits = np.where(low if found == "low" else high, 2.0, 0.0)[:, None]
     maps = levels_as_maps(levels[:, ::-1] if upside_down else levels)
-    made = MethodMaps(
-        method_name,
-        variant,
-        LatentMaps(maps, logits, ("IPH",)),
-        LatentMaps(levels_as_maps(validation), np.zeros((1, 1)), ("IPH",)),
-        {"IPH": Threshold(0.5, "labels", "youden")},
-    )
+    beside = levels_as_maps(validation)
+    made = made_of(maps, ("IPH",), method_name, variant, logits, youden(["IPH"]), beside)
     return made, slices_of(codes, ("IPH",), patients)
 
 
-KIND_OF_FOLD = ("low", "high")
 VALIDATION_LABELS = np.ones((1, 1), bool)

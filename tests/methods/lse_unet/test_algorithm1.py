@@ -3,18 +3,14 @@ heat."""
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings, strategies as st
 
 from ich_study.errors import MapError, ParameterError, StudyError
 from ich_study.methods.lse_unet.algorithm1 import (
     heat_levels,
     label_maps,
-    label_maps_tensor,
     present_classes,
-    threshold_vector,
 )
-from ich_study.schema import SUBTYPES
 
 
 def as_printed(heatmaps, present, thresholds):
@@ -43,8 +39,6 @@ def test_label_maps_are_the_pseudocode(seed, dtype, values):
     found = label_maps(heatmaps, present, thresholds)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, expected)
-    on_device = label_maps_tensor(torch.from_numpy(heatmaps), torch.from_numpy(present), thresholds)
-    np.testing.assert_array_equal(on_device.numpy(), expected)
 
 
 def test_ties_empty_heat_and_absent_classes():
@@ -57,7 +51,7 @@ def test_ties_empty_heat_and_absent_classes():
         [0, 0, 0, 255],
     ]
     present = np.array([[True, True, True, True, False]])
-    thresholds = dict.fromkeys(SUBTYPES, 75)
+    thresholds = [75] * 5
     # Equal heat: the earlier subtype. At the threshold itself: not passed. Absent: not read.
     np.testing.assert_array_equal(label_maps(heatmaps, present, thresholds)[0, 0], [1, 0, 3, 2])
     assert not label_maps(heatmaps, np.zeros((1, 5), bool), thresholds).any()
@@ -69,7 +63,7 @@ def test_fractional_thresholds_on_whole_heat():
     heatmaps = np.array([74, 75, 76], np.uint8).reshape(1, 1, 1, 3)
     for limit, expected in ((74.5, [0, 1, 1]), (75, [0, 0, 1]), (255, [0, 0, 0]), (300, [0, 0, 0])):
         np.testing.assert_array_equal(
-            label_maps(heatmaps, np.ones((1, 1), bool), [limit], ["IPH"])[0, 0], expected
+            label_maps(heatmaps, np.ones((1, 1), bool), [limit])[0, 0], expected
         )
 
 
@@ -82,44 +76,27 @@ def test_heat_levels_cut_fractions_off():
             heat_levels(np.array(bad))
 
 
-def test_presence_rules():
-    scores, cuts = np.array([[1.0, -3.0], [0.0, 2.0], [5.0, 5.0]]), [0.0, -2.0]
-    truth = np.array([[0, 1], [1, 0], [0, 0]])
-    np.testing.assert_array_equal(
-        present_classes("class_thresholds", scores, cuts), [[1, 0], [0, 1], [1, 1]]
-    )
-    np.testing.assert_array_equal(present_classes("truth", truth=truth), truth.astype(bool))
-    np.testing.assert_array_equal(
-        present_classes("authors", scores, cuts, truth), [[1, 1], [1, 1], [0, 0]]
-    )
-    with pytest.raises(ParameterError, match="presence rule"):
-        present_classes("class_thresholds", scores)
-    with pytest.raises(ParameterError, match="presence rule"):
-        present_classes("guess", scores, cuts)
+def test_a_class_is_present_above_its_own_threshold():
+    scores, cuts = np.array([[1.0, -3.0], [0.0, 2.0], [5.0, -2.0]]), [0.0, -2.0]
+    # The second slice equals the first class's threshold, the third the second's.
+    np.testing.assert_array_equal(present_classes(scores, cuts), [[1, 0], [0, 1], [1, 0]])
     with pytest.raises(StudyError, match="finite"):
-        present_classes("class_thresholds", np.full((2, 2), np.nan), cuts)
-    with pytest.raises(StudyError, match="same slices"):
-        present_classes("authors", scores, cuts, truth[:2])
+        present_classes(np.full((2, 2), np.nan), cuts)
+    with pytest.raises(StudyError, match="one threshold per class"):
+        present_classes(scores, cuts[:1])
 
 
 def test_bad_input_is_refused():
     heatmaps, present = np.zeros((2, 5, 4, 4), np.float32), np.ones((2, 5), bool)
     broken = heatmaps.copy()
     broken[1, 2, 0, 0] = np.nan
-    for function, cast in ((label_maps, np.asarray), (label_maps_tensor, torch.as_tensor)):
-        with pytest.raises(MapError, match="NaN"):
-            function(cast(broken), cast(present), np.zeros(5))
-        with pytest.raises(MapError, match="expected"):
-            function(cast(heatmaps), cast(present[:, :4]), np.zeros(5))
-        with pytest.raises(MapError, match="classes"):
-            function(cast(heatmaps), cast(present), [1, 2], ["IPH", "IVH"])
-        with pytest.raises(ParameterError, match="thresholds"):
-            function(cast(heatmaps), cast(present), [1, 2, 3])
+    with pytest.raises(MapError, match="NaN"):
+        label_maps(broken, present, np.zeros(5))
+    with pytest.raises(MapError, match="expected"):
+        label_maps(heatmaps, present[:, :4], np.zeros(5))
     with pytest.raises(MapError, match="bool"):
         label_maps(heatmaps, np.ones((2, 5)), np.zeros(5))
-    with pytest.raises(ParameterError, match="EDH"):
-        threshold_vector({"IPH": 1.0})
-    for bad in (-1.0, np.nan):
-        with pytest.raises(ParameterError, match=">= 0"):
-            threshold_vector([bad] * 5)
+    for bad in ([1, 2, 3], [-1.0] * 5, [np.nan] * 5):
+        with pytest.raises(ParameterError, match="5 numbers >= 0"):
+            label_maps(heatmaps, present, bad)
     assert label_maps(heatmaps[:0], present[:0], np.zeros(5)).shape == (0, 4, 4)

@@ -6,7 +6,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from ich_study.errors import MapError
 from ich_study.methods.lse_unet.head_gradcam import head_gradcam
-from ich_study.methods.lse_unet.score_maps import latent_maps, scaled_heatmaps
+from ich_study.methods.lse_unet.score_maps import raw_maps, scaled_heatmaps
 from ich_study.models.backbones import create_backbone
 from tests.training.fakes import config, fake_store
 
@@ -60,7 +60,7 @@ def test_maps_of_a_store_and_broken_weights():
     store, model = fake_store(1), classifier("resnet152")
     names = ("any", "IPH", "SDH", "EDH")
     preprocessing = config(size=64).preprocessing((0.5,), (0.5,))
-    found = latent_maps(
+    maps, logits = raw_maps(
         head_gradcam,
         model,
         preprocessing,
@@ -71,7 +71,7 @@ def test_maps_of_a_store_and_broken_weights():
         torch.device("cpu"),
         batch_size=3,
     )
-    assert found.maps.shape == (8, 2, 2, 2) and found.classes == ("SDH", "any")
+    assert maps.shape == (8, 2, 2, 2) and logits.shape == (8, 2)
     with torch.no_grad():
         model.fc.weight[1] = float("inf")
     with pytest.raises(MapError, match="Grad-CAM before global pooling"):

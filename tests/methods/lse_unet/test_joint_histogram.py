@@ -17,11 +17,10 @@ def as_array(counts: Counts) -> np.ndarray:
 
 
 def filled(heatmaps, present, truth, names, grid, groups) -> JointHistogram:
-    histogram = JointHistogram(names, grid)
-    for item, group in enumerate(groups):
-        histogram.add(
-            heatmaps[item : item + 1], present[item : item + 1], truth[item : item + 1], group
-        )
+    histogram, groups = JointHistogram(names, grid), np.asarray(groups)
+    for group in np.unique(groups):
+        own = groups == group
+        histogram.add(heatmaps[own], present[own], truth[own], str(group))
     return histogram
 
 
@@ -45,9 +44,11 @@ def test_every_setting_equals_one_by_one(seed, classes, grid, top, dtype):
     expected = one_by_one(heatmaps[part], present[part], truth[part], grid)
     np.testing.assert_array_equal(as_array(histogram.all_settings(["a", "c"])), expected)
     setting = histogram.settings()[rng.integers(len(grid) ** classes)]
-    labels = label_maps(heatmaps, present, setting, names)
+    labels = label_maps(heatmaps, present, setting)
     direct = label_counts(labels, truth, classes + 1).by_group(np.array(["b", "a", "b", "c"]))
     np.testing.assert_array_equal(as_array(histogram.at(setting)), as_array(direct))
+    np.testing.assert_array_equal(histogram.truth(), direct.tp + direct.fn)
+    np.testing.assert_array_equal(histogram.truth(["c"]), (direct.tp + direct.fn)[2:])
 
 
 def test_the_papers_search_equals_all_32768_settings():
@@ -88,42 +89,24 @@ def test_slices_without_a_class_or_without_heat_are_background():
         np.testing.assert_array_equal(part, np.tile(expected, (4, 1)))
 
 
-def test_processes_merge_and_files_keep_everything(tmp_path):
+def test_shares_of_two_processes_merge():
     heatmaps, present, truth = synthetic(np.random.default_rng(1), 6, 3)
     names, groups = ("a", "b", "c"), ["p1", "p2", "p1", "p3", "p2", "p1"]
     whole = filled(heatmaps, present, truth, names, PAPER_GRID, groups)
-    first = filled(heatmaps[:3], present[:3], truth[:3], names, PAPER_GRID, groups[:3])
-    first.merge(filled(heatmaps[3:], present[3:], truth[3:], names, PAPER_GRID, groups[3:]))
-    first.save(tmp_path / "joint.npz")
-    again = JointHistogram.load(tmp_path / "joint.npz")
-    for histogram in (first, again):
-        assert histogram.groups == whole.groups == ("p1", "p2", "p3")
-        np.testing.assert_array_equal(
-            as_array(histogram.all_settings()), as_array(whole.all_settings())
-        )
-        np.testing.assert_array_equal(
-            as_array(histogram.at([75, 25, 200])), as_array(whole.at([75, 25, 200]))
-        )
-    again.add(heatmaps[:1], present[:1], truth[:1], "p1")
-    assert as_array(again.all_settings()).sum() > as_array(whole.all_settings()).sum()
+    of_p3 = np.array(groups) == "p3"
+    first, second = (
+        filled(heatmaps[own], present[own], truth[own], names, PAPER_GRID, np.array(groups)[own])
+        for own in (of_p3, ~of_p3)
+    )
+    first.merge(second)
+    assert first.groups == whole.groups == ("p1", "p2", "p3")
+    np.testing.assert_array_equal(as_array(first.all_settings()), as_array(whole.all_settings()))
+    setting = [75, 25, 200]
+    np.testing.assert_array_equal(as_array(first.at(setting)), as_array(whole.at(setting)))
     with pytest.raises(ParameterError, match="merged"):
         whole.merge(JointHistogram(names, (25, 50)))
-    (tmp_path / "broken.npz").write_bytes(b"PK no archive")
-    with pytest.raises(DataError, match=r"broken\.npz"):
-        JointHistogram.load(tmp_path / "broken.npz")
-
-
-def test_memory_of_closed_groups_is_bounded():
-    histogram, rng = JointHistogram(), np.random.default_rng(2)
-    empty = histogram.nbytes()
-    for group in ("p1", "p2"):
-        heatmaps, truth = (
-            rng.integers(0, 256, (1, 5, 512, 512), np.uint8),
-            rng.integers(0, 6, (1, 512, 512), np.uint8),
-        )
-        histogram.add(heatmaps, np.ones((1, 5), bool), truth, group)
-    histogram.at(histogram.settings()[0])
-    assert histogram.nbytes() - empty <= 2 * 1.5e6
+    with pytest.raises(StudyError, match="in both"):
+        whole.merge(second)
 
 
 def test_bad_input_is_refused():
@@ -144,6 +127,8 @@ def test_bad_input_is_refused():
     with pytest.raises(DataError, match="6"):
         histogram.add(heatmaps, present, np.full((1, 3, 3), 6, np.uint8), "x")
     histogram.add(heatmaps, present, truth, "x")
+    with pytest.raises(StudyError, match="counted already"):
+        histogram.add(heatmaps, present, truth, "x")
     with pytest.raises(StudyError, match="nobody"):
         histogram.all_settings(["nobody"])
     with pytest.raises(ParameterError, match="grid"):

@@ -1,13 +1,16 @@
 """What notebook 02 reads: which protocol a table, a volume, a picture or an assertion is of."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ich_study.errors import StudyError
-from ich_study.evaluate.scored_slices import ScoredSlices
+from ich_study.evaluate.rows import Rows
+from ich_study.evaluate.truth import largest_lesions
 from ich_study.methods.lse_unet import report as lse_report, study as lse_study
-from ich_study.schema import SUBTYPES
+from ich_study.schema import SUBTYPES, result_table
 from tests.methods.lse_unet.cases import (
     BAD,
     GOOD,
@@ -15,11 +18,13 @@ from tests.methods.lse_unet.cases import (
     PATIENTS,
     SCORED,
     SIDE,
-    SLICES,
     VALIDATION_LABELS,
     method,
+    slices_of,
     two_kinds,
 )
+
+ROWS = Rows("02_lse_unet", "bhsd", 20, 0)
 
 
 def test_the_report_finds_the_better_method_with_an_interval_that_excludes_zero():
@@ -29,14 +34,16 @@ def test_the_report_finds_the_better_method_with_an_interval_that_excludes_zero(
     )
     rivals = lse_study.rivals_of(GOOD, SCORED, 3.0, 0)
     report = lse_report.report_masks(
-        [GOOD, ablated, untrained, BAD, *rivals], SCORED, LABELS, "bhsd", "printed", 200, 0
+        Rows("02_lse_unet", "bhsd", 200, 0),
+        [GOOD, ablated, untrained, BAD, *rivals],
+        SCORED,
+        LABELS,
+        "printed",
     )
-    for subset in ("all", "positive"):
-        found = lse_report.headline_difference(
-            report, "rdnet_tiny", subset, "masks-validation", "printed"
-        )
-        assert found["ci_low"] > 0.2 and found["patients"] == PATIENTS
     table = lse_report.finished(report.rows, [])
+    required = lse_report.required_differences(table, ["rdnet_tiny"], "printed", "any", True)
+    assert len(required) == 2 and (required["ci_low"] > 0.2).all()
+    assert (required["n"] == PATIENTS).all()
     values = table[
         (table["metric"] == "dice") & (table["unit"] == "pixel") & (table["subset"] == "positive")
     ]
@@ -62,15 +69,13 @@ def test_the_report_finds_the_better_method_with_an_interval_that_excludes_zero(
     with pytest.raises(StudyError, match="stand twice"):
         lse_report.finished([*report.rows, report.rows[0]], [])
     with pytest.raises(StudyError, match="a name twice"):
-        lse_report.report_masks([GOOD, GOOD], SCORED, LABELS, "bhsd", "printed", 20, 0)
+        lse_report.report_masks(ROWS, [GOOD, GOOD], SCORED, LABELS, "printed")
 
 
 def report_of_kinds(found, folder=None):
     made, slices = two_kinds(found=found)
     turned, _ = two_kinds(found=found, method_name="rdnet", upside_down=True)
-    report = lse_report.report_masks(
-        [made, turned], slices, VALIDATION_LABELS, "bhsd", "printed", 20, 0
-    )
+    report = lse_report.report_masks(ROWS, [made, turned], slices, VALIDATION_LABELS, "printed")
     return made, slices, report
 
 
@@ -91,10 +96,9 @@ def test_volumes_are_at_class_thresholds_and_the_other_halfs_mask_thresholds():
     assert bias[0]["threshold_source"] == "masks-validation"
 
 
-def test_table_4_names_each_threshold_and_what_it_was_chosen_on(tmp_path):
+def test_table_4_names_each_threshold_and_what_it_was_chosen_on():
     _, _, report = report_of_kinds("low")
-    report.write(tmp_path)
-    table = pd.read_csv(tmp_path / "mask_thresholds.csv")
+    table = report.tables["mask_thresholds"]
     own = table[(table["method"] == "lse_unet") & (table["subset"] == "truth")]
     found = own.set_index("protocol")["IPH"].dropna().to_dict()
     assert found == {
@@ -104,10 +108,10 @@ def test_table_4_names_each_threshold_and_what_it_was_chosen_on(tmp_path):
         "threshold_75": 75,
         "threshold_25": 25,
     }
-    assert report.chosen("lse_unet")["IPH"].source == "masks-test"
-    assert report.chosen("lse_unet")["IPH"].value == 200
-    assert set(pd.read_csv(tmp_path / "volumes.csv")["method"]) == {"lse_unet", "rdnet"}
-    differences = pd.read_csv(tmp_path / "differences.csv").set_index(
+    assert report.chosen["lse_unet"]["IPH"].source == "masks-test"
+    assert report.chosen["lse_unet"]["IPH"].value == 200
+    assert set(report.tables["volumes"]["method"]) == {"lse_unet", "rdnet"}
+    differences = report.tables["differences"].set_index(
         ["class", "threshold_source", "subset", "variant"]
     )
     # LSE-UNet 36 / 50; upside down no pixel is on the lesion.
@@ -116,41 +120,31 @@ def test_table_4_names_each_threshold_and_what_it_was_chosen_on(tmp_path):
     )
 
 
-def test_the_headline_is_one_protocols_difference_of_the_pooled_subtypes():
-    table = pd.DataFrame(
-        [
-            (second, subset, source, variant, name)
-            for second in ("rdnet", "vgg")
-            for subset in ("all", "positive")
-            for source in ("masks-test", "masks-validation")
-            for variant in ("printed", "authors")
-            for name in ("IPH", "pooled_subtypes", "average")
-        ],
-        columns=["second", "subset", "threshold_source", "variant", "class"],
+def test_a_claim_rests_on_one_protocols_difference_from_the_method_asked_for():
+    columns = ["method", "variant", "subset", "threshold_source", "metric", "class"]
+    every = itertools.product(
+        ("lse_unet - rdnet", "lse_unet - vgg", "vgg"),
+        ("printed", "authors"),
+        ("all", "positive"),
+        ("none", "masks-test", "masks-validation"),
+        ("dice", "dice_difference", "pointing_game_difference", "mass_inside_difference"),
+        ("any", "IPH", "pooled_subtypes", "average"),
     )
-    report = lse_report.MaskReport([], table, pd.DataFrame(), {}, {})
-    asked = ("vgg", "positive", "masks-validation", "authors")
-    found = lse_report.headline_difference(report, *asked)
-    assert tuple(found) == (*asked, "pooled_subtypes")
-    with pytest.raises(StudyError, match="0 differences"):
-        lse_report.headline_difference(report, "resnet", *asked[1:])
-
-
-def test_the_pointing_difference_is_of_the_asked_method_and_class():
-    rows = [
-        {"method": f"lse_unet - {other}", "metric": f"{metric}_difference", "class": name}
-        for other in ("rdnet", "vgg")
-        for metric in ("pointing_game", "mass_inside")
-        for name in ("IPH", "SDH")
+    results = pd.DataFrame(list(every), columns=columns)
+    found = lse_report.required_differences(results, ["vgg"], "authors", "any", True)
+    protocol = ("masks-validation", "dice_difference", "pooled_subtypes")
+    assert [tuple(row) for row in found.to_numpy()] == [
+        ("lse_unet - vgg", "authors", "all", *protocol),
+        ("lse_unet - vgg", "authors", "positive", *protocol),
     ]
-    found = lse_report.pointing_difference(rows, "vgg", "SDH")
-    assert found == {
-        "method": "lse_unet - vgg",
-        "metric": "pointing_game_difference",
-        "class": "SDH",
-    }
-    with pytest.raises(StudyError, match="'resnet152'"):
-        lse_report.pointing_difference(rows, "resnet152", "IPH")
+    of_boxes = results[(results["threshold_source"] == "none") & (results["subset"] == "positive")]
+    found = lse_report.required_differences(of_boxes, ["rdnet"], "printed", "any", False)
+    assert [tuple(row) for row in found.to_numpy()] == [
+        ("lse_unet - rdnet", "printed", "positive", "none", "pointing_game_difference", "any")
+    ]
+    with pytest.raises(StudyError, match="resnet152"):
+        lse_report.required_differences(results, ["resnet152"], "authors", "any", True)
+    assert lse_report.required_differences(results, [], "authors", "any", True).empty
 
 
 def test_the_table_says_where_a_trivial_rival_wins():
@@ -187,8 +181,8 @@ def test_a_readable_table_is_of_one_protocol():
     common = {"method": "m", "variant": "printed", "class": "IPH", "ci_low": 0.0, "ci_high": 1.0}
     results = pd.DataFrame(protocols, columns=names).assign(**common)
     for value, metric, unit, source, subset in protocols:
-        if unit == "pixel":
-            shown = lse_report.readable(results, source, subset, metric=metric)
+        if (metric, unit) == ("dice", "pixel"):
+            shown = lse_report.readable(results, source, subset)
             assert shown.loc[("m", "printed"), "IPH"] == f"{value:.3f} [0.000, 1.000]"
 
 
@@ -218,23 +212,22 @@ def test_localisation_is_a_column_per_metric_and_class():
 
 def test_pictures_show_masks_at_the_test_masks_thresholds_and_true_labels():
     made, slices, report = report_of_kinds("low")
-    shown = pd.DataFrame({"class": "IPH", "place": np.arange(4)})
+    shown = pd.DataFrame({"class": "IPH", "index": np.arange(4)})
     (column,) = lse_report.map_columns([made], slices, shown, report)
     # At 200: all 8 pixels of the "high" lesions, one of the "low" ones; class thresholds would give
     # the "high" ones no mask.
     assert sorted((column.codes == 1).sum((1, 2))) == [1, 1, 8, 8]
-    np.testing.assert_array_equal(column.heatmaps, made.test.scaled(8)[:, 0])
+    np.testing.assert_array_equal(column.heatmaps, made.heat.maps[:, 0])
 
 
 def test_columns_name_their_variant_where_a_method_has_several():
-    shown = lse_study.shown_slices(SCORED)
-    report = lse_report.report_masks([GOOD, BAD], SCORED, None, "bhsd", "printed", 20, 0)
+    shown = largest_lesions(SCORED, SUBTYPES)
+    report = lse_report.report_masks(ROWS, [GOOD, BAD], SCORED, None, "printed")
     columns = lse_report.map_columns([GOOD, BAD], SCORED, shown, report)
     assert [column.title for column in columns] == ["lse_unet", "rdnet_tiny"]
     assert columns[0].codes.shape == (5, SIDE, SIDE)
-    variants = lse_report.map_columns(
-        [GOOD, method("lse_unet", 0.4, "authors"), BAD], SCORED, shown, None
-    )
+    several = [GOOD, method("lse_unet", 0.4, "authors"), BAD]
+    variants = lse_report.map_columns(several, SCORED, shown, lse_report.MaskReport())
     assert [column.title for column in variants] == [
         "lse_unet\n(printed)",
         "lse_unet\n(authors)",
@@ -242,12 +235,19 @@ def test_columns_name_their_variant_where_a_method_has_several():
     ]
 
 
-def test_slices_with_boxes_are_of_different_patients():
-    boxes = [
-        np.array([[4.0, 4.0, 8.0, 8.0]]) if place % SLICES == 2 else np.zeros((0, 4))
-        for place in range(len(SCORED))
-    ]
-    boxed = ScoredSlices(SCORED.rows, SCORED.hu, None, None, boxes, SCORED.pixel_ml)
-    picked = lse_report.shown_boxes(boxed, "any", 3)
-    assert len(picked) == 3 and (picked["place"] % SLICES == 2).all()
-    assert lse_report.truths_of(boxed, ["any"])["any"].sum() == PATIENTS * 64
+def test_boxes_have_no_mask_report():
+    boxes = [np.array([[0.0, 0.0, 8.0, 1.0]])] * 4
+    made, masked = two_kinds()
+    boxed = slices_of(masked.codes, ("IPH",), masked.rows["patient_id"], boxes=boxes)
+    report = lse_report.report_masks(ROWS, [made], boxed, VALIDATION_LABELS, "printed")
+    assert (report.rows, report.tables, report.volumes, report.chosen) == ([], {}, {}, {})
+    assert lse_report.readable(lse_report.finished([], [two_rows()]), "masks-test", "all").empty
+    shown = pd.DataFrame({"class": ["IPH"], "index": [2]})
+    (column,) = lse_report.map_columns([made], boxed, shown, report)
+    assert column.codes is None and column.heatmaps.shape == (1, 8, 8)
+
+
+def two_rows():
+    common = {"study": "s", "dataset": "d", "method": "m", "variant": "printed", "class": "any"}
+    common |= {"unit": "slice", "subset": "all", "threshold_source": "none"}
+    return result_table([{**common, "metric": metric, "value": 0.5} for metric in ("auroc", "f1")])

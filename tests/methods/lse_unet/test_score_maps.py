@@ -4,13 +4,13 @@ import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from ich_study.errors import DataError, MapError, StudyError
+from ich_study.errors import DataError, MapError
+from ich_study.evaluate.heat import Heat
 from ich_study.methods.lse_unet.network import create_lse_unet, lse_settings
 from ich_study.methods.lse_unet.score_maps import (
-    LatentMaps,
-    bytes_of,
-    latent_maps,
+    RawHeat,
     lse_heatmaps,
+    raw_maps,
     scaled_heatmaps,
 )
 from ich_study.models.backbones import create_backbone
@@ -57,7 +57,7 @@ def test_a_map_without_a_positive_value_gives_no_heat():
     assert (maps < 0).all() and not scaled_heatmaps(maps, 64).any()
 
 
-def test_heat_is_scaled_per_map_and_its_bytes_are_rounded_down():
+def test_heat_is_scaled_per_map():
     maps = (
         torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
         * torch.tensor([1.0, 1e-6, 1e6])[None, :, None, None]
@@ -66,8 +66,6 @@ def test_heat_is_scaled_per_map_and_its_bytes_are_rounded_down():
     assert torch.allclose(heat.amax((2, 3)), torch.ones(2, 3)) and torch.allclose(
         heat.amin((2, 3)), torch.zeros(2, 3)
     )
-    assert bytes_of(heat).amax((2, 3)).eq(255).all()
-    assert bytes_of(torch.tensor([0.0, 0.5, 0.9999, 1.0])).tolist() == [0, 127, 254, 255]
 
 
 def test_broken_maps_are_refused():
@@ -78,59 +76,36 @@ def test_broken_maps_are_refused():
         lse_heatmaps(model, INPUTS, [0])
 
 
-def latent(model, rows, store, **changes):
-    settings = config(size=64, **changes)
-    preprocessing = settings.preprocessing((0.5,), (0.5,))
-    return latent_maps(
-        lse_heatmaps,
-        model,
-        preprocessing,
-        CLASSES,
-        ("IPH", "SDH"),
-        store,
-        rows,
-        torch.device("cpu"),
-        batch_size=5,
-    )
+def read(model, rows, store, classes=("IPH", "SDH")):
+    preprocessing = config(size=64).preprocessing((0.5,), (0.5,))
+    device = torch.device("cpu")
+    arguments = (lse_heatmaps, model, preprocessing, CLASSES, classes, store, rows, device)
+    return raw_maps(*arguments, batch_size=5)
 
 
 def test_maps_of_a_store_stand_in_the_order_of_its_rows():
     store, model = fake_store(2), network()
     rows = store.index.sample(frac=1, random_state=0)
-    found = latent(model, rows, store)
-    assert (
-        found.maps.shape == (16, 2, 16, 16)
-        and found.maps.dtype == np.float32
-        and found.logits.shape == (16, 2)
-        and len(found) == 16
-    )
-    one = latent(model, rows.iloc[[7]], store)
-    assert np.allclose(one.maps[0], found.maps[7], atol=1e-5) and np.allclose(
-        one.logits[0], found.logits[7], atol=1e-5
-    )
-    picked = found.of(["SDH"])
-    assert picked.classes == ("SDH",) and np.array_equal(picked.maps[:, 0], found.maps[:, 1])
-    assert found.scaled(64, slice(2, 5)).shape == (3, 2, 64, 64) and np.array_equal(
-        found.scaled(64)[2:5], found.scaled(64, slice(2, 5))
-    )
+    maps, logits = read(model, rows, store)
+    assert (maps.shape, maps.dtype, logits.shape) == ((16, 2, 16, 16), np.float32, (16, 2))
+    one, own_logits = read(model, rows.iloc[[7]], store)
+    assert np.allclose(one[0], maps[7], atol=1e-5)
+    assert np.allclose(own_logits[0], logits[7], atol=1e-5)
+    turned, _ = read(model, rows, store, ("SDH", "IPH"))
+    assert np.array_equal(turned[:, ::-1], maps) and not np.array_equal(turned, maps)
     with pytest.raises(DataError, match="empty"):
-        latent(model, rows.head(0), store)
-    with pytest.raises(MapError, match=r"no heatmaps of \['EDH'\]"):
-        found.of(["EDH"])
-
-
-def test_a_class_that_the_network_does_not_know_is_refused():
+        read(model, rows.head(0), store)
     with pytest.raises(MapError, match=r"no logit for \['SAH'\]; it has any, IPH"):
-        store = fake_store(1)
-        latent_maps(
-            lse_heatmaps,
-            network(),
-            config().preprocessing(),
-            CLASSES,
-            ["SAH"],
-            store,
-            store.index,
-            torch.device("cpu"),
-        )
-    with pytest.raises(StudyError, match="do not fit each other"):
-        LatentMaps(np.zeros((2, 3, 4, 4), np.float32), np.zeros((2, 2)), ("a", "b"))
+        read(model, rows, store, ["SAH"])
+
+
+def test_heat_is_scaled_when_it_is_read():
+    maps = np.random.default_rng(1).normal(size=(6, 2, 4, 4)).astype(np.float32)
+    heat = RawHeat("lse_unet", "authors", ("IPH", "SDH"), 16, maps)
+    assert isinstance(heat, Heat) and len(heat) == 6
+    whole = heat.read(slice(None))
+    assert whole.shape == (6, 2, 16, 16) and whole.dtype == np.float32
+    assert np.array_equal(heat.read(np.array([4, 1])), whole[[4, 1]])
+    assert np.array_equal(whole, scaled_heatmaps(torch.from_numpy(maps), 16).numpy())
+    with pytest.raises(MapError, match="expected"):
+        RawHeat("lse_unet", "authors", ("IPH",), 16, maps)

@@ -11,8 +11,7 @@ from ich_study.errors import DataError, MapError, StudyError
 from ich_study.evaluate.thresholds import Threshold
 from ich_study.methods.lse_unet import study as lse_study
 from ich_study.methods.lse_unet.algorithm1 import label_maps
-from ich_study.methods.lse_unet.joint_thresholds import cross_fitted, search, setting_of
-from ich_study.methods.lse_unet.score_maps import LatentMaps
+from ich_study.methods.lse_unet.joint_thresholds import best_setting, cross_fitted, setting_of
 from ich_study.methods.lse_unet.study import MethodMaps
 from ich_study.metrics.overlap import dice, label_counts
 from ich_study.schema import SUBTYPES
@@ -21,8 +20,8 @@ from tests.methods.lse_unet.cases import (
     LABELS,
     RNG,
     SCORED,
-    SIDE,
     VALIDATION_LABELS,
+    made_of,
     method,
     two_kinds,
 )
@@ -30,20 +29,19 @@ from tests.methods.lse_unet.cases import (
 
 def protocols_of(made, slices, validation_labels=VALIDATION_LABELS):
     histograms = lse_study.joint_histograms(made, slices)
-    size = slices.hu.shape[-1]
-    found = lse_study.protocols(made, histograms, slices.rows, validation_labels, size, 0)
+    found = lse_study.protocols(made, histograms, slices.rows, validation_labels, 0)
     return {(item.rule, item.variant, item.source): item for item in found}
 
 
 def test_histograms_count_what_algorithm_1_draws():
     histograms = lse_study.joint_histograms(GOOD, SCORED)
-    protocols = lse_study.protocols(GOOD, histograms, SCORED.rows, LABELS, SIDE, 0)
+    protocols = lse_study.protocols(GOOD, histograms, SCORED.rows, LABELS, 0)
     scans = SCORED.rows["scan_id"].to_numpy()
     for protocol in protocols:
         if protocol.thresholds:
-            present = LABELS if protocol.rule == "truth" else GOOD.test.logits > 0
+            present = LABELS if protocol.rule == "truth" else GOOD.logits > 0
             drawn = label_maps(
-                lse_study.heat(GOOD.test, SIDE, slice(None)),
+                GOOD.levels.read(slice(None)),
                 present,
                 setting_of(protocol.thresholds),
             )
@@ -120,22 +118,23 @@ def test_thresholds_without_masks_need_validation_slices_and_fixed_ones_the_prin
     assert ("authors", "labels") in {key[1:] for key in protocols_of(made, slices)}
 
 
-def test_otsu_reads_only_slices_that_have_the_class():
-    heat = np.zeros((2, 1, 8, 8), np.float32)
-    heat[0, 0, :2] = 0.4
-    heat[0, 0, 0, 0] = 1  # cut 0, so 25
-    heat[1, 0, :4] = 0.6
-    heat[1, 0, 4:] = 1
-    heat[1, 0, 0, 0] = 0  # cut 153, so 150
-    maps = LatentMaps(heat, np.zeros((2, 1)), ("IPH",))
-    for labels, expected in (([[1], [0]], 25), ([[0], [1]], 150)):
-        cut = lse_study.otsu_of(maps, np.array(labels, bool), 8)["IPH"]
-        assert (cut.value, cut.source) == (expected, "labels")
+def test_otsu_reads_each_class_on_the_slices_that_have_it():
+    cut_at_0, cut_at_153 = np.zeros((2, 8, 8), np.float32)
+    cut_at_0[:2], cut_at_0[0, 0] = 0.4, 1  # 25 is the nearest threshold of the grid
+    cut_at_153[:4], cut_at_153[4:], cut_at_153[0, 0] = 0.6, 1, 0  # 150 is
+    maps = np.stack([[cut_at_0, cut_at_0], [cut_at_153, cut_at_153]])
+    heat = made_of(maps, ("IPH", "SDH")).heat
+    for labels, expected in (([[1, 0], [0, 1]], (25, 150)), ([[0, 1], [1, 0]], (150, 25))):
+        found = lse_study.otsu_of(heat, np.array(labels, bool))
+        assert (found["IPH"].value, found["SDH"].value) == expected
+        assert {cut.source for cut in found.values()} == {"labels"}
+    absent = lse_study.otsu_of(heat, np.array([[1, 0], [0, 0]], bool))["SDH"]
+    assert (absent.value, absent.source) == (125, "none")
 
 
 def test_cross_fitted_thresholds_of_a_patient_do_not_read_that_patients_masks():
     before = lse_study.protocols(
-        GOOD, lse_study.joint_histograms(GOOD, SCORED), SCORED.rows, LABELS, SIDE, 0
+        GOOD, lse_study.joint_histograms(GOOD, SCORED), SCORED.rows, LABELS, 0
     )
     fitted = next(
         item for item in before if item.source == "masks-validation" and item.rule == "truth"
@@ -143,10 +142,10 @@ def test_cross_fitted_thresholds_of_a_patient_do_not_read_that_patients_masks():
     whole = lse_study.joint_histograms(GOOD, SCORED)["truth"]
     patients = dict(zip(SCORED.rows["scan_id"], SCORED.rows["patient_id"]))
     fit = cross_fitted(whole, patients, 2, 0)
-    for place, group in enumerate(fit.groups):
-        others = [name for name, fold in zip(fit.groups, fit.fold) if fold != fit.fold[place]]
-        own = whole.at(setting_of(search(whole, others).best("masks-validation")), [group])
-        assert group not in others and np.array_equal(own.tp[0], fitted.counts.tp[place])
+    for number, group in enumerate(whole.groups):
+        others = [name for name, fold in zip(whole.groups, fit.fold) if fold != fit.fold[number]]
+        own = whole.at(setting_of(best_setting(whole, "masks-validation", others)), [group])
+        assert group not in others and np.array_equal(own.tp[0], fitted.counts.tp[number])
 
 
 def test_class_thresholds_decide_which_classes_get_a_mask():
@@ -156,21 +155,16 @@ def test_class_thresholds_decide_which_classes_get_a_mask():
         maps.present("truth", LABELS), LABELS
     )
     # a class that the validation part could not give a threshold never gets a mask
-    without = MethodMaps(
-        "m",
-        "printed",
-        maps.test,
-        None,
-        {name: maps.class_thresholds[name] for name in SUBTYPES[:4]},
-    )
+    cuts = {name: maps.class_thresholds[name] for name in SUBTYPES[:4]}
+    without = MethodMaps(maps.heat, logits, cuts)
     assert not without.present("class_thresholds", LABELS)[:, 4].any()
 
 
 def test_each_class_is_decided_by_its_own_threshold_and_one_equal_to_it_is_absent():
     cuts = {"SDH": Threshold(0.7, "labels", "youden"), "IPH": Threshold(0.5, "labels", "youden")}
-    maps = LatentMaps(np.zeros((2, 2, 8, 8), np.float32), np.zeros((2, 2)), ("IPH", "SDH"))
-    maps.logits[:] = [[0.0, 2.0], [0.4, 0.4]]  # probabilities .5 .88 and .6 .6
-    made = MethodMaps("m", "printed", maps, None, cuts)
+    logits = np.array([[0.0, 2.0], [0.4, 0.4]])  # probabilities .5 .88 and .6 .6
+    zeros = np.zeros((2, 2, 8, 8), np.float32)
+    made = made_of(zeros, ("IPH", "SDH"), logits=logits, cuts=cuts)
     truth = np.zeros((2, 2), bool)
     assert made.present("class_thresholds", truth).tolist() == [[False, True], [True, False]]
 
@@ -184,33 +178,23 @@ def test_rivals_borrow_the_decisions_of_the_method_beside_them():
         assert decided.sum() == 2
 
 
-def test_rivals_are_the_same_whichever_slices_are_asked_for_together():
-    for rival in lse_study.rivals_of(GOOD, SCORED, 3.0, 7):
-        together = rival.test.scaled(SIDE)
-        assert together.shape == (len(SCORED), 5, SIDE, SIDE) and np.array_equal(
-            together[:, 0], together[:, 4]
-        )
-        assert np.array_equal(rival.test.scaled(SIDE, np.array([9, 3])), together[[9, 3]])
-    with pytest.raises(StudyError, match="64 px"):
-        rival.test.scaled(64)
-
-
 def parts_recorder(monkeypatch):
-    """`latent_maps` that says which method, which classes and which rows it was asked for."""
+    """`raw_maps` that says which method, which classes and which rows it was asked for."""
     asked = []
 
-    def latent_maps(method, model, preprocessing, outputs, classes, source, rows, **options):
-        asked.append((method.__name__, model, tuple(outputs), source, rows, options["batch_size"]))
+    def raw_maps(method, model, preprocessing, outputs, classes, source, rows, *options):
+        asked.append((method.__name__, model, tuple(outputs), source, rows, options[1]))
         maps = np.full((1, len(classes), 4, 4), len(asked), np.float32)
-        return LatentMaps(maps, np.zeros((1, len(classes))), tuple(classes))
+        return maps, np.full((1, len(classes)), -len(asked))
 
-    monkeypatch.setattr(lse_study, "latent_maps", latent_maps)
+    monkeypatch.setattr(lse_study, "raw_maps", raw_maps)
     return asked
 
 
 def test_a_runs_maps_are_its_own_networks_on_the_test_slices(monkeypatch):
     asked = parts_recorder(monkeypatch)
-    config = SimpleNamespace(classes=("any", "IPH"), batch_size=4, num_workers=0, precision="fp32")
+    options = {"batch_size": 4, "num_workers": 0, "precision": "fp32", "size": 16}
+    config = SimpleNamespace(classes=("any", "IPH"), **options)
     run = SimpleNamespace(config=config, model="network", preprocessing="grid", device="cpu")
     cuts = {"IPH": Threshold(0.3, "labels", "youden")}
     found = lse_study.lse_maps(run, "authors", cuts, ["IPH"], ("bhsd", "test"), ("rsna", "valid"))
@@ -218,14 +202,15 @@ def test_a_runs_maps_are_its_own_networks_on_the_test_slices(monkeypatch):
         ("lse_heatmaps", "network", ("any", "IPH"), "bhsd", "test", 4),
         ("lse_heatmaps", "network", ("any", "IPH"), "rsna", "valid", 4),
     ]
-    assert (found.test.maps[0, 0, 0, 0], found.validation.maps[0, 0, 0, 0]) == (1, 2)
-    assert (found.method, found.variant) == ("lse_unet", "authors")
+    assert (found.heat.maps[0, 0, 0, 0], found.validation.maps[0, 0, 0, 0]) == (1, 2)
+    assert found.logits[0, 0] == -1 and found.heat.size == 16
+    assert (found.heat.name, found.heat.variant) == ("lse_unet", "authors")
     assert found.class_thresholds["IPH"].value == 0.3
 
 
 def test_a_baselines_maps_are_its_own_networks_with_its_own_thresholds(monkeypatch, tmp_path):
     asked = parts_recorder(monkeypatch)
-    grid = SimpleNamespace(crop="none")
+    grid = SimpleNamespace(crop="none", size=16)
     loaded = []
 
     def load_classifier(path, device):
@@ -251,7 +236,8 @@ def test_a_baselines_maps_are_its_own_networks_with_its_own_thresholds(monkeypat
         ("head_gradcam", "test"),
         ("head_gradcam", "valid"),
     ]
-    assert (found.test.maps[0, 0, 0, 0], found.validation.maps[0, 0, 0, 0]) == (1, 2)
+    assert (found.heat.maps[0, 0, 0, 0], found.validation.maps[0, 0, 0, 0]) == (1, 2)
+    assert found.logits[0, 0] == -1 and found.heat.size == 16
     assert found.name == "densenet" and found.class_thresholds["IPH"].value == 0.6
     grid.crop = "brain"
     with pytest.raises(StudyError, match="crops its slices"):
@@ -262,22 +248,12 @@ def test_drawn_masks_are_of_the_true_classes_in_their_own_codes():
     made, _ = two_kinds()
     thresholds = {"IPH": Threshold(50.0, "masks-test", "joint")}
     labels = np.array([[True], [False], [True], [True]])
-    drawn = lse_study.masks_of(made, thresholds, labels, 8, np.arange(3))
+    drawn = lse_study.masks_of(made, thresholds, labels, np.arange(3))
     assert (drawn == 1).any((1, 2)).tolist() == [True, False, True]
-    later = MethodMaps(
-        "m", "printed", LatentMaps(made.test.maps, made.test.logits, ("SDH",)), None, {}
-    )
+    later = made_of(made.heat.maps, ("SDH",))
     cuts = {"SDH": Threshold(50.0, "masks-test", "joint")}
-    codes = lse_study.masks_of(later, cuts, np.ones((4, 1), bool), 8, np.arange(4))
+    codes = lse_study.masks_of(later, cuts, np.ones((4, 1), bool), np.arange(4))
     assert set(np.unique(codes)) == {0, 4}
-
-
-def test_pictures_show_the_largest_slice_of_each_subtype():
-    shown = lse_study.shown_slices(SCORED)
-    assert (
-        list(shown["class"]) == list(SUBTYPES)
-        and SCORED.rows["patient_id"].iloc[shown["place"]].is_unique
-    )
 
 
 def test_slices_that_cannot_be_scored_are_refused():
@@ -287,4 +263,6 @@ def test_slices_that_cannot_be_scored_are_refused():
     with pytest.raises(DataError, match="none of"):
         lse_study.truth_codes(SCORED, SUBTYPES[:3])
     with pytest.raises(MapError, match="NaN"):
-        LatentMaps(np.full((1, 5, 4, 4), np.nan, np.float32), np.zeros((1, 5)), SUBTYPES)
+        made_of(np.full((1, 5, 4, 4), np.nan, np.float32), SUBTYPES)
+    with pytest.raises(MapError, match="classes"):
+        made_of(np.zeros((1, 4, 4, 4), np.float32), SUBTYPES)

@@ -5,17 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_study.methods.lse_unet import (
-    report as lse_report,
-    study as lse_study,
-    tables as lse_tables,
-)
-from ich_study.methods.lse_unet.score_maps import LatentMaps
-from ich_study.methods.lse_unet.study import MethodMaps, Protocol
+from ich_study.evaluate.rows import Rows
+from ich_study.methods.lse_unet import study as lse_study, tables as lse_tables
+from ich_study.methods.lse_unet.study import Protocol
 from ich_study.metrics.overlap import Counts, dice
 from ich_study.metrics.statistics import mean_of_items
 from ich_study.schema import SUBTYPES, result_table
-from tests.methods.lse_unet.cases import BAD, GOOD, RNG, SCORED, two_kinds
+from tests.methods.lse_unet.cases import BAD, GOOD, RNG, SCORED, made_of, two_kinds
+
+ROWS = Rows("02_lse_unet", "bhsd", 20, 0)
 
 
 def constant(value):
@@ -39,8 +37,8 @@ def test_differences_of_a_method_with_itself_have_their_direction():
         ("rdnet", "authors", "masks-test", "truth"): 0.3,
         ("rdnet", "no_consistency_loss", "masks-test", "truth"): 0.1,
     }
-    statistics = {(*key, "IPH"): constant(value) for key, value in values.items()}
-    rows = lse_tables.own_differences(statistics, "bhsd", "authors", 20, 0)
+    statistics = {lse_tables.Key(*key, "IPH"): constant(value) for key, value in values.items()}
+    rows = lse_tables.own_differences(ROWS, statistics, "authors")
     found = {
         (row["method"], row["variant"], row["metric"], row["threshold_source"], row["subset"]): (
             round(row["value"], 6)
@@ -69,10 +67,8 @@ def test_a_method_is_subtracted_from_lse_unet_in_the_same_variant_or_its_printed
         ("lse_unet", "authors", "masks-test", "class_thresholds"): 0.5,
         ("rdnet", "printed", "masks-test", "class_thresholds"): 0.45,
     }
-    statistics = {(*key, "IPH"): constant(value) for key, value in values.items()}
-    table, rows = lse_tables.method_differences(
-        statistics, "lse_unet", ["rdnet", "vgg"], "bhsd", 20, 0
-    )
+    statistics = {lse_tables.Key(*key, "IPH"): constant(value) for key, value in values.items()}
+    table, rows = lse_tables.method_differences(ROWS, statistics, "lse_unet", ["rdnet", "vgg"])
     expected = {
         ("rdnet", "positive"): 0.4,
         ("vgg", "positive"): -0.1,
@@ -86,16 +82,17 @@ def test_a_method_is_subtracted_from_lse_unet_in_the_same_variant_or_its_printed
     assert in_table == in_rows == expected
     assert set(table["first"]) == {"lse_unet"} and set(table["variant"]) == {"authors"}
     assert {row["metric"] for row in rows} == {"dice_difference"}
-    alone, none = lse_tables.method_differences(statistics, "other", ["rdnet"], "bhsd", 20, 0)
+    alone, none = lse_tables.method_differences(ROWS, statistics, "other", ["rdnet"])
     assert alone.empty and none == []
 
 
 def test_a_rule_gives_the_subset_and_the_protocol_its_source():
     made, slices = two_kinds()
     found = lse_study.protocols(
-        made, lse_study.joint_histograms(made, slices), slices.rows, None, 8, 0
+        made, lse_study.joint_histograms(made, slices), slices.rows, None, 0
     )
-    rows = lse_tables.protocol_rows("lse_unet", found, slices.rows, ("IPH",), "bhsd", 20, 0)
+    scans = lse_study.scan_rows(slices.rows)
+    rows = lse_tables.protocol_rows(ROWS, "lse_unet", found, scans, ("IPH",))
     dices = {
         (row["subset"], row["threshold_source"], row["variant"]): row["value"]
         for row in rows
@@ -124,8 +121,7 @@ def test_a_rule_gives_the_subset_and_the_protocol_its_source():
 def test_localisation_is_the_first_methods_minus_the_others():
     upright, slices = two_kinds()
     turned, _ = two_kinds(method_name="rdnet", upside_down=True)
-    truths = lse_report.truths_of(slices, ("IPH",))
-    rows = lse_tables.localisation_rows([upright, turned], slices, truths, "bhsd", 0, 20, 0)
+    rows = lse_tables.localisation_rows(ROWS, [upright, turned], slices, 0)
     found = {(row["method"], row["metric"]): row["value"] for row in rows}
     # Heat on the lesion over all heat: 675 of 995 and 2040 of 5880; upside down nothing is on it.
     mass = (675 / 995 + 2040 / 5880) / 2
@@ -140,8 +136,7 @@ def test_localisation_is_the_first_methods_minus_the_others():
 
 
 def test_localisation_of_a_map_without_heat():
-    truths = lse_report.truths_of(SCORED, SUBTYPES)
-    rows = lse_tables.localisation_rows([GOOD, BAD], SCORED, truths, "bhsd", 0, 50, 0)
+    rows = lse_tables.localisation_rows(ROWS, [GOOD, BAD], SCORED, 0)
     table = (
         result_table([row for row in rows if not row["metric"].endswith("_difference")])
         .groupby(["method", "metric"])["value"]
@@ -149,9 +144,8 @@ def test_localisation_of_a_map_without_heat():
     )
     assert table["lse_unet", "pointing_game"] > 0.8 > 0.5 > table["rdnet_tiny", "pointing_game"]
     assert table["lse_unet", "mass_inside"] > table["rdnet_tiny", "mass_inside"]
-    cold = LatentMaps(GOOD.test.maps - 10, GOOD.test.logits, SUBTYPES)
-    nothing = MethodMaps("m", "printed", cold, None, {})
-    empty = result_table(lse_tables.localisation_rows([nothing], SCORED, truths, "bhsd", 0, 20, 0))
+    nothing = made_of(GOOD.heat.maps - 10, SUBTYPES)
+    empty = result_table(lse_tables.localisation_rows(ROWS, [nothing], SCORED, 0))
     assert (empty.loc[empty["metric"] == "mass_inside", "value"] == 0).all()
 
 
@@ -160,8 +154,7 @@ def test_the_share_of_empty_maps_counts_classes_that_a_slice_has():
     maps = np.full((3, 2, 4, 4), -1.0, np.float32)
     maps[0, 0, 2, 2] = 0.5  # of three maps of a class that its slice has, one holds heat
     maps[2] = 1
-    latent = LatentMaps(maps, np.zeros((3, 2)), ("IPH", "SDH"))
-    made = MethodMaps("m", "printed", latent, None, {})
+    made = made_of(maps, ("IPH", "SDH"))
     assert lse_tables.empty_share(made, rows) == pytest.approx(2 / 3)
     maps[0, 0] = 0  # zero is no heat either
     assert lse_tables.empty_share(made, rows) == 1
@@ -172,17 +165,18 @@ def test_the_grid_pattern_is_of_the_classes_that_a_slice_has():
     maps = np.zeros((2, 2, 16, 16), np.float32)
     maps[0, 0] = maps[1, 1] = pattern
     rows = pd.DataFrame({"patient_id": ["a", "b"], "IPH": [True, True], "SDH": [False, True]})
-    latent = LatentMaps(maps, np.zeros((2, 2)), ("IPH", "SDH"))
-    made = MethodMaps("lse_unet", "printed", latent, None, {})
-    found = lse_tables.grid_rows(made, rows, "bhsd", 50, 0)
+    found = lse_tables.grid_row(ROWS, made_of(maps, ("IPH", "SDH")), rows)
     # Slice 0: its only class repeats, 1. Slice 1: one of its two does, 1 / 2.
-    assert found[0]["metric"] == "grid_pattern" and found[0]["value"] == pytest.approx(0.75)
+    assert found["metric"] == "grid_pattern" and found["value"] == pytest.approx(0.75)
 
 
 def test_the_papers_average_counts_the_background():
     counts = lse_study.joint_histograms(GOOD, SCORED)["truth"].at([125] * 5)
     statistics = lse_tables.dice_statistics(
-        "m", [Protocol("truth", "printed", "none", counts, {})], SCORED.rows, SUBTYPES
+        "m",
+        [Protocol("truth", "printed", "none", counts, {})],
+        lse_study.scan_rows(SCORED.rows),
+        SUBTYPES,
     )
     per_class = dice(counts.sum(0))
     assert statistics["m", "printed", "none", "truth", "average"].value() == pytest.approx(
