@@ -8,7 +8,7 @@ once.
 First both ways on a size where both finish: one by one is the package's own Algorithm 1
 (`label_maps`) and `label_counts` at each setting. All pixel counts of all settings must be equal,
 else the run fails. Then `JointHistogram` alone on a test set of real size (BHSD: 192 scans, 32
-slices each, 512 px), added slice by slice by `--workers` processes and merged; and search,
+slices each, 512 px), added scan by scan by `--workers` processes and merged; and search,
 cross-fitting and counts per scan from it. One by one is timed there at a few settings only, and
 what all would take is printed as extrapolated. With fewer --scans than 192 so is the time for 192.
 
@@ -38,7 +38,7 @@ import torch
 from ich_study.evaluate.scaling import minmax, resized_maps
 from ich_study.methods.lse_unet.algorithm1 import heat_levels, label_maps
 from ich_study.methods.lse_unet.joint_histogram import JointHistogram
-from ich_study.methods.lse_unet.joint_thresholds import cross_fitted, search, setting_of
+from ich_study.methods.lse_unet.joint_thresholds import best_setting, cross_fitted, setting_of
 from ich_study.metrics.overlap import Counts, label_counts
 from ich_study.schema import SUBTYPES
 
@@ -183,10 +183,10 @@ def bench_real(scans: int, slices: int, size: int, workers: int) -> list[dict[st
         for part in parts[1:]:
             histogram.merge(part[0])
         merging, clock = clock.seconds(), Clock()
-        chosen = search(histogram).best("masks-test")
+        chosen = best_setting(histogram, "masks-test")
         searching, clock = clock.seconds(), Clock()
         histogram.at(setting_of(chosen))
-        cross_fitted(histogram, {group: group for group in histogram.groups})
+        cross_fitted(histogram, {group: group for group in histogram.groups}).counts(histogram)
         fitting = clock.seconds()
         adding = np.array([max(part[1][0] for part in parts), sum(part[1][1] for part in parts)])
         scaled = (adding + merging) * REAL_SCANS / scans + searching + fitting
@@ -204,7 +204,6 @@ def bench_real(scans: int, slices: int, size: int, workers: int) -> list[dict[st
                     scaled,
                 ),
                 f"one by one, {REAL_SCANS} scans (extrapolated), CPU days": plain,
-                "histogram at the end, MB": histogram.nbytes() / 1e6,
             }
         )
     return rows

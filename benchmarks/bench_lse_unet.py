@@ -29,9 +29,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
 from ich_study.inputs.devices import device_name, resolve_device
-from ich_study.methods.lse_unet.algorithm1 import label_maps, label_maps_tensor
+from ich_study.methods.lse_unet.algorithm1 import heat_levels, label_maps
 from ich_study.methods.lse_unet.network import VARIANTS, LSEUNet, create_lse_unet
-from ich_study.methods.lse_unet.score_maps import bytes_of, lse_heatmaps, scaled_heatmaps
+from ich_study.methods.lse_unet.score_maps import lse_heatmaps, scaled_heatmaps
 from ich_study.models.backbones import create_backbone
 
 SUBTYPE_PLACES = range(1, 6)
@@ -39,13 +39,12 @@ THRESHOLDS = [125.0] * 5
 TARGET = 1.3
 
 
-def masks(model: LSEUNet, inputs: Tensor, present: Tensor, size: int) -> Tensor | np.ndarray:
-    """Label maps of a batch, where its heat is: on the GPU, or through NumPy on the CPU."""
+def masks(model: LSEUNet, inputs: Tensor, present: np.ndarray, size: int) -> np.ndarray:
+    """Label maps of a batch, as the study makes them: heat where the network is, Algorithm 1 on the
+    CPU."""
     maps, _ = lse_heatmaps(model, inputs, SUBTYPE_PLACES)
-    heat = bytes_of(scaled_heatmaps(maps, size))
-    if heat.device.type == "cuda":
-        return label_maps_tensor(heat, present, THRESHOLDS).cpu()
-    return label_maps(heat.numpy(), present.numpy(), THRESHOLDS)
+    heat = scaled_heatmaps(maps, size).cpu().numpy()
+    return label_maps(heat_levels(heat), present, THRESHOLDS)
 
 
 def backpropagated(model: LSEUNet, inputs: Tensor) -> None:
@@ -74,7 +73,7 @@ def run(options: argparse.Namespace) -> float:
     encoder = create_backbone("rdnet_tiny", 6, 3)
     model = create_lse_unet(encoder, 6, VARIANTS["authors"]).model.to(device).eval()
     generator = torch.Generator().manual_seed(0)
-    present = torch.zeros(options.batch, 5, dtype=torch.bool)
+    present = np.zeros((options.batch, 5), bool)
     present[:, : options.present] = True
     times: dict[str, list[float]] = {
         "forward": [],

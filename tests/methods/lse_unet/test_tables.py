@@ -1,13 +1,15 @@
 """Rows of the result table: which of two is subtracted from which, whose subset a row is of, and
 averages over classes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ich_study.evaluate.rows import Rows
 from ich_study.methods.lse_unet import study as lse_study, tables as lse_tables
-from ich_study.methods.lse_unet.study import Protocol
+from ich_study.methods.lse_unet.study import MethodMaps, Protocol
 from ich_study.metrics.overlap import Counts, dice
 from ich_study.metrics.statistics import mean_of_items
 from ich_study.schema import SUBTYPES, result_table
@@ -144,7 +146,8 @@ def test_localisation_of_a_map_without_heat():
     )
     assert table["lse_unet", "pointing_game"] > 0.8 > 0.5 > table["rdnet_tiny", "pointing_game"]
     assert table["lse_unet", "mass_inside"] > table["rdnet_tiny", "mass_inside"]
-    nothing = made_of(GOOD.heat.maps - 10, SUBTYPES)
+    heat = replace(GOOD.heat, name="m", maps=GOOD.heat.maps - 10)
+    nothing = MethodMaps(heat, GOOD.logits, {})
     empty = result_table(lse_tables.localisation_rows(ROWS, [nothing], SCORED, 0))
     assert (empty.loc[empty["metric"] == "mass_inside", "value"] == 0).all()
 
