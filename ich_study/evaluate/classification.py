@@ -22,7 +22,7 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.slice_predictions import PREDICTION_COLUMNS, known_of
 from ich_study.evaluate.thresholds import Threshold, fixed_threshold, youden_threshold
 from ich_study.inputs.devices import autocast
-from ich_study.inputs.preprocessing import Preprocessing, preprocessing_from
+from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.samplers import OrderedBatches
 from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource
 from ich_study.metrics.classification import f1_of_top_epochs, pr_curve, roc_curve
@@ -34,8 +34,8 @@ from ich_study.metrics.statistics import (
     patient_bootstrap,
     ratio_of_sums,
 )
-from ich_study.models.backbones import Backbone, class_logits, rebuild
-from ich_study.models.weights import load_weights, read_metadata
+from ich_study.models.backbones import Backbone, class_logits
+from ich_study.models.registry import load
 from ich_study.schema import SUBTYPES, result_table, typed
 
 FIXED_THRESHOLDS = (0.3, 0.5, 0.7)
@@ -58,11 +58,8 @@ def load_classifier(
     Raises WeightsError when the file is absent, of another SHA-256, or does not describe or fit its
     network.
     """
-    metadata = read_metadata(path)
-    backbone = rebuild(metadata["architecture"])
-    load_weights(path, backbone.model, sha256)
-    backbone.model.to(device).eval()
-    return backbone, preprocessing_from(metadata["preprocessing"]), metadata
+    found = load(path, device, Backbone, sha256)
+    return found.network, found.preprocessing, found.metadata
 
 
 def predict(

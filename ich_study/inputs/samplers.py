@@ -5,7 +5,7 @@ Because nothing carries over between epochs, a resumed run sees what an uninterr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -58,25 +58,21 @@ def epoch_order(kind: str, rows: int, label: Tensor, seed: int, epoch: int) -> T
 class TrainingBatches(Sampler[list[int]]):
     """Batches of one epoch, for one of `world` processes, which all do equally many steps.
 
-    label: of the sampler `kind`, see `epoch_order`. drop_last: leaves out a last batch that is not
-    full, unless it is the only one. limit: batches of an epoch at most.
+    order: epoch to numbers, int64. drop_last: leaves out a last batch that is not full, unless it
+    is the only one. limit: batches of an epoch at most.
     """
 
     def __init__(
         self,
-        label: Tensor,
+        order: Callable[[int], Tensor],
         batch_size: int,
-        seed: int,
-        kind: str = "none",
-        *,
         drop_last: bool = False,
         limit: int | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self._label, self._size, self._seed, self._kind = label, batch_size, seed, kind
-        self._drop_last, self._limit, self._rank, self._world = drop_last, limit, rank, world
-        self.epoch = 0
+        self._order, self._size, self._drop_last, self._limit = order, batch_size, drop_last, limit
+        self._rank, self._world, self.epoch = rank, world, 0
         self._length = len(self._batched())
 
     def set_epoch(self, epoch: int) -> None:
@@ -90,9 +86,7 @@ class TrainingBatches(Sampler[list[int]]):
         return iter(self._batched())
 
     def _batched(self) -> list[list[int]]:
-        order = epoch_order(
-            self._kind, len(self._label), self._label, self._seed, self.epoch
-        ).numpy()
+        order = self._order(self.epoch).numpy()
         even = max(len(order) // self._world, 1) * self._world
         own = np.resize(order, even)[self._rank :: self._world]
         starts = range(0, len(own), self._size)
@@ -119,8 +113,3 @@ class OrderedBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)
-
-    @property
-    def positions(self) -> list[int]:
-        """Row numbers this process sees, in the order it sees them."""
-        return [row for batch in self.batches for row in batch]

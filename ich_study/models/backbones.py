@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.hashing import sha256_file
+from ich_study.models.registry import Network, register
 from ich_study.models.weights import read_tensors, state_digest
 
 RESERVED_OPTIONS = frozenset(
@@ -41,8 +42,9 @@ _MESSAGE_LENGTH = 600
 _MULTIPLIERS = frozenset({"channel_multiplier", "depth_multiplier"})
 
 
+@register("backbone")
 @dataclass(frozen=True)
-class Backbone:
+class Backbone(Network):
     """A network and where its weights came from.
 
     model: (B, in_channels, H, W) float to (B, outputs) logits.
@@ -61,10 +63,15 @@ class Backbone:
     weights_source: str
     weights_sha256: str | None
 
-    def describe(self) -> dict[str, Any]:
-        """JSON-able description that `rebuild` turns into the same network."""
-        skipped = ("model",)
-        return {key: value for key, value in vars(self).items() if key not in skipped}
+    def arguments(self) -> dict[str, Any]:
+        """All but the module; `rebuild` leaves out where the weights came from."""
+        return {key: value for key, value in vars(self).items() if key != "model"}
+
+    @classmethod
+    def rebuild(cls, arguments: Mapping[str, Any], seed: int = 0) -> Backbone:
+        """The network with random weights that depend on `seed`."""
+        names = ("name", "outputs", "in_channels", "options")
+        return create_backbone(**{name: arguments[name] for name in names}, seed=seed)
 
 
 def create_backbone(
@@ -113,20 +120,6 @@ def create_backbone(
         source,
         sha256,
     )
-
-
-def rebuild(description: Mapping[str, Any], seed: int = 0) -> Backbone:
-    """The network of `Backbone.describe()`, with random weights that depend on `seed`, for loading
-    a checkpoint into."""
-    try:
-        name, outputs, in_channels, options = (
-            description[key] for key in ("name", "outputs", "in_channels", "options")
-        )
-    except KeyError as error:
-        raise WeightsError(
-            f"the checkpoint's description has no {error} entry; it holds {sorted(description)}"
-        ) from error
-    return create_backbone(name, outputs, in_channels, options=options, seed=seed)
 
 
 def class_logits(outputs: Tensor, two_outputs: bool) -> Tensor:

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ich_study.atomic import write_csv
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.seeds import seed_everything
-from ich_study.metrics.classification import auroc, decision_metrics
-from ich_study.models.backbones import class_logits
 from ich_study.models.weights import save_weights
-from ich_study.training.config import TrainingConfig
+from ich_study.training.config import LoopSettings
 from ich_study.training.distributed import gathered, rank, world_size
 from ich_study.training.fastai_api import Callback, CancelFitException, MixedPrecision
 from ich_study.training.resume import Progress, save_state
+from ich_study.training.task import Task
 
 WEIGHTS_FILE = "weights.safetensors"
 HISTORY_FILE = "history.csv"
+LONG = 50
+"""Epochs beyond which not every one gets a line."""
 CUDA_CHECK_INTERVAL = 50
 """Batches between looks at the loss on CUDA, where each look waits for the GPU."""
 
@@ -57,6 +58,24 @@ class Precision(MixedPrecision):
         self.learn.scaler = torch.amp.GradScaler(self._on.type, enabled=self._precision == "amp")
 
 
+class MemoryFormat(Callback):
+    """Inputs of as many axes as the network's own weights lie in memory as these do."""
+
+    order = 5
+
+    def __init__(self, memory_format: torch.memory_format, axes: int) -> None:
+        self._format, self._axes = memory_format, axes
+
+    def before_batch(self) -> None:
+        """The network's arguments, not the targets."""
+        self.learn.xb = tuple(
+            each.contiguous(memory_format=self._format)
+            if isinstance(each, Tensor) and each.dim() == self._axes
+            else each
+            for each in self.xb
+        )
+
+
 class EpochRecord(Callback):
     """Losses and validation scores of the running epoch; a loss that is not finite ends the fit.
 
@@ -65,8 +84,8 @@ class EpochRecord(Callback):
 
     order = 50
 
-    def __init__(self, config: TrainingConfig, validation_loss: nn.Module) -> None:
-        self._config, self._validation_loss = config, validation_loss
+    def __init__(self, task: Task) -> None:
+        self._task = task
         self.row: dict[str, float] | None = None
         self.failure = ""
 
@@ -75,35 +94,27 @@ class EpochRecord(Callback):
         self._started, self._losses, self.row = time.perf_counter(), [], None
 
     def before_validate(self) -> None:
-        """Empties the validation's outputs."""
-        self._outputs, self._labels = [], []
+        """Empties what is kept of the validation."""
+        self._kept: list[tuple[Tensor, ...]] = []
 
     def after_batch(self) -> None:
-        """Keeps the loss, or the outputs and labels of validation."""
+        """Keeps the loss, or what the task wants of a batch of validation."""
         if self.training:
             self._losses.append(self.learn.loss.detach())
             interval = 1 if self._losses[-1].device.type == "cpu" else CUDA_CHECK_INTERVAL
             if (self.iter + 1) % interval == 0 or self.iter + 1 == self.n_iter:
                 self._check_losses(interval)
         else:
-            self._outputs.append(self.pred.detach().float())
-            self._labels.append(self.yb[0])
+            self._kept.append(self._task.kept(self.pred, self.yb[0], self.learn.loss))
 
     def after_validate(self) -> None:
         """Scores the whole validation part, over all processes."""
-        loss = torch.stack(self._losses).float().mean().cpu()[None]
-        places = torch.tensor(self.dls.valid.batches.positions)
-        train_losses, outputs, labels, places = gathered(
-            [loss, torch.cat(self._outputs).cpu(), torch.cat(self._labels).cpu(), places]
-        )
-        order = places.argsort()
-        scores = validation_scores(
-            outputs[order], labels[order], self._config, self._validation_loss
-        )
+        losses = gathered([torch.stack(self._losses).float().mean().cpu()])
+        kept = gathered([tuple(each.cpu() for each in batch) for batch in self._kept])
         self.row = {
             "epoch": self.epoch,
-            "train_loss": float(train_losses.mean()),
-            **scores,
+            "train_loss": float(torch.stack(losses).mean()),
+            **self._task.scores(kept),
             "learning_rate": float(self.opt.hypers[-1]["lr"]),
             "seconds": time.perf_counter() - self._started,
         }
@@ -115,41 +126,10 @@ class EpochRecord(Callback):
         first = len(self._losses) - len(recent) + int((~recent.isfinite()).nonzero()[0])
         self.failure = (
             f"the loss is {float(self._losses[first])} in epoch {self.epoch}, batch {first}; lower"
-            f" learning_rate ({self._config.learning_rate:g}), use precision fp32 or bf16 in place"
-            " of amp, or look at the slices of that batch"
+            f" learning_rate ({float(self.opt.hypers[-1]['lr']):g}), use precision fp32 or bf16 in"
+            " place of amp, or look at what is in that batch"
         )
         raise CancelFitException
-
-
-def validation_scores(
-    outputs: Tensor, labels: Tensor, config: TrainingConfig, loss: nn.Module
-) -> dict[str, float]:
-    """`valid_loss`, `auroc`, `f1` and `accuracy` at probability 0.5 of the primary class, and
-    `auroc_mean` over classes.
-
-    Slices without a known label are left out, per class; a class that occurs with one label only
-    has no AUROC and is left out of the mean.
-    """
-    logits = class_logits(outputs, config.outputs > len(config.classes))
-    primary = config.classes.index(config.primary_class)
-    areas, f1, accuracy = [], math.nan, math.nan
-    for number in range(len(config.classes)):
-        known = ~labels[:, number].isnan()
-        truth, scores = labels[known, number].numpy(), logits[known, number].double().numpy()
-        finite = len(truth) > 0 and bool(torch.isfinite(logits[known, number]).all())
-        areas.append(auroc(truth, scores) if finite else math.nan)
-        if number == primary and finite:
-            decided = decision_metrics(truth, scores > 0)
-            f1, accuracy = decided["f1"], decided["accuracy"]
-    defined = [area for area in areas if not math.isnan(area)]
-    mean = sum(defined) / len(defined) if defined else math.nan
-    return {
-        "valid_loss": float(loss(outputs, labels)),
-        "auroc": areas[primary],
-        "auroc_mean": mean,
-        "f1": f1,
-        "accuracy": accuracy,
-    }
 
 
 @dataclass(frozen=True)
@@ -172,19 +152,14 @@ class Checkpoints(Callback):
 
     def __init__(
         self,
-        config: TrainingConfig,
+        settings: LoopSettings,
         destination: Destination,
         progress: Progress,
         resumed: Mapping[str, Any] | None,
         report: Callable[[str], None],
     ) -> None:
-        self._config, self._destination, self.progress, self._resumed, self._report = (
-            config,
-            destination,
-            progress,
-            resumed,
-            report,
-        )
+        self._settings, self._destination, self._report = settings, destination, report
+        self.progress, self._resumed = progress, resumed
         self.failure = ""
 
     def before_fit(self) -> None:
@@ -201,25 +176,25 @@ class Checkpoints(Callback):
         if row is None:
             return
         self.learn.epoch_record.row = None
-        improved = self._improves(row[self._config.monitor])
+        improved = self._improves(row[self._settings.monitor])
         if self.failure:
             raise CancelFitException
         self._note(row, improved)
         if rank() == 0:
             self._write(improved)
-            self._report(progress_line(row, self._config, improved))
+            self._tell(row, improved)
         if world_size() > 1 and torch.distributed.is_initialized():
             torch.distributed.barrier()
         if self.progress.finished:
             raise CancelFitException
 
     def _improves(self, value: float) -> bool:
-        monitor = self._config.monitor
-        if math.isnan(value):
+        monitor = self._settings.monitor
+        if not math.isfinite(value):
             self.failure = (
-                f"the monitored {monitor} has no value in epoch {self.epoch}: the validation part"
-                " has no slice with a known label, or only one kind, for"
-                f" {self._config.primary_class!r}; enlarge it or monitor valid_loss"
+                f"the monitored {monitor} has no value in epoch {self.epoch} ({value}); lower"
+                " learning_rate, or look at the validation part: it needs known labels, and an"
+                " AUROC both kinds; or monitor valid_loss"
             )
             return False
         best = self.progress.best_value
@@ -228,19 +203,25 @@ class Checkpoints(Callback):
         )
 
     def _note(self, row: dict[str, float], improved: bool) -> None:
-        progress, patience = self.progress, self._config.early_stopping_patience
+        progress, patience = self.progress, self._settings.early_stopping_patience
         progress.history.append(row)
         if improved:
-            progress.best_epoch, progress.best_value = self.epoch, row[self._config.monitor]
+            progress.best_epoch, progress.best_value = self.epoch, row[self._settings.monitor]
         progress.stopped_early = (
             patience is not None and self.epoch - progress.best_epoch >= patience
         )
-        progress.finished = progress.stopped_early or self.epoch + 1 == self._config.epochs
+        progress.finished = progress.stopped_early or self.epoch + 1 == self._settings.epochs
+
+    def _tell(self, row: Mapping[str, float], improved: bool) -> None:
+        """A line an epoch; of long trainings what improves, every tenth, and the end."""
+        epochs = self._settings.epochs
+        if epochs <= LONG or improved or self.progress.finished or (self.epoch + 1) % 10 == 0:
+            self._report(progress_line(row, epochs, improved))
 
     def _write(self, improved: bool) -> None:
         model = getattr(self.learn.model, "module", self.learn.model)
         folder = self._destination.folder
-        if improved or self._config.keep == "last":
+        if improved or self._settings.keep == "last":
             save_weights(
                 folder / WEIGHTS_FILE, model, {**self._destination.metadata, "epoch": self.epoch}
             )
@@ -254,10 +235,18 @@ class Checkpoints(Callback):
         save_state(folder, self._destination.fingerprint, self.progress, training)
 
 
-def progress_line(row: Mapping[str, float], config: TrainingConfig, improved: bool) -> str:
+def progress_line(row: Mapping[str, float], epochs: int, improved: bool) -> str:
     """One epoch as one line."""
-    return (
-        f"epoch {int(row['epoch']) + 1}/{config.epochs}: train loss {row['train_loss']:.4f},"
-        f" validation loss {row['valid_loss']:.4f}, AUROC {row['auroc']:.3f}, F1 {row['f1']:.3f}"
-        f" ({config.primary_class}), {row['seconds']:.1f} s{', best so far' if improved else ''}"
-    )
+    scores = [
+        f"{words} {row[name]:.3f}"
+        for name, words in (("auroc", "AUROC"), ("f1", "F1"))
+        if name in row
+    ]
+    parts = [
+        f"train loss {row['train_loss']:.4f}",
+        f"validation loss {row['valid_loss']:.4f}",
+        *scores,
+        f"{row['seconds']:.1f} s",
+        *(["best so far"] if improved else []),
+    ]
+    return f"epoch {int(row['epoch']) + 1}/{epochs}: {', '.join(parts)}"

@@ -1,4 +1,4 @@
-"""Every setting of training a slice classifier, and of the loop over volumes.
+"""Every setting of training: of any network, and of a slice classifier.
 
 Papers' settings: LSE-UNet Section 4; CAM benchmark Section IV; ResNet-LSTM stage 1; what their
 texts leave out is in docs/printed_and_authors.md.
@@ -55,8 +55,77 @@ Optimizer = Annotated[str, one_of(("sgd", "adam", "adamw"))]
 Device = Annotated[str, one_of(("cpu", "cuda", "auto"))]
 
 
-class TrainingConfig(Settings):
-    """Settings of one training run. Raises ParameterError naming the field that is wrong."""
+class LoopSettings(Settings):
+    """How any network of the study is trained, whatever it sees."""
+
+    optimizer: Optimizer = Field("adam", description="sgd, adam or adamw")
+    learning_rate: PositiveFloat = Field(1e-3, description="the schedule's highest")
+    weight_decay: NonNegativeFloat = Field(0.0, description="of the optimizer")
+    momentum: NonNegativeFloat = Field(
+        0.9, description="of SGD, or Adam's first beta; one_cycle takes `one_cycle_momenta`"
+    )
+    schedule: Annotated[str, one_of(("constant", "step", "cosine", "one_cycle"))] = Field(
+        "constant", description="of the learning rate; one_cycle is fastai's"
+    )
+    step_epochs: PositiveInt | Annotated[tuple[PositiveInt, ...], AfterValidator(_rising)] = Field(
+        10, description="`step` multiplies by `step_factor` every so many epochs, or after each"
+    )
+    step_factor: PositiveFloat = Field(0.1, description="see `step_epochs`")
+    warmup_epochs: NonNegativeFloat = Field(
+        0.0, description="linear rise before `step` and `cosine`, epochs"
+    )
+    min_learning_rate: NonNegativeFloat = Field(0.0, description="where `cosine` ends")
+    one_cycle_rise: Share = Field(0.25, description="share of the training that rises")
+    one_cycle_divisor: PositiveFloat = Field(25.0, description="highest over first learning rate")
+    one_cycle_final_divisor: PositiveFloat = Field(
+        1e5, description="highest over last learning rate"
+    )
+    one_cycle_momenta: tuple[Momentum, Momentum, Momentum] = Field(
+        (0.95, 0.85, 0.95), description="at the start, in the middle and at the end"
+    )
+    epochs: PositiveInt = Field(40, description="passes over the training part, at most")
+    early_stopping_patience: PositiveInt | None = Field(
+        None, description="epochs without improvement of `monitor`; null never stops early"
+    )
+    monitor: Annotated[str, one_of(("valid_loss",))] = Field(
+        "valid_loss", description="what tells the best epoch, on the validation part"
+    )
+    keep: Annotated[str, one_of(("best", "last"))] = Field(
+        "best", description="weights of the best epoch by `monitor`, or of the last"
+    )
+    seed: NonNegativeInt = Field(0, description="of everything drawn at random")
+    precision: Annotated[str, one_of(("fp32", "amp", "bf16"))] = Field(
+        "fp32", description="amp is float16 with loss scaling on CUDA; bf16 runs on CUDA and CPU"
+    )
+    channels_last: bool = Field(False, description="memory format, faster on most GPUs")
+    device: Device = Field("cpu", description="auto takes CUDA where there is one; recorded")
+    distributed: bool = Field(False, description="train on several GPUs")
+    processes: PositiveInt | None = Field(
+        None, description="with `distributed`, started by accelerate; null: one per visible GPU"
+    )
+
+    def check(self) -> None:
+        """Settings that do not go together."""
+        if self.processes is not None and not self.distributed:
+            raise ParameterError(f"processes is {self.processes}, but distributed is false")
+        if self.warmup_epochs and self.schedule in ("constant", "one_cycle"):
+            raise ParameterError(
+                f"warmup_epochs is {self.warmup_epochs}, but schedule {self.schedule} has no"
+                " warm-up of that kind"
+            )
+        if self.warmup_epochs >= self.epochs:
+            raise ParameterError(
+                f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the warm-up must"
+                " end before the training"
+            )
+
+    def marks(self) -> dict[str, str]:
+        """What must be the same for a run to be resumed."""
+        return {name: repr(value) for name, value in self if name not in INDIFFERENT}
+
+
+class TrainingConfig(LoopSettings):
+    """Settings of training a slice classifier: what it sees, what it learns, and the loop's."""
 
     classes: Annotated[tuple[Label, ...], AfterValidator(_labels_once)] = Field(
         LABELS, description="labels in the order of the logits; one for the losses of two outputs"
@@ -100,60 +169,19 @@ class TrainingConfig(Settings):
         " (HGI-SAM's code)",
     )
     sampler_label: Label = Field("any", description="the label that the sampler balances")
-    optimizer: Optimizer = Field("adam", description="sgd, adam or adamw")
-    learning_rate: PositiveFloat = Field(1e-3, description="the schedule's highest")
-    weight_decay: NonNegativeFloat = Field(0.0, description="of the optimizer")
-    momentum: NonNegativeFloat = Field(
-        0.9, description="of SGD, or Adam's first beta; one_cycle takes `one_cycle_momenta`"
-    )
-    schedule: Annotated[str, one_of(("constant", "step", "cosine", "one_cycle"))] = Field(
-        "constant", description="of the learning rate; one_cycle is fastai's"
-    )
-    step_epochs: PositiveInt | Annotated[tuple[PositiveInt, ...], AfterValidator(_rising)] = Field(
-        10, description="`step` multiplies by `step_factor` every so many epochs, or after each"
-    )
-    step_factor: PositiveFloat = Field(0.1, description="see `step_epochs`")
-    warmup_epochs: NonNegativeFloat = Field(
-        0.0, description="linear rise before `step` and `cosine`, epochs"
-    )
-    min_learning_rate: NonNegativeFloat = Field(0.0, description="where `cosine` ends")
-    one_cycle_rise: Share = Field(0.25, description="share of the training that rises")
-    one_cycle_divisor: PositiveFloat = Field(25.0, description="highest over first learning rate")
-    one_cycle_final_divisor: PositiveFloat = Field(
-        1e5, description="highest over last learning rate"
-    )
-    one_cycle_momenta: tuple[Momentum, Momentum, Momentum] = Field(
-        (0.95, 0.85, 0.95), description="at the start, in the middle and at the end"
-    )
-    epochs: PositiveInt = Field(40, description="passes over the training part, at most")
-    batch_size: PositiveInt = Field(16, description="slices of a batch")
-    drop_last: bool = Field(True, description="leave out the last batch where it is not full")
-    early_stopping_patience: PositiveInt | None = Field(
-        None, description="epochs without improvement of `monitor`; null never stops early"
-    )
     monitor: Annotated[str, one_of(("valid_loss", "auroc", "auroc_mean", "f1", "accuracy"))] = (
         Field("valid_loss", description="what tells the best epoch, on the validation part")
     )
-    keep: Annotated[str, one_of(("best", "last"))] = Field(
-        "best", description="weights of the best epoch by `monitor`, or of the last"
-    )
-    seed: NonNegativeInt = Field(0, description="of everything drawn at random")
-    precision: Annotated[str, one_of(("fp32", "amp", "bf16"))] = Field(
-        "fp32", description="amp is float16 with loss scaling on CUDA; bf16 runs on CUDA and CPU"
-    )
-    channels_last: bool = Field(False, description="memory format, faster on most GPUs")
-    device: Device = Field("cpu", description="auto takes CUDA where there is one; recorded")
+    batch_size: PositiveInt = Field(16, description="slices of a batch")
+    drop_last: bool = Field(True, description="leave out the last batch where it is not full")
     num_workers: NonNegativeInt = Field(0, description="processes that load slices")
     cache_in_memory: bool = Field(False, description="keep all resized slices in memory")
     max_train_batches: PositiveInt | None = Field(None, description="of an epoch; null: all")
     max_validation_batches: PositiveInt | None = Field(None, description="of an epoch; null: all")
-    distributed: bool = Field(False, description="train on several GPUs")
-    processes: PositiveInt | None = Field(
-        None, description="with `distributed`, started by accelerate; null: one per visible GPU"
-    )
 
     def check(self) -> None:
         """Settings that do not go together."""
+        super().check()
         weights = self.positive_weight
         if isinstance(weights, tuple) and len(weights) not in (1, len(self.classes)):
             raise ParameterError(
@@ -165,18 +193,6 @@ class TrainingConfig(Settings):
         if self.loss != "bce" and weights != 1.0:
             raise ParameterError(
                 f"positive_weight is {weights}, but only loss bce uses it, and loss is {self.loss}"
-            )
-        if self.processes is not None and not self.distributed:
-            raise ParameterError(f"processes is {self.processes}, but distributed is false")
-        if self.warmup_epochs and self.schedule in ("constant", "one_cycle"):
-            raise ParameterError(
-                f"warmup_epochs is {self.warmup_epochs}, but schedule {self.schedule} has no"
-                " warm-up of that kind"
-            )
-        if self.warmup_epochs >= self.epochs:
-            raise ParameterError(
-                f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the warm-up must"
-                " end before the training"
             )
         self.augmenter()
 
@@ -217,6 +233,13 @@ class TrainingConfig(Settings):
             self.windows, self.window_scaling, self.stack_depth, self.size, self.crop, mean, std
         )
 
+    @property
+    def loop(self) -> LoopSettings:
+        """The part that any network's training has, the best epoch told by the loss."""
+        return LoopSettings(
+            **{name: getattr(self, name) for name in LoopSettings.model_fields if name != "monitor"}
+        )
+
     def augmenter(self) -> Augmentation:
         """The training augmentation."""
         return named_augmentation(self.augmentation, self.augmentation_options)
@@ -225,24 +248,3 @@ class TrainingConfig(Settings):
 def from_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
     """Parameters of a YAML file as a checked configuration; ParameterError names what is wrong."""
     return TrainingConfig.read(parameters)
-
-
-class LoopSettings(Settings):
-    """Settings of one training over volumes. `device` does not change what is learnt beyond
-    rounding; all others do."""
-
-    epochs: PositiveInt = Field(100, description="passes over the training part, at most")
-    learning_rate: PositiveFloat = Field(1e-3, description="constant")
-    optimizer: Optimizer = Field("sgd", description="sgd, adam or adamw")
-    momentum: NonNegativeFloat = Field(0.9, description="of sgd")
-    weight_decay: NonNegativeFloat = Field(0.0, description="of the optimizer")
-    patience: PositiveInt | None = Field(
-        25, description="epochs without a lower validation loss; null never stops early"
-    )
-    seed: NonNegativeInt = Field(0, description="of everything drawn at random")
-    precision: Annotated[str, one_of(("fp32", "bf16"))] = Field("fp32", description="of the loss")
-    device: Device = Field("cpu", description="auto takes CUDA where there is one; recorded")
-
-    def marks(self) -> dict[str, str]:
-        """What must be the same for a run to be resumed."""
-        return {f"loop {name}": repr(value) for name, value in self}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import accelerate
 import torch
@@ -15,8 +15,10 @@ from accelerate.utils import PrepareForLaunch, patch_environment
 from torch.multiprocessing import start_processes
 
 from ich_study.errors import ParameterError
-from ich_study.training.config import TrainingConfig
+from ich_study.training.config import LoopSettings
 from ich_study.training.fastai_api import Learner
+
+Item = TypeVar("Item")
 
 
 def world_size() -> int:
@@ -39,9 +41,7 @@ def launched() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
-def launch(
-    function: Callable[..., None], arguments: tuple[Any, ...], config: TrainingConfig
-) -> None:
+def launch(function: Callable[..., None], arguments: tuple[Any, ...], config: LoopSettings) -> None:
     """`function(*arguments)` in `config.processes` processes of accelerate's, from a notebook or a
     script.
 
@@ -96,7 +96,7 @@ def _numbered(function: Callable[..., None], *arguments: Any) -> None:
 
 @contextmanager
 def distributed_context(
-    learner: Learner, config: TrainingConfig, device: torch.device
+    learner: Learner, config: LoopSettings, device: torch.device
 ) -> Iterator[None]:
     """The learner inside fastai's `distrib_ctx` where `config.distributed`, else as it is.
 
@@ -112,14 +112,20 @@ def distributed_context(
         yield
 
 
-def gathered(parts: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The same list of CPU tensors from every process, each concatenated in the order of ranks."""
+def gathered(batches: list[Item]) -> list[Item]:
+    """What all processes hold, of batches that they took in turns, in the order of the batches."""
     if (
         not torch.distributed.is_available()
         or not torch.distributed.is_initialized()
         or world_size() == 1
     ):
-        return parts
+        return batches
     received: list[Any] = [None] * world_size()
-    torch.distributed.all_gather_object(received, parts)
-    return [torch.cat(same) for same in zip(*received)]
+    torch.distributed.all_gather_object(received, batches)
+    return in_turns(received)
+
+
+def in_turns(shares: Sequence[Sequence[Item]]) -> list[Item]:
+    """The first of each share, then the second of each, until all are empty."""
+    longest = max(map(len, shares))
+    return [share[turn] for turn in range(longest) for share in shares if turn < len(share)]

@@ -18,7 +18,6 @@ from ich_study.atomic import atomic_path
 from ich_study.errors import StudyError
 from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.inputs.slices import ROW_KEYS, SliceDataset
-from ich_study.training.config import INDIFFERENT, TrainingConfig
 
 STATE_FILE = "state.pt"
 VERSION = 1
@@ -49,21 +48,15 @@ class Progress:
         return pd.DataFrame(self.history)
 
 
-def fingerprint(
-    config: TrainingConfig, architecture: Mapping[str, Any], data: Mapping[str, SliceDataset]
-) -> dict[str, str]:
-    """What must be the same for a run to be resumed: each setting, the network, and the slices."""
-    entries = {
-        name: repr(value) for name, value in config.describe().items() if name not in INDIFFERENT
-    }
-    entries.update({f"network {name}": repr(value) for name, value in architecture.items()})
+def slice_marks(data: Mapping[str, SliceDataset]) -> dict[str, str]:
+    """Hashes of the slices of each part and their labels, by which a run tells its data."""
+    found = {}
     for part, dataset in data.items():
         columns = [dataset.rows[name].astype(str) for name in ROW_KEYS]
         keys = columns[0].str.cat(columns[1:], sep=" ")
-        entries[f"{part} slices"] = sha256_lines(
-            [dataset.source.content_hash, sha256_bytes(dataset.labels.numpy().tobytes()), *keys]
-        )
-    return entries
+        labels = sha256_bytes(dataset.labels.numpy().tobytes())
+        found[f"{part} slices"] = sha256_lines([dataset.source.content_hash, labels, *keys])
+    return found
 
 
 def save_state(

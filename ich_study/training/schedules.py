@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ich_study.training.config import TrainingConfig
+from ich_study.training.config import LoopSettings
 from ich_study.training.fastai_api import Callback, SchedCos, combined_cos
 
 
-def hyperparameters(config: TrainingConfig, step: int, steps_per_epoch: int) -> dict[str, float]:
+def hyperparameters(config: LoopSettings, step: int, steps_per_epoch: int) -> dict[str, float]:
     """`lr`, and for one_cycle `mom`, at training step `step` counted from 0 over all epochs.
 
     constant; step: x step_factor every step_epochs (LSE-UNet, Section 4), or after each of several
@@ -45,7 +45,7 @@ class Schedule(Callback):
 
     order, run_valid = 60, False
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: LoopSettings) -> None:
         self._config = config
 
     def before_batch(self) -> None:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,7 @@ import torch
 
 from ich_study.errors import DataError
 from ich_study.inputs.augment import named_augmentation
-from ich_study.inputs.samplers import OrderedBatches, TrainingBatches
+from ich_study.inputs.samplers import OrderedBatches, TrainingBatches, epoch_order
 from ich_study.inputs.seeds import seeded_generator
 from ich_study.inputs.slices import SliceDataset, SliceLoader, label_tensor
 from tests.training.fakes import config, fake_store
@@ -92,7 +94,9 @@ def test_no_rows_and_slices_outside_the_scan_are_errors():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_is_the_same_with_and_without_workers_and_leaves_the_global_stream_alone(workers):
     data = dataset()
-    batches = TrainingBatches(data.labels[:, 0], 16, 3, drop_last=True)
+    batches = TrainingBatches(
+        partial(epoch_order, "none", len(data), data.labels[:, 0], 3), 16, True
+    )
     loader = SliceLoader(
         data, batches, CPU, augmentation=named_augmentation("lse_unet"), num_workers=workers
     )

@@ -6,7 +6,8 @@ from safetensors.torch import save_file
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.hashing import sha256_file
 from ich_study.inputs.seeds import seed_everything
-from ich_study.models.backbones import class_logits, create_backbone, rebuild
+from ich_study.models.backbones import Backbone, class_logits, create_backbone
+from ich_study.models.registry import rebuild
 from ich_study.models.weights import state_digest
 
 RESNET = {"channels": [16, 32, 64, 128]}
@@ -172,11 +173,11 @@ def test_rebuild_gives_the_same_network_and_seeds_decide_the_weights():
         assert torch.equal(torch.rand(1), following)
         digests.append(state_digest(backbone.model))
     assert digests[0] == digests[1] != digests[2]
-    again = rebuild(backbone.describe())
+    again = Backbone.rebuild(backbone.arguments())
     assert again.model.load_state_dict(backbone.model.state_dict(), strict=True)
     assert again.describe() == backbone.describe()
     with pytest.raises(WeightsError, match="options"):
-        rebuild({"name": BASE, "outputs": 1, "in_channels": 3})
+        rebuild({"kind": "backbone", "name": BASE, "outputs": 1, "in_channels": 3})
 
 
 def test_of_two_outputs_the_difference_is_the_logit():

@@ -118,5 +118,12 @@ def test_the_defaults_are_the_documented_ones():
         "none",
         "best",
     )
-    loop = LoopSettings()
-    assert (loop.epochs, loop.optimizer, loop.patience, loop.precision) == (100, "sgd", 25, "fp32")
+    assert dict(found.loop) == {**dict(LoopSettings()), "monitor": "valid_loss"}
+
+
+def test_the_loops_part_of_a_classifiers_settings_is_watched_by_the_loss():
+    given = {"epochs": 7, "optimizer": "sgd", "schedule": "cosine", "monitor": "auroc"}
+    loop = from_parameters({**given, "channels_last": True}).loop
+    assert type(loop) is LoopSettings and loop.channels_last
+    assert (loop.epochs, loop.optimizer, loop.schedule) == (7, "sgd", "cosine")
+    assert loop.monitor == "valid_loss"

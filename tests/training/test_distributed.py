@@ -82,3 +82,8 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 def test_gathering_alone_gives_the_parts_back():
     parts_given = [torch.arange(3)]
     assert distributed.gathered(parts_given) is parts_given
+
+
+def test_batches_taken_in_turns_come_back_in_their_order():
+    assert distributed.in_turns([["a", "d", "g"], ["b", "e"], ["c", "f"]]) == list("abcdefg")
+    assert distributed.in_turns([["a"], [], []]) == ["a"]

@@ -7,9 +7,10 @@ augmentation as the classifiers, early stopping on the validation loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,22 +19,21 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ich_study.errors import DataError, MapError, ParameterError, WeightsError
+from ich_study.errors import DataError, MapError, ParameterError
 from ich_study.hashing import sha256_bytes
-from ich_study.inputs.devices import autocast, resolve_device
-from ich_study.inputs.preprocessing import Preprocessing, preprocessing_from
+from ich_study.inputs.devices import autocast
+from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.seeds import seeded_generator
 from ich_study.inputs.slices import SliceDataset, SliceSource
-from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork, rebuild_segmenter
-from ich_study.models.weights import load_weights, read_metadata
+from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork
 from ich_study.training.config import TrainingConfig
-from ich_study.training.epoch_loop import LoopRun, LoopSettings, fit
-from ich_study.training.learner import training_batches
-from ich_study.training.resume import fingerprint
+from ich_study.training.learner import sampled_batches
+from ich_study.training.loop import Run, fit, named
+from ich_study.training.resume import slice_marks
+from ich_study.training.task import Batch, BatchLoader, Task, ordered_batches
 
 AUGMENTATION_STREAM = 2
 DICE_OVER = ("slice", "batch")
-Batch = tuple[Tensor, Tensor]
 
 
 class MaskedSource(SliceSource, Protocol):
@@ -46,8 +46,8 @@ class MaskedSource(SliceSource, Protocol):
         """uint8 codes (slices, rows, columns), 0 the background."""
 
 
-class SegmentationTask:
-    """Slices with their masks on the network's grid, for `epoch_loop.fit`.
+class SegmentationTask(Task):
+    """Slices with their masks on the network's grid, and Dice plus cross-entropy.
 
     dice_share: of the Dice term in the loss, cross-entropy has the rest. dice_over: pixels of each
     "slice", or of the whole "batch", make one Dice, of hemorrhage; the paper does not say.
@@ -62,7 +62,6 @@ class SegmentationTask:
         source: MaskedSource,
         train_rows: pd.DataFrame,
         validation_rows: pd.DataFrame,
-        device: torch.device,
         dice_share: float = 0.5,
         dice_over: str = "batch",
     ) -> None:
@@ -71,7 +70,7 @@ class SegmentationTask:
                 f"dice_share {dice_share}, dice_over {dice_over!r}: expected 0 to 1, and one of"
                 f" {', '.join(DICE_OVER)}"
             )
-        self._config, self._device, self._preprocessing = config, device, preprocessing
+        self._config, self._preprocessing, self._train_rows = config, preprocessing, train_rows
         rows = {"training": train_rows, "validation": validation_rows}
         self._slices = {
             part: SliceDataset(source, table, ("any",), preprocessing, config.cache_in_memory)
@@ -85,56 +84,52 @@ class SegmentationTask:
                 f"none of the {len(train_rows)} training slices holds hemorrhage on the network's"
                 " grid"
             )
-        self._batches = training_batches(train_rows, config)
-        self._augmentation = config.augmenter()
         shares = {
             "lambda_dice": dice_share,
             "lambda_ce": 1 - dice_share,
             "batch": dice_over == "batch",
         }
-        self.loss_function, self._loss_marks = (
-            DiceCELoss(False, to_onehot_y=True, softmax=True, **shares),
-            repr(shares),
+        self.loss = DiceCELoss(False, to_onehot_y=True, softmax=True, **shares)
+        self._loss_marks = repr(shares)
+
+    def loaders(self, device: torch.device) -> tuple[BatchLoader, BatchLoader]:
+        """Inputs (B, C, S, S) and masks (B, 1, S, S), in training augmented alike."""
+        ordered = ordered_batches(len(self._slices["validation"]), self._config.batch_size)
+        return (
+            BatchLoader(
+                sampled_batches(self._train_rows, self._config), partial(self._augmented, device)
+            ),
+            BatchLoader(ordered, partial(self._plain, device)),
         )
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Inputs (B, C, S, S) and masks (B, 1, S, S) of one epoch, augmented alike, a function of
-        (seed, epoch)."""
-        self._batches.set_epoch(epoch)
-        for number, places in enumerate(self._batches):
-            hu, masks = self._read("training", places)
-            generator = seeded_generator(self._config.seed, AUGMENTATION_STREAM, epoch, number)
-            channels, masks = self._augmentation.paired(
-                self._preprocessing.channels(hu), masks, generator
-            )
-            yield self._preprocessing.normalised(channels), masks[:, None]
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Dice plus cross-entropy of a batch."""
-        return self.loss_function(model(batch[0]).float(), batch[1])
-
-    def validation_loss(self, model: nn.Module) -> float:
-        """The same, the mean over the validation part's batches, without augmentation."""
-        total, count = 0.0, len(self._slices["validation"])
-        for start in range(0, count, self._config.batch_size):
-            places = range(start, min(start + self._config.batch_size, count))
-            hu, masks = self._read("validation", places)
-            total += float(
-                self.loss(model, (self._preprocessing.inputs(hu), masks[:, None]))
-            ) * len(places)
-        return total / count
+    def weight(self, targets: Tensor) -> float:
+        """Slices of the batch."""
+        return len(targets)
 
     def marks(self) -> dict[str, str]:
-        """What must be the same for a run to be resumed: settings, slices and masks."""
+        """What is seen of the slices, hashes of slices and masks, and the shares of the loss."""
         hashes = {
             f"{part} masks": sha256_bytes(masks.numpy().tobytes())
             for part, masks in self._masks.items()
         }
-        return {**fingerprint(self._config, {}, self._slices), **hashes, "loss": self._loss_marks}
+        seen = self._config.marks()
+        return {**seen, **slice_marks(self._slices), **hashes, "shares": self._loss_marks}
 
-    def _read(self, part: str, places: list[int] | range) -> Batch:
-        hu, _ = self._slices[part].__getitems__(places)
-        return hu.to(self._device), self._masks[part][list(places)].to(self._device)
+    def _augmented(self, device: torch.device, rows: list[int], epoch: int, number: int) -> Batch:
+        hu, masks = self._read("training", rows, device)
+        generator = seeded_generator(self._config.seed, AUGMENTATION_STREAM, epoch, number)
+        channels, masks = self._config.augmenter().paired(
+            self._preprocessing.channels(hu), masks, generator
+        )
+        return self._preprocessing.normalised(channels), masks[:, None]
+
+    def _plain(self, device: torch.device, rows: list[int], _: int, __: int) -> Batch:
+        hu, masks = self._read("validation", rows, device)
+        return self._preprocessing.inputs(hu), masks[:, None]
+
+    def _read(self, part: str, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
+        hu, _ = self._slices[part].__getitems__(rows)
+        return hu.to(device), self._masks[part][rows].to(device)
 
 
 def masks_on_grid(source: MaskedSource, rows: pd.DataFrame, preprocessing: Preprocessing) -> Tensor:
@@ -165,62 +160,27 @@ def train_segmenter(
     restart_changed: bool = False,
     dice_share: float = 0.5,
     dice_over: str = "batch",
-) -> LoopRun:
+) -> Run:
     """Trains `network` on the masks of `train_rows`; the weights of the best epoch stay in
     `folder`.
 
     Of `config` data, sampling, augmentation and optimisation count; its classes and its loss do
     not. dice_share, dice_over: see SegmentationTask. Resumes after a kill. Raises ParameterError
-    where size, channels, schedule or `keep` do not fit, DataError as in SegmentationTask.
+    where size or channels do not fit, DataError as in SegmentationTask.
     """
     if network.in_channels != config.in_channels:
         raise ParameterError(
             f"the windows give {config.in_channels} input channels; the network has"
             f" {network.in_channels}"
         )
-    if config.schedule != "constant" or config.keep != "best":
-        raise ParameterError(
-            f"schedule {config.schedule}, keep {config.keep}: expected constant and best"
-        )
     network.check_size(config.size)
-    preprocessing, device = config.preprocessing(), resolve_device(config.device)
+    preprocessing = config.preprocessing()
     task = SegmentationTask(
-        config, preprocessing, source, train_rows, validation_rows, device, dice_share, dice_over
+        config, preprocessing, source, train_rows, validation_rows, dice_share, dice_over
     )
-    settings = LoopSettings(
-        epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        optimizer=config.optimizer,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        patience=config.early_stopping_patience,
-        seed=config.seed,
-        precision=config.precision,
-        device=config.device,
-    )
-    metadata = {
-        "segmenter": network.describe(),
-        "preprocessing": preprocessing.describe(),
-        "training": config.describe(),
-    }
-    marks = {**task.marks(), "segmenter": repr(network.describe())}
-    return fit(network.model, task, settings, folder, marks, metadata, report, restart_changed)
-
-
-def load_segmenter(
-    path: Path, device: torch.device, sha256: str | None = None
-) -> tuple[SegmentationNetwork, Preprocessing]:
-    """A trained baseline in evaluation mode and its preprocessing; WeightsError where the file is
-    none of `train_segmenter`."""
-    metadata: dict[str, Any] = read_metadata(path)
-    if "segmenter" not in metadata:
-        raise WeightsError(
-            f"{path} describes no supervised segmentation network; it holds {sorted(metadata)}"
-        )
-    network = rebuild_segmenter(metadata["segmenter"])
-    load_weights(path, network.model, sha256)
-    network.model.to(device).eval()
-    return network, preprocessing_from(metadata["preprocessing"])
+    metadata = {"preprocessing": preprocessing.describe()}
+    named_report = named(report, folder.name)
+    return fit(network, task, config.loop, folder, metadata, named_report, restart_changed)
 
 
 def hemorrhage_probability(

@@ -15,7 +15,8 @@ import torch
 from monai.networks.nets import SwinUNETR
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError, WeightsError
+from ich_study.errors import ParameterError
+from ich_study.models.registry import Network, register
 
 OUTPUTS = 2
 SWIN_UNETR_DIVISOR = 32
@@ -63,8 +64,9 @@ class LightUNet(nn.Module):
         return self.head(features)
 
 
+@register("segmenter")
 @dataclass(frozen=True)
-class SegmentationNetwork:
+class SegmentationNetwork(Network):
     """A segmentation network and what rebuilds it. divisor: rows and columns must be multiples of
     it."""
 
@@ -74,9 +76,14 @@ class SegmentationNetwork:
     options: dict[str, Any]
     divisor: int
 
-    def describe(self) -> dict[str, Any]:
-        """JSON-able description that `rebuild_segmenter` turns into the same network."""
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `create_segmenter`."""
         return {"name": self.name, "in_channels": self.in_channels, "options": self.options}
+
+    @classmethod
+    def rebuild(cls, arguments: Mapping[str, Any]) -> SegmentationNetwork:
+        """The network with random weights."""
+        return create_segmenter(**arguments)
 
     def check_size(self, size: int) -> None:
         """ParameterError where the network cannot take slices of `size`."""
@@ -108,17 +115,6 @@ def create_segmenter(
                 f"{name} cannot be built with the options {options}: {error}"
             ) from error
     return SegmentationNetwork(model, name, in_channels, options, divisor)
-
-
-def rebuild_segmenter(description: Mapping[str, Any]) -> SegmentationNetwork:
-    """The network of `SegmentationNetwork.describe()`, with random weights, for loading a
-    checkpoint into."""
-    if set(description) != {"name", "in_channels", "options"}:
-        raise WeightsError(
-            "the checkpoint describes no segmentation network of this study; it holds"
-            f" {sorted(description)}"
-        )
-    return create_segmenter(**description)
 
 
 def _unet(in_channels: int, options: dict[str, Any]) -> tuple[nn.Module, int]:

@@ -16,9 +16,8 @@ import torch
 from timm.models.swin_transformer import SwinTransformer
 
 from ich_study.errors import ParameterError, WeightsError
-from ich_study.hashing import sha256_file
-from ich_study.models.backbones import Backbone, create_backbone, rebuild
-from ich_study.models.weights import load_weights, read_metadata
+from ich_study.models.backbones import Backbone, create_backbone
+from ich_study.models.registry import load
 
 PAPER_NETWORK = "swin_base_patch4_window12_384"
 
@@ -68,14 +67,9 @@ def swin_from_parent(
     """
     if trained not in ("all", "head"):
         raise ParameterError(f"trained is {trained!r}; expected all or head")
-    metadata = read_metadata(path)
-    if "architecture" not in metadata:
-        raise WeightsError(
-            f"{path} describes no classifier; expected a Swin that this study trained"
-        )
-    parent = rebuild(metadata["architecture"])
+    found = load(path, torch.device("cpu"), Backbone, sha256)
+    parent = found.network
     _check_swin(parent, WeightsError)
-    load_weights(path, parent.model, sha256)
     if outputs != parent.outputs:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -86,7 +80,7 @@ def swin_from_parent(
         **vars(parent),
         "outputs": outputs,
         "weights_source": path.name,
-        "weights_sha256": sha256_file(path),
+        "weights_sha256": found.sha256,
     }
     return SwinBackbone(**described, trained=trained)
 

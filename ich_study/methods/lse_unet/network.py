@@ -20,14 +20,13 @@ from timm.layers import EffectiveSEModule, LayerNorm2d, SEModule
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ich_study.errors import ParameterError, WeightsError
+from ich_study.errors import ParameterError
 from ich_study.inputs.settings import Settings, one_of
 from ich_study.methods.lse_unet.pooling import REDUCTIONS, LSEPooling
-from ich_study.models.backbones import Backbone, rebuild
-from ich_study.models.weights import load_weights, read_metadata, verify_file
+from ich_study.models.backbones import Backbone
+from ich_study.models.registry import Network, load, rebuild, register
 
 STRIDES = (4, 8, 16, 32)
-NAME = "lse_unet"
 LevelOutputs = list[tuple[Tensor, Tensor]]
 """Per level, finest first: class scores (B, classes, rows, columns) and logits (B, classes)."""
 
@@ -212,8 +211,9 @@ class LSEUNet(nn.Module):
         return levels
 
 
+@register("lse_unet")
 @dataclass(frozen=True)
-class LSENetwork:
+class LSENetwork(Network):
     """An LSE-UNet and where its first weights came from; what `training.learner.train_classifier`
     trains.
 
@@ -228,14 +228,20 @@ class LSENetwork:
     encoder: dict[str, Any]
     settings: LSESettings
 
-    def describe(self) -> dict[str, Any]:
-        """JSON-able description that `rebuild_lse_unet` turns into the same network."""
+    def arguments(self) -> dict[str, Any]:
+        """Outputs, encoder and settings."""
         return {
-            "name": NAME,
             "outputs": self.outputs,
             "encoder": self.encoder,
             "settings": self.settings.describe(),
         }
+
+    @classmethod
+    def rebuild(cls, arguments: Mapping[str, Any]) -> LSENetwork:
+        """The network with random weights."""
+        encoder, settings = arguments["encoder"], LSESettings.read(arguments["settings"])
+        network = create_lse_unet(rebuild(encoder), arguments["outputs"], settings)
+        return replace(network, encoder=dict(encoder))
 
 
 def create_lse_unet(
@@ -270,41 +276,5 @@ def trained_encoder(path: Path, sha256: str | None = None) -> Backbone:
     Raises WeightsError where the file is absent, of another hash, of no timm classifier, or does
     not fit its own description.
     """
-    architecture = read_metadata(path)["architecture"]
-    if architecture.get("name") == NAME:
-        raise WeightsError(
-            f"{path} is an LSE-UNet; its encoder starts from the weights of a 01_backbones run"
-        )
-    backbone = rebuild(architecture)
-    load_weights(path, backbone.model, sha256)
-    return replace(backbone, weights_source=path.name, weights_sha256=verify_file(path))
-
-
-def rebuild_lse_unet(description: Mapping[str, Any]) -> LSENetwork:
-    """The network of `LSENetwork.describe()` with random weights; WeightsError where the
-    description is of another network."""
-    if description.get("name") != NAME:
-        raise WeightsError(
-            f"the checkpoint describes the network {description.get('name')!r}; expected {NAME!r}"
-        )
-    try:
-        settings = LSESettings(**description["settings"])
-        encoder = dict(description["encoder"])
-        network = create_lse_unet(rebuild(encoder), description["outputs"], settings)
-    except (KeyError, ParameterError) as error:
-        raise WeightsError(
-            f"the checkpoint's description of LSE-UNet is not complete: {error}"
-        ) from error
-    return replace(network, encoder=encoder)
-
-
-def load_lse_unet(
-    path: Path, device: torch.device, sha256: str | None = None
-) -> tuple[LSENetwork, dict[str, Any]]:
-    """A trained LSE-UNet in evaluation mode and its checkpoint's metadata; WeightsError when the
-    file does not fit."""
-    metadata = read_metadata(path)
-    network = rebuild_lse_unet(metadata["architecture"])
-    load_weights(path, network.model, sha256)
-    network.model.to(device).eval()
-    return network, metadata
+    found = load(path, torch.device("cpu"), Backbone, sha256)
+    return replace(found.network, weights_source=path.name, weights_sha256=found.sha256)

@@ -16,7 +16,7 @@ import pandas as pd
 from ich_study.errors import DataError, ParameterError
 from ich_study.methods.lse_unet.loss import LSELoss
 from ich_study.methods.lse_unet.network import create_lse_unet, lse_settings, trained_encoder
-from ich_study.models.backbones import Backbone, create_backbone, rebuild
+from ich_study.models.backbones import Backbone, create_backbone
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import EXCLUDED, rows_of
 from ich_study.store.read import Store
@@ -82,7 +82,9 @@ class LSERecipe:
                 f"the encoder of {self.encoder_weights} takes {found} channels; the windows and"
                 f" slices here make {wanted}"
             )
-        return encoder if arm != RANDOM_ENCODER else rebuild(encoder.describe(), config.seed)
+        return (
+            encoder if arm != RANDOM_ENCODER else Backbone.rebuild(encoder.arguments(), config.seed)
+        )
 
 
 def lse_parts(store: Store, split: pd.DataFrame) -> LSEParts:

@@ -20,15 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ich_study.errors import ParameterError, WeightsError
-from ich_study.inputs.preprocessing import NORMALISATIONS, Preprocessing, preprocessing_from
-from ich_study.models.weights import (
-    load_tensors,
-    load_weights,
-    read_metadata,
-    read_tensors,
-    verify_file,
-)
+from ich_study.errors import ParameterError
+from ich_study.inputs.preprocessing import NORMALISATIONS, Preprocessing
+from ich_study.models.registry import Network, load, register
+from ich_study.models.weights import load_tensors, read_tensors, verify_file
 
 VARIANTS = ("printed", "authors")
 HEADS = ("max_pooling", "attention")
@@ -176,8 +171,9 @@ class AuthorsNetwork(MilNetwork):
         return x
 
 
+@register("mil")
 @dataclass(frozen=True)
-class MilBackbone:
+class MilBackbone(Network):
     """A network of this module as training and the checkpoints know one
     (`training.learner.Network`).
 
@@ -196,15 +192,19 @@ class MilBackbone:
     input_mean: tuple[float, ...] = NORMALISATIONS["mil"][0]
     input_std: tuple[float, ...] = NORMALISATIONS["mil"][1]
 
-    def describe(self) -> dict[str, Any]:
-        """JSON-able description from which `load_mil` builds the same network."""
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `create_mil`."""
         return {
-            "name": "mil",
             "variant": self.variant,
             "head": self.head,
             "channels": list(self.channels),
             "blocks": self.blocks,
         }
+
+    @classmethod
+    def rebuild(cls, arguments: Mapping[str, Any]) -> MilBackbone:
+        """The network with random weights."""
+        return create_mil(**{**arguments, "channels": tuple(arguments["channels"])})
 
 
 def create_mil(
@@ -279,29 +279,10 @@ def load_mil(
     path: Path, device: torch.device, sha256: str | None = None
 ) -> tuple[MilBackbone, Preprocessing, dict[str, Any]]:
     """A MIL network that this study trained, in evaluation mode, its preprocessing, and all its
-    checkpoint says of it.
-
-    Raises WeightsError when the file is absent, of another SHA-256, or not a MIL network's.
-    """
-    metadata = read_metadata(path)
-    described: Mapping[str, Any] = metadata["architecture"]
-    if described.get("name") != "mil" or not {"variant", "head", "channels", "blocks"} <= set(
-        described
-    ):
-        raise WeightsError(
-            f"{path} holds {described.get('name')!r}, not a MIL network; notebook 05 trains one"
-        )
-    backbone = create_mil(
-        described["variant"],
-        described["head"],
-        0,
-        tuple(described["channels"]),
-        described["blocks"],
-    )
-    load_weights(path, backbone.model, sha256)
-    backbone.model.to(device).eval()
-    loaded = replace(backbone, weights_source=path.name, weights_sha256=verify_file(path))
-    return loaded, preprocessing_from(metadata["preprocessing"]), metadata
+    checkpoint says of it; errors as `registry.load`."""
+    found = load(path, device, MilBackbone, sha256)
+    network = replace(found.network, weights_source=path.name, weights_sha256=found.sha256)
+    return network, found.preprocessing, found.metadata
 
 
 def fused(model: MilNetwork) -> MilNetwork:

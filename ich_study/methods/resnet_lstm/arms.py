@@ -16,7 +16,7 @@ from ich_study.methods.resnet_lstm.report import measured_volumes, on_scan_grid
 from ich_study.methods.resnet_lstm.study import Fold, FoldMasks, prepared_volumes, train_arm
 from ich_study.methods.resnet_lstm.truth import rival_masks, score_test_part, truth_kind, truths
 from ich_study.methods.resnet_lstm.volumes import UNetSettings
-from ich_study.training.epoch_loop import LoopSettings
+from ich_study.training.config import LoopSettings
 
 KMEANS = "kmeans"
 """Name of the printed recipe among the recipes."""

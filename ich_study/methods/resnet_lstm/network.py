@@ -11,8 +11,9 @@ slice are the follow-up's value and the only readings that can be trained (print
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 from ich_study.errors import StudyError
 from ich_study.methods.resnet_lstm.settings import LSTMSettings
 from ich_study.models.backbones import Backbone
+from ich_study.models.registry import Network, rebuild, register
+from ich_study.models.weights import state_digest
 
 
 class ResNetLSTM(nn.Module):
@@ -60,16 +63,68 @@ class ResNetLSTM(nn.Module):
         return self.classifier(valid)
 
 
-def with_lstm(backbone: Backbone, settings: LSTMSettings, seed: int = 0) -> ResNetLSTM:
+@register("resnet_lstm")
+@dataclass(frozen=True)
+class SequenceNetwork(Network):
+    """A ResNet-LSTM as training and the checkpoints know one.
+
+    backbone: description of the classifier that `with_lstm` took. start: digest of that one's
+    weights.
+    """
+
+    model: ResNetLSTM = field(repr=False)
+    backbone: dict[str, Any]
+    settings: LSTMSettings
+    start: str
+
+    def arguments(self) -> dict[str, Any]:
+        """Classifier, LSTM and start."""
+        return {"backbone": self.backbone, "lstm": self.settings.describe(), "start": self.start}
+
+    @classmethod
+    def rebuild(cls, arguments: Mapping[str, Any]) -> SequenceNetwork:
+        """The network with random weights."""
+        described, settings = arguments["backbone"], LSTMSettings.read(arguments["lstm"])
+        network = with_lstm(rebuild(described), settings)
+        return replace(network, backbone=described, start=arguments["start"])
+
+
+@register("last_layer")
+@dataclass(frozen=True)
+class LastLayer(Network):
+    """A fully connected layer over features that do not change. start: digest of the network whose
+    features and first weights they are."""
+
+    model: nn.Linear = field(repr=False)
+    start: str
+
+    def arguments(self) -> dict[str, Any]:
+        """Size and start."""
+        layer = self.model
+        return {
+            "features": layer.in_features,
+            "outputs": layer.out_features,
+            "start": self.start,
+        }
+
+    @classmethod
+    def rebuild(cls, arguments: Mapping[str, Any]) -> LastLayer:
+        """The layer with random weights."""
+        layer = nn.Linear(arguments["features"], arguments["outputs"])
+        return cls(layer, arguments["start"])
+
+
+def with_lstm(backbone: Backbone, settings: LSTMSettings, seed: int = 0) -> SequenceNetwork:
     """A copy of a trained classifier with an LSTM in place of its fully connected layer.
 
     What is new is initialised from `seed` alone; `backbone` stays as it is.
     """
-    features = copy.deepcopy(backbone.model)
+    start, features = state_digest(backbone.model), copy.deepcopy(backbone.model)
     features.reset_classifier(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ResNetLSTM(features, settings, backbone.outputs)
+        model = ResNetLSTM(features, settings, backbone.outputs)
+    return SequenceNetwork(model, backbone.describe(), settings, start)
 
 
 def without_lstm(network: ResNetLSTM, backbone: Backbone, seed: int = 0) -> Backbone:

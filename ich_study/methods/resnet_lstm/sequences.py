@@ -8,8 +8,8 @@ are added later; its authors' follow-up fits them on the frozen backbone (printe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,36 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import DataError, ParameterError, StudyError
+from ich_study.errors import ParameterError, StudyError
 from ich_study.evaluate.slice_predictions import PREDICTION_COLUMNS
-from ich_study.hashing import sha256_lines
 from ich_study.inputs.augment import Augmentation
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.seeds import seeded_generator
 from ich_study.inputs.slices import ROW_KEYS, SliceDataset, SliceSource
-from ich_study.methods.resnet_lstm.network import LSTMSettings, ResNetLSTM, with_lstm, without_lstm
+from ich_study.methods.resnet_lstm.network import (
+    LastLayer,
+    LSTMSettings,
+    ResNetLSTM,
+    with_lstm,
+    without_lstm,
+)
 from ich_study.models.backbones import Backbone
 from ich_study.models.weights import save_weights, state_digest
 from ich_study.schema import typed
 from ich_study.training.callbacks import WEIGHTS_FILE
-from ich_study.training.epoch_loop import LoopRun, LoopSettings, fit
+from ich_study.training.config import LoopSettings
+from ich_study.training.loop import Run, fit, named
 from ich_study.training.losses import BinaryCrossEntropy
+from ich_study.training.resume import slice_marks
+from ich_study.training.task import (
+    Batch,
+    BatchLoader,
+    Task,
+    ordered_batches,
+    shuffled_batches,
+)
 
 FEATURE_BATCH = 32
-Batch = tuple[Tensor, Tensor, list[int]]
 
 
 def first_slices(rows: pd.DataFrame, length: int | None) -> tuple[pd.DataFrame, int]:
@@ -57,9 +70,8 @@ def first_slices(rows: pd.DataFrame, length: int | None) -> tuple[pd.DataFrame, 
     return kept, len(ordered) - len(kept)
 
 
-class SequenceTask:
-    """Batches of whole volumes for `epoch_loop.fit`: (input of all their slices, labels, slices of
-    each volume).
+class SequenceTask(Task):
+    """Batches of whole volumes: input of all their slices, slices of each volume, labels.
 
     rows: of the slice index; unknown labels take no part in the loss. volumes_per_batch: the
     author's batch of 32 was one volume.
@@ -71,7 +83,6 @@ class SequenceTask:
         parts: tuple[pd.DataFrame, pd.DataFrame],
         classes: Sequence[str],
         preprocessing: Preprocessing,
-        device: torch.device,
         *,
         sequence_length: int | None = None,
         volumes_per_batch: int = 1,
@@ -87,54 +98,56 @@ class SequenceTask:
         self.data = [
             SliceDataset(source, rows, classes, preprocessing, cache_in_memory) for rows, _ in cut
         ]
-        self._volumes = [_places(data.rows) for data in self.data]
-        self._criterion = BinaryCrossEntropy([positive_weight] * len(classes)).to(device)
-        self._device, self._seed, self._per_batch, self._augmentation = (
-            device,
-            seed,
-            volumes_per_batch,
-            augmentation,
+        self.loss = BinaryCrossEntropy([positive_weight] * len(classes))
+        self._volumes = [_volumes(data.rows) for data in self.data]
+        self._seed, self._per_batch, self._augmentation = seed, volumes_per_batch, augmentation
+
+    def loaders(self, device: torch.device) -> tuple[BatchLoader, BatchLoader]:
+        """Volumes in an order drawn from (seed, epoch), augmented; each validation volume alone."""
+        shuffled = shuffled_batches(
+            partial(_shuffled, len(self._volumes[0]), self._seed, 0), self._per_batch
         )
-
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Volumes in an order drawn from (seed, epoch)."""
-        volumes = self._volumes[0]
-        order = torch.randperm(
-            len(volumes), generator=seeded_generator(self._seed, epoch, 0)
-        ).tolist()
-        for number, start in enumerate(range(0, len(order), self._per_batch)):
-            chosen = [volumes[place] for place in order[start : start + self._per_batch]]
-            yield self._batch(0, chosen, seeded_generator(self._seed, epoch, 1, number))
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Equation 1, the mean over slices."""
-        inputs, labels, lengths = batch
-        return self._criterion(model(inputs, lengths).float(), labels)
-
-    def validation_loss(self, model: nn.Module) -> float:
-        """Mean over the validation part's slices with a known label."""
-        total, known = 0.0, 0
-        for volume in self._volumes[1]:
-            batch = self._batch(1, [volume], None)
-            count = int((~batch[1].isnan()).sum())
-            total, known = total + float(self.loss(model, batch)) * count, known + count
-        if not known:
-            raise DataError("no slice of the validation part has a known label")
-        return total / known
-
-    def _batch(
-        self, part: int, volumes: Sequence[list[int]], generator: torch.Generator | None
-    ) -> Batch:
-        data = self.data[part]
-        hu, labels = data.__getitems__([place for volume in volumes for place in volume])
-        channels = data.preprocessing.channels(hu.to(self._device))
-        if generator is not None and self._augmentation is not None:
-            channels = self._augmentation(channels, generator)
+        ordered = ordered_batches(len(self._volumes[1]), 1)
         return (
-            data.preprocessing.normalised(channels),
-            labels.to(self._device),
-            [len(volume) for volume in volumes],
+            BatchLoader(shuffled, partial(self._read, device, 0, self._augmentation)),
+            BatchLoader(ordered, partial(self._read, device, 1, None)),
         )
+
+    def weight(self, targets: Tensor) -> float:
+        """Slices with a known label."""
+        return int((~targets.isnan()).sum())
+
+    def marks(self) -> dict[str, str]:
+        """Batches, augmentation, and hashes of both parts' slices."""
+        described = sorted(self.data[0].preprocessing.describe().items())
+        return {
+            "volumes per batch": repr(self._per_batch),
+            "augmentation": repr(self._augmentation),
+            "order from": repr(self._seed),
+            "preprocessing": repr(described),
+            **slice_marks(dict(zip(("training", "validation"), self.data))),
+        }
+
+    def _read(
+        self,
+        device: torch.device,
+        part: int,
+        augmentation: Augmentation | None,
+        chosen: list[int],
+        epoch: int,
+        number: int,
+    ) -> Batch:
+        data, volumes = self.data[part], [self._volumes[part][index] for index in chosen]
+        hu, labels = data.__getitems__([row for volume in volumes for row in volume])
+        channels = data.preprocessing.channels(hu.to(device))
+        if augmentation is not None:
+            channels = augmentation(channels, seeded_generator(self._seed, epoch, 1, number))
+        lengths = [len(volume) for volume in volumes]
+        return data.preprocessing.normalised(channels), lengths, labels.to(device)
+
+
+def _shuffled(count: int, seed: int, stream: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=seeded_generator(seed, epoch, stream))
 
 
 def train_sequences(
@@ -146,26 +159,11 @@ def train_sequences(
     metadata: Mapping[str, Any],
     report: Callable[[str], None] = print,
     restart_changed: bool = False,
-) -> LoopRun:
+) -> Run:
     """The whole network trained over volumes, from the trained `backbone`. `model` of the run is a
     `ResNetLSTM`."""
     network = with_lstm(backbone, settings, loop.seed)
-    marks = {
-        "stage": "lstm",
-        "start": state_digest(backbone.model),
-        **{f"lstm {name}": repr(value) for name, value in settings.describe().items()},
-        **_marks_of(task),
-    }
-    return fit(
-        network,
-        task,
-        loop,
-        folder,
-        marks,
-        {**metadata, "lstm": settings.describe()},
-        report,
-        restart_changed,
-    )
+    return fit(network, task, loop, folder, metadata, named(report, folder.name), restart_changed)
 
 
 def predict_sequences(
@@ -187,7 +185,7 @@ def predict_sequences(
     data = SliceDataset(source, rows, [name], preprocessing)
     logits = []
     with torch.inference_mode():
-        for places in _places(data.rows):
+        for places in _volumes(data.rows):
             hu, _ = data.__getitems__(places)
             logits.append(
                 network(preprocessing.inputs(hu.to(device)), [len(places)]).double().cpu()[:, 0]
@@ -213,7 +211,7 @@ def predict_sequences(
     return typed(frame, PREDICTION_COLUMNS, "predictions")
 
 
-class HeadTask:
+class HeadTask(Task):
     """The last layer alone, on features that do not change: (features, labels) in shuffled
     batches."""
 
@@ -223,29 +221,27 @@ class HeadTask:
         labels: tuple[Tensor, Tensor],
         batch_size: int,
         seed: int,
+        features_of: Mapping[str, str],
     ) -> None:
-        self._features, self._labels, self._batch_size, self._seed = (
-            features,
-            labels,
-            batch_size,
-            seed,
+        self._features, self._labels, self._features_of = features, labels, features_of
+        self._batch_size, self._seed = batch_size, seed
+        self.loss = BinaryCrossEntropy([1.0] * labels[0].shape[1])
+
+    def loaders(self, device: torch.device) -> tuple[BatchLoader, BatchLoader]:
+        """Slices in an order drawn from (seed, epoch), and all of validation at once."""
+        counts = [len(part) for part in self._features]
+        shuffled = shuffled_batches(partial(_shuffled, counts[0], self._seed, 2), self._batch_size)
+        return (
+            BatchLoader(shuffled, partial(self._read, device, 0)),
+            BatchLoader(ordered_batches(counts[1], counts[1]), partial(self._read, device, 1)),
         )
-        self._criterion = BinaryCrossEntropy([1.0] * labels[0].shape[1]).to(features[0].device)
 
-    def batches(self, epoch: int) -> Iterator[Tensor]:
-        """Places of the slices of each batch, in an order drawn from (seed, epoch)."""
-        order = torch.randperm(
-            len(self._features[0]), generator=seeded_generator(self._seed, epoch, 2)
-        )
-        return iter(order.split(self._batch_size))
+    def marks(self) -> dict[str, str]:
+        """Batches, and what the features come from."""
+        return {"batch size": repr(self._batch_size), **self._features_of}
 
-    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        """Equation 1."""
-        return self._criterion(model(self._features[0][batch]), self._labels[0][batch])
-
-    def validation_loss(self, model: nn.Module) -> float:
-        """Equation 1 over the whole validation part."""
-        return float(self._criterion(model(self._features[1]), self._labels[1]))
+    def _read(self, device: torch.device, part: int, rows: list[int], _: int, __: int) -> Batch:
+        return self._features[part][rows].to(device), self._labels[part][rows].to(device)
 
 
 def refit_last_layer(
@@ -262,32 +258,20 @@ def refit_last_layer(
     """The LSTM removed and a new fully connected layer fitted on the frozen backbone.
 
     Gives the classifier, in evaluation mode on the network's device, and the SHA-256 of its weights
-    file in `folder`, which `evaluation.load_classifier` reads like that of any other classifier.
+    file in `folder`, which `registry.load` reads like that of any other classifier.
     """
     fresh = without_lstm(network, backbone, loop.seed)
     device = next(network.parameters()).device
     fresh.model.to(device).eval()
     features = tuple(_pooled(fresh.model, data, device) for data in task.data)
-    labels = tuple(data.labels.to(device) for data in task.data)
-    marks = {
-        "stage": "last layer",
-        "start": state_digest(fresh.model),
-        "batch size": repr(batch_size),
-        **_marks_of(task),
-    }
-    run = fit(
-        fresh.model.get_classifier(),
-        HeadTask(features, labels, batch_size, loop.seed),
-        loop,
-        folder / "head",
-        marks,
-        {},
-        report,
-        restart_changed,
+    head = HeadTask(
+        features, tuple(data.labels for data in task.data), batch_size, loop.seed, task.marks()
     )
-    return fresh, save_weights(
-        folder / WEIGHTS_FILE, fresh.model, {**metadata, "epoch": run.best_epoch}
-    )
+    layer = LastLayer(fresh.model.get_classifier(), state_digest(fresh.model))
+    named_report = named(report, folder.name)
+    run = fit(layer, head, loop, folder / "head", metadata, named_report, restart_changed)
+    described = {"architecture": fresh.describe(), **metadata, "epoch": run.best_epoch}
+    return fresh, save_weights(folder / WEIGHTS_FILE, fresh.model, described)
 
 
 def _pooled(model: nn.Module, data: SliceDataset, device: torch.device) -> Tensor:
@@ -305,37 +289,15 @@ def _pooled(model: nn.Module, data: SliceDataset, device: torch.device) -> Tenso
     return torch.cat(parts).clone()
 
 
-def _places(rows: pd.DataFrame) -> list[list[int]]:
+def _volumes(rows: pd.DataFrame) -> list[list[int]]:
     """Row numbers of each volume, in the order of its slices."""
     ordered = rows.sort_values(["scan_id", "slice_index"])
     return [group.index.tolist() for _, group in ordered.groupby("scan_id", sort=True)]
 
 
-def _marks_of(task: SequenceTask) -> dict[str, str]:
-    marks = {
-        "volumes per batch": repr(task._per_batch),
-        "augmentation": repr(task._augmentation),
-        "seed": repr(task._seed),
-    }
-    for name, data in zip(("training", "validation"), task.data):
-        keys = data.rows[ROW_KEYS].astype(str).agg(" ".join, axis=1)
-        described = sorted(
-            (key, repr(value)) for key, value in data.preprocessing.describe().items()
-        )
-        labels = [repr(row) for row in data.labels.tolist()]
-        marks[f"{name} slices"] = sha256_lines(
-            [data.source.content_hash, repr(described), *keys, *labels]
-        )
-    return marks
-
-
-def metadata_of(
-    backbone: Backbone, preprocessing: Preprocessing, classes: Sequence[str]
-) -> dict[str, Any]:
-    """What a checkpoint says of its network, as `evaluation.load_classifier` reads it."""
-    described = replace(backbone).describe()
+def metadata_of(preprocessing: Preprocessing, classes: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint says of a network's input and output, like that of any classifier."""
     return {
-        "architecture": described,
         "preprocessing": preprocessing.describe(),
         "classes": list(classes),
         "two_outputs": False,

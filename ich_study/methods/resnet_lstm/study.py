@@ -18,7 +18,6 @@ import torch
 from ich_study.errors import DataError, ParameterError
 from ich_study.evaluate import classification as evaluation
 from ich_study.evaluate.scored_slices import scan_spacing
-from ich_study.inputs.devices import resolve_device
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.resnet_lstm.class_activation import CamRecipe
 from ich_study.methods.resnet_lstm.network import LSTMSettings, ResNetLSTM
@@ -45,9 +44,9 @@ from ich_study.models.settings import BackboneSettings
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import fold_split, rows_of
 from ich_study.store import Store
-from ich_study.training.config import TrainingConfig
-from ich_study.training.epoch_loop import LoopRun, LoopSettings
+from ich_study.training.config import LoopSettings, TrainingConfig
 from ich_study.training.learner import TrainingRun, train_classifier
+from ich_study.training.loop import Run
 
 PARTS = ("train", "validation", "test")
 Masks = Mapping[str, np.ndarray]
@@ -185,14 +184,13 @@ def train_stage_1(
         (train, validation),
         config.classes,
         run.preprocessing,
-        run.device,
         sequence_length=sequence_length,
         volumes_per_batch=volumes_per_batch,
         seed=sequence.seed,
         cache_in_memory=config.cache_in_memory,
         augmentation=None if config.augmentation == "none" else config.augmenter(),
     )
-    metadata = metadata_of(network, run.preprocessing, config.classes)
+    metadata = metadata_of(run.preprocessing, config.classes)
     lstm_run = train_sequences(
         network, lstm, task, sequence, fold.folder / "lstm", metadata, report, restart_changed
     )
@@ -335,7 +333,7 @@ def train_arm(
     loop: LoopSettings,
     report: Callable[[str], None] = print,
     restart_changed: bool = True,
-) -> tuple[LoopRun, dict[str, np.ndarray]]:
+) -> tuple[Run, dict[str, np.ndarray]]:
     """A U-Net taught by `masks` (of training and validation scans, on any grid) and its
     probabilities of the test scans.
 
@@ -345,9 +343,7 @@ def train_arm(
     parts = fold.scans("train"), fold.scans("validation")
     side = (settings.size, settings.size)
     on_grid = {scan: resized_masks(masks[scan], side) for part in parts for scan in part}
-    task = SegmentationTask(
-        volumes, on_grid, parts, settings, resolve_device(loop.device), loop.seed
-    )
+    task = SegmentationTask(volumes, on_grid, parts, settings, loop.seed)
     run = train_unet(
         task,
         loop,

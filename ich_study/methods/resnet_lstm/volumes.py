@@ -7,7 +7,9 @@ so is the sliding window that takes volumes of any length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +21,69 @@ from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ich_study.errors import DataError, WeightsError
+from ich_study.errors import DataError
 from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.inputs.seeds import seeded_generator
 from ich_study.methods.resnet_lstm.settings import UNetSettings
 from ich_study.methods.resnet_lstm.skull_removal import equalised, stripped_slice
-from ich_study.models.weights import load_weights, read_metadata
-from ich_study.training.epoch_loop import LoopRun, LoopSettings, fit
+from ich_study.models.registry import Network, register
+from ich_study.training.config import LoopSettings
+from ich_study.training.loop import Run, fit, named
+from ich_study.training.task import (
+    Batch,
+    BatchLoader,
+    Task,
+    ordered_batches,
+    shuffled_batches,
+)
 
-Batch = tuple[Tensor, Tensor]
 
+class VolumeUNet(UNet):
+    """MONAI's 3-D U-Net, (B, 1, D, S, S) to logits of the same shape.
 
-def create_unet(settings: UNetSettings, seed: int = 0) -> UNet:
-    """MONAI's 3-D U-Net, (B, 1, D, S, S) to logits of the same shape; initialised from `seed`
-    alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return UNet(
+    In training mode D is that of a patch. In evaluation mode a window of a patch's size slides over
+    volumes of any length, and overlapping logits are averaged.
+    """
+
+    def __init__(self, settings: UNetSettings) -> None:
+        super().__init__(
             3, 1, 1, settings.channels, settings.strides, num_res_units=settings.residual_units
         )
+        self._window = (settings.depth, settings.size, settings.size)
+        self._overlap = settings.overlap
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """Logits."""
+        if self.training:
+            return super().forward(volumes)
+        return sliding_window_inference(
+            volumes, self._window, 1, super().forward, overlap=self._overlap
+        )
+
+
+@register("unet_3d")
+@dataclass(frozen=True)
+class VolumeNetwork(Network):
+    """A 3-D U-Net as training and the checkpoints know one."""
+
+    model: VolumeUNet = field(repr=False)
+    settings: UNetSettings
+
+    def arguments(self) -> dict[str, Any]:
+        """The settings."""
+        return self.settings.describe()
+
+    @classmethod
+    def rebuild(cls, arguments: Mapping[str, Any]) -> VolumeNetwork:
+        """A U-Net of these settings, with random weights."""
+        return create_unet(UNetSettings.read(arguments))
+
+
+def create_unet(settings: UNetSettings, seed: int = 0) -> VolumeNetwork:
+    """A 3-D U-Net initialised from `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VolumeNetwork(VolumeUNet(settings), settings)
 
 
 def combined_loss(logits: Tensor, targets: Tensor, epsilon: float = 1.0) -> Tensor:
@@ -89,8 +135,8 @@ def resized_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized.numpy().astype(bool)
 
 
-class SegmentationTask:
-    """Patches of volumes with their masks for `epoch_loop.fit`.
+class SegmentationTask(Task):
+    """Patches of volumes with their masks, validated on whole volumes.
 
     volumes: scan -> uint8 (N, S, S). masks: scan -> bool of the same shape. parts: scans to train
     and to validate on. Raises DataError for a scan without mask, another shape, or a training part
@@ -103,11 +149,11 @@ class SegmentationTask:
         masks: Mapping[str, np.ndarray],
         parts: tuple[Sequence[str], Sequence[str]],
         settings: UNetSettings,
-        device: torch.device,
         seed: int = 0,
     ) -> None:
         self._volumes, self._masks, self.parts, self.settings = volumes, masks, parts, settings
-        self._device, self._seed = device, seed
+        self._seed, self.loss = seed, partial(combined_loss, epsilon=settings.epsilon)
+        self._visits = [scan for scan in parts[0] for _ in range(settings.patches)]
         self._check()
 
     def _check(self) -> None:
@@ -141,56 +187,44 @@ class SegmentationTask:
                 " nothing to learn from"
             )
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Patches (B, 1, D, S, S) of every training scan in an order, and at places, drawn from
-        (seed, epoch)."""
+    def loaders(self, device: torch.device) -> tuple[BatchLoader, BatchLoader]:
+        """Patches (B, 1, D, S, S) of every training scan, and each validation scan as a whole."""
+        shuffled = shuffled_batches(lambda epoch: self._plan(epoch)[0], self.settings.batch_size)
+        whole = ordered_batches(len(self.parts[1]), 1)
+        return (
+            BatchLoader(shuffled, partial(self._patches, device)),
+            BatchLoader(whole, partial(self._whole, device)),
+        )
+
+    def _plan(self, epoch: int) -> tuple[Tensor, dict[int, int]]:
+        """Order of an epoch's patches, and the first slice of each, drawn from (seed, epoch)."""
         generator = seeded_generator(self._seed, epoch)
-        scans = [scan for scan in self.parts[0] for _ in range(self.settings.patches)]
-        order = torch.randperm(len(scans), generator=generator).tolist()
-        for start in range(0, len(order), self.settings.batch_size):
-            patches = [
-                self._patch(scans[place], generator)
-                for place in order[start : start + self.settings.batch_size]
-            ]
-            yield tuple(torch.stack(part).to(self._device) for part in zip(*patches))
+        order = torch.randperm(len(self._visits), generator=generator)
+        first = {}
+        for visit in order.tolist():
+            room = max(0, len(self._volumes[self._visits[visit]]) - self.settings.depth)
+            first[visit] = int(torch.randint(room + 1, (), generator=generator))
+        return order, first
 
-    def _patch(self, scan: str, generator: torch.Generator) -> Batch:
-        room = max(0, len(self._volumes[scan]) - self.settings.depth)
-        drawn = int(torch.randint(room + 1, (), generator=generator))
-        first = drawn if self.settings.crop == "random" else 0
-        parts = []
-        for group, scale in ((self._volumes, 255), (self._masks, 1)):
-            patch = (
-                torch.from_numpy(
-                    group[scan][first : first + self.settings.depth].astype(np.float32)
-                )
-                / scale
-            )
-            parts.append(
-                functional.pad(patch, (0, 0, 0, 0, 0, self.settings.depth - len(patch)))[None]
-            )
-        return tuple(parts)
+    def _patches(self, device: torch.device, visits: list[int], epoch: int, _: int) -> Batch:
+        first = self._plan(epoch)[1] if self.settings.crop == "random" else dict.fromkeys(visits, 0)
+        patches = [self._patch(self._visits[visit], first[visit]) for visit in visits]
+        return tuple(torch.stack(part).to(device) for part in zip(*patches))
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Equation 2 over the batch."""
-        return combined_loss(model(batch[0]).float(), batch[1], self.settings.epsilon)
+    def _patch(self, scan: str, first: int) -> Batch:
+        """Volume and mask (1, D, S, S) from slice `first` on, padded with zeros."""
+        missing = max(0, first + self.settings.depth - len(self._volumes[scan]))
+        pixels = self._pixels(scan, slice(first, first + self.settings.depth))
+        return tuple(functional.pad(part, (0, 0, 0, 0, 0, missing))[None] for part in pixels)
 
-    def validation_loss(self, model: nn.Module) -> float:
-        """Equation 2, the mean over the validation part's whole volumes, against their
-        pseudo-masks."""
-        losses = []
-        for scan in self.parts[1]:
-            logits = _slid(model, self._volumes[scan], self.settings, self._device)
-            losses.append(
-                float(
-                    combined_loss(
-                        logits,
-                        torch.from_numpy(self._masks[scan].astype(np.float32)),
-                        self.settings.epsilon,
-                    )
-                )
-            )
-        return sum(losses) / len(losses)
+    def _whole(self, device: torch.device, scans: list[int], _: int, __: int) -> Batch:
+        pixels = self._pixels(self.parts[1][scans[0]], slice(None))
+        return tuple(part[None, None].to(device) for part in pixels)
+
+    def _pixels(self, scan: str, slices: slice) -> Batch:
+        """Volume in [0, 1] and mask, float32 (n, S, S)."""
+        mask = torch.from_numpy(self._masks[scan][slices].astype(np.float32))
+        return network_input(self._volumes[scan][slices]), mask
 
     def marks(self) -> dict[str, str]:
         """Hash of settings, volumes and masks."""
@@ -198,12 +232,8 @@ class SegmentationTask:
             sha256_lines(line for scan in part for line in self._hashes(scan))
             for part in self.parts
         ]
-        settings = {
-            "stage": "unet",
-            "unet": repr(self.settings.model_dump()),
-            "seed": repr(self._seed),
-        }
-        return {**settings, "training volumes": hashes[0], "validation volumes": hashes[1]}
+        drawn = {"patches from": repr(self._seed)}
+        return {**drawn, "training volumes": hashes[0], "validation volumes": hashes[1]}
 
     def _hashes(self, scan: str) -> list[str]:
         return [
@@ -222,33 +252,10 @@ def train_unet(
     metadata: Mapping[str, Any],
     report: Callable[[str], None] = print,
     restart_changed: bool = False,
-) -> LoopRun:
-    """A U-Net from random weights; its file in `folder` is read back by `load_unet`."""
-    described = {**metadata, "unet": task.settings.describe()}
-    return fit(
-        create_unet(task.settings, loop.seed),
-        task,
-        loop,
-        folder,
-        task.marks(),
-        described,
-        report,
-        restart_changed,
-    )
-
-
-def load_unet(
-    path: Path, device: torch.device, sha256: str | None = None
-) -> tuple[UNet, UNetSettings]:
-    """A trained U-Net in evaluation mode and its settings; WeightsError where the file is not one
-    of `train_unet`."""
-    described = read_metadata(path).get("unet")
-    if not isinstance(described, dict) or set(described) != set(UNetSettings.model_fields):
-        raise WeightsError(f"{path} does not describe a 3-D U-Net of this study")
-    settings = UNetSettings(**described)
-    model = create_unet(settings)
-    load_weights(path, model, sha256)
-    return model.to(device).eval(), settings
+) -> Run:
+    """A U-Net from random weights; `registry.load` reads its file in `folder` back."""
+    network = create_unet(task.settings, loop.seed)
+    return fit(network, task, loop, folder, metadata, named(report, folder.name), restart_changed)
 
 
 def segment(
@@ -256,7 +263,8 @@ def segment(
 ) -> np.ndarray:
     """Probability of hemorrhage per voxel, float32 (N, S, S), of a prepared volume of any length.
 
-    volume: uint8 (N, S, S). Raises DataError for slices of another size or an empty volume.
+    model: in evaluation mode. volume: uint8 (N, S, S). Raises DataError for slices of another size
+    or an empty volume.
     """
     if (
         volume.ndim != 3
@@ -269,17 +277,10 @@ def segment(
             f" {settings.size}, {settings.size})"
         )
     with torch.inference_mode():
-        return _slid(model, volume, settings, device).sigmoid().numpy()
+        logits = model(network_input(volume)[None, None].to(device))
+        return logits[0, 0].float().cpu().sigmoid().numpy()
 
 
-def _slid(
-    model: nn.Module, volume: np.ndarray, settings: UNetSettings, device: torch.device
-) -> Tensor:
-    """Logits (N, S, S), float32, on the CPU."""
-    inputs = torch.from_numpy(volume.astype(np.float32) / 255)[None, None].to(device)
-    roi = (settings.depth, settings.size, settings.size)
-    return (
-        sliding_window_inference(inputs, roi, 1, model, overlap=settings.overlap)[0, 0]
-        .float()
-        .cpu()
-    )
+def network_input(volume: np.ndarray) -> Tensor:
+    """Grey values uint8 as float32 in [0, 1]."""
+    return torch.from_numpy(volume.astype(np.float32)) / 255

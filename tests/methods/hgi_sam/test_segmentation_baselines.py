@@ -6,8 +6,8 @@ from ich_study.errors import ParameterError, WeightsError
 from ich_study.methods.hgi_sam.segmentation_baselines import (
     LightUNet,
     create_segmenter,
-    rebuild_segmenter,
 )
+from ich_study.models.registry import rebuild
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_seed_decides_the_weights_and_the_description_the_network():
     )
     heads = [network.model.head.weight for network in (first, again, other)]
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
-    rebuilt = rebuild_segmenter(first.describe())
+    rebuilt = rebuild(first.describe())
     rebuilt.model.load_state_dict(first.model.state_dict(), strict=True)
 
 
@@ -80,5 +80,5 @@ def test_unknown_networks_and_options_are_named():
         create_segmenter("unet", 3, {"normalisation": "batch"})
     with pytest.raises(ParameterError, match="feature_size"):
         create_segmenter("swin_unetr", 3, {"feature_size": 10})
-    with pytest.raises(WeightsError, match="no segmentation network"):
-        rebuild_segmenter({"name": "unet"})
+    with pytest.raises(WeightsError, match="not complete"):
+        rebuild({"kind": "segmenter", "name": "unet"})

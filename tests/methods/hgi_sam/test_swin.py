@@ -79,7 +79,7 @@ def test_checkpoints_of_other_networks_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="is a ResNet; expected a Swin"):
         swin_from_parent(path, 2)
     save_weights(path, resnet.model, {"other": 1})
-    with pytest.raises(WeightsError, match="describes no classifier"):
+    with pytest.raises(WeightsError, match="describes no network of this study"):
         swin_from_parent(path, 2)
 
 

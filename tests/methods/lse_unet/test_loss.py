@@ -6,8 +6,9 @@ from sklearn.metrics import roc_auc_score
 from ich_study.errors import ParameterError, StudyError
 from ich_study.evaluate.classification import predict
 from ich_study.methods.lse_unet.loss import LOSS_WEIGHTS, LSELoss
-from ich_study.methods.lse_unet.network import create_lse_unet, load_lse_unet, lse_settings
+from ich_study.methods.lse_unet.network import LSENetwork, create_lse_unet, lse_settings
 from ich_study.models.backbones import create_backbone
+from ich_study.models.registry import load
 from ich_study.training.learner import train_classifier
 from tests.training.fakes import config, fake_store, parts
 
@@ -113,7 +114,8 @@ def test_it_learns_what_generalises_to_other_patients(tmp_path, variant):
     for name in run.config.classes:
         logits = predictions.loc[predictions["class"] == name, "logit"]
         assert roc_auc_score(VALIDATION[name].to_numpy(bool), logits) > 0.85
-    loaded, metadata = load_lse_unet(run.weights_path, run.device)
+    found = load(run.weights_path, run.device, LSENetwork)
+    loaded, metadata = found.network, found.metadata
     assert (
         metadata["loss"]["consistency"] is True
         and metadata["architecture"]["settings"]["r"] == loaded.settings.r

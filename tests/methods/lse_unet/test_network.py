@@ -9,14 +9,14 @@ from ich_study.errors import ParameterError, WeightsError
 from ich_study.methods.lse_unet.network import (
     VARIANTS,
     FeatureEncoder,
+    LSENetwork,
     create_lse_unet,
     depth_to_space,
-    load_lse_unet,
     lse_settings,
-    rebuild_lse_unet,
     trained_encoder,
 )
 from ich_study.models.backbones import create_backbone
+from ich_study.models.registry import load, rebuild
 from ich_study.models.weights import save_weights
 
 SMALL = {
@@ -171,30 +171,28 @@ def test_an_encoder_of_a_classifiers_run_is_loaded_strictly(tmp_path):
 def test_a_trained_network_comes_back_from_its_checkpoint(tmp_path):
     network = small("authors", seed=4)
     path = saved(tmp_path / "weights.safetensors", network.model, network.describe())
-    loaded, metadata = load_lse_unet(path, torch.device("cpu"))
-    assert metadata["architecture"]["name"] == "lse_unet" and loaded.settings == network.settings
+    found = load(path, torch.device("cpu"), LSENetwork)
+    loaded, metadata = found.network, found.metadata
+    assert metadata["architecture"]["kind"] == "lse_unet" and loaded.settings == network.settings
     assert loaded.encoder["options"] == SMALL and loaded.describe() == metadata["architecture"]
     with torch.no_grad():
         assert torch.equal(loaded.model(inputs()), network.model.eval()(inputs()))
-    with pytest.raises(WeightsError, match="is an LSE-UNet"):
+    with pytest.raises(WeightsError, match="a network 'lse_unet'; expected one of 'backbone'"):
         trained_encoder(path)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     backbone = create_backbone("rdnet_tiny", 6, 3, options=SMALL)
     path = saved(tmp_path / "weights.safetensors", backbone.model, backbone.describe())
-    with pytest.raises(
-        WeightsError, match="describes the network 'rdnet_tiny'; expected 'lse_unet'"
-    ):
-        load_lse_unet(path, torch.device("cpu"))
+    with pytest.raises(WeightsError, match="a network 'backbone'; expected one of 'lse_unet'"):
+        load(path, torch.device("cpu"), LSENetwork)
     network = small("authors")
     printed = replace(network, settings=VARIANTS["printed"]).describe()
     with pytest.raises(WeightsError, match=r"does not fit the network LSEUNet; missing"):
-        load_lse_unet(
-            saved(tmp_path / "mixed.safetensors", network.model, printed), torch.device("cpu")
-        )
+        mixed = saved(tmp_path / "mixed.safetensors", network.model, printed)
+        load(mixed, torch.device("cpu"), LSENetwork)
     with pytest.raises(WeightsError, match="not complete"):
-        rebuild_lse_unet({"name": "lse_unet", "outputs": 6})
+        rebuild({"kind": "lse_unet", "outputs": 6})
 
 
 @pytest.mark.parametrize("size", [16, 50, 112])

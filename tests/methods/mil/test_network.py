@@ -226,7 +226,7 @@ def test_a_trained_checkpoint_comes_back_and_another_architecture_does_not(tmp_p
     save_weights(
         tmp_path / "other.safetensors", other.model, {**metadata, "architecture": other.describe()}
     )
-    with pytest.raises(WeightsError, match="'resnet10t', not a MIL network"):
+    with pytest.raises(WeightsError, match="a network 'backbone'; expected one of 'mil'"):
         load_mil(tmp_path / "other.safetensors", torch.device("cpu"))
 
 

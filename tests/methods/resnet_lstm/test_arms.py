@@ -19,8 +19,7 @@ from ich_study.methods.resnet_lstm.arms import (
 from ich_study.methods.resnet_lstm.class_activation import CamRecipe
 from ich_study.methods.resnet_lstm.study import FoldMasks, make_fold
 from ich_study.methods.resnet_lstm.volumes import UNetSettings
-from ich_study.training.config import TrainingConfig
-from ich_study.training.epoch_loop import LoopSettings
+from ich_study.training.config import LoopSettings, TrainingConfig
 from tests.methods.resnet_lstm.fakes import SIDE, fake_heads, fake_split
 
 STORE = fake_heads(5)

@@ -1,9 +1,13 @@
+import json
+
 import pytest
 import torch
 
 from ich_study.errors import ParameterError, StudyError
-from ich_study.methods.resnet_lstm.network import LSTMSettings, with_lstm, without_lstm
+from ich_study.methods.resnet_lstm.network import LastLayer, LSTMSettings, with_lstm, without_lstm
 from ich_study.models.backbones import create_backbone
+from ich_study.models.registry import load
+from ich_study.models.weights import save_weights, state_digest
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +24,7 @@ def backbone():
     ],
 )
 def test_padding_is_masked_a_volume_alone_and_beside_a_longer_one_is_the_same(backbone, settings):
-    network = with_lstm(backbone, settings, seed=2).eval()
+    network = with_lstm(backbone, settings, seed=2).model.eval()
     slices = torch.randn(9, 3, 32, 32)
     with torch.inference_mode():
         together = network(slices, [2, 6, 1])
@@ -35,7 +39,9 @@ def test_one_direction_sees_what_came_before_and_two_see_what_follows(backbone):
     other = slices.clone()
     other[4] += 3
     for both in (False, True):
-        network = with_lstm(backbone, LSTMSettings(hidden=8, bidirectional=both), seed=2).eval()
+        network = with_lstm(
+            backbone, LSTMSettings(hidden=8, bidirectional=both), seed=2
+        ).model.eval()
         with torch.inference_mode():
             same = torch.isclose(network(slices, [5]), network(other, [5]), atol=1e-6)[
                 :, 0
@@ -44,14 +50,16 @@ def test_one_direction_sees_what_came_before_and_two_see_what_follows(backbone):
 
 
 def test_gradients_reach_the_backbone_through_the_sequence(backbone):
-    network = with_lstm(backbone, LSTMSettings(hidden=8), seed=2)
+    network = with_lstm(backbone, LSTMSettings(hidden=8), seed=2).model
     network(torch.randn(4, 3, 32, 32), [4])[3].backward()
     assert float(network.features.conv1[0].weight.grad.abs().sum()) > 0
 
 
 def test_what_is_new_depends_on_the_seed_and_the_backbone_given_stays(backbone):
     before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
-    first, again, other = (with_lstm(backbone, LSTMSettings(hidden=8), seed) for seed in (1, 1, 2))
+    first, again, other = (
+        with_lstm(backbone, LSTMSettings(hidden=8), seed).model for seed in (1, 1, 2)
+    )
     weights = [network.lstm.weight_ih_l0 for network in (first, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     with torch.no_grad():
@@ -68,9 +76,21 @@ def test_what_is_new_depends_on_the_seed_and_the_backbone_given_stays(backbone):
 
 
 def test_lengths_that_do_not_add_up_and_empty_settings_are_refused(backbone):
-    network = with_lstm(backbone, LSTMSettings(hidden=8))
+    network = with_lstm(backbone, LSTMSettings(hidden=8)).model
     for lengths in ([3], [4, 0], []):
         with pytest.raises(StudyError, match="slices are given"):
             network(torch.zeros(4, 3, 32, 32), lengths)
     with pytest.raises(ParameterError):
         LSTMSettings(hidden=0)
+
+
+def test_a_checkpoint_brings_the_sequence_network_and_its_last_layer_back(backbone, tmp_path):
+    network = with_lstm(backbone, LSTMSettings(hidden=8, bidirectional=True), seed=2)
+    layer = LastLayer(torch.nn.Linear(16, 1), "digest")
+    for name, each in (("lstm", network), ("head", layer)):
+        path = tmp_path / f"{name}.safetensors"
+        save_weights(path, each.model, {"architecture": each.describe()})
+        found = load(path, torch.device("cpu"), type(each))
+        assert state_digest(found.model) == state_digest(each.model)
+        assert found.network.describe() == json.loads(json.dumps(each.describe()))
+    assert network.start == state_digest(backbone.model)

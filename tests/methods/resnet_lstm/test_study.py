@@ -29,8 +29,7 @@ from ich_study.methods.resnet_lstm.volumes import UNetSettings
 from ich_study.published.claims import load_claims, verdicts
 from ich_study.schema import RESULT_COLUMNS
 from ich_study.splits.split import make_folds
-from ich_study.training.config import TrainingConfig
-from ich_study.training.epoch_loop import LoopSettings
+from ich_study.training.config import LoopSettings, TrainingConfig
 from tests.methods.resnet_lstm.fakes import SIDE, fake_heads, fake_split
 from tests.methods.resnet_lstm.test_pseudo_masks import labeller
 
@@ -65,8 +64,8 @@ def done(tmp_path_factory):
     fold = resnet_lstm_study.make_fold(
         STORE, fake_split(STORE), 0, 0.1, 1, tmp_path_factory.mktemp("study")
     )
-    sequence = LoopSettings(epochs=2, learning_rate=0.001, optimizer="adamw", patience=None, seed=1)
-    head = LoopSettings(epochs=20, learning_rate=0.02, optimizer="adam", patience=None, seed=1)
+    sequence = LoopSettings(epochs=2, learning_rate=0.001, optimizer="adamw", seed=1)
+    head = LoopSettings(epochs=20, learning_rate=0.02, optimizer="adam", seed=1)
     stage = resnet_lstm_study.train_stage_1(
         fold, CONFIG, BACKBONE, LSTMSettings(hidden=16), sequence, head, report=quiet
     )
@@ -74,7 +73,7 @@ def done(tmp_path_factory):
     recipes = {"kmeans": ClusterRecipe(), "authors": ClusterRecipe(pixels="whole_slice")}
     masks = resnet_lstm_study.make_pseudo_masks(fold, stage, predictions, CamRecipe(), recipes)
     unet = UNetSettings(size=SIDE, depth=8, channels=(4, 8), strides=(2,), batch_size=2)
-    loop = LoopSettings(epochs=15, learning_rate=0.02, optimizer="adam", patience=None, seed=1)
+    loop = LoopSettings(epochs=15, learning_rate=0.02, optimizer="adam", seed=1)
     stage_2 = run_arms(
         fold, masks, ARMS, unet, loop, variant="printed", tolerance_mm=2.0, report=quiet
     )
@@ -208,9 +207,9 @@ def test_run_again_it_only_loads(done, monkeypatch):
     def never(*arguments, **named):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("ich_study.training.epoch_loop._epoch", never)
-    sequence = LoopSettings(epochs=2, learning_rate=0.001, optimizer="adamw", patience=None, seed=1)
-    head = LoopSettings(epochs=20, learning_rate=0.02, optimizer="adam", patience=None, seed=1)
+    monkeypatch.setattr("ich_study.training.loop._learner", never)
+    sequence = LoopSettings(epochs=2, learning_rate=0.001, optimizer="adamw", seed=1)
+    head = LoopSettings(epochs=20, learning_rate=0.02, optimizer="adam", seed=1)
     again = resnet_lstm_study.train_stage_1(
         fold, CONFIG, BACKBONE, LSTMSettings(hidden=16), sequence, head, report=quiet
     )
@@ -221,7 +220,7 @@ def test_bad_input_is_named(done, tmp_path):
     fold, _, _, masks, *_ = done
     unet, loop = (
         UNetSettings(size=SIDE, depth=8, channels=(4, 8), strides=(2,)),
-        LoopSettings(epochs=1, patience=None),
+        LoopSettings(epochs=1),
     )
     with pytest.raises(ParameterError, match="unknown"):
         run_arms(fold, masks, [MAIN, "other"], unet, loop, variant="printed", tolerance_mm=1.0)

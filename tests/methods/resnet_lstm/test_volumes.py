@@ -2,24 +2,25 @@ import numpy as np
 import pytest
 import torch
 from monai.losses import DiceLoss
+from monai.networks.nets import UNet
 from torch import nn
 
-from ich_study.errors import DataError, ParameterError, WeightsError
+from ich_study.errors import DataError, ParameterError
 from ich_study.methods.resnet_lstm.skull_removal import enhanced_slice
 from ich_study.methods.resnet_lstm.volumes import (
     SegmentationTask,
     UNetSettings,
+    VolumeNetwork,
     combined_loss,
     create_unet,
-    load_unet,
     prepared_volume,
     resized_masks,
     segment,
     train_unet,
 )
-from ich_study.models.backbones import create_backbone
-from ich_study.models.weights import save_weights, state_digest
-from ich_study.training.epoch_loop import LoopSettings
+from ich_study.models.registry import load
+from ich_study.models.weights import state_digest
+from ich_study.training.config import LoopSettings
 from tests.methods.resnet_lstm.fakes import SIDE, fake_heads
 
 CPU = torch.device("cpu")
@@ -58,8 +59,7 @@ def task(heads, **changes):
         volumes,
         masks,
         (scans[:6], scans[6:8]),
-        UNetSettings(**{**vars(SMALL), **changes}),
-        CPU,
+        SMALL.changed(**changes),
         seed=1,
     )
 
@@ -78,9 +78,10 @@ def test_the_volume_is_prepared_slice_by_slice(heads):
 
 def test_it_learns_from_masks_what_generalises_and_the_file_is_read_back(heads, tmp_path):
     volumes, masks, scans = heads
-    loop = LoopSettings(epochs=25, learning_rate=0.02, optimizer="adam", patience=None)
+    loop = LoopSettings(epochs=25, learning_rate=0.02, optimizer="adam")
     run = train_unet(task(heads), loop, tmp_path, {"arm": "test"}, lambda line: None)
-    model, settings = load_unet(run.weights_path, CPU, run.weights_sha256)
+    found = load(run.weights_path, CPU, VolumeNetwork, run.weights_sha256)
+    model, settings = found.model, found.network.settings
     assert settings == SMALL
     dice = []
     for scan in scans[8:]:
@@ -101,9 +102,9 @@ def test_a_killed_training_ends_at_the_same_weights(heads, tmp_path):
         """Stands for a kill."""
 
     def kill(line):
-        raise Killed
+        raise Killed(line)
 
-    loop = LoopSettings(epochs=3, learning_rate=0.01, optimizer="adam", patience=None)
+    loop = LoopSettings(epochs=3, learning_rate=0.01, optimizer="adam")
     whole = train_unet(task(heads), loop, tmp_path / "whole", {}, lambda line: None)
     with pytest.raises(Killed):
         train_unet(task(heads), loop, tmp_path / "killed", {}, kill)
@@ -114,17 +115,17 @@ def test_a_killed_training_ends_at_the_same_weights(heads, tmp_path):
 @pytest.mark.parametrize("length", [1, 5, 8, 13, 30])
 def test_volumes_of_any_length_keep_their_length(length):
     volume = np.random.default_rng(0).integers(0, 255, (length, SIDE, SIDE)).astype(np.uint8)
-    assert segment(create_unet(SMALL).eval(), volume, SMALL, CPU).shape == volume.shape
+    assert segment(create_unet(SMALL).model.eval(), volume, SMALL, CPU).shape == volume.shape
 
 
 def test_a_volume_of_one_patch_is_the_network_itself_and_padding_is_cut_off():
     model, volume = (
-        create_unet(SMALL).eval(),
+        create_unet(SMALL).model.eval(),
         np.random.default_rng(0).integers(0, 255, (8, SIDE, SIDE)).astype(np.uint8),
     )
     with torch.inference_mode():
         direct = (
-            model(torch.from_numpy(volume.astype(np.float32) / 255)[None, None])
+            UNet.forward(model, torch.from_numpy(volume.astype(np.float32) / 255)[None, None])
             .sigmoid()[0, 0]
             .numpy()
         )
@@ -134,17 +135,21 @@ def test_a_volume_of_one_patch_is_the_network_itself_and_padding_is_cut_off():
 def test_patches_hold_volume_and_mask_alike_first_or_drawn_from_seed_and_epoch(heads):
     volumes, masks, scans = heads
     work = task(heads, depth=4, crop="first", batch_size=6)
-    images, targets = next(iter(work.batches(0)))
+    images, targets = next(iter(work.loaders(CPU)[0]))
     assert images.shape == targets.shape == (6, 1, 4, SIDE, SIDE)
     firsts = {volumes[scan][:4].tobytes(): masks[scan][:4] for scan in scans[:6]}
     for image, target in zip(images, targets):
         key = (image[0] * 255).round().numpy().astype(np.uint8).tobytes()
         assert np.array_equal(firsts[key], target[0].numpy() > 0)
-    drawn = [[images for images, _ in task(heads, depth=4).batches(epoch)] for epoch in (0, 0, 1)]
+    drawn = []
+    for epoch in (0, 0, 1):
+        loader, _ = task(heads, depth=4).loaders(CPU)
+        loader.batches.set_epoch(epoch)
+        drawn.append([images for images, _ in loader])
     assert all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[1])) and not all(
         torch.equal(a, b) for a, b in zip(drawn[0], drawn[2])
     )
-    padded, _ = next(iter(task(heads, depth=16).batches(0)))
+    padded, _ = next(iter(task(heads, depth=16).loaders(CPU)[0]))
     assert padded.shape[2] == 16 and not padded[:, :, 12:].any()
 
 
@@ -153,15 +158,15 @@ def test_what_cannot_be_trained_on_is_refused(heads):
     empty = {scan: np.zeros_like(mask) for scan, mask in masks.items()}
     parts = (scans[:6], scans[6:8])
     with pytest.raises(DataError, match="nothing to learn"):
-        SegmentationTask(volumes, empty, parts, SMALL, CPU)
+        SegmentationTask(volumes, empty, parts, SMALL)
     with pytest.raises(DataError, match="at least one"):
-        SegmentationTask(volumes, masks, ([], scans[6:]), SMALL, CPU)
+        SegmentationTask(volumes, masks, ([], scans[6:]), SMALL)
     with pytest.raises(DataError, match="mask of shape"):
-        SegmentationTask(volumes, {**masks, scans[0]: masks[scans[0]][:2]}, parts, SMALL, CPU)
+        SegmentationTask(volumes, {**masks, scans[0]: masks[scans[0]][:2]}, parts, SMALL)
     with pytest.raises(DataError, match="24 px"):
         task(heads, size=24)
     with pytest.raises(DataError, match="takes uint8"):
-        segment(create_unet(SMALL), np.zeros((4, 20, 20), np.uint8), SMALL, CPU)
+        segment(create_unet(SMALL).model, np.zeros((4, 20, 20), np.uint8), SMALL, CPU)
     for changes in (
         {"depth": 7},
         {"channels": (4,)},
@@ -171,20 +176,7 @@ def test_what_cannot_be_trained_on_is_refused(heads):
         {"strides": (2, 2)},
     ):
         with pytest.raises(ParameterError):
-            UNetSettings(**{**vars(SMALL), **changes})
-
-
-def test_checkpoints_of_other_networks_are_refused(tmp_path):
-    other = create_backbone("resnet10t", 1, options={"channels": [8, 8, 8, 8]})
-    save_weights(
-        tmp_path / "classifier.safetensors", other.model, {"architecture": other.describe()}
-    )
-    with pytest.raises(WeightsError, match="3-D U-Net"):
-        load_unet(tmp_path / "classifier.safetensors", CPU)
-    described = {**vars(SMALL), "channels": (4, 16)}
-    save_weights(tmp_path / "wider.safetensors", create_unet(SMALL), {"unet": described})
-    with pytest.raises(WeightsError, match="another shape"):
-        load_unet(tmp_path / "wider.safetensors", CPU)
+            SMALL.changed(**changes)
 
 
 def test_masks_change_grid_by_nearest_neighbour():
