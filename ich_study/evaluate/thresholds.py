@@ -79,6 +79,9 @@ def youden_threshold(truth: np.ndarray, scores: np.ndarray, name: str = "any") -
     truth: 0/1 (items,), scores: (items,). The threshold lies midway between two neighbouring
     distinct scores, so `>` and `>=` decide alike here; of equal J the highest threshold is taken.
     Raises StudyError naming the class where all labels or all scores are the same.
+
+    >>> youden_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    Threshold(value=0.6, source='labels', rule='youden', objective=0.5)
     """
     cuts, tp, fp, positives, negatives = _cuts(truth, scores, name)
     # Integers, so that equal J are equal and the first, highest, cut wins.
@@ -144,6 +147,11 @@ def counts_over_grid(heatmaps: np.ndarray, truth: np.ndarray, grid: Sequence[flo
 
     heatmaps: finite (slices, rows, columns). truth: bool, same shape. One histogram per slice
     serves all thresholds.
+
+    >>> heat = np.array([[[0.2, 0.6], [0.9, 0.1]]])
+    >>> counts = counts_over_grid(heat, heat > 0.5, [0.0, 0.5, 0.7])
+    >>> counts.tp, counts.fp
+    (array([[2, 2, 1]]), array([[2, 0, 0]]))
     """
     edges = np.asarray(grid, np.float64)
     if edges.ndim != 1 or not len(edges) or (np.diff(edges) <= 0).any():
@@ -180,6 +188,10 @@ def mask_threshold(
     slices with truth (HGI-SAM). stop: `best` is the printed search; `first` ends at the first
     threshold that does not improve, as HGI-SAM's code does (printed_and_authors, 003.10). Of equal
     Dice the lowest threshold is taken. Raises StudyError where no slice has truth.
+
+    >>> counts = Counts(np.array([[2, 2, 1]]), np.array([[2, 0, 0]]), np.array([[0, 0, 1]]))
+    >>> mask_threshold(counts, [0.0, 0.5, 0.7], "masks-validation").value
+    0.5
     """
     if unit not in ("pixel", "slice") or stop not in ("best", "first"):
         raise ParameterError(

@@ -38,6 +38,11 @@ def component_boxes(mask: np.ndarray, connectivity: int = 8, min_pixels: int = 1
 
     mask: bool (rows, columns). connectivity: 4 or 8 neighbours. Components under `min_pixels` are
     left out.
+
+    >>> mask = np.zeros((6, 6), bool)
+    >>> mask[1:3, 2:5] = True
+    >>> component_boxes(mask)  # x, y, width, height
+    array([[2, 1, 3, 2]])
     """
     mask = np.asarray(mask)
     if mask.ndim != 2:
@@ -52,7 +57,12 @@ def component_boxes(mask: np.ndarray, connectivity: int = 8, min_pixels: int = 1
 
 
 def fill_boxes(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Union of boxes as a bool mask of `shape`; parts outside the slice are cut off."""
+    """Union of boxes as a bool mask of `shape`; parts outside the slice are cut off.
+
+    >>> fill_boxes([[1, 0, 2, 1]], (2, 4)).astype(int)
+    array([[0, 1, 1, 0],
+           [0, 0, 0, 0]])
+    """
     filled = np.zeros(shape, bool)
     for x, y, width, height in as_boxes(boxes):
         columns, rows = np.ceil([x, x + width]).astype(int), np.ceil([y, y + height]).astype(int)
@@ -68,6 +78,12 @@ def filled_box_counts(prediction: np.ndarray, truth: np.ndarray, connectivity: i
     printed cells hold Dice = 2 IoU / (1 + IoU), which a union of filled boxes summed over all
     slices gives and a matching of boxes does not (printed_and_authors, 001.2). Feed the counts to
     `overlap.dice` and `iou`.
+
+    >>> truth = np.zeros((1, 8, 8), bool)
+    >>> truth[0, 2:6, 2:6] = True
+    >>> counts = filled_box_counts(np.roll(truth, 2, axis=2), truth)
+    >>> counts.tp, counts.fp, counts.fn
+    (array([8]), array([8]), array([8]))
     """
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape or prediction.ndim != 3:
@@ -92,7 +108,11 @@ def filled_counts(predicted: np.ndarray, truth: np.ndarray, shape: tuple[int, in
 
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """IoU of every box with every box, float64 (n, m); 0 where both have no area."""
+    """IoU of every box with every box, float64 (n, m); 0 where both have no area.
+
+    >>> box_iou([[0, 0, 2, 2]], [[0, 0, 2, 1], [5, 5, 1, 1]])
+    array([[0.5, 0. ]])
+    """
     first, second = as_boxes(first)[:, None], as_boxes(second)[None]
     low, high = (
         np.maximum(first[..., :2], second[..., :2]),
@@ -110,6 +130,10 @@ def match_boxes(
 
     As many pairs with IoU >= `min_iou` as possible, among those the largest summed IoU. TP = pairs,
     FP = predicted boxes left over, FN = true boxes left over.
+
+    >>> counts, pairs = match_boxes([[0, 0, 4, 4], [9, 9, 2, 2]], [[0, 0, 4, 3]])
+    >>> int(counts.tp), int(counts.fp), int(counts.fn), pairs.tolist()
+    (1, 1, 0, [[0, 0]])
     """
     if not 0 < min_iou <= 1:
         raise StudyError(f"min_iou is {min_iou}; expected a value in (0, 1]")
@@ -129,5 +153,9 @@ def match_boxes(
 
 def loose_hit(counts: Counts) -> np.ndarray:
     """1 where prediction and truth share a pixel, 0 where not, NaN where the truth is empty; the
-    mean is the Loose Hit Rate (CAM benchmark, III-E3; its 527 slices all hold hemorrhage)."""
+    mean is the Loose Hit Rate (CAM benchmark, III-E3; its 527 slices all hold hemorrhage).
+
+    >>> loose_hit(Counts(np.array([3, 0, 0]), np.array([1, 5, 7]), np.array([2, 4, 0])))
+    array([ 1.,  0., nan])
+    """
     return np.where(counts.tp + counts.fn > 0, (counts.tp > 0).astype(np.float64), np.nan)[()]

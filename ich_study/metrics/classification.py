@@ -1,4 +1,4 @@
-"""Measures of a slice classifier: AUROC, AP, Brier score, and measures of decisions at a threshold.
+"""Measures of a slice classifier: AUROC, AP, and measures of decisions at a threshold.
 
 Used by all five papers. `truth` is 0/1 or bool (items,), `scores` float (items,), higher is more
 positive. Missing labels must be left out before; a NaN is an error here. Where a class is absent a
@@ -82,12 +82,20 @@ class RankedScores:
 
 
 def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve (LSE-UNet, Table 1); NaN where a class is absent."""
+    """Area under the ROC curve (LSE-UNet, Table 1); NaN where a class is absent.
+
+    >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    0.75
+    """
     return float(RankedScores(truth, scores).auroc(np.ones(len(truth))))
 
 
 def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Average precision, the area under the stepwise PR curve; NaN without positives."""
+    """Average precision, the area under the stepwise PR curve; NaN without positives.
+
+    >>> average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    0.8333333333333333
+    """
     return float(RankedScores(truth, scores).average_precision(np.ones(len(truth))))
 
 
@@ -97,6 +105,10 @@ def decision_metrics(truth: np.ndarray, decisions: np.ndarray) -> dict[str, floa
 
     NaN: precision without positive decisions, sensitivity and f1 without true positives and false
     negatives, specificity without negatives, balanced accuracy where a class is absent.
+
+    >>> measured = decision_metrics([1, 1, 0, 0, 0], [1, 0, 1, 0, 0])
+    >>> measured["sensitivity"], measured["precision"], measured["f1"]
+    (0.5, 0.5, 0.5)
     """
     truth, decided = checked(truth, decisions)
     if not np.isin(decided, (0, 1)).all():
@@ -126,7 +138,11 @@ def decision_metrics(truth: np.ndarray, decisions: np.ndarray) -> dict[str, floa
 def auc_of_decisions(truth: np.ndarray, decisions: np.ndarray) -> float:
     """What HGI-SAM's Table 2 prints as "AUC": the AUROC of hard 0/1 decisions, which is
     (sensitivity + specificity) / 2, the balanced accuracy (printed_and_authors, 003.12). Not
-    comparable with `auroc`."""
+    comparable with `auroc`.
+
+    >>> auc_of_decisions([1, 1, 0, 0], [1, 0, 0, 0])
+    0.75
+    """
     return decision_metrics(truth, decisions)["balanced_accuracy"]
 
 
@@ -135,6 +151,12 @@ def roc_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     threshold).
 
     The first row is the origin with an infinite threshold. An absent class gives a column of NaN.
+
+    >>> roc_curve([0, 1, 1], [0.2, 0.2, 0.9])
+       false_positive_rate  sensitivity  threshold
+    0                  0.0          0.0        inf
+    1                  0.0          0.5        0.9
+    2                  1.0          1.0        0.2
     """
     truth, scores = checked(truth, scores)
     order = np.argsort(-scores, kind="stable")
@@ -174,6 +196,9 @@ def f1_of_top_epochs(f1: np.ndarray, top: int = 5) -> tuple[float, float]:
 
     NaN epochs are left out. Fewer epochs than `top` are all taken; under two the SD is NaN, under
     one both.
+
+    >>> f1_of_top_epochs([0.5, 0.9, 0.7], top=2)
+    (0.8, 0.14142135623730953)
     """
     best = np.sort(np.asarray(f1, np.float64)[np.isfinite(np.asarray(f1, np.float64))])[::-1][:top]
     mean = float(best.mean()) if len(best) else float("nan")

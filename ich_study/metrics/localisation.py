@@ -32,6 +32,12 @@ def pointing_game(heatmaps: np.ndarray, truth: np.ndarray, tolerance_px: int = 0
     heatmaps: (slices, rows, columns), finite. truth: bool, same shape (masks, or boxes filled by
     `boxes.fill_boxes`), widened by a disc of `tolerance_px`. Where several pixels share the maximum
     the value is the share of them that hit, so that a flat map scores by chance. NaN without truth.
+
+    >>> truth = np.array([[[True, False], [False, False]]])
+    >>> pointing_game([[[0.9, 0.1], [0.0, 0.2]]], truth)
+    array([1.])
+    >>> pointing_game([[[0.5, 0.5], [0.5, 0.5]]], truth)  # a flat map hits by chance
+    array([0.25])
     """
     heatmaps, truth = _checked(heatmaps, truth)
     if tolerance_px < 0:
@@ -52,6 +58,9 @@ def mass_inside(heatmaps: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     Shapes as in `pointing_game`; heatmaps must be >= 0 (MapError otherwise). NaN where the truth or
     the map is empty.
+
+    >>> mass_inside([[[3.0, 1.0], [0.0, 0.0]]], np.array([[[True, False], [False, False]]]))
+    array([0.75])
     """
     heatmaps, truth = _checked(heatmaps, truth)
     if (heatmaps < 0).any():

@@ -82,6 +82,10 @@ def overlap_counts(prediction: np.ndarray, truth: np.ndarray, spatial: int = 2) 
     prediction, truth: (..., rows, columns) or, with spatial=3, (..., slices, rows, columns); bool
         or 0/1. Gives int64 counts of the leading shape. Raises StudyError where shapes differ or a
         mask holds anything but 0 and 1 (probabilities and label maps are no masks).
+
+    >>> counts = overlap_counts([[1, 1, 0], [0, 0, 0]], [[1, 0, 0], [1, 0, 0]])
+    >>> int(counts.tp), int(counts.fp), int(counts.fn)
+    (1, 1, 1)
     """
     prediction, truth = _masks(prediction, truth)
     axes = tuple(range(-spatial, 0))
@@ -100,6 +104,9 @@ def label_counts(prediction: np.ndarray, truth: np.ndarray, classes: int) -> Cou
     prediction, truth: integer (items, ...) with values 0..classes-1; 0 is the background,
     LSE-UNet's
         class "Normal" (Table 2). Gives int64 (items, classes). Raises StudyError on other values.
+
+    >>> label_counts([[0, 1, 1, 2]], [[0, 1, 2, 2]], classes=3).tp  # background, 1, 2
+    array([[1, 1, 1]])
     """
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape:
@@ -149,6 +156,10 @@ def dice(counts: Counts, empty: Empty = "nan") -> np.ndarray:
     means;
     `one`: both empty is 1, only one of the two empty is 0;
     `zero` (ResNet-LSTM follow-up): both empty is 0, only one of the two empty is 0.
+
+    >>> one, both_empty = Counts(3, 1, 2), Counts(0, 0, 0)
+    >>> float(dice(one)), float(dice(both_empty)), float(dice(both_empty, empty="one"))
+    (0.6666666666666666, nan, 1.0)
     """
     return _ratio(
         2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts.tp + counts.fn, empty
@@ -156,23 +167,39 @@ def dice(counts: Counts, empty: Empty = "nan") -> np.ndarray:
 
 
 def iou(counts: Counts, empty: Empty = "nan") -> np.ndarray:
-    """TP / (TP + FP + FN), float64 in [0, 1]; empty cases as in `dice`."""
+    """TP / (TP + FP + FN), float64 in [0, 1]; empty cases as in `dice`.
+
+    >>> float(iou(Counts(3, 1, 2)))
+    0.5
+    """
     return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, counts.tp + counts.fn, empty)
 
 
 def sensitivity(counts: Counts) -> np.ndarray:
     """TP / (TP + FN), the true positive rate (TPR) of ResNet-LSTM, Table 2; NaN where truth is
-    empty."""
+    empty.
+
+    >>> float(sensitivity(Counts(3, 1, 2)))
+    0.6
+    """
     return _ratio(counts.tp, counts.tp + counts.fn, counts.tp + counts.fn, "nan")
 
 
 def precision(counts: Counts) -> np.ndarray:
-    """TP / (TP + FP); NaN where nothing was predicted."""
+    """TP / (TP + FP); NaN where nothing was predicted.
+
+    >>> float(precision(Counts(3, 1, 2)))
+    0.75
+    """
     return _ratio(counts.tp, counts.tp + counts.fp, counts.tp + counts.fp, "nan")
 
 
 def mean_over_units(values: np.ndarray) -> np.ndarray:
-    """Mean over axis 0 of what is not NaN; NaN where nothing is left."""
+    """Mean over axis 0 of what is not NaN; NaN where nothing is left.
+
+    >>> float(mean_over_units([0.5, np.nan, 1.0]))
+    0.75
+    """
     values = np.asarray(values, np.float64)
     defined = np.isfinite(values)
     return _ratio(np.where(defined, values, 0).sum(0), defined.sum(0), defined.sum(0), "nan")

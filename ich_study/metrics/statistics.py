@@ -81,7 +81,15 @@ def ratio_of_sums(
     patients: Sequence[object] | np.ndarray, numerator: np.ndarray, denominator: np.ndarray
 ) -> PatientStatistic:
     """sum(numerator) / sum(denominator) over items, each (items,) and finite: sensitivity, PPV,
-    micro Dice."""
+    micro Dice.
+
+    >>> patients, found, present = ["a", "a", "b"], [1, 0, 1], [1, 1, 1]
+    >>> statistic = ratio_of_sums(patients, found, present)
+    >>> statistic.value()
+    0.6666666666666666
+    >>> statistic.evaluate(np.array([[2.0, 0.0]]))  # patient a drawn twice, b not at all
+    array([0.5])
+    """
     top, bottom = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     names, index = _patients(patients, len(top))
     if top.shape != bottom.shape or not (np.isfinite(top).all() and np.isfinite(bottom).all()):
@@ -203,6 +211,11 @@ def patient_bootstrap(
     The interval is NaN, with the reason, for one patient, for a measure without value on the
     sample, and where more than 5 % of the replicates have none. Raises StudyError for level outside
     (0, 1).
+
+    >>> statistic = ratio_of_sums(["a", "b", "c", "d"], [1, 1, 0, 1], [1, 1, 1, 1])
+    >>> interval = patient_bootstrap(statistic, replicates=1000)
+    >>> interval.value, interval.low, interval.high, interval.n_patients
+    (0.75, 0.25, 1.0, 4)
     """
     weights = resampled_multiplicities(len(statistic.patients), replicates, seed)
     return _interval(
@@ -232,6 +245,12 @@ def paired_bootstrap(
     """Interval of `first` - `second`, both measured on the same drawn patients in every replicate.
 
     Raises StudyError where the two do not stand on the same patients.
+
+    >>> patients = ["a", "b", "c", "d"]
+    >>> first = ratio_of_sums(patients, [1, 1, 0, 1], [1, 1, 1, 1])
+    >>> second = ratio_of_sums(patients, [0, 0, 0, 1], [1, 1, 1, 1])
+    >>> paired_bootstrap(first, second).value
+    0.5
     """
     differences = _paired_replicates(first, second, replicates, seed)
     return _interval(first.value() - second.value(), differences, len(first.patients), seed, level)
