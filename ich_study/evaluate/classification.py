@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ich_study.atomic import write_parquet
 from ich_study.errors import StudyError
-from ich_study.evaluate.slice_predictions import PREDICTION_COLUMNS, known_of
+from ich_study.evaluate.slice_predictions import PREDICTION_COLUMNS, known_of, prediction_table
 from ich_study.evaluate.thresholds import Threshold, fixed_threshold, youden_threshold
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
@@ -94,23 +94,7 @@ def predict(
             f"the network gives {logits.shape[1]} logits per slice for {len(classes)} classes"
             f" {list(classes)}"
         )
-    broken = ~np.isfinite(logits).all(1)
-    if broken.any():
-        first = dataset.rows.iloc[int(broken.argmax())]
-        where = f"{int(broken.sum())} slices, first {first.scan_id} slice {first.slice_index}"
-        raise StudyError(f"the network's output is not finite in {where}")
-    return _long(dataset, classes, logits)
-
-
-def _long(dataset: SliceDataset, classes: Sequence[str], logits: np.ndarray) -> pd.DataFrame:
-    count = len(classes)
-    frame = dataset.rows.loc[dataset.rows.index.repeat(count)].reset_index(drop=True)
-    labels = pd.Series(dataset.labels.numpy().ravel())
-    frame["class"] = list(classes) * len(dataset)
-    frame["label"] = (labels > 0.5).astype("boolean").mask(labels.isna())
-    frame["logit"] = logits.ravel()
-    frame["probability"] = 1 / (1 + np.exp(-logits.ravel()))
-    return typed(frame, PREDICTION_COLUMNS, "predictions")
+    return prediction_table(dataset.rows, dataset.labels.numpy(), logits, classes)
 
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 
 from ich_study.errors import StudyError
+from ich_study.schema import typed
 
 PREDICTION_COLUMNS: dict[str, str] = {
     "dataset": "string",
@@ -16,6 +20,28 @@ PREDICTION_COLUMNS: dict[str, str] = {
     "logit": "float64",
     "probability": "float64",
 }
+
+
+def prediction_table(
+    rows: pd.DataFrame, labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]
+) -> pd.DataFrame:
+    """Typed as PREDICTION_COLUMNS, slice by slice in the order of `rows`.
+
+    labels: float (slices, classes), NaN where unknown. logits: float64 of the same shape. Raises
+    StudyError when one is not finite, naming the first slice.
+    """
+    broken = ~np.isfinite(logits).all(1)
+    if broken.any():
+        first = rows.iloc[int(broken.argmax())]
+        where = f"{int(broken.sum())} slices, first {first.scan_id} slice {first.slice_index}"
+        raise StudyError(f"the network's output is not finite in {where}")
+    table = rows.loc[rows.index.repeat(len(classes))].reset_index(drop=True)
+    known = pd.Series(labels.ravel())
+    table["class"] = list(classes) * len(rows)
+    table["label"] = (known > 0.5).astype("boolean").mask(known.isna())
+    table["logit"] = logits.ravel()
+    table["probability"] = 1 / (1 + np.exp(-logits.ravel()))
+    return typed(table, PREDICTION_COLUMNS, "predictions")
 
 
 def known_of(predictions: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -9,7 +9,10 @@ from sklearn.metrics import roc_auc_score
 from ich_study.errors import ParameterError
 from ich_study.evaluate.classification import predict
 from ich_study.training import distributed
+from ich_study.training.config import LoopSettings
 from ich_study.training.learner import train_classifier
+from ich_study.training.loop import fit
+from tests.training import test_loop as line
 from tests.training.fakes import config, fake_store, network, parts
 
 STORE = fake_store()
@@ -87,3 +90,17 @@ def test_gathering_alone_gives_the_parts_back():
 def test_batches_taken_in_turns_come_back_in_their_order():
     assert distributed.in_turns([["a", "d", "g"], ["b", "e"], ["c", "f"]]) == list("abcdefg")
     assert distributed.in_turns([["a"], [], []]) == ["a"]
+
+
+def test_two_processes_train_any_network_and_validate_each_batch_once(tmp_path):
+    if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+        pytest.skip("this PyTorch has no gloo, which joins processes on a CPU")
+    settings = LoopSettings(
+        distributed=True, processes=2, epochs=3, keep="last", learning_rate=0.05
+    )
+    run = fit(line.network(), line.Line(), settings, tmp_path, {})
+    x = torch.linspace(-1, 1, 64)[:, None]
+    with torch.no_grad():
+        loss = float((run.model(x) - 2 * x).square().mean())
+    assert run.history["valid_loss"].iloc[-1] == pytest.approx(loss, rel=1e-5)
+    assert run.history["valid_loss"].is_monotonic_decreasing and len(run.history) == 3

@@ -13,17 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError, StudyError
-from ich_study.evaluate.slice_predictions import PREDICTION_COLUMNS
+from ich_study.errors import ParameterError
+from ich_study.evaluate.slice_predictions import prediction_table
 from ich_study.inputs.augment import Augmentation
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.seeds import seeded_generator
-from ich_study.inputs.slices import ROW_KEYS, SliceDataset, SliceSource
+from ich_study.inputs.slices import SliceDataset, SliceSource
 from ich_study.methods.resnet_lstm.network import (
     LastLayer,
     LSTMSettings,
@@ -33,7 +32,6 @@ from ich_study.methods.resnet_lstm.network import (
 )
 from ich_study.models.backbones import Backbone
 from ich_study.models.weights import save_weights, state_digest
-from ich_study.schema import typed
 from ich_study.training.callbacks import WEIGHTS_FILE
 from ich_study.training.config import LoopSettings
 from ich_study.training.loop import Run, fit, named
@@ -188,27 +186,10 @@ def predict_sequences(
         for places in _volumes(data.rows):
             hu, _ = data.__getitems__(places)
             logits.append(
-                network(preprocessing.inputs(hu.to(device)), [len(places)]).double().cpu()[:, 0]
+                network(preprocessing.inputs(hu.to(device)), [len(places)]).double().cpu()
             )
-    values = torch.cat(logits).numpy()
-    if not np.isfinite(values).all():
-        raise StudyError(
-            f"the network's output is not finite in {int((~np.isfinite(values)).sum())} slices"
-        )
-    labels = pd.Series(data.labels[:, 0].numpy())
-    frame = (
-        rows[ROW_KEYS]
-        .reset_index(drop=True)
-        .assign(
-            **{
-                "class": name,
-                "label": (labels > 0.5).astype("boolean").mask(labels.isna()),
-                "logit": values,
-                "probability": 1 / (1 + np.exp(-values)),
-            }
-        )
-    )
-    return typed(frame, PREDICTION_COLUMNS, "predictions")
+    labels = data.labels.numpy()
+    return prediction_table(data.rows, labels, torch.cat(logits).numpy(), [name])
 
 
 class HeadTask(Task):
