@@ -1,0 +1,117 @@
+"""Slices of a series in order and orientation, each case with its answer worked out by hand."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ich_study.datasets.dicom_headers import SliceHeader
+from ich_study.datasets.slice_geometry import (
+    InPlane,
+    along_normal,
+    group_series,
+    missing_gaps,
+    stack_slices,
+)
+from ich_study.errors import DataError, ParameterError
+
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def header(z=0.0, name="a.dcm", **changes):
+    known = {
+        "path": Path(name),
+        "patient_id": "p",
+        "study_uid": "t",
+        "series_uid": "s",
+        "position_mm": (-10.0, -10.0, z),
+        "orientation": AXIAL,
+        "spacing_mm": (0.5, 0.5),
+        "thickness_mm": 5.0,
+        "rows": 4,
+        "columns": 6,
+    }
+    wanted = {field.name for field in dataclasses.fields(SliceHeader)}
+    filled = dict.fromkeys(wanted - set(known))
+    return SliceHeader(**{**filled, **known, **changes})
+
+
+def test_slices_are_ordered_from_inferior_to_superior_whatever_their_names():
+    stack = stack_slices([header(z, f"{10 - z:g}.dcm") for z in (10.0, 0.0, 5.0)])
+    assert stack.z_mm.tolist() == [0.0, 5.0, 10.0] and stack.gaps_mm.tolist() == [5.0, 5.0]
+    assert [item.position_mm[2] for item in stack.headers] == [0.0, 5.0, 10.0]
+
+
+def test_a_stored_slice_is_turned_until_anterior_is_up_and_the_right_is_left():
+    stored = np.arange(6).reshape(2, 3)
+    assert InPlane().image(stored).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert InPlane(flip_rows=True).image(stored).tolist() == [[3, 4, 5], [0, 1, 2]]
+    assert InPlane(flip_columns=True).image(stored).tolist() == [[2, 1, 0], [5, 4, 3]]
+    assert InPlane(transpose=True).image(stored).tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+@pytest.mark.parametrize(
+    "turn", [InPlane(), InPlane(True), InPlane(False, True, False), InPlane(True, True, True)]
+)
+def test_a_box_moves_with_its_slice(turn):
+    stored = np.zeros((6, 9))
+    stored[1:3, 4:8] = 1
+    shown = turn.image(stored)
+    x, y, width, height = turn.box(4, 1, 4, 2, shown.shape)
+    assert shown[y : y + height, x : x + width].sum() == stored.sum() == 8
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [
+        (AXIAL, InPlane()),
+        ((-1.0, 0.0, 0.0, 0.0, 1.0, 0.0), InPlane(flip_columns=True)),
+        ((1.0, 0.0, 0.0, 0.0, -1.0, 0.0), InPlane(flip_rows=True)),
+        ((0.0, 1.0, 0.0, 1.0, 0.0, 0.0), InPlane(transpose=True)),
+    ],
+)
+def test_the_turn_follows_from_the_header(orientation, turn):
+    assert stack_slices([header(orientation=orientation)]).in_plane == turn
+
+
+def test_a_repeated_position_keeps_the_first_file_by_name():
+    stack = stack_slices([header(0.0, "b.dcm"), header(0.0, "a.dcm"), header(5.0, "c.dcm")])
+    assert [item.path.name for item in stack.headers] == ["a.dcm", "c.dcm"]
+    assert [item.path.name for item in stack.repeated] == ["b.dcm"]
+
+
+def test_slices_of_another_geometry_are_refused_or_left_out():
+    mixed = [header(0.0), header(5.0), header(10.0, "z.dcm", rows=8)]
+    with pytest.raises(DataError, match=r"2 of 4 x 6, .*; 1 of 8 x 6"):
+        stack_slices(mixed)
+    assert [item.path.name for item in stack_slices(mixed, "largest").unlike] == ["z.dcm"]
+    with pytest.raises(ParameterError, match="'error' or 'largest'"):
+        stack_slices(mixed, "all")
+    with pytest.raises(DataError, match="not that of an axial slice"):
+        stack_slices([header(orientation=(1.0, 0.0, 0.0, 0.0, 0.0, -1.0))])
+
+
+def test_a_gap_is_judged_by_the_gaps_around_it():
+    thin_at_the_base = np.array([2.5] * 9 + [5.0] * 3)
+    assert missing_gaps(thin_at_the_base).tolist() == []  # twice the median of the whole scan
+    assert missing_gaps(np.array([5.0, 5.0, 10.0, 5.0, 5.0])).tolist() == [2]
+
+
+def test_tilt_has_the_sign_of_the_header_and_orders_along_the_normal():
+    tilted = (1.0, 0.0, 0.0, 0.0, np.cos(np.radians(20)), -np.sin(np.radians(20)))
+    stack = stack_slices([header(0.0, orientation=tilted), header(5.0, orientation=tilted)])
+    assert stack.tilt_degrees == pytest.approx(20) and stack.roll_degrees == 0
+    assert stack.gaps_mm == pytest.approx([5 * np.cos(np.radians(20))])
+    assert along_normal(header(5.0)) - along_normal(header(0.0)) == 5.0
+
+
+def test_a_series_belongs_to_one_study_and_one_patient():
+    both = [header(5.0, "b.dcm"), header(0.0, "a.dcm"), header(0.0, "c.dcm", series_uid="r")]
+    grouped = group_series(both)
+    assert {key: [item.path.name for item in items] for key, items in grouped.items()} == {
+        ("t", "r"): ["c.dcm"],
+        ("t", "s"): ["a.dcm", "b.dcm"],
+    }
+    with pytest.raises(DataError, match="under another study or patient"):
+        group_series([header(0.0), header(5.0, "b.dcm", patient_id="q")])

@@ -1,0 +1,46 @@
+"""A scan is built anew when what it is built from changed, and only then."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ich_study.datasets.contract import ScanRef
+from ich_study.errors import DataError
+from ich_study.store.fingerprint import fingerprint, plain, reader_options
+from tests.store.fake_reader import FakeReader, touch_later
+
+
+def ref(path, **changes):
+    fields = {"dataset": "d", "patient_id": "p", "scan_id": "s", "files": (path,), "details": {}}
+    return ScanRef(**{**fields, **changes})
+
+
+def test_each_part_of_the_source_has_a_say(tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"1")
+    first = fingerprint(ref(path), "options", tmp_path)
+    assert fingerprint(ref(path), "options", tmp_path) == first
+    assert fingerprint(ref(path), "other options", tmp_path) != first
+    for change in ({"scan_id": "t"}, {"patient_id": "q"}, {"details": {"part": "test"}}):
+        assert fingerprint(ref(path, **change), "options", tmp_path) != first
+    touch_later(path)
+    assert fingerprint(ref(path), "options", tmp_path) != first
+    path.unlink()
+    assert fingerprint(ref(path), "options", tmp_path) != first
+
+
+def test_where_the_data_lie_and_how_fast_they_are_read_has_none():
+    here, there = FakeReader(Path("/a")), FakeReader(Path("/b"), _seconds=3.0)
+    assert reader_options(here) == reader_options(there)
+    assert reader_options(FakeReader(Path("/a"), offset=1)) != reader_options(here)
+    assert reader_options(FakeReader(Path("/a"), intensity="grey")) != reader_options(here)
+
+
+def test_equal_values_are_equal_text_whatever_their_order():
+    root = Path("/root")
+    assert plain({"b": {2, 1}, "a": root / "x"}, root) == {"b": ["1", "2"], "a": "x"}
+    assert plain(re.compile("a", re.IGNORECASE), root) != plain(re.compile("a"), root)
+    assert plain(1, root) != plain("1", root)
+    with pytest.raises(DataError, match="whether a object changed"):
+        plain(object(), root)
