@@ -78,4 +78,9 @@ def _draw_step(axis: Axes, step: Step) -> None:
         if mask is not None and mask.any():
             axis.contour(mask, levels=[0.5], colors=[colour], linewidths=0.9)
     if step.kind in ("signed", "clusters"):
-        axis.figure.colorbar(drawn, ax=axis, shrink=0.6, pad=0.02).ax.tick_params(labelsize=6)
+        # inside the picture, so that all pictures keep one size
+        bar = axis.inset_axes((0.06, 0.08, 0.05, 0.5))
+        axis.figure.colorbar(drawn, cax=bar).ax.tick_params(labelsize=6, colors="0.35", length=2)
+        if step.kind == "clusters":
+            bar.tick_params(colors="white")
+            bar.set_yticks(range(int(step.image.max()) + 1))

@@ -3,20 +3,32 @@ measured per volume."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from ich_study.errors import ParameterError
-from ich_study.methods.resnet_lstm.class_activation import CamRecipe
-from ich_study.methods.resnet_lstm.pseudo_masks import CAM
-from ich_study.methods.resnet_lstm.report import measured_volumes, on_scan_grid
-from ich_study.methods.resnet_lstm.study import Fold, FoldMasks, prepared_volumes, train_arm
-from ich_study.methods.resnet_lstm.truth import rival_masks, score_test_part, truth_kind, truths
-from ich_study.methods.resnet_lstm.volumes import UNetSettings
+from ich_study.evaluate.rivals import rivals
+from ich_study.evaluate.score import Scores, score
+from ich_study.evaluate.truth import Truth
+from ich_study.methods.resnet_lstm.class_activation import cam_region
+from ich_study.methods.resnet_lstm.fold_masks import FoldMasks, Masks
+from ich_study.methods.resnet_lstm.measures import measured_volumes, on_scan_grid, overlap_measures
+from ich_study.methods.resnet_lstm.pseudo_masks import CAM, PseudoLabeller
+from ich_study.methods.resnet_lstm.settings import CamRecipe, UNetSettings
+from ich_study.methods.resnet_lstm.study import Fold
+from ich_study.methods.resnet_lstm.volumes import (
+    SegmentationTask,
+    prepared_variants,
+    resized_masks,
+    segment,
+    train_unet,
+)
+from ich_study.store import Store
 from ich_study.training.config import LoopSettings
+from ich_study.training.loop import Run
 
 KMEANS = "kmeans"
 """Name of the printed recipe among the recipes."""
@@ -30,116 +42,45 @@ TEACHERS: dict[str, tuple[str, str]] = {
     MAIN: ("resnet_lstm", KMEANS),
     PLAIN: ("resnet_lstm", KMEANS),
 }
-"""Classifier and recipe whose pseudo-masks teach each U-Net."""
+"""Classifier and recipe whose pseudo-masks teach each U-Net: the rows of Table 2 from the top, and
+the method without contrast enhancement."""
 ARMS: tuple[str, ...] = (*TEACHERS, SUPERVISED)
-PAIRS: tuple[tuple[str, str], ...] = (
-    ("resnet_lstm_unet", "resnet_unet"),
-    ("resnet_unet", "resnet_lstm_unet"),
-    ("resnet_unet", "resnet_kmeans_unet"),
-    ("resnet_unet", MAIN),
-    (MAIN, "resnet_kmeans_unet"),
-    (MAIN, "resnet_lstm_unet"),
-    (MAIN, "resnet_unet"),
-    (SUPERVISED, MAIN),
-    (MAIN, "resnet_lstm_kmeans"),
-    ("resnet_lstm_kmeans", "resnet_lstm_cam"),
-    (MAIN, "hu_threshold"),
-    (MAIN, "centred_blob"),
-    (MAIN, "random_map"),
-)
-"""Comparisons that the paper's sentences rest on, and the trivial rivals."""
-
-
-def stage_1_volumes(
-    fold: Fold,
-    masks: FoldMasks,
-    gates: Mapping[str, np.ndarray],
-    cam: CamRecipe,
-    *,
-    variant: str,
-    tolerance_mm: float,
-    smoothness_px: float,
-    seed: int,
-) -> pd.DataFrame:
-    """Measures per test volume of the CAM regions, the pseudo-masks and the rivals
-    (`resnet_lstm_report.COLUMNS`).
-
-    Methods `<classifier>_cam` and `<classifier>_kmeans`; other recipes are variants of the latter
-    by their name, and `labelled_slices` is what the masks would be were the test slices' labels
-    known.
-    """
-    truth, patients, spacings = truths(fold, "test"), fold.patients(), fold.spacings("test")
-    found = {}
-    for name in masks.test:
-        for recipe, by_scan in masks.test[name].items():
-            found[
-                f"{name}_{CAM if recipe == CAM else KMEANS}",
-                variant if recipe in (CAM, KMEANS) else recipe,
-            ] = by_scan
-        for recipe in (CAM, KMEANS):
-            found[f"{name}_{recipe}", "labelled_slices"] = masks.test_labelled[name][recipe]
-    scored = score_test_part(fold, masks.labellers["resnet_lstm"])
-    found |= {
-        (name, variant): each
-        for name, each in rival_masks(fold, scored, gates, cam, smoothness_px, seed).items()
-    }
-    tables = [
-        measured_volumes(
-            each,
-            truth,
-            patients,
-            spacings,
-            method=method,
-            variant=kind,
-            fold=fold.number,
-            tolerance_mm=tolerance_mm,
-        )
-        for (method, kind), each in found.items()
-    ]
-    return pd.concat(tables, ignore_index=True)
-
-
-def teaching_quality(fold: Fold, masks: FoldMasks) -> pd.DataFrame:
-    """How good the pseudo-masks are that teach the U-Net: mean Dice, TPR and RVD over training and
-    validation volumes.
-
-    Measured for the reader; nothing is chosen by it.
-    """
-    parts = ("train", "validation")
-    truth = {scan: mask for part in parts for scan, mask in truths(fold, part).items()}
-    patients, spacings = fold.patients(), dict.fromkeys(truth, (float("nan"),) * 3)
-    rows = []
-    for name, recipes in masks.labelled.items():
-        for recipe, by_scan in recipes.items():
-            table = measured_volumes(
-                by_scan, truth, patients, spacings, method=name, variant=recipe, fold=fold.number
-            )
-            rows.append(
-                {
-                    "fold": fold.number,
-                    "classifier": name,
-                    "recipe": recipe,
-                    **table[["dice", "tpr", "rvd"]].mean().to_dict(),
-                }
-            )
-    return pd.DataFrame(rows)
+Prepared = Mapping[bool, Masks]
+"""Grey volumes uint8 (slices, size, size) by scan, with (True) or without equalisation."""
 
 
 @dataclass(frozen=True)
 class Stage2:
     """volumes: measures per test volume and arm. segmentations: of the main arm, scan -> bool on
-    the network's grid. history: of every U-Net. weights: SHA-256 by arm."""
+    the grid of the pseudo-masks. history: of every U-Net. weights: SHA-256 by arm."""
 
     volumes: pd.DataFrame
-    segmentations: Mapping[str, np.ndarray] = field(repr=False)
+    segmentations: Masks = field(repr=False)
     history: pd.DataFrame = field(repr=False)
     weights: Mapping[str, str] = field(repr=False)
+
+
+def prepared_volumes(
+    store: Store, scans: Iterable[str], size: int, arms: Collection[str] = (MAIN,)
+) -> dict[bool, dict[str, np.ndarray]]:
+    """The U-Net's grey volumes of some scans, for what `arms` ask for.
+
+    Made once for all folds: every fold holds every scan, and finding the skulls takes longer than
+    an epoch.
+    """
+    variants = sorted({arm != PLAIN for arm in arms})
+    found: dict[bool, dict[str, np.ndarray]] = {equalise: {} for equalise in variants}
+    for scan in scans:
+        for equalise, volume in prepared_variants(store.volume(scan), size, variants).items():
+            found[equalise][scan] = volume
+    return found
 
 
 def run_arms(
     fold: Fold,
     masks: FoldMasks,
     arms: Sequence[str],
+    prepared: Prepared,
     settings: UNetSettings,
     loop: LoopSettings,
     *,
@@ -159,10 +100,10 @@ def run_arms(
         raise ParameterError(
             f"arms {list(arms)}: unknown {unknown}; expected {MAIN} and any of {', '.join(ARMS)}"
         )
-    truth, tables, histories, weights, shown = truths(fold, "test"), [], [], {}, {}
-    prepared = prepared_volumes(fold, settings.size, {arm != PLAIN for arm in arms})
+    side = masks.labellers["resnet_lstm"].preprocessing.size
+    tables, histories, weights, shown = [], [], {}, {}
     for arm in arms:
-        if arm == SUPERVISED and truth_kind(fold) != "masks":
+        if arm == SUPERVISED and fold.truth_kind != "masks":
             report(f"{arm}: left out, {fold.store.dataset} has no masks to be supervised by")
             continue
         equalise = arm != PLAIN
@@ -170,46 +111,156 @@ def run_arms(
             fold,
             arm,
             prepared[equalise],
-            _teacher(fold, masks, arm),
+            teacher_of(arm, fold, masks),
             settings.changed(equalise=equalise),
             loop,
             report,
             restart_changed,
         )
-        found = {
-            scan: on_scan_grid(each, truth[scan].shape[1:], threshold)
-            for scan, each in probabilities.items()
-        }
-        tables.append(
-            measured_volumes(
-                found,
-                truth,
-                fold.patients(),
-                fold.spacings("test"),
-                method=MAIN if arm == PLAIN else arm,
-                variant=PLAIN if arm == PLAIN else variant,
-                fold=fold.number,
-                tolerance_mm=tolerance_mm,
-            )
-        )
+        found = {}
+        for scan, probability in probabilities.items():
+            found[scan] = on_scan_grid(probability, fold.truth(scan).shape[1:], threshold)
+            if arm == MAIN:
+                shown[scan] = on_scan_grid(probability, (side, side), threshold)
+        # without contrast enhancement it is the same method, as a variant
+        named = (MAIN, PLAIN) if arm == PLAIN else (arm, variant)
+        tables.append(measured_volumes(fold, found, *named, tolerance_mm))
         histories.append(run.history.assign(arm=arm, fold=fold.number))
         weights[arm] = run.weights_sha256
-        if arm == MAIN:
-            side = masks.labellers["resnet_lstm"].preprocessing.size
-            shown = {
-                scan: on_scan_grid(each, (side, side), threshold)
-                for scan, each in probabilities.items()
-            }
-    return Stage2(
-        pd.concat(tables, ignore_index=True),
-        shown,
-        pd.concat(histories, ignore_index=True),
-        weights,
-    )
+    volumes, history = (pd.concat(each, ignore_index=True) for each in (tables, histories))
+    return Stage2(volumes, shown, history, weights)
 
 
-def _teacher(fold: Fold, masks: FoldMasks, arm: str) -> Mapping[str, np.ndarray]:
+def teacher_of(arm: str, fold: Fold, masks: FoldMasks) -> Masks:
+    """The masks that teach an arm; the supervised one sees the truth of training and validation."""
     if arm == SUPERVISED:
-        return {**truths(fold, "train"), **truths(fold, "validation")}
-    classifier, recipe = TEACHERS[arm]
-    return masks.labelled[classifier][recipe]
+        return {scan: fold.truth(scan) for scan in fold.scans("train", "validation")}
+    return masks.teaching(*TEACHERS[arm])
+
+
+def train_arm(
+    fold: Fold,
+    name: str,
+    volumes: Masks,
+    teacher: Masks,
+    settings: UNetSettings,
+    loop: LoopSettings,
+    report: Callable[[str], None] = print,
+    restart_changed: bool = True,
+) -> tuple[Run, dict[str, np.ndarray]]:
+    """A U-Net taught by masks (of training and validation scans, on any grid) and its probabilities
+    of the test scans.
+
+    Probabilities: scan -> float32 (N, S, S). Scans of the validation part without any voxel are
+    kept, as true negatives.
+    """
+    parts, side = (fold.scans("train"), fold.scans("validation")), (settings.size, settings.size)
+    masks = {scan: resized_masks(teacher[scan], side) for part in parts for scan in part}
+    task = SegmentationTask(volumes, masks, parts, settings, loop.seed)
+    folder, named = fold.folder / "unet" / name, {"arm": name, "fold": fold.number}
+    run = train_unet(task, loop, folder, named, report, restart_changed)
+    found = {}
+    for scan in fold.scans("test"):
+        found[scan] = segment(run.model, volumes[scan], settings, run.device)
+    return run, found
+
+
+def stage_1_volumes(
+    fold: Fold,
+    masks: FoldMasks,
+    truth: Truth,
+    cam: CamRecipe,
+    *,
+    variant: str,
+    tolerance_mm: float,
+    smoothness_px: float,
+    seed: int,
+) -> pd.DataFrame:
+    """Measures per test volume of the CAM regions, the pseudo-masks and the trivial rivals.
+
+    truth: of the test part. Methods `<classifier>_cam` and `<classifier>_kmeans`; other recipes are
+    variants of the latter by their name, and `labelled_slices` is what the masks would be were the
+    test slices' labels known.
+    """
+    found = []
+    for classifier, recipes in masks.made.items():
+        for recipe in recipes:
+            printed = recipe in (CAM, KMEANS)
+            method = f"{classifier}_{recipe if printed else KMEANS}"
+            named = variant if printed else recipe
+            found.append((method, named, masks.test(classifier, recipe)))
+        for recipe in (CAM, KMEANS):
+            known = masks.test(classifier, recipe, by="label")
+            found.append((f"{classifier}_{recipe}", "labelled_slices", known))
+    for name, each in rival_masks(truth, masks.called["resnet_lstm"], cam, smoothness_px, seed):
+        found.append((name, variant, each))
+    tables = [
+        measured_volumes(fold, each, method, named, tolerance_mm) for method, named, each in found
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def teaching_quality(fold: Fold, masks: FoldMasks) -> pd.DataFrame:
+    """How good the pseudo-masks are that teach the U-Net: mean Dice, TPR and RVD over training and
+    validation volumes, by classifier and recipe.
+
+    Measured for the reader; nothing is chosen by it.
+    """
+    rows = []
+    for classifier, recipes in masks.made.items():
+        for recipe in recipes:
+            measured = []
+            for scan, mask in masks.teaching(classifier, recipe).items():
+                truth = fold.truth(scan)
+                measured.append(overlap_measures(resized_masks(mask, truth.shape[1:]), truth))
+            mean = pd.DataFrame(measured)[["dice", "tpr", "rvd"]].mean()
+            named = {"fold": fold.number, "classifier": classifier, "recipe": recipe}
+            rows.append({**named, **mean.to_dict()})
+    return pd.DataFrame(rows)
+
+
+def recipe_results(
+    labeller: PseudoLabeller, channels: np.ndarray, region: np.ndarray, truth: np.ndarray
+) -> pd.DataFrame:
+    """What every recipe makes of one slice's region: the cluster it takes, pixels, and overlap with
+    the truth, a row per recipe. channels: (C, S, S). region, truth: bool (S, S)."""
+    rows = []
+    for name, recipe in labeller.recipes.items():
+        label = labeller.label(channels, region, recipe)
+        made = {"recipe": name, "clusters": int(label.clusters.max()), "taken": label.chosen}
+        measured = overlap_measures(label.mask[None], truth[None])
+        rows.append({**made, "pixels": int(label.mask.sum()), **measured})
+    return pd.DataFrame(rows)
+
+
+def rival_masks(
+    truth: Truth,
+    called: Mapping[str, np.ndarray],
+    cam: CamRecipe,
+    smoothness_px: float,
+    seed: int,
+) -> Iterable[tuple[str, Masks]]:
+    """Masks of the trivial rivals: name, and scan -> bool (slices, S, S).
+
+    The HU threshold stands alone. The centred blob and the random map are cut like a CAM and stand
+    on the slices that the classifier calls positive (`called`: scan -> bool), as the CAM does.
+    """
+    for heat in rivals(truth, smoothness_px=smoothness_px, seed=seed):
+        found = {}
+        for scan, rows in truth.rows.groupby("scan_id", sort=False):
+            maps = heat.read(rows.sort_values("slice_index").index.to_numpy())[:, 0]
+            if heat.name == "hu_threshold":
+                found[str(scan)] = maps > 0
+            else:
+                found[str(scan)] = cam_region(maps, cam) & called[str(scan)][:, None, None]
+        yield heat.name, found
+
+
+def score_maps(
+    masks: FoldMasks, truth: Truth, smoothness_px: float, seed: int, variant: str = "printed"
+) -> list[Scores]:
+    """Pointing game and mass inside of the CAMs of both classifiers and of the trivial rivals, on
+    the test slices of `truth`."""
+    heats = [*masks.heats(truth.rows, variant)]
+    heats += rivals(truth, smoothness_px=smoothness_px, seed=seed)
+    return [score(heat, truth) for heat in heats]

@@ -20,7 +20,12 @@ _TOLERANCE = 1e-3
 
 
 def class_activation(features: Tensor, weights: Tensor, relu: bool = False) -> Tensor:
-    """Raw maps (B, h, w): features (B, K, h, w) weighted by (K,) and summed over K."""
+    """Raw maps (B, h, w): features (B, K, h, w) weighted by (K,) and summed over K.
+
+    >>> features = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])
+    >>> class_activation(features, torch.tensor([1.0, -0.5]))
+    tensor([[[ 1., -1.]]])
+    """
     if features.ndim != 4 or weights.shape != features.shape[1:2]:
         raise StudyError(
             f"features {tuple(features.shape)} and weights {tuple(weights.shape)}: expected (B, K,"
@@ -28,6 +33,20 @@ def class_activation(features: Tensor, weights: Tensor, relu: bool = False) -> T
         )
     maps = torch.einsum("bkhw,k->bhw", features, weights.to(features.dtype))
     return maps.clamp(min=0) if relu else maps
+
+
+def last_layer(model: nn.Module, inputs: Tensor, output: int = 0) -> tuple[Tensor, Tensor]:
+    """Last feature maps (B, K, h, w) of a timm classifier, and its weights of one output (K,).
+
+    Raises MapError for a network without feature maps under one linear layer.
+    """
+    features, layer = model.forward_features(inputs), model.get_classifier()
+    if features.ndim != 4 or not isinstance(layer, nn.Linear):
+        raise MapError(
+            f"{type(model).__name__} has no feature maps under one linear layer; a CAM is not"
+            " defined for it"
+        )
+    return features, layer.weight[output]
 
 
 def cam_of(
@@ -38,17 +57,11 @@ def cam_of(
     The classifier must be a mean over the map and one linear layer, so that the map's mean plus the
     bias is the logit; that is checked. Raises MapError where it is not so, or a map is not finite.
     """
-    features = model.forward_features(inputs)
-    layer = model.get_classifier()
-    if features.ndim != 4 or not isinstance(layer, nn.Linear):
-        raise MapError(
-            f"{type(model).__name__} has no feature maps under one linear layer; a CAM is not"
-            " defined for it"
-        )
+    features, weights = last_layer(model, inputs, output)
     logits = model.forward_head(features)[:, output]
-    maps = checked_maps(class_activation(features, layer.weight[output]), "class activation maps")
-    bias = layer.bias[output] if layer.bias is not None else 0.0
-    gap = float((maps.mean((1, 2)) + bias - logits).abs().max())
+    maps = checked_maps(class_activation(features, weights), "class activation maps")
+    bias = model.get_classifier().bias
+    gap = float((maps.mean((1, 2)) + (0 if bias is None else bias[output]) - logits).abs().max())
     if gap > _TOLERANCE * (1 + float(logits.abs().max())):
         raise MapError(
             f"the mean CAM of {type(model).__name__} differs from its logit by {gap:.3g}: no global"
@@ -59,10 +72,19 @@ def cam_of(
 
 def scaled_cam(maps: Tensor, size: int) -> Tensor:
     """Raw maps (B, h, w) to (B, size, size) in [0, 1]: bilinear, then min-max per slice; a flat map
-    gives zeros."""
+    gives zeros.
+
+    >>> scaled_cam(torch.tensor([[[-1.0, 0.0], [1.0, 3.0]]]), 2)
+    tensor([[[0.0000, 0.2500],
+             [0.5000, 1.0000]]])
+    """
     return minmax(resized_maps(maps, size))
 
 
 def cam_region(scaled: np.ndarray, recipe: CamRecipe) -> np.ndarray:
-    """Where the scaled map lies strictly above the threshold, bool, shape kept."""
+    """Where the scaled map lies strictly above the threshold, bool, shape kept.
+
+    >>> cam_region(np.array([0.2, 0.7, 0.71]), CamRecipe(threshold=0.7))
+    array([False, False,  True])
+    """
     return np.asarray(scaled) > recipe.threshold

@@ -1,151 +1,106 @@
-"""Pictures of the ResNet-LSTM study: the preprocessing's steps, Figure 3, and the volumes behind
-Table 2."""
+"""Pictures of ResNet-LSTM: one slice through the method, Figure 3, and the volumes behind Table
+2."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ich_study.ct.windows import WINDOWS, apply_window, window_uint8
-from ich_study.errors import StudyError
-from ich_study.evaluate.scored_slices import read_scored_slices
+from ich_study.evaluate.truth import Truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.steps import TRUTH_COLOUR, Step, steps_figure
 from ich_study.figures.style import strip_points
 from ich_study.methods.resnet_lstm.class_activation import cam_region
-from ich_study.methods.resnet_lstm.pseudo_labels import ClusterRecipe, clustered
+from ich_study.methods.resnet_lstm.fold_masks import FoldMasks
 from ich_study.methods.resnet_lstm.pseudo_masks import PseudoLabeller
-from ich_study.methods.resnet_lstm.skull_removal import enhanced_slice, find_skull
-from ich_study.methods.resnet_lstm.study import Fold, FoldMasks
-
-STEPS = (
-    "slice",
-    "bilateral filter",
-    "skull (95th percentile)",
-    "convex hull",
-    "skull removed",
-    "equalised",
-)
+from ich_study.methods.resnet_lstm.settings import ClusterRecipe
 
 
-def preprocessing_figure(
-    slices: Sequence[np.ndarray], row_titles: Sequence[str], title: str
-) -> Figure:
-    """Every step from HU to what the U-Net sees, a row per slice (Section 2, and Figure 2's
-    inset)."""
-    if not slices:
-        raise StudyError(f"figure {title!r} has no slices to show")
-    figure, axes = plt.subplots(
-        len(slices), len(STEPS), figsize=(1.75 * len(STEPS), 1.8 * len(slices) + 0.5), squeeze=False
-    )
-    brain = WINDOWS["brain"]
-    for row, (hu, name) in enumerate(zip(slices, row_titles)):
-        steps = find_skull(hu)
-        removed = np.where(steps.inside, window_uint8(hu, brain), 0)
-        grey, smoothed = apply_window(hu, brain), apply_window(steps.smoothed, brain)
-        shown = (grey, smoothed, steps.skull, steps.hull, removed / 255, enhanced_slice(hu) / 255)
-        for column, image in enumerate(shown):
-            axes[row, column].imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axes[row, column].set(xticks=[], yticks=[])
-            axes[row, column].grid(visible=False)
-            if row == 0:
-                axes[row, column].set_title(STEPS[column], fontsize=8)
-        axes[row, 0].set_ylabel(name, fontsize=7)
-    figure.suptitle(f"{title}  (window {brain.center:g} ± {brain.width / 2:g} HU)", fontsize=9)
+def sequence_figure(predictions: Mapping[str, pd.DataFrame], scan: str, gate: float) -> Figure:
+    """Probability of hemorrhage along the slices of one scan, by network; slices whose label is
+    positive are shaded."""
+    figure, axis = plt.subplots(figsize=(6.4, 2.3))
+    for name, table in predictions.items():
+        rows = table[table["scan_id"] == scan].sort_values("slice_index")
+        axis.plot(rows["slice_index"], rows["probability"], "o-", markersize=3, label=name)
+    for number in rows.loc[rows["label"].fillna(False).astype(bool), "slice_index"]:
+        axis.axvspan(number - 0.5, number + 0.5, color=TRUTH_COLOUR, alpha=0.15, linewidth=0)
+    axis.axhline(gate, color="0.5", linewidth=0.8, linestyle="--")
+    axis.set(xlabel="slice", ylabel="probability", ylim=(-0.02, 1.02))
+    axis.set_title(f"Slices of {scan}: what each network says (shaded: hemorrhage)", fontsize=9)
+    axis.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
-def shown_slices(fold: Fold, truths: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
-    """Rows of the test part to show: of each scan the slice with most hemorrhage, scans by that
-    area, at most `count`, evenly from the largest to the smallest. Chosen by the truth alone, so
-    that a figure cannot flatter."""
-    areas = {scan: truth.sum((1, 2)) for scan, truth in truths.items() if truth.any()}
-    order = sorted(areas, key=lambda scan: (-int(areas[scan].max()), scan))
-    chosen = (
-        [
-            order[place]
-            for place in np.unique(
-                np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)
-            )
-        ]
-        if order
-        else []
-    )
-    keys = pd.DataFrame(
-        [(scan, int(areas[scan].argmax())) for scan in chosen], columns=["scan_id", "slice_index"]
-    )
-    rows = fold.rows["test"]
-    return keys.merge(
-        rows.assign(scan_id=rows["scan_id"].astype(str)), on=["scan_id", "slice_index"]
-    )[list(rows.columns)]
+def explored_slice(
+    truth: Truth,
+    labeller: PseudoLabeller,
+    recipes: Mapping[str, ClusterRecipe],
+    *,
+    number: int,
+    recipe: str,
+    threshold: float,
+) -> Figure:
+    """Stage 1 on slice `number` of `truth` with another recipe or another threshold of the CAM."""
+    row, inside = truth.rows.loc[number], truth.mask("any", np.array([number]))[0]
+    channels = labeller.channels(str(row["scan_id"]), np.array([row["slice_index"]]))
+    heat, image = labeller.cams(channels)[0], channels[0].cpu().numpy()
+    region = heat > threshold
+    label = labeller.label(image, region, recipes[recipe])
+    dice = 2 * (label.mask & inside).sum() / max(label.mask.sum() + inside.sum(), 1)
+    steps = [
+        Step("slice, truth", truth.hu[number], "hu", truth=inside),
+        Step("CAM", heat, "heat", outline=region, truth=inside),
+        Step("clusters", label.clusters, "clusters"),
+        Step(f"pseudo-mask, Dice {dice:.2f}", image[0], outline=label.mask, truth=inside),
+    ]
+    named = f"{row['scan_id']} / {row['slice_index']}, {recipe}, CAM > {threshold:g}"
+    return steps_figure(steps, named, columns=4)
 
 
 def figure_3(
-    fold: Fold,
+    truth: Truth,
+    index: np.ndarray,
     masks: FoldMasks,
-    rows: pd.DataFrame,
     segmentations: Mapping[str, np.ndarray],
     recipe: ClusterRecipe,
     title: str,
 ) -> Figure:
-    """Figure 3 for `rows`: slice, truth (mask, or boxes), CAM without and with the LSTM, clusters,
-    pseudo-mask, segmentation.
+    """Figure 3 for slices of `truth`: slice, truth (mask, or boxes), CAM without and with the LSTM,
+    clusters, pseudo-mask, segmentation.
 
     CAMs and clusters are shown wherever the slice's label is positive; segmentations (scan -> bool
     on the grid of the pseudo-masks) are the U-Net's.
     """
-    labeller = masks.labellers["resnet_lstm"]
-    masked = bool(rows["has_mask"].all())
-    scored = read_scored_slices(
-        fold.store,
-        rows,
-        labeller.preprocessing,
-        brain=False,
-        masks=masked,
-        boxes=not masked,
-        progress=False,
-    )
-    cams = {name: _stacked(masks.labellers[name], rows) for name in masks.labellers}
-    clusters = _clusters(labeller, scored.hu, cams["resnet_lstm"], recipe) / recipe.clusters
-    places = list(zip(rows["scan_id"].astype(str), rows["slice_index"].astype(int)))
-    pseudo = np.stack(
-        [masks.test_labelled["resnet_lstm"]["kmeans"][scan][index] for scan, index in places]
-    )
-    segmented = np.stack([segmentations[scan][index] for scan, index in places])
+    rows = truth.rows.iloc[index]
+    slices = list(zip(rows["scan_id"].astype(str), rows["slice_index"].astype(int)))
+    without, with_lstm = (heat.read(index)[:, 0] for heat in masks.heats(truth.rows))
+    labeller, clusters = masks.labellers["resnet_lstm"], []
+    for (scan, number), cam in zip(slices, with_lstm):
+        image = labeller.channels(scan, np.array([number]))[0].cpu().numpy()
+        label = labeller.label(image, cam_region(cam, labeller.cam), recipe)
+        clusters.append(label.clusters / recipe.clusters)
+    pseudo = masks.test("resnet_lstm", "kmeans", by="label")
     columns = [
-        MapColumn("CAM, ResNet", heatmaps=cams["resnet"]),
-        MapColumn("CAM, ResNet-LSTM", heatmaps=cams["resnet_lstm"]),
-        MapColumn("clusters, dark to bright", heatmaps=clusters),
-        MapColumn("pseudo-mask", codes=pseudo),
-        MapColumn("3-D U-Net", codes=segmented),
+        MapColumn("CAM, ResNet", heatmaps=without),
+        MapColumn("CAM, ResNet-LSTM", heatmaps=with_lstm),
+        MapColumn("clusters, dark to bright", heatmaps=np.stack(clusters)),
+        MapColumn("pseudo-mask", codes=np.stack([pseudo[scan][number] for scan, number in slices])),
+        MapColumn(
+            "3-D U-Net", codes=np.stack([segmentations[scan][number] for scan, number in slices])
+        ),
     ]
-    boxes = None if masked else scored.boxes
     return heatmap_grid(
-        scored.hu,
+        truth.hu[index],
         columns,
         title,
-        scored.codes,
-        boxes,
-        row_titles=[f"{scan} / {index}" for scan, index in places],
-    )
-
-
-def _stacked(labeller: PseudoLabeller, rows: pd.DataFrame) -> np.ndarray:
-    places = zip(rows["scan_id"].astype(str), rows["slice_index"].astype(int))
-    return np.concatenate([labeller.heatmaps(scan, np.array([index]))[0] for scan, index in places])
-
-
-def _clusters(
-    labeller: PseudoLabeller, hu: np.ndarray, cams: np.ndarray, recipe: ClusterRecipe
-) -> np.ndarray:
-    return np.stack(
-        [
-            clustered(labeller.grey(image), cam_region(cam, labeller.cam), recipe)
-            for image, cam in zip(hu, cams)
-        ]
+        truth.codes[index] if truth.kind == "masks" else None,
+        [truth.annotated[number] for number in index] if truth.kind == "boxes" else None,
+        row_titles=[f"{scan} / {number}" for scan, number in slices],
     )
 
 

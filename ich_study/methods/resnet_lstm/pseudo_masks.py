@@ -8,22 +8,30 @@ with another key is made again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from ich_study.atomic import atomic_path
 from ich_study.errors import DataError, ParameterError
+from ich_study.evaluate.heat import Index, ReaderHeat
 from ich_study.hashing import sha256_lines
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceSource
-from ich_study.methods.resnet_lstm.class_activation import CamRecipe, cam_of, cam_region, scaled_cam
-from ich_study.methods.resnet_lstm.pseudo_labels import ClusterRecipe, pseudo_mask
+from ich_study.methods.resnet_lstm.class_activation import (
+    cam_of,
+    cam_region,
+    last_layer,
+    scaled_cam,
+)
+from ich_study.methods.resnet_lstm.pseudo_labels import PseudoLabel, as_grey, pseudo_label
+from ich_study.methods.resnet_lstm.settings import CamRecipe, ClusterRecipe
 from ich_study.models.backbones import Backbone
 from ich_study.paths import safe_name
 
@@ -58,14 +66,37 @@ class PseudoLabeller:
                 f"the name {CAM!r} is taken by the region itself; name the recipe otherwise"
             )
 
-    def heatmaps(self, scan: str, slices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled CAM, float32 (n, S, S), and logits (n,) of some slices of a scan."""
-        inputs = self.preprocessing.normalised(self._channels(scan, slices))
-        parts = [self._cam(batch) for batch in inputs.split(MAP_BATCH)]
-        return (
-            torch.cat([maps for maps, _ in parts]).numpy(),
-            torch.cat([logits for _, logits in parts]).numpy(),
-        )
+    def channels(self, scan: str, slices: Sequence[int] | np.ndarray) -> Tensor:
+        """What the network sees of some slices before its normalisation, (n, C, S, S) in [0, 1]."""
+        hu = torch.from_numpy(np.array(self.source.volume(scan)[slices]))
+        return self.preprocessing.channels(self.preprocessing.resized(hu)[:, None].to(self.device))
+
+    def features(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """Last feature maps of slices (n, K, h, w), and their weights in the logit (K,)."""
+        with torch.inference_mode():
+            inputs = self.preprocessing.normalised(channels)
+            features, weights = last_layer(self.backbone.model, inputs)
+        # an inference tensor and a parameter do not go together outside
+        return features, weights.detach()
+
+    def cams(self, channels: Tensor) -> np.ndarray:
+        """Scaled CAMs of slices, float32 (n, S, S) in [0, 1]."""
+        parts = []
+        with torch.inference_mode():
+            for batch in self.preprocessing.normalised(channels).split(MAP_BATCH):
+                maps, _ = cam_of(self.backbone.model, batch, self.cam)
+                parts.append(scaled_cam(maps, self.preprocessing.size).float().cpu())
+        return torch.cat(parts).numpy()
+
+    def logits(self, channels: np.ndarray) -> np.ndarray:
+        """The classifier's logits of slices (n, C, S, S), (n,)."""
+        with torch.inference_mode():
+            inputs = self.preprocessing.normalised(torch.from_numpy(channels).to(self.device))
+            return self.backbone.model(inputs)[:, 0].float().cpu().numpy()
+
+    def label(self, channels: np.ndarray, region: np.ndarray, recipe: ClusterRecipe) -> PseudoLabel:
+        """From the region of one slice to its pseudo-mask. channels: (C, S, S), region: (S, S)."""
+        return pseudo_label(as_grey(channels), channels, region, recipe, self.logits)
 
     def masks(self, scan: str, slices: np.ndarray) -> dict[str, np.ndarray]:
         """Pseudo-masks of these slices by recipe, bool (n, S, S); a slice without CAM region has
@@ -74,24 +105,25 @@ class PseudoLabeller:
         found = {name: np.zeros((len(slices), size, size), bool) for name in (CAM, *self.recipes)}
         if not len(slices):
             return found
-        channels = self._channels(scan, slices)
-        region = cam_region(self.heatmaps(scan, slices)[0], self.cam)
-        found[CAM] = region
-        for place, image in enumerate(channels.cpu().numpy()):
-            grey = _as_uint8(image[0])
+        channels = self.channels(scan, slices)
+        found[CAM] = cam_region(self.cams(channels), self.cam)
+        for index, (image, region) in enumerate(zip(channels.cpu().numpy(), found[CAM])):
             for name, recipe in self.recipes.items():
-                found[name][place] = pseudo_mask(
-                    grey, image, region[place], recipe, self._logits_of
-                )
+                found[name][index] = self.label(image, region, recipe).mask
         return found
 
-    def grey(self, hu: np.ndarray) -> np.ndarray:
-        """What is clustered: the first channel of a slice that is already on the network's grid,
-        uint8 (S, S)."""
-        on_grid = torch.from_numpy(np.ascontiguousarray(hu, np.int16))[None]
-        return _as_uint8(
-            self.preprocessing.channels(self.preprocessing.resized(on_grid)[:, None])[0, 0].numpy()
-        )
+    def heat(self, name: str, rows: pd.DataFrame, variant: str = "printed") -> ReaderHeat:
+        """The scaled CAM of slices of the index as a method's heat."""
+
+        def read(index: Index) -> np.ndarray:
+            wanted, size = rows.iloc[index].reset_index(drop=True), self.preprocessing.size
+            maps = np.zeros((len(wanted), 1, size, size), np.float32)
+            for scan, group in wanted.groupby("scan_id", sort=False):
+                slices = group["slice_index"].to_numpy()
+                maps[group.index, 0] = self.cams(self.channels(str(scan), slices))
+            return maps
+
+        return ReaderHeat(name, variant, None, ("any",), len(rows), read)
 
     def key(self, scan: str, slices: np.ndarray) -> str:
         """Hash of everything that decides the pseudo-masks of these slices."""
@@ -106,24 +138,6 @@ class PseudoLabeller:
         }
         return sha256_lines([json.dumps(content, sort_keys=True)])
 
-    def _channels(self, scan: str, slices: np.ndarray) -> Tensor:
-        hu = torch.from_numpy(np.array(self.source.volume(scan)[slices]))
-        return self.preprocessing.channels(self.preprocessing.resized(hu)[:, None].to(self.device))
-
-    def _cam(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.inference_mode():
-            maps, logits = cam_of(self.backbone.model, inputs, self.cam)
-            return scaled_cam(maps, self.preprocessing.size).float().cpu(), logits.float().cpu()
-
-    def _logits_of(self, channels: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            inputs = self.preprocessing.normalised(torch.from_numpy(channels).to(self.device))
-            return self.backbone.model(inputs)[:, 0].float().cpu().numpy()
-
-
-def _as_uint8(channel: np.ndarray) -> np.ndarray:
-    return np.rint(channel * 255).astype(np.uint8)
-
 
 def cached_masks(
     labeller: PseudoLabeller, wanted: Mapping[str, np.ndarray], folder: Path, what: str
@@ -135,19 +149,16 @@ def cached_masks(
     goes on with the next scan. Raises DataError where `wanted` does not fit a scan.
     """
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in (CAM, *labeller.recipes)}
-    for scan, chosen in tqdm(
-        wanted.items(), f"pseudo-masks of {what}", unit="scan", mininterval=5, leave=False
-    ):
+    bar = {"unit": "scan", "mininterval": 5, "leave": False}
+    for scan, chosen in tqdm(wanted.items(), f"pseudo-masks of {what}", **bar):
         count = len(labeller.source.volume(scan))
         if chosen.dtype != bool or chosen.shape != (count,):
             raise DataError(
                 f"scan {scan} has {count} slices, the selection is {chosen.dtype} {chosen.shape};"
                 " expected one bool per slice"
             )
-        slices = np.flatnonzero(chosen)
-        for name, masks in _one_scan(
-            labeller, scan, slices, folder / f"{safe_name(scan)}.npz"
-        ).items():
+        slices, path = np.flatnonzero(chosen), folder / f"{safe_name(scan)}.npz"
+        for name, masks in _one_scan(labeller, scan, slices, path).items():
             whole = np.zeros((count, *masks.shape[1:]), bool)
             whole[slices] = masks
             found[name][scan] = whole
@@ -162,16 +173,12 @@ def _one_scan(
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["key"]) == key:
-                size = int(np.prod(shape))
                 return {
-                    name: np.unpackbits(stored[name], count=size).reshape(shape).astype(bool)
+                    name: np.unpackbits(stored[name], count=int(np.prod(shape))).reshape(shape) > 0
                     for name in (CAM, *labeller.recipes)
                 }
     masks = labeller.masks(scan, slices)
+    packed = {name: np.packbits(mask) for name, mask in masks.items()}
     with atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            key=np.array(key),
-            **{name: np.packbits(mask) for name, mask in masks.items()},
-        )
+        np.savez_compressed(temporary, key=np.array(key), **packed)
     return masks

@@ -6,19 +6,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ich_study.evaluate.heat import ArrayHeat
 from ich_study.methods.resnet_lstm import arms as arms_module
 from ich_study.methods.resnet_lstm.arms import (
     ARMS,
     MAIN,
     PLAIN,
     SUPERVISED,
+    prepared_volumes,
+    rival_masks,
     run_arms,
+    score_maps,
     stage_1_volumes,
     teaching_quality,
+    train_arm,
 )
-from ich_study.methods.resnet_lstm.class_activation import CamRecipe
-from ich_study.methods.resnet_lstm.study import FoldMasks, make_fold
-from ich_study.methods.resnet_lstm.volumes import UNetSettings
+from ich_study.methods.resnet_lstm.fold_masks import FoldMasks
+from ich_study.methods.resnet_lstm.settings import CamRecipe, UNetSettings
+from ich_study.methods.resnet_lstm.study import make_fold
 from ich_study.training.config import LoopSettings, TrainingConfig
 from tests.methods.resnet_lstm.fakes import SIDE, fake_heads, fake_split
 
@@ -34,16 +39,17 @@ def pixels_of(classifier, recipe):
     return 1 + 10 * CLASSIFIERS.index(classifier) + RECIPES.index(recipe)
 
 
-def marked(scans, extra=0):
+def marked():
     """Masks by classifier and recipe whose number of pixels tells the two."""
     made = {}
     for classifier in CLASSIFIERS:
         made[classifier] = {}
         for recipe in RECIPES:
             mask = np.zeros((SIDE, SIDE), bool)
-            mask[0, : pixels_of(classifier, recipe) + extra] = True
+            mask[0, : pixels_of(classifier, recipe)] = True
             made[classifier][recipe] = {
-                scan: np.repeat(mask[None], len(STORE.volumes[scan]), 0) for scan in scans
+                scan: np.repeat(mask[None], len(volume), 0)
+                for scan, volume in STORE.volumes.items()
             }
     return made
 
@@ -55,17 +61,24 @@ def fold(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def masks(fold):
+    """Test scans: the first classifier calls slice 0, the second calls slices 0 and 1."""
+    called = {}
+    for classifier, count in zip(CLASSIFIERS, (1, 2)):
+        called[classifier] = {
+            scan: np.arange(len(STORE.volumes[scan])) < count for scan in fold.scans("test")
+        }
+    labels = fold.labels("train", "validation", "test")
     labeller = SimpleNamespace(preprocessing=PREPROCESSING)
-    return FoldMasks(
-        labelled=marked([*fold.scans("train"), *fold.scans("validation")]),
-        test=marked(fold.scans("test")),
-        test_labelled=marked(fold.scans("test"), extra=20),
-        labellers=dict.fromkeys(CLASSIFIERS, labeller),
-    )
+    return FoldMasks(marked(), labels, called, dict.fromkeys(CLASSIFIERS, labeller))
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    return prepared_volumes(STORE, STORE.volumes, SIDE, ARMS)
 
 
 @pytest.fixture
-def trained(fold, masks, monkeypatch):
+def trained(fold, masks, prepared, monkeypatch):
     """What every arm was given, and the volumes measured; nothing is trained."""
     given = {}
 
@@ -81,9 +94,8 @@ def trained(fold, masks, monkeypatch):
         }
 
     monkeypatch.setattr(arms_module, "train_arm", train_arm)
-    done = run_arms(
-        fold, masks, ARMS, UNET, LOOP, variant="printed", tolerance_mm=1.0, report=lambda line: None
-    )
+    named = {"variant": "printed", "tolerance_mm": 1.0, "report": lambda line: None}
+    done = run_arms(fold, masks, ARMS, prepared, UNET, LOOP, **named)
     return given, done
 
 
@@ -101,10 +113,10 @@ def test_each_row_of_table_2_is_taught_by_its_classifier_and_its_masks(
     trained, fold, arm, classifier, recipe
 ):
     given, _ = trained
-    expected = pixels_of(classifier, recipe)
-    for scan in (*fold.scans("train"), *fold.scans("validation")):
-        assert (given[arm].teacher[scan].sum((1, 2)) == expected).all()
-    assert not set(fold.scans("test")) & set(given[arm].teacher)
+    labels = fold.labels("train", "validation")
+    assert set(given[arm].teacher) == set(labels)
+    for scan, mask in given[arm].teacher.items():
+        assert np.array_equal(mask.sum((1, 2)), labels[scan] * pixels_of(classifier, recipe))
 
 
 def test_the_bound_alone_is_taught_by_truth_masks_and_never_by_those_of_the_test_part(
@@ -146,40 +158,95 @@ def test_segmentations_are_cut_above_the_threshold_and_stand_in_their_own_row(tr
 
 
 def test_masks_of_stage_1_stand_under_the_names_of_their_classifier_recipe_and_gate(fold, masks):
-    gates = {scan: np.zeros(len(STORE.volumes[scan]), bool) for scan in fold.scans("test")}
-    table = stage_1_volumes(
-        fold,
-        masks,
-        gates,
-        CamRecipe(),
-        variant="printed",
-        tolerance_mm=1.0,
-        smoothness_px=2,
-        seed=1,
-    )
+    named = {"variant": "printed", "tolerance_mm": 1.0, "smoothness_px": 2.0, "seed": 1}
+    table = stage_1_volumes(fold, masks, fold.test_truth(PREPROCESSING), CamRecipe(), **named)
     millilitres = table.groupby(["method", "variant"])["predicted_ml"].first()
-    slices = len(STORE.volumes[fold.scans("test")[0]])
-    pixels = (millilitres / (2 * 2 * 5 / 1000) / slices).round(6)
+    pixels = (millilitres / (2 * 2 * 5 / 1000)).round(6)
+    positive = fold.labels("test")[fold.scans("test")[0]].sum()
+    assert positive > 2
+    # one slice called by the one classifier, two by the other, and as many as there are labels
     assert pixels["resnet_cam", "printed"] == 1
     assert pixels["resnet_kmeans", "printed"] == 2
     assert pixels["resnet_kmeans", "authors"] == 3
-    assert pixels["resnet_lstm_cam", "printed"] == 11
-    assert pixels["resnet_lstm_kmeans", "printed"] == 12
-    assert pixels["resnet_lstm_kmeans", "authors"] == 13
-    assert pixels["resnet_cam", "labelled_slices"] == 21
-    assert pixels["resnet_lstm_kmeans", "labelled_slices"] == 32
-    # the classifier called nothing, so the rivals that need its call have nothing to show
-    assert pixels["centred_blob", "printed"] == 0 and pixels["random_map", "printed"] == 0
-    assert pixels["hu_threshold", "printed"] > 0
+    assert pixels["resnet_lstm_cam", "printed"] == 2 * 11
+    assert pixels["resnet_lstm_kmeans", "printed"] == 2 * 12
+    assert pixels["resnet_lstm_kmeans", "authors"] == 2 * 13
+    assert pixels["resnet_cam", "labelled_slices"] == positive * 1
+    assert pixels["resnet_kmeans", "labelled_slices"] == positive * 2
+    assert pixels["resnet_lstm_cam", "labelled_slices"] == positive * 11
+    assert pixels["resnet_lstm_kmeans", "labelled_slices"] == positive * 12
+    assert {"hu_threshold", "centred_blob", "random_map"} <= set(pixels.index.get_level_values(0))
 
 
-def test_the_quality_of_the_teaching_masks_is_that_of_training_and_validation_scans(fold, masks):
-    table = teaching_quality(fold, masks).set_index(["classifier", "recipe"])
-    scans = [*fold.scans("train"), *fold.scans("validation")]
-    for (classifier, recipe), row in table.iterrows():
-        dice = []
-        for scan in scans:
-            truth, mask = STORE.masks[scan] > 0, masks.labelled[classifier][recipe][scan]
-            dice.append(2 * (truth & mask).sum() / (truth.sum() + mask.sum()))
-        assert row["dice"] == pytest.approx(np.mean(dice))
-        assert row["rvd"] > 0 and row["fold"] == 0
+def test_blob_and_random_map_need_the_classifiers_call_and_the_hu_threshold_does_not(fold):
+    scan = fold.scans("test")[0]
+    called = np.zeros(len(STORE.volumes[scan]), bool)
+    called[1] = True
+    truth = fold.test_truth(PREPROCESSING)
+    found = dict(rival_masks(truth, {scan: called}, CamRecipe(), 2.0, 1))
+    for name in ("centred_blob", "random_map"):
+        assert np.array_equal(found[name][scan].any((1, 2)), called)
+    lesion = (STORE.masks[scan] > 0).any((1, 2))
+    assert found["hu_threshold"][scan].any((1, 2))[lesion].all()
+
+
+def test_maps_are_scored_on_slices_with_truth_by_the_pixel_of_their_maximum(fold):
+    truth = fold.test_truth(PREPROCESSING)
+    hits, misses = np.zeros((2, len(truth), 1, SIDE, SIDE), np.float32)
+    misses[:, 0, 0, 0] = 1
+    for number, mask in enumerate(truth.mask()):
+        row, column = np.argwhere(mask)[0] if mask.any() else (0, 0)
+        hits[number, 0, row, column] = 1
+    masks = SimpleNamespace(
+        heats=lambda rows, variant: [
+            ArrayHeat("resnet_cam", variant, None, ("any",), misses),
+            ArrayHeat("resnet_lstm_cam", variant, None, ("any",), hits),
+        ]
+    )
+    found = {scores.name: scores for scores in score_maps(masks, truth, 2.0, 1)}
+    positive = truth.positive()
+    assert np.array_equal(found["resnet_lstm_cam"].positive, positive)
+    assert found["resnet_lstm_cam"].pointing[positive].min() == 1
+    assert found["resnet_lstm_cam"].mass[positive].min() == 1
+    assert found["resnet_cam"].pointing[positive].max() == 0
+    assert found["resnet_cam"].mass[positive].max() == 0
+    assert list(found) == [
+        "resnet_cam",
+        "resnet_lstm_cam",
+        "hu_threshold",
+        "centred_blob",
+        "random_map",
+    ]
+
+
+def test_a_unet_learns_from_training_scans_and_is_asked_about_test_scans_alone(fold, monkeypatch):
+    tasks, asked = [], []
+    monkeypatch.setattr(
+        arms_module,
+        "train_unet",
+        lambda task, *others: tasks.append(task) or SimpleNamespace(model=None, device=None),
+    )
+    monkeypatch.setattr(arms_module, "segment", lambda model, volume, *others: asked.append(volume))
+    volumes = {scan: (volume > 50).astype(np.uint8) for scan, volume in STORE.volumes.items()}
+    masks = {scan: mask > 0 for scan, mask in STORE.masks.items()}
+    _, found = train_arm(fold, MAIN, volumes, masks, UNET, LOOP)
+    assert tasks[0].parts == (fold.scans("train"), fold.scans("validation"))
+    assert list(found) == fold.scans("test")
+    assert all(given is volumes[scan] for given, scan in zip(asked, fold.scans("test")))
+
+
+def test_the_quality_of_the_teaching_masks_is_that_of_training_and_validation_scans(fold):
+    half = np.zeros((SIDE, SIDE), bool)
+    half[:, : SIDE // 2] = True
+    made = {scan: np.repeat(half[None], len(truth), 0) for scan, truth in STORE.masks.items()}
+    tested = {scan: np.ones(len(made[scan]), bool) for scan in fold.scans("test")}
+    labels = fold.labels("train", "validation", "test")
+    masks = FoldMasks({"resnet": {"cam": made}}, labels, {"resnet": tested}, {})
+    row = teaching_quality(fold, masks).iloc[0]
+    dice = {}
+    for scan, mask in STORE.masks.items():
+        shown = made[scan] & labels[scan][:, None, None]
+        dice[scan] = 2 * (shown & (mask > 0)).sum() / (shown.sum() + (mask > 0).sum())
+    taught = [dice[scan] for scan in fold.scans("train", "validation")]
+    assert row["dice"] == pytest.approx(np.mean(taught)) != pytest.approx(np.mean([*dice.values()]))
+    assert (row["classifier"], row["recipe"], row["fold"]) == ("resnet", "cam", 0)

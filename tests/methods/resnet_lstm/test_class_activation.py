@@ -9,12 +9,12 @@ from torch import nn
 
 from ich_study.errors import MapError, ParameterError, StudyError
 from ich_study.methods.resnet_lstm.class_activation import (
-    CamRecipe,
     cam_of,
     cam_region,
     class_activation,
     scaled_cam,
 )
+from ich_study.methods.resnet_lstm.settings import CamRecipe
 
 
 @pytest.fixture(scope="module")

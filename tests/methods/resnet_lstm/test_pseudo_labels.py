@@ -5,14 +5,14 @@ from sklearn.cluster import KMeans
 
 from ich_study.errors import MapError, ParameterError
 from ich_study.methods.resnet_lstm.pseudo_labels import (
-    ClusterRecipe,
     blanked,
     brightest_choice,
     clustered,
     differential_choice,
     grey_clusters,
-    pseudo_mask,
+    pseudo_label,
 )
+from ich_study.methods.resnet_lstm.settings import ClusterRecipe
 
 PRINTED = ClusterRecipe()
 NOTEBOOK = ClusterRecipe(pixels="whole_slice")
@@ -24,6 +24,10 @@ def inertia(values, labels):
         ((values[labels == label] - values[labels == label].mean()) ** 2).sum()
         for label in np.unique(labels)
     )
+
+
+def pseudo_mask(*arguments):
+    return pseudo_label(*arguments).mask
 
 
 def never(channels):
@@ -133,6 +137,13 @@ def test_the_follow_up_takes_the_brightest_cluster_below_140_and_dilates_it():
     bright = np.where(region, np.uint8(250), grey)
     assert brightest_choice(bright, clustered(bright, region, PRINTED), 140) == 0
     assert not pseudo_mask(bright, bright[None] / 255, region, FOLLOW_UP, never).any()
+
+
+def test_a_cluster_must_lie_below_the_limit_and_pixels_of_grey_0_and_255_have_no_say():
+    grey = np.array([[60, 140, 255, 0]], np.uint8)
+    clusters = np.array([[1, 2, 2, 2]])
+    assert brightest_choice(grey, clusters, 140) == 1
+    assert brightest_choice(grey, clusters, 140.5) == 2
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,14 @@ import torch
 from ich_study.ct.windows import WINDOWS, apply_window, wrapped_uint8
 from ich_study.errors import DataError, ParameterError
 from ich_study.methods.resnet_lstm import pseudo_masks
-from ich_study.methods.resnet_lstm.class_activation import CamRecipe
-from ich_study.methods.resnet_lstm.pseudo_labels import ClusterRecipe
+from ich_study.methods.resnet_lstm.class_activation import (
+    cam_region,
+    class_activation,
+    scaled_cam,
+)
+from ich_study.methods.resnet_lstm.pseudo_labels import as_grey
 from ich_study.methods.resnet_lstm.pseudo_masks import CAM, PseudoLabeller, cached_masks
+from ich_study.methods.resnet_lstm.settings import CamRecipe, ClusterRecipe
 from ich_study.models.backbones import create_backbone
 from ich_study.training.config import TrainingConfig
 from tests.methods.resnet_lstm.fakes import SIDE, fake_heads
@@ -130,9 +135,34 @@ def test_no_wanted_slices_give_empty_masks_and_wrong_selections_are_refused(tmp_
 def test_what_is_clustered_is_the_grey_the_network_sees():
     slice_hu = STORE.volumes["scan001"][3]
     wrapped = labeller(window_scaling="wrapped", normalisation="grey_255", size=SIDE)
-    assert np.array_equal(wrapped.grey(slice_hu), wrapped_uint8(slice_hu))
-    windowed = labeller(size=SIDE)
-    assert np.array_equal(
-        windowed.grey(slice_hu),
-        np.rint(apply_window(slice_hu, WINDOWS["brain"]) * 255).astype(np.uint8),
+    shown = wrapped.channels("scan001", np.array([3]))[0].numpy()
+    assert np.array_equal(as_grey(shown), wrapped_uint8(slice_hu))
+    windowed = labeller(size=SIDE).channels("scan001", np.array([3]))[0].numpy()
+    expected = np.rint(apply_window(slice_hu, WINDOWS["brain"]) * 255).astype(np.uint8)
+    assert np.array_equal(as_grey(windowed), expected)
+
+
+def test_the_map_is_that_of_the_last_features_and_their_weights():
+    network = labeller()
+    channels = network.channels("scan001", [2, 3])
+    features, weights = network.features(channels)
+    scaled = scaled_cam(class_activation(features, weights), 32).numpy()
+    assert np.allclose(scaled, network.cams(channels), atol=1e-6)
+    assert np.allclose(
+        features.mean((2, 3)) @ weights + network.backbone.model.get_classifier().bias.detach(),
+        network.logits(channels.numpy()),
+        atol=1e-4,
     )
+
+
+def test_a_label_by_hand_is_the_mask_that_is_kept():
+    network, slices = labeller(), np.array([2, 3])
+    channels = network.channels("scan001", slices)
+    kept = network.masks("scan001", slices)
+    for number, (image, heat) in enumerate(zip(channels.numpy(), network.cams(channels))):
+        region = cam_region(heat, network.cam)
+        assert np.array_equal(region, kept[CAM][number])
+        for name, recipe in RECIPES.items():
+            label = network.label(image, region, recipe)
+            assert np.array_equal(label.mask, kept[name][number])
+            assert (label.logits is None) == (recipe.choice == "brightest")
