@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_study.phantom import tables
 from ich_study.phantom.geometry import (
     Box,
     Lattice,
@@ -190,55 +191,25 @@ def _sylvian(lattice: Lattice, person: Person, wavy: np.ndarray, width: np.ndarr
     return np.minimum(insula, lateral)
 
 
-CISTERNS: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...] = (
-    ((0, 2, -19), (12, 9, 9)),  # suprasellar
-    ((10, -4, -19), (14, 3.2, 4)),  # Sylvian stem
-    ((-10, -4, -19), (14, 3.2, 4)),
-    ((25, -8, -15), (10, 4, 4)),
-    ((-25, -8, -15), (10, 4, 4)),
-    ((0, 18, -18), (21, 20, 13)),  # crural and ambient
-    ((0, 37, -1), (8, 4.5, 6)),  # quadrigeminal
-    ((0, 12, -36), (20, 11, 20)),  # prepontine and cerebellopontine
-    ((26, 24, -35), (8, 7, 9)),
-    ((-26, 24, -35), (8, 7, 9)),
-    ((0, 80, -58), (15, 12, 9)),  # cisterna magna
-    ((0, 38, -56), (16, 18, 14)),  # around the medulla
-)
-STEM: tuple[tuple[tuple[float, float, float], tuple[float, float, float], float], ...] = (
-    ((0, 20, -10), (16.5, 14, 13), 0.35),  # midbrain: centre, axes, share of grey
-    ((0, 19, -32), (16.5, 13.5, 14), 0.3),  # pons
-    ((27, 40, -34), (18, 12, 9), 0.2),  # middle cerebellar peduncles
-    ((-27, 40, -34), (18, 12, 9), 0.2),
-    ((0, 34, -54), (9, 8.5, 16), 0.3),  # medulla
-    ((0, 42, -80), (7, 6, 24), 0.3),  # cord
-)
-NUCLEI: tuple[tuple[tuple[float, float, float], tuple[float, float, float], float], ...] = (
-    ((26.5, -2, 1), (5.5, 17, 10), 1.0),  # putamen: centre, axes, share of grey
-    ((19.5, 4, -1), (4.5, 9, 6), 0.75),  # pallidum
-    ((13.5, -14, 9), (5.5, 11, 10), 1.0),  # caudate head
-    ((11, 19, 7), (9.5, 14, 9.5), 0.85),  # thalamus
-    ((33, -1, 1), (0.9, 18, 11), 0.7),  # claustrum
-)
+def _ellipsoids(lattice: Lattice, group: str, width_mm: float) -> np.ndarray:
+    """Solids of one group of `tables/brain_solids.csv`, as a fraction of each voxel.
 
-
-def _ellipsoids(
-    shape: tuple[int, ...], lattice: Lattice, table: list[tuple], width_mm: float
-) -> np.ndarray:
-    """Largest share over a table of (centre, axes, share), as a fraction of each voxel."""
-    field = np.zeros(shape, np.float32)
-    for centre, axes, share in table:
-        low = tuple(c - a - 3 for c, a in zip(centre[::-1], axes[::-1]))
-        high = tuple(c + a + 3 for c, a in zip(centre[::-1], axes[::-1]))
-        box = lattice.box(low, high)
-        if 0 in lattice.part(box).shape:
-            continue
-        inside = occupancy(ellipsoid(lattice.part(box), centre, axes), width_mm) * np.float32(share)
-        np.maximum(field[box], inside, out=field[box])
+    The deep nuclei stand on both sides, each with its share of grey matter.
+    """
+    field = np.zeros(lattice.shape, np.float32)
+    nuclei = group == "nucleus"
+    for row in tables.read_rows("brain_solids", group):
+        axes, (x, y, z) = tables.axes(row), tables.centre(row)
+        for side in (1, -1) if nuclei else (1,):
+            centre = (x * side, y, z)
+            box = lattice.around(centre, axes, 3)
+            part = lattice.part(box)
+            if 0 in part.shape:
+                continue
+            share = np.float32(row["grey"] if nuclei else 1)
+            inside = occupancy(ellipsoid(part, centre, axes), width_mm) * share
+            np.maximum(field[box], inside, out=field[box])
     return field
-
-
-def _mirrored(table: tuple[tuple, ...]) -> list[tuple]:
-    return [((c[0] * side, *c[1:]), a, s) for c, a, s in table for side in (1, -1)]
 
 
 def build_brain(
@@ -255,9 +226,9 @@ def build_brain(
     folds = resize_linear(sulcal_distance(coarse, person, rng), lattice.shape)
     wavy, wide = smooth_noise(rng, lattice, 17), smooth_noise(rng, lattice, 20)
     solids = _Solids(
-        stem=_ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a, _ in STEM], width_mm),
-        cisterns=_ellipsoids(lattice.shape, lattice, [(c, a, 1.0) for c, a in CISTERNS], width_mm),
-        nuclei=_ellipsoids(lattice.shape, lattice, _mirrored(NUCLEI), 1.8),
+        stem=_ellipsoids(lattice, "stem", width_mm),
+        cisterns=_ellipsoids(lattice, "cistern", width_mm),
+        nuclei=_ellipsoids(lattice, "nucleus", 1.8),
     )
     uneven = smooth_noise(rng, lattice, 26)
     ventricles = ventricle_fraction(lattice, person, midline, width_mm)

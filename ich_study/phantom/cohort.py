@@ -116,7 +116,8 @@ def _simulator(workers: int) -> Iterator[Simulate]:
 
 
 def _fingerprint(specs: list[PatientSpec]) -> str:
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    folder = Path(__file__).parent
+    sources = sorted([*folder.rglob("*.py"), *folder.rglob("*.csv")])
     code = [f"{path.name} {sha256_file(path)}" for path in sources]
     return sha256_lines(
         [*code, *(json.dumps(asdict(spec), sort_keys=True, default=str) for spec in specs)]

@@ -1,6 +1,7 @@
 """Skull base and face: petrous bones, air cells, paranasal sinuses, orbits, jaw, cervical spine.
 
-Tables of simple solids in canonical mm (x, y, z); `x` is mirrored to both sides unless it is 0.
+Simple solids in canonical mm (x, y, z) from `tables/solids.csv`; `x` is mirrored to both sides
+unless it is 0.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_study.phantom import tables
 from ich_study.phantom.geometry import (
     Lattice,
     Point,
@@ -42,55 +44,15 @@ class Solid:
     open_front: float | None = None
 
 
-BONE_SOLIDS: tuple[Solid, ...] = (
-    Solid((13, 19, -31), (6.5, 10, 0), 1150, end=(60, 44, -29)),  # petrous pyramid
-    Solid((34, 29, -31), (6, 6, 5), 1850),  # otic capsule
-    Solid((54, 44, -44), (12, 15, 17), 900),  # mastoid
-    Solid((0, -12, -31), (17, 22, 13), 500),  # sphenoid body
-    Solid((0, 10, -30), (10, 6, 0), 650, end=(0, 28, -55)),  # clivus
-    Solid((14, -20, -18), (3, 2.5, 0), 1000, end=(52, -30, -10)),  # lesser wing
-    Solid((9, 4, -17), (2.2, 2.2, 3), 900),  # posterior clinoid
-    Solid((22, 42, -66), (8, 12, 9), 700),  # occipital condyle
-    Solid((0, 22, -88), (5, 6, 16), 800),  # dens
-    Solid((22, 36, -88), (10, 9, 9), 650),  # atlas
-    Solid((52, 2, -48), (5, 6, 0), 1000, end=(50, -14, -95)),  # ramus of the jaw
-    Solid((58, -48, -50), (4, 3, 0), 1100, end=(66, 2, -46)),  # zygomatic arch
-    Solid((50, -64, -44), (6, 5, 0), 1000, end=(46, -62, -62)),  # zygoma
-    Solid((0, -82, -48), (6, 4, 0), 800, end=(0, -92, -60)),  # nasal bones
-    Solid((0, -76, -86), (26, 10, 7), 900),  # alveolar ridge
-    Solid((18, -28, -72), (2.5, 3, 0), 900, end=(17, -26, -95)),  # pterygoid plates
-)
+def _solids(group: str) -> tuple[Solid, ...]:
+    found = []
+    for row in tables.read_rows("solids", group):
+        named = {name: row[name] for name in ("hu", "wall_mm", "wall_hu", "cells", "open_front")}
+        found.append(Solid(tables.centre(row), tables.axes(row), end=tables.end(row), **named))
+    return tuple(found)
 
-ORBIT_SOLIDS: tuple[Solid, ...] = (
-    Solid(
-        (31, -53, -34),
-        (17.5, 16, 0),
-        -85,
-        end=(14, -20, -30),
-        wall_mm=1.8,
-        wall_hu=850,
-        open_front=-58.0,
-    ),
-)
-ORBIT_CONTENT: tuple[Solid, ...] = (
-    Solid((32, -52, -35), (2.2, 1.8, 0), 35, end=(13, -24, -29)),  # optic nerve
-    Solid((20, -54, -35), (1.8, 1.6, 0), 58, end=(13, -26, -30)),  # medial rectus
-    Solid((45, -50, -35), (1.8, 1.6, 0), 58, end=(17, -26, -30)),  # lateral rectus
-    Solid((33, -52, -22), (2.6, 1.6, 0), 58, end=(16, -26, -24)),  # superior rectus
-    Solid((33, -62, -35), (11.8, 11.8, 11.8), 12, wall_mm=-1.8, wall_hu=52),  # globe
-    Solid((33, -71, -35), (4.3, 2.1, 4.3), 88),  # lens
-)
 
-AIR_SOLIDS: tuple[Solid, ...] = (
-    Solid((8, -44, -36), (9.5, 24, 13), AIR, wall_mm=1.3, cells=1.05),  # ethmoid
-    Solid((7, -14, -33), (8.5, 12, 9), AIR, wall_mm=1.0),  # sphenoid sinus
-    Solid((28, -58, -68), (14, 16, 17), AIR, wall_mm=1.6),  # maxillary sinus
-    Solid((8, -52, -68), (5.5, 34, 18), AIR, wall_mm=1.0, cells=1.0),  # nasal cavity
-    Solid((0, -16, -76), (13, 10, 22), AIR),  # nasopharynx
-    Solid((52, 40, -42), (11, 14, 15), AIR, cells=0.25),  # mastoid cells
-    Solid((40, 26, -34), (4, 4, 5), AIR, cells=0.3),  # tympanic cavity
-    Solid((46, 20, -38), (3, 3.5, 0), AIR, end=(84, 20, -40)),  # ear canal
-)
+BONE_SOLIDS, ORBIT_SOLIDS, AIR_SOLIDS = _solids("bone"), _solids("orbit"), _solids("air")
 
 
 def _distance(lattice: Lattice, solid: Solid, side: int) -> np.ndarray:
@@ -155,7 +117,7 @@ def paint_face(
     allows."""
     field = smooth_noise(rng, lattice, 9.0)
     septa = np.abs(field)
-    for solid in (*BONE_SOLIDS, *ORBIT_SOLIDS, *ORBIT_CONTENT):
+    for solid in (*BONE_SOLIDS, *ORBIT_SOLIDS):
         paint_solid(hu, lattice, solid, width_mm, outside_brain)
     for solid in AIR_SOLIDS:
         mastoid = solid.cells is not None and solid.cells < 0.5

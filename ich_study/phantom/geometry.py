@@ -68,6 +68,14 @@ class Lattice:
             spans.append(slice(int(max(start - 1, 0)), int(min(stop + 1, len(axis)))))
         return tuple(spans)
 
+    def around(self, centre: Point, reach: Point, margin_mm: float = 0.0) -> Box:
+        """Slices of the part within `reach` of a centre, both (x, y, z), and a margin."""
+        low, high = (
+            tuple(c + sign * (r + margin_mm) for c, r in zip(centre[::-1], reach[::-1]))
+            for sign in (-1, 1)
+        )
+        return self.box(low, high)
+
     def part(self, box: Box) -> Lattice:
         """The grid of a box."""
         return Lattice(self.z[box[0]], self.y[box[1]], self.x[box[2]])

@@ -27,8 +27,7 @@ def _local(
     wavelength_mm: float,
     rng: np.random.Generator,
 ) -> tuple:
-    low, high = (tuple(c + s * (a + 8) for c, a in zip(centre[::-1], axes[::-1])) for s in (-1, 1))
-    box = anatomy.lattice.box(low, high)
+    box = anatomy.lattice.around(centre, axes, 8)
     part = anatomy.lattice.part(box)
     return box, ellipsoid(part, centre, axes) + np.float32(rough_mm) * smooth_noise(
         rng, part, wavelength_mm

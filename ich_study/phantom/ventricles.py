@@ -7,38 +7,20 @@ from itertools import pairwise
 
 import numpy as np
 
+from ich_study.phantom import tables
 from ich_study.phantom.geometry import Lattice, Point, capsule, occupancy, smooth_union
 from ich_study.phantom.person import Person
-
-LATERAL: tuple[tuple[Point, float], ...] = (
-    ((14, -33, 3), 2.6),  # tip of the frontal horn: centre line (x, y, z) and radius, mm
-    ((10.5, -24, 8), 4.6),
-    ((8.5, -10, 16), 4.8),
-    ((10.5, 6, 22), 4.8),
-    ((15, 24, 21), 5.0),
-    ((23, 38, 13), 5.4),  # atrium
-    ((25.5, 50, 8), 4.6),
-    ((24, 66, 4), 2.6),  # occipital horn
-    ((22, 76, 3), 1.2),
-)
-TEMPORAL: tuple[tuple[Point, float], ...] = (
-    ((25, 40, 8), 4.5),
-    ((31, 30, -6), 2.4),
-    ((33, 14, -15), 1.8),
-    ((31, 6, -19), 1.7),
-)
 
 WALL_MM = 1.0
 """From the midline to a lateral ventricle: half the septum pellucidum."""
 
 
-def _tube(
-    lattice: Lattice, line: tuple[tuple[Point, float], ...], side: int, scale: float
-) -> np.ndarray:
+def _tube(lattice: Lattice, group: str, side: int, scale: float) -> np.ndarray:
+    """Signed distance to a tube along the points of one group of `tables/ventricles.csv`."""
     distance = None
-    for (start, r0), (end, r1) in pairwise(line):
-        a, b = (start[0] * side, *start[1:]), (end[0] * side, *end[1:])
-        piece = capsule(lattice, a, b, r0 * scale, r1 * scale)
+    for start, end in pairwise(tables.read_rows("ventricles", group)):
+        ends = [(row["x"] * side, row["y"], row["z"]) for row in (start, end)]
+        piece = capsule(lattice, *ends, start["radius"] * scale, end["radius"] * scale)
         distance = piece if distance is None else smooth_union(distance, piece, 2.5)
     return distance
 
@@ -46,8 +28,8 @@ def _tube(
 def lateral_distance(lattice: Lattice, person: Person, side: int) -> np.ndarray:
     """Signed distance to one lateral ventricle (side -1 right, 1 left), mm."""
     scale = person.ventricle * person.ventricle_side[(side + 1) // 2]
-    body = _tube(lattice, LATERAL, side, scale)
-    horn = _tube(lattice, TEMPORAL, side, 0.35 + 0.65 * scale)
+    body = _tube(lattice, "body", side, scale)
+    horn = _tube(lattice, "temporal horn", side, 0.35 + 0.65 * scale)
     wall = np.float32(WALL_MM) - side * lattice.mesh[2]
     return np.maximum(smooth_union(body, horn, 2.5), wall)
 

@@ -7,10 +7,9 @@ hemorrhage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ich_study.phantom import tables
 from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import (
     Box,
@@ -26,63 +25,28 @@ from ich_study.phantom.geometry import (
 )
 from ich_study.phantom.person import Person
 
-SINUSES: tuple[tuple[Point, Point, float, float], ...] = (
-    ((0, 38, 2), (0, 96, -13), 1.9, 2.3),  # straight: ends (x, y, z) and radii, mm
-    ((0, 98, -14), (44, 76, -22), 3.6, 3.6),  # transverse
-    ((0, 98, -14), (-44, 76, -22), 3.6, 3.2),
-    ((46, 74, -23), (54, 50, -32), 3.4, 3.4),
-    ((-46, 74, -23), (-54, 50, -32), 3.2, 3.2),
-    ((54, 50, -32), (40, 34, -50), 3.4, 3.2),  # sigmoid
-    ((-54, 50, -32), (-40, 34, -50), 3.2, 3.0),
-    ((0, 34, 4), (0, 38, 3), 1.6, 1.8),  # vein of Galen
-)
-ARTERIES: tuple[tuple[Point, Point, float, float], ...] = (
-    ((0, 6.5, -42), (0, 3, -20), 1.8, 1.6),  # basilar
-    ((7, -2, -24), (9, -3, -17), 2.2, 1.8),  # internal carotid
-    ((-7, -2, -24), (-9, -3, -17), 2.2, 1.8),
-    ((9, -3, -17), (30, -8, -14), 1.5, 1.2),  # middle cerebral
-    ((-9, -3, -17), (-30, -8, -14), 1.5, 1.2),
-    ((8, 12, -50), (1, 7, -43), 1.5, 1.5),  # vertebral
-    ((-8, 12, -50), (-1, 7, -43), 1.5, 1.5),
-)
-
-
-@dataclass(frozen=True)
-class Calcification:
-    """Where it may stand (x, y, z; mirrored), its semi-axes, and how often, at 30 and at 80
-    years."""
-
-    centre: Point
-    axes: Point
-    young: float
-    old: float
-
-
-CALCIFICATIONS: tuple[Calcification, ...] = (
-    Calcification((0, 33, 2), (2.2, 2.4, 2.4), 0.45, 0.85),  # pineal
-    Calcification((23, 41, 12), (2.2, 4.0, 3.6), 0.25, 0.85),  # choroid plexus of the atria
-    Calcification((19, 3, -1), (2.4, 4.0, 2.0), 0.02, 0.25),  # pallidum
-    Calcification((0, -45, 44), (1.0, 7.0, 6.0), 0.03, 0.2),  # falx
-    Calcification((9, -3, -19), (1.5, 1.8, 1.6), 0.02, 0.5),  # carotid wall
-    Calcification((24, 66, -40), (2.0, 3.0, 2.0), 0.01, 0.06),  # dentate nucleus
-)
+SINUSES, ARTERIES = (tables.read_rows("vessels", group) for group in ("sinus", "artery"))
+CALCIFICATIONS = tables.read_rows("calcifications")
+"""How often each occurs at 30 (`young`) and at 80 years (`old`); mirrored unless x is 0."""
 
 
 def _tube(
     anatomy: Anatomy,
-    line: tuple[Point, Point, float, float],
+    row: tables.Row,
     grow: float,
     value: float,
     width_mm: float,
 ) -> None:
-    start, end, r0, r1 = line
+    start, end = tables.centre(row), tables.end(row)
     low = tuple(min(a, b) - 6 for a, b in zip(start[::-1], end[::-1]))
     high = tuple(max(a, b) + 6 for a, b in zip(start[::-1], end[::-1]))
     box = anatomy.lattice.box(low, high)
     part = anatomy.lattice.part(box)
     if 0 in part.shape:
         return
-    inside = occupancy(capsule(part, start, end, r0 * grow, r1 * grow), width_mm)
+    inside = occupancy(
+        capsule(part, start, end, row["radius"] * grow, row["end_radius"] * grow), width_mm
+    )
     paint(anatomy.hu[box], inside * (anatomy.depth[box] > -0.5), np.float32(value))
 
 
@@ -112,8 +76,8 @@ def paint_dura(anatomy: Anatomy, person: Person, rng: np.random.Generator, width
             _tentorium(anatomy, part, max(width_mm, 1.0)),
             np.float32(tissue.dura - 2),
         )
-    for line in SINUSES:
-        _tube(anatomy, line, rng.uniform(0.75, 1.15), venous, width_mm)
+    for row in SINUSES:
+        _tube(anatomy, row, rng.uniform(0.75, 1.15), venous, width_mm)
 
 
 def _tentorium(anatomy: Anatomy, box: Box, width_mm: float) -> np.ndarray:
@@ -131,9 +95,9 @@ def paint_arteries(
 ) -> None:
     """Paints the large arteries of the base, in place; one may be abnormally dense (a clot)."""
     dense = int(rng.integers(len(ARTERIES))) if rng.random() < 0.06 else -1
-    for k, line in enumerate(ARTERIES):
+    for k, row in enumerate(ARTERIES):
         value = person.tissue.blood + 2 + (rng.uniform(14, 24) if k == dense else 0)
-        _tube(anatomy, line, rng.uniform(0.8, 1.15), value, width_mm)
+        _tube(anatomy, row, rng.uniform(0.8, 1.15), value, width_mm)
 
 
 def paint_calcifications(
@@ -143,23 +107,15 @@ def paint_calcifications(
     place."""
     years = np.clip((person.age - 30) / 50, 0, 1)
     for spot in CALCIFICATIONS:
-        present = rng.random() < spot.young + (spot.old - spot.young) * years
+        present = rng.random() < spot["young"] + (spot["old"] - spot["young"]) * years
         density, size = rng.uniform(75, 420), rng.uniform(0.5, 1.25)
-        for side in (-1, 1) if spot.centre[0] else (1,):
+        x, y, z = tables.centre(spot)
+        axes = tuple(axis * size for axis in tables.axes(spot))
+        for side in (-1, 1) if x else (1,):
             jitter = rng.normal(0, 1.2, 3)
             if present and rng.random() < 0.88:
-                centre = tuple(
-                    c * (side if i == 0 else 1) + j
-                    for i, (c, j) in enumerate(zip(spot.centre, jitter))
-                )
-                _spot(
-                    anatomy,
-                    centre,
-                    tuple(a * size for a in spot.axes),
-                    density * rng.uniform(0.6, 1.2),
-                    width_mm,
-                    rng,
-                )
+                centre = (x * side + jitter[0], y + jitter[1], z + jitter[2])
+                _spot(anatomy, centre, axes, density * rng.uniform(0.6, 1.2), width_mm, rng)
 
 
 def _spot(
@@ -170,8 +126,7 @@ def _spot(
     width_mm: float,
     rng: np.random.Generator,
 ) -> None:
-    low, high = (tuple(c + s * (a + 4) for c, a in zip(centre[::-1], axes[::-1])) for s in (-1, 1))
-    box = anatomy.lattice.box(low, high)
+    box = anatomy.lattice.around(centre, axes, 4)
     part: Lattice = anatomy.lattice.part(box)
     uneven = ellipsoid(part, centre, axes) + 0.5 * smooth_noise(rng, part, 4.0)
     paint(

@@ -110,8 +110,7 @@ def paint_hematoma(
     """Paints oedema and blood into the head, in place; returns the blood's fraction of each
     voxel."""
     reach = 2.4 * lesion.radius_mm + 3 * lesion.oedema_mm + 4
-    low, high = (tuple(c + sign * reach for c in lesion.centre[::-1]) for sign in (-1, 1))
-    box = anatomy.lattice.box(low, high)
+    box = anatomy.lattice.around(lesion.centre, (reach,) * 3)
     part = anatomy.lattice.part(box)
     bumps = smooth_noise(rng, part, 1.6 * lesion.radius_mm + 5) + 0.45 * smooth_noise(
         rng, part, 0.6 * lesion.radius_mm + 4

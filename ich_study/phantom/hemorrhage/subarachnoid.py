@@ -49,8 +49,7 @@ def paint_subarachnoid_blood(
     The sulci that it fills are 1 mm wider on either side than those with CSF.
     """
     reach = 30 + 12 * volume_ml ** (1 / 3)
-    low, high = (tuple(c + sign * 2 * reach for c in centre[::-1]) for sign in (-1, 1))
-    box = anatomy.lattice.box(low, high)
+    box = anatomy.lattice.around(centre, (2 * reach,) * 3)
     part = anatomy.lattice.part(box)
     z, y, x = part.mesh
     level = np.sqrt((x - centre[0]) ** 2 + 0.6 * (y - centre[1]) ** 2 + (z - centre[2]) ** 2)

@@ -1,0 +1,163 @@
+"""Draws README's picture from finished runs: one slice of a phantom with the heat of the five
+methods. `python -m tools.readme_picture [--runs runs/smoke] [--dataset bhsd]`
+
+The slice is the one with the largest lesion of the data set, which no method is trained on. Each
+network is loaded from its checkpoint and sees the slice as it was trained to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ich_study.ct.windows import WINDOWS
+from ich_study.errors import StudyError
+from ich_study.evaluate.scaling import minmax, resized_maps
+from ich_study.evaluate.truth import largest_lesions, read_truth
+from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.style import save_figure
+from ich_study.inputs.preprocessing import Preprocessing
+from ich_study.inputs.slices import SliceDataset
+from ich_study.methods.cams.cams import cam_maps, library_scaled
+from ich_study.methods.cams.layers import timm_layers
+from ich_study.methods.hgi_sam.attention_maps import hgi_sam
+from ich_study.methods.lse_unet.network import LSENetwork
+from ich_study.methods.mil.network import MilBackbone
+from ich_study.methods.resnet_lstm.class_activation import CamRecipe, cam_of, scaled_cam
+from ich_study.models.backbones import Backbone
+from ich_study.models.registry import Checkpoint, Network, load
+from ich_study.paths import project_root, resolve
+from ich_study.store import Store
+
+SIDE = 256
+"""Rows and columns of the picture of a slice."""
+DEPTH = "[-3]"
+"""Layer of the CAM: the deepest with a finer grid, the paper's best."""
+DEVICE = torch.device("cpu")
+
+
+@torch.no_grad()
+def lse_unet(model: torch.nn.Module, inputs: Tensor) -> Tensor:
+    """Score map of any hemorrhage, pooled by LSE."""
+    maps, _ = model.maps_and_logits(inputs)
+    return minmax(resized_maps(maps[:, :1].relu(), SIDE))[:, 0]
+
+
+@torch.no_grad()
+def resnet_lstm(model: torch.nn.Module, inputs: Tensor) -> Tensor:
+    """Class activation map."""
+    return scaled_cam(cam_of(model, inputs, CamRecipe())[0], SIDE)
+
+
+def attention(model: torch.nn.Module, inputs: Tensor) -> Tensor:
+    """HGI-SAM of the output of hemorrhage."""
+    return minmax(resized_maps(hgi_sam(model, inputs, 1).fused, SIDE))
+
+
+@torch.no_grad()
+def mil(model: torch.nn.Module, inputs: Tensor) -> Tensor:
+    """Likelihood map of max-pooling, as a probability."""
+    return resized_maps(model.likelihood(inputs)[1].sigmoid(), SIDE)
+
+
+def hires_cam(model: torch.nn.Module, inputs: Tensor) -> Tensor:
+    """HiResCAM, scaled as the library does."""
+    layers = timm_layers(model, depths=[DEPTH])
+    return library_scaled(
+        cam_maps(model, inputs, layers, methods=["HiResCAM"])["HiResCAM", DEPTH], SIDE
+    )
+
+
+@dataclass(frozen=True)
+class Method:
+    """A column of the picture: the kind of network, its file below the runs, and its heat.
+
+    heat: model and inputs (1, C, H, W) to float32 (1, SIDE, SIDE) in [0, 1].
+    """
+
+    title: str
+    kind: type[Network]
+    weights: str
+    heat: Callable[[torch.nn.Module, Tensor], Tensor]
+
+
+METHODS = (
+    Method("LSE-UNet", LSENetwork, "02_lse_unet/authors", lse_unet),
+    Method("ResNet-LSTM", Backbone, "03_resnet_lstm/fold_0/refitted", resnet_lstm),
+    Method("HGI-SAM", Backbone, "04_swin_hgi_sam/two_outputs/all", attention),
+    Method("MIL", MilBackbone, "05_mil_detector/max_pooling", mil),
+)
+
+
+def classifier_of(runs: Path) -> Method:
+    """The CAM benchmark's column: the classifier that its run explained."""
+    record = runs / "06_cam_benchmark" / "run.json"
+    if not record.is_file():
+        raise StudyError(f"{record} is not there; run the study first: make smoke")
+    run = json.loads(record.read_text(encoding="utf-8"))["parameters"]["classifier_run"]
+    return Method("HiResCAM", Backbone, f"01_backbones/{Path(run).name}", hires_cam)
+
+
+def heat_of(method: Method, runs: Path, store: Store, row: pd.DataFrame) -> np.ndarray:
+    """Heat of one slice, float32 (1, SIDE, SIDE) in [0, 1]; WeightsError where a run is missing."""
+    path = runs / method.weights / "weights.safetensors"
+    found: Checkpoint = load(path, DEVICE, method.kind)
+    slices = SliceDataset(store, row, ("any",), found.preprocessing)
+    inputs = found.preprocessing.inputs(slices.__getitems__([0])[0])
+    return method.heat(found.model, inputs).detach().numpy().astype(np.float32)
+
+
+def draw(runs: Path, dataset: str, target: Path) -> str:
+    """Draws the picture into `target`; returns which slice it shows. Only of synthetic scans.
+
+    Raises StudyError for a data set of real patients: their slices are not published.
+    """
+    summary = pd.read_csv(runs / "00_data" / "summary.csv").set_index("dataset")
+    if not bool(summary["synthetic"].get(dataset, default=False)):
+        raise StudyError(f"{dataset} of {runs} is not a synthetic phantom; its slices stay here")
+    store = Store(runs / "00_data" / "store" / dataset)
+    grid = Preprocessing(("brain",), "fixed", 1, SIDE, "none", (0.0,), (1.0,))
+    rows = store.index[store.index["has_mask"] & store.index["any"].fillna(False)]
+    truth = read_truth(store, rows, grid, brain=False, progress=False)
+    number = int(largest_lesions(truth, ("any",))["index"].iloc[0])
+    row = truth.rows.iloc[[number]].reset_index(drop=True)
+    columns = [
+        MapColumn(method.title, heat_of(method, runs, store, row))
+        for method in (*METHODS, classifier_of(runs))
+    ]
+    shown = slice(number, number + 1)
+    title = f"Synthetic phantom ({dataset}), trained networks of {runs.name}"
+    figure = heatmap_grid(
+        truth.hu[shown], columns, title, truth.codes[shown], window=WINDOWS["brain"]
+    )
+    save_figure(figure, target)
+    return f"{row.loc[0, 'scan_id']}, slice {row.loc[0, 'slice_index']}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.readme_picture", description=__doc__)
+    parser.add_argument("--runs", default="runs/smoke")
+    parser.add_argument("--dataset", default="bhsd")
+    parser.add_argument("--target", type=Path, default=project_root() / "figures" / "readme.png")
+    chosen = parser.parse_args(arguments)
+    try:
+        shown = draw(resolve(chosen.runs), chosen.dataset, chosen.target)
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{chosen.target}: {shown}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
