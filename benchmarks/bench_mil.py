@@ -31,12 +31,13 @@ from ich_study.ct.windows import mil_channels
 from ich_study.methods.mil.network import (
     HEADS,
     AuthorsNetwork,
+    ReadyNetwork,
     create_mil,
     load_published,
     published_preprocessing,
 )
 from ich_study.methods.mil.peaks import PUBLISHED, Detector
-from ich_study.methods.mil.pipeline import BATCH_SIZES, MilPipeline
+from ich_study.methods.mil.pipeline import batch_size_on, locate
 
 
 def heads_of_noise(count: int, side: int) -> np.ndarray:
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--slices", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZES["cpu"])
+    parser.add_argument("--batch-size", type=int, default=batch_size_on(torch.device("cpu")))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -124,12 +125,13 @@ def main() -> None:
     )
     model, detector = backbone.model.eval(), PUBLISHED[options.head]
     hu = heads_of_noise(options.slices, 256)
-    pipeline = MilPipeline(
-        model, published_preprocessing(), detector, batch_size=options.batch_size
+    fast = ReadyNetwork(backbone, published_preprocessing()).folded()
+    settings = fast, detector, hu, options.batch_size
+    same = agree(
+        [found.points for found in locate(*settings)[1]], slice_by_slice(model, hu, detector)
     )
-    same = agree([found.points for found in pipeline(hu)[1]], slice_by_slice(model, hu, detector))
     timed = [
-        (seconds(lambda: pipeline(hu)), seconds(lambda: slice_by_slice(model, hu, detector)))
+        (seconds(lambda: locate(*settings)), seconds(lambda: slice_by_slice(model, hu, detector)))
         for _ in range(options.repeats)
     ]
     print(

@@ -1,1 +1,72 @@
-"""MIL detector: a map of instance scores, max-pooling or attention, peaks as points."""
+"""MIL detector: a map of instance scores, max-pooling or attention, peaks as points.
+
+What notebook 05 calls is here by name, so that the notebook opens one room.
+"""
+
+from ich_study.methods.mil.boxes import grid_boxes
+from ich_study.methods.mil.figures import Panel, free_response_figure, panel_figure
+from ich_study.methods.mil.network import HEADS
+from ich_study.methods.mil.one_slice import (
+    detector_in_shares,
+    draw_slice,
+    largest_boxes,
+    side_by_side,
+)
+from ich_study.methods.mil.peak_tuning import Search, tuning_bounds_of
+from ich_study.methods.mil.peaks import (
+    Detector,
+    are_h_maxima,
+    local_maxima,
+    spaced,
+    upsampled,
+)
+from ich_study.methods.mil.pipeline import run_network, score_slices
+from ich_study.methods.mil.points import point_counts, point_f1
+from ich_study.methods.mil.report import classifier_rows, time_row
+from ich_study.methods.mil.study import (
+    better_than_chance,
+    columns_of,
+    evaluate_published,
+    head_differences,
+    part_name,
+    table_1,
+    tune_and_test,
+    write_points,
+)
+from ich_study.methods.mil.train import published_networks, train_head, training_config
+
+__all__ = [
+    "HEADS",
+    "Detector",
+    "Panel",
+    "Search",
+    "are_h_maxima",
+    "better_than_chance",
+    "classifier_rows",
+    "columns_of",
+    "detector_in_shares",
+    "draw_slice",
+    "evaluate_published",
+    "free_response_figure",
+    "grid_boxes",
+    "head_differences",
+    "largest_boxes",
+    "local_maxima",
+    "panel_figure",
+    "part_name",
+    "point_counts",
+    "point_f1",
+    "published_networks",
+    "run_network",
+    "score_slices",
+    "side_by_side",
+    "spaced",
+    "table_1",
+    "time_row",
+    "train_head",
+    "training_config",
+    "tune_and_test",
+    "tuning_bounds_of",
+    "upsampled",
+    "write_points",
+]

@@ -1,5 +1,5 @@
-"""Pictures of points: slices with boxes and points over their likelihood maps (MIL detector, Fig.
-2), free-response curves."""
+"""Pictures of points: slices and maps with boxes and points (MIL detector, Fig. 2), free-response
+curves."""
 
 from __future__ import annotations
 
@@ -13,103 +13,89 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
-from ich_study.methods.mil.peaks import Peaks
 from ich_study.metrics.overlap import Counts
 
 BOX_COLOUR, POINT_COLOUR = "#E69F00", "#D55E00"
+Drawn = np.ndarray | tuple[()]
+"""Boxes or points; nothing is drawn of an empty tuple."""
 
 
 @dataclass(frozen=True)
-class DetectionPanel:
-    """One slice: HU (rows, columns), its map on a grid of its own, boxes (n, 4) and peaks on the
-    grid of `side` pixels."""
+class Panel:
+    """One picture. image: (rows, columns) on a grid of its own; HU where there is a `window`, else
+    a map, shown between its own extremes, which the title names.
 
-    hu: np.ndarray
-    likelihood: np.ndarray
-    boxes: np.ndarray
-    peaks: Peaks
-    side: int
-    title: str = ""
-
-
-def shown_slices(counts: Counts, rows: pd.DataFrame, each: int = 2) -> dict[int, str]:
-    """Places of slices to show, by rule, with what they show: most boxes hit, most boxes missed,
-    most false points; `each` of a kind, one per patient and kind, no slice twice."""
-    shown: dict[int, str] = {}
-    patients = rows["patient_id"].astype(str).to_numpy()
-    for name, values in (("hit", counts.tp), ("missed", counts.fn), ("false", counts.fp)):
-        seen: set[str] = set()
-        for place in np.argsort(-values, kind="stable"):
-            if (
-                values[place] > 0
-                and len(seen) < each
-                and patients[place] not in seen
-                and int(place) not in shown
-            ):
-                shown[int(place)] = name
-                seen.add(patients[place])
-    return shown
-
-
-def detection_figure(
-    panels: Sequence[DetectionPanel],
-    title: str,
-    window: Window = WINDOWS["brain"],
-    scale: str = "slice",
-) -> Figure:
-    """Top: slices with boxes and points. Bottom: likelihood maps with the same points.
-
-    scale: `slice` stretches every map between its own extremes, `shared` all maps alike. Raises
-    StudyError for no panel.
+    boxes (n, 4), points and dropped (n, 2): on a grid of `side` pixels. dropped: points that a step
+    of the detector left out. colours: of a map.
     """
-    if not panels:
+
+    title: str
+    image: np.ndarray
+    side: int
+    window: Window | None = WINDOWS["brain"]
+    boxes: Drawn = ()
+    points: Drawn = ()
+    dropped: Drawn = ()
+    colours: str = "viridis"
+
+
+def panel_figure(rows: Sequence[Sequence[Panel]], title: str) -> Figure:
+    """Panels in rows, as many columns as the longest row. Raises StudyError for no panel."""
+    columns = max(map(len, rows), default=0)
+    if not columns:
         raise StudyError(f"{title!r}: there is no slice to show")
-    figure, axes = plt.subplots(2, len(panels), figsize=(1.9 * len(panels), 4.3), squeeze=False)
-    shared = (min(p.likelihood.min() for p in panels), max(p.likelihood.max() for p in panels))
-    for (top, bottom), panel in zip(axes.T, panels):
-        extent = (-0.5, panel.side - 0.5, panel.side - 0.5, -0.5)
-        top.imshow(apply_window(panel.hu, window), cmap="gray", vmin=0, vmax=1, extent=extent)
-        low, high = (
-            shared if scale == "shared" else (panel.likelihood.min(), panel.likelihood.max())
-        )
-        bottom.imshow(
-            panel.likelihood,
-            cmap="viridis",
-            vmin=low,
-            vmax=high,
-            extent=extent,
-            interpolation="bilinear",
-        )
-        top.set_title(panel.title, fontsize=8)
-        for axis, colour in ((top, POINT_COLOUR), (bottom, "white")):
-            _draw_truth_and_points(axis, panel, colour)
-    figure.suptitle(
-        f"{title}  (window center {window.center:g}, width {window.width:g} HU)", fontsize=10
-    )
+    size = (2.0 * columns, 2.35 * len(rows) + 0.4)
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for row, panels in zip(axes, rows):
+        for axis, panel in zip(row, panels):
+            _draw(axis, panel)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
-def _draw_truth_and_points(axis: Axes, panel: DetectionPanel, colour: str) -> None:
+def _draw(axis: Axes, panel: Panel) -> None:
+    far = panel.side - 0.5
+    place = {"extent": (-0.5, far, far, -0.5), "interpolation": "nearest"}
+    if panel.window is None:
+        axis.imshow(panel.image, cmap=panel.colours, **place)
+        colour, extremes = "white", (panel.image.min(), panel.image.max())
+        title = f"{panel.title}\n{extremes[0]:.2g} to {extremes[1]:.2g}"
+    else:
+        grey = apply_window(panel.image, panel.window)
+        axis.imshow(grey, cmap="gray", vmin=0, vmax=1, **place)
+        colour, title = POINT_COLOUR, panel.title
+    # a dark rim keeps lines visible on the bright end of a map
+    rim = {"path_effects": [withStroke(linewidth=3, foreground="black", alpha=0.6)]}
+    line = {"fill": False, "edgecolor": BOX_COLOUR, "linewidth": 1.4, **rim}
     for x, y, width, height in panel.boxes:
-        axis.add_patch(
-            Rectangle(
-                (x - 0.5, y - 0.5), width, height, fill=False, edgecolor=BOX_COLOUR, linewidth=1.2
-            )
-        )
-    if len(panel.peaks.points):
-        axis.plot(
-            panel.peaks.points[:, 1],
-            panel.peaks.points[:, 0],
-            "x",
-            color=colour,
-            markersize=7,
-            markeredgewidth=1.8,
-        )
-    axis.set(xlim=(-0.5, panel.side - 0.5), ylim=(panel.side - 0.5, -0.5))
-    axis.set_axis_off()
+        axis.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, **line))
+    for points, style in ((panel.dropped, {"alpha": 0.6, "markersize": 3}), (panel.points, {})):
+        if len(points):
+            marker = {"markersize": 7, "markeredgewidth": 1.8, "color": colour, **rim, **style}
+            axis.plot(points[:, 1], points[:, 0], "x", **marker)
+    axis.set(xlim=(-0.5, far), ylim=(far, -0.5))
+    axis.set_title(title, fontsize=8)
+
+
+def shown_slices(counts: Counts, rows: pd.DataFrame, each: int = 2) -> dict[int, str]:
+    """Which slices to show, by rule, and what they show: most boxes hit, most boxes missed, most
+    false points; `each` of a kind, one per patient and kind, no slice twice."""
+    shown: dict[int, str] = {}
+    patients = rows["patient_id"].to_numpy()
+    for name, values in (("hit", counts.tp), ("missed", counts.fn), ("false", counts.fp)):
+        seen: set[str] = set()
+        for index in map(int, np.argsort(-values, kind="stable")):
+            wanted = values[index] > 0 and len(seen) < each
+            if wanted and patients[index] not in seen and index not in shown:
+                shown[index] = name
+                seen.add(patients[index])
+    return shown
 
 
 def free_response_figure(
@@ -118,21 +104,13 @@ def free_response_figure(
     """Sensitivity against false points per scan, a line per name; a dot where a detector with its T
     works.
 
-    curves: name -> `detection_report.free_response`. operating: name -> (false points per scan,
-    sensitivity).
+    curves: name -> `report.free_response`. operating: name -> (false points per scan, sensitivity).
     """
     figure, axis = plt.subplots(figsize=(5.2, 4.2))
     for (name, curve), colour in zip(curves.items(), sns.color_palette("colorblind", len(curves))):
-        axis.step(
-            curve["false_points_per_scan"],
-            curve["sensitivity"],
-            where="post",
-            label=name,
-            color=colour,
-            linewidth=1.6,
-        )
-        if name in operating:
-            axis.plot(*operating[name], "o", color=colour, markersize=7, markeredgecolor="black")
+        steps = curve["false_points_per_scan"], curve["sensitivity"]
+        axis.step(*steps, where="post", label=name, color=colour, linewidth=1.6)
+        axis.plot(*operating[name], "o", color=colour, markersize=7, markeredgecolor="black")
     axis.set(
         xlabel="false points per scan",
         ylabel="sensitivity (boxes with a point)",

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,7 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ich_study.errors import ParameterError
 from ich_study.inputs.preprocessing import NORMALISATIONS, Preprocessing
-from ich_study.models.registry import Network, load, register
+from ich_study.models.registry import Network, register
 from ich_study.models.weights import load_tensors, read_tensors, verify_file
 
 VARIANTS = ("printed", "authors")
@@ -275,16 +277,6 @@ def published_preprocessing(size: int = SIZE) -> Preprocessing:
     return Preprocessing(WINDOWS, "fixed", 1, size, "none", *NORMALISATIONS["mil"])
 
 
-def load_mil(
-    path: Path, device: torch.device, sha256: str | None = None
-) -> tuple[MilBackbone, Preprocessing, dict[str, Any]]:
-    """A MIL network that this study trained, in evaluation mode, its preprocessing, and all its
-    checkpoint says of it; errors as `registry.load`."""
-    found = load(path, device, MilBackbone, sha256)
-    network = replace(found.network, weights_source=path.name, weights_sha256=found.sha256)
-    return network, found.preprocessing, found.metadata
-
-
 def fused(model: MilNetwork) -> MilNetwork:
     """A copy in evaluation mode with each unit's normalisation folded into its convolution: the
     same outputs up to rounding, fewer passes over memory."""
@@ -295,3 +287,35 @@ def fused(model: MilNetwork) -> MilNetwork:
         elif isinstance(module, ResidualBlock):
             module.second, module.bn = fuse_conv_bn_eval(module.second, module.bn), nn.Identity()
     return folded
+
+
+@dataclass(frozen=True)
+class ReadyNetwork:
+    """A network with its weights, in evaluation mode, and how its input is made. history: of its
+    training, a row per epoch; None for a published one."""
+
+    network: MilBackbone
+    preprocessing: Preprocessing
+    history: pd.DataFrame | None = field(default=None, repr=False)
+
+    @property
+    def model(self) -> MilNetwork:
+        """Gives logits and maps (`MilNetwork.likelihood`)."""
+        return self.network.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.model.parameters()).device
+
+    def folded(self) -> ReadyNetwork:
+        """A copy that is faster and gives the same up to rounding (`fused`)."""
+        model = fused(self.model).to(self.device, memory_format=torch.channels_last)
+        return replace(self, network=replace(self.network, model=model))
+
+    def inputs(self, hu: np.ndarray) -> Tensor:
+        """int16 HU (N, rows, columns) of slices of any size to what the network sees, (N, 3, H,
+        W)."""
+        resized = self.preprocessing.resized(torch.from_numpy(np.array(hu)))
+        inputs = self.preprocessing.inputs(resized[:, None].to(self.device))
+        return inputs.contiguous(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,12 +21,21 @@ from tqdm import tqdm
 from ich_study.atomic import write_csv
 from ich_study.errors import ParameterError, StudyError
 from ich_study.hashing import sha256_bytes, sha256_lines
-from ich_study.methods.mil.peaks import Detector, Peaks
-from ich_study.methods.mil.points import point_counts, point_f1
-from ich_study.metrics.overlap import Counts, stack_counts
+from ich_study.methods.mil.peaks import Centroids, Detector
+from ich_study.methods.mil.pipeline import ScoredMaps
+from ich_study.methods.mil.points import point_f1, slice_counts
 
 HISTORY_FILE = "tuning.csv"
-COLUMNS = ("evaluation", "prominence", "threshold", "distance", "point_f1", "run")
+TYPES = {
+    "evaluation": int,
+    "prominence": float,
+    "threshold": float,
+    "distance": int,
+    "point_f1": float,
+    "run": str,
+}
+"""Columns of the history, and what each holds."""
+CENTROID_THRESHOLDS = 40
 
 
 @dataclass(frozen=True)
@@ -69,15 +78,11 @@ def tuning_bounds_of(
     """
     if head not in BOUNDS:
         raise ParameterError(f"no tuning bounds for head {head!r}; known: {', '.join(BOUNDS)}")
-    given = {
-        name: tuple(float(value) for value in pair)
-        for name, pair in (override or {}).get(head, {}).items()
-    }
-    unknown = set(given) - set(vars(BOUNDS[head]))
-    if unknown or any(len(pair) != 2 for pair in given.values()):
+    given = {name: tuple(map(float, pair)) for name, pair in (override or {}).get(head, {}).items()}
+    known = vars(BOUNDS[head])
+    if set(given) - set(known) or any(len(pair) != 2 for pair in given.values()):
         raise ParameterError(
-            f"tuning bounds {given} of {head}; expected pairs for some of"
-            f" {', '.join(vars(BOUNDS[head]))}"
+            f"tuning bounds {given} of {head}; expected pairs for some of {', '.join(known)}"
         )
     return replace(BOUNDS[head], **given).on_side(side)
 
@@ -101,20 +106,9 @@ class Search:
     restart_changed: bool = False
 
 
-class Scored(Protocol):
-    """What is tuned on: `mil_detector.ScoredMaps`."""
-
-    boxes: list[np.ndarray]
-    logits: np.ndarray
-    cells: np.ndarray
-
-    def peaks(self, detector: Detector) -> list[Peaks]:
-        """Peaks of every slice."""
-
-
 @dataclass(frozen=True)
 class Tuning:
-    """detector: the best one found. history: a row per evaluation, COLUMNS. point_f1: its value on
+    """detector: the best one found. history: a row per evaluation, TYPES. point_f1: its value on
     the tuning slices."""
 
     detector: Detector
@@ -122,19 +116,16 @@ class Tuning:
     point_f1: float
 
 
-def detection_counts(scored: Scored, detector: Detector) -> Counts:
-    """Counts of every slice by the rule of the code (`metrics.points.point_counts`)."""
-    return stack_counts(
-        [
-            point_counts(found.points, boxes)
-            for found, boxes in zip(scored.peaks(detector), scored.boxes)
-        ]
-    )
+def summed_f1(scored: ScoredMaps, detector: Detector | Centroids) -> float:
+    """Point F1 of all slices together, negatives too, by the rule of the code."""
+    points = [found.points for found in scored.peaks(detector)]
+    return float(point_f1(slice_counts(points, scored.boxes).sum()))
 
 
-def tune_detector(scored: Scored, search: Search, report: Callable[[str], None] = print) -> Tuning:
-    """The detector with the largest point F1 on `scored`, summed over all its slices, negatives
-    too.
+def tune_detector(
+    scored: ScoredMaps, search: Search, report: Callable[[str], None] = print
+) -> Tuning:
+    """The detector with the largest point F1 on `scored` (`summed_f1`).
 
     d is truncated to whole pixels, as in the code. Called again after a kill, the evaluations in
     the folder are taken from there and the search goes on to the same end. Raises StudyError where
@@ -142,8 +133,7 @@ def tune_detector(scored: Scored, search: Search, report: Callable[[str], None] 
     """
     if not any(map(len, scored.boxes)):
         raise StudyError(
-            f"none of the {len(scored.boxes)} tuning slices has a box; h, T and d cannot be tuned"
-            " on them"
+            f"none of the {len(scored)} tuning slices has a box; h, T and d cannot be tuned on them"
         )
     run = _fingerprint(scored, search)
     known = _known(search.folder, run, search.restart_changed)
@@ -152,90 +142,54 @@ def tune_detector(scored: Scored, search: Search, report: Callable[[str], None] 
         name: getattr(search.bounds, name) for name in ("distance", "prominence", "threshold")
     }
     optimiser = BayesianOptimization(
-        f=None,
-        pbounds=limits,
-        random_state=search.seed,
-        allow_duplicate_points=True,
-        verbose=0,
+        None, limits, random_state=search.seed, allow_duplicate_points=True, verbose=0
     )
     drawn = optimiser.random_sample(search.initial)
-    for number in tqdm(
-        range(search.initial + search.iterations),
-        "tuning the detector",
-        unit="evaluation",
-        mininterval=5,
-        leave=False,
-    ):
+    evaluations = search.initial + search.iterations
+    bar = {"unit": "evaluation", "mininterval": 5, "leave": False}
+    for number in tqdm(range(evaluations), "tuning the detector", **bar):
         point = drawn[number] if number < search.initial else optimiser.suggest()
         if number >= len(known):
-            detector = _detector(point, search.start)
-            value = float(point_f1(detection_counts(scored, detector).sum()))
-            known.append({"evaluation": number, **vars_of(detector), "point_f1": value, "run": run})
-            write_csv(search.folder / HISTORY_FILE, pd.DataFrame(known, columns=list(COLUMNS)))
+            settings = {name: float(value) for name, value in point.items()}
+            settings["distance"] = max(1, int(settings["distance"]))
+            f1 = summed_f1(scored, replace(search.start, **settings))
+            known.append({"evaluation": number, **settings, "point_f1": f1, "run": run})
+            write_csv(search.folder / HISTORY_FILE, pd.DataFrame(known)[list(TYPES)])
         optimiser.register(params=point, target=known[number]["point_f1"])
-    history = pd.DataFrame(known[: search.initial + search.iterations], columns=list(COLUMNS))
-    best = history.loc[history["point_f1"].idxmax()]
-    detector = search.start.changed(
-        prominence=float(best["prominence"]),
-        threshold=float(best["threshold"]),
-        distance=int(best["distance"]),
-    )
+    best = max(known[:evaluations], key=lambda entry: entry["point_f1"])
+    detector = replace(search.start, **{name: best[name] for name in limits})
     report(
-        f"tuned on {len(scored.boxes)} slices with {sum(map(len, scored.boxes))} boxes:"
+        f"tuned on {len(scored)} slices with {sum(map(len, scored.boxes))} boxes:"
         f" h={detector.prominence:.4g}, T={detector.threshold:.4g}, d={detector.distance}, point F1"
-        f" {best['point_f1']:.3f} after {len(history)} evaluations"
+        f" {best['point_f1']:.3f} after {evaluations} evaluations"
     )
-    return Tuning(detector, history, float(best["point_f1"]))
+    history = pd.DataFrame(known[:evaluations])[list(TYPES)]
+    return Tuning(detector, history, best["point_f1"])
 
 
-def best_threshold(values: Callable[[float], Counts], grid: np.ndarray) -> float:
-    """The threshold of `grid` whose counts, summed over slices, have the largest point F1; of
-    equals the highest."""
-    scores = np.nan_to_num(
-        [float(point_f1(values(float(threshold)).sum())) for threshold in grid], nan=-1
-    )
-    return float(grid[len(grid) - 1 - int(np.argmax(scores[::-1]))])
+def tune_centroids(scored: ScoredMaps) -> Centroids:
+    """The rival without peaks, tuned as the detector is: its threshold of a grid over the maps'
+    range; of equally good ones the highest."""
+    grid = np.quantile(scored.cells.max((1, 2)), np.linspace(0, 0.99, CENTROID_THRESHOLDS))
+    rivals = [Centroids(float(threshold)) for threshold in np.unique(grid)[::-1]]
+    return max(rivals, key=lambda rival: np.nan_to_num(summed_f1(scored, rival), nan=-1))
 
 
-def vars_of(detector: Detector) -> dict[str, float]:
-    """h, T and d as the history holds them."""
-    return {
-        "prominence": detector.prominence,
-        "threshold": detector.threshold,
-        "distance": detector.distance,
-    }
-
-
-def _detector(point: dict[str, float], start: Detector) -> Detector:
-    return start.changed(
-        prominence=float(point["prominence"]),
-        threshold=float(point["threshold"]),
-        distance=max(1, int(point["distance"])),
-    )
-
-
-def _fingerprint(scored: Scored, search: Search) -> str:
-    arrays = [scored.cells, *scored.boxes]
-    content = [
-        f"{array.shape} {sha256_bytes(np.ascontiguousarray(array).tobytes())}" for array in arrays
-    ]
+def _fingerprint(scored: ScoredMaps, search: Search) -> str:
+    content = []
+    for array in (scored.cells, *scored.boxes):
+        content.append(f"{array.shape} {sha256_bytes(np.ascontiguousarray(array).tobytes())}")
     start = search.start
-    settings = [
-        repr(search.bounds),
-        start.order,
-        str(start.blind_border),
-        str(search.seed),
-        str(search.initial),
-    ]
-    return sha256_lines([*content, *settings])[:16]
+    settings = (search.bounds, start.order, start.blind_border, search.seed, search.initial)
+    return sha256_lines([*content, *map(str, settings)])[:16]
 
 
-def _known(folder: Path, run: str, restart_changed: bool) -> list[dict[str, float | str]]:
+def _known(folder: Path, run: str, restart_changed: bool) -> list[dict[str, Any]]:
     path = folder / HISTORY_FILE
     if not path.is_file():
         return []
     history = pd.read_csv(path, dtype=str)
-    if tuple(history.columns) != COLUMNS or set(history["run"]) - {run}:
+    if list(history.columns) != list(TYPES) or set(history["run"]) - {run}:
         if restart_changed:
             return []
         raise StudyError(
@@ -243,12 +197,5 @@ def _known(folder: Path, run: str, restart_changed: bool) -> list[dict[str, floa
             " another folder"
         )
     # numbers as text, read back by Python, are what was written to the last bit
-    exact = {
-        "evaluation": int,
-        "distance": int,
-        **dict.fromkeys(("prominence", "threshold", "point_f1"), float),
-    }
-    return [
-        {name: exact.get(name, str)(value) for name, value in row.items()}
-        for row in history.to_dict("records")
-    ]
+    rows = history.to_dict("records")
+    return [{name: TYPES[name](value) for name, value in row.items()} for row in rows]

@@ -1,10 +1,10 @@
 """Peaks of a likelihood map as points: the detector of the MIL paper (Section II-D).
 
-`authors` is the order of the code (printed_and_authors, 004.6): scikit-image's `peak_local_max`
-with minimal distance d and threshold T, blind within d pixels of the border, then what remains must
-be an h-maximum. `printed` is the order of the text: local maxima of 3 x 3 pixels that are h-maxima,
-above T, and of two closer than d the higher one. Either order runs with and without the blind
-border.
+`printed` is the order of the text: local maxima of 3 x 3 pixels above T, of those the h-maxima, and
+of two closer than d the higher one. `authors` is the order of the code (printed_and_authors,
+004.6): scikit-image's `peak_local_max` with minimal distance d and threshold T, blind within d
+pixels of the border, then what remains must be an h-maximum. Either order runs with and without the
+blind border.
 
 The results are those of scikit-image's `peak_local_max` and `h_maxima`, but the morphological
 reconstruction is replaced by a look at each candidate: a peak of height v is an h-maximum when the
@@ -13,21 +13,15 @@ region above v - h around it holds nothing higher. That and separable maximum fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
-from skimage.morphology import h_maxima
 
 from ich_study.errors import MapError, ParameterError
 
 ORDERS = ("printed", "authors")
-MANY_CANDIDATES = 64
-"""Candidates in one map from which on the reconstruction of the whole map is cheaper than a look at
-each."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +43,16 @@ class Detector:
             raise ParameterError(
                 f"detector order is {self.order!r}; expected one of {', '.join(ORDERS)}"
             )
-        if (
-            not self.prominence >= 0
-            or np.isnan(self.threshold)
-            or self.distance != int(self.distance)
-            or self.distance < 1
-        ):
+        whole = self.distance == int(self.distance) and self.distance >= 1
+        if not self.prominence >= 0 or np.isnan(self.threshold) or not whole:
             raise ParameterError(
                 f"detector h={self.prominence}, T={self.threshold}, d={self.distance}; expected h"
                 " >= 0, any T, and a whole d >= 1"
             )
 
-    def changed(self, **changes: Any) -> Detector:
-        """The same detector with some parameters replaced."""
-        return replace(self, **changes)
-
-    def on_side(self, side: int, reference: int = 256) -> Detector:
-        """The same detector for maps of `side` pixels: d scaled from `reference`, at least 1."""
-        return replace(self, distance=max(1, round(self.distance * side / reference)))
-
-    def describe(self) -> dict[str, Any]:
-        """JSON-able parameters."""
-        return asdict(self)
+    def find(self, likelihood: np.ndarray) -> Peaks:
+        """Peaks of one map, as `find_peaks`."""
+        return find_peaks(likelihood, self)
 
 
 PUBLISHED: dict[str, Detector] = {
@@ -82,6 +64,25 @@ PUBLISHED: dict[str, Detector] = {
 
 
 @dataclass(frozen=True)
+class Centroids:
+    """The rival that the paper names in Section I ([10], plain thresholding): no peaks, but the
+    centre of mass of every 8-connected region above `threshold`."""
+
+    threshold: float
+
+    def find(self, likelihood: np.ndarray) -> Peaks:
+        """Centres of one map (rows, columns), and the highest value of each one's region."""
+        count, labels, _, centres = cv2.connectedComponentsWithStats(
+            (likelihood > self.threshold).astype(np.uint8), connectivity=8
+        )
+        values = np.full(count, -np.inf)
+        np.maximum.at(values, labels.ravel(), likelihood.ravel())
+        # region 0 is the background
+        order = 1 + np.argsort(-values[1:], kind="stable")
+        return Peaks(np.rint(centres[order][:, ::-1]).astype(np.int64), values[order])
+
+
+@dataclass(frozen=True)
 class Peaks:
     """Points of one map, highest first. points: int64 (n, 2) of row, column. values: (n,)
     heights."""
@@ -89,54 +90,114 @@ class Peaks:
     points: np.ndarray
     values: np.ndarray
 
-    def above(self, threshold: float) -> Peaks:
-        """The peaks that the same detector finds with a higher threshold."""
-        kept = self.values > threshold
-        return Peaks(self.points[kept], self.values[kept])
-
 
 def find_peaks(likelihood: np.ndarray, detector: Detector) -> Peaks:
-    """Peaks of one map (rows, columns). A flat map has none. Raises MapError for NaN, infinity or
-    another shape."""
-    likelihood = np.asarray(likelihood)
+    """Peaks of one map (rows, columns): what the last of its `detection_steps` leaves.
+
+    A flat map has none. Raises MapError for NaN, infinity or another shape.
+
+    >>> likelihood = np.zeros((32, 32))
+    >>> likelihood[5, 6], likelihood[5, 9], likelihood[20, 20] = 3.0, 2.0, 1.0
+    >>> find_peaks(likelihood, Detector(0.1, 0.5, 4, "printed", False)).points.tolist()
+    [[5, 6], [20, 20]]
+    """
+    points = list(detection_steps(likelihood, detector).values())[-1]
+    return Peaks(points, likelihood[points[:, 0], points[:, 1]])
+
+
+def detection_steps(likelihood: np.ndarray, detector: Detector) -> dict[str, np.ndarray]:
+    """The points (n, 2) that each step leaves, highest first, by the name of the step, in the
+    detector's order.
+
+    `maxima`: above T. `border`: not within d of an edge, where the border is blind. `h_maxima`:
+    rising by h. `distance`: no higher one within d.
+
+    >>> likelihood = np.zeros((32, 32))
+    >>> likelihood[5, 6], likelihood[5, 9] = 3.0, 2.0
+    >>> steps = detection_steps(likelihood, Detector(0.1, 0.5, 4, "printed", False))
+    >>> {name: len(points) for name, points in steps.items()}
+    {'maxima': 2, 'h_maxima': 2, 'distance': 1}
+    """
     if likelihood.ndim != 2 or likelihood.dtype.kind != "f" or not np.isfinite(likelihood).all():
         raise MapError(
             f"a likelihood map is {likelihood.dtype} {likelihood.shape}; expected finite floats"
             " (rows, columns)"
         )
-    likelihood = np.ascontiguousarray(likelihood)
-    wide = detector.distance if detector.order == "authors" else 1
-    points = _local_maxima(likelihood, wide, detector.threshold)
-    if detector.blind_border:
-        inner = (points >= detector.distance) & (
-            points < np.array(likelihood.shape) - detector.distance
-        )
-        points = points[inner.all(1)]
-    points = points[np.argsort(-likelihood[points[:, 0], points[:, 1]], kind="stable")]
-    if detector.order == "authors":
-        points = _spaced(points, detector.distance)
-    if detector.prominence > 0:
-        points = points[_are_h_maxima(likelihood, points, detector.prominence)]
-    if detector.order == "printed":
-        points = _spaced(points, detector.distance)
-    return Peaks(points, likelihood[points[:, 0], points[:, 1]])
-
-
-def find_all_peaks(likelihoods: np.ndarray, detector: Detector) -> list[Peaks]:
-    """`find_peaks` of every map (N, rows, columns)."""
-    return [find_peaks(likelihood, detector) for likelihood in likelihoods]
-
-
-def threshold_centroids(likelihood: np.ndarray, threshold: float) -> Peaks:
-    """The rival that the paper names in Section I ([10], plain thresholding): the centre of mass of
-    every 8-connected region above `threshold`, and the region's highest value."""
-    count, labels, _, centres = cv2.connectedComponentsWithStats(
-        (likelihood > threshold).astype(np.uint8), connectivity=8
+    likelihood, distance = np.ascontiguousarray(likelihood), detector.distance
+    points = local_maxima(
+        likelihood, detector.threshold, distance if detector.order == "authors" else 1
     )
-    values = np.full(count, -np.inf)
-    np.maximum.at(values, labels.ravel(), likelihood.ravel())
-    order = 1 + np.argsort(-values[1:], kind="stable")
-    return Peaks(np.rint(centres[order][:, ::-1]).astype(np.int64), values[order])
+    steps = {"maxima": points}
+    if detector.blind_border:
+        inner = (points >= distance) & (points < np.array(likelihood.shape) - distance)
+        steps["border"] = points = points[inner.all(1)]
+    names = ("h_maxima", "distance") if detector.order == "printed" else ("distance", "h_maxima")
+    for name in names:
+        if name == "distance":
+            points = spaced(points, distance)
+        elif detector.prominence > 0:
+            points = points[are_h_maxima(likelihood, points, detector.prominence)]
+        steps[name] = points
+    return steps
+
+
+def local_maxima(likelihood: np.ndarray, threshold: float, reach: int = 1) -> np.ndarray:
+    """(n, 2) pixels above the threshold that nothing within `reach` pixels exceeds, highest first.
+
+    >>> local_maxima(np.array([[0.0, 1.0, 0.0, 2.0]]), threshold=0.5).tolist()
+    [[0, 3], [0, 1]]
+    >>> local_maxima(np.array([[0.0, 1.0, 0.0, 2.0]]), threshold=0.5, reach=2).tolist()
+    [[0, 3]]
+    """
+    candidates = likelihood > threshold
+    if not candidates.any():
+        return np.empty((0, 2), np.int64)
+    window = np.ones((2 * reach + 1, 1), np.uint8)
+    maxima = likelihood == cv2.dilate(cv2.dilate(likelihood, window), window.T)
+    # a flat map is all maxima and has no peak
+    points = np.argwhere(maxima & candidates & ~maxima.all())
+    return points[np.argsort(-likelihood[tuple(points.T)], kind="stable")]
+
+
+def spaced(points: np.ndarray, distance: int) -> np.ndarray:
+    """Points in their order without those closer than `distance` (Chebyshev) to one kept before.
+
+    >>> spaced(np.array([[0, 0], [2, 2], [3, 0]]), distance=3).tolist()
+    [[0, 0], [3, 0]]
+    """
+    kept: list[np.ndarray] = []
+    while len(points):
+        kept.append(points[0])
+        points = points[(np.abs(points - points[0]) >= distance).any(1)]
+    return np.array(kept, np.int64).reshape(-1, 2)
+
+
+def are_h_maxima(likelihood: np.ndarray, points: np.ndarray, prominence: float) -> np.ndarray:
+    """Which points `skimage.morphology.h_maxima` keeps, bool (n,): those that rise by h above the
+    saddle to anything higher.
+
+    >>> ridge = np.array([[0.0, 3.0, 2.0, 2.5, 0.0]])
+    >>> are_h_maxima(ridge, np.array([[0, 1], [0, 3]]), prominence=0.5).tolist()
+    [True, True]
+    >>> are_h_maxima(ridge, np.array([[0, 1], [0, 3]]), prominence=0.6).tolist()
+    [True, False]
+    """
+    if prominence > np.ptp(likelihood):
+        return np.zeros(len(points), bool)
+    return np.array([_is_h_maximum(likelihood, *point, prominence) for point in points], bool)
+
+
+def _is_h_maximum(likelihood: np.ndarray, row: int, column: int, prominence: float) -> bool:
+    height = likelihood[row, column]
+    # the rounding that scikit-image allows for
+    tolerance = 2 * np.finfo(likelihood.dtype).resolution * np.abs(height)
+    higher = likelihood > height + tolerance
+    if not higher.any():
+        return True
+    above = (likelihood > height - prominence).view(np.uint8)
+    # 2 marks what hangs together with the peak
+    cv2.floodFill(above, None, (int(column), int(row)), 2, flags=8)
+    return not (higher & (above == 2)).any()
 
 
 def upsampling_weights(cells: int, side: int) -> np.ndarray:
@@ -166,45 +227,3 @@ def upsampled(maps: np.ndarray, side: int) -> np.ndarray:
         for cells in maps.shape[1:]
     )
     return (rows @ torch.from_numpy(maps.astype(np.float32)) @ columns.T).numpy()
-
-
-def _local_maxima(likelihood: np.ndarray, distance: int, threshold: float) -> np.ndarray:
-    """(n, 2) pixels above the threshold that nothing within `distance` exceeds, in raster order."""
-    candidates = likelihood > threshold
-    if not candidates.any():
-        return np.empty((0, 2), np.int64)
-    window = np.ones((2 * distance + 1, 1), np.uint8)
-    highest = cv2.dilate(cv2.dilate(likelihood, window), window.T)
-    maxima = likelihood == highest
-    return np.argwhere(maxima & candidates) if not maxima.all() else np.empty((0, 2), np.int64)
-
-
-def _spaced(points: np.ndarray, distance: int) -> np.ndarray:
-    """Points in their order without those closer than `distance` (Chebyshev) to one kept before."""
-    kept: list[np.ndarray] = []
-    while len(points):
-        kept.append(points[0])
-        points = points[(np.abs(points - points[0]) >= distance).any(1)]
-    return np.array(kept, np.int64).reshape(-1, 2)
-
-
-def _are_h_maxima(likelihood: np.ndarray, points: np.ndarray, prominence: float) -> np.ndarray:
-    """Which points `skimage.morphology.h_maxima` keeps, bool (n,)."""
-    if not len(points) or prominence > np.ptp(likelihood):
-        return np.zeros(len(points), bool)
-    if len(points) > MANY_CANDIDATES:
-        return h_maxima(likelihood, prominence)[points[:, 0], points[:, 1]] != 0
-    return np.array([_is_h_maximum(likelihood, point, prominence) for point in points])
-
-
-def _is_h_maximum(likelihood: np.ndarray, point: Sequence[int], prominence: float) -> bool:
-    height = likelihood[point[0], point[1]]
-    # the rounding that scikit-image allows for
-    tolerance = 2 * np.finfo(likelihood.dtype).resolution * np.abs(height)
-    above = (likelihood > height - prominence).view(np.uint8)
-    higher = likelihood > height + tolerance
-    if not higher.any():
-        return True
-    # 2 marks what hangs together with the peak
-    cv2.floodFill(above, None, (int(point[1]), int(point[0])), 2, flags=8)
-    return not (higher & (above == 2)).any()

@@ -6,24 +6,34 @@ The paper calls 2 TP / (2 TP + FP + FN) over points and boxes "Dice coefficient"
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from ich_study.errors import StudyError
 from ich_study.metrics.boxes import as_boxes
-from ich_study.metrics.overlap import Counts, dice, precision, sensitivity
+from ich_study.metrics.overlap import Counts, dice, precision, sensitivity, stack_counts
 
 
-def boxes_on_grid(boxes: np.ndarray, factor: float = 0.5) -> np.ndarray:
+def boxes_on_grid(boxes: np.ndarray, factor: float | np.ndarray = 0.5) -> np.ndarray:
     """Boxes scaled and rounded half to even, float64 (n, 4): BHX's 512-pixel boxes on the MIL
-    detector's 256 grid (printed_and_authors, 004.9)."""
+    detector's 256 grid (printed_and_authors, 004.9).
+
+    >>> boxes_on_grid([[21, 30, 7, 9]]).tolist()
+    [[10.0, 15.0, 4.0, 4.0]]
+    """
     return np.round(as_boxes(boxes) * factor)
 
 
 def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Which point lies in which box, bool (points, boxes): x <= column < x + width and y <= row < y
-    + height."""
+    + height.
+
+    >>> points_in_boxes([[5, 9], [8, 9]], [[9, 5, 2, 3]]).tolist()
+    [[True], [False]]
+    """
     points, boxes = np.asarray(points, np.float64), as_boxes(boxes)
     points = points.reshape(0, 2) if points.size == 0 else points
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
@@ -39,6 +49,10 @@ def point_counts(points: np.ndarray, boxes: np.ndarray) -> Counts:
     Several points in one box are 1 TP and no FP; one point in two boxes is 2 TP. A slice without
     boxes gives only FP, one without points only FN; neither gives zeros (printed_and_authors,
     004.10).
+
+    >>> counts = point_counts([[5, 9], [6, 9], [30, 30]], [[9, 5, 2, 3]])
+    >>> int(counts.tp), int(counts.fp), int(counts.fn)
+    (1, 1, 0)
     """
     hits = points_in_boxes(points, boxes)
     found = int(hits.any(0).sum())
@@ -49,6 +63,10 @@ def point_counts_one_to_one(points: np.ndarray, boxes: np.ndarray) -> Counts:
     """One-to-one rule for one slice: as many pairs of a point in a box as possible, each used once.
 
     TP = pairs, FP = points left over (second points in one box too), FN = boxes left over.
+
+    >>> counts = point_counts_one_to_one([[5, 9], [6, 9], [30, 30]], [[9, 5, 2, 3]])
+    >>> int(counts.tp), int(counts.fp), int(counts.fn)
+    (1, 2, 0)
     """
     hits = points_in_boxes(points, boxes)
     pairs = (
@@ -59,18 +77,50 @@ def point_counts_one_to_one(points: np.ndarray, boxes: np.ndarray) -> Counts:
     return Counts(np.int64(pairs), np.int64(hits.shape[0] - pairs), np.int64(hits.shape[1] - pairs))
 
 
+RULES: dict[str, Callable[[np.ndarray, np.ndarray], Counts]] = {
+    "": point_counts,
+    "_one_to_one": point_counts_one_to_one,
+}
+"""By the end of a metric's name: the code's rule has none."""
+
+
+def slice_counts(
+    points: Sequence[np.ndarray], boxes: Sequence[np.ndarray], rule: str = ""
+) -> Counts:
+    """Counts of every slice, (slices,). rule: key of RULES. Raises StudyError for no slices, or
+    another number of slices of points than of boxes."""
+    if len(points) != len(boxes) or not len(boxes):
+        raise StudyError(
+            f"points of {len(points)} slices and boxes of {len(boxes)}; expected both of every"
+            " slice, and at least one slice"
+        )
+    return stack_counts([RULES[rule](*pair) for pair in zip(points, boxes)])
+
+
 def point_f1(counts: Counts) -> np.ndarray:
     """2 TP / (2 TP + FP + FN) of points and boxes. Without any box it is NaN; sum over all slices,
-    negatives too, before asking (printed_and_authors, 004.10)."""
+    negatives too, before asking (printed_and_authors, 004.10).
+
+    >>> float(point_f1(Counts(np.array(3), np.array(1), np.array(1))))
+    0.75
+    """
     return dice(counts, empty="nan")
 
 
 def point_ppv(counts: Counts) -> np.ndarray:
     """TP / (TP + FP); NaN without a detection. Under the paper's rule TP counts boxes and FP
-    points."""
+    points.
+
+    >>> float(point_ppv(Counts(np.array(3), np.array(1), np.array(2))))
+    0.75
+    """
     return precision(counts)
 
 
 def point_sensitivity(counts: Counts) -> np.ndarray:
-    """TP / (TP + FN): share of boxes found; NaN without a box."""
+    """TP / (TP + FN): share of boxes found; NaN without a box.
+
+    >>> float(point_sensitivity(Counts(np.array(3), np.array(1), np.array(2))))
+    0.6
+    """
     return sensitivity(counts)

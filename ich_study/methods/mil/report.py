@@ -1,5 +1,4 @@
-"""Points against boxes: rows of the result table, free-response curves, paired differences (MIL
-detector, Table I).
+"""Points against boxes: rows of the result table and free-response curves (MIL detector, Table I).
 
 Two rules count. The code's: a box with a point is a hit, a point in no box is false, so PPV mixes
 boxes and points (metrics `point_f1`, `point_ppv`, `point_sensitivity`). One to one: each point and
@@ -10,68 +9,51 @@ classifier calls free of hemorrhage, which the paper does not do.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ich_study.errors import StudyError
-from ich_study.methods.mil.peaks import Peaks
-from ich_study.methods.mil.pipeline import MilPipeline, ScoredMaps
-from ich_study.methods.mil.points import (
-    point_counts,
-    point_counts_one_to_one,
-    point_f1,
-    point_ppv,
-    point_sensitivity,
-    points_in_boxes,
-)
-from ich_study.metrics.classification import decision_metrics
-from ich_study.metrics.overlap import Counts, stack_counts
+from ich_study.evaluate.rows import Row, Rows, statistic_of
+from ich_study.methods.mil.network import ReadyNetwork
+from ich_study.methods.mil.peaks import Detector, Peaks
+from ich_study.methods.mil.pipeline import ScoredMaps, locate
+from ich_study.methods.mil.points import RULES, points_in_boxes, slice_counts
+from ich_study.metrics import overlap
+from ich_study.metrics.overlap import Counts
 from ich_study.metrics.statistics import (
     PatientStatistic,
     auroc_of_items,
     mean_of_items,
-    patient_bootstrap,
     ratio_of_sums,
 )
 from ich_study.schema import SUBTYPES
+from ich_study.store import Store
 
-RULES: dict[str, Callable[[np.ndarray, np.ndarray], Counts]] = {
-    "": point_counts,
-    "_one_to_one": point_counts_one_to_one,
-}
-MEASURES: dict[
-    str, tuple[Callable[[Counts], np.ndarray], Callable[[Counts], tuple[np.ndarray, np.ndarray]]]
-] = {
-    "point_f1": (point_f1, lambda c: (2 * c.tp, 2 * c.tp + c.fp + c.fn)),
-    "point_ppv": (point_ppv, lambda c: (c.tp, c.tp + c.fp)),
-    "point_sensitivity": (point_sensitivity, lambda c: (c.tp, c.tp + c.fn)),
-}
-"""Each as a function of counts, and as numerator and denominator to sum."""
+MEASURES = {"point_f1": "dice", "point_ppv": "precision", "point_sensitivity": "sensitivity"}
+"""Measures of points, and the measure of pixels that is the same ratio of counts."""
+
+
+def classified_positive(logits: np.ndarray, probability: float = 0.5) -> np.ndarray:
+    """Slices that the classifier calls hemorrhage, bool (N,): probability of at least this.
+
+    >>> classified_positive(np.array([-0.1, 0.0, 2.0])).tolist()
+    [False, True, True]
+    """
+    return 1 / (1 + np.exp(-logits)) >= probability
 
 
 def point_counts_of(
     scored: ScoredMaps, peaks: Sequence[Peaks], rule: str = "", kept: np.ndarray | None = None
 ) -> Counts:
-    """Counts of every slice (N,). rule: key of RULES. kept: bool (N,), slices whose points count;
+    """Counts of every slice (N,), by a rule of RULES. kept: bool (N,), slices whose points count;
     the others have none."""
-    if len(peaks) != len(scored) or not len(scored):
-        raise StudyError(
-            f"{len(peaks)} lists of points for {len(scored)} slices; expected one per slice, and at"
-            " least one slice"
-        )
-    none = np.empty((0, 2))
-    points = [
-        found.points if kept is None or kept[place] else none for place, found in enumerate(peaks)
-    ]
-    return stack_counts([RULES[rule](each, boxes) for each, boxes in zip(points, scored.boxes)])
-
-
-def classified_positive(logits: np.ndarray, probability: float = 0.5) -> np.ndarray:
-    """Slices that the classifier calls hemorrhage, bool (N,): probability of at least this."""
-    return 1 / (1 + np.exp(-logits)) >= probability
+    points = [found.points for found in peaks]
+    if kept is not None:
+        points = [each if keep else each[:0] for each, keep in zip(points, kept)]
+    return slice_counts(points, scored.boxes, rule)
 
 
 def point_statistic(
@@ -80,135 +62,90 @@ def point_statistic(
     """A measure of MEASURES over patients. unit: `slice` sums all slices, negatives too, before the
     ratio (Table I); `patient` is the mean of the patients' own ratios, those without one left
     out."""
-    value, parts = MEASURES[metric]
-    patients = rows["patient_id"].astype(str).to_numpy()
     if unit == "slice":
-        return ratio_of_sums(patients, *parts(counts))
+        return statistic_of(counts, rows, "pixel", MEASURES[metric])
     if unit != "patient":
         raise StudyError(f"unit={unit!r}; expected 'slice' or 'patient'")
-    return mean_of_items(np.unique(patients), value(counts.by_group(patients)))
+    patients = rows["patient_id"].to_numpy()
+    own = getattr(overlap, MEASURES[metric])(counts.by_group(patients))
+    return mean_of_items(np.unique(patients), own)
 
 
-def detection_rows(
+def point_rows(
     scored: ScoredMaps,
     peaks: Sequence[Peaks],
-    common: Mapping[str, Any],
+    table: Rows,
     gate: float | None = None,
-    replicates: int = 1000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
+    **columns: Any,
+) -> list[Row]:
     """Rows of one detector: every measure, rule and unit, with 95 % intervals over patients.
 
     gate: probability from which the classifier lets points through; None leaves out the gated rows.
     `false_points_per_scan` counts points in no box.
     """
-    gates: dict[str, np.ndarray | None] = {
-        "": None,
-        **({} if gate is None else {"_gated": classified_positive(scored.logits, gate)}),
-    }
+    gates: dict[str, np.ndarray | None] = {"": None}
+    if gate is not None:
+        gates["_gated"] = classified_positive(scored.logits, gate)
+    patients, scans = (scored.rows[name].to_numpy() for name in ("patient_id", "scan_id"))
+    first_of_scan = ~pd.Series(scans).duplicated().to_numpy()
     rows = []
     for suffix, kept in gates.items():
         for rule in RULES:
             counts = point_counts_of(scored, peaks, rule, kept)
             for unit in ("slice", "patient"):
-                rows += [
-                    {
-                        **common,
-                        "unit": unit,
-                        "metric": f"{metric}{rule}{suffix}",
-                        **patient_bootstrap(
-                            point_statistic(counts, scored.rows, metric, unit), replicates, seed
-                        ).columns(),
-                    }
-                    for metric in MEASURES
-                ]
+                for metric in MEASURES:
+                    statistic = point_statistic(counts, scored.rows, metric, unit)
+                    name = f"{metric}{rule}{suffix}"
+                    rows.append(table.statistic(statistic, name, unit=unit, **columns))
         false = point_counts_of(scored, peaks, "", kept).fp
-        scans = scored.rows["scan_id"].astype(str).to_numpy()
-        first = np.zeros(len(scans))
-        first[np.unique(scans, return_index=True)[1]] = 1
-        per_scan = ratio_of_sums(scored.rows["patient_id"].to_numpy(), false, first)
-        interval = patient_bootstrap(per_scan, replicates, seed)
-        rows.append(
-            {
-                **common,
-                "unit": "scan",
-                "metric": f"false_points_per_scan{suffix}",
-                **interval.columns(),
-            }
-        )
+        per_scan = ratio_of_sums(patients, false, first_of_scan)
+        name = f"false_points_per_scan{suffix}"
+        rows.append(table.statistic(per_scan, name, unit="scan", **columns))
     return rows
 
 
 def subtype_rows(
-    scored: ScoredMaps,
-    peaks: Sequence[Peaks],
-    common: Mapping[str, Any],
-    replicates: int = 1000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
+    scored: ScoredMaps, peaks: Sequence[Peaks], table: Rows, **columns: Any
+) -> list[Row]:
     """Sensitivity for the boxes of each subtype; NaN for a subtype without boxes, no row where no
     box names a subtype."""
-    hits = [
-        points_in_boxes(found.points, boxes).any(0) for found, boxes in zip(peaks, scored.boxes)
-    ]
-    if not any(np.isin(labels, SUBTYPES).any() for labels in scored.labels):
+    if not np.isin(np.concatenate(scored.labels), SUBTYPES).any():
         return []
+    hits = []
+    for found, boxes in zip(peaks, scored.boxes):
+        hits.append(points_in_boxes(found.points, boxes).any(0))
     rows = []
     for name in SUBTYPES:
-        found = np.array(
-            [int((hit & (labels == name)).sum()) for hit, labels in zip(hits, scored.labels)]
-        )
-        there = np.array([int((labels == name).sum()) for labels in scored.labels])
-        interval = patient_bootstrap(
-            ratio_of_sums(scored.rows["patient_id"].to_numpy(), found, there), replicates, seed
-        )
-        rows.append(
-            {
-                **common,
-                "class": name,
-                "unit": "slice",
-                "metric": "point_sensitivity",
-                **interval.columns(),
-            }
-        )
+        of_name = [labels == name for labels in scored.labels]
+        reached = np.array([(hit & named).sum() for hit, named in zip(hits, of_name)])
+        there = np.array([named.sum() for named in of_name])
+        statistic = ratio_of_sums(scored.rows["patient_id"].to_numpy(), reached, there)
+        named = {**columns, "class_name": name, "unit": "slice"}
+        rows.append(table.statistic(statistic, "point_sensitivity", **named))
     return rows
 
 
-def classifier_rows(
-    index_rows: pd.DataFrame,
-    logits: np.ndarray,
-    common: Mapping[str, Any],
-    replicates: int = 1000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Accuracy at probability 0.5 and AUROC of the slice classifier, on the rows whose label is
+def classifier_rows(scored: ScoredMaps, table: Rows, **columns: Any) -> list[Row]:
+    """Accuracy at probability 0.5 and AUROC of the slice classifier, on the slices whose label is
     known.
 
-    logits: (N,), one per row. Raises StudyError where no label is known, or all are of one kind.
+    Raises StudyError where no label is known, or all are of one kind.
     """
-    labels = index_rows["any"].astype("boolean")
+    labels = scored.rows["any"].astype("boolean")
     known = labels.notna().to_numpy()
-    truth, logits = labels[known].to_numpy(bool), np.asarray(logits)[known]
+    truth, logits = labels[known].to_numpy(bool), scored.logits[known]
     if not known.any() or truth.all() or not truth.any():
         raise StudyError(
             f"{int(truth.sum())} positive slices of {len(truth)} with a known label; a classifier"
             " needs both kinds"
         )
-    patients = index_rows["patient_id"].to_numpy()[known]
-    called = classified_positive(logits)
-    decided = decision_metrics(truth, called)
+    patients = scored.rows["patient_id"].to_numpy()[known]
     statistics = {
-        "accuracy": ratio_of_sums(patients, truth == called, np.ones(len(truth))),
+        "accuracy": mean_of_items(patients, truth == classified_positive(logits)),
         "auroc": auroc_of_items(patients, truth, logits),
     }
-    told = {**common, "threshold_source": "none", "unit": "slice"}
-    rows = [
-        {**told, "metric": metric, **patient_bootstrap(statistic, replicates, seed).columns()}
-        for metric, statistic in statistics.items()
-    ]
-    if not np.isclose(decided["accuracy"], rows[0]["value"]):
-        raise StudyError("accuracy by patients differs from accuracy by slices")
-    return rows
+    columns = {**columns, "threshold_source": "none", "unit": "slice"}
+    return [table.statistic(each, metric, **columns) for metric, each in statistics.items()]
 
 
 def free_response(scored: ScoredMaps, peaks: Sequence[Peaks]) -> pd.DataFrame:
@@ -222,9 +159,10 @@ def free_response(scored: ScoredMaps, peaks: Sequence[Peaks]) -> pd.DataFrame:
     boxes, false = [], []
     for found, truth in zip(peaks, scored.boxes):
         inside = points_in_boxes(found.points, truth)
-        heights = np.where(inside, np.asarray(found.values, np.float64)[:, None], -np.inf)
-        boxes.append(heights.max(0, initial=-np.inf))
-        false.append(np.asarray(found.values, np.float64)[~inside.any(1)])
+        values = np.asarray(found.values, np.float64)
+        boxes.append(np.where(inside, values[:, None], -np.inf).max(0, initial=-np.inf))
+        false.append(values[~inside.any(1)])
+    # the height at which each box is reached first, and that of each false point
     reached, missed = np.sort(np.concatenate(boxes)), np.sort(np.concatenate(false))
     if not len(reached):
         raise StudyError(
@@ -232,48 +170,40 @@ def free_response(scored: ScoredMaps, peaks: Sequence[Peaks]) -> pd.DataFrame:
         )
     heights = np.unique(np.concatenate([reached[np.isfinite(reached)], missed]))[::-1]
     scans = scored.rows["scan_id"].nunique()
-    curve = pd.DataFrame(
+    false_per_scan = (len(missed) - np.searchsorted(missed, heights)) / scans
+    sensitivity = (len(reached) - np.searchsorted(reached, heights)) / len(reached)
+    return pd.DataFrame(
         {
-            "threshold": heights,
-            "false_points_per_scan": (len(missed) - np.searchsorted(missed, heights)) / scans,
-            "sensitivity": (len(reached) - np.searchsorted(reached, heights)) / len(reached),
+            "threshold": [np.inf, *heights],
+            "false_points_per_scan": [0.0, *false_per_scan],
+            "sensitivity": [0.0, *sensitivity],
         }
     )
-    origin = pd.DataFrame(
-        {"threshold": [np.inf], "false_points_per_scan": [0.0], "sensitivity": [0.0]}
-    )
-    return pd.concat([origin, curve], ignore_index=True)
 
 
-def time_rows(
-    pipeline: MilPipeline,
-    volumes: Mapping[str, np.ndarray],
-    common: Mapping[str, Any],
+def time_row(
+    ready: ReadyNetwork,
+    detector: Detector,
+    store: Store,
+    index_rows: pd.DataFrame,
+    table: Rows,
     slices: int = 8,
-    replicates: int = 1000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
+    **columns: Any,
+) -> Row:
     """Milliseconds per slice from HU to points, on the machine that runs this: mean over patients
-    of `slices` slices each.
+    of the first `slices` slices of each one's first scan.
 
-    volumes: patient -> int16 HU (slices, rows, columns). The first patient is run twice, the first
-    time not counted.
+    The first patient is run twice, the first time not counted.
     """
+    first = index_rows.drop_duplicates("patient_id")
+    volumes = [np.array(store.volume(scan_id)[:slices]) for scan_id in first["scan_id"]]
+    fast = ready.folded()
+    locate(fast, detector, volumes[0])
     per_slice = []
-    for place, hu in enumerate([next(iter(volumes.values())), *volumes.values()]):
-        part = np.array(hu[:slices])
+    for hu in volumes:
         started = time.perf_counter()
-        pipeline(part)
-        per_slice += [(time.perf_counter() - started) / len(part) * 1000] if place else []
-    interval = patient_bootstrap(
-        mean_of_items(list(volumes), np.array(per_slice)), replicates, seed
-    )
-    return [
-        {
-            **common,
-            "threshold_source": "none",
-            "unit": "slice",
-            "metric": "milliseconds",
-            **interval.columns(),
-        }
-    ]
+        locate(fast, detector, hu)
+        per_slice.append((time.perf_counter() - started) / len(hu) * 1000)
+    statistic = mean_of_items(first["patient_id"].to_numpy(), np.array(per_slice))
+    columns = {**columns, "threshold_source": "none", "unit": "slice"}
+    return table.statistic(statistic, "milliseconds", **columns)

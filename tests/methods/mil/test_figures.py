@@ -6,28 +6,23 @@ import pytest
 
 from ich_study.errors import StudyError
 from ich_study.methods.mil.figures import (
-    DetectionPanel,
-    detection_figure,
+    Panel,
     free_response_figure,
+    panel_figure,
     shown_slices,
 )
-from ich_study.methods.mil.peaks import Peaks
 from ich_study.metrics.overlap import Counts
 
+DRAWN = {"side": 32, "boxes": np.array([[4.0, 8.0, 6.0, 3.0]]), "points": np.array([[10, 20]])}
+"""A box at x=4, y=8 and a point at row 10, column 20 of a grid of 32 pixels."""
 
-def panel(height: float = 1.0) -> DetectionPanel:
-    """A slice of 64 pixels, its map on a grid of 32, a box at x=4, y=8 and a point at row 10,
-    column 20."""
-    likelihood = np.zeros((32, 32), np.float32)
-    likelihood[10, 20] = height
-    return DetectionPanel(
-        np.full((64, 64), 30, np.int16),
-        likelihood,
-        np.array([[4.0, 8.0, 6.0, 3.0]]),
-        Peaks(np.array([[10, 20]]), np.array([height])),
-        side=32,
-        title="hit, patient a",
-    )
+
+def slice_and_map(height: float = 1.0) -> tuple[Panel, Panel]:
+    """A slice of 64 pixels and a map of 8 cells."""
+    cells = np.zeros((8, 8), np.float32)
+    cells[2, 5] = height
+    hu = Panel("hit, patient a", np.full((64, 64), 30, np.int16), **DRAWN)
+    return hu, Panel("map", cells, window=None, dropped=np.array([[1, 2]]), **DRAWN)
 
 
 def test_slices_are_shown_by_rule():
@@ -39,35 +34,33 @@ def test_slices_are_shown_by_rule():
 
 
 def test_boxes_and_points_are_drawn_where_they_are_over_slice_and_map():
-    figure = detection_figure([panel()], "heads")
+    hu, map_panel = slice_and_map()
+    figure = panel_figure([[hu], [map_panel]], "heads")
     assert len(figure.axes) == 2
     for axis in figure.axes:
-        box, point = axis.patches[0], axis.lines[0]
+        box, point = axis.patches[0], axis.lines[-1]
         # the box covers the pixels 4..9 and 8..10, whose outer edges lie half a pixel out
         assert (box.get_x(), box.get_y()) == (3.5, 7.5)
         assert (box.get_width(), box.get_height()) == (6, 3)
         assert (point.get_xdata().tolist(), point.get_ydata().tolist()) == ([20], [10])
         assert tuple(axis.images[0].get_extent()) == (-0.5, 31.5, 31.5, -0.5)
-    assert figure.axes[0].get_title() == "hit, patient a"
+    assert figure.axes[0].get_title() == "hit, patient a" and len(figure.axes[0].lines) == 1
+    dropped, kept = figure.axes[1].lines
+    assert dropped.get_xdata().tolist() == [2] and dropped.get_markersize() < kept.get_markersize()
 
 
-def test_maps_are_stretched_each_or_alike():
-    panels = [panel(1.0), panel(4.0)]
-    limits = {
-        scale: [
-            image.get_clim()
-            for axis in detection_figure(panels, "heads", scale=scale).axes
-            for image in axis.images
-            if image.get_cmap().name == "viridis"
-        ]
-        for scale in ("slice", "shared")
-    }
-    assert limits == {"slice": [(0, 1), (0, 4)], "shared": [(0, 4), (0, 4)]}
+def test_a_map_is_shown_between_its_own_extremes_and_says_them_and_hu_through_a_window():
+    figure = panel_figure([slice_and_map(1.0), slice_and_map(4.0)], "heads")
+    limits = [axis.images[0].get_clim() for axis in figure.axes]
+    assert limits == [(0, 1), (0, 1), (0, 1), (0, 4)]
+    assert figure.axes[3].get_title() == "map\n0 to 4"
+    # 30 HU lie at 3/8 of the brain window of 0 to 80
+    assert float(figure.axes[0].images[0].get_array()[0, 0]) == pytest.approx(3 / 8)
 
 
 def test_a_figure_of_nothing_is_refused():
     with pytest.raises(StudyError, match="no slice to show"):
-        detection_figure([], "nothing")
+        panel_figure([[], []], "nothing")
 
 
 def test_the_dot_of_a_detector_is_false_points_then_sensitivity():

@@ -14,13 +14,14 @@ from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.mil.network import (
     HEADS,
     VARIANTS,
+    MilBackbone,
     create_mil,
     fused,
-    load_mil,
     load_published,
     published_preprocessing,
 )
 from ich_study.models.backbones import create_backbone
+from ich_study.models.registry import load
 from ich_study.models.weights import save_weights
 from ich_study.paths import real_data_root
 
@@ -220,14 +221,15 @@ def test_a_trained_checkpoint_comes_back_and_another_architecture_does_not(tmp_p
     preprocessing = published_preprocessing(64)
     metadata = {"architecture": source.describe(), "preprocessing": preprocessing.describe()}
     save_weights(tmp_path / "mil.safetensors", source.model, metadata)
-    loaded, found, _ = load_mil(tmp_path / "mil.safetensors", torch.device("cpu"))
-    assert torch.equal(loaded.model(inputs()), source.model(inputs())) and found == preprocessing
+    found = load(tmp_path / "mil.safetensors", torch.device("cpu"), MilBackbone)
+    assert torch.equal(found.model(inputs()), source.model(inputs()))
+    assert found.preprocessing == preprocessing
     other = create_backbone("resnet10t", 1)
     save_weights(
         tmp_path / "other.safetensors", other.model, {**metadata, "architecture": other.describe()}
     )
     with pytest.raises(WeightsError, match="a network 'backbone'; expected one of 'mil'"):
-        load_mil(tmp_path / "other.safetensors", torch.device("cpu"))
+        load(tmp_path / "other.safetensors", torch.device("cpu"), MilBackbone)
 
 
 def test_preprocessing_travels_as_json():

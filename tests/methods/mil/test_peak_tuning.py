@@ -10,17 +10,15 @@ import pytest
 from ich_study.errors import ParameterError, StudyError
 from ich_study.methods.mil.peak_tuning import (
     BOUNDS,
-    COLUMNS,
+    TYPES,
     Bounds,
     Search,
-    best_threshold,
-    detection_counts,
+    summed_f1,
+    tune_centroids,
     tune_detector,
     tuning_bounds_of,
 )
 from ich_study.methods.mil.peaks import Detector
-from ich_study.methods.mil.points import point_f1
-from ich_study.metrics.overlap import Counts
 from tests.methods.mil.fakes import Spikes, scored_maps, spiked_maps
 
 SCORED = scored_maps(4)
@@ -33,28 +31,25 @@ def tuned(folder, iterations=5, **changes):
     return tune_detector(SCORED, search, report=lambda line: None)
 
 
-def f1_of(detector):
-    return float(point_f1(detection_counts(SCORED, detector).sum()))
-
-
 def test_it_finds_a_detector_better_than_most_of_the_space(tmp_path):
     found = tuned(tmp_path)
     rng = np.random.default_rng(9)
     random = [
-        f1_of(
+        summed_f1(
+            SCORED,
             Detector(
                 rng.uniform(0, 1.5), rng.uniform(-1, 2), int(rng.integers(1, 13)), "printed", False
-            )
+            ),
         )
         for _ in range(40)
     ]
     assert (
         found.point_f1
-        == pytest.approx(f1_of(found.detector))
+        == pytest.approx(summed_f1(SCORED, found.detector))
         == pytest.approx(found.history["point_f1"].max())
     )
     assert found.point_f1 > np.median(random) and found.point_f1 >= np.quantile(random, 0.8)
-    assert tuple(found.history.columns) == COLUMNS and len(found.history) == 10
+    assert tuple(found.history.columns) == tuple(TYPES) and len(found.history) == 10
 
 
 def test_a_search_that_was_killed_ends_as_one_that_was_not(tmp_path):
@@ -95,22 +90,23 @@ def test_bounds_are_checked_scaled_and_overridden():
         tuning_bounds_of("mean", None, 256)
 
 
-def test_the_best_threshold_of_a_grid():
-    values = lambda threshold: detection_counts(SCORED, START.changed(threshold=threshold))  # noqa: E731
-    grid = np.linspace(-1, 2, 7)
-    scores = [f1_of(START.changed(threshold=float(threshold))) for threshold in grid]
-    assert best_threshold(values, grid) == pytest.approx(grid[int(np.nanargmax(scores))])
-
-
-def test_of_equal_thresholds_the_highest_is_taken_and_nan_is_never_the_best():
-    boxes = Counts(*(np.array([value]) for value in (1, 0, 0)))
-    none = Counts(*(np.array([value]) for value in (0, 1, 0)))
-    values = {0.1: none, 0.2: boxes, 0.3: boxes, 0.4: none}
-    assert best_threshold(values.__getitem__, np.array(list(values))) == 0.3
+def test_of_equal_thresholds_of_the_rival_the_highest_is_taken():
+    # each slice's highest value is a candidate: 1 finds both boxes, and so does 0.9
+    slices = [
+        Spikes("a", [(3, 3, 2.0)], [(3, 3, 1, 1)]),
+        Spikes("b", [(3, 3, 1.5), (8, 8, 0.5)], [(3, 3, 1, 1)]),
+        Spikes("c", [(8, 8, 0.9)]),
+        Spikes("d", [(8, 8, 1.0)]),
+    ]
+    rival = tune_centroids(spiked_maps(slices))
+    assert 1.0 < rival.threshold < 1.5
+    assert summed_f1(spiked_maps(slices), rival) == 1
+    everywhere = spiked_maps([Spikes("a", [(8, 8, 1.0)], [(3, 3, 1, 1)]), Spikes("b")])
+    # no threshold finds the box: without points F1 is 0 as with false ones, and the highest wins
+    assert tune_centroids(everywhere).threshold == pytest.approx(0.99)
 
 
 def test_tuning_counts_by_the_rule_of_the_code():
     # two points in one box: by the code no false point, one to one there would be one
     maps = spiked_maps([Spikes("a", [(3, 3, 2.0), (3, 5, 3.0)], [(3, 3, 3, 1)])])
-    total = detection_counts(maps, Detector(0.0, 1.0, 1, "printed", False)).sum()
-    assert (int(total.tp), int(total.fp), int(total.fn)) == (1, 0, 0)
+    assert summed_f1(maps, Detector(0.0, 1.0, 1, "printed", False)) == 1

@@ -1,5 +1,8 @@
 """The detector of the MIL paper, against scikit-image and a plain search."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -11,10 +14,10 @@ from skimage.transform import resize
 from ich_study.errors import MapError, ParameterError
 from ich_study.methods.mil.peaks import (
     PUBLISHED,
+    Centroids,
     Detector,
-    find_all_peaks,
+    detection_steps,
     find_peaks,
-    threshold_centroids,
     upsampled,
 )
 
@@ -91,7 +94,7 @@ def test_the_blind_border_loses_what_lies_in_it():
     values[5, 30], values[30, 30] = 2.0, 1.0
     detector = Detector(0.1, 0.5, 10)
     assert find_peaks(values, detector).points.tolist() == [[30, 30]]
-    assert find_peaks(values, detector.changed(blind_border=False)).points.tolist() == [
+    assert find_peaks(values, replace(detector, blind_border=False)).points.tolist() == [
         [5, 30],
         [30, 30],
     ]
@@ -103,8 +106,8 @@ def test_a_higher_threshold_keeps_the_highest():
         everything = find_peaks(likelihood(3), detector)
         for threshold in (-0.5, 0.0, 0.4, 9.0):
             np.testing.assert_array_equal(
-                everything.above(threshold).points,
-                find_peaks(likelihood(3), detector.changed(threshold=threshold)).points,
+                everything.points[everything.values > threshold],
+                find_peaks(likelihood(3), replace(detector, threshold=threshold)).points,
             )
 
 
@@ -119,7 +122,7 @@ def test_a_flat_map_has_no_peak_and_a_broken_one_is_refused():
         np.full((4, 4), np.inf),
     ):
         with pytest.raises(MapError, match="finite floats"):
-            find_all_peaks(broken[None], Detector(0.0, 0.0, 3))
+            find_peaks(broken, Detector(0.0, 0.0, 3))
 
 
 @pytest.mark.parametrize(
@@ -142,17 +145,21 @@ def test_centroids_are_scipys():
     regions, count = ndimage.label(values > 0.5, np.ones((3, 3)))
     expected = np.rint(ndimage.center_of_mass(values > 0.5, regions, range(1, count + 1)))
     heights = ndimage.maximum(values, regions, range(1, count + 1))
-    found = threshold_centroids(values, 0.5)
+    found = Centroids(0.5).find(values)
     assert sorted(map(tuple, found.points)) == sorted(map(tuple, expected.astype(int)))
     np.testing.assert_allclose(found.values, np.sort(heights)[::-1])
-    assert len(threshold_centroids(values, 99.0).points) == 0
+    assert len(Centroids(99.0).find(values).points) == 0
 
 
-def test_the_published_detectors_scale_with_the_map():
-    assert (
-        PUBLISHED["attention"].on_side(128).distance == 29
-        and PUBLISHED["max_pooling"].on_side(8).distance == 1
-    )
+@pytest.mark.parametrize("blind", [False, True])
+def test_the_steps_are_in_the_order_of_the_detector_and_lose_points_one_by_one(blind):
+    orders = {"printed": ["h_maxima", "distance"], "authors": ["distance", "h_maxima"]}
+    for order, last in orders.items():
+        steps = detection_steps(likelihood(4), Detector(1.0, -1.0, 6, order, blind))
+        assert list(steps) == ["maxima", *(["border"] if blind else []), *last]
+        kept = [set(map(tuple, points)) for points in steps.values()]
+        assert all(after <= before for before, after in pairwise(kept))
+        assert len(kept[-1]) < len(kept[0])
 
 
 @pytest.mark.parametrize("order", ["printed", "authors"])
@@ -163,8 +170,7 @@ def test_a_height_of_exactly_t_is_no_peak(order):
         find_peaks(values, Detector(0.0, threshold, 2, order, False)) for threshold in (0.5, 0.499)
     )
     assert len(at.points) == 0 and below.points.tolist() == [[10, 10]]
-    assert len(below.above(0.5).points) == 0 and len(below.above(0.499).points) == 1
-    assert len(threshold_centroids(values, 0.5).points) == 0
+    assert len(Centroids(0.5).find(values).points) == 0
 
 
 def test_of_two_points_exactly_d_apart_both_stay_and_of_two_closer_the_higher():

@@ -8,31 +8,26 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from ich_study.errors import StudyError
-from ich_study.methods.mil.network import create_mil, published_preprocessing
+from ich_study.evaluate.rows import Rows
+from ich_study.methods.mil import report
+from ich_study.methods.mil.network import ReadyNetwork, create_mil, published_preprocessing
 from ich_study.methods.mil.peaks import Detector
-from ich_study.methods.mil.pipeline import MilPipeline
 from ich_study.methods.mil.points import point_counts
 from ich_study.methods.mil.report import (
     classified_positive,
     classifier_rows,
-    detection_rows,
     free_response,
     point_counts_of,
+    point_rows,
     point_statistic,
     subtype_rows,
-    time_rows,
+    time_row,
 )
 from ich_study.schema import SUBTYPES, result_table
-from tests.methods.mil.fakes import Spikes, spiked_maps
+from tests.methods.mil.fakes import Spikes, blob_store, spiked_maps
 
-COMMON = {
-    "study": "s",
-    "method": "m",
-    "variant": "printed",
-    "dataset": "fake",
-    "class": "any",
-    "subset": "all",
-}
+TABLE = Rows("s", "fake", replicates=100)
+COMMON = {"method": "m", "variant": "printed", "class_name": "any", "subset": "all"}
 DETECTOR = Detector(0.2, 0.8, 3, "printed", False)
 
 
@@ -48,9 +43,9 @@ def test_rows_hold_the_sums_of_the_rule_of_the_code(maps):
     counts = [point_counts(found.points, boxes) for found, boxes in zip(peaks, maps.boxes)]
     tp, fp, fn = (sum(int(getattr(each, name)) for each in counts) for name in ("tp", "fp", "fn"))
     assert tp and fp and fn
-    table = result_table(detection_rows(maps, peaks, COMMON, replicates=100)).set_index(
-        ["unit", "metric"]
-    )["value"]
+    table = result_table(point_rows(maps, peaks, TABLE, **COMMON)).set_index(["unit", "metric"])[
+        "value"
+    ]
     assert table["slice", "point_f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
     assert table["slice", "point_ppv"] == pytest.approx(tp / (tp + fp))
     assert table["slice", "point_sensitivity"] == pytest.approx(tp / (tp + fn))
@@ -73,7 +68,7 @@ def test_the_mean_over_patients_is_the_mean_of_their_own_ratios(maps):
 
 
 def test_gating_removes_the_points_of_slices_called_healthy(maps):
-    peaks = maps.peaks(DETECTOR.changed(threshold=-np.inf))
+    peaks = maps.peaks(replace(DETECTOR, threshold=-np.inf))
     kept = classified_positive(maps.logits)
     assert 0 < kept.sum() < len(kept)
     expected = [
@@ -86,14 +81,14 @@ def test_gating_removes_the_points_of_slices_called_healthy(maps):
         == sum(int(each.fp) for each in expected)
         < int(point_counts_of(maps, peaks).fp.sum())
     )
-    rows = pd.DataFrame(detection_rows(maps, peaks, COMMON, gate=0.5, replicates=50))
+    rows = pd.DataFrame(point_rows(maps, peaks, TABLE, gate=0.5, **COMMON))
     assert {"point_f1_gated", "point_ppv_one_to_one_gated", "false_points_per_scan_gated"} <= set(
         rows["metric"]
     )
 
 
 def test_the_free_response_curve_is_the_detector_at_every_threshold(maps):
-    everything = DETECTOR.changed(threshold=-np.inf)
+    everything = replace(DETECTOR, threshold=-np.inf)
     curve = free_response(maps, maps.peaks(everything))
     assert (
         curve["sensitivity"].is_monotonic_increasing
@@ -104,7 +99,7 @@ def test_the_free_response_curve_is_the_detector_at_every_threshold(maps):
         row = curve.iloc[place]
         just_under = np.nextafter(np.float32(row["threshold"]), np.float32(-np.inf))
         total = point_counts_of(
-            maps, maps.peaks(everything.changed(threshold=float(just_under)))
+            maps, maps.peaks(replace(everything, threshold=float(just_under)))
         ).sum()
         assert row["sensitivity"] == pytest.approx(int(total.tp) / int(total.tp + total.fn))
         assert row["false_points_per_scan"] == pytest.approx(int(total.fp) / 6)
@@ -116,20 +111,17 @@ def test_the_free_response_curve_is_the_detector_at_every_threshold(maps):
 def test_subtypes_without_boxes_have_no_value_and_unnamed_boxes_no_row(maps):
     rows = {
         row["class"]: row["value"]
-        for row in subtype_rows(maps, maps.peaks(DETECTOR), COMMON, replicates=50)
+        for row in subtype_rows(maps, maps.peaks(DETECTOR), TABLE, **COMMON)
     }
     assert set(rows) == set(SUBTYPES)
     assert 0 < rows["IPH"] <= 1 and all(np.isnan(rows[name]) for name in ("IVH", "SAH", "EDH"))
     unnamed = replace(maps, labels=[np.full(len(labels), "any") for labels in maps.labels])
-    assert subtype_rows(unnamed, maps.peaks(DETECTOR), COMMON) == []
+    assert subtype_rows(unnamed, maps.peaks(DETECTOR), TABLE, **COMMON) == []
 
 
 def test_the_classifier_is_scored_as_scikit_learn_scores_it(maps):
     truth = maps.rows["any"].to_numpy(bool)
-    rows = {
-        row["metric"]: row["value"]
-        for row in classifier_rows(maps.rows, maps.logits, COMMON, replicates=50)
-    }
+    rows = {row["metric"]: row["value"] for row in classifier_rows(maps, TABLE, **COMMON)}
     assert rows["accuracy"] == pytest.approx(accuracy_score(truth, maps.logits > 0))
     assert rows["auroc"] == pytest.approx(roc_auc_score(truth, maps.logits))
 
@@ -137,20 +129,30 @@ def test_the_classifier_is_scored_as_scikit_learn_scores_it(maps):
 def test_bad_input_is_refused(maps):
     for rows in (maps.rows.assign(any=False), maps.rows.assign(any=pd.NA)):
         with pytest.raises(StudyError, match="needs both kinds"):
-            classifier_rows(rows, maps.logits, COMMON)
+            classifier_rows(replace(maps, rows=rows), TABLE, **COMMON)
     with pytest.raises(StudyError, match="at least one slice"):
-        point_counts_of(maps[np.zeros(len(maps), bool)], [])
-    with pytest.raises(StudyError, match="one per slice"):
+        point_counts_of(replace(maps, boxes=[]), [])
+    with pytest.raises(StudyError, match="both of every slice"):
         point_counts_of(maps, maps.peaks(DETECTOR)[1:])
 
 
 def test_the_clock_counts_every_patient_once():
-    pipeline = MilPipeline(
-        create_mil("authors", "max_pooling").model, published_preprocessing(32), DETECTOR
-    )
-    volumes = {f"p{number}": np.zeros((3, 32, 32), np.int16) for number in range(4)}
-    row = time_rows(pipeline, volumes, COMMON, slices=2, replicates=50)[0]
+    store = blob_store(4)
+    ready = ReadyNetwork(create_mil("authors", "max_pooling"), published_preprocessing(32))
+    row = time_row(ready, DETECTOR, store, store.index, TABLE, 2, **COMMON)
     assert row["metric"] == "milliseconds" and row["n"] == 4 and 0 < row["value"] < 5000
+
+
+def test_the_first_scan_of_each_patient_is_timed(monkeypatch):
+    store = blob_store(3)
+    scans = store.index.assign(patient_id=["p00"] * 16 + ["p02"] * 8)
+    seen = []
+    monkeypatch.setattr(report, "locate", lambda ready, detector, hu: seen.append(hu))
+    ready = ReadyNetwork(create_mil("authors", "max_pooling"), published_preprocessing(32))
+    time_row(ready, DETECTOR, store, scans, TABLE, 2, **COMMON)
+    first, last = store.volumes["scan-p00"][:2], store.volumes["scan-p02"][:2]
+    # the first one warms the machine up
+    np.testing.assert_array_equal(seen, [first, first, last])
 
 
 SPIKE = Detector(0.0, 1.0, 1, "printed", False)
@@ -160,7 +162,7 @@ BOX = (3, 3, 3, 1)
 
 def values_of(slices, **options):
     maps = spiked_maps(slices)
-    rows = detection_rows(maps, maps.peaks(SPIKE), COMMON, replicates=20, **options)
+    rows = point_rows(maps, maps.peaks(SPIKE), TABLE, **options, **COMMON)
     return {row["metric"]: row["value"] for row in rows if row["unit"] in ("slice", "scan")}
 
 
@@ -194,8 +196,8 @@ def test_the_classifier_lets_points_through_and_the_labels_do_not():
 
 def test_a_probability_of_exactly_the_gate_is_a_hemorrhage():
     assert classified_positive(np.array([0.0, -1e-6, 1e-6])).tolist() == [True, False, True]
-    rows = spiked_maps([Spikes("a", positive=True), Spikes("b", positive=False)]).rows
-    accuracy = classifier_rows(rows, np.array([0.0, -1.0]), COMMON, replicates=20)[0]
+    slices = [Spikes("a", logit=0.0), Spikes("b", logit=-1.0, positive=False)]
+    accuracy = classifier_rows(spiked_maps(slices), TABLE, **COMMON)[0]
     assert accuracy["metric"] == "accuracy" and accuracy["value"] == 1
 
 
@@ -208,7 +210,7 @@ def test_false_points_are_counted_per_scan():
     ]
     assert values_of(slices)["false_points_per_scan"] == 1
     maps = spiked_maps(slices)
-    curve = free_response(maps, maps.peaks(SPIKE.changed(threshold=-np.inf)))
+    curve = free_response(maps, maps.peaks(replace(SPIKE, threshold=-np.inf)))
     assert curve["false_points_per_scan"].tolist()[1] == 1
 
 
@@ -218,7 +220,7 @@ def test_the_free_response_curve_of_three_heights():
         Spikes("a", [(3, 3, 1.0)], [BOX, (8, 8, 2, 2)]),
     ]
     maps = spiked_maps(slices)
-    curve = free_response(maps, maps.peaks(SPIKE.changed(threshold=0.0)))
+    curve = free_response(maps, maps.peaks(replace(SPIKE, threshold=0.0)))
     assert curve["threshold"].tolist() == [np.inf, 3, 2, 1]
     assert curve["false_points_per_scan"].tolist() == [0, 0, 1, 1]
     assert curve["sensitivity"].tolist() == pytest.approx([0, 1 / 3, 1 / 3, 2 / 3])

@@ -1,0 +1,87 @@
+"""The boxes that points should hit, on the network's grid.
+
+Not `evaluate.truth`'s: the authors' code rounds boxes to whole pixels of the grid, and a box knows
+its subtype. Where a data set has masks alone, the boxes are those of the parts of the stored mask.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from ich_study.errors import ParameterError, StudyError
+from ich_study.inputs.slices import SliceSource
+from ich_study.methods.mil.points import boxes_on_grid
+from ich_study.metrics.boxes import component_boxes
+from ich_study.schema import SUBTYPES
+
+TRUTHS = {"boxes": "has_boxes", "mask_components": "has_mask", "none": None}
+"""Where boxes come from, and the column of the slice index that says whether they are known."""
+SMALLEST_COMPONENT = 4
+"""Pixels of the stored slice under which a part of a mask gets no box."""
+Boxes = tuple[np.ndarray, np.ndarray]
+"""Of one slice: float64 (n, 4) of x, y, width, height, and their subtypes, str (n,)."""
+NO_BOXES: Boxes = (np.empty((0, 4)), np.empty(0, str))
+
+
+class BoxedSource(SliceSource, Protocol):
+    """A store: slices, and their boxes or masks."""
+
+    boxes: pd.DataFrame
+
+    def mask(self, scan_id: str) -> np.ndarray:
+        """uint8 mask codes (slices, rows, columns)."""
+
+
+def grid_boxes(
+    source: BoxedSource, rows: pd.DataFrame, side: int, truth: str = "boxes"
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Boxes of every row on a grid of `side` pixels, rounded as the code does, and their subtypes.
+
+    truth: `boxes` of the data set, `mask_components`, tight boxes of the parts of its masks, or
+    `none`, which leaves every slice without boxes. Raises StudyError for slices whose truth is
+    unknown: they would count as free of hemorrhage.
+    """
+    if truth not in TRUTHS:
+        raise ParameterError(f"truth is {truth!r}; expected one of {', '.join(TRUTHS)}")
+    if truth == "none":
+        return [NO_BOXES[0]] * len(rows), [NO_BOXES[1]] * len(rows)
+    unknown = rows[~rows[TRUTHS[truth]].astype(bool)]
+    if len(unknown):
+        first = unknown.iloc[0]
+        where = f"{len(unknown)} slices, first {first.scan_id} slice {first.slice_index}"
+        raise StudyError(f"the {truth} are unknown in {where}; leave those out")
+    annotated = dict(list(source.boxes.groupby(["scan_id", "slice_index"])))
+    boxes, subtypes = [], []
+    for row in rows.itertuples():
+        if truth == "mask_components":
+            native, names = mask_boxes(source.mask(row.scan_id)[row.slice_index])
+        elif (row.scan_id, row.slice_index) in annotated:
+            table = annotated[row.scan_id, row.slice_index]
+            native = table[["x", "y", "width", "height"]].to_numpy(np.float64)
+            names = table["label"].to_numpy(str)
+        else:
+            native, names = NO_BOXES
+        scale = np.tile([side / row.columns, side / row.rows], 2)
+        boxes.append(boxes_on_grid(native, scale))
+        subtypes.append(names)
+    return boxes, subtypes
+
+
+def mask_boxes(mask: np.ndarray) -> Boxes:
+    """Boxes of the connected parts of a slice's mask codes, each with the subtype of most of its
+    pixels.
+
+    >>> boxes, subtypes = mask_boxes(np.repeat([[0, 2, 2, 0]], 3, axis=0))
+    >>> boxes.tolist(), subtypes.tolist()
+    ([[1.0, 0.0, 2.0, 3.0]], ['IVH'])
+    """
+    boxes = component_boxes(mask > 0, min_pixels=SMALLEST_COMPONENT)
+    names = []
+    for x, y, width, height in boxes:
+        inside = mask[y : y + height, x : x + width]
+        codes = np.bincount(inside.ravel(), minlength=len(SUBTYPES) + 2)
+        names.append((*SUBTYPES, "any")[codes[1:].argmax()])
+    return boxes.astype(np.float64), np.array(names, str)
