@@ -1,15 +1,14 @@
 """Speed of the joint threshold search: every one of the 32,768 settings one by one, and all at
 once.
 
-    python benchmarks/bench_joint_thresholds.py [--scans 192] [--slices 32] [--size 512] [--workers
-    2]
+    python benchmarks/bench_joint_thresholds.py [--scans 192] [--slices 32] [--size 512]
                                                 [--small-slices 4] [--small-size 64]
 
 First both ways on a size where both finish: one by one is the package's own Algorithm 1
 (`label_maps`) and `label_counts` at each setting. All pixel counts of all settings must be equal,
 else the run fails. Then `JointHistogram` alone on a test set of real size (BHSD: 192 scans, 32
-slices each, 512 px), added scan by scan by `--workers` processes and merged; and search,
-cross-fitting and counts per scan from it. One by one is timed there at a few settings only, and
+slices each, 512 px), added scan by scan; and search, cross-fitting and counts per scan from
+it. One by one is timed there at a few settings only, and
 what all would take is printed as extrapolated. With fewer --scans than 192 so is the time for 192.
 
 Heat is synthetic: smooth random fields of 128 px brought to 512, relative to each slice's maximum.
@@ -28,7 +27,6 @@ import platform
 import resource
 import time
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -144,13 +142,11 @@ def bench_small(slices: int, size: int) -> list[dict[str, object]]:
     return rows
 
 
-def count_scans(task: tuple[list[int], int, int, str]) -> tuple[JointHistogram, np.ndarray]:
-    """One process's scans into one histogram; gives it with the wall and CPU seconds of adding."""
-    scans, slices, size, load = task
-    torch.set_num_threads(1)
+def count_scans(scans: int, slices: int, size: int, load: str) -> tuple[JointHistogram, np.ndarray]:
+    """All scans in one histogram, with the wall and CPU seconds of adding them."""
     pool = smooth_heat(np.random.default_rng(1), POOL, size)
     histogram, seconds = JointHistogram(), np.zeros(2)
-    for scan in scans:
+    for scan in range(scans):
         parts = slices_of(np.random.default_rng([2, scan]), pool, slices, load)
         clock = Clock()
         histogram.add(*parts, f"scan{scan:04d}")
@@ -168,35 +164,25 @@ def plain_seconds(slices: int, size: int, load: str, settings: int = 6) -> float
     return clock.seconds()[1] / settings / slices
 
 
-def bench_real(scans: int, slices: int, size: int, workers: int) -> list[dict[str, object]]:
-    """The search on the real size: adding, merging, all settings, cross-fitting; and what one by
-    one would take."""
+def bench_real(scans: int, slices: int, size: int) -> list[dict[str, object]]:
+    """The search on the real size: adding, all settings, cross-fitting; and what one by one would
+    take."""
     rows = []
     for load in _PRESENT:
-        tasks = [
-            (list(range(scans))[number::workers], slices, size, load) for number in range(workers)
-        ]
-        with get_context("spawn").Pool(workers) as pool:
-            parts = pool.map(count_scans, tasks, chunksize=1)
+        histogram, adding = count_scans(scans, slices, size, load)
         clock = Clock()
-        histogram = parts[0][0]
-        for part in parts[1:]:
-            histogram.merge(part[0])
-        merging, clock = clock.seconds(), Clock()
         chosen = best_setting(histogram, "masks-test")
         searching, clock = clock.seconds(), Clock()
         histogram.at(setting_of(chosen))
         cross_fitted(histogram, {group: group for group in histogram.groups}).counts(histogram)
         fitting = clock.seconds()
-        adding = np.array([max(part[1][0] for part in parts), sum(part[1][1] for part in parts)])
-        scaled = (adding + merging) * REAL_SCANS / scans + searching + fitting
+        scaled = adding * REAL_SCANS / scans + searching + fitting
         plain = plain_seconds(slices, size, load) * REAL_SCANS * slices * 8**5 / 86400
         rows.append(
             {
                 "load": load,
                 "scans": scans,
-                **pairs("adding, all processes", adding),
-                **pairs("merging", merging),
+                **pairs("adding", adding),
                 **pairs("32,768 settings, the best of them", searching),
                 **pairs("counts per scan, cross-fitting", fitting),
                 **pairs(
@@ -235,7 +221,6 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=REAL_SCANS)
     parser.add_argument("--slices", type=int, default=32)
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--workers", type=int, default=min(2, len(os.sched_getaffinity(0))))
     parser.add_argument("--small-slices", type=int, default=4)
     parser.add_argument("--small-size", type=int, default=64)
     options = parser.parse_args()
@@ -245,20 +230,11 @@ def main() -> None:
         "\nboth ways, on a size where both finish\n"
         + pd.DataFrame(small).to_string(index=False, float_format="{:.2f}".format)
     )
-    real = bench_real(options.scans, options.slices, options.size, options.workers)
-    print(
-        f"\n{options.scans} scans of {options.slices} slices at {options.size} px,"
-        f" {options.workers} processes"
-    )
+    real = bench_real(options.scans, options.slices, options.size)
+    print(f"\n{options.scans} scans of {options.slices} slices at {options.size} px")
     print(pd.DataFrame(real).T.to_string(header=False, float_format="{:.2f}".format))
-    peak = [
-        resource.getrusage(who).ru_maxrss / 1024
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    ]
-    print(
-        f"peak memory: {peak[0]:.0f} MB here, {peak[1]:.0f} MB in a worker (heat of one scan and"
-        " the pool included)"
-    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory: {peak:.0f} MB (heat of one scan and the pool included)")
 
 
 if __name__ == "__main__":

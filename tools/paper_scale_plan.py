@@ -8,11 +8,12 @@ Paths into the scale's runs are moved into the check's folder, and say what a ru
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ich_study import run
 from ich_study.errors import ParameterError
@@ -28,9 +29,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "minimum_auroc": None,
     },
     "02_lse_unet": {
-        "epochs": 2,
-        "max_train_batches": 2,
-        "max_validation_batches": 3,
+        "training": {"epochs": 2, "max_train_batches": 2, "max_validation_batches": 3},
         "bootstrap_replicates": 50,
     },
     "03_resnet_lstm": {
@@ -80,7 +79,7 @@ be decided."""
 _CPU_TRAINING: dict[str, Any] = {"precision": "fp32", "num_workers": 0, "batch_size": 2}
 CPU_OVERRIDES: dict[str, dict[str, Any]] = {
     "01_backbones": {"device": "cpu", **_CPU_TRAINING},
-    "02_lse_unet": {"device": "cpu", **_CPU_TRAINING},
+    "02_lse_unet": {"training": {"device": "cpu", **_CPU_TRAINING}},
     "03_resnet_lstm": {
         "device": "cpu",
         "classifier": _CPU_TRAINING,
@@ -215,8 +214,9 @@ def planned(job: Job) -> tuple[run.Plan, dict[str, tuple[Any, Any]]]:
     """
     original = run.plan(job.notebook, job.files, []).parameters
     values = {name: merged(original.get(name), value) for name, value in job.overrides.items()}
-    pairs = [(name, json.dumps(value)) for name, value in (values | job.places).items()]
-    plan = run.plan(job.notebook, job.files, pairs, str(job.folder))
+    # Written as YAML, which would read the 2e-05 of JSON as a text.
+    texts = {name: yaml.safe_dump(value) for name, value in (values | job.places).items()}
+    plan = run.plan(job.notebook, job.files, list(texts.items()), str(job.folder))
     ours = {
         name: value
         for name, value in plan.parameters.items()

@@ -23,7 +23,8 @@ TRUTH_COLOUR, OUTLINE_COLOUR = CLASS_COLOURS["hemorrhage"], "#56B4E9"
 class Step:
     """One picture of a method's way. image: (rows, columns), drawn as `kind`: "grey" in [0, 1],
     "hu" through `window`, "signed" around 0, "heat" in [0, 1], "clusters" as numbers from
-    0. outline, truth: bool masks of the same shape, drawn around in their own colours."""
+    0. outline, truth: bool masks of the same shape, drawn around in their own colours. under: HU
+    below a heat, through `window`; the heat is as opaque as it is high."""
 
     title: str
     image: np.ndarray
@@ -31,6 +32,7 @@ class Step:
     outline: np.ndarray | None = None
     truth: np.ndarray | None = None
     window: Window = WINDOWS["brain"]
+    under: np.ndarray | None = None
 
 
 def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
@@ -69,7 +71,12 @@ def _draw_step(axis: Axes, step: Step) -> None:
         colours = ["black", *plt.get_cmap("viridis")(np.linspace(0.15, 1, last))]
         drawn = axis.imshow(step.image, cmap=ListedColormap(colours), vmin=-0.5, vmax=last + 0.5)
     elif step.kind == "heat":
-        drawn = axis.imshow(step.image, cmap="inferno", vmin=0, vmax=1)
+        opacity = None
+        if step.under is not None:
+            below = apply_window(step.under, step.window)
+            axis.imshow(below, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            opacity = 0.7 * np.clip(1.6 * step.image, 0, 1)
+        drawn = axis.imshow(step.image, cmap="inferno", vmin=0, vmax=1, alpha=opacity)
     else:
         shown = apply_window(step.image, step.window) if step.kind == "hu" else step.image
         drawn = axis.imshow(shown, cmap="gray", vmin=0, vmax=1)

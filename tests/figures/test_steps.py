@@ -59,3 +59,12 @@ def test_masks_of_another_shape_and_no_steps_are_refused():
         steps_figure([Step("wrong", np.zeros((4, 4)), outline=MASK)], "title")
     with pytest.raises(StudyError, match="no steps"):
         steps_figure([], "title")
+
+
+def test_heat_lies_over_its_slice_as_opaque_as_it_is_high():
+    hu, heat = np.full((2, 2), 40.0), np.array([[0.0, 0.25], [0.5, 1.0]])
+    figure = steps_figure([Step("heat", heat, "heat", under=hu)], "title")
+    below, above = figure.axes[0].images
+    assert (np.asarray(below.get_array()) == 0.5).all()
+    assert np.asarray(above.get_alpha()) == pytest.approx(np.array([[0, 0.28], [0.56, 0.7]]))
+    plt.close(figure)

@@ -21,7 +21,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from ich_study.errors import DataError, MapError, ParameterError, StudyError
+from ich_study.errors import DataError, ParameterError, StudyError
 from ich_study.evaluate.scaling import check_heat
 from ich_study.methods.lse_unet.algorithm1 import comparable
 from ich_study.metrics.overlap import Counts
@@ -72,25 +72,18 @@ class JointHistogram:
         heatmaps: (slices, classes, rows, columns), uint8 0..255 or float on the grid's scale.
         present: bool (slices, classes). truth: label map, integer (slices, rows, columns),
         0..classes. Raises MapError on bad heat, StudyError for a group that was counted, DataError
-        on a truth of another shape or with other codes (hemorrhage of unspecified subtype has no
-        place in a search by subtype).
+        on heat of other classes and on a truth of another shape or with other codes (hemorrhage of
+        unspecified subtype has no place in a search by subtype).
         """
         heatmaps, present, truth = np.asarray(heatmaps), np.asarray(present), np.asarray(truth)
         many = len(self.classes)
         check_heat(heatmaps, present)
-        if heatmaps.shape[1] != many:
-            raise MapError(
-                f"heatmaps of {heatmaps.shape[1]} classes, expected {list(self.classes)}"
-            )
-        if truth.shape != (heatmaps.shape[0], *heatmaps.shape[2:]) or truth.dtype.kind not in "ui":
+        fits = heatmaps.shape[1] == many and truth.shape == heatmaps[:, 0].shape
+        if not fits or truth.dtype.kind not in "ui" or not np.isin(truth, range(many + 1)).all():
             raise DataError(
-                f"truth is {truth.dtype} {truth.shape}; expected whole numbers, a label map per"
-                f" heatmap of {heatmaps.shape}"
-            )
-        if truth.size and (truth.min() < 0 or truth.max() > many):
-            raise DataError(
-                f"group {group!r}: truth holds codes {np.unique(truth).tolist()}; expected 0 and"
-                f" {many} subtypes"
+                f"group {group!r}: heat {heatmaps.shape}, truth {truth.dtype} {truth.shape} with"
+                f" codes {np.unique(truth).tolist()}; expected heat of {', '.join(self.classes)}"
+                f" and a label map of whole numbers 0 to {many} per slice"
             )
         if group in self._truth:
             raise StudyError(f"group {group!r} is counted already; give all its slices at once")
@@ -187,20 +180,6 @@ class JointHistogram:
             np.add.at(total, cells[hit] // self._size, counts[hit])
         tp = np.concatenate([sums[:, -1:], sums[:, :many]], 1)
         return _counts(tp, sums[:, many:-1], self.truth(chosen))
-
-    def merge(self, other: JointHistogram) -> None:
-        """Add the groups of another histogram of the same classes and grid, such as another
-        process's share. Raises ParameterError where they differ, StudyError for a group in both."""
-        if (self.classes, self.grid) != (other.classes, other.grid):
-            raise ParameterError(
-                f"histograms of {self.classes} on {self.grid} and {other.classes} on {other.grid}"
-                " cannot be merged"
-            )
-        both = set(self.groups) & set(other.groups)
-        if both:
-            raise StudyError(f"groups {sorted(both)[:5]} are counted in both histograms")
-        self._cells |= other._cells
-        self._truth |= other._truth
 
     def _chosen(self, groups: Collection[str] | None) -> list[str]:
         chosen = list(self.groups) if groups is None else sorted(set(groups))

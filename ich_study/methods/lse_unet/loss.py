@@ -37,6 +37,17 @@ class LSELoss(nn.Module):
     weights: a key of LOSS_WEIGHTS. consistency: False leaves Eq. 7 out (Section 6). The maps of Eq.
     7 are the class scores before the pooling's bias, pooled by their 2 x 2 mean; Appendix B's Eq. 8
     sums.
+
+    Coarse maps that equal the pooled finer ones (4 here) cost nothing, others half their squared
+    distance (beta of levels 0-1 is .5):
+
+    >>> from torch import tensor
+    >>> loss, fine = LSELoss("printed", True, [1.0]), tensor([[[[1.0, 3.0], [5.0, 7.0]]]])
+    >>> for value in (4.0, 1.0):
+    ...     coarse = tensor([[[[value]]]])
+    ...     print(float(loss.consistency_losses([(fine, None), (coarse, None)])[0]))
+    0.0
+    4.5
     """
 
     def __init__(self, weights: str, consistency: bool, positive_weight: Sequence[float]) -> None:
@@ -53,20 +64,23 @@ class LSELoss(nn.Module):
         alone."""
         if isinstance(outputs, Tensor):
             return self.classification(outputs, labels)
-        loss = sum(
+        loss = sum(self.classification_losses(outputs, labels))
+        return loss + sum(self.consistency_losses(outputs)) if self.consistency else loss
+
+    def classification_losses(self, outputs: LevelOutputs, labels: Tensor) -> list[Tensor]:
+        """The weighted terms of Eq. 6, finest level first."""
+        return [
             alpha * self.classification(logits.float(), labels)
             for alpha, (_, logits) in zip(self.weights.alphas, outputs)
-        )
-        return loss + self.consistency_loss(outputs) if self.consistency else loss
+        ]
 
-    def consistency_loss(self, outputs: LevelOutputs) -> Tensor:
-        """Eq. 7."""
-        scores = [level[0].float() for level in outputs]
-        pairs = zip(self.weights.betas, scores, scores[1:])
-        return sum(
-            beta * functional.mse_loss(functional.avg_pool2d(fine, 2), coarse)
-            for beta, fine, coarse in pairs
-        )
+    def consistency_losses(self, outputs: LevelOutputs) -> list[Tensor]:
+        """The weighted terms of Eq. 7: each level's maps, pooled, beside the next coarser ones."""
+        terms = []
+        for beta, (fine, _), (coarse, _) in zip(self.weights.betas, outputs, outputs[1:]):
+            pooled = functional.avg_pool2d(fine.float(), 2)
+            terms.append(beta * functional.mse_loss(pooled, coarse.float()))
+        return terms
 
     def describe(self) -> dict[str, Any]:
         """JSON-able description, for the checkpoint and for telling runs apart."""

@@ -184,8 +184,10 @@ class LSEUNet(nn.Module):
 
     def forward(self, inputs: Tensor) -> LevelOutputs | Tensor:
         """inputs: (B, channels, H, W), H and W multiples of 32."""
-        if not self.training:
-            return self.maps_and_logits(inputs)[1]
+        return self.level_outputs(inputs) if self.training else self.maps_and_logits(inputs)[1]
+
+    def level_outputs(self, inputs: Tensor) -> LevelOutputs:
+        """Class scores and logits of the four levels, as the loss takes them (Eq. 6 and 7)."""
         outputs = []
         for features, score, pool in zip(self.decoded(inputs), self.scores, self.pooling):
             scores = score(features)

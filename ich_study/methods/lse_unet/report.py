@@ -9,20 +9,24 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import StudyError
+from ich_study.evaluate.classifier_report import (
+    ClassifierReport,
+    ScoredPart,
+    headline,
+    report_classifier,
+)
 from ich_study.evaluate.quantification import agreement_rows, volume_table
 from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.rivals import RIVALS
 from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.thresholds import Threshold
 from ich_study.evaluate.truth import Truth
-from ich_study.figures.heatmaps import MapColumn
 from ich_study.methods.lse_unet.joint_thresholds import BACKGROUND
 from ich_study.methods.lse_unet.study import (
     METHOD,
     MethodMaps,
+    Slices,
     joint_histograms,
-    labels_of,
-    masks_of,
     protocols,
     scan_rows,
 )
@@ -31,11 +35,14 @@ from ich_study.methods.lse_unet.tables import (
     POOLED,
     SUBTYPE_AVERAGE,
     dice_statistics,
+    grid_row,
+    localisation_rows,
     method_differences,
     own_differences,
     protocol_rows,
 )
-from ich_study.schema import SUBTYPES, result_table
+from ich_study.schema import LABELS, SUBTYPES, result_table
+from ich_study.training.learner import TrainingRun
 
 RIVAL_IS_ABOVE = "a trivial rival is above"
 """Column of the tables to read: the classes of which that is true."""
@@ -84,8 +91,9 @@ def report_masks(
         histograms = joint_histograms(method, truth)
         found = protocols(method, histograms, truth.rows, validation_labels, rows.seed)
         by_rule = {(item.rule, item.source): item for item in found}
-        report.rows.extend(protocol_rows(rows, heat.name, found, scans, classes))
-        statistics |= dice_statistics(heat.name, found, scans, classes)
+        own = dice_statistics(heat.name, found, scans, classes)
+        report.rows.extend(protocol_rows(rows, own, heat.name, found, scans, classes))
+        statistics |= own
         fitted = by_rule["class_thresholds", "masks-validation"]
         report.volumes[name] = volume_table(fitted.counts, scans, pixel_ml.to_numpy(), classes)
         common = {"study": rows.study, "dataset": rows.dataset, "method": heat.name}
@@ -108,19 +116,55 @@ def report_masks(
     return report
 
 
-def readable(results: pd.DataFrame, source: str, subset: str) -> pd.DataFrame:
-    """A printed table's shape: a row per method and variant, a column per class, Dice over pixels
-    as `value [low, high]`, of one protocol, and RIVAL_IS_ABOVE."""
-    wanted = {"metric": "dice", "unit": "pixel", "threshold_source": source, "subset": subset}
-    rows = _only(results, **wanted)
+def classification(
+    rows: Rows, runs: Mapping[str, TrainingRun], parts: Mapping[str, Slices]
+) -> dict[str, ClassifierReport]:
+    """Table 1 of every arm. parts: slices by name, as tables print it; class thresholds (Youden)
+    come from the first, the others are scored."""
+    first, *others = [ScoredPart(name, *slices) for name, slices in parts.items()]
+    named = {"method": METHOD, "study": rows.study, "replicates": rows.replicates}
+    return {
+        arm: report_classifier(run, first, others, variant=arm, seed=rows.seed, **named)
+        for arm, run in runs.items()
+    }
+
+
+def auroc_table(classified: Mapping[str, ClassifierReport]) -> pd.DataFrame:
+    """AUROC `value [low, high]`, a row per arm and part, a column per class."""
+    found = {}
+    for arm, each in classified.items():
+        cells = headline(each.results).set_index(["dataset", "class"])["auroc"].unstack()
+        found[arm] = cells[[name for name in (*LABELS, AVERAGE) if name in cells]]
+    return pd.concat(found, names=["arm"]).fillna("")
+
+
+def readable(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the results in a printed table's shape: a row per method and variant, per metric a
+    column per class, `value [low, high]`, and RIVAL_IS_ABOVE."""
     if rows.empty:
-        return pd.DataFrame(columns=[RIVAL_IS_ABOVE])
+        return pd.DataFrame()
     cells = rows.assign(text=rows.apply(with_interval, axis=1))
-    wide = cells.pivot(index=["method", "variant"], columns="class", values="text")
-    names = (BACKGROUND, *SUBTYPES, AVERAGE, SUBTYPE_AVERAGE, POOLED)
-    order = [name for name in names if name in wide]
-    wide = wide[order].assign(**{RIVAL_IS_ABOVE: rivals_above(rows, order)})
-    return wide.fillna({RIVAL_IS_ABOVE: ""}).sort_index()
+    wide = cells.pivot(index=["method", "variant"], columns=["metric", "class"], values="text")
+    names = ("any", BACKGROUND, *SUBTYPES, AVERAGE, SUBTYPE_AVERAGE, POOLED)
+    order = []
+    for metric, of_one in rows.groupby("metric"):
+        classes = [name for name in names if (metric, name) in wide]
+        wide[metric, RIVAL_IS_ABOVE] = rivals_above(of_one, classes)
+        order += [(metric, name) for name in (*classes, RIVAL_IS_ABOVE)]
+    return wide[order].fillna("").sort_index()
+
+
+def dice_table(results: pd.DataFrame, source: str, subset: str) -> pd.DataFrame:
+    """Dice over pixels of one protocol, `readable`; empty where nothing was counted."""
+    wanted = {"metric": "dice", "unit": "pixel", "threshold_source": source, "subset": subset}
+    table = readable(_only(results, **wanted))
+    return table if table.empty else table["dice"]
+
+
+def localisation_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Localisation without thresholds, differences left out, `readable`."""
+    kept = [row for row in rows if not row["metric"].endswith("_difference")]
+    return readable(result_table(kept))
 
 
 def rivals_above(rows: pd.DataFrame, classes: Sequence[str]) -> pd.Series:
@@ -141,15 +185,14 @@ def rivals_above(rows: pd.DataFrame, classes: Sequence[str]) -> pd.Series:
     return pd.Series(list(found.values()), index, dtype=object)
 
 
-def localisation_table(rows: Sequence[Row]) -> pd.DataFrame:
-    """Localisation without thresholds: a row per method and variant, `value [low, high]` per metric
-    and class, and RIVAL_IS_ABOVE per metric."""
-    table = result_table([row for row in rows if not row["metric"].endswith("_difference")])
-    cells = table.assign(text=table.apply(with_interval, axis=1))
-    wide = cells.pivot(index=["method", "variant"], columns=["metric", "class"], values="text")
-    for metric, of_one in table.groupby("metric"):
-        wide[metric, RIVAL_IS_ABOVE] = rivals_above(of_one, sorted(of_one["class"].unique()))
-    return wide.sort_index(axis=1).fillna("")
+def localisation(
+    rows: Rows, methods: Sequence[MethodMaps], truth: Truth, tolerance_px: int
+) -> list[Row]:
+    """Result rows that need no mask threshold: pointing game and mass inside of every method, and
+    the grid pattern of LSE-UNet's own."""
+    table = localisation_rows(rows, methods, truth, tolerance_px)
+    own = [method for method in methods if method.heat.name == METHOD]
+    return table + [grid_row(rows, method, truth.rows) for method in own]
 
 
 def finished(rows: Sequence[Row], classification: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -163,31 +206,6 @@ def finished(rows: Sequence[Row], classification: Sequence[pd.DataFrame]) -> pd.
             f" {twice.iloc[0][keys].to_dict()}"
         )
     return table
-
-
-def map_columns(
-    methods: Sequence[MethodMaps], truth: Truth, shown: pd.DataFrame, report: MaskReport
-) -> list[MapColumn]:
-    """A column per method: the heat of each row's class, and Algorithm 1's mask at the true labels
-    where there are masks (Figs. 4 to 6).
-
-    shown: `class, index`, as `evaluate.truth.largest_lesions` gives it. Where a method has several
-    variants, each column names its own.
-    """
-    names = [method.heat.name for method in methods]
-    index, columns = shown["index"].to_numpy(), []
-    for method in methods:
-        heat = method.heat
-        numbers = [heat.classes.index(name) for name in shown["class"]]
-        heatmaps = heat.read(index)[np.arange(len(index)), numbers]
-        codes = None
-        if method.name in report.chosen:
-            labels = labels_of(truth.rows, heat.classes)
-            codes = masks_of(method, report.chosen[method.name], labels, index)
-        several = names.count(heat.name) > 1
-        title = f"{heat.name}\n({heat.variant})" if several else method.name.replace(" (", "\n(")
-        columns.append(MapColumn(title, heatmaps, codes))
-    return columns
 
 
 def required_differences(

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -84,6 +86,23 @@ def lse_heatmaps(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> tupl
     """
     maps, logits = model.maps_and_logits(inputs)
     return checked_maps(maps[:, list(classes)], "LSE-UNet's score maps"), logits
+
+
+def gradcam_heatmaps(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> np.ndarray:
+    """Grad-CAM at the pooled score map by backpropagation (pytorch-grad-cam), float32 (B, classes,
+    H, W) in [0, 1]: what `lse_heatmaps` after `scaled_heatmaps` gives without it."""
+    found = []
+    with GradCAM(model=model, target_layers=[model.pooling[0].pooled_maps]) as cam:
+        for number in classes:
+            targets = [ClassifierOutputTarget(number)] * len(inputs)
+            found.append(cam(input_tensor=inputs, targets=targets))
+    return np.stack(found, 1)
+
+
+def network_inputs(preprocessing: Preprocessing, source: SliceSource, rows: pd.DataFrame) -> Tensor:
+    """What a network sees of some slices, without augmentation, float32 (n, channels, H, W)."""
+    dataset = SliceDataset(source, rows, ("any",), preprocessing)
+    return preprocessing.inputs(dataset.__getitems__(range(len(dataset)))[0])
 
 
 def class_numbers(outputs: Sequence[str], classes: Sequence[str]) -> list[int]:

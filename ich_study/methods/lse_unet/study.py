@@ -9,12 +9,13 @@ knows no network and borrow LSE-UNet's decisions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from ich_study.errors import DataError, StudyError
@@ -24,6 +25,7 @@ from ich_study.evaluate.mask_free import HeatHistogram, otsu_thresholds
 from ich_study.evaluate.rivals import rivals
 from ich_study.evaluate.thresholds import Threshold
 from ich_study.evaluate.truth import Truth
+from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.lse_unet.algorithm1 import heat_levels, label_maps, present_classes
 from ich_study.methods.lse_unet.head_gradcam import head_gradcam
 from ich_study.methods.lse_unet.joint_histogram import PAPER_GRID, JointHistogram
@@ -33,9 +35,10 @@ from ich_study.methods.lse_unet.joint_thresholds import (
     fixed_thresholds,
     setting_of,
 )
-from ich_study.methods.lse_unet.score_maps import RawHeat, lse_heatmaps, raw_maps
+from ich_study.methods.lse_unet.score_maps import Method, RawHeat, lse_heatmaps, raw_maps
 from ich_study.methods.lse_unet.train import weights_of_run
 from ich_study.metrics.overlap import Counts
+from ich_study.paths import resolve
 from ich_study.schema import MASK_CODES
 from ich_study.store.read import Store
 from ich_study.training.learner import TrainingRun
@@ -108,28 +111,13 @@ def lse_maps(
 ) -> MethodMaps:
     """LSE-UNet's score maps of a finished training."""
     config = run.config
-    found = []
-    for source, rows in (test, validation):
-        maps, logits = raw_maps(
-            lse_heatmaps,
-            run.model,
-            run.preprocessing,
-            config.classes,
-            classes,
-            source,
-            rows,
-            run.device,
-            config.batch_size,
-            config.num_workers,
-            config.precision,
-        )
-        found.append((RawHeat(METHOD, variant, tuple(classes), config.size, maps), logits))
-    (heat, logits), (validation_heat, _) = found
-    return MethodMaps(heat, logits, thresholds, validation_heat)
+    network = (lse_heatmaps, run.model, run.preprocessing, config.classes)
+    inference = (run.device, config.batch_size, config.num_workers, config.precision)
+    return _maps_of(METHOD, variant, network, thresholds, classes, test, validation, inference)
 
 
 def baseline_maps(
-    folder: Path,
+    run_folder: str | Path,
     classes: Sequence[str],
     test: Slices,
     validation: Slices,
@@ -140,35 +128,40 @@ def baseline_maps(
 ) -> MethodMaps:
     """Grad-CAM before global pooling of a 01_backbones run, named after its folder, with the
     thresholds that the run found."""
+    folder = resolve(run_folder)
     backbone, preprocessing, metadata = load_classifier(weights_of_run(folder), device)
     if preprocessing.crop != "none":
         raise StudyError(
             f"{folder} crops its slices ({preprocessing.crop}); its maps do not lie on the grid of"
             " the others"
         )
-    found = []
-    for source, rows in (test, validation):
-        maps, logits = raw_maps(
-            head_gradcam,
-            backbone.model,
-            preprocessing,
-            metadata["classes"],
-            classes,
-            source,
-            rows,
-            device,
-            batch_size,
-            num_workers,
-            precision,
-        )
-        heat = RawHeat(folder.name, "printed", tuple(classes), preprocessing.size, maps)
-        found.append((heat, logits))
     thresholds = {
         row["class"]: Threshold(row["threshold"], row["threshold_source"], row["rule"])
         for _, row in pd.read_csv(folder / "thresholds.csv").iterrows()
     }
-    (heat, logits), (validation_heat, _) = found
-    return MethodMaps(heat, logits, thresholds, validation_heat)
+    network = (head_gradcam, backbone.model, preprocessing, metadata["classes"])
+    inference = (device, batch_size, num_workers, precision)
+    return _maps_of(
+        folder.name, "printed", network, thresholds, classes, test, validation, inference
+    )
+
+
+def _maps_of(
+    name: str,
+    variant: str,
+    network: tuple[Method, nn.Module, Preprocessing, Sequence[str]],
+    thresholds: Mapping[str, Threshold],
+    classes: Sequence[str],
+    test: Slices,
+    validation: Slices,
+    inference: tuple[torch.device, int, int, str],
+) -> MethodMaps:
+    """network, inference: what `raw_maps` takes before and after classes and slices."""
+    size, classes = network[2].size, tuple(classes)
+    maps, logits = raw_maps(*network, classes, *test, *inference)
+    validation_maps, _ = raw_maps(*network, classes, *validation, *inference)
+    heat = RawHeat(name, variant, classes, size, maps)
+    return MethodMaps(heat, logits, thresholds, replace(heat, maps=validation_maps))
 
 
 def rivals_of(model: MethodMaps, truth: Truth, smoothness_px: float, seed: int) -> list[MethodMaps]:
@@ -187,6 +180,14 @@ def labels_of(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
             " them all"
         )
     return labels.astype(bool).to_numpy()
+
+
+def empty_share(method: MethodMaps, slices: pd.DataFrame) -> float:
+    """Share of maps of classes that a slice has in which nothing is positive: heatmaps without
+    heat."""
+    labels = labels_of(slices, method.heat.classes)
+    empty = method.heat.maps.max((2, 3)) <= 0
+    return float(empty[labels].mean()) if labels.any() else float("nan")
 
 
 def scan_rows(rows: pd.DataFrame) -> pd.DataFrame:

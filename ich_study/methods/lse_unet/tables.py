@@ -107,24 +107,21 @@ def dice_statistics(
 
 def protocol_rows(
     rows: Rows,
+    statistics: Mapping[Key, PatientStatistic],
     method: str,
     found: Sequence[Protocol],
     scans: pd.DataFrame,
     classes: Sequence[str],
 ) -> list[Row]:
-    """Result rows of one method: Dice, sensitivity and precision per class, over pixels and per
-    scan, and the averages of Dice."""
-    table = []
-    measures = {"pixel": ("dice", "sensitivity", "precision"), "scan": ("dice",)}
+    """Result rows of one method: `dice_statistics`, and per class sensitivity and precision over
+    pixels and Dice per scan."""
+    table = [rows.statistic(each, "dice", **key.columns()) for key, each in statistics.items()]
     for protocol in found:
         common = named(method, protocol.variant, protocol.rule, protocol.source)
         for number, name in enumerate((BACKGROUND, *classes)):
-            own = {**common, "class_name": name}
-            for unit, metrics in measures.items():
-                table += rows.overlap(protocol.counts[:, number], scans, (unit,), metrics, **own)
-        for name, statistic in average_of(protocol.counts, scans["patient_id"]).items():
-            own = {**common, "class_name": name, "unit": "pixel"}
-            table.append(rows.statistic(statistic, "dice", **own))
+            counts, own = protocol.counts[:, number], {**common, "class_name": name}
+            table += rows.overlap(counts, scans, ("pixel",), ("sensitivity", "precision"), **own)
+            table += rows.overlap(counts, scans, ("scan",), ("dice",), **own)
     return table
 
 
@@ -241,11 +238,3 @@ def grid_row(rows: Rows, method: MethodMaps, slices: pd.DataFrame) -> Row:
     values[known] = np.nanmean(shares[known], axis=1)
     columns = named(method.heat.name, method.heat.variant, "truth", "none")
     return rows.mean(values, slices, "grid_pattern", **columns, class_name=AVERAGE, unit="slice")
-
-
-def empty_share(method: MethodMaps, slices: pd.DataFrame) -> float:
-    """Share of maps of classes that a slice has in which nothing is positive: heatmaps without
-    heat."""
-    labels = labels_of(slices, method.heat.classes)
-    empty = method.heat.maps.max((2, 3)) <= 0
-    return float(empty[labels].mean()) if labels.any() else float("nan")

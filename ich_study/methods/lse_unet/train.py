@@ -7,19 +7,26 @@ LSE-UNet, Sections 3, 4 and 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ich_study.errors import DataError, ParameterError
-from ich_study.methods.lse_unet.loss import LSELoss
-from ich_study.methods.lse_unet.network import create_lse_unet, lse_settings, trained_encoder
+from ich_study.methods.lse_unet.loss import LOSS_WEIGHTS, LSELoss
+from ich_study.methods.lse_unet.network import (
+    VARIANTS,
+    create_lse_unet,
+    lse_settings,
+    trained_encoder,
+)
 from ich_study.models.backbones import Backbone, create_backbone
+from ich_study.paths import resolve
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import EXCLUDED, rows_of
 from ich_study.store.read import Store
+from ich_study.study import parts_table
 from ich_study.training.config import TrainingConfig
 from ich_study.training.learner import TrainingRun, train_classifier
 
@@ -39,6 +46,12 @@ class LSEParts:
     train: pd.DataFrame
     validation: pd.DataFrame
     excluded: pd.DataFrame
+
+    def table(self, test_rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+        """Patients, slices and positive slices of each class, a row per part and for the test
+        slices."""
+        parts = {"train": self.train, "validation": self.validation, "excluded": self.excluded}
+        return parts_table({**parts, "test": test_rows}, classes)
 
 
 @dataclass(frozen=True)
@@ -121,24 +134,40 @@ def train_arm(
         raise ParameterError(f"arm {arm!r}; expected one of {', '.join(ARMS)}")
     assert_disjoint(parts.validation, test_rows)
     assert_disjoint(parts.train, test_rows)
-    variant = arm if arm in ("printed", "authors") else recipe.base_variant
     rows = with_shared_patients(parts, test_rows) if arm == SHARED_PATIENTS else parts.train
     network = create_lse_unet(
         recipe.encoder(config, arm),
         config.outputs,
-        lse_settings(variant, recipe.changes),
+        lse_settings(arm_variant(arm, recipe.base_variant), recipe.changes),
         config.seed,
         config.size,
     )
-    weight = (
-        config.positive_weight
-        if isinstance(config.positive_weight, tuple)
-        else (config.positive_weight,) * len(config.classes)
-    )
-    loss = LSELoss(variant, arm != NO_CONSISTENCY, weight)
+    loss = arm_loss(arm, recipe.base_variant, config)
     return train_classifier(
         network, config, store, rows, parts.validation, folder, report, restart_changed, loss
     )
+
+
+def arm_variant(arm: str, base_variant: str) -> str:
+    """Whose settings an arm has, the paper's ("printed") or its code's ("authors")."""
+    return arm if arm in ("printed", "authors") else base_variant
+
+
+def arm_loss(arm: str, base_variant: str, config: TrainingConfig) -> LSELoss:
+    """The loss that an arm trains with."""
+    weight = config.positive_weight
+    weight = weight if isinstance(weight, tuple) else (weight,) * len(config.classes)
+    return LSELoss(arm_variant(arm, base_variant), arm != NO_CONSISTENCY, weight)
+
+
+def variant_table() -> pd.DataFrame:
+    """Every setting in which the paper and its code differ, a row each (printed_and_authors,
+    000.1 to 000.5)."""
+    columns = {}
+    for name, settings in VARIANTS.items():
+        weights = {key: str(value) for key, value in asdict(LOSS_WEIGHTS[name]).items()}
+        columns[name] = {**settings.describe(), **weights}
+    return pd.DataFrame(columns)
 
 
 def with_shared_patients(parts: LSEParts, test_rows: pd.DataFrame) -> pd.DataFrame:
@@ -153,9 +182,10 @@ def with_shared_patients(parts: LSEParts, test_rows: pd.DataFrame) -> pd.DataFra
     return pd.concat([parts.train, shared], ignore_index=True)
 
 
-def weights_of_run(folder: Path) -> Path:
-    """The checkpoint of a 01_backbones run; DataError says how to make it where it is not there."""
-    path = folder / "weights.safetensors"
+def weights_of_run(folder: str | Path) -> Path:
+    """The checkpoint of a 01_backbones run, relative to the project's folder; DataError says how to
+    make it where it is not there."""
+    path = resolve(folder) / "weights.safetensors"
     if not path.is_file():
         raise DataError(
             f"{path} does not exist; train the classifier first: python -m ich_study.run"

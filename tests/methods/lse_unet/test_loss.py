@@ -75,9 +75,9 @@ def test_the_weights_are_those_of_section_4_and_of_the_code():
 def test_consistency_vanishes_for_levels_that_agree_and_pulls_on_both_sides():
     loss = LSELoss("printed", True, [1.0])
     agreeing = [(torch.full((1, 1, side, side), 0.7), torch.zeros(1, 1)) for side in (16, 8, 4, 2)]
-    assert float(loss.consistency_loss(agreeing)) == pytest.approx(0, abs=1e-12)
+    assert float(sum(loss.consistency_losses(agreeing))) == pytest.approx(0, abs=1e-12)
     outputs = [(score.requires_grad_(), logits) for score, logits in levels()]
-    loss.consistency_loss(outputs).backward()
+    sum(loss.consistency_losses(outputs)).backward()
     assert all(score.grad.abs().sum() > 0 for score, _ in outputs)
 
 

@@ -193,9 +193,11 @@ def parts_recorder(monkeypatch):
 
 def test_a_runs_maps_are_its_own_networks_on_the_test_slices(monkeypatch):
     asked = parts_recorder(monkeypatch)
-    options = {"batch_size": 4, "num_workers": 0, "precision": "fp32", "size": 16}
+    options = {"batch_size": 4, "num_workers": 0, "precision": "fp32"}
     config = SimpleNamespace(classes=("any", "IPH"), **options)
-    run = SimpleNamespace(config=config, model="network", preprocessing="grid", device="cpu")
+    run = SimpleNamespace(
+        config=config, model="network", preprocessing=SimpleNamespace(size=16), device="cpu"
+    )
     cuts = {"IPH": Threshold(0.3, "labels", "youden")}
     found = lse_study.lse_maps(run, "authors", cuts, ["IPH"], ("bhsd", "test"), ("rsna", "valid"))
     assert asked == [

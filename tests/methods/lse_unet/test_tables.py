@@ -94,7 +94,8 @@ def test_a_rule_gives_the_subset_and_the_protocol_its_source():
         made, lse_study.joint_histograms(made, slices), slices.rows, None, 0
     )
     scans = lse_study.scan_rows(slices.rows)
-    rows = lse_tables.protocol_rows(ROWS, "lse_unet", found, scans, ("IPH",))
+    statistics = lse_tables.dice_statistics("lse_unet", found, scans, ("IPH",))
+    rows = lse_tables.protocol_rows(ROWS, statistics, "lse_unet", found, scans, ("IPH",))
     dices = {
         (row["subset"], row["threshold_source"], row["variant"]): row["value"]
         for row in rows
@@ -158,9 +159,9 @@ def test_the_share_of_empty_maps_counts_classes_that_a_slice_has():
     maps[0, 0, 2, 2] = 0.5  # of three maps of a class that its slice has, one holds heat
     maps[2] = 1
     made = made_of(maps, ("IPH", "SDH"))
-    assert lse_tables.empty_share(made, rows) == pytest.approx(2 / 3)
+    assert lse_study.empty_share(made, rows) == pytest.approx(2 / 3)
     maps[0, 0] = 0  # zero is no heat either
-    assert lse_tables.empty_share(made, rows) == 1
+    assert lse_study.empty_share(made, rows) == 1
 
 
 def test_the_grid_pattern_is_of_the_classes_that_a_slice_has():

@@ -195,3 +195,23 @@ def test_arms_that_make_no_sense_are_refused(tmp_path):
     lse_training.check_arms(["authors", "printed", "no_consistency_loss"], "authors")
     with pytest.raises(ParameterError, match="arm 'other'"):
         trained("other", tmp_path)
+
+
+def test_the_table_of_variants_holds_every_setting_that_differs():
+    table = lse_training.variant_table()
+    assert list(table.columns) == ["printed", "authors"]
+    assert table.loc["r"].tolist() == [3, 6] and table.loc["reduction"].tolist() == ["sum", "mean"]
+    assert table.loc["alphas"].tolist() == ["(2.0, 0.5, 0.25, 0.125)", "(1.5, 0.25, 0.125, 0.0625)"]
+    assert len(table) == 8
+
+
+def test_the_parts_are_counted_by_their_own_names():
+    test = STORE.index.head(8)
+    table = LSEParts(TRAIN, VALIDATION, NOBODY).table(test, ["any"]).set_index("part")
+    assert table["slices"].to_dict() == {
+        "train": len(TRAIN),
+        "validation": len(VALIDATION),
+        "excluded": 0,
+        "test": 8,
+    }
+    assert table.loc["test", "any"] == test["any"].sum()

@@ -1,0 +1,161 @@
+"""Pictures of notebook 02: one slice through the method, training, and heat of several methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ich_study.ct.windows import WINDOWS
+from ich_study.evaluate.rivals import rivals
+from ich_study.evaluate.scaling import HEAT_MAXIMUM, minmax
+from ich_study.evaluate.truth import Truth, largest_lesions
+from ich_study.figures.bland_altman import bland_altman_figure
+from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.steps import Step, steps_figure
+from ich_study.methods.lse_unet.algorithm1 import label_maps
+from ich_study.methods.lse_unet.report import MaskReport
+from ich_study.methods.lse_unet.study import MethodMaps, labels_of, masks_of
+
+CHANNELS = 3
+"""Input channels that are shown; the paper's network has as many."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What one network makes of some slices, step by step.
+
+    scores: class scores of the four levels, finest first, (n, classes, rows, columns). logits: (n,
+    classes). heat, gradcam: in [0, 1], (n, classes, S, S). whole: the heat as 0..255, uint8.
+    """
+
+    scores: list[np.ndarray] = field(repr=False)
+    logits: np.ndarray
+    heat: np.ndarray = field(repr=False)
+    gradcam: np.ndarray = field(repr=False)
+    whole: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SliceView:
+    """One slice through the method, with settings that a reader can move.
+
+    truth: of the slices. shown: `class, index`, a row per slice of the walks. inputs: what the
+    network sees, (n, channels, S, S). present: which classes get a mask, bool (n, classes).
+    classes: of the walks. walks: by variant.
+    """
+
+    truth: Truth
+    shown: pd.DataFrame
+    inputs: np.ndarray = field(repr=False)
+    present: np.ndarray
+    classes: tuple[str, ...]
+    walks: Mapping[str, Walk]
+
+    def draw(self, number: int, variant: str, threshold: float) -> Figure:
+        """The first row: input channels, truth, trivial rivals. A row per variant: coarsest and
+        finest score map, heat, pytorch-grad-cam, heat above the mask threshold, Algorithm 1's
+        label map, its mask of the row's class.
+
+        number: row of `shown`. variant: of `walks`, or "all". threshold: on the heat 0..255.
+        """
+        name, index = self.shown["class"].iloc[number], int(self.shown["index"].iloc[number])
+        lesion, hu = self.truth.mask(name, np.array([index]))[0], self.truth.hu[index]
+        inputs = enumerate(minmax(self.inputs[number][:CHANNELS]), start=1)
+        steps = [Step(f"input channel {channel}\n", image) for channel, image in inputs]
+        # A network with fewer channels leaves room for windows that a reader knows.
+        for window in ("subdural", "bone")[: CHANNELS - len(steps)]:
+            steps.append(Step(f"slice, {window} window\n", hu, "hu", window=WINDOWS[window]))
+        steps.append(Step(f"slice and true {name}\n", hu, "hu", truth=lesion))
+        for rival in rivals(self.truth, (name,), self.truth.size / 32):
+            heat = rival.read(np.array([index]))[0, 0]
+            steps.append(Step(f"rival:\n{rival.name}", heat, "heat", truth=lesion, under=hu))
+        for key, walk in self.walks.items():
+            if variant in ("all", key):
+                steps += self._row(number, name, key, walk, threshold, hu, lesion)
+        row = self.truth.rows.iloc[index]
+        title = f"{row['scan_id']}, slice {row['slice_index']}: {name}, mask threshold {threshold}"
+        return steps_figure(steps, title)
+
+    def _row(
+        self,
+        number: int,
+        name: str,
+        variant: str,
+        walk: Walk,
+        threshold: float,
+        hu: np.ndarray,
+        lesion: np.ndarray,
+    ) -> list[Step]:
+        own = number, self.classes.index(name)
+        heat, gradcam, whole = walk.heat[own], walk.gradcam[own], walk.whole[own]
+        finest, apart = walk.scores[0][own], np.abs(heat - gradcam).max()
+        cuts = [threshold] * len(self.classes)
+        labels = label_maps(walk.whole[[number]], self.present[[number]], cuts)[0]
+        mask = labels == own[1] + 1
+        left = f"{(heat > 0).mean():.0%} of the slice above 0"
+        above = np.where(whole > threshold, whole / HEAT_MAXIMUM, 0)
+        return [
+            Step(f"{variant}: f3 of {name}\nstride 32", walk.scores[-1][own], "signed"),
+            Step(f"f0, stride 4\nmaximum {finest.max():.2f}", finest, "signed"),
+            Step(f"ReLU, resized, scaled\n{left}", heat, "heat", truth=lesion, under=hu),
+            Step(f"pytorch-grad-cam\nat most {apart:.0e} away", gradcam, "heat", under=hu),
+            Step(f"heat above {threshold} of 255\n", above, "heat", truth=lesion, under=hu),
+            Step("Algorithm 1's label map\n(numbers of classes)", labels, "clusters", truth=lesion),
+            Step(f"its {name}, {mask.sum()} px\ntruth {lesion.sum()} px", hu, "hu", mask, lesion),
+        ]
+
+
+def chosen_slices(truth: Truth, classes: Sequence[str]) -> pd.DataFrame:
+    """Slices to show, by rule: with masks the largest lesion of each class, with boxes, which know
+    no class, the largest of six patients. `class, index`."""
+    return largest_lesions(truth, tuple(classes), 1 if truth.kind == "masks" else 6)
+
+
+def methods_figure(
+    methods: Sequence[MethodMaps],
+    truth: Truth,
+    shown: pd.DataFrame,
+    report: MaskReport,
+    dataset: str,
+) -> Figure:
+    """A row per slice of `shown`, a column per method: the heat of the row's class, and Algorithm
+    1's mask at the true labels where there are masks (Figs. 4 to 6)."""
+    index = shown["index"].to_numpy()
+    return heatmap_grid(
+        truth.hu[index],
+        map_columns(methods, truth, shown, report),
+        f"{dataset}: heat of each row's class",
+        truth.codes[index] if truth.kind == "masks" else None,
+        [truth.annotated[number] for number in index],
+        list(shown["class"]),
+    )
+
+
+def map_columns(
+    methods: Sequence[MethodMaps], truth: Truth, shown: pd.DataFrame, report: MaskReport
+) -> list[MapColumn]:
+    """The columns of `methods_figure`. Where a method has several variants, each names its own."""
+    names = [method.heat.name for method in methods]
+    index, columns = shown["index"].to_numpy(), []
+    for method in methods:
+        heat = method.heat
+        numbers = [heat.classes.index(name) for name in shown["class"]]
+        heatmaps = heat.read(index)[np.arange(len(index)), numbers]
+        codes = None
+        if method.name in report.chosen:
+            labels = labels_of(truth.rows, heat.classes)
+            codes = masks_of(method, report.chosen[method.name], labels, index)
+        several = names.count(heat.name) > 1
+        title = f"{heat.name}\n({heat.variant})" if several else method.name.replace(" (", "\n(")
+        columns.append(MapColumn(title, heatmaps, codes))
+    return columns
+
+
+def volume_figure(report: MaskReport, methods: Sequence[MethodMaps]) -> Figure:
+    """Bland and Altman's picture of each method's volumes, all scans."""
+    volumes = {method.name: report.volumes[method.name] for method in methods}
+    return bland_altman_figure(volumes, "Volume, predicted minus true", subset="all")
