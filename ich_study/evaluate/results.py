@@ -6,6 +6,7 @@ the pipeline works, not to be compared with the printed number.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +44,11 @@ def collect_results(runs: Path) -> pd.DataFrame:
             raise DataError(
                 f"{path} has columns {list(table.columns)}; expected {list(RESULT_COLUMNS)}"
             )
+    return joined(tables)
+
+
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Result tables one below the other, with the columns of the contract."""
     filled = [table.dropna(axis="columns", how="all") for table in tables]
     return pd.concat(filled, ignore_index=True).reindex(columns=list(RESULT_COLUMNS))
 

@@ -48,9 +48,8 @@ from ich_study.training.task import (
 FEATURE_BATCH = 32
 
 
-def first_slices(rows: pd.DataFrame, length: int | None) -> tuple[pd.DataFrame, int]:
-    """Rows of each scan's first `length` slices, in the order of scan and slice, and how many rows
-    are lost.
+def first_slices(rows: pd.DataFrame, length: int | None) -> pd.DataFrame:
+    """Rows of each scan's first `length` slices, in the order of scan and slice.
 
     The author's notebook takes exactly the first 32 slices of every volume; None takes all. Raises
     ParameterError for a length below 1.
@@ -60,12 +59,9 @@ def first_slices(rows: pd.DataFrame, length: int | None) -> tuple[pd.DataFrame, 
             f"sequence length is {length}; expected 1 slice or more, or none for the whole volume"
         )
     ordered = rows.sort_values(["scan_id", "slice_index"], ignore_index=True)
-    kept = (
-        ordered
-        if length is None
-        else ordered.groupby("scan_id", sort=False).head(length).reset_index(drop=True)
-    )
-    return kept, len(ordered) - len(kept)
+    if length is None:
+        return ordered
+    return ordered.groupby("scan_id", sort=False).head(length).reset_index(drop=True)
 
 
 class SequenceTask(Task):
@@ -91,11 +87,10 @@ class SequenceTask(Task):
     ) -> None:
         if volumes_per_batch < 1:
             raise ParameterError(f"volumes_per_batch is {volumes_per_batch}; expected at least 1")
-        cut = [first_slices(rows, sequence_length) for rows in parts]
-        self.lost = sum(lost for _, lost in cut)
-        self.data = [
-            SliceDataset(source, rows, classes, preprocessing, cache_in_memory) for rows, _ in cut
-        ]
+        self.data = []
+        for rows in parts:
+            kept = first_slices(rows, sequence_length)
+            self.data.append(SliceDataset(source, kept, classes, preprocessing, cache_in_memory))
         self.loss = BinaryCrossEntropy([positive_weight] * len(classes))
         self._volumes = [_volumes(data.rows) for data in self.data]
         self._seed, self._per_batch, self._augmentation = seed, volumes_per_batch, augmentation
@@ -170,16 +165,14 @@ def predict_sequences(
     rows: pd.DataFrame,
     preprocessing: Preprocessing,
     device: torch.device,
-    sequence_length: int | None = None,
     name: str = "any",
 ) -> pd.DataFrame:
-    """Predictions of the slices that the sequence keeps, typed as
-    `slice_predictions.PREDICTION_COLUMNS`, volume by volume.
+    """Predictions of all slices, typed as `slice_predictions.PREDICTION_COLUMNS`, volume by volume.
 
     `network` is in evaluation mode on `device` and gives one logit. Raises StudyError for one that
     is not finite.
     """
-    rows, _ = first_slices(rows, sequence_length)
+    rows = first_slices(rows, None)
     data = SliceDataset(source, rows, [name], preprocessing)
     logits = []
     with torch.inference_mode():
@@ -261,12 +254,8 @@ def _pooled(model: nn.Module, data: SliceDataset, device: torch.device) -> Tenso
     with torch.inference_mode():
         for places in torch.arange(len(data)).split(FEATURE_BATCH):
             hu, _ = data.__getitems__(places.tolist())
-            parts.append(
-                model.forward_head(
-                    model.forward_features(data.preprocessing.inputs(hu.to(device))),
-                    pre_logits=True,
-                )
-            )
+            maps = model.forward_features(data.preprocessing.inputs(hu.to(device)))
+            parts.append(model.forward_head(maps, pre_logits=True))
     return torch.cat(parts).clone()
 
 

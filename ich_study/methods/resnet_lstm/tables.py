@@ -18,7 +18,7 @@ import pandas as pd
 
 from ich_study.errors import StudyError
 from ich_study.evaluate import classification, comparisons
-from ich_study.evaluate.results import with_interval
+from ich_study.evaluate.results import joined, with_interval
 from ich_study.evaluate.rows import Rows
 from ich_study.evaluate.score import Scores
 from ich_study.methods.resnet_lstm.arms import MAIN, PLAIN, SUPERVISED
@@ -26,7 +26,7 @@ from ich_study.methods.resnet_lstm.measures import METRICS
 from ich_study.metrics.significance import holm, paired_t_test
 from ich_study.metrics.statistics import PatientStatistic, mean_of_items, patient_bootstrap
 from ich_study.published.tables import load_table
-from ich_study.schema import RESULT_COLUMNS, result_table
+from ich_study.schema import result_table
 
 TESTED: tuple[str, ...] = ("dice", "rvd", "tpr")
 ABLATION: tuple[str, ...] = ("resnet_unet", "resnet_lstm_unet", "resnet_kmeans_unet", MAIN)
@@ -202,12 +202,6 @@ def printed_tables() -> pd.DataFrame:
     printed = pd.concat([load_table("resnet_lstm", name) for name in ("table_1", "table_2")])
     cells = {"columns": "column", "values": "as_printed", "aggfunc": "first", "sort": False}
     return printed.pivot_table(index=["table", "row"], **cells).fillna("")
-
-
-def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Result tables one below the other, with the columns of the contract."""
-    filled = [table.dropna(axis="columns", how="all") for table in tables]
-    return pd.concat(filled, ignore_index=True).reindex(columns=list(RESULT_COLUMNS))
 
 
 def statistic_of(volumes: pd.DataFrame, metric: str) -> PatientStatistic:

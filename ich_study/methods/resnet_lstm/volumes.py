@@ -98,20 +98,15 @@ def combined_loss(logits: Tensor, targets: Tensor, epsilon: float = 1.0) -> Tens
     )
 
 
-def prepared_volume(hu: np.ndarray, size: int, equalise: bool = True) -> np.ndarray:
-    """HU (slices, rows, columns) to the U-Net's grey volume, uint8 (slices, size, size).
-
-    Skull removal and equalisation run on the scan's own grid, then the slice is resized by area
-    means.
-    """
-    return prepared_variants(hu, size, (equalise,))[equalise]
-
-
 def prepared_variants(
     hu: np.ndarray, size: int, variants: Collection[bool]
 ) -> dict[bool, np.ndarray]:
-    """The grey volume with (True) or without (False) equalisation, for all of `variants`; the skull
-    is looked for once."""
+    """HU (slices, rows, columns) to the U-Net's grey volumes, uint8 (slices, size, size), with
+    (True) or without (False) equalisation.
+
+    Skull removal and equalisation run on the scan's own grid, then the slice is resized by area
+    means. The skull is looked for once for all of `variants`.
+    """
     stripped = [stripped_slice(image) for image in np.asarray(hu)]
     return {
         equalise: np.stack(

@@ -100,15 +100,11 @@ def test_predictions_of_the_sequence_are_the_network_on_each_volume_in_slice_ord
     assert np.allclose(table["logit"].to_numpy()[:SLICES], oracle, atol=1e-5)
 
 
-def test_only_the_first_slices_take_part_and_the_loss_is_counted():
-    kept, lost = first_slices(TRAIN, 3)
-    scans = TRAIN["scan_id"].nunique()
-    assert (
-        len(kept) == 3 * scans and lost == (SLICES - 3) * scans and kept["slice_index"].max() == 2
-    )
-    assert first_slices(TRAIN, None)[1] == 0
+def test_only_the_first_slices_take_part():
+    kept = first_slices(TRAIN, 3)
+    assert len(kept) == 3 * TRAIN["scan_id"].nunique() and kept["slice_index"].max() == 2
+    assert len(first_slices(TRAIN, None)) == len(TRAIN)
     cut = task(sequence_length=3)
-    assert cut.lost == (SLICES - 3) * STORE.index["scan_id"].nunique()
     assert all(length == 3 for _, lengths, _ in cut.loaders(CPU)[0] for length in lengths)
     with pytest.raises(ParameterError):
         first_slices(TRAIN, 0)

@@ -13,7 +13,7 @@ from ich_study.methods.resnet_lstm.volumes import (
     VolumeNetwork,
     combined_loss,
     create_unet,
-    prepared_volume,
+    prepared_variants,
     resized_masks,
     segment,
     train_unet,
@@ -49,7 +49,10 @@ def test_equation_2_is_monais_dice_loss_over_the_batch_plus_cross_entropy(epsilo
 @pytest.fixture(scope="module")
 def heads():
     store = fake_heads(10)
-    volumes = {scan: prepared_volume(volume, SIDE) for scan, volume in store.volumes.items()}
+    volumes = {
+        scan: prepared_variants(volume, SIDE, [True])[True]
+        for scan, volume in store.volumes.items()
+    }
     return volumes, {scan: mask > 0 for scan, mask in store.masks.items()}, list(volumes)
 
 
@@ -71,9 +74,9 @@ def test_the_volume_is_prepared_slice_by_slice(heads):
     assert volumes[scan].dtype == np.uint8 and volumes[scan].shape == store.volumes[scan].shape
     assert np.array_equal(volumes[scan][2], enhanced_slice(store.volumes[scan][2]))
     assert not np.array_equal(
-        prepared_volume(store.volumes[scan], SIDE, equalise=False), volumes[scan]
+        prepared_variants(store.volumes[scan], SIDE, [False])[False], volumes[scan]
     )
-    assert prepared_volume(store.volumes[scan], 24).shape[1:] == (24, 24)
+    assert prepared_variants(store.volumes[scan], 24, [True])[True].shape[1:] == (24, 24)
 
 
 def test_it_learns_from_masks_what_generalises_and_the_file_is_read_back(heads, tmp_path):
