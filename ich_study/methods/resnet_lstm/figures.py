@@ -115,6 +115,6 @@ def volumes_figure(volumes: pd.DataFrame, metric: str, title: str) -> Figure:
     axis.plot(
         means.to_numpy(), np.arange(len(order)), "D", color="#D55E00", markersize=5, label="mean"
     )
-    axis.set(ylabel="", xlabel=metric.replace("_", " "), title=title)
+    axis.set(ylabel="", xlabel=metric.replace("_", " ").capitalize(), title=title)
     axis.legend(frameon=False, fontsize=7)
     return figure

@@ -7,6 +7,7 @@ from ich_study.errors import MapError, ParameterError
 from ich_study.methods.resnet_lstm.pseudo_labels import (
     blanked,
     brightest_choice,
+    cluster_mask,
     clustered,
     differential_choice,
     grey_clusters,
@@ -144,6 +145,13 @@ def test_a_cluster_must_lie_below_the_limit_and_pixels_of_grey_0_and_255_have_no
     clusters = np.array([[1, 2, 2, 2]])
     assert brightest_choice(grey, clusters, 140) == 1
     assert brightest_choice(grey, clusters, 140.5) == 2
+
+
+def test_no_cluster_is_an_empty_mask_and_not_what_lies_outside_the_region():
+    grey, clusters = np.full((1, 3), 90, np.uint8), np.array([[0, 1, 2]])
+    assert cluster_mask(grey, clusters, 2, FOLLOW_UP).any()
+    for recipe in (PRINTED, FOLLOW_UP):
+        assert not cluster_mask(grey, clusters, 0, recipe).any()
 
 
 @pytest.mark.parametrize(
