@@ -10,6 +10,7 @@ from ich_study.phantom import brain, ventricles
 from ich_study.phantom.geometry import (
     Lattice,
     capsule,
+    ellipsoid,
     occupancy,
     paint,
     smooth_noise,
@@ -21,6 +22,7 @@ from ich_study.phantom.person import draw_person
 
 RNG = np.random.default_rng(1)
 WHOLE = Lattice.spanning(LOW, HIGH, (4, 3, 3))
+SMALL = Lattice.spanning((-20, -20, -20), (20, 20, 20), (1, 1, 1))
 
 
 def random_field(scale=3.0):
@@ -102,3 +104,23 @@ def test_each_ventricle_is_painted_whole_though_computed_on_its_own_side():
         *(occupancy(ventricles.lateral_distance(WHOLE, person, side), 1.5) for side in (-1, 1))
     )
     np.testing.assert_allclose(found[..., middle], both[..., middle], atol=1e-5)
+
+
+def test_ellipsoid_distance_matches_a_sphere():
+    z, y, x = np.meshgrid(SMALL.z, SMALL.y, SMALL.x, indexing="ij")
+    exact = np.sqrt((x - 2.0) ** 2 + y**2 + z**2) - 9
+    found = ellipsoid(SMALL, (2, 0, 0), (9, 9, 9))
+    near = np.abs(exact) < 3
+    np.testing.assert_allclose(found[near], exact[near], atol=1e-3)
+
+
+def test_capsule_of_no_length_is_a_sphere():
+    found = capsule(SMALL, (0, 0, 0), (0, 0, 1e-4), 5, 5)
+    np.testing.assert_allclose(found[20, 20, 20 + 9], 4.0, atol=1e-3)
+
+
+def test_noise_is_standardised_and_smoother_for_longer_waves():
+    long, short = (smooth_noise(np.random.default_rng(0), SMALL, wave) for wave in (40, 8))
+    assert abs(long.mean()) < 1e-4
+    assert abs(long.std() - 1) < 1e-3
+    assert np.diff(long, axis=2).std() < 0.5 * np.diff(short, axis=2).std()

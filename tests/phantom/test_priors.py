@@ -1,0 +1,35 @@
+"""What is drawn follows the priors: volumes, densities, and which subtypes occur together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ich_study.phantom.priors import COMBINATIONS, PRIORS, draw_density, draw_subtypes, draw_volume
+from ich_study.schema import SUBTYPES
+
+
+@pytest.mark.parametrize("subtype", SUBTYPES)
+def test_drawn_volumes_have_the_prior_median(subtype):
+    rng = np.random.default_rng(0)
+    volumes = [draw_volume(rng, subtype) for _ in range(4000)]
+    prior = PRIORS[subtype].volume_ml
+    assert np.median(volumes) == pytest.approx(prior[3], rel=0.08)
+    assert prior[0] <= min(volumes) and max(volumes) <= prior[-1]
+
+
+@pytest.mark.parametrize("subtype", SUBTYPES)
+def test_drawn_density_follows_the_prior(subtype):
+    rng = np.random.default_rng(4)
+    drawn = np.mean([draw_density(rng, subtype) for _ in range(500)])
+    assert drawn == pytest.approx(PRIORS[subtype].hu_mean, abs=1.6 * PRIORS[subtype].hu_sd)
+
+
+def test_subtypes_are_drawn_in_the_clinical_order():
+    rng = np.random.default_rng(2)
+    counts = dict.fromkeys(SUBTYPES, 0)
+    for _ in range(3000):
+        for name in draw_subtypes(rng):
+            counts[name] += 1
+    assert counts["IPH"] > counts["SDH"] > counts["SAH"] > counts["IVH"] > counts["EDH"] > 0
+    assert sum(COMBINATIONS.values()) == pytest.approx(1.0)
