@@ -24,7 +24,8 @@ class Step:
     """One picture of a method's way. image: (rows, columns), drawn as `kind`: "grey" in [0, 1],
     "hu" through `window`, "signed" around 0, "heat" in [0, 1], "clusters" as numbers from
     0. outline, truth: bool masks of the same shape, drawn around in their own colours. under: HU
-    below a heat, through `window`; the heat is as opaque as it is high."""
+    below a heat or a signed image, through `window`; what lies above is as opaque as it is large.
+    limit: magnitude of full colour of a signed image, its own largest if None."""
 
     title: str
     image: np.ndarray
@@ -33,6 +34,7 @@ class Step:
     truth: np.ndarray | None = None
     window: Window = WINDOWS["brain"]
     under: np.ndarray | None = None
+    limit: float | None = None
 
 
 def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
@@ -41,10 +43,10 @@ def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
     Raises StudyError where a mask has another shape than its image, or there is nothing to show.
     """
     for step in steps:
-        for mask in (step.outline, step.truth):
-            if mask is not None and mask.shape != step.image.shape:
+        for part in (step.outline, step.truth, step.under):
+            if part is not None and part.shape != step.image.shape:
                 raise StudyError(
-                    f"step {step.title!r}: mask {mask.shape} on an image of {step.image.shape}"
+                    f"step {step.title!r}: mask {part.shape} on an image of {step.image.shape}"
                 )
     if not steps:
         raise StudyError(f"figure {title!r} has no steps to show")
@@ -63,18 +65,22 @@ def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
 
 
 def _draw_step(axis: Axes, step: Step) -> None:
+    opacity = None
+    if step.under is not None:
+        below = apply_window(step.under, step.window)
+        axis.imshow(below, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     if step.kind == "signed":
-        limit = max(float(np.abs(step.image).max()), 1e-6)
-        drawn = axis.imshow(step.image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        size = np.abs(step.image)
+        limit = step.limit or max(float(size.max()), 1e-6)
+        if step.under is not None:
+            opacity = 0.6 * np.clip(size / limit, 0, 1)
+        drawn = axis.imshow(step.image, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=opacity)
     elif step.kind == "clusters":
         last = max(int(step.image.max()), 1)
         colours = ["black", *plt.get_cmap("viridis")(np.linspace(0.15, 1, last))]
         drawn = axis.imshow(step.image, cmap=ListedColormap(colours), vmin=-0.5, vmax=last + 0.5)
     elif step.kind == "heat":
-        opacity = None
         if step.under is not None:
-            below = apply_window(step.under, step.window)
-            axis.imshow(below, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             opacity = 0.7 * np.clip(1.6 * step.image, 0, 1)
         drawn = axis.imshow(step.image, cmap="inferno", vmin=0, vmax=1, alpha=opacity)
     else:
@@ -88,6 +94,7 @@ def _draw_step(axis: Axes, step: Step) -> None:
         # inside the picture, so that all pictures keep one size
         bar = axis.inset_axes((0.06, 0.08, 0.05, 0.5))
         axis.figure.colorbar(drawn, cax=bar).ax.tick_params(labelsize=6, colors="0.35", length=2)
-        if step.kind == "clusters":
+        if step.kind == "clusters" or step.under is not None:
             bar.tick_params(colors="white")
+        if step.kind == "clusters":
             bar.set_yticks(range(int(step.image.max()) + 1))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +24,10 @@ from torch import Tensor, nn
 
 from ich_study.errors import MapError, ParameterError
 from ich_study.methods.cams.formulas import weighted_sum
-from ich_study.methods.cams.layers import CHANNELS_FIRST, ActivationLayout
+from ich_study.methods.cams.layers import CHANNELS_FIRST, layout_of
 from ich_study.methods.cams.tails import Expansion, expansion_of, prepared, run, tail_stages
 
 ABLATIONS = ("zero", "library")
-TAILS = ("known", "network")
 LIBRARY_VALUE = np.float32(1e7)
 VALUES_PER_CHUNK = {"cpu": 2**20, "cuda": 2**26}
 """Activations of the ablated layer in one chunk: on a CPU what stays in its cache through the
@@ -48,102 +47,61 @@ Scores = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Ablation:
-    """How AblationCAM runs.
-
-    variant: "zero" or "library". library_batch: the library's batch size, which its values depend
-    on.
-    normalised: weights are (y - y_k) / y, as printed; False leaves the drop y - y_k, whose sign
-    does not
-        turn where the logit y is negative.
-    tail: "known" re-runs what comes after the layer, "network" everything.
-    chunk: (image, channel) pairs per run; None takes what VALUES_PER_CHUNK allows. No effect on the
-    values.
-    precision: "fp32" or "bf16" of the re-run.
-    """
+    """How AblationCAM runs. variant: "zero" or "library". library_batch: the library's batch size,
+    which its values depend on. precision: "fp32" or "bf16" of the re-run."""
 
     variant: str = "zero"
     library_batch: int = 32
-    normalised: bool = True
-    tail: str = "known"
-    chunk: int | None = None
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.variant not in ABLATIONS:
+        if self.variant not in ABLATIONS or self.precision not in _DTYPES:
             raise ParameterError(
-                f"ablation is {self.variant!r}; expected one of {', '.join(ABLATIONS)}"
+                f"ablation {self.variant!r} in {self.precision!r}; expected one of"
+                f" {', '.join(ABLATIONS)} in one of {', '.join(_DTYPES)}"
             )
-        if self.tail not in TAILS:
-            raise ParameterError(
-                f"ablation_tail is {self.tail!r}; expected one of {', '.join(TAILS)}"
-            )
-        if self.library_batch < 1 or (self.chunk is not None and self.chunk < 1):
-            raise ParameterError(
-                f"batches of {self.library_batch} (library) and {self.chunk} channels; expected 1"
-                " or more"
-            )
-        if self.precision not in _DTYPES:
-            raise ParameterError(
-                f"precision of the ablation is {self.precision!r}; expected one of"
-                f" {', '.join(_DTYPES)}"
-            )
+        if self.library_batch < 1:
+            raise ParameterError(f"batches of {self.library_batch} channels; expected 1 or more")
 
 
 def ablation_cam(
     model: nn.Module,
     inputs: Tensor,
     layer: nn.Module,
-    name: str,
-    layout: ActivationLayout,
     activations: Tensor,
     scores: Tensor,
-    target: int | Tensor,
-    settings: Ablation,
+    target: int | Tensor = 0,
+    settings: Ablation | None = None,
+    name: str = "of this network",
 ) -> Tensor:
     """Raw AblationCAM of a layer, float64 (B, h, w).
 
     inputs: the batch (B, ...). activations: the layer's maps (B, C, h, w) of it. scores: its target
-    logits (B,). Raises MapError when the re-run does not give those logits for unchanged
-    activations, or a weight is not finite (a logit of exactly zero); ParameterError when the tail
-    is unknown.
+    logits (B,). settings: zero ablation where none are given. name: of the layer, for errors.
+    Raises MapError when the re-run does not give those logits for unchanged activations, or a
+    weight is not finite (a logit of exactly zero); ParameterError when the tail is unknown.
     """
+    settings = settings or Ablation()
     images, channels = activations.shape[:2]
-    chunk = settings.chunk or max(
-        1, VALUES_PER_CHUNK.get(inputs.device.type, 2**20) // activations[0].numel()
-    )
-    targets = torch.as_tensor(target, device=inputs.device).expand(images)
+    device = inputs.device
+    chunk = max(1, VALUES_PER_CHUNK.get(device.type, 2**20) // activations[0].numel())
+    targets = torch.as_tensor(target, device=device).expand(images)
     with torch.inference_mode():
-        if settings.tail == "network":
-            rerun = _network_scores(model, inputs, layer, layout, activations, targets)
-        else:
-            rerun = _tail_scores(
-                model, layer, layout, activations, targets, _DTYPES[settings.precision]
-            )
-        every = torch.arange(images, device=inputs.device)
-        unchanged = _in_chunks(
-            rerun,
-            every,
-            torch.full_like(every, -1),
-            torch.zeros(images, device=inputs.device),
-            chunk,
-        )
-        _check_tail(
-            unchanged,
-            scores,
-            name,
-            settings,
-            lambda place: _tail_error_in_float64(model, layer, inputs[place], targets[place]),
-        )
-        values = _values(activations, settings)
-        pairs = (
-            every.repeat_interleave(channels),
-            torch.arange(channels, device=inputs.device).repeat(images),
-        )
-        ablated = _in_chunks(rerun, *pairs, values.flatten(), chunk).unflatten(
-            0, (images, channels)
-        )
-    drop = unchanged[:, None].double() - ablated.double()
-    weights = drop / unchanged[:, None].double() if settings.normalised else drop
+        rerun = _tail_scores(model, layer, activations, targets, _DTYPES[settings.precision])
+        every = torch.arange(images, device=device)
+        nothing = torch.full_like(every, -1)
+        unchanged = _in_chunks(rerun, chunk, every, nothing, torch.zeros(images, device=device))
+        error = (unchanged - scores).abs() / scores.abs().clamp(min=1)
+        worst = int(error.nan_to_num(torch.inf).argmax())
+        if not error[worst] <= TAIL_TOLERANCE[settings.precision]:
+            exact = _tail_error_in_float64(model, layer, inputs[[worst]], targets[[worst]])
+            logits = float(unchanged[worst]), float(scores[worst])
+            _judge_tail(exact, logits, name)
+        pairs = every.repeat_interleave(channels), torch.arange(channels, device=device)
+        values = ablation_values(activations, settings).flatten()
+        ablated = _in_chunks(rerun, chunk, pairs[0], pairs[1].repeat(images), values)
+    drop = unchanged[:, None].double() - ablated.double().unflatten(0, (images, channels))
+    weights = drop / unchanged[:, None].double()
     if not torch.isfinite(weights).all():
         raise MapError(
             f"AblationCAM at layer {name}: a weight is not finite; the logit is"
@@ -152,32 +110,24 @@ def ablation_cam(
     return weighted_sum(weights, activations)
 
 
-def _values(activations: Tensor, settings: Ablation) -> Tensor:
-    """What each channel is overwritten with, (B, C)."""
+def ablation_values(activations: Tensor, settings: Ablation) -> Tensor:
+    """What each channel is overwritten with, float32 (B, C)."""
     images, channels = activations.shape[:2]
     values = np.zeros((images, channels), np.float32)
     if settings.variant == "library":
         for row, smallest in zip(values, activations.amin((1, 2, 3)).cpu().numpy()):
-            if smallest != 0:
-                row[:] = _library_values(smallest, channels, settings.library_batch)
+            if smallest == 0:
+                continue
+            # one after the other, because float32 rounds at every step
+            batch = row[: settings.library_batch]
+            for number in range(len(batch)):
+                smallest = batch[number] = np.float32(smallest - LIBRARY_VALUE)
+            row[:] = np.resize(batch, channels)
     return torch.from_numpy(values).to(activations.device)
 
 
-def _library_values(smallest: np.float32, channels: int, batch: int) -> np.ndarray:
-    sequence = np.empty(min(batch, channels), np.float32)
-    for place in range(len(sequence)):
-        smallest = sequence[place] = np.float32(smallest - LIBRARY_VALUE)
-    return np.resize(sequence, channels)
-
-
-def _in_chunks(
-    rerun: Scores, images: Tensor, channels: Tensor, values: Tensor, chunk: int
-) -> Tensor:
-    return torch.cat([rerun(*pairs) for pairs in _chunks((images, channels, values), chunk)])
-
-
-def _chunks(tensors: tuple[Tensor, ...], chunk: int) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(tensor.split(chunk) for tensor in tensors))
+def _in_chunks(rerun: Scores, chunk: int, *parts: Tensor) -> Tensor:
+    return torch.cat([rerun(*some) for some in zip(*(part.split(chunk) for part in parts))])
 
 
 def _ablated(last: Tensor, images: Tensor, channels: Tensor, values: Tensor) -> Tensor:
@@ -192,13 +142,13 @@ def _ablated(last: Tensor, images: Tensor, channels: Tensor, values: Tensor) -> 
 def _tail_scores(
     model: nn.Module,
     layer: nn.Module,
-    layout: ActivationLayout,
     activations: Tensor,
     targets: Tensor,
     dtype: torch.dtype,
 ) -> Scores:
     stages = prepared(tail_stages(model, layer), dtype)
     last = activations.to(dtype).permute(0, 2, 3, 1).contiguous()
+    layout = layout_of(model)
     expansion = expansion_of(stages) if layout is CHANNELS_FIRST else None
     if expansion is not None:
         return _rank_one_scores(expansion, last, targets)
@@ -235,54 +185,18 @@ def _target_of(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.float().gather(1, targets[:, None])[:, 0]
 
 
-def _network_scores(
-    model: nn.Module,
-    inputs: Tensor,
-    layer: nn.Module,
-    layout: ActivationLayout,
-    activations: Tensor,
-    targets: Tensor,
-) -> Scores:
-    last = activations.permute(0, 2, 3, 1).contiguous()
-
-    def scores(images: Tensor, channels: Tensor, values: Tensor) -> Tensor:
-        changed = layout.from_maps(_ablated(last, images, channels, values))
-        handle = layer.register_forward_hook(lambda module, layer_inputs, output: changed)
-        try:
-            return _target_of(model(inputs[images]), targets[images])
-        finally:
-            handle.remove()
-
-    return scores
-
-
-def _check_tail(
-    unchanged: Tensor,
-    scores: Tensor,
-    name: str,
-    settings: Ablation,
-    error_in_float64: Callable[[slice], float],
-) -> None:
-    error = (unchanged - scores).abs() / scores.abs().clamp(min=1)
-    worst = int(error.nan_to_num(torch.inf).argmax())
-    if error[worst] <= TAIL_TOLERANCE[settings.precision]:
-        return
+def _judge_tail(error_in_float64: float, logits: tuple[float, float], name: str) -> None:
+    """Warn where the tail is right but for rounding; MapError where it is another network's."""
     found = (
         f"AblationCAM at layer {name}: re-running what comes after the layer gives the logit"
-        f" {float(unchanged[worst]):.5f} where the network gave {float(scores[worst]):.5f}; "
+        f" {logits[0]:.5f} where the network gave {logits[1]:.5f}; "
     )
-    if (
-        settings.tail != "known"
-        or not error_in_float64(slice(worst, worst + 1)) <= FLOAT64_TOLERANCE
-    ):
-        raise MapError(
-            found
-            + 'the tail of this network is not the one known here, pass ablation_tail="network"'
-        )
+    if not error_in_float64 <= FLOAT64_TOLERANCE:
+        raise MapError(f"{found}the tail of this network is not the one known here")
     warnings.warn(
-        found
-        + "in float64 they agree, so this is rounding in a network of badly conditioned weights",
-        stacklevel=2,
+        f"{found}in float64 they agree, so this is rounding in a network of badly conditioned"
+        " weights",
+        stacklevel=3,
     )
 
 

@@ -24,8 +24,6 @@ from ich_study.evaluate.scaling import checked_maps, resized_maps
 from ich_study.methods.cams.ablation import Ablation, ablation_cam
 from ich_study.methods.cams.capture import capture, exact_float32
 from ich_study.methods.cams.formulas import EIGEN_SIGNS, formulas
-from ich_study.methods.cams.layers import CHANNELS_FIRST, ActivationLayout
-from ich_study.models.frozen import frozen
 
 METHOD_IDS: dict[str, str] = {
     "GradCAM": "grad_cam",
@@ -53,11 +51,7 @@ def cam_maps(
     target: int | Tensor = 0,
     methods: Sequence[str] = CAM_METHODS,
     *,
-    reshape: ActivationLayout | None = None,
     ablation: str = "zero",
-    ablation_normalised: bool = True,
-    ablation_tail: str = "known",
-    ablation_batch: int | None = None,
     library_batch: int = 32,
     eigen_sign: str = "defined",
     precision: str = "fp32",
@@ -66,44 +60,31 @@ def cam_maps(
 
     model: in evaluation mode, logits (B, outputs) from `inputs` (B, channels, rows, columns) on its
     device.
-    layers: modules by name (`cam_layers.timm_layers`). target: the explained output, one or one per
+    layers: modules by name (`layers.timm_layers`). target: the explained output, one or one per
     image.
-    reshape: layout of the layers' outputs where channels do not come first. ablation: "zero" or
-    "library", with `library_batch` the library's batch size; `ablation_normalised`, `ablation_tail`
-    and `ablation_batch` (pairs per run) as in `ablation.Ablation`. eigen_sign: as in
-    `cam_formulas.principal_maps`. precision: "fp32" (never TensorFloat-32) or "bf16" for the
-    network's passes; formulas always run in float64.
+    ablation: "zero" or "library", with `library_batch` the library's batch size
+    (`ablation.Ablation`). eigen_sign: as in `formulas.principal_maps`. precision: "fp32" (never
+    TensorFloat-32) or "bf16" for the network's passes; formulas always run in float64.
 
     Raises ParameterError for a request that makes no sense and MapError where a map cannot be
     computed: a layer that did not run or that the logit does not depend on, a value that is not
     finite.
     """
-    settings = Ablation(
-        ablation, library_batch, ablation_normalised, ablation_tail, ablation_batch, precision
-    )
+    settings = Ablation(ablation, library_batch, precision)
     _check(inputs, layers, methods, precision, eigen_sign)
-    layout = reshape or CHANNELS_FIRST
     found: CamMaps = {}
-    with frozen(model), exact_float32() if precision == "fp32" else nullcontext():
+    with exact_float32() if precision == "fp32" else nullcontext():
         gradients = not set(methods) <= set(GRADIENT_FREE)
-        scores, captured = capture(model, inputs, layers, layout, target, gradients, precision)
+        scores, captured = capture(model, inputs, layers, target, gradients, precision)
         compute = formulas(eigen_sign)
         for name, layer in layers.items():
+            here = captured[name]
             for method in methods:
                 if method == "AblationCAM":
-                    raw = ablation_cam(
-                        model,
-                        inputs,
-                        layer,
-                        name,
-                        layout,
-                        captured[name].activations,
-                        scores,
-                        target,
-                        settings,
-                    )
+                    request = (model, inputs, layer, here.activations, scores, target)
+                    raw = ablation_cam(*request, settings, name)
                 else:
-                    raw = compute[method](captured[name])
+                    raw = compute[method](here)
                 found[method, name] = checked_maps(raw.float(), f"{method} at layer {name}")
     return found
 
@@ -114,6 +95,9 @@ def library_scaled(raw: Tensor, size: int | tuple[int, int]) -> Tensor:
 
     Rectified, scaled to [0, 1] per image, resized bilinearly, and scaled per image once more. The
     same for every method. A map without a positive value is zero everywhere.
+
+    >>> library_scaled(torch.tensor([[[-1.0, 2.0], [0.0, 1.0]]]), 2).round(decimals=3).tolist()
+    [[[0.0, 1.0], [0.0, 0.5]]]
     """
     return _library_minmax(
         resized_maps(_library_minmax(checked_maps(raw, "the library's scaling").clamp(min=0)), size)
@@ -132,25 +116,23 @@ def _check(
     precision: str,
     eigen_sign: str,
 ) -> None:
-    unknown = [method for method in methods if method not in CAM_METHODS]
+    unknown = sorted(set(methods) - set(CAM_METHODS))
     if unknown or not methods:
         raise ParameterError(
             f"unknown CAM methods {unknown}; expected some of {', '.join(CAM_METHODS)}"
         )
     if not layers:
-        raise ParameterError("no layers to look at; take them from maps.cam_layers.timm_layers")
+        raise ParameterError("no layers to look at; take them from layers.timm_layers")
     if inputs.ndim != 4 or not len(inputs):
         raise ParameterError(
             f"inputs are {tuple(inputs.shape)}; expected (images, channels, rows, columns) and at"
             " least one image"
         )
-    if precision not in PRECISIONS:
-        raise ParameterError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
-    if eigen_sign not in EIGEN_SIGNS:
-        raise ParameterError(
-            f"eigen_sign is {eigen_sign!r}; expected one of {', '.join(EIGEN_SIGNS)}"
-        )
+    for name, value, known in (
+        ("precision", precision, PRECISIONS),
+        ("eigen_sign", eigen_sign, EIGEN_SIGNS),
+    ):
+        if value not in known:
+            raise ParameterError(f"{name} is {value!r}; expected one of {', '.join(known)}")
     if not torch.isfinite(inputs).all():
-        raise ParameterError(
-            f"inputs hold {int((~torch.isfinite(inputs)).sum())} values that are NaN or infinite"
-        )
+        raise ParameterError("inputs hold values that are NaN or infinite")

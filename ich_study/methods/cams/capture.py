@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ich_study.errors import MapError, ParameterError
 from ich_study.inputs.devices import autocast
-from ich_study.methods.cams.layers import ActivationLayout
+from ich_study.methods.cams.layers import ActivationLayout, layout_of
+from ich_study.models.frozen import frozen
 
 
 @dataclass(frozen=True)
@@ -130,20 +131,19 @@ def capture(
     model: nn.Module,
     inputs: Tensor,
     layers: Mapping[str, nn.Module],
-    layout: ActivationLayout,
     target: int | Tensor = 0,
     gradients: bool = True,
     precision: str = "fp32",
 ) -> tuple[Tensor, dict[str, Captured]]:
-    """Target logits (B,) and, by name, what was captured of each layer. `model` is frozen and in
-    evaluation mode.
+    """Target logits (B,) and, by name, what was captured of each layer. `model` is in evaluation
+    mode.
 
     One forward pass of `inputs` (B, channels, rows, columns); with `gradients`, one backward pass.
     Raises MapError when a layer did not run, or the logit of an image does not depend on it (its
     gradients are zero everywhere, so every gradient-based map of it would be empty).
     """
     probes = {name: _Probe(name, gradients) for name in layers}
-    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+    with frozen(model), torch.inference_mode(False), torch.set_grad_enabled(gradients):
         images = inputs.clone() if inputs.is_inference() else inputs.detach()
         with _hooked(layers, probes), autocast(precision, inputs.device):
             logits = model(images)
@@ -155,7 +155,7 @@ def capture(
             if reached
             else [None] * len(outputs)
         )
-    captured = {}
+    captured, layout = {}, layout_of(model)
     for (name, output), gradient in zip(outputs.items(), found):
         if gradients:
             _check_gradient(gradient, name)
@@ -170,8 +170,7 @@ def _maps(output: Tensor, layout: ActivationLayout, name: str) -> Tensor:
     if maps.ndim != 4:
         raise ParameterError(
             f"layer {name} gives {tuple(output.shape)}, as {layout.name} {tuple(maps.shape)};"
-            " expected maps (B, C, h, w), so pass the layout of its output as reshape"
-            " (maps.cam_layers)"
+            " expected maps (B, C, h, w)"
         )
     return maps
 

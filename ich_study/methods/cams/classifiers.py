@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ich_study import paths
 from ich_study.errors import DataError
 from ich_study.evaluate.results import METRICS_FILE
 
@@ -25,9 +26,10 @@ TABLE_COLUMNS = (
 )
 
 
-def read_runs(folders: Sequence[Path], name: str) -> pd.DataFrame:
+def read_runs(folders: Sequence[str | Path], name: str) -> pd.DataFrame:
     """One table (`metrics.csv`, `pr.csv`) of several runs with the column `run`; DataError names
     runs without it."""
+    folders = [paths.resolve(folder) for folder in folders]
     missing = [str(folder) for folder in folders if not (folder / name).is_file()]
     if missing:
         raise DataError(
@@ -41,7 +43,7 @@ def read_runs(folders: Sequence[Path], name: str) -> pd.DataFrame:
 
 
 def table_one(
-    folders: Sequence[Path], part: str, baseline: str | None, class_name: str = "any"
+    folders: Sequence[str | Path], part: str, baseline: str | None, class_name: str = "any"
 ) -> pd.DataFrame:
     """Table I with what it lacks, a row per run, TABLE_COLUMNS.
 
@@ -49,32 +51,28 @@ def table_one(
     `difference` is against `baseline`; average precision and F1 are of `part`, held-out patients.
     """
     metrics = read_runs(folders, METRICS_FILE)
-    metrics = metrics[metrics["class"] == class_name]
-    held_out = metrics[metrics["dataset"] == part]
+    metrics = metrics[metrics["class"] == class_name].set_index("metric")
     rows = []
-    for folder in folders:
-        run = folder.name
-        here, top = (
-            held_out[held_out["run"] == run].set_index("metric"),
-            metrics[metrics["run"] == run].set_index("metric"),
-        )
-        if "average_precision" not in here.index:
+    for run, own in metrics.groupby("run", sort=False):
+        held_out = own[own["dataset"] == part]
+        if "average_precision" not in held_out.index:
             raise DataError(
                 f"run {run} has no average precision of {class_name!r} on {part}; it scored"
-                f" {sorted(set(top['dataset']))}"
+                f" {sorted(set(own['dataset']))}"
             )
-        precision = here.loc["average_precision"]
-        f1 = [here.loc[f"f1@{threshold:g}", "value"] for threshold in FIGURE_3_THRESHOLDS]
-        tops = [top.loc[metric, "value"] for metric in ("f1_top5", "f1_top5_sd")]
-        rows.append((run, *tops, np.nan, *precision[["value", "ci_low", "ci_high"]], *f1))
+        precision = held_out.loc["average_precision", ["value", "ci_low", "ci_high"]]
+        f1 = [held_out.loc[f"f1@{threshold:g}", "value"] for threshold in FIGURE_3_THRESHOLDS]
+        top = own.loc[["f1_top5", "f1_top5_sd"], "value"]
+        rows.append((run, *top, np.nan, *precision, *f1))
     table = pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
-    if baseline in set(table["method"]):
-        table["difference"] = table["f1_top5"] - table.set_index("method").loc[baseline, "f1_top5"]
+    reference = table.loc[table["method"] == baseline, "f1_top5"]
+    if len(reference):
+        table["difference"] = table["f1_top5"] - reference.item()
     return table
 
 
 def figure_three_curves(
-    folders: Sequence[Path], part: str, class_name: str = "any"
+    folders: Sequence[str | Path], part: str, class_name: str = "any"
 ) -> pd.DataFrame:
     """Precision-recall curves of the runs on `part`: `run, sensitivity, precision, threshold`
     (Figure 3 marks 0.3 to 0.7)."""

@@ -22,7 +22,6 @@ from ich_study.errors import MapError, ParameterError
 from ich_study.evaluate.scaling import checked_maps
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.cams.imputation import noisy_linear_imputation
-from ich_study.models.backbones import class_logits
 
 BASELINES = ("mean", "blur", "zero")
 ROAD_SHARES: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -34,29 +33,22 @@ Score = Callable[[Tensor], Tensor]
 @dataclass(frozen=True)
 class Probability:
     """The classifier's probability of class `target` for channels in [0, 1], `batch_size` at a
-    time; a `Score`.
-
-    `model` is in evaluation mode. With `two_outputs` the logit is present minus absent.
-    """
+    time; a `Score`. `model` is in evaluation mode."""
 
     model: nn.Module
     preprocessing: Preprocessing
     target: int = 0
-    two_outputs: bool = False
     batch_size: int = 64
 
     def __call__(self, channels: Tensor) -> Tensor:
         """Probabilities, float32 (N,). Raises MapError where the classifier's output is not
         finite."""
         with torch.inference_mode():
-            logits = torch.cat(
-                [
-                    class_logits(self.model(self.preprocessing.normalised(part)), self.two_outputs)[
-                        :, self.target
-                    ].float()
-                    for part in channels.split(self.batch_size)
-                ]
-            )
+            parts = [
+                self.model(self.preprocessing.normalised(part))[:, self.target].float()
+                for part in channels.split(self.batch_size)
+            ]
+        logits = torch.cat(parts)
         if not torch.isfinite(logits).all():
             raise MapError(
                 "the classifier's output on altered slices is not finite; its faithfulness cannot"
@@ -124,9 +116,7 @@ def probability_curve(
     steps = []
     for share in shares:
         first = (ranks < round(share * ranks[0].numel()))[:, None]
-        steps.append(
-            torch.where(first, channels, fill) if insert else torch.where(first, fill, channels)
-        )
+        steps.append(torch.where(first == insert, channels, fill))
     return score(torch.stack(steps, 1).flatten(0, 1)).reshape(len(channels), len(shares))
 
 
@@ -146,14 +136,12 @@ def deletion_and_insertion(
     """
     if steps < 1:
         raise ParameterError(f"{steps} steps; expected at least 1")
-    shares = torch.linspace(0, 1, steps + 1)
-    deleted = probability_curve(
-        score, channels, ranks, shares.tolist(), baseline(channels, deletion_fill), insert=False
-    )
-    inserted = probability_curve(
-        score, channels, ranks, shares.tolist(), baseline(channels, insertion_fill), insert=True
-    )
-    return tuple(torch.trapezoid(curve, shares.to(curve), dim=1) for curve in (deleted, inserted))
+    shares, areas = torch.linspace(0, 1, steps + 1), []
+    for fill, insert in ((deletion_fill, False), (insertion_fill, True)):
+        background = baseline(channels, fill)
+        curve = probability_curve(score, channels, ranks, shares.tolist(), background, insert)
+        areas.append(torch.trapezoid(curve, shares.to(curve), dim=1))
+    return areas[0], areas[1]
 
 
 def road(
@@ -172,13 +160,12 @@ def road(
     units of the window.
     """
     _check(channels, ranks, shares)
-    pixels = ranks[0].numel()
-    found: list[list[Tensor]] = [[], []]
+    pixels, morf, lerf = ranks[0].numel(), [], []
     for share in shares:
         count = round(share * pixels)
-        for probabilities, removed in zip(found, (ranks < count, ranks >= pixels - count)):
-            probabilities.append(score(noisy_linear_imputation(channels, removed, noise, seed)))
-    return tuple(torch.stack(probabilities, 1) for probabilities in found)
+        for found, removed in ((morf, ranks < count), (lerf, ranks >= pixels - count)):
+            found.append(score(noisy_linear_imputation(channels, removed, noise, seed)))
+    return torch.stack(morf, 1), torch.stack(lerf, 1)
 
 
 def road_combined(morf: Tensor, lerf: Tensor) -> Tensor:

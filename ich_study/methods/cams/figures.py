@@ -4,6 +4,7 @@ pixels, Figures 2 and 3."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,8 +15,12 @@ from matplotlib.figure import Figure
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rivals import RIVALS
-from ich_study.figures.heatmaps import MapColumn, heatmap_grid
-from ich_study.methods.cams.scores import SeriesScore
+from ich_study.methods.cams.scores import (
+    MethodScores,
+    pixel_average_precision,
+    precision_recall,
+)
+from ich_study.methods.cams.tables import best_layers
 
 METHOD_TITLES: dict[str, str] = {
     "grad_cam": "GradCAM",
@@ -40,41 +45,23 @@ def titled(method: str) -> str:
     return METHOD_TITLES.get(method, method)
 
 
-def overview_figure(
-    results: pd.DataFrame,
-    title: str,
-    variant: str = "raw",
-    source: str = "masks-validation",
-    dice: str = "dice",
-    box: str = "box_dice",
-    healthy: str = "healthy_brain_share",
-) -> Figure:
+def overview_figure(results: pd.DataFrame, title: str, dice: str = "dice") -> Figure:
     """One page to choose a method by: Dice and box Dice by method and depth with intervals, healthy
     brain marked, cost.
 
-    results: rows of the benchmark's result table. Methods are sorted by their best Dice, trivial
-    rivals below the line; healthy brain and cost are those of the depth with the method's best
-    Dice.
+    results: rows of the benchmark's result table; raw maps at held-out thresholds are shown.
+    Methods are sorted by their best Dice, trivial rivals below the line; healthy brain and cost are
+    those of the depth with the method's best Dice.
     """
+    best = best_layers(results, dice)
+    if not best:
+        raise StudyError(f"no rows of {dice} per pixel of raw maps; nothing to show")
+    order = sorted(best, key=lambda name: name in RIVALS)
     chosen = results[
-        (results["variant"] == variant) & (results["threshold_source"].isin([source, "none"]))
+        (results["variant"] == "raw")
+        & results["threshold_source"].isin(["masks-validation", "none"])
     ]
-    ranked = chosen[(chosen["metric"] == dice) & (chosen["unit"] == "pixel")].sort_values(
-        "value", ascending=False
-    )
-    best = (
-        ranked.assign(layer=ranked["layer"].fillna(""))
-        .drop_duplicates("method")
-        .set_index("method")["layer"]
-    )
-    order = [name for name in best.index if name not in RIVALS] + [
-        name for name in best.index if name in RIVALS
-    ]
-    if not order:
-        raise StudyError(
-            f"no rows of {dice} per pixel in variant {variant} with threshold source {source};"
-            " nothing to show"
-        )
+    chosen = chosen.assign(layer=chosen["layer"].fillna(""))
     figure, axes = plt.subplots(
         1,
         4,
@@ -83,106 +70,81 @@ def overview_figure(
         gridspec_kw={"width_ratios": [3, 3, 1.5, 1.5]},
     )
     first = "pixel Dice" if dice == "dice" else "Dice against filled boxes"
-    for axis, metric, name in ((axes[0], dice, first), (axes[1], box, "box Dice")):
-        _heatmap(axis, chosen, order, metric, f"{name} (all positive slices pooled)")
-    healthy_title, factor = (
-        ("healthy brain marked, %", 100)
-        if healthy.endswith("share")
-        else ("marked on healthy slices, cm²", 1)
-    )
-    _bars(axes[2], chosen, order, best, healthy, healthy_title, factor)
-    _bars(axes[3], chosen, order, best, "milliseconds", "cost, ms per map", 1)
+    for axis, metric, name in ((axes[0], dice, first), (axes[1], "box_dice", "box Dice")):
+        pooled = chosen[(chosen["metric"] == metric) & (chosen["unit"] == "pixel")]
+        _cells(axis, pooled[pooled["subset"] == "positive"], order)
+        axis.set_title(f"{name} (all positive slices pooled)", fontsize=9)
+    for axis, metric, name, factor in (
+        (axes[2], "healthy_brain_share", "healthy brain marked, %", 100),
+        (axes[3], "milliseconds", "cost, ms per map", 1),
+    ):
+        table = chosen[chosen["metric"] == metric].set_index(["method", "layer"])
+        _bars(axis, table, [(method, best[method]) for method in order], factor)
+        axis.set_title(name, fontsize=9)
     axes[0].set_yticks(np.arange(len(order)) + 0.5, [titled(name) for name in order], rotation=0)
     rivals = sum(name in RIVALS for name in order)
     for axis in axes:
         axis.axhline(len(order) - rivals, color="0.25", linewidth=1.2)
         axis.set_ylim(len(order), 0)
-    threshold = "held-out patients" if source == "masks-validation" else "the test part itself"
-    said = (
-        f"{variant} maps, one threshold per method and depth from {threshold}; 95 % intervals over"
-        " patients"
-    )
-    figure.suptitle(f"{title}\n{said}", fontsize=10)
+    said = "raw maps, one threshold per method and depth from held-out patients"
+    figure.suptitle(f"{title}\n{said}; 95 % intervals over patients", fontsize=10)
     return figure
 
 
-def _heatmap(axis: Axes, rows: pd.DataFrame, order: Sequence[str], metric: str, title: str) -> None:
-    table = rows[
-        (rows["metric"] == metric) & (rows["unit"] == "pixel") & (rows["subset"] == "positive")
-    ]
-    table = table.assign(layer=table["layer"].fillna("")).set_index(["method", "layer"])
+def _cells(axis: Axes, rows: pd.DataFrame, order: Sequence[str]) -> None:
+    """A cell per method and depth; a rival, which has no depth, has its value across all three."""
     values = np.full((len(order), len(DEPTHS)), np.nan)
     text = np.full(values.shape, "", object)
-    for (method, layer), row in table.iterrows():
-        shown = f"{row['value']:.2f}\n[{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
-        if method in order and layer in DEPTHS:
-            place = order.index(method), DEPTHS.index(layer)
-            values[place], text[place] = row["value"], shown
-        elif method in order and not layer:
-            # a rival has no depth: one value across all three
-            values[order.index(method)], text[order.index(method), 1] = row["value"], shown
+    for row in rows.itertuples():
+        if row.method not in order:
+            continue
+        cell = order.index(row.method), DEPTHS.index(row.layer) if row.layer else slice(None)
+        values[cell] = row.value
+        middle = cell if row.layer else (cell[0], 1)
+        text[middle] = f"{row.value:.2f}\n[{row.ci_low:.2f}, {row.ci_high:.2f}]"
     top = max(float(np.nanmax(values)), 0.05) if np.isfinite(values).any() else 1.0
     look = {"cmap": "cividis", "vmin": 0, "vmax": top, "cbar": False, "linewidths": 0.6}
     sns.heatmap(values, ax=axis, annot=text, fmt="", annot_kws={"fontsize": 6.5}, **look)
     axis.set_xticks(np.arange(len(DEPTHS)) + 0.5, [f"[{depth}]" for depth in DEPTHS])
-    axis.set_title(title, fontsize=9)
     axis.grid(visible=False)
 
 
-def _bars(
-    axis: Axes,
-    rows: pd.DataFrame,
-    order: Sequence[str],
-    best: Mapping[str, str],
-    metric: str,
-    title: str,
-    factor: float,
-) -> None:
-    table = rows[rows["metric"] == metric]
-    table = table.assign(layer=table["layer"].fillna("")).set_index(["method", "layer"])
-    for place, method in enumerate(order):
-        if (method, best[method]) not in table.index:
+def _bars(axis: Axes, table: pd.DataFrame, order: Sequence[tuple[str, str]], factor: float) -> None:
+    for number, key in enumerate(order):
+        if key not in table.index:
             continue
-        row = table.loc[(method, best[method])]
-        axis.barh(place + 0.5, factor * row["value"], height=0.6, color="0.55")
-        if pd.notna(row["ci_low"]):
-            axis.hlines(
-                place + 0.5,
-                factor * row["ci_low"],
-                factor * row["ci_high"],
-                color="0.15",
-                linewidth=1.4,
-            )
-        end = row["value"] if pd.isna(row["ci_high"]) else max(row["value"], row["ci_high"])
-        axis.text(
-            factor * end, place + 0.5, f"  {factor * row['value']:.3g}", va="center", fontsize=6.5
-        )
-    axis.set_title(title, fontsize=9)
+        value, low, high = factor * table.loc[key, ["value", "ci_low", "ci_high"]].astype(float)
+        axis.barh(number + 0.5, value, height=0.6, color="0.55")
+        axis.hlines(number + 0.5, low, high, color="0.15", linewidth=1.4)
+        end = np.nanmax([value, high])
+        axis.text(end, number + 0.5, f"  {value:.3g}", va="center", fontsize=6.5)
     axis.margins(x=0.3)
     axis.grid(visible=False, axis="y")
 
 
 def precision_recall_figure(
-    scores: Sequence[SeriesScore], layer_of: Mapping[str, str], title: str, variant: str = "raw"
+    scored: Sequence[MethodScores], layer_of: Mapping[str, str], size: int, title: str
 ) -> Figure:
     """Precision and sensitivity of pixels of positive slices over all thresholds, a line per method
-    at its depth `layer_of` (rivals: ""), the area under it in the legend."""
+    at its depth `layer_of` (rivals: ""), the area under it in the legend. size: of a slice."""
     shown = [
-        score
-        for score in scores
-        if score.variant == variant and layer_of.get(score.method) == score.layer
+        each
+        for each in scored
+        if each.scores.variant == "raw"
+        and layer_of.get(each.scores.name) == (each.scores.layer or "")
     ]
     if not shown:
         raise StudyError(f"figure {title!r} has no curve to show")
     figure, axis = plt.subplots(figsize=(6.2, 4.4))
-    for colour, score in zip(sns.color_palette("husl", len(shown)), shown):
-        style = ":" if score.method in RIVALS else "-"
-        label = (
-            f"{score.label.replace(score.method, titled(score.method), 1)}:"
-            f" {score.area_positive.value():.3f}"
-        )
-        axis.plot(*score.precision_recall, style, color=colour, linewidth=1.4, label=label)
-    top = max(float(np.nanmax(score.precision_recall[1])) for score in shown)
+    top = 0.0
+    for colour, each in zip(sns.color_palette("husl", len(shown)), shown):
+        scores, style = each.scores, ":" if each.scores.name in RIVALS else "-"
+        area = pixel_average_precision(scores, size, scores.positive).value()
+        name = each.label.replace(scores.name, titled(scores.name), 1)
+        sensitivity, precision = precision_recall(scores, size)
+        top = max(top, float(np.nanmax(precision)))
+        look = {"color": colour, "linewidth": 1.4, "label": f"{name}: {area:.3f}"}
+        axis.plot(sensitivity, precision, style, **look)
     axis.set(
         xlabel="sensitivity of pixels",
         ylabel="PPV of pixels",
@@ -190,15 +152,13 @@ def precision_recall_figure(
         ylim=(0, min(1.01, 1.1 * top)),
     )
     figure.suptitle(title, fontsize=9)
-    axis.legend(
-        fontsize=6.5,
-        frameon=False,
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
-        title="area under the curve",
-        title_fontsize=7,
-    )
+    _legend_beside(axis, title="area under the curve", title_fontsize=7)
     return figure
+
+
+def _legend_beside(axis: Axes, **options: Any) -> None:
+    beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+    axis.legend(fontsize=6.5, frameon=False, **beside, **options)
 
 
 def trust_figure(results: pd.DataFrame, title: str, layer_of: Mapping[str, str]) -> Figure:
@@ -286,40 +246,5 @@ def figure_three(
     axis.set(
         xlabel="sensitivity", ylabel="PPV", title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01)
     )
-    axis.legend(fontsize=6.5, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    _legend_beside(axis)
     return figure
-
-
-def maps_figure(
-    hu: np.ndarray,
-    maps: Mapping[tuple[str, str], np.ndarray],
-    masks: Mapping[tuple[str, str], np.ndarray],
-    title: str,
-    truth: np.ndarray | None = None,
-    boxes: np.ndarray | None = None,
-) -> Figure:
-    """All maps of one slice: a row per depth, a column per method, masks at their thresholds
-    outlined.
-
-    hu: (S, S). maps: (method, depth) -> (S, S) in [0, 1]. masks: bool (S, S), same keys. truth:
-    mask codes. boxes: (n, 4).
-    """
-    methods, depths = (list(dict.fromkeys(key[place] for key in maps)) for place in (0, 1))
-
-    def stacked(found: Mapping[tuple[str, str], np.ndarray], method: str) -> np.ndarray:
-        return np.stack([found[method, depth] for depth in depths])
-
-    columns = [
-        MapColumn(titled(method), stacked(maps, method), stacked(masks, method))
-        for method in methods
-    ]
-    repeated = {"truth": np.repeat(truth[None], len(depths), 0)} if truth is not None else {}
-    return heatmap_grid(
-        np.repeat(hu[None], len(depths), 0),
-        columns,
-        title,
-        boxes=[boxes] * len(depths) if boxes is not None else None,
-        row_titles=depths,
-        opacity=0.5,
-        **repeated,
-    )

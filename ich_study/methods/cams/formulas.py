@@ -21,25 +21,46 @@ from ich_study.methods.cams.capture import Captured
 PLUS_PLUS_EPSILON = 1e-6
 X_EPSILON = 1e-7
 EIGEN_SIGNS = ("defined", "lapack")
+EXAMPLE = Captured(
+    activations=torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]),
+    gradients=torch.tensor([[[[2.0, 0.0], [0.0, -1.0]]]]),
+)
+"""One image, one channel of 2 x 2: what the examples below are of."""
 
 
 def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
-    """Sum over channels of activations (B, C, h, w) weighted by (B, C), float64 (B, h, w)."""
+    """Sum over channels of activations (B, C, h, w) weighted by (B, C), float64 (B, h, w).
+
+    >>> weighted_sum(torch.tensor([[0.5]]), EXAMPLE.activations).tolist()
+    [[[0.5, 1.0], [1.5, 2.0]]]
+    """
     return torch.einsum("bc,bchw->bhw", weights.double(), activations.double())
 
 
 def grad_cam(captured: Captured) -> Tensor:
-    """Activations weighted by their mean gradient (Selvaraju 2017)."""
+    """Activations weighted by their mean gradient (Selvaraju 2017).
+
+    >>> grad_cam(EXAMPLE).tolist()  # the mean gradient is 0.25
+    [[[0.25, 0.5], [0.75, 1.0]]]
+    """
     return weighted_sum(captured.required_gradients.double().mean((2, 3)), captured.activations)
 
 
 def hires_cam(captured: Captured) -> Tensor:
-    """Sum over channels of G A (Draelos 2020)."""
+    """Sum over channels of G A (Draelos 2020).
+
+    >>> hires_cam(EXAMPLE).tolist()
+    [[[2.0, 0.0], [0.0, -4.0]]]
+    """
     return captured.product.sum(1)
 
 
 def grad_cam_element_wise(captured: Captured) -> Tensor:
-    """Sum over channels of max(G A, 0)."""
+    """Sum over channels of max(G A, 0).
+
+    >>> grad_cam_element_wise(EXAMPLE).tolist()
+    [[[2.0, 0.0], [0.0, 0.0]]]
+    """
     return captured.product.clamp(min=0).sum(1)
 
 
@@ -49,6 +70,10 @@ def grad_cam_plus_plus(captured: Captured) -> Tensor:
 
     Alpha has a pole where sum(A) G = -2, beside which rounding decides; its arithmetic is the
     library's float32.
+
+    >>> alpha = 2**2 / (2 * 2**2 + 10 * 2**3)  # where G is 2; elsewhere max(G, 0) is 0
+    >>> round(grad_cam_plus_plus(EXAMPLE)[0, 0, 0].item() / (alpha * 2), 4)  # A is 1 there
+    1.0
     """
     gradients = captured.required_gradients
     squared = gradients.square()
@@ -63,6 +88,9 @@ def xgrad_cam(captured: Captured) -> Tensor:
 
     Without absolute values, as printed and as the library has it: a channel whose activations sum
     to nearly zero gets an arbitrarily large weight.
+
+    >>> (10 * xgrad_cam(EXAMPLE)).round().tolist()  # -2 / 10 times A
+    [[[-2.0, -4.0], [-6.0, -8.0]]]
     """
     total = _library_total(captured.activations) + X_EPSILON
     return weighted_sum(captured.product.sum((2, 3)) / total.double(), captured.activations)
@@ -74,7 +102,11 @@ def _library_total(activations: Tensor) -> Tensor:
 
 
 def layer_cam(captured: Captured) -> Tensor:
-    """Sum over channels of max(G, 0) A (Jiang 2021)."""
+    """Sum over channels of max(G, 0) A (Jiang 2021).
+
+    >>> layer_cam(EXAMPLE).tolist()
+    [[[2.0, 0.0], [0.0, 0.0]]]
+    """
     return (captured.required_gradients.double().clamp(min=0) * captured.activations.double()).sum(
         1
     )
@@ -86,6 +118,9 @@ def eigen_cam(captured: Captured, sign: str = "defined") -> Tensor:
 
     Sign "defined": positive where activations are strong, that is, the map correlates positively
     with the mean over channels of |A|. The method sees no class, so neither does its sign.
+
+    >>> eigen_cam(EXAMPLE).round(decimals=6).tolist()  # of one channel: A less its mean
+    [[[-1.5, -0.5], [0.5, 1.5]]]
     """
     activations = captured.activations.double()
     return principal_maps(activations, activations.abs().mean(1), sign)
@@ -96,6 +131,9 @@ def eigen_grad_cam(captured: Captured, sign: str = "defined") -> Tensor:
 
     Sign "defined": positive where the evidence for the class is, that is, the map correlates
     positively with the sum over channels of G A (HiResCAM).
+
+    >>> eigen_grad_cam(EXAMPLE).round(decimals=6).tolist()  # G A less its mean
+    [[[2.5, 0.5], [0.5, -3.5]]]
     """
     return principal_maps(captured.product, captured.product.sum(1), sign)
 

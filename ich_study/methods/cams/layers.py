@@ -38,13 +38,9 @@ CHANNELS_LAST = ActivationLayout(
 """Outputs (B, h, w, C), as timm's Swin stages give them."""
 
 
-def token_layout(rows: int, columns: int) -> ActivationLayout:
-    """Outputs (B, rows x columns, C): patch tokens in reading order, no class token."""
-    return ActivationLayout(
-        f"{rows} x {columns} tokens",
-        lambda output: output.transpose(1, 2).unflatten(2, (rows, columns)),
-        lambda maps: maps.flatten(2).transpose(1, 2),
-    )
+def layout_of(model: nn.Module) -> ActivationLayout:
+    """Layout of a timm network's stages, which says itself where channels come last."""
+    return CHANNELS_LAST if getattr(model, "output_fmt", "NCHW") == "NHWC" else CHANNELS_FIRST
 
 
 def timm_layers(

@@ -1,43 +1,34 @@
-"""One classifier and one way of computing its CAMs, from a finished run to the archives and series
-that are scored."""
+"""One classifier and one way of computing its CAMs, from a finished run to archives of raw maps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ich_study import paths
 from ich_study.errors import DataError, ParameterError, WeightsError
 from ich_study.evaluate.archive import MapArchive, MapName, device_batches, write_archive
-from ich_study.evaluate.classification import load_classifier
-from ich_study.evaluate.rivals import RIVALS
-from ich_study.evaluate.scaling import resized_maps
-from ich_study.hashing import sha256_file, sha256_lines
+from ich_study.hashing import sha256_lines
+from ich_study.inputs.devices import resolve_device
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceDataset
-from ich_study.methods.cams.cams import CAM_METHODS, METHOD_IDS, cam_maps, library_scaled
+from ich_study.methods.cams.cams import CAM_METHODS, METHOD_IDS, cam_maps
+from ich_study.methods.cams.capture import capture
 from ich_study.methods.cams.layers import DEPTHS, timm_layers
-from ich_study.methods.cams.scores import MapSeries, Reader, raw_grid, scaled_grid
-from ich_study.methods.cams.truth_masks import TruthMasks
+from ich_study.models.backbones import Backbone
+from ich_study.models.registry import load
 from ich_study.store.read import Store
 from ich_study.training.callbacks import WEIGHTS_FILE
 
 LIBRARY_ABLATION = "ablation_cam_library"
 """Name in archives of AblationCAM as pytorch-grad-cam computes it; in result tables `ablation_cam`,
 variant `library`."""
-BATCH_TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
-"""Largest difference, of a map's maximum, between a slice alone and in a batch: other kernels,
-other rounding."""
-FLOAT64_BATCH_TOLERANCE = 1e-6
-"""The same in float64: for maps with a pole (Grad-CAM++, XGrad-CAM), beside which rounding in
-float32 is without bound."""
-_PRINTED = {identifier: printed for printed, identifier in METHOD_IDS.items()}
 
 
 @dataclass(frozen=True)
@@ -52,21 +43,31 @@ class Subject:
     sha256: str
     device: torch.device
 
+    def inputs(self, store: Store, rows: pd.DataFrame) -> tuple[Tensor, Tensor]:
+        """Windowed channels in [0, 1] and network inputs, both (N, C, S, S), of a few slices."""
+        dataset = SliceDataset(store, rows, ("any",), self.preprocessing)
+        hu, _ = dataset.__getitems__(range(len(rows)))
+        channels = self.preprocessing.channels(hu.to(self.device))
+        return channels, self.preprocessing.normalised(channels)
 
-def load_subject(run_folder: Path, class_name: str, device: torch.device) -> Subject:
-    """The classifier that a run of 01_backbones trained. Raises WeightsError where the run has no
-    weights or they do not fit, and ParameterError where it has no logit of `class_name`, or two
-    outputs for one class."""
-    path = run_folder / WEIGHTS_FILE
+
+def load_subject(run_folder: str | Path, class_name: str, device: str | torch.device) -> Subject:
+    """The classifier that a run of 01_backbones trained. Relative folders are the project's.
+
+    Raises WeightsError where the run has no weights or they do not fit, and ParameterError where it
+    has no logit of `class_name`, or two outputs for one class.
+    """
+    folder, device = paths.resolve(run_folder), resolve_device(str(device))
+    path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise WeightsError(
             f"{path} does not exist; train the classifier first: python -m ich_study.run"
             " 01_backbones -f params/<scale>/01_backbones.yaml -f"
-            f" params/<scale>/01_backbones/{run_folder.name}.yaml"
+            f" params/<scale>/01_backbones/{folder.name}.yaml"
         )
-    backbone, preprocessing, metadata = load_classifier(path, device)
-    classes = list(metadata["classes"])
-    if metadata["two_outputs"]:
+    found = load(path, device, Backbone)
+    classes = list(found.metadata["classes"])
+    if found.metadata["two_outputs"]:
         raise ParameterError(
             f"{path} has two outputs for one class; this notebook explains one logit per class"
         )
@@ -75,22 +76,16 @@ def load_subject(run_folder: Path, class_name: str, device: torch.device) -> Sub
             f"{path} has no logit of {class_name!r}; its classes are {classes}: set target_class to"
             " one of them"
         )
-    return Subject(
-        backbone.model,
-        preprocessing,
-        classes.index(class_name),
-        backbone.name,
-        sha256_file(path),
-        device,
-    )
+    target, name = classes.index(class_name), found.network.name
+    return Subject(found.model, found.preprocessing, target, name, found.sha256, device)
 
 
 @dataclass(frozen=True)
 class CamRecipe:
     """Which maps are computed and how. methods: printed names, of CAM_METHODS. reading: of the
-    printed depths (`cam_layers.timm_layers`). ablations: "zero" (as AblationCAM is defined),
-    "library" (what pytorch-grad-cam does, with batches of `library_batch`). eigen_sign, precision:
-    as in `cams.cam_maps`."""
+    printed depths (`layers.timm_layers`). ablations: "zero" (as AblationCAM is defined), "library"
+    (what pytorch-grad-cam does, with batches of `library_batch`). eigen_sign, precision: as in
+    `cams.cam_maps`."""
 
     methods: tuple[str, ...] = CAM_METHODS
     depths: tuple[str, ...] = DEPTHS
@@ -101,9 +96,7 @@ class CamRecipe:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.methods) - set(CAM_METHODS)) + sorted(
-            set(self.ablations) - {"zero", "library"}
-        )
+        unknown = sorted({*self.methods, *self.ablations} - {*CAM_METHODS, "zero", "library"})
         if unknown or not self.methods or "zero" not in self.ablations:
             raise ParameterError(
                 f"methods or ablations {unknown} are unknown or missing; expected some of"
@@ -117,6 +110,12 @@ class CamRecipe:
         both = "library" in self.ablations and "AblationCAM" in self.methods
         return [*found, LIBRARY_ABLATION] if both else found
 
+    @property
+    def in_float32(self) -> CamRecipe:
+        """The same maps without bfloat16, whose rounding says more than the weights where a
+        network's are drawn at random."""
+        return replace(self, precision="fp32")
+
     def maps(
         self,
         model: nn.Module,
@@ -126,40 +125,29 @@ class CamRecipe:
         depths: Sequence[str] | None = None,
     ) -> dict[MapName, Tensor]:
         """Raw maps (B, h, w) by (identifier, depth), all unless some are named."""
-        wanted = self.identifiers if identifiers is None else list(identifiers)
+        wanted = self.identifiers if identifiers is None else identifiers
         layers = timm_layers(model, self.reading, tuple(depths or self.depths))
-        printed = [_PRINTED[name] for name in wanted if name != LIBRARY_ABLATION]
-        settings = {
-            "eigen_sign": self.eigen_sign,
-            "precision": self.precision,
-            "library_batch": self.library_batch,
-        }
+        printed = [method for method, name in METHOD_IDS.items() if name in wanted]
+        requests = {"zero": printed, "library": ["AblationCAM"] * (LIBRARY_ABLATION in wanted)}
         found: dict[MapName, Tensor] = {}
-        if printed:
-            computed = cam_maps(model, inputs, layers, target, printed, ablation="zero", **settings)
-            found = {
-                (METHOD_IDS[method], layer): maps for (method, layer), maps in computed.items()
-            }
-        if LIBRARY_ABLATION in wanted:
-            library = cam_maps(
-                model, inputs, layers, target, ["AblationCAM"], ablation="library", **settings
+        for ablation, methods in requests.items():
+            if not methods:
+                continue
+            computed = cam_maps(
+                model,
+                inputs,
+                layers,
+                target,
+                methods,
+                ablation=ablation,
+                library_batch=self.library_batch,
+                eigen_sign=self.eigen_sign,
+                precision=self.precision,
             )
-            found |= {(LIBRARY_ABLATION, layer): maps for (_, layer), maps in library.items()}
+            for (method, depth), raw in computed.items():
+                name = METHOD_IDS[method] if ablation == "zero" else LIBRARY_ABLATION
+                found[name, depth] = raw
         return found
-
-    @property
-    def in_float32(self) -> CamRecipe:
-        """The same maps without bfloat16, whose rounding says more than the weights where a
-        network's are drawn at random."""
-        return replace(self, precision="fp32")
-
-    def timed_maps(
-        self, target: int
-    ) -> Callable[[nn.Module, Tensor, Sequence[str], Sequence[str]], dict[MapName, Tensor]]:
-        """`maps` as `cam_trust.cost_table` calls it."""
-        return lambda model, inputs, identifiers, depths: self.maps(
-            model, inputs, target, identifiers, depths
-        )
 
 
 def archive_part(
@@ -174,7 +162,7 @@ def archive_part(
     """Maps of `rows`, in their order, in `folder`; kept where they are there already, continued
     where they were begun."""
     dataset = SliceDataset(store, rows, ("any",), subject.preprocessing)
-    places = [f"{row.scan_id}/{row.slice_index}" for row in rows.itertuples()]
+    names = [f"{row.scan_id}/{row.slice_index}" for row in rows.itertuples()]
     key = {
         "weights": subject.sha256,
         "recipe": asdict(recipe),
@@ -182,7 +170,7 @@ def archive_part(
         "data": store.content_hash,
         "batch": batch_size,
         "preprocessing": subject.preprocessing.describe(),
-        "rows": sha256_lines(places),
+        "rows": sha256_lines(names),
     }
     return write_archive(
         folder,
@@ -194,116 +182,49 @@ def archive_part(
     )
 
 
-def reader(archive: MapArchive, name: MapName, size: int, scaled: bool) -> Reader:
-    """Full size maps of one method and layer: raw, or scaled per image as the library does."""
-
-    def read(places: slice) -> np.ndarray:
-        low = torch.from_numpy(archive.raw(name, places))
-        return (library_scaled(low, size) if scaled else resized_maps(low, size)).numpy()
-
-    return read
-
-
-def map_series(validation: MapArchive, test: MapArchive, size: int) -> list[MapSeries]:
-    """Every archived method and layer in the variants raw and printed; the library's AblationCAM in
-    variant library."""
-    if validation.names != test.names:
-        raise DataError(
-            f"validation maps are {validation.names}, test maps {test.names}; they come from"
-            " different recipes"
-        )
-    series = []
-    for name in validation.names:
-        method, layer = name[0], name[1].strip("[]")
-        variants = ("library",) if method == LIBRARY_ABLATION else ("raw", "printed")
-        for variant in variants:
-            grid = (
-                raw_grid(validation.raw(name), f"{method} at layer {name[1]}")
-                if variant == "raw"
-                else scaled_grid()
-            )
-            readers = [
-                reader(archive, name, size, variant != "raw") for archive in (validation, test)
-            ]
-            shown = "ablation_cam" if method == LIBRARY_ABLATION else method
-            series.append(MapSeries(shown, layer, variant, *readers, grid))
-    return series
-
-
-def rival_series(
-    validation: TruthMasks, test: TruthMasks, smoothness_px: float, seed: int
-) -> list[MapSeries]:
-    """The trivial rivals, which know no network, as series of variant raw without a layer."""
-    parts = (validation, test)
-    return [
-        MapSeries(
-            name,
-            "",
-            "raw",
-            *(part.rival(name, smoothness_px, seed) for part in parts),
-            scaled_grid(),
-        )
-        for name in RIVALS
-    ]
-
-
-def rival_maps(
-    part: TruthMasks, places: np.ndarray, smoothness_px: float, seed: int
-) -> dict[MapName, Tensor]:
-    """The trivial rivals' maps of some slices, named like maps of a network, with an empty
-    layer."""
-    readers = {name: part.rival(name, smoothness_px, seed) for name in RIVALS}
-    return {
-        (name, ""): torch.from_numpy(np.concatenate([read(slice(p, p + 1)) for p in places]))
-        for name, read in readers.items()
-    }
-
-
-def network_inputs(subject: Subject, store: Store, rows: pd.DataFrame) -> tuple[Tensor, Tensor]:
-    """Windowed channels in [0, 1] and network inputs, both (N, C, S, S) on the device, of a few
-    slices."""
-    hu, _ = SliceDataset(store, rows, ("any",), subject.preprocessing).__getitems__(
-        range(len(rows))
-    )
-    channels = subject.preprocessing.channels(hu.to(subject.device))
-    return channels, subject.preprocessing.normalised(channels)
-
-
-def stack_maps(
-    archive: MapArchive, places: np.ndarray, library: bool = False
-) -> Mapping[MapName, Tensor]:
-    """Raw maps of some slices of an archive, all methods and layers; the library's AblationCAM with
-    `library`."""
-    names = [name for name in archive.names if library or name[0] != LIBRARY_ABLATION]
-    return {name: torch.from_numpy(archive.raw(name, places)) for name in names}
+def archived_maps(archive: MapArchive, index: np.ndarray) -> dict[MapName, Tensor]:
+    """Raw maps of some slices at layer resolution, all methods and layers, without the library's
+    AblationCAM, which depends on its batches."""
+    names = [name for name in archive.names if name[0] != LIBRARY_ABLATION]
+    return {name: torch.from_numpy(archive.raw(name, index)) for name in names}
 
 
 def describe_layers(subject: Subject, recipe: CamRecipe) -> pd.DataFrame:
-    """What each printed depth is in this network: module, channels, rows and columns of its
-    maps."""
+    """What each printed depth is in this network: `depth, module, shape` (channels, rows and
+    columns of its maps)."""
     layers = timm_layers(subject.model, recipe.reading, recipe.depths)
     names = {id(module): name for name, module in subject.model.named_modules()}
-    shapes: dict[str, tuple[Any, ...]] = {}
-    hooks = [
-        module.register_forward_hook(
-            lambda _module, _inputs, output, depth=depth: shapes.update(
-                {depth: tuple(output.shape[1:])}
-            )
-        )
+    size = subject.preprocessing.size
+    blank = torch.zeros(1, subject.preprocessing.in_channels, size, size, device=subject.device)
+    _, found = capture(subject.model, blank, layers, gradients=False)
+    rows = [
+        (depth, names[id(module)], tuple(found[depth].activations.shape[1:]))
         for depth, module in layers.items()
     ]
-    size = subject.preprocessing.size
-    try:
-        with torch.inference_mode():
-            subject.model(
-                torch.zeros(1, subject.preprocessing.in_channels, size, size, device=subject.device)
-            )
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return pd.DataFrame(
-        [
-            {"depth": depth, "module": names[id(module)], "shape": shapes[depth]}
-            for depth, module in layers.items()
-        ]
-    )
+    return pd.DataFrame(rows, columns=["depth", "module", "shape"])
+
+
+def choose_slices(
+    rows: pd.DataFrame, label: str, max_positives: int | None, max_negatives: int | None
+) -> pd.DataFrame:
+    """Rows whose `label` is known: positives and negatives, each thinned evenly along scans and
+    slices where there are more; None takes all.
+
+    Raises DataError where none is positive: nothing could be localised.
+    """
+    order = ["scan_id", "slice_index"]
+    known = rows[rows[label].notna()].sort_values(order, kind="stable")
+    positive = known[label].astype(bool)
+    if not positive.any():
+        raise DataError(
+            f"no slice of {len(rows)} is positive for {label!r}; localisation needs positives:"
+            " choose another part or class"
+        )
+    chosen = [_thinned(known[positive], max_positives), _thinned(known[~positive], max_negatives)]
+    return pd.concat(chosen).sort_values(order, kind="stable").reset_index(drop=True)
+
+
+def _thinned(rows: pd.DataFrame, limit: int | None) -> pd.DataFrame:
+    if limit is None or len(rows) <= limit:
+        return rows
+    return rows.iloc[np.linspace(0, len(rows) - 1, limit).round().astype(int)]

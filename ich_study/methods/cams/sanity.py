@@ -10,30 +10,22 @@ repeatability.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import rankdata
 from skimage.metrics import structural_similarity
-from torch import Tensor, nn
+from torch import nn
 
 from ich_study.errors import MapError
+from ich_study.evaluate.archive import Maps
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
 
-Maps = Mapping[tuple[str, str], Tensor]
-"""(method, layer) -> raw maps (slices, rows, columns)."""
-SIMILARITY_COLUMNS = (
-    "stage",
-    "depth",
-    "method",
-    "layer",
-    "spearman",
-    "ssim",
-    "undefined",
-    "slices",
-)
+COMPARED_COLUMNS = ("method", "layer", "spearman", "ssim", "undefined", "slices")
+_SEQUENCES = nn.Sequential | nn.ModuleList
+SIMILARITY_COLUMNS = ("stage", "depth", *COMPARED_COLUMNS)
 
 
 def randomisation_stages(model: nn.Module) -> list[str]:
@@ -43,20 +35,18 @@ def randomisation_stages(model: nn.Module) -> list[str]:
     """
     names: list[str] = []
     for name, child in model.named_children():
-        parts = (
-            list(child.named_children()) if isinstance(child, nn.Sequential | nn.ModuleList) else []
-        )
-        deep = (
-            len(parts) > 1
-            and all(any(True for _ in part.parameters()) for _, part in parts)
-            and not name.startswith("layer")
-        )
-        names += [f"{name}.{part}" for part, _ in parts] if deep else [name]
-    return [
-        name
-        for name in reversed(names)
-        if any(True for _ in model.get_submodule(name).parameters())
-    ]
+        parts = dict(child.named_children()) if isinstance(child, _SEQUENCES) else {}
+        # a ResNet's layers count as a whole, as do sequences with parts that hold no weights
+        deep = len(parts) > 1 and all(map(_has_weights, parts.values()))
+        if deep and not name.startswith("layer"):
+            names += [f"{name}.{part}" for part in parts]
+        else:
+            names.append(name)
+    return [name for name in reversed(names) if _has_weights(model.get_submodule(name))]
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
 
 
 def cascade(model: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
@@ -72,12 +62,11 @@ def cascade(model: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
     for name in randomisation_stages(model):
         for weights in randomised.get_submodule(name).parameters():
             drawn = torch.randn(weights.shape, generator=generator).to(weights)
-            spread = (
-                weights.detach().std() if weights.numel() > 1 else weights.detach().abs().mean()
-            )
-            weights.data.copy_(
-                weights.detach().mean() + spread * drawn if weights.numel() > 1 else spread * drawn
-            )
+            trained = weights.detach()
+            if weights.numel() > 1:
+                weights.data.copy_(trained.mean() + trained.std() * drawn)
+            else:
+                weights.data.copy_(trained.abs().mean() * drawn)
         yield name, randomised
 
 
@@ -87,14 +76,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     first, second: finite (slices, rows, columns) of one shape. Equal values share their mean rank.
     """
-    first, second = (
-        checked_maps(np.asarray(maps, np.float64), "rank correlation") for maps in (first, second)
-    )
-    if first.shape != second.shape or first.ndim != 3:
-        raise MapError(
-            f"maps of shapes {first.shape} and {second.shape}; expected one shape (slices, rows,"
-            " columns)"
-        )
+    first, second = _paired(first, second)
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
     ranks = [part - part.mean(1, keepdims=True) for part in ranks]
     scale = np.sqrt((ranks[0] ** 2).sum(1) * (ranks[1] ** 2).sum(1))
@@ -109,25 +91,26 @@ def structural_similarities(first: np.ndarray, second: np.ndarray) -> np.ndarray
 
     The window is 7 pixels, or the largest odd number that the map's sides hold.
     """
-    first, second = (minmax(np.asarray(maps, np.float64)) for maps in (first, second))
+    first, second = (minmax(maps) for maps in _paired(first, second))
+    if min(first.shape[1:]) < 3:
+        return np.full(len(first), np.nan)
+    side = min(7, *(length - (length + 1) % 2 for length in first.shape[1:]))
+    found = np.full(len(first), np.nan)
+    for number, (one, other) in enumerate(zip(first, second)):
+        if one.any() and other.any():
+            found[number] = structural_similarity(one, other, win_size=side, data_range=1.0)
+    return found
+
+
+def _paired(*maps: np.ndarray) -> list[np.ndarray]:
+    """Two sets of maps as float64; MapError unless both are finite and of one shape."""
+    first, second = (checked_maps(np.asarray(part, np.float64), "likeness") for part in maps)
     if first.shape != second.shape or first.ndim != 3:
         raise MapError(
             f"maps of shapes {first.shape} and {second.shape}; expected one shape (slices, rows,"
             " columns)"
         )
-    if min(first.shape[1:]) < 3:
-        return np.full(len(first), np.nan)
-    side = min(7, *(length - (length + 1) % 2 for length in first.shape[1:]))
-    return np.array(
-        [
-            (
-                structural_similarity(a, b, win_size=side, data_range=1.0)
-                if a.any() and b.any()
-                else np.nan
-            )
-            for a, b in zip(first, second)
-        ]
-    )
+    return [first, second]
 
 
 def compare_maps(first: Maps, second: Maps) -> pd.DataFrame:
@@ -150,9 +133,7 @@ def compare_maps(first: Maps, second: Maps) -> pd.DataFrame:
         known = np.isfinite(ranked)
         means = [float(part[known].mean()) if known.any() else np.nan for part in (ranked, similar)]
         rows.append((method, layer, *means, int((~known).sum()), len(ranked)))
-    return pd.DataFrame(
-        rows, columns=["method", "layer", "spearman", "ssim", "undefined", "slices"]
-    )
+    return pd.DataFrame(rows, columns=list(COMPARED_COLUMNS))
 
 
 def cascading_randomisation(

@@ -15,8 +15,9 @@ import pandas as pd
 from ich_study.errors import DataError
 from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.rivals import RIVALS
-from ich_study.methods.cams.rows import CLAIM_METRICS, best_of
-from ich_study.methods.cams.scores import SOURCES, VARIANTS
+from ich_study.methods.cams.heat import VARIANTS
+from ich_study.methods.cams.rows import CLAIM_METRICS
+from ich_study.methods.cams.scores import SOURCES
 from ich_study.published.tables import load_table
 
 BEST_VARIANT = "raw"
@@ -28,33 +29,21 @@ def selected(
     results: pd.DataFrame, variant: str, source: str, unit: str, prefix: str = ""
 ) -> pd.DataFrame:
     """Rows of Table IIa (unit `pixel`) or IIb (unit `slice`) in one variant and threshold source.
-    prefix: as in `score_rows`.
+    prefix: `rows.prefix_of` the truth.
 
     The trivial rivals stand in every variant. Variant `library` is `printed` with the library's
     AblationCAM.
     """
     units = np.where(results["metric"] == "loose_hit", "slice", unit)
-    wanted = (
+    chosen = results[
         results["metric"].isin(_columns(prefix))
         & (results["unit"] == units)
         & (results["threshold_source"] == source)
-    )
-    replaced = (
-        set(results.loc[results["variant"] == variant, "method"]) - set(RIVALS)
-        if variant == "library"
-        else set()
-    )
-    base = results["variant"].eq("printed" if replaced else variant) & ~results["method"].isin(
-        replaced
-    )
-    return results[
-        wanted
-        & (
-            base
-            | results["layer"].isna()
-            | (results["variant"].eq(variant) & results["method"].isin(replaced))
-        )
     ]
+    rival, own = chosen["layer"].isna(), chosen["variant"] == variant
+    if variant == "library":
+        own |= (chosen["variant"] == "printed") & ~chosen["method"].isin(chosen["method"][own])
+    return chosen[rival | own]
 
 
 def _columns(prefix: str) -> list[str]:
@@ -117,22 +106,18 @@ def table_two_beside(results: pd.DataFrame, table: str, run_label: str) -> pd.Da
 def answers(results: pd.DataFrame, differences: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
     """Which method, which depth, by how much, with ANSWER_COLUMNS.
 
-    results: tidy rows. differences: from `cam_rows.compare_all` for `metric` per pixel. The
+    results: tidy rows. differences: from `rows.compare_all` for `metric` per pixel. The
     runner-up is the best other method at its own best depth among those at the winner's depth or of
     its kind; a difference whose interval holds 0 says that the data do not tell them apart.
     """
-    best = best_of(results, metric, variant=BEST_VARIANT)
+    ranking = ranked(results, metric)
+    layers = ranking[ranking["layer"] != ""]
+    if layers.empty:
+        raise DataError(f"no map with a layer has a result of {metric} per pixel")
+    best = layers.iloc[0]
     winner = f"{best['method']} [{best['layer']}]"
-    rows = [
-        (
-            "which method and depth has the best Dice",
-            winner,
-            best["value"],
-            best["ci_low"],
-            best["ci_high"],
-            np.nan,
-        )
-    ]
+    said = best[["value", "ci_low", "ci_high"]]
+    rows = [("which method and depth has the best Dice", winner, *said, np.nan)]
     against = _against(differences, winner)
     depths = against[against["other"].str.startswith(f"{best['method']} [")]
     methods = against[against["other"].str.endswith(f"[{best['layer']}]")]
@@ -145,51 +130,41 @@ def answers(results: pd.DataFrame, differences: pd.DataFrame, metric: str = "dic
     ):
         if len(part):
             nearest = part.loc[part["difference"].idxmin()]
-            rows.append(
-                (
-                    question,
-                    nearest["other"],
-                    *nearest[["difference", "ci_low", "ci_high", "p_holm"]],
-                )
-            )
+            margin = nearest[["difference", "ci_low", "ci_high", "p_holm"]]
+            rows.append((question, nearest["other"], *margin))
     return pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
 
 
 def all_answers(
     results: pd.DataFrame, differences: Mapping[str, pd.DataFrame], prefix: str = ""
 ) -> pd.DataFrame:
-    """`answers` for each metric of `differences`, with a column `metric`; prefix: as in
-    `cam_rows.score_rows`."""
-    named = {
-        metric: metric if metric.startswith("box_") else f"{prefix}{metric}"
-        for metric in differences
-    }
-    return pd.concat(
-        [
-            answers(results, part, named[metric]).assign(metric=named[metric])
-            for metric, part in differences.items()
-        ],
-        ignore_index=True,
-    )
+    """`answers` for each metric of `differences`, with a column `metric`."""
+    found = []
+    for metric, part in differences.items():
+        named = metric if metric.startswith("box_") else f"{prefix}{metric}"
+        found.append(answers(results, part, named).assign(metric=named))
+    return pd.concat(found, ignore_index=True)
 
 
-def best_layers(
-    results: pd.DataFrame, metric: str = "dice", source: str = "masks-validation"
-) -> dict[str, str]:
-    """The depth of each method's largest raw value of `metric` per pixel, "" for the rivals, best
-    method first."""
+def ranked(results: pd.DataFrame, metric: str, source: str = "masks-validation") -> pd.DataFrame:
+    """Raw maps and rivals by their value of `metric` per pixel, best first; layer "" for rivals."""
     chosen = results[
         (results["metric"] == metric)
         & (results["unit"] == "pixel")
         & (results["threshold_source"] == source)
         & (results["variant"] == BEST_VARIANT)
-    ].sort_values("value", ascending=False, kind="stable")
-    return (
-        chosen.assign(layer=chosen["layer"].fillna(""))
-        .drop_duplicates("method")
-        .set_index("method")["layer"]
-        .to_dict()
-    )
+        & results["value"].notna()
+    ]
+    ordered = chosen.sort_values("value", ascending=False, kind="stable")
+    return ordered.assign(layer=ordered["layer"].fillna(""))
+
+
+def best_layers(
+    results: pd.DataFrame, metric: str = "dice", source: str = "masks-validation"
+) -> dict[str, str]:
+    """The depth of each method's largest value, "" for the rivals, best method first."""
+    best = ranked(results, metric, source).drop_duplicates("method")
+    return dict(zip(best["method"], best["layer"]))
 
 
 def broken_rules(

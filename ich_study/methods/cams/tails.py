@@ -57,8 +57,9 @@ def tail_stages(model: nn.Module, layer: nn.Module) -> list[nn.Module | Stage]:
     after = _after(_chain(model), layer)
     if after is None:
         raise ParameterError(
-            f"what comes after {type(layer).__name__} in {type(model).__name__} is not known here; "
-            'pass ablation_tail="network" to re-run the whole network for every channel (slow)'
+            f"what comes after {type(layer).__name__} in {type(model).__name__} is not known here;"
+            " leave AblationCAM out of methods, or name a stage of EfficientNet, ConvNeXt, Swin or"
+            " ResNet"
         )
     return after
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +23,22 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ich_study.errors import DataError, MapError, ParameterError
-from ich_study.evaluate.localisation_report import mean_rows
+from ich_study.evaluate.archive import Maps
+from ich_study.evaluate.heat import batches
+from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.scaling import resized_maps
+from ich_study.evaluate.truth import Truth
 from ich_study.methods.cams import faithfulness as tests
-from ich_study.methods.cams.recipe import (
-    BATCH_TOLERANCE,
-    FLOAT64_BATCH_TOLERANCE,
-    LIBRARY_ABLATION,
-    CamRecipe,
-    Subject,
-    load_subject,
-    network_inputs,
-)
-from ich_study.methods.cams.sanity import compare_maps
-from ich_study.methods.cams.truth_masks import TruthMasks
+from ich_study.methods.cams.recipe import LIBRARY_ABLATION, CamRecipe, Subject, load_subject
+from ich_study.methods.cams.sanity import COMPARED_COLUMNS, cascading_randomisation, compare_maps
 from ich_study.store.read import Store
 
-Maps = Mapping[tuple[str, str], Tensor]
+BATCH_TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
+"""Largest difference, of a map's maximum, between a slice alone and in a batch: other kernels,
+other rounding."""
+FLOAT64_BATCH_TOLERANCE = 1e-6
+"""The same in float64: for maps with a pole (Grad-CAM++, XGrad-CAM), beside which rounding in
+float32 is without bound."""
 METHODS_WITH_POLE = ("grad_cam_plus_plus", "xgrad_cam")
 """They divide by a sum of activations of either sign; where it is nearly zero, the map's scale is
 rounding's."""
@@ -91,80 +91,73 @@ def faithfulness_table(
 
 
 def faithfulness_rows(
-    table: pd.DataFrame,
-    rows: pd.DataFrame,
-    common: Mapping[str, Any],
-    replicates: int = 1000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Means over slices with intervals over patients. rows: the slices in the order of `slice`."""
-    found: list[dict[str, Any]] = []
+    table: pd.DataFrame, slices: pd.DataFrame, rows: Rows, **columns: Any
+) -> list[Row]:
+    """Means over slices with intervals over patients. slices: of the index, in the order of the
+    table's `slice`."""
+    found = []
     for (method, layer), part in table.groupby(["method", "layer"], sort=False):
-        named = {**common, **_named(method, layer), "unit": "slice", "subset": "positive"}
+        named = {**_named(method, layer), "subset": "positive", **columns}
         ordered = part.sort_values("slice")
         for metric in FAITHFULNESS_COLUMNS[3:]:
-            found += mean_rows(ordered[metric].to_numpy(), rows, metric, named, replicates, seed)
+            found.append(rows.mean(ordered[metric].to_numpy(), slices, metric, **named))
     return found
 
 
-def similarity_rows(
-    table: pd.DataFrame, common: Mapping[str, Any], metric: str
-) -> list[dict[str, Any]]:
-    """Rows from `repeatability` (means over runs) or the last stage of
-    `sanity.cascading_randomisation`; no interval, n is slices."""
-    last = table[table["depth"] == table["depth"].max()] if "depth" in table else table
-    means = (
-        last.groupby(["method", "layer"], sort=False)[["spearman", "slices"]].mean().reset_index()
-    )
-    shared = {**common, "unit": "slice", "subset": "positive", "metric": metric}
+def plain_rows(
+    table: pd.DataFrame, value: str, metric: str, rows: Rows, n: int, **columns: Any
+) -> list[Row]:
+    """A column of a table with `method, layer` as result rows without interval. n: slices."""
+    shared = {"study": rows.study, "dataset": rows.dataset, "seed": rows.seed, "n": n}
     return [
-        {**shared, **_named(row.method, row.layer), "value": row.spearman, "n": int(row.slices)}
-        for row in means.itertuples()
+        {
+            **shared,
+            **_named(row["method"], row["layer"]),
+            **columns,
+            "metric": metric,
+            "value": row[value],
+        }
+        for row in table.to_dict("records")
     ]
 
 
-def _named(method: str, layer: str) -> dict[str, Any]:
-    return {"method": method, "layer": layer.strip("[]") or None, "threshold_source": "none"}
+def similarity_rows(table: pd.DataFrame, metric: str, rows: Rows, **columns: Any) -> list[Row]:
+    """Rows from `repeatability` (means over runs) or the last stage of
+    `sanity.cascading_randomisation`; no interval, n is slices."""
+    if table.empty:
+        return []
+    last = table[table["depth"] == table["depth"].max()] if "depth" in table else table
+    means = last.groupby(["method", "layer"], sort=False, as_index=False)[["spearman"]].mean()
+    slices = int(table["slices"].iloc[0])
+    return plain_rows(means, "spearman", metric, rows, slices, subset="positive", **columns)
+
+
+def _named(method: str, layer: str) -> Row:
+    layer = layer.strip("[]") or None
+    return {"method": method, "layer": layer, "threshold_source": "none", "unit": "slice"}
 
 
 def cost_table(
-    model: nn.Module,
-    inputs: Tensor,
-    maps_of: Callable[[nn.Module, Tensor, Sequence[str], Sequence[str]], Maps],
-    methods: Sequence[str],
-    layers: Sequence[str],
-    repeats: int = 3,
+    recipe: CamRecipe, model: nn.Module, inputs: Tensor, target: int, repeats: int = 3
 ) -> pd.DataFrame:
     """Milliseconds per map and slice, `method, layer, milliseconds`: each method at each depth
     computed alone, as a user of one method would, the median of `repeats` after one warm-up; and
-    `all`, every map of one pass over the number of maps.
+    `all`, every map of one pass over the number of maps."""
 
-    maps_of(model, inputs, methods, layers).
-    """
-
-    def timed(some: Sequence[str], where: Sequence[str]) -> float:
+    def timed(methods: Sequence[str], depths: Sequence[str]) -> float:
         seconds = []
         for _ in range(repeats + 1):
             _wait(inputs)
             start = time.perf_counter()
-            found = maps_of(model, inputs, some, where)
+            found = recipe.maps(model, inputs, target, methods, depths)
             _wait(inputs)
             seconds.append((time.perf_counter() - start) / (len(inputs) * len(found)))
         return 1000 * float(np.median(seconds[1:]))
 
-    rows = [(method, layer, timed([method], [layer])) for method in methods for layer in layers]
-    return pd.DataFrame(
-        [*rows, ("all", "", timed(methods, layers))], columns=["method", "layer", "milliseconds"]
-    )
-
-
-def cost_rows(table: pd.DataFrame, common: Mapping[str, Any], slices: int) -> list[dict[str, Any]]:
-    """`cost_table` as result rows; n is the number of slices timed."""
-    shared = {**common, "unit": "slice", "subset": "all", "metric": "milliseconds", "n": slices}
-    return [
-        {**shared, **_named(row.method, row.layer), "value": row.milliseconds}
-        for row in table.itertuples()
-    ]
+    every = recipe.identifiers, recipe.depths
+    rows = [(method, depth, timed([method], [depth])) for method, depth in product(*every)]
+    rows.append(("all", "", timed(*every)))
+    return pd.DataFrame(rows, columns=["method", "layer", "milliseconds"])
 
 
 def _wait(inputs: Tensor) -> None:
@@ -172,68 +165,65 @@ def _wait(inputs: Tensor) -> None:
         torch.cuda.synchronize(inputs.device)
 
 
+def randomisation(subject: Subject, recipe: CamRecipe, inputs: Tensor, seed: int) -> pd.DataFrame:
+    """`sanity.cascading_randomisation` of the recipe's maps, in float32 and without the library's
+    AblationCAM, which depends on its batches."""
+    exact, target = recipe.in_float32, subject.target
+    names = [name for name in recipe.identifiers if name != LIBRARY_ABLATION]
+    return cascading_randomisation(
+        subject.model, lambda model: exact.maps(model, inputs, target, names), seed
+    )
+
+
 def repeatability(
     subject: Subject,
-    run_folders: Sequence[Path],
+    run_folders: Sequence[str | Path],
     class_name: str,
     recipe: CamRecipe,
     store: Store,
-    rows: pd.DataFrame,
+    slices: pd.DataFrame,
     maps: Maps,
 ) -> pd.DataFrame:
-    """Likeness of `maps` of `rows`, which are `subject`'s, to those of the same classifier trained
-    again: `run` and the columns of `sanity.compare_maps`. Empty where no run is given. Raises
-    ParameterError for a run of another network or preprocessing, and for the very same weights."""
-    tables = []
+    """Likeness of `maps` of `slices`, which are `subject`'s, to those of the same classifier
+    trained again: `run` and the columns of `sanity.compare_maps`. Empty where no run is given.
+    Raises ParameterError for a run of another network or preprocessing, and for the very same
+    weights."""
+    tables = [pd.DataFrame(columns=["run", *COMPARED_COLUMNS])]
     for folder in run_folders:
         other = load_subject(folder, class_name, subject.device)
-        check_trained_again(subject, other, folder)
-        _, inputs = network_inputs(other, store, rows)
-        tables.append(
-            compare_maps(maps, recipe.maps(other.model, inputs, other.target)).assign(
-                run=folder.name
+        kinds = [(each.architecture, each.preprocessing) for each in (subject, other)]
+        if kinds[0] != kinds[1]:
+            raise ParameterError(
+                f"{folder}: {kinds[1]}; a repeated run has {kinds[0]}: name a run that differs in"
+                " nothing but its seed"
             )
-        )
-    columns = ["run", "method", "layer", "spearman", "ssim", "undefined", "slices"]
-    return (
-        pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
-    )
+        if other.sha256 == subject.sha256:
+            raise ParameterError(
+                f"{folder} has the very weights whose maps are compared; a repeated run is trained"
+                " from another seed"
+            )
+        _, inputs = other.inputs(store, slices)
+        again = recipe.maps(other.model, inputs, other.target)
+        tables.append(compare_maps(maps, again).assign(run=Path(folder).name))
+    return pd.concat(tables[-max(1, len(run_folders)) :], ignore_index=True)[
+        ["run", *COMPARED_COLUMNS]
+    ]
 
 
-def check_trained_again(subject: Subject, other: Subject, folder: Path) -> None:
-    """ParameterError unless `other`, of the run in `folder`, is `subject`'s network on the same
-    inputs with other weights."""
-    if (other.architecture, other.preprocessing) != (subject.architecture, subject.preprocessing):
-        raise ParameterError(
-            f"{folder}: {other.architecture} with {other.preprocessing}; a repeated run has"
-            f" {subject.architecture} with {subject.preprocessing}: name a run that differs in"
-            " nothing but its seed"
-        )
-    if other.sha256 == subject.sha256:
-        raise ParameterError(
-            f"{folder} has the very weights whose maps are compared; a repeated run is trained from"
-            " another seed"
-        )
-
-
-def surest_places(
-    score: tests.Score, channels_of: Callable[[np.ndarray], Tensor], part: TruthMasks, count: int
+def surest_slices(
+    score: tests.Score, subject: Subject, store: Store, truth: Truth, class_name: str, count: int
 ) -> np.ndarray:
-    """Places of the `count` positive slices with the highest probability, sorted: where there is
-    something to explain.
-
-    channels_of: places to windowed channels in [0, 1].
-    """
-    places = np.flatnonzero(part.positive)
-    if not len(places):
+    """Index of the `count` positive slices with the highest probability, sorted: where there is
+    something to explain."""
+    positive = np.flatnonzero(truth.positive(class_name))
+    if not len(positive):
         raise DataError("no positive slice to explain")
-    probabilities = np.concatenate(
-        [
-            score(channels_of(some)).cpu().numpy()
-            for some in np.array_split(places, max(1, len(places) // 32))
-        ]
-    )
-    return np.sort(places[np.argsort(-probabilities, kind="stable")[:count]])
+    probabilities = []
+    for some in batches(len(positive), 32):
+        channels, _ = subject.inputs(store, truth.rows.iloc[positive[some]])
+        probabilities.append(score(channels).cpu().numpy())
+    order = np.argsort(-np.concatenate(probabilities), kind="stable")
+    return np.sort(positive[order[:count]])
 
 
 def check_batch_independence(
@@ -248,41 +238,29 @@ def check_batch_independence(
     its mirror image; NaN where that was not needed. Agreeing there it is warned of: its float32
     values are rounding's. Raises MapError for any other difference.
     """
-    first = inputs[:1]
     names = [name for name in recipe.identifiers if name != LIBRARY_ABLATION]
-    differences = _relative_differences(
-        batched, recipe.maps(subject.model, first, subject.target, names)
-    )
-    excessive = [
-        name
-        for name, difference in differences.items()
-        if not difference <= BATCH_TOLERANCE[recipe.precision]
-    ]
-    exact = {
-        (method, layer): _difference_in_float64(subject, recipe.in_float32, first, method, layer)
-        for method, layer in excessive
-        if method in METHODS_WITH_POLE
-    }
-    broken = [name for name in excessive if not exact.get(name, np.inf) <= FLOAT64_BATCH_TOLERANCE]
-    if broken:
-        found = ", ".join(
-            f"{method} at {layer} by {differences[method, layer]:.1e} of its maximum"
-            for method, layer in broken
-        )
-        raise MapError(
-            f"a slice alone and in a batch give different maps: {found}; expected at most "
-            f"{BATCH_TOLERANCE[recipe.precision]:g}, or {FLOAT64_BATCH_TOLERANCE:g} in float64"
-        )
-    for method, layer in exact:
-        warnings.warn(
-            f"{method} at {layer}: alone and in a batch the map of a slice differs by"
-            f" {differences[method, layer]:.1e} of its maximum; in float64 it does not, so rounding"
-            " beside the method's pole decides its values here",
-            stacklevel=2,
-        )
-    rows = [
-        (*name, difference, exact.get(name, np.nan)) for name, difference in differences.items()
-    ]
+    alone = recipe.maps(subject.model, inputs[:1], subject.target, names)
+    rows, tolerance = [], BATCH_TOLERANCE[recipe.precision]
+    for (method, depth), difference in _relative_differences(batched, alone).items():
+        exact = np.nan
+        if not difference <= tolerance:
+            if method in METHODS_WITH_POLE:
+                exact = _difference_in_float64(subject, recipe, inputs[:1], method, depth)
+            found = (
+                f"{method} at {depth}: alone and in a batch the map of a slice differs by"
+                f" {difference:.1e} of its maximum; "
+            )
+            if not exact <= FLOAT64_BATCH_TOLERANCE:
+                raise MapError(
+                    f"{found}expected at most {tolerance:g}, or {FLOAT64_BATCH_TOLERANCE:g} in"
+                    " float64"
+                )
+            warnings.warn(
+                f"{found}in float64 it does not, so rounding beside the method's pole decides its"
+                " values here",
+                stacklevel=2,
+            )
+        rows.append((method, depth, difference, exact))
     return pd.DataFrame(rows, columns=["method", "layer", "difference", "difference_float64"])
 
 
@@ -291,7 +269,7 @@ def _difference_in_float64(
 ) -> float:
     model, alone = copy.deepcopy(subject.model).double(), first.double()
     maps = [
-        recipe.maps(model, inputs, subject.target, [method], [layer])
+        recipe.in_float32.maps(model, inputs, subject.target, [method], [layer])
         for inputs in (torch.cat([alone, alone.flip(-1)]), alone)
     ]
     return _relative_differences(*maps)[method, layer]

@@ -11,6 +11,9 @@ import torch
 from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+from ich_study.methods.cams.ablation import Ablation, ablation_values
+from ich_study.methods.cams.layers import layout_of
+
 ORACLES = {
     "GradCAM": oracle.GradCAM,
     "HiResCAM": oracle.HiResCAM,
@@ -70,3 +73,29 @@ def oracle_ablation(model, inputs, layer, target, zero=False, batch_size=32):
 
 def difference(first, second):
     return float(np.abs(np.asarray(first) - np.asarray(second)).max())
+
+
+def slow_ablation(model, inputs, layer, target, zero=True, batch_size=32):
+    """Raw AblationCAM by running the whole network for every channel of every image."""
+    kept = []
+    handle = layer.register_forward_hook(lambda module, given, output: kept.append(output))
+    with torch.inference_mode():
+        logits = model(inputs)[:, target]
+    handle.remove()
+    layout, maps = layout_of(model), []
+    activations = layout.to_maps(kept[0])
+    variant = Ablation("zero" if zero else "library", batch_size)
+    values = ablation_values(activations, variant)
+    for number, own in enumerate(activations):
+        weights = []
+        for channel in range(len(own)):
+            changed = own.clone()
+            changed[channel] = values[number, channel]
+            changed = layout.from_maps(changed[None])
+            handle = layer.register_forward_hook(lambda module, given, output, new=changed: new)
+            with torch.inference_mode():
+                ablated = model(inputs[number : number + 1])[0, target]
+            handle.remove()
+            weights.append((logits[number] - ablated) / logits[number])
+        maps.append((torch.stack(weights)[:, None, None].double() * own.double()).sum(0))
+    return torch.stack(maps)

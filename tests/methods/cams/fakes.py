@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
+from ich_study.evaluate.heat import ArrayHeat
+from ich_study.evaluate.rows import Rows
+from ich_study.evaluate.truth import PackedMasks, Truth
 from ich_study.methods.cams.rows import score_rows
-from ich_study.methods.cams.scores import MapSeries, scaled_grid, score_all
-from ich_study.methods.cams.truth_masks import PackedMasks, TruthMasks
+from ich_study.methods.cams.scores import score_all
 from ich_study.metrics.boxes import component_boxes
 from ich_study.models.weights import save_weights
-from ich_study.schema import result_table
+from ich_study.schema import UNSPECIFIED_HEMORRHAGE, result_table
 from tests.training.fakes import SIDE, config, fake_store, network
 
 
-def truth_part(patients=4, per_patient=6, size=24, seed=0, prefix="p", boxes=True):
+def truth_part(patients=4, per_patient=6, size=24, seed=0, prefix="p"):
     """Every second slice holds one square lesion; brains are whole slices, pixels 0.01 cm2."""
     rng = np.random.default_rng(seed)
     count = patients * per_patient
@@ -33,55 +35,53 @@ def truth_part(patients=4, per_patient=6, size=24, seed=0, prefix="p", boxes=Tru
             "any": pd.array(masks.any((1, 2)), dtype="boolean"),
         }
     )
-    brain = PackedMasks.of(np.ones_like(masks))
-    found = [component_boxes(mask) for mask in masks] if boxes else [np.zeros((0, 4))] * count
-    return TruthMasks(
-        rows, PackedMasks.of(masks), brain, PackedMasks.of(masks), found, np.full(count, 0.01), size
+    return Truth(
+        rows,
+        "masks",
+        size,
+        np.full(masks.shape, 30, np.int16),
+        masks * np.uint8(UNSPECIFIED_HEMORRHAGE),
+        PackedMasks.of(np.ones_like(masks)),
+        [np.zeros((0, 4))] * count,
+        np.full(count, 0.005),
+        np.full(count, 0.01),
     )
 
 
-def perfect_series(
-    validation, test, method="perfect", layer="-1", noise=0.0, variant="raw", seed=0
-):
-    """Maps that are the truth, blurred by uniform noise of the height `noise`."""
+def without_truth(part):
+    """The same slices, none with a lesion."""
+    return replace(part, codes=np.zeros_like(part.codes))
 
-    def reader(part, part_seed):
-        maps = part.truth[slice(None)].astype(np.float32)
-        maps = (
-            maps + np.random.default_rng(part_seed).uniform(0, noise, maps.shape).astype(np.float32)
-            if noise
-            else maps
-        )
-        return lambda places: maps[places] / (1 + noise)
 
-    return MapSeries(
-        method, layer, variant, reader(validation, seed), reader(test, seed + 1), scaled_grid()
-    )
+def heat_of(maps, method="m", layer="-1", variant="raw"):
+    """Maps (slices, size, size) as heat."""
+    return ArrayHeat(method, variant, layer, ("any",), np.asarray(maps, np.float32)[:, None])
 
 
 def levels(part, lesion, elsewhere, without_lesion=None):
     """Maps of one value inside the lesions and one elsewhere; slices without a lesion may have
     their own."""
-    truth = part.truth[slice(None)]
+    truth = part.mask()
     maps = np.where(truth, lesion, elsewhere).astype(np.float32)
     if without_lesion is not None:
         maps[~truth.any((1, 2))] = without_lesion
     return maps
 
 
-def series_of(validation_maps, test_maps, method="m", layer="-1", variant="raw"):
-    """Maps of the two parts, in memory."""
-    return MapSeries(
-        method,
-        layer,
-        variant,
-        lambda places: validation_maps[places],
-        lambda places: test_maps[places],
-        scaled_grid(),
-    )
+def noisy(part, noise, seed):
+    """Maps that are the truth under uniform noise of the height `noise`, in [0, 1]."""
+    truth = part.mask().astype(np.float32)
+    added = np.random.default_rng(seed).uniform(0, noise, truth.shape).astype(np.float32)
+    return (truth + added) / (1 + noise)
 
 
-COMMON = {"study": "06_cam_benchmark", "dataset": "hemorica/test", "class": "any"}
+def scored(parts, *maps, **options):
+    """Scores of methods given as (validation maps, test maps, name, layer, variant)."""
+    heats = [[heat_of(each[part], *each[2:]) for each in maps] for part in (0, 1)]
+    return score_all(*heats, parts, **options)
+
+
+STUDY = ("06_cam_benchmark", "hemorica/test")
 BENCHMARK_VALIDATION = truth_part(seed=1, prefix="v")
 BENCHMARK_TEST = truth_part(6, seed=2, prefix="t")
 
@@ -91,16 +91,22 @@ def benchmark():
     """Scores and result table of a small benchmark: HiResCAM [-1] is the truth, the others are
     noisier, the random map knows nothing."""
     parts = BENCHMARK_VALIDATION, BENCHMARK_TEST
-    series = [
-        perfect_series(*parts, "hires_cam", "-1"),
-        perfect_series(*parts, "hires_cam", "-3", 0.7, seed=4),
-        perfect_series(*parts, "ablation_cam", "-3", 5.0, seed=5),
-        perfect_series(*parts, "hires_cam", "-3", 0.7, "printed", 6),
-        perfect_series(*parts, "ablation_cam", "-3", 0.2, "library", 7),
-        perfect_series(*parts, "random_map", "", 50.0),
+    methods = [
+        (0.0, 0, "hires_cam", "-1"),
+        (0.7, 4, "hires_cam", "-3"),
+        (5.0, 5, "ablation_cam", "-3"),
+        (0.7, 6, "hires_cam", "-3", "printed"),
+        (0.2, 7, "ablation_cam", "-3", "library"),
+        (50.0, 0, "random_map", None),
     ]
-    scores = score_all(series, *parts)
-    return scores, result_table(score_rows(scores, BENCHMARK_TEST, COMMON, replicates=100))
+    scores = scored(
+        parts,
+        *[
+            (*(noisy(part, noise, seed + number) for number, part in enumerate(parts)), *named)
+            for noise, seed, *named in methods
+        ],
+    )
+    return scores, result_table(score_rows(scores, BENCHMARK_TEST, Rows(*STUDY, 100)))
 
 
 @dataclass

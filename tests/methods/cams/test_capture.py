@@ -9,10 +9,8 @@ from ich_study.methods.cams.capture import (
     Captured,
     capture,
     exact_float32,
-    frozen,
     target_scores,
 )
-from ich_study.methods.cams.layers import CHANNELS_FIRST, CHANNELS_LAST
 
 
 class Sums(nn.Module):
@@ -35,8 +33,7 @@ IMAGES = torch.arange(1.0, 9.0).reshape(2, 1, 2, 2)
 def test_each_layer_has_its_own_activations_and_the_targets_gradients():
     model = Sums().eval()
     layers = {"first": model.first, "second": model.second}
-    with frozen(model):
-        scores, found = capture(model, IMAGES, layers, CHANNELS_FIRST, torch.tensor([0, 1]))
+    scores, found = capture(model, IMAGES, layers, torch.tensor([0, 1]))
     assert scores.tolist() == [5 * 6 * 10.0, 7 * 6 * 26.0]
     assert torch.equal(found["first"].activations, 2 * IMAGES)
     assert torch.equal(found["second"].activations, 6 * IMAGES)
@@ -47,29 +44,28 @@ def test_each_layer_has_its_own_activations_and_the_targets_gradients():
 
 def test_without_gradients_there_are_none():
     model = Sums().eval()
-    with frozen(model):
-        _, found = capture(model, IMAGES, {"first": model.first}, CHANNELS_FIRST, gradients=False)
+    _, found = capture(model, IMAGES, {"first": model.first}, gradients=False)
     with pytest.raises(ParameterError, match="captured without them"):
         _ = found["first"].product
 
 
 def test_the_layout_turns_outputs_and_gradients_alike():
     model = Sums().eval()
-    with frozen(model):
-        _, found = capture(model, IMAGES, {"first": model.first}, CHANNELS_LAST)
+    model.output_fmt = "NHWC"
+    _, found = capture(model, IMAGES, {"first": model.first})
     # read as (images, rows, columns, channels) the one channel of a 2 x 2 image is one row
     assert found["first"].activations.shape == found["first"].gradients.shape == (2, 2, 1, 2)
 
 
-def test_a_frozen_network_needs_no_gradients_until_it_is_left_also_by_an_error():
+def test_a_network_keeps_its_flags_and_hooks_also_after_an_error():
     model = Sums().eval()
     model.second.weight.requires_grad_(False)
-    with pytest.raises(RuntimeError, match="inside"), frozen(model):
-        assert not any(weights.requires_grad for weights in model.parameters())
-        raise RuntimeError("inside")
+    with pytest.raises(RuntimeError):
+        capture(model, IMAGES[:, :, 0], {"first": model.first})
     assert [weights.requires_grad for weights in model.parameters()] == [True, False]
-    with pytest.raises(ParameterError, match="training mode"), frozen(model.train()):
-        pass
+    assert not any(module._forward_hooks for module in model.modules())
+    with pytest.raises(ParameterError, match="training mode"):
+        capture(model.train(), IMAGES, {"first": model.first})
 
 
 def test_tensorfloat_is_off_inside_and_as_it_was_outside():

@@ -5,9 +5,9 @@ import pytest
 
 from ich_study.errors import StudyError
 from ich_study.methods.cams import figures as figures_cams
-from ich_study.methods.cams.scores import score_all
+from ich_study.methods.cams.scores import pixel_average_precision
 from ich_study.schema import result_table
-from tests.methods.cams.fakes import perfect_series, truth_part
+from tests.methods.cams.fakes import noisy, scored, truth_part
 
 METHODS = ("hires_cam", "ablation_cam", "hu_threshold")
 
@@ -54,27 +54,29 @@ def test_the_overview_sorts_methods_and_puts_rivals_below():
     shown = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert "0.25\n[0.20, 0.30]" in shown
     with pytest.raises(StudyError, match="nothing to show"):
-        figures_cams.overview_figure(results(), "test", variant="printed")
+        figures_cams.overview_figure(results().assign(variant="printed"), "test")
 
 
 def test_curves_and_trust_draw_every_method():
-    validation, test = truth_part(seed=1, prefix="v"), truth_part(seed=2, prefix="t")
-    series = [
-        perfect_series(validation, test, "hires_cam", "-3"),
-        perfect_series(validation, test, "hires_cam", "-1", 0.5),
-        perfect_series(validation, test, "hu_threshold", "", 50.0),
-    ]
-    scores = score_all(series, validation, test)
-    figure = figures_cams.precision_recall_figure(
-        scores, {"hires_cam": "-3", "hu_threshold": ""}, "t"
+    parts = truth_part(seed=1, prefix="v"), truth_part(seed=2, prefix="t")
+    scores = scored(
+        parts,
+        *[
+            (noisy(parts[0], noise, 1), noisy(parts[1], noise, 2), *named)
+            for noise, *named in (
+                (0.0, "hires_cam", "-3"),
+                (0.5, "hires_cam", "-1"),
+                (50.0, "hu_threshold", None),
+            )
+        ],
     )
+    layers = {"hires_cam": "-3", "hu_threshold": ""}
+    figure = figures_cams.precision_recall_figure(scores, layers, 24, "t")
     shown = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert shown == [
-        "HiResCAM [-3]: 1.000",
-        f"HU 50-90 in the brain: {scores[2].area_positive.value():.3f}",
-    ]
+    rival = pixel_average_precision(scores[2].scores, 24, parts[1].positive()).value()
+    assert shown == ["HiResCAM [-3]: 1.000", f"HU 50-90 in the brain: {rival:.3f}"]
     with pytest.raises(StudyError):
-        figures_cams.precision_recall_figure(scores, {}, "t")
+        figures_cams.precision_recall_figure(scores, {}, 24, "t")
     trust = figures_cams.trust_figure(results(), "t", {"hires_cam": "-3", "hu_threshold": ""})
     assert [label.get_text() for label in trust.axes[0].get_yticklabels()] == [
         "HiResCAM [-3]",
@@ -99,18 +101,3 @@ def test_figures_two_and_three_mark_what_they_say():
     }
     # the smallest threshold of the curve that is at least 0.3 is the point of 0.3
     assert (0.5, 0.5) in drawn
-
-
-def test_all_maps_of_a_slice_stand_in_a_grid():
-    keys = [
-        (method, depth)
-        for method in ("hires_cam", "grad_cam")
-        for depth in ("[-1]", "[-2]", "[-3]")
-    ]
-    maps = {key: np.random.default_rng(0).random((16, 16)) for key in keys}
-    masks = {key: value > 0.8 for key, value in maps.items()}
-    truth = np.zeros((16, 16), np.uint8)
-    truth[3:6, 3:6] = 1
-    figure = figures_cams.maps_figure(np.full((16, 16), 30, np.int16), maps, masks, "t", truth)
-    assert len(figure.axes) == 3 * 4 and figure.axes[2].get_title() == "HiResCAM"
-    assert [axis.get_ylabel() for axis in figure.axes[::4]] == ["[-1]", "[-2]", "[-3]"]

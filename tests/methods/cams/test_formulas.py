@@ -1,8 +1,11 @@
+import doctest
+
 import numpy as np
 import pytest
 import torch
 
 from ich_study.errors import ParameterError
+from ich_study.methods.cams import cams, formulas as formulas_module
 from ich_study.methods.cams.capture import Captured
 from ich_study.methods.cams.formulas import (
     eigen_cam,
@@ -12,6 +15,12 @@ from ich_study.methods.cams.formulas import (
     principal_maps,
 )
 from tests.methods.cams.cam_networks import ORACLES
+
+
+@pytest.mark.parametrize("module", [formulas_module, cams], ids=["formulas", "cams"])
+def test_examples_of_the_documentation(module):
+    found = doctest.testmod(module)
+    assert found.failed == 0 and found.attempted > 0
 
 
 @pytest.fixture(params=[(6, 3, 4), (4, 5, 5)])

@@ -1,118 +1,75 @@
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 
-from ich_study.errors import ParameterError
-from ich_study.evaluate.scaling import resized_maps
-from ich_study.methods.cams.pictures import map_pictures
-from ich_study.methods.cams.recipe import (
-    CamRecipe,
-    archive_part,
-    load_subject,
-    map_series,
-    network_inputs,
-    rival_series,
-    stack_maps,
-)
-from ich_study.methods.cams.sanity import compare_maps
-from ich_study.methods.cams.scores import score_all, shown_maps
-from ich_study.methods.cams.trust import repeatability
-from ich_study.methods.cams.truth_masks import choose_slices, largest_lesions, read_truth
-from tests.methods.cams.fakes import masked_store, write_run
+from ich_study.evaluate.truth import read_truth
+from ich_study.methods.cams.pictures import map_pictures, shown_slices
+from ich_study.schema import UNSPECIFIED_HEMORRHAGE
+from tests.methods.cams.fakes import heat_of, levels, masked_store, scored, truth_part
+from tests.training.fakes import config
 
-STORE = masked_store()
-RECIPE = CamRecipe(methods=("HiResCAM", "GradCAM"), ablations=("zero",))
-SCANS = STORE.index["scan_id"].unique()
+PARTS = VALIDATION, TEST = truth_part(seed=1, prefix="v"), truth_part(seed=2, prefix="t")
 
 
-@pytest.fixture(scope="module")
-def benchmark(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("benchmark")
-    write_run(folder / "first")
-    subject = load_subject(folder / "first", "any", torch.device("cpu"))
-    rows = choose_slices(STORE.index, "any", 8, 2)
-    parts = [rows[rows["scan_id"].isin(scans)] for scans in (SCANS[:3], SCANS[3:])]
-    archives = [
-        archive_part(folder / str(number), subject, RECIPE, STORE, part, 8, "maps")
-        for number, part in enumerate(parts)
-    ]
-    truths = [read_truth(STORE, part, subject.preprocessing) for part in parts]
-    series = [*map_series(*archives, 64), *rival_series(*truths, 3.0, 1)]
-    return folder, subject, archives[1], truths[1], series, score_all(series, *truths)
-
-
-@pytest.mark.parametrize("truth", ["masks", "boxes"])
-def test_a_picture_for_the_largest_lesion_of_each_subtype(benchmark, truth):
-    _, subject, _, test, series, scores = benchmark
-    found = dict(map_pictures(series, scores, test, STORE, subject.preprocessing, truth, 1, "fake"))
-    assert list(found) == [f"maps_{name}_{place}.png" for name, place in largest_lesions(test, 1)]
-    figure = next(iter(found.values()))
-    assert len(figure.axes) == 3 * (2 + 2) and "fake" in figure.get_suptitle()
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
     plt.close("all")
 
 
-def test_shown_maps_are_the_raw_maps_and_their_masks(benchmark):
-    _, _, archive, _, series, scores = benchmark
-    heat, masks = shown_maps(series, scores, 1)
-    assert (
-        set(heat)
-        == set(masks)
-        == {
-            (method, layer)
-            for method in ("hires_cam", "grad_cam")
-            for layer in ("[-1]", "[-2]", "[-3]")
-        }
+def test_pictures_show_the_largest_lesion_of_each_subtype():
+    store = masked_store()
+    grid = config(size=32).preprocessing()
+    boxes = read_truth(store, store.index, grid, "boxes", brain=False)
+    assert [name for name, _ in shown_slices(boxes, "any", 1)] == ["IPH", "SDH"]
+    # masks of this store name one subtype; where they say hemorrhage alone, five patients are shown
+    masks = read_truth(store, store.index, grid, brain=False)
+    assert [name for name, _ in shown_slices(masks, "any", 1)] == ["IPH"]
+    masks.codes[masks.codes > 0] = UNSPECIFIED_HEMORRHAGE
+    shown = shown_slices(masks, "any", 1)
+    areas = masks.mask().sum((1, 2))
+    assert [name for name, _ in shown] == ["any"] * 5 and areas[shown[0][1]] == areas.max()
+    assert masks.rows.iloc[[index for _, index in shown]]["patient_id"].is_unique
+
+
+def test_a_picture_outlines_what_lies_above_the_held_out_threshold(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "ich_study.methods.cams.pictures.heatmap_grid",
+        lambda hu, columns, title, **options: (
+            drawn.append((columns, title, options)) or plt.figure()
+        ),
     )
-    raw = resized_maps(torch.from_numpy(archive.raw(("grad_cam", "[-2]"), slice(1, 2))), 64)[
-        0
-    ].numpy()
-    score = next(s for s in scores if (s.method, s.layer, s.variant) == ("grad_cam", "-2", "raw"))
-    assert (masks["grad_cam", "[-2]"] == (raw >= score.thresholds["masks-validation"].value)).all()
-    shown = heat["grad_cam", "[-2]"]
-    assert shown.min() >= 0 and shown.max() <= 1
+    named = [("hires_cam", "-1"), ("hires_cam", "-3"), ("hires_cam", "-1", "printed")]
+    # [-1] marks the lesions at the test part's own threshold and nothing at the held-out one
+    late = levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.4, 0.1)
+    right = levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.8, 0.5)
+    maps = [(*late, *named[0]), (*right, *named[1]), (*right, *named[2])]
+    scores = scored(PARTS, *maps)
+    heats = [heat_of(each[1], *each[2:]) for each in maps]
+    found = list(map_pictures(heats, scores, TEST, "any", 1, "fake"))
+    assert len(found) == len(drawn) == 4  # patients of the test part
+    for (name, _), (columns, title, options) in zip(found, drawn):
+        index = int(name.removeprefix("maps_any_"))
+        assert [column.title for column in columns] == ["HiResCAM"] and "fake" in title
+        assert options["row_titles"] == ["[-1]", "[-3]"]
+        lesion = TEST.mask("any", index)
+        assert columns[0].codes[0].sum() == 0 and np.array_equal(columns[0].codes[1], lesion)
+        assert columns[0].heatmaps.min() == 0 and columns[0].heatmaps.max() == 1
+        assert np.array_equal(options["truth"][0] > 0, lesion)
 
 
-def test_repeatability_compares_with_the_same_classifier_trained_again(benchmark):
-    folder, subject, archive, test, *_ = benchmark
-    rows = test.rows.iloc[:3]
-    _, inputs = network_inputs(subject, STORE, rows)
-    maps = RECIPE.maps(subject.model, inputs, subject.target)
-    assert set(stack_maps(archive, [0, 1])) == set(maps)
-    write_run(folder / "again", seed=7)
-    table = repeatability(subject, [folder / "again"], "any", RECIPE, STORE, rows, maps)
-    assert (
-        set(table["run"]) == {"again"}
-        and len(table) == len(maps)
-        and table["spearman"].abs().max() < 0.999
-    )
-    assert repeatability(subject, [], "any", RECIPE, STORE, rows, maps).empty
+@pytest.mark.parametrize("kind", ["masks", "boxes"])
+def test_pictures_are_drawn_of_masks_and_of_boxes(kind):
+    truth = TEST if kind == "masks" else _boxed(TEST)
+    maps = levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.8, 0.5), "hires_cam", "-1"
+    scores = scored((VALIDATION, truth), maps)
+    pictures = dict(map_pictures([heat_of(maps[1], *maps[2:])], scores, truth, "any", 1, "fake"))
+    figure = next(iter(pictures.values()))
+    assert len(figure.axes) == 3 and "fake" in figure.get_suptitle()
 
 
-def test_every_repeated_run_is_compared_with_the_maps_of_the_subject(benchmark):
-    folder, subject, archive, test, *_ = benchmark
-    rows, places = test.rows.iloc[:3], np.arange(3)
-    maps = stack_maps(archive, places)
-    expected = {}
-    for name, seed in (("second", 8), ("third", 9)):
-        write_run(folder / name, seed=seed)
-        other = load_subject(folder / name, "any", torch.device("cpu"))
-        _, inputs = network_inputs(other, STORE, rows)
-        expected[name] = compare_maps(maps, RECIPE.maps(other.model, inputs, other.target))
-    folders = [folder / name for name in expected]
-    table = repeatability(subject, folders, "any", RECIPE, STORE, rows, maps)
-    for name, found in table.groupby("run"):
-        columns = ["method", "layer", "spearman", "ssim", "undefined", "slices"]
-        pd.testing.assert_frame_equal(
-            found[columns].reset_index(drop=True), expected[name][columns]
-        )
-    assert not np.allclose(expected["second"]["spearman"], expected["third"]["spearman"])
-
-
-def test_repeatability_refuses_the_same_weights_and_another_classifier(benchmark):
-    folder, subject, _, test, *_ = benchmark
-    write_run(folder / "smaller", size=32)
-    for name, why in (("first", "the very weights"), ("smaller", "nothing but its seed")):
-        with pytest.raises(ParameterError, match=why):
-            repeatability(subject, [folder / name], "any", RECIPE, STORE, test.rows.iloc[:1], {})
+def _boxed(truth):
+    labels = dict.fromkeys(("IPH", "IVH", "SAH", "SDH", "EDH"), False)
+    rows = truth.rows.assign(**{**labels, "SDH": truth.rows["any"]})
+    return type(truth)(**{**vars(truth), "rows": rows, "kind": "boxes", "annotated": truth.boxes()})

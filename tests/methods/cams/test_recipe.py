@@ -1,27 +1,25 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from ich_study.errors import DataError, ParameterError, WeightsError
-from ich_study.evaluate.scaling import resized_maps
-from ich_study.methods.cams.cams import cam_maps, library_scaled
+from ich_study.evaluate.truth import read_truth
+from ich_study.methods.cams.cams import cam_maps
+from ich_study.methods.cams.heat import layer_heats, rival_heats, threshold_grid
 from ich_study.methods.cams.layers import timm_layers
 from ich_study.methods.cams.recipe import (
     LIBRARY_ABLATION,
     CamRecipe,
     archive_part,
+    archived_maps,
+    choose_slices,
     describe_layers,
     load_subject,
-    map_series,
-    network_inputs,
-    rival_series,
-    stack_maps,
 )
 from ich_study.methods.cams.scores import score_all
-from ich_study.methods.cams.truth_masks import choose_slices, read_truth
 from ich_study.models.weights import save_weights
 from tests.methods.cams.fakes import masked_store, write_run
-from tests.training.fakes import config
 
 CPU = torch.device("cpu")
 STORE = masked_store()
@@ -52,111 +50,54 @@ def archives(subject, tmp_path_factory):
 def test_the_archive_holds_the_engines_maps(subject, archives):
     rows = choose_slices(STORE.index, "any", 6, 4)
     rows = rows[rows["scan_id"].isin(STORE.index["scan_id"].unique()[:3])]
-    _, inputs = network_inputs(subject, STORE, rows)
+    _, inputs = subject.inputs(STORE, rows)
     expected = cam_maps(subject.model, inputs, timm_layers(subject.model), 0, ["HiResCAM"])
-    found = stack_maps(archives["validation"], np.arange(len(rows)), library=True)
-    assert set(found) - set(stack_maps(archives["validation"], np.arange(1))) == {
+    found = archived_maps(archives["validation"], np.arange(len(rows)))
+    assert set(archives["validation"].names) - set(found) == {
         (LIBRARY_ABLATION, d) for d in RECIPE.depths
     }
     for layer in ("[-1]", "[-2]", "[-3]"):
         assert torch.allclose(found["hires_cam", layer], expected["HiResCAM", layer], atol=1e-5)
-    assert {name for name, _ in found} == {
-        "hires_cam",
-        "eigen_cam",
-        "ablation_cam",
-        LIBRARY_ABLATION,
-    }
-
-
-def test_series_read_raw_and_scaled_maps(archives):
-    series = {
-        (each.method, each.layer, each.variant): each
-        for each in map_series(archives["validation"], archives["test"], 64)
-    }
-    assert (
-        ("ablation_cam", "-1", "library") in series
-        and ("hires_cam", "-1", "library") not in series
-        and len(series) == 3 * 7
-    )
-    low = torch.from_numpy(archives["test"].raw(("hires_cam", "[-2]"), slice(0, 2)))
-    raw, printed = (
-        series["hires_cam", "-2", variant].test(slice(0, 2)) for variant in ("raw", "printed")
-    )
-    assert np.allclose(raw, resized_maps(low, 64).numpy()) and np.allclose(
-        printed, library_scaled(low, 64).numpy()
-    )
-    assert printed.max() <= 1 and printed.min() >= 0
-
-
-def test_every_series_reads_its_own_archive_layer_and_variant(archives):
-    found = map_series(archives["validation"], archives["test"], 64)
-    assert len({(each.method, each.layer, each.variant) for each in found}) == len(found)
-    for each in found:
-        method = LIBRARY_ABLATION if each.variant == "library" else each.method
-        for part, read in (("validation", each.validation), ("test", each.test)):
-            low = torch.from_numpy(archives[part].raw((method, f"[{each.layer}]"), slice(0, 2)))
-            shown = resized_maps(low, 64) if each.variant == "raw" else library_scaled(low, 64)
-            assert torch.equal(torch.from_numpy(read(slice(0, 2))), shown), (each.title, part)
-        scaled = each.grid.tolist() == [number / 64 for number in range(1, 65)]
-        assert scaled == (each.variant != "raw")
-
-
-def test_raw_thresholds_come_from_the_validation_part(archives):
-    for each in map_series(archives["validation"], archives["test"], 64):
-        if each.variant == "raw":
-            held_out = archives["validation"].raw((each.method, f"[{each.layer}]"))
-            assert held_out.min() <= each.grid[0] and each.grid[-1] <= held_out.max()
-            assert np.isin(np.float32(each.grid[0]), np.quantile(held_out, 0).astype(np.float32))
+    assert {name for name, _ in found} == {"hires_cam", "eigen_cam", "ablation_cam"}
 
 
 def test_ablation_in_both_variants_is_the_engines(subject, archives):
     rows = choose_slices(STORE.index, "any", 6, 4)
     rows = rows[rows["scan_id"].isin(STORE.index["scan_id"].unique()[:3])].iloc[:2]
-    _, inputs = network_inputs(subject, STORE, rows)
-    layers = timm_layers(subject.model, depths=["[-2]"])
-    found = {}
+    _, inputs = subject.inputs(STORE, rows)
+    layers, found = timm_layers(subject.model), {}
     for ablation, name in (("zero", "ablation_cam"), ("library", LIBRARY_ABLATION)):
-        found[ablation] = cam_maps(
-            subject.model, inputs, layers, 0, ["AblationCAM"], ablation=ablation
-        )["AblationCAM", "[-2]"].numpy()
-        kept = archives["validation"].raw((name, "[-2]"), slice(0, 2))
-        peak = np.abs(found[ablation]).max()
-        assert np.allclose(kept, found[ablation], atol=1e-3 * peak), name
-    assert np.abs(found["zero"] - found["library"]).max() > 0.1 * np.abs(found["zero"]).max()
+        maps = cam_maps(subject.model, inputs, layers, 0, ["AblationCAM"], ablation=ablation)
+        for (_, depth), raw in maps.items():
+            kept = torch.from_numpy(archives["validation"].raw((name, depth), slice(0, 2)))
+            assert torch.allclose(kept, raw, atol=1e-3 * float(raw.abs().max())), (name, depth)
+        found[ablation] = maps["AblationCAM", "[-2]"]
+    gap = (found["zero"] - found["library"]).abs().max()
+    assert gap > 0.1 * found["zero"].abs().max()
 
 
-def test_rivals_of_each_part_are_those_of_its_slices():
+def test_a_whole_benchmark_of_an_untrained_network_runs(subject, archives):
     scans = STORE.index["scan_id"].unique()
-    grid = config(size=32).preprocessing()
-    validation, test = (
-        read_truth(STORE, STORE.index[STORE.index["scan_id"].isin(some)], grid)
-        for some in (scans[:2], scans[2:5])
+    rows = choose_slices(STORE.index, "any", 6, 4)
+    truths = tuple(
+        read_truth(STORE, rows[rows["scan_id"].isin(part)], subject.preprocessing, brain=True)
+        for part in (scans[:3], scans[3:])
     )
-    for each in rival_series(validation, test, 3.0, seed=1):
-        assert (each.layer, each.variant) == ("", "raw")
-        for part, read in ((validation, each.validation), (test, each.test)):
-            expected = part.rival(each.method, 3.0, 1)(slice(0, len(part)))
-            assert np.array_equal(read(slice(0, len(part))), expected)
+    heats = [
+        [*layer_heats(archive, 64), *rival_heats(truth, "any", 3.0, 1)]
+        for archive, truth in zip(archives.values(), truths)
+    ]
+    scores = score_all(*heats, truths)
+    assert len(scores) == 3 * 7 + 3
+    # thresholds of raw maps are tried where the validation part's values lie
+    for heat, each in zip(heats[0], scores):
+        assert np.array_equal(each.scores.grid, threshold_grid(heat))
 
 
 def test_the_explained_logit_is_that_of_the_class(tmp_path):
     write_run(tmp_path, classes=("any", "IPH", "SDH"))
     targets = [load_subject(tmp_path, name, CPU).target for name in ("any", "SDH", "IPH")]
     assert targets == [0, 2, 1]
-
-
-def test_a_whole_benchmark_of_an_untrained_network_runs(subject, archives):
-    scans = STORE.index["scan_id"].unique()
-    rows = choose_slices(STORE.index, "any", 6, 4)
-    truth = [
-        read_truth(STORE, rows[rows["scan_id"].isin(part)], subject.preprocessing)
-        for part in (scans[:3], scans[3:])
-    ]
-    series = map_series(archives["validation"], archives["test"], 64) + rival_series(
-        *truth, smoothness_px=3.0, seed=1
-    )
-    scores = score_all(series, *truth)
-    assert len(scores) == len(series) and all(0 <= score.area.value() <= 1 for score in scores)
 
 
 def test_the_depths_are_described(subject):
@@ -195,11 +136,23 @@ def test_checkpoints_that_do_not_serve_are_refused(tmp_path, subject):
         load_subject(tmp_path / "other", "any", CPU)
 
 
-def test_bad_recipes_are_errors(archives):
+def test_bad_recipes_are_errors():
     with pytest.raises(ParameterError, match="ScoreCAM"):
         CamRecipe(methods=("ScoreCAM",))
     with pytest.raises(ParameterError, match="'zero'"):
         CamRecipe(ablations=("library",))
-    other = type("Archive", (), {"names": [("grad_cam", "[-1]")]})()
-    with pytest.raises(DataError, match="different recipes"):
-        map_series(archives["validation"], other, 64)
+
+
+def test_slices_are_chosen_evenly_and_by_rule():
+    every = choose_slices(STORE.index, "any", None, None)
+    assert len(every) == len(STORE.index)
+    few = choose_slices(STORE.index, "any", 6, 4)
+    assert few["any"].sum() == 6 and len(few) == 10 and few["patient_id"].nunique() > 4
+    assert few.equals(choose_slices(STORE.index, "any", 6, 4))
+    assert choose_slices(STORE.index, "any", 6, 0)["any"].all()
+    unknown = STORE.index.assign(
+        any=pd.array([pd.NA] * 3 + [True] * (len(STORE.index) - 3), dtype="boolean")
+    )
+    assert len(choose_slices(unknown, "any", None, None)) == len(unknown) - 3
+    with pytest.raises(DataError, match=r"no slice of .* is positive for 'EDH'"):
+        choose_slices(STORE.index, "EDH", None, None)

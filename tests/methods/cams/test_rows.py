@@ -1,21 +1,24 @@
 """Scores to result rows, on maps whose overlap is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ich_study.errors import DataError
+from ich_study.evaluate.rows import Rows
 from ich_study.methods.cams.rows import (
     CLAIM_METRICS,
     UNITS,
-    best_of,
     claim_rows,
     compare_all,
+    prefix_of,
     score_rows,
     statistics_of,
-    threshold_table,
 )
-from ich_study.methods.cams.scores import SOURCES, score_all
+from ich_study.methods.cams.scores import SOURCES
+from ich_study.metrics.boxes import loose_hit
 from ich_study.metrics.overlap import dice, iou
 from ich_study.metrics.significance import holm
 from ich_study.published.claims import load_claims, verdicts
@@ -24,14 +27,15 @@ from ich_study.schema import result_table
 from tests.methods.cams.fakes import (
     BENCHMARK_TEST as TEST,
     BENCHMARK_VALIDATION as VALIDATION,
-    COMMON,
+    STUDY,
     benchmark,
     levels,
-    perfect_series,
-    series_of,
+    scored,
     truth_part,
 )
 
+PARTS = VALIDATION, TEST
+ROWS = Rows(*STUDY, replicates=50)
 SCORES, RESULTS = benchmark()
 
 
@@ -44,15 +48,16 @@ def row(**wanted):
 
 
 def shifted():
-    """Two methods at [-3] and a rival: `late` marks nothing at its held-out threshold and exactly
+    """Two methods at [-3]: `late` marks nothing at its held-out threshold and exactly
     the lesions at the test part's own; `right` marks the lesions at either."""
-    late = series_of(levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.4, 0.1), "late", "-3")
-    right = series_of(levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.8, 0.5), "right", "-3")
-    return score_all([late, right], VALIDATION, TEST)
+    held_out = levels(VALIDATION, 0.8, 0.5)
+    late = held_out, levels(TEST, 0.4, 0.1), "late", "-3"
+    right = held_out, levels(TEST, 0.8, 0.5), "right", "-3"
+    return scored(PARTS, late, right)
 
 
 def test_each_row_names_the_source_of_its_threshold():
-    rows = result_table(score_rows(shifted(), TEST, COMMON, replicates=20))
+    rows = result_table(score_rows(shifted(), TEST, ROWS))
     for unit in ("pixel", "slice"):
         values = rows[(rows["metric"] == "dice") & (rows["unit"] == unit)].set_index(
             ["method", "threshold_source"]
@@ -63,21 +68,20 @@ def test_each_row_names_the_source_of_its_threshold():
             ("right", "masks-validation"): 1.0,
             ("right", "masks-test"): 1.0,
         }
-    thresholds = threshold_table(shifted()).set_index(["method", "threshold_source"])["threshold"]
-    assert thresholds["late", "masks-validation"] == 33 / 64
-    assert thresholds["late", "masks-test"] == 7 / 64
 
 
 def test_a_difference_is_the_first_minus_the_second():
     for source, expected in (("masks-validation", -1.0), ("masks-test", 0.0)):
-        table = compare_all(shifted(), TEST, "dice", source=source, replicates=50)
+        table = compare_all(shifted(), "dice", source=source, replicates=50)
         assert table[["first", "second"]].to_numpy().tolist() == [["late [-3]", "right [-3]"]]
         assert table["difference"].tolist() == [expected]
         assert table["threshold_source"].tolist() == [source]
+    # unless another source is asked for, thresholds are held-out ones
+    assert compare_all(shifted(), "dice", replicates=50)["difference"].tolist() == [-1.0]
 
 
 def test_a_claim_is_a_reference_minus_another_method():
-    rows = claim_rows(shifted(), TEST, COMMON, ("right", "absent"), replicates=50)
+    rows = claim_rows(shifted(), TEST, ROWS, ("right", "absent"))
     assert {row["method"] for row in rows} == {"right - late"}
     for row in rows:
         assert row["value"] == (1.0 if row["threshold_source"] == "masks-validation" else 0.0)
@@ -85,12 +89,14 @@ def test_a_claim_is_a_reference_minus_another_method():
 
 
 def test_every_claim_is_the_difference_of_the_two_measures_that_it_names():
-    rows = claim_rows(SCORES, TEST, COMMON, ("hires_cam",), replicates=50)
+    rows = claim_rows(SCORES, TEST, ROWS, ("hires_cam",))
     assert {row["variant"] for row in rows} == {"raw"}
     for row in rows:
-        members = [score for score in SCORES if (score.layer, score.variant) == ("-3", "raw")]
+        members = [
+            each for each in SCORES if (each.scores.layer, each.scores.variant) == ("-3", "raw")
+        ]
         metric = row["metric"].removesuffix("_difference")
-        measures = statistics_of(members, TEST, metric, row["unit"], row["threshold_source"])
+        measures = statistics_of(members, metric, row["unit"], row["threshold_source"])
         first, second = row["method"].split(" - ")
         expected = measures[f"{first} [-3]"].value() - measures[f"{second} [-3]"].value()
         assert row["value"] == pytest.approx(expected)
@@ -101,18 +107,18 @@ def test_box_measures_are_those_of_boxes():
     # an L of 9 pixels in a lesion of 20: the same box, other pixels
     maps = []
     for part in (VALIDATION, TEST):
-        truth = part.truth[slice(None)]
+        truth = part.mask()
         left = truth & ~np.roll(truth, 1, axis=2)
         bottom = truth & ~np.roll(truth, -1, axis=1)
         maps.append((left | bottom).astype(np.float32))
-    scores = score_all([series_of(*maps, layer="-3")], VALIDATION, TEST)
+    scores = scored(PARTS, (*maps, "m", "-3"))
     found = {
-        metric: statistics_of(scores, TEST, metric, "pixel", "masks-test")["m [-3]"].value()
+        metric: statistics_of(scores, metric, "pixel", "masks-test")["m [-3]"].value()
         for metric in ("dice", "box_dice", "iou", "box_iou")
     }
     assert found["box_dice"] == found["box_iou"] == 1
     assert found["iou"] == 8 / 20 and found["dice"] == pytest.approx(2 * 8 / (20 + 8))
-    rows = result_table(score_rows(scores, TEST, COMMON, replicates=20))
+    rows = result_table(score_rows(scores, TEST, ROWS))
     chosen = rows[(rows["threshold_source"] == "masks-test") & (rows["unit"] == "pixel")]
     values = chosen.set_index("metric")["value"]
     assert values["box_iou"] == 1 and values["iou"] == pytest.approx(0.4)
@@ -120,10 +126,8 @@ def test_box_measures_are_those_of_boxes():
 
 
 def test_healthy_slices_count_for_no_overlap_and_positive_ones_for_no_healthy_area():
-    series = series_of(levels(VALIDATION, 0.8, 0.5, 0.9), levels(TEST, 0.8, 0.5, 0.9))
-    rows = result_table(
-        score_rows(score_all([series], VALIDATION, TEST), TEST, COMMON, replicates=20)
-    )
+    maps = levels(VALIDATION, 0.8, 0.5, 0.9), levels(TEST, 0.8, 0.5, 0.9)
+    rows = result_table(score_rows(scored(PARTS, maps), TEST, ROWS))
     held_out = rows[rows["threshold_source"] == "masks-validation"]
     values = held_out.set_index(["metric", "unit"])["value"]
     assert values["dice", "pixel"] == values["precision", "pixel"] == 1
@@ -136,7 +140,8 @@ def test_healthy_slices_count_for_no_overlap_and_positive_ones_for_no_healthy_ar
 
 
 def test_rows_hold_what_was_counted():
-    score, positive = SCORES[1], TEST.positive
+    score, positive = SCORES[1], TEST.positive()
+    marks = score.marks["masks-validation"]
     there = {
         "method": "hires_cam",
         "layer": "-3",
@@ -144,18 +149,16 @@ def test_rows_hold_what_was_counted():
         "threshold_source": "masks-validation",
         "subset": "positive",
     }
-    counts = score.pixel["masks-validation"][positive]
+    counts = marks.choice.counts[positive]
     assert row(**there, metric="dice", unit="pixel")["value"] == pytest.approx(dice(counts.sum()))
     assert row(**there, metric="iou", unit="slice")["value"] == pytest.approx(iou(counts).mean())
-    boxes = score.box_union["masks-validation"][positive].sum()
+    boxes = marks.union[positive].sum()
     assert row(**there, metric="box_dice", unit="pixel")["value"] == pytest.approx(dice(boxes))
     assert row(**there, metric="loose_hit", unit="slice")["value"] == pytest.approx(
-        np.nanmean(score.hits("masks-validation"))
+        np.nanmean(loose_hit(marks.choice.counts))
     )
     healthy = row(**{**there, "subset": "all"}, metric="healthy_cm2")
-    assert healthy["value"] == pytest.approx(
-        score.predicted_cm2["masks-validation"][TEST.healthy].mean()
-    )
+    assert healthy["value"] == pytest.approx(marks.cm2[TEST.healthy].mean())
     micro = row(**there, metric="dice", unit="pixel")
     assert micro["ci_low"] <= micro["value"] <= micro["ci_high"] and micro["n"] == 6
 
@@ -179,7 +182,7 @@ def test_names_are_those_of_the_printed_tables_and_the_claims():
         assert {"hires_cam", "ablation_cam"} <= set(printed["method"]) and set(
             printed["layer"]
         ) == {"-1", "-2", "-3"}
-    rows = claim_rows(SCORES, TEST, COMMON, ("hires_cam", "ablation_cam"), replicates=100)
+    rows = claim_rows(SCORES, TEST, ROWS, ("hires_cam", "ablation_cam"))
     assert {row["metric"] for row in rows} == {
         f"{name}_difference" for name in ("dice", "iou", "box_dice", "box_iou")
     }
@@ -196,7 +199,7 @@ def test_names_are_those_of_the_printed_tables_and_the_claims():
 
 
 def test_differences_are_corrected_over_all_pairs():
-    table = compare_all(SCORES, TEST, "dice", replicates=200)
+    table = compare_all(SCORES, "dice", replicates=200)
     assert np.allclose(table["p_holm"], holm(table["p"].to_numpy()))
     pairs = set(zip(table["first"], table["second"]))
     assert ("hires_cam [-1]", "hires_cam [-3]") in pairs and (
@@ -210,39 +213,26 @@ def test_differences_are_corrected_over_all_pairs():
     clear = table[(table["first"] == "hires_cam [-1]") & (table["second"] == "random_map")].iloc[0]
     assert clear["ci_low"] > 0
     with pytest.raises(DataError, match="twice"):
-        compare_all([*SCORES, SCORES[0]], TEST, "dice")
+        compare_all([*SCORES, SCORES[0]], "dice")
 
 
 def test_a_clear_difference_survives_the_correction():
-    table = compare_all(SCORES, TEST, "dice")
+    table = compare_all(SCORES, "dice")
     clear = table[(table["first"] == "hires_cam [-1]") & (table["second"] == "random_map")].iloc[0]
     assert clear["p_holm"] < 0.05
 
 
-def test_best_of_names_the_best_method_and_never_a_rival():
-    assert best_of(RESULTS, "dice")[["method", "layer"]].tolist() == ["hires_cam", "-1"]
-    with pytest.raises(DataError, match="no result"):
-        best_of(RESULTS, "dice", variant="other")
-
-
 def test_where_nothing_is_known_healthy_no_healthy_row_stands():
     part = truth_part(3, seed=3)
-    part = type(part)(
-        **{
-            **vars(part),
-            "rows": part.rows.assign(any=pd.array([True] * len(part), dtype="boolean")),
-        }
-    )
-    rows = score_rows(
-        score_all([perfect_series(VALIDATION, part)], VALIDATION, part),
-        part,
-        COMMON,
-        replicates=20,
-        prefix="box_truth_",
-    )
-    metrics = {row["metric"] for row in rows}
-    assert (
-        not any(name.startswith("healthy") for name in metrics)
-        and {"box_truth_dice", "box_dice"} <= metrics
-        and "dice" not in metrics
-    )
+    part = replace(part, rows=part.rows.assign(any=pd.array([True] * len(part), dtype="boolean")))
+    rows = score_rows(scored((VALIDATION, part), (VALIDATION.mask(), part.mask())), part, ROWS)
+    assert not any(row["metric"].startswith("healthy") for row in rows)
+
+
+def test_pixels_of_filled_boxes_have_names_of_their_own():
+    part = replace(TEST, kind="boxes", annotated=TEST.boxes())
+    scores = scored((VALIDATION, part), (VALIDATION.mask(), TEST.mask(), "m", "-3"))
+    metrics = {row["metric"] for row in score_rows(scores, part, ROWS)}
+    assert {"box_truth_dice", "box_truth_sensitivity", "box_dice"} <= metrics
+    assert not metrics & {"dice", "iou", "sensitivity"}
+    assert prefix_of(part) == "box_truth_" and prefix_of(TEST) == ""

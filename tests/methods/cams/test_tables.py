@@ -12,6 +12,7 @@ from ich_study.methods.cams.tables import (
     answers,
     best_layers,
     broken_rules,
+    ranked,
     selected,
     table_two,
     table_two_beside,
@@ -58,18 +59,18 @@ def test_the_printed_table_stands_beside_ours():
 
 
 def test_answers_name_the_winner_and_its_margins():
-    raw = [score for score in SCORES if score.variant == "raw"]
-    found = answers(RESULTS, compare_all(raw, TEST, "dice", replicates=200)).set_index("question")
+    raw = [each for each in SCORES if each.scores.variant == "raw"]
+    found = answers(RESULTS, compare_all(raw, "dice", replicates=200)).set_index("question")
     assert found.iloc[0]["answer"] == "hires_cam [-1]" and found.iloc[0]["value"] == 1
     rival = found.loc["by how much over the best trivial rival"]
     assert rival["answer"] == "random_map" and rival["ci_low"] > 0
     depth = found.loc["by how much over its next best depth"]
-    shallow = SCORES[1].pixel["masks-validation"][TEST.positive].sum()
+    shallow = SCORES[1].marks["masks-validation"].choice.counts[TEST.positive()].sum()
     assert depth["answer"] == "hires_cam [-3]" and depth["value"] == pytest.approx(
         1 - dice(shallow)
     )
     with pytest.raises(DataError, match="no comparison"):
-        answers(RESULTS, compare_all(raw[1:3], TEST, "dice", replicates=50))
+        answers(RESULTS, compare_all(raw[1:3], "dice", replicates=50))
 
 
 def test_a_sound_table_breaks_no_rule_and_a_changed_one_does():
@@ -120,9 +121,9 @@ def test_a_cell_is_of_the_variant_source_and_unit_asked_for():
 
 def test_answers_do_not_depend_on_the_order_of_the_methods():
     """A winner that stands second in a pair wins by as much as one that stands first."""
-    raw = [score for score in SCORES if score.variant == "raw"]
+    raw = [each for each in SCORES if each.scores.variant == "raw"]
     found = [
-        answers(RESULTS, compare_all(some, TEST, "dice", replicates=200)).set_index("question")
+        answers(RESULTS, compare_all(some, "dice", replicates=200)).set_index("question")
         for some in (raw, raw[::-1])
     ]
     pd.testing.assert_frame_equal(*[part.drop(columns="p_holm") for part in found], rtol=1e-9)
@@ -132,7 +133,7 @@ def test_answers_do_not_depend_on_the_order_of_the_methods():
 
 
 def test_answers_of_each_metric_are_of_that_metric():
-    both = {metric: compare_all(SCORES, TEST, metric, replicates=50) for metric in ("dice", "iou")}
+    both = {metric: compare_all(SCORES, metric, replicates=50) for metric in ("dice", "iou")}
     found = all_answers(RESULTS, both)
     assert found["metric"].unique().tolist() == ["dice", "iou"]
     for metric in both:
@@ -161,6 +162,8 @@ def test_the_best_depth_is_taken_from_the_named_source():
     )
     assert best_layers(rows) == {"m": "-1"}
     assert best_layers(rows, source="masks-test") == {"m": "-2"}
+    assert ranked(rows, "dice")["value"].tolist() == [0.4, 0.3]
+    assert best_layers(rows.assign(variant="printed")) == {}
 
 
 def test_shares_outside_zero_and_one_and_turned_intervals_break_a_rule():
@@ -168,3 +171,11 @@ def test_shares_outside_zero_and_one_and_turned_intervals_break_a_rule():
     assert "a share lies outside [0, 1]" in broken_rules(above)
     turned = RESULTS.rename(columns={"ci_low": "ci_high", "ci_high": "ci_low"})
     assert "an interval's ends are exchanged" in broken_rules(turned)
+
+
+def test_the_winner_is_never_a_rival():
+    rivals = RESULTS.assign(value=RESULTS["value"].where(RESULTS["method"] != "random_map", 2.0))
+    found = answers(rivals, compare_all(SCORES, "dice", replicates=50))
+    assert found.iloc[0]["answer"] == "hires_cam [-1]"
+    with pytest.raises(DataError, match="no map with a layer"):
+        answers(RESULTS, compare_all(SCORES, "dice", replicates=50), "absent")

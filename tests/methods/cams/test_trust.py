@@ -1,20 +1,21 @@
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from ich_study.errors import DataError, MapError
+from ich_study.errors import DataError, MapError, ParameterError
+from ich_study.evaluate.rows import Rows
 from ich_study.methods.cams import trust as cam_trust
-from ich_study.methods.cams.recipe import CamRecipe, Subject
+from ich_study.methods.cams.recipe import CamRecipe, Subject, load_subject
 from ich_study.methods.cams.sanity import compare_maps
 from ich_study.schema import result_table
-from tests.methods.cams.fakes import truth_part
+from tests.methods.cams.fakes import STUDY, masked_store, truth_part, without_truth, write_run
 from tests.methods.cams.test_faithfulness import right_map, score, spot_slices
 
-COMMON = {"study": "06_cam_benchmark", "dataset": "hemorica/test", "variant": "raw", "class": "any"}
+STUDY_ROWS = Rows(*STUDY, replicates=50)
 ROWS = pd.DataFrame({"patient_id": ["a", "b", "c"], "scan_id": ["a", "b", "c"]})
 
 
@@ -39,9 +40,9 @@ def test_faithfulness_ranks_the_right_map_first():
 
 def test_rows_carry_means_and_names():
     found = table()
-    rows = result_table(cam_trust.faithfulness_rows(found, ROWS, COMMON, replicates=50)).set_index(
-        ["method", "metric"]
-    )
+    rows = result_table(
+        cam_trust.faithfulness_rows(found, ROWS, STUDY_ROWS, variant="raw")
+    ).set_index(["method", "metric"])
     expected = found[found["method"] == "right"]["road_combined"].mean()
     assert rows.loc[("right", "road_combined"), "value"] == pytest.approx(expected)
     assert rows.loc[("right", "road_combined"), "layer"] == "-1" and pd.isna(
@@ -57,47 +58,119 @@ def test_likeness_after_the_last_stage_becomes_rows():
             compare_maps(maps, maps).assign(depth=2, spearman=0.1),
         ]
     )
-    rows = cam_trust.similarity_rows(stages, COMMON, "randomisation_spearman")
+    rows = cam_trust.similarity_rows(stages, "randomisation_spearman", STUDY_ROWS)
     assert [(row["layer"], row["value"], row["n"]) for row in rows] == [("-2", 0.1, 3)]
-    assert cam_trust.similarity_rows(compare_maps(maps, maps), COMMON, "repeatability_spearman")[0][
-        "value"
-    ] == pytest.approx(1)
+    found = cam_trust.similarity_rows(
+        compare_maps(maps, maps), "repeatability_spearman", STUDY_ROWS
+    )
+    assert found[0]["value"] == pytest.approx(1)
+    assert cam_trust.similarity_rows(pd.DataFrame(), "repeatability_spearman", STUDY_ROWS) == []
+
+
+@dataclass(frozen=True)
+class Called(CamRecipe):
+    """A recipe that notes what it is asked for."""
+
+    calls: list = field(default_factory=list)
+
+    def maps(self, model, inputs, target, identifiers=None, depths=None):
+        self.calls.append((tuple(identifiers), tuple(depths)))
+        return {(method, depth): inputs for method in identifiers for depth in depths}
 
 
 def test_cost_is_per_map_and_slice():
-    calls = []
-
-    def maps_of(model, inputs, methods, layers):
-        calls.append((tuple(methods), tuple(layers)))
-        return {(method, layer): inputs for method in methods for layer in layers}
-
-    found = cam_trust.cost_table(
-        None, torch.zeros(2, 1, 4, 4), maps_of, ["a", "b"], ["[-1]", "[-2]"], repeats=2
+    recipe = Called(("GradCAM", "HiResCAM"), ("[-1]", "[-2]"))
+    found = cam_trust.cost_table(recipe, None, torch.zeros(2, 1, 4, 4), 0, repeats=2)
+    assert found[["method", "layer"]].to_numpy().tolist() == [
+        ["grad_cam", "[-1]"],
+        ["grad_cam", "[-2]"],
+        ["hires_cam", "[-1]"],
+        ["hires_cam", "[-2]"],
+        ["all", ""],
+    ]
+    assert (found["milliseconds"] > 0).all()
+    # each alone and all together, once to warm up and twice for the median
+    assert len(recipe.calls) == 5 * 3
+    assert recipe.calls[0] == (("grad_cam",), ("[-1]",))
+    assert recipe.calls[-1] == (("grad_cam", "hires_cam"), ("[-1]", "[-2]"))
+    rows = result_table(
+        cam_trust.plain_rows(found, "milliseconds", "milliseconds", STUDY_ROWS, 2, subset="all")
     )
-    assert (
-        len(found) == 5
-        and (found["milliseconds"] > 0).all()
-        and found["method"].tolist()[-1] == "all"
-    )
-    assert len(calls) == 5 * 3 and calls[-1] == (("a", "b"), ("[-1]", "[-2]"))
-    rows = result_table(cam_trust.cost_rows(found, COMMON, 2))
-    assert (
-        set(rows["metric"]) == {"milliseconds"} and np.isfinite(rows["value"].to_numpy(float)).all()
-    )
+    assert rows["value"].tolist() == found["milliseconds"].tolist()
+    assert rows["n"].tolist() == [2] * 5 and rows["layer"].isna().tolist() == [False] * 4 + [True]
+    assert set(rows["metric"]) == {"milliseconds"} and set(rows["unit"]) == {"slice"}
 
 
 def test_the_surest_positives_are_explained():
     channels = spot_slices(6)
     channels[:, :, :6, :6] *= torch.linspace(0.1, 1, 6)[:, None, None, None]
     part = truth_part(1, 6)
-    assert part.positive.tolist() == [True, False] * 3
-    assert cam_trust.surest_places(score(), lambda places: channels[places], part, 2).tolist() == [
-        2,
-        4,
-    ]
-    part.truth.bits[:] = 0
+    assert part.positive().tolist() == [True, False] * 3
+
+    class Shown:
+        def inputs(self, store, rows):
+            return channels[rows.index.to_numpy()], None
+
+    found = cam_trust.surest_slices(score(), Shown(), None, part, "any", 2)
+    assert found.tolist() == [2, 4]
     with pytest.raises(DataError, match="no positive"):
-        cam_trust.surest_places(score(), lambda places: channels[places], part, 2)
+        cam_trust.surest_slices(score(), Shown(), None, without_truth(part), "any", 2)
+
+
+STORE = masked_store()
+RECIPE = CamRecipe(methods=("HiResCAM", "GradCAM"), ablations=("zero",))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    write_run(folder / "first")
+    return folder, load_subject(folder / "first", "any", torch.device("cpu"))
+
+
+def test_repeatability_compares_with_the_same_classifier_trained_again(run):
+    folder, subject = run
+    rows = STORE.index.iloc[:3]
+    _, inputs = subject.inputs(STORE, rows)
+    maps = RECIPE.maps(subject.model, inputs, subject.target)
+    write_run(folder / "again", seed=7)
+    table = cam_trust.repeatability(subject, [folder / "again"], "any", RECIPE, STORE, rows, maps)
+    assert (
+        set(table["run"]) == {"again"}
+        and len(table) == len(maps)
+        and table["spearman"].abs().max() < 0.999
+    )
+    assert cam_trust.repeatability(subject, [], "any", RECIPE, STORE, rows, maps).empty
+
+
+def test_every_repeated_run_is_compared_with_the_maps_of_the_subject(run):
+    folder, subject = run
+    rows = STORE.index.iloc[:3]
+    maps = RECIPE.maps(subject.model, subject.inputs(STORE, rows)[1], subject.target)
+    expected = {}
+    for name, seed in (("second", 8), ("third", 9)):
+        write_run(folder / name, seed=seed)
+        other = load_subject(folder / name, "any", torch.device("cpu"))
+        _, inputs = other.inputs(STORE, rows)
+        expected[name] = compare_maps(maps, RECIPE.maps(other.model, inputs, other.target))
+    folders = [folder / name for name in expected]
+    table = cam_trust.repeatability(subject, folders, "any", RECIPE, STORE, rows, maps)
+    for name, found in table.groupby("run"):
+        columns = ["method", "layer", "spearman", "ssim", "undefined", "slices"]
+        pd.testing.assert_frame_equal(
+            found[columns].reset_index(drop=True), expected[name][columns]
+        )
+    assert not np.allclose(expected["second"]["spearman"], expected["third"]["spearman"])
+
+
+def test_repeatability_refuses_the_same_weights_and_another_classifier(run):
+    folder, subject = run
+    write_run(folder / "smaller", size=32)
+    for name, why in (("first", "the very weights"), ("smaller", "nothing but its seed")):
+        with pytest.raises(ParameterError, match=why):
+            cam_trust.repeatability(
+                subject, [folder / name], "any", RECIPE, STORE, STORE.index.iloc[:1], {}
+            )
 
 
 def test_no_slices_is_an_error():
