@@ -1,6 +1,6 @@
 """What notebook 03 sets of the LSTM, the maps, the pseudo-masks and the 3-D U-Net.
 
-ResNet-LSTM, Section 2. What the paper leaves out is in the reproduction facts, 002.
+ResNet-LSTM, Section 2. What the paper leaves out: printed_and_authors, 002.3 to 002.8.
 """
 
 from __future__ import annotations
