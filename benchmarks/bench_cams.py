@@ -34,10 +34,11 @@ import torch
 from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from ich_study.evaluate.classification import load_classifier
 from ich_study.inputs.devices import device_name, peak_memory_mib, resolve_device
 from ich_study.methods.cams.cams import CAM_METHODS, cam_maps, library_scaled
 from ich_study.methods.cams.layers import timm_layers
+from ich_study.models.backbones import Backbone
+from ich_study.models.registry import load
 
 ALL_TARGET, GRADIENT_TARGET = 5.0, 15.0
 CLASSES = {
@@ -167,8 +168,8 @@ def network(weights: Path | None, device: torch.device, size: int) -> tuple[torc
     and with them rounding.
     """
     if weights is not None:
-        backbone, _, _ = load_classifier(weights, device)
-        return backbone.model, f"{backbone.name}, trained"
+        found = load(weights, device, Backbone)
+        return found.model, f"{found.network.name}, trained"
     torch.manual_seed(0)
     model = timm.create_model("tf_efficientnetv2_s", num_classes=1).to(device)
     for module in model.modules():

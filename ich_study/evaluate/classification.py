@@ -34,8 +34,7 @@ from ich_study.metrics.statistics import (
     patient_bootstrap,
     ratio_of_sums,
 )
-from ich_study.models.backbones import Backbone, class_logits
-from ich_study.models.registry import load
+from ich_study.models.backbones import class_logits
 from ich_study.schema import SUBTYPES, result_table, typed
 
 FIXED_THRESHOLDS = (0.3, 0.5, 0.7)
@@ -47,19 +46,6 @@ DECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.nda
     "precision": lambda truth, decided: (truth & decided, decided),
 }
 """Each as a ratio of sums over slices: numerator and denominator per slice."""
-
-
-def load_classifier(
-    path: Path, device: torch.device, sha256: str | None = None
-) -> tuple[Backbone, Preprocessing, dict[str, Any]]:
-    """A trained classifier in evaluation mode, its preprocessing, and all its checkpoint says of
-    it.
-
-    Raises WeightsError when the file is absent, of another SHA-256, or does not describe or fit its
-    network.
-    """
-    found = load(path, device, Backbone, sha256)
-    return found.network, found.preprocessing, found.metadata
 
 
 def predict(

@@ -11,21 +11,19 @@ from sklearn.metrics import (
 )
 from torch import nn
 
-from ich_study.errors import StudyError, WeightsError
+from ich_study.errors import StudyError
 from ich_study.evaluate.classification import (
     PREDICTION_COLUMNS,
     classification_results,
     curves,
-    load_classifier,
     predict,
     top_epochs_results,
     validation_thresholds,
     write_predictions,
 )
 from ich_study.evaluate.thresholds import Threshold
-from ich_study.models.weights import save_weights
 from ich_study.schema import LABELS, RESULT_COLUMNS, SUBTYPES
-from tests.training.fakes import config, fake_store, network
+from tests.training.fakes import config, fake_store
 
 CPU = torch.device("cpu")
 STORE = fake_store(4)
@@ -202,20 +200,3 @@ def test_f1_of_the_top_five_epochs():
         5,
         5,
     ]
-
-
-def test_a_checkpoint_alone_rebuilds_the_classifier(tmp_path):
-    settings = config(classes=("any", "SDH"))
-    backbone = network(settings)
-    metadata = {
-        "architecture": backbone.describe(),
-        "preprocessing": settings.preprocessing().describe(),
-        "classes": ["any", "SDH"],
-    }
-    sha256 = save_weights(tmp_path / "w.safetensors", backbone.model, metadata)
-    loaded, preprocessing, described = load_classifier(tmp_path / "w.safetensors", CPU, sha256)
-    images = torch.randn(2, 3, 32, 32)
-    assert torch.equal(loaded.model(images), backbone.model.eval()(images))
-    assert preprocessing == settings.preprocessing() and described["classes"] == ["any", "SDH"]
-    with pytest.raises(WeightsError, match="SHA-256"):
-        load_classifier(tmp_path / "w.safetensors", CPU, "0" * 64)

@@ -19,7 +19,6 @@ from torch import nn
 from tqdm import tqdm
 
 from ich_study.errors import DataError, StudyError
-from ich_study.evaluate.classification import load_classifier
 from ich_study.evaluate.heat import Heat, Index, ReaderHeat, batches
 from ich_study.evaluate.mask_free import HeatHistogram, otsu_thresholds
 from ich_study.evaluate.rivals import rivals
@@ -38,6 +37,8 @@ from ich_study.methods.lse_unet.joint_thresholds import (
 from ich_study.methods.lse_unet.score_maps import Method, RawHeat, lse_heatmaps, raw_maps
 from ich_study.methods.lse_unet.train import weights_of_run
 from ich_study.metrics.overlap import Counts
+from ich_study.models.backbones import Backbone
+from ich_study.models.registry import load
 from ich_study.paths import resolve
 from ich_study.schema import MASK_CODES
 from ich_study.store.read import Store
@@ -129,17 +130,17 @@ def baseline_maps(
     """Grad-CAM before global pooling of a 01_backbones run, named after its folder, with the
     thresholds that the run found."""
     folder = resolve(run_folder)
-    backbone, preprocessing, metadata = load_classifier(weights_of_run(folder), device)
-    if preprocessing.crop != "none":
+    found = load(weights_of_run(folder), device, Backbone)
+    if found.preprocessing.crop != "none":
         raise StudyError(
-            f"{folder} crops its slices ({preprocessing.crop}); its maps do not lie on the grid of"
-            " the others"
+            f"{folder} crops its slices ({found.preprocessing.crop}); its maps do not lie on"
+            " the grid of the others"
         )
     thresholds = {
         row["class"]: Threshold(row["threshold"], row["threshold_source"], row["rule"])
         for _, row in pd.read_csv(folder / "thresholds.csv").iterrows()
     }
-    network = (head_gradcam, backbone.model, preprocessing, metadata["classes"])
+    network = (head_gradcam, found.model, found.preprocessing, found.metadata["classes"])
     inference = (device, batch_size, num_workers, precision)
     return _maps_of(
         folder.name, "printed", network, thresholds, classes, test, validation, inference

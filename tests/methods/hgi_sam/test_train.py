@@ -3,9 +3,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from ich_study.errors import ParameterError
-from ich_study.evaluate.classification import load_classifier, predict
+from ich_study.evaluate.classification import predict
 from ich_study.methods.hgi_sam.swin import create_swin
 from ich_study.methods.hgi_sam.train import fine_tune, train_swins
+from ich_study.models.backbones import Backbone
+from ich_study.models.registry import load
 from ich_study.models.weights import load_weights
 from tests.training.fakes import config, fake_store, parts
 
@@ -77,9 +79,8 @@ def test_all_three_swins_find_blood_in_other_patients(runs):
 
 def test_the_head_stage_moves_the_head_alone_and_the_second_stage_starts_from_it(runs):
     found, _, folder = runs
-    head = load_classifier(
-        folder / "two_outputs" / "head" / "weights.safetensors", torch.device("cpu")
-    )[0].model.state_dict()
+    path = folder / "two_outputs" / "head" / "weights.safetensors"
+    head = load(path, torch.device("cpu"), Backbone).model.state_dict()
     parent, child = found["binary"].model.state_dict(), found["two_outputs"].model.state_dict()
     body = [name for name in parent if not name.startswith("head.fc")]
     assert (

@@ -215,11 +215,12 @@ def test_a_baselines_maps_are_its_own_networks_with_its_own_thresholds(monkeypat
     grid = SimpleNamespace(crop="none", size=16)
     loaded = []
 
-    def load_classifier(path, device):
+    def load(path, device, kind):
         loaded.append(path)
-        return SimpleNamespace(model="classifier"), grid, {"classes": ["any", "IPH"]}
+        classes = {"classes": ["any", "IPH"]}
+        return SimpleNamespace(model="classifier", preprocessing=grid, metadata=classes)
 
-    monkeypatch.setattr(lse_study, "load_classifier", load_classifier)
+    monkeypatch.setattr(lse_study, "load", load)
     folder = tmp_path / "densenet"
     folder.mkdir()
     (folder / "weights.safetensors").touch()

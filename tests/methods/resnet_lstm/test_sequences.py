@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from ich_study.errors import ParameterError
-from ich_study.evaluate.classification import load_classifier, predict
+from ich_study.evaluate.classification import predict
 from ich_study.methods.resnet_lstm.network import LSTMSettings
 from ich_study.methods.resnet_lstm.sequences import (
     SequenceTask,
@@ -16,7 +16,8 @@ from ich_study.methods.resnet_lstm.sequences import (
     refit_last_layer,
     train_sequences,
 )
-from ich_study.models.backbones import create_backbone
+from ich_study.models.backbones import Backbone, create_backbone
+from ich_study.models.registry import load
 from ich_study.models.weights import state_digest
 from ich_study.training.config import LoopSettings, TrainingConfig
 from tests.training.fakes import SLICES, fake_store, parts
@@ -79,11 +80,9 @@ def test_the_refitted_layer_stands_on_the_trained_backbone_and_is_as_good_as_sci
     )
     oracle = LogisticRegression(max_iter=2000).fit(features[0], features[1])
     assert ours > max(0.85, roc_auc_score(labels[1], oracle.decision_function(labels[0])) - 0.05)
-    loaded, preprocessing, metadata = load_classifier(
-        folder / "head" / "weights.safetensors", CPU, sha256
-    )
+    loaded = load(folder / "head" / "weights.safetensors", CPU, Backbone, sha256)
     assert state_digest(loaded.model) == state_digest(classifier.model)
-    assert preprocessing == PREPROCESSING and metadata["classes"] == ["any"]
+    assert loaded.preprocessing == PREPROCESSING and loaded.metadata["classes"] == ["any"]
 
 
 def test_predictions_of_the_sequence_are_the_network_on_each_volume_in_slice_order(trained):
