@@ -35,7 +35,7 @@ class LSEPooling(nn.Module):
     >>> round(float(LSEPooling(1, 3, "sum", divided=False, bias=False)(scores)[1]), 4)
     3.0486
     >>> for r in (0.01, 6, 100):
-    ...     print(r, round(float(LSEPooling(1, r, "mean", divided=True, bias=True)(scores)[1]), 3))
+    ...     print(r, round(float(LSEPooling(1, r, "mean", divided=True, bias=False)(scores)[1]), 3))
     0.01 0.501
     6 0.885
     100 0.993
