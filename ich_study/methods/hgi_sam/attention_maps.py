@@ -72,6 +72,13 @@ class AttentionVariant:
 
 PRINTED = AttentionVariant()
 AUTHORS = AttentionVariant("scores", "window_and_head", "odd_blocks", True)
+MEANINGS: dict[str, str] = {
+    "gradient": "gradient of the logit by the attention weights, or by the scores before softmax",
+    "norm": "one weight per head of the slice, or one per head and window",
+    "shift": "windows moved back as they were moved, or by half a window in every odd block",
+    "layer_minmax": "each stage's map scaled to 0 to 1 before the product",
+}
+"""What each setting of AttentionVariant decides, in a line."""
 VARIANTS: dict[str, AttentionVariant] = {"printed": PRINTED, "authors": AUTHORS}
 
 
@@ -152,15 +159,39 @@ def block_map(
     columns).
 
     number: of the block within its stage; odd ones are the shifted half of a pair.
+
+    >>> looked_at = torch.tensor([[[[1.0, 0, 0, 0], [0, 0, 0, 1]]]])  # one window, two heads
+    >>> gradients = {"attention": torch.tensor([[[2.0, 4.0]]])}
+    >>> block = BlockAttention((2, 2), (2, 2), (0, 0), looked_at, gradients)
+    >>> block_map(block, 0, PRINTED, weighted=False)
+    tensor([[[0.5000, 0.0000],
+             [0.0000, 0.5000]]])
+    >>> block_map(block, 0, PRINTED, weighted=True)
+    tensor([[[1., 0.],
+             [0., 2.]]])
     """
-    importance = (
-        (_head_weights(block, variant) * block.key_mean).mean(2)
-        if weighted
-        else block.key_mean.mean(2)
-    )
+    attended = block.key_mean
+    if weighted:
+        attended = head_weights(block, variant)[..., None] * attended
+    importance = attended.mean(2)
     tokens = windows_reversed(importance, block.window, block.tokens)
     half = (block.window[0] // 2, block.window[1] // 2) if number % 2 else (0, 0)
     return torch.roll(tokens, half if variant.shift == "odd_blocks" else block.shift, (1, 2))
+
+
+def head_weights(block: BlockAttention, variant: AttentionVariant) -> Tensor:
+    """Norm of the gradient that each head of a block got (Eq. 2), (B, 1, heads), or where the
+    variant says so (B, windows, heads).
+
+    >>> gradients = {"attention": torch.tensor([[[3.0, 1.0], [4.0, 0.0]]])}  # 2 windows, 2 heads
+    >>> block = BlockAttention((2, 4), (2, 2), (0, 0), torch.ones(1, 2, 2, 4), gradients)
+    >>> head_weights(block, PRINTED)
+    tensor([[[5., 1.]]])
+    """
+    norm = block.gradient_norm[variant.gradient]
+    if variant.norm == "head":
+        return torch.linalg.vector_norm(norm, dim=1, keepdim=True)
+    return norm
 
 
 def windows_reversed(windows: Tensor, window: tuple[int, int], tokens: tuple[int, int]) -> Tensor:
@@ -168,6 +199,10 @@ def windows_reversed(windows: Tensor, window: tuple[int, int], tokens: tuple[int
     the grid.
 
     Padding at the bottom and right, where the grid does not hold whole windows, is cut off.
+
+    >>> two_windows = torch.tensor([[[1, 2, 3, 4], [5, 6, 7, 8]]])
+    >>> windows_reversed(two_windows, (2, 2), (2, 4)).tolist()
+    [[[1, 2, 5, 6], [3, 4, 7, 8]]]
     """
     across, down = -(-tokens[1] // window[1]), -(-tokens[0] // window[0])
     if windows.shape[1:] != (down * across, window[0] * window[1]):
@@ -191,6 +226,15 @@ def fused_map(
 
     Where the product is flat, or the brain empty, the map is 0. Raises ParameterError for a brain
     mask of another shape or kind.
+
+    >>> layers = {0: torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), 1: torch.tensor([[[2.0]]])}
+    >>> fused_map(layers, (2, 2))
+    tensor([[[0.0000, 0.3333],
+             [0.6667, 1.0000]]])
+    >>> brain = torch.tensor([[[True, True], [True, False]]])
+    >>> fused_map(layers, (2, 2), brain)
+    tensor([[[0.3333, 0.6667],
+             [1.0000, 0.0000]]])
     """
     target = (int(size[0]), int(size[1]))
     fused = torch.stack([resized_maps(layer, target) for layer in layers.values()]).prod(0)
@@ -269,15 +313,6 @@ def token_grad_cams(
         for gradient in gradients
     ]
     return [minmax(checked_maps(cam, "Swin-Grad-CAM")) for cam in cams], logits.detach()
-
-
-def _head_weights(block: BlockAttention, variant: AttentionVariant) -> Tensor:
-    """(B, windows or 1, heads, 1)."""
-    norm = block.gradient_norm[variant.gradient]
-    per_head = (
-        torch.linalg.vector_norm(norm, dim=1, keepdim=True) if variant.norm == "head" else norm
-    )
-    return per_head[..., None]
 
 
 def _peak_one(maps: Tensor) -> Tensor:

@@ -3,23 +3,27 @@ scores, named apart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ich_study.errors import DataError, ParameterError
+from ich_study.evaluate.classification import predict
+from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.slice_predictions import known_of
+from ich_study.inputs.preprocessing import Preprocessing
+from ich_study.inputs.slices import SliceSource
+from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, GRAD_CAM
 from ich_study.metrics.classification import auc_of_decisions, auroc, decision_metrics
 from ich_study.metrics.statistics import (
     PatientStatistic,
     auroc_of_items,
     mean_of_statistics,
-    patient_bootstrap,
     ratio_of_sums,
 )
+from ich_study.training.learner import TrainingRun
 
 TABLE_2: tuple[str, ...] = (
     "accuracy",
@@ -55,29 +59,57 @@ class Detection:
             )
 
 
-def detection_of_classifier(
-    predictions: pd.DataFrame, rows: pd.DataFrame, name: str = "any"
-) -> Detection:
-    """Decisions at probability 0.5, which for two outputs is the larger one; of the multi-label
-    network class `any` only.
-
-    predictions: of `evaluation.predict` on `rows`, in their order. Slices without a known label are
-    left out.
-    """
-    known = known_of(predictions, name)
-    kept = (predictions.loc[predictions["class"] == name, "label"].notna()).to_numpy()
-    probability = known["probability"].to_numpy(float)
-    return Detection(
-        rows.loc[kept].reset_index(drop=True),
-        known["label"].to_numpy(bool),
-        probability > 0.5,
-        probability,
-    )
+def predictions_of(
+    runs: Mapping[str, TrainingRun],
+    source: SliceSource,
+    rows: pd.DataFrame,
+    preprocessing: Preprocessing,
+) -> dict[str, pd.DataFrame]:
+    """What every classifier predicts of `rows`, by classifier; see `classification.predict`."""
+    found = {}
+    for name, run in runs.items():
+        arguments = (run.model, preprocessing, run.config.classes, source, rows, run.device)
+        # two outputs for one class: absent and present
+        paired = run.config.outputs > len(run.config.classes)
+        found[name] = predict(*arguments, two_outputs=paired)
+    return found
 
 
 def decisions(predictions: pd.DataFrame, name: str = "any") -> np.ndarray:
-    """Whether the classifier calls each slice positive, bool (slices,), known label or not."""
+    """Whether the classifier calls each slice positive, bool (slices,), known label or not: at
+    probability 0.5, which for two outputs is the larger one."""
     return predictions.loc[predictions["class"] == name, "probability"].to_numpy(float) > 0.5
+
+
+def detection_of_classifier(
+    predictions: pd.DataFrame, rows: pd.DataFrame, name: str = "any"
+) -> Detection:
+    """Its decisions and probabilities; of the multi-label network those of class `any` only.
+
+    predictions: of `classification.predict` on `rows`, in their order. Slices without a known label
+    are left out.
+    """
+    known = known_of(predictions, name)
+    kept = predictions.loc[predictions["class"] == name, "label"].notna().to_numpy()
+    probability = known["probability"].to_numpy(float)
+    decided = decisions(predictions, name)[kept]
+    return Detection(
+        rows.loc[kept].reset_index(drop=True), known["label"].to_numpy(bool), decided, probability
+    )
+
+
+def detections_of_classifiers(
+    predictions: Mapping[str, pd.DataFrame], rows: pd.DataFrame
+) -> dict[str, Detection]:
+    """The rows of Table 2 that are classifiers, by the method that explains them.
+
+    Swin-Grad-CAM has none: it explains the classifier of HGI-SAM.
+    """
+    return {
+        method: detection_of_classifier(predictions[classifier], rows)
+        for method, classifier in CLASSIFIER_OF.items()
+        if method != GRAD_CAM
+    }
 
 
 def detection_of_masks(
@@ -99,50 +131,28 @@ def detection_of_masks(
 def detection_table(detections: Mapping[str, Detection]) -> pd.DataFrame:
     """Table 2: a row per method and fold, and overall: `method, fold, slices, positive` and
     TABLE_2."""
-    rows = []
+    table = []
     for method, found in detections.items():
-        groups = [("overall", np.ones(len(found.rows), bool))]
-        if "fold" in found.rows:
-            groups += [
-                (str(fold), (found.rows["fold"] == fold).to_numpy())
-                for fold in sorted(found.rows["fold"].unique())
-            ]
-        for fold, part in groups:
-            truth, decided, score = found.truth[part], found.decided[part], found.score[part]
-            values = decision_metrics(truth, decided) | {
-                "auc_of_decisions": auc_of_decisions(truth, decided),
-                "auroc": auroc(truth, score),
-            }
-            rows.append(
-                {
-                    "method": method,
-                    "fold": fold,
-                    "slices": int(part.sum()),
-                    "positive": int(truth.sum()),
-                    **{name: values[name] for name in TABLE_2},
-                }
-            )
-    return pd.DataFrame(rows)
+        folds = found.rows["fold"].to_numpy()
+        groups = {"overall": np.ones(len(folds), bool)}
+        groups |= {str(fold): folds == fold for fold in np.unique(folds)}
+        for fold, part in groups.items():
+            truth, decided = found.truth[part], found.decided[part]
+            values = decision_metrics(truth, decided)
+            values["auc_of_decisions"] = auc_of_decisions(truth, decided)
+            values["auroc"] = auroc(truth, found.score[part])
+            counted = {"slices": int(part.sum()), "positive": int(truth.sum())}
+            measured = {name: values[name] for name in TABLE_2}
+            table.append({"method": method, "fold": fold, **counted, **measured})
+    return pd.DataFrame(table)
 
 
-def detection_rows(
-    detections: Mapping[str, Detection],
-    common: Mapping[str, Any],
-    replicates: int = 1000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
+def detection_rows(detections: Mapping[str, Detection], rows: Rows, variant: str) -> list[Row]:
     """Rows of the result table: every measure of TABLE_2 over all slices, with its interval over
     patients."""
+    named = {"variant": variant, "class_name": "any", "unit": "slice", "subset": "all"}
     return [
-        {
-            **common,
-            "method": method,
-            "metric": metric,
-            "unit": "slice",
-            "subset": "all",
-            "threshold_source": "none",
-            **patient_bootstrap(statistic, replicates, seed).columns(),
-        }
+        rows.statistic(statistic, metric, **named, method=method, threshold_source="none")
         for method, found in detections.items()
         for metric, statistic in detection_statistics(found).items()
     ]
@@ -152,14 +162,15 @@ def detection_statistics(found: Detection) -> dict[str, PatientStatistic]:
     """Measures of TABLE_2 as statistics over patients, and `balanced_accuracy`, the name that the
     published tables here give to the printed AUC."""
     patients, truth, decided = found.rows["patient_id"].to_numpy(), found.truth, found.decided
-    ratios: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
-        "accuracy": lambda: (truth == decided, np.ones(len(truth))),
-        "precision": lambda: (truth & decided, decided),
-        "f1": lambda: (2 * (truth & decided), truth.astype(int) + decided),
-        "sensitivity": lambda: (truth & decided, truth),
-        "specificity": lambda: (~truth & ~decided, ~truth),
+    hits = truth & decided
+    ratios = {
+        "accuracy": (truth == decided, np.ones(len(truth))),
+        "precision": (hits, decided),
+        "f1": (2 * hits, truth.astype(int) + decided),
+        "sensitivity": (hits, truth),
+        "specificity": (~truth & ~decided, ~truth),
     }
-    measured = {name: ratio_of_sums(patients, *parts()) for name, parts in ratios.items()}
+    measured = {name: ratio_of_sums(patients, *parts) for name, parts in ratios.items()}
     balanced = mean_of_statistics([measured["sensitivity"], measured["specificity"]])
     measured |= {"auc_of_decisions": balanced, "balanced_accuracy": balanced}
     measured["auroc"] = auroc_of_items(patients, truth, found.score)

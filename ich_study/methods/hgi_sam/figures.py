@@ -1,9 +1,9 @@
-"""HGI-SAM's pictures: Fig. 3, the maps of every stage, and Fig. 4, the segmentations of all methods
-side by side."""
+"""HGI-SAM's pictures: one slice step by step, Fig. 3, the maps of every stage, and Fig. 4, the
+segmentations of all methods side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,121 +11,154 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from torch import Tensor, nn
 
-from ich_study.ct.windows import WINDOWS, Window, apply_window
+from ich_study.ct.windows import WINDOWS, apply_window
 from ich_study.errors import StudyError
 from ich_study.evaluate.scaling import minmax, resized_maps
+from ich_study.evaluate.truth import Truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
-from ich_study.methods.hgi_sam.maps import FusedMaps
-from ich_study.methods.hgi_sam.study import WeakMethod
+from ich_study.figures.steps import Step, steps_figure
+from ich_study.methods.hgi_sam.attention_maps import VARIANTS
+from ich_study.methods.hgi_sam.maps import (
+    BINARY,
+    GRAD_CAM,
+    HGI,
+    MULTI_LABEL,
+    AttentionHeat,
+    heat_of,
+)
+from ich_study.metrics.overlap import dice, overlap_counts
 
 AUTOMATIC, TRUTH, BOTH = (213, 94, 0), (0, 114, 178), (240, 228, 66)
 """The paper's red, green and yellow in colours that colour-blind readers tell apart."""
 TITLES: dict[str, str] = {
-    "swin_grad_cam": "Swin-Grad-CAM",
-    "swin_sam_multi_label": "Swin-SAM multi-label",
-    "swin_sam_binary": "Swin-SAM binary",
-    "swin_hgi_sam": "Swin-HGI-SAM",
+    GRAD_CAM: "Swin-Grad-CAM",
+    MULTI_LABEL: "Swin-SAM multi-label",
+    BINARY: "Swin-SAM binary",
+    HGI: "Swin-HGI-SAM",
     "unet": "U-Net (supervised)",
     "swin_unetr": "Swin-UNETR (supervised)",
 }
 
 
-def largest_lesions(rows: pd.DataFrame, area: np.ndarray, count: int) -> np.ndarray:
-    """Places of the slices with most hemorrhage, one per patient, at most `count`: a rule, not a
-    choice.
-
-    area: pixels or area of each slice's truth, (slices,). StudyError where no slice has any.
-    """
-    ordered = (
-        rows.assign(area=area, place=np.arange(len(rows)))
-        .query("area > 0")
-        .sort_values(["area", "place"], ascending=[False, True])
-    )
-    found = ordered.drop_duplicates("patient_id")["place"].to_numpy()[:count]
-    if not len(found):
-        raise StudyError("no slice holds hemorrhage; there is nothing to show")
+def layer_steps(name: str, layers: Mapping[int, Tensor], mask: np.ndarray) -> list[Step]:
+    """The map of every stage, (1, rows, columns), interpolated to the slice, the truth outlined."""
+    found = []
+    for stage, tokens in layers.items():
+        image = minmax(resized_maps(tokens, mask.shape))[0].numpy()
+        title = f"{name}, stage {stage + 1}\n{tokens.shape[-2]} x {tokens.shape[-1]} patches"
+        found.append(Step(title, image, "heat", truth=mask))
     return found
 
 
+def weight_steps(head_weights: Mapping[int, Tensor]) -> list[Step]:
+    """Weights of the heads of every stage, (blocks, heads), relative to the largest."""
+    found = []
+    for stage, weights in head_weights.items():
+        blocks, heads = weights.shape
+        title = f"head weights, stage {stage + 1}\n{blocks} blocks down, {heads} heads"
+        found.append(Step(title, (weights / weights.max()).numpy(), "heat"))
+    return found
+
+
+def heat_steps(name: str, heat: Tensor, truth: Truth, index: int, threshold: float) -> list[Step]:
+    """Heat of the slice `index`, (S, S) in [0, 1], and its mask at a threshold, with the Dice."""
+    hu, mask = truth.hu[index], truth.mask("any", np.array([index]))[0]
+    image = heat.cpu().numpy()
+    found = image >= threshold
+    score = f"Dice {float(dice(overlap_counts(found, mask))):.2f}" if mask.any() else "no truth"
+    return [
+        Step(f"{name}\nheat in the brain", image, "heat", truth=mask),
+        Step(f"{name}\nat {threshold:g}: {score}", hu, "hu", outline=found, truth=mask),
+    ]
+
+
+def explore_figure(
+    truth: Truth,
+    networks: Mapping[str, nn.Module],
+    view: Callable[[pd.DataFrame], tuple[Tensor, Tensor]],
+    index: int,
+    method: str,
+    threshold: float,
+) -> Figure:
+    """Heat of one slice by one method in both readings, computed now, and masks at a threshold.
+
+    view: `maps.network_view` of the test slices.
+    """
+    _, inputs = view(truth.rows.iloc[[index]])
+    brain = torch.from_numpy(truth.brain[[index]])
+    steps = []
+    for variant in VARIANTS:
+        heat = heat_of(method, networks, inputs, brain, variant)[0]
+        steps += heat_steps(variant, heat, truth, index, threshold)
+    return steps_figure(steps, f"{TITLES[method]}, slice {index}", columns=4)
+
+
 def layer_figure(
-    hu: np.ndarray,
-    truth: np.ndarray,
-    maps: Mapping[str, FusedMaps],
-    places: np.ndarray,
-    brain: np.ndarray,
-    methods: Mapping[str, WeakMethod],
+    truth: Truth,
+    heats: Mapping[str, AttentionHeat],
     masks: Mapping[str, np.ndarray],
+    index: np.ndarray,
     title: str,
 ) -> Figure:
     """Fig. 3: a row per slice and method, a column per stage, then what the method fuses, then its
-    mask.
+    mask; the first two slices of `index`, as in the paper.
 
-    hu, truth, brain: (N, S, S) of all slices; places: those shown. maps: by method, with every
-    stage to show. methods, masks (bool, the first of them being `places`): of the same names.
+    masks: bool (n, S, S) of all of them, by method.
     """
-    size, count = hu.shape[-1], len(places)
-    names = list(maps)
-    repeated = np.repeat(places, len(names))
-    stages = {stage for each in maps.values() for stage in each.stages}
-    columns = [
-        MapColumn(
-            f"layer {stage + 1}",
-            heatmaps=_interleaved([_stage(each, stage, places, size) for each in maps.values()]),
-        )
-        for stage in sorted(stages)
-    ]
-    fused = _interleaved([methods[name].maps.read(places, brain[places]) for name in names])
-    columns += [
-        MapColumn("fused", heatmaps=fused),
-        MapColumn("mask", codes=_interleaved([masks[name][:count] for name in names])),
-    ]
+    index = index[:2]
+    every = {name: heat.every_stage() for name, heat in heats.items()}
+    stages = sorted({stage for heat in every.values() for stage in heat.stages})
+    columns = []
+    for stage in stages:
+        maps = [
+            minmax(resized_maps(heat.layers(index)[stage], truth.size)).numpy()
+            for heat in every.values()
+        ]
+        columns.append(MapColumn(f"layer {stage + 1}", heatmaps=_by_slice(maps)))
+    fused = [heat.read(index)[:, 0] for heat in heats.values()]
+    columns.append(MapColumn("fused", heatmaps=_by_slice(fused)))
+    drawn = [masks[name][: len(index)] for name in heats]
+    columns.append(MapColumn("mask", codes=_by_slice(drawn)))
+    repeated = np.repeat(index, len(heats))
+    titles = [TITLES[name] for name in heats] * len(index)
     return heatmap_grid(
-        hu[repeated],
+        truth.hu[repeated],
         columns,
-        title,
-        truth=truth[repeated],
-        row_titles=[TITLES.get(name, name) for name in names] * count,
+        f"Layer maps, {title}",
+        truth.mask("any", repeated),
+        row_titles=titles,
     )
 
 
 def comparison_figure(
-    hu: np.ndarray,
-    truth: np.ndarray,
-    masks: Mapping[str, np.ndarray],
-    title: str,
-    window: Window = WINDOWS["brain"],
+    truth: Truth, masks: Mapping[str, np.ndarray], index: np.ndarray, title: str
 ) -> Figure:
     """Fig. 4: a row per slice, a column per method; automatic only, truth only and both in three
     colours.
 
-    hu: (n, S, S) HU. truth: bool (n, S, S). masks: bool (n, S, S) by method.
+    masks: bool (n, S, S) of the slices `index`, by method.
     """
-    if not len(hu) or any(found.shape != truth.shape for found in masks.values()):
+    hu, real, window = truth.hu[index], truth.mask("any", index), WINDOWS["brain"]
+    if not len(hu) or any(found.shape != real.shape for found in masks.values()):
         raise StudyError(
             f"figure {title!r}: no slices, or masks whose shape is not that of the truth,"
-            f" {truth.shape}"
+            f" {real.shape}"
         )
-    figure, axes = plt.subplots(
-        len(hu),
-        1 + len(masks),
-        figsize=(1.75 * (1 + len(masks)), 1.75 * len(hu) + 0.9),
-        squeeze=False,
-    )
+    across = 1 + len(masks)
+    size = (1.75 * across, 1.75 * len(hu) + 0.9)
+    figure, axes = plt.subplots(len(hu), across, figsize=size, squeeze=False)
     for row, axis_row in enumerate(axes):
-        grey = apply_window(hu[row], window)
-        for axis, name in zip(axis_row, [None, *masks]):
-            shown = np.repeat(grey[..., None], 3, -1)
-            axis.imshow(
-                shown if name is None else _coloured(shown, masks[name][row], truth[row]),
-                vmin=0,
-                vmax=1,
-                interpolation="nearest",
-            )
-            axis.set(xticks=[], yticks=[])
-            axis.grid(visible=False)
+        grey = np.repeat(apply_window(hu[row], window)[..., None], 3, -1)
+        pictures = {"slice": grey}
+        for name, found in masks.items():
+            pictures[TITLES[name]] = _coloured(grey, found[row], real[row])
+        for axis, (name, picture) in zip(axis_row, pictures.items()):
+            axis.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
+            axis.set_axis_off()
             if row == 0:
-                axis.set_title("slice" if name is None else TITLES.get(name, name), fontsize=8)
+                axis.set_title(name, fontsize=8)
     figure.suptitle(f"{title}  (window {window.center:g} ± {window.width / 2:g} HU)", fontsize=9)
     legend = ((AUTOMATIC, "automatic only"), (TRUTH, "truth only"), (BOTH, "both"))
     handles = [Patch(color=np.array(colour) / 255, label=label) for colour, label in legend]
@@ -133,31 +166,17 @@ def comparison_figure(
     return figure
 
 
-def _stage(maps: FusedMaps, stage: int, places: np.ndarray, size: int) -> np.ndarray:
-    """A stage's map in [0, 1] on the slice's grid; zeros where the method does not use the
-    stage."""
-    if stage not in maps.stages:
-        return np.zeros((len(places), size, size), np.float32)
-    return minmax(resized_maps(maps.layers(places)[stage], size)).numpy()
-
-
-def _interleaved(parts: Sequence[np.ndarray]) -> np.ndarray:
+def _by_slice(parts: list[np.ndarray]) -> np.ndarray:
     """(methods) of (slices, S, S) to (slices x methods, S, S), methods next to each other."""
-    return (
-        torch.stack([torch.from_numpy(np.ascontiguousarray(part)) for part in parts], 1)
-        .flatten(0, 1)
-        .numpy()
-    )
+    stacked = np.stack(parts, axis=1)
+    return stacked.reshape(-1, *stacked.shape[2:])
 
 
 def _coloured(
     grey: np.ndarray, found: np.ndarray, truth: np.ndarray, opacity: float = 0.6
 ) -> np.ndarray:
+    parts = ((found & ~truth, AUTOMATIC), (truth & ~found, TRUTH), (found & truth, BOTH))
     painted = grey.copy()
-    for mask, colour in (
-        (found & ~truth, AUTOMATIC),
-        (truth & ~found, TRUTH),
-        (found & truth, BOTH),
-    ):
+    for mask, colour in parts:
         painted[mask] = (1 - opacity) * painted[mask] + opacity * np.array(colour) / 255
     return painted

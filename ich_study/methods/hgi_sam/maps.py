@@ -1,14 +1,14 @@
-"""Layer maps of a trained Swin over many slices, kept at token resolution, and fused where they are
-scored.
+"""Heat of the methods of Table 1: layer maps over many slices, kept at token resolution, and fused
+where they are read.
 
 One pass of a slice serves every reading: printed and authors, three stages or four, with and
-without brain mask. HGI-SAM paper, Sections 3.2 and 4.2; `maps.attention_maps`.
+without brain mask. HGI-SAM paper, Sections 3.2 and 4.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from ich_study.errors import ParameterError
 from ich_study.evaluate.archive import MapArchive, MapName, device_batches, write_archive
+from ich_study.evaluate.heat import Index
 from ich_study.evaluate.scaling import minmax
+from ich_study.evaluate.truth import PackedMasks, Truth
 from ich_study.hashing import sha256_lines
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import ROW_KEYS, SliceDataset, SliceSource
@@ -28,15 +30,20 @@ from ich_study.methods.hgi_sam.attention_maps import (
     HGI_STAGES,
     VARIANTS,
     fused_map,
+    hgi_sam,
     layer_maps,
+    swin_grad_cam,
+    swin_sam,
     token_grad_cams,
 )
+from ich_study.training.learner import TrainingRun
 
 SAM, HGI, GRAD_CAM = "swin_sam", "swin_hgi_sam", "swin_grad_cam"
+MULTI_LABEL, BINARY = "swin_sam_multi_label", "swin_sam_binary"
 CLASSIFIER_OF: dict[str, str] = {
     GRAD_CAM: "two_outputs",
-    "swin_sam_multi_label": "multi_label",
-    "swin_sam_binary": "binary",
+    MULTI_LABEL: "multi_label",
+    BINARY: "binary",
     HGI: "two_outputs",
 }
 """The classifier that each weakly supervised method of Table 1 explains, in the table's order."""
@@ -45,32 +52,50 @@ TARGET = 1
 
 
 @dataclass(frozen=True)
-class FusedMaps:
-    """Fused maps of one method, computed when read. stages: what is multiplied. variant: "printed"
-    or "authors"."""
+class AttentionHeat:
+    """Heat of one method of Table 1 over the slices of an archive, fused when it is read.
 
-    archive: MapArchive
-    kind: str
+    kind: which maps of the archive. stages: what is multiplied. brain: bool (slices, size, size)
+    when indexed, None where the heat is not cut to the brain. layer: names the stages where they
+    are the question (paper, Section 6), None where they are the method's own.
+    """
+
+    name: str
     variant: str
+    archive: MapArchive = field(repr=False)
+    kind: str
     stages: tuple[int, ...]
     size: int
+    brain: PackedMasks | np.ndarray | None = field(default=None, repr=False)
+    layer: str | None = None
+    classes: tuple[str, ...] = ("any",)
 
-    def read(self, places: slice | np.ndarray, brain: np.ndarray | None = None) -> np.ndarray:
-        """Maps in [0, 1] of some slices, float32 (n, size, size); zeros where the brain is empty or
-        the map flat."""
-        layers = self.layers(places)
-        mask = None if brain is None else torch.from_numpy(np.ascontiguousarray(brain))
-        return fused_map(layers, (self.size, self.size), mask).numpy()
+    def __len__(self) -> int:
+        return self.archive.count
 
-    def layers(self, places: slice | np.ndarray) -> dict[int, Tensor]:
+    def read(self, index: Index) -> np.ndarray:
+        """Heat of some slices, float32 (n, 1, size, size) in [0, 1]; zeros where the brain is empty
+        or the map flat."""
+        brain = None if self.brain is None else torch.from_numpy(self.brain[index])
+        return fused_map(self.layers(index), (self.size, self.size), brain).numpy()[:, None]
+
+    def layers(self, index: Index) -> dict[int, Tensor]:
         """Map of each stage at its token resolution, (n, rows, columns), as the variant multiplies
         them."""
         scaled = VARIANTS[self.variant].layer_minmax or self.kind == GRAD_CAM
-        found = {
-            stage: torch.from_numpy(self.archive.raw(_name(self.kind, self.variant, stage), places))
-            for stage in self.stages
-        }
-        return {stage: minmax(layer) if scaled else layer for stage, layer in found.items()}
+        found = {}
+        for stage in self.stages:
+            raw = self.archive.raw(_name(self.kind, self.variant, stage), index)
+            found[stage] = minmax(torch.from_numpy(raw)) if scaled else torch.from_numpy(raw)
+        return found
+
+    def every_stage(self) -> AttentionHeat:
+        """The same heat over all stages that the archive holds."""
+        return replace(self, stages=stages_held(self.archive, self.kind, self.variant))
+
+    def masks(self, index: Index, thresholds: np.ndarray) -> np.ndarray:
+        """Masks of some slices, bool (n, size, size). thresholds: of every slice, (slices,)."""
+        return self.read(index)[:, 0] >= thresholds[index][:, None, None]
 
 
 def attention_archive(
@@ -98,61 +123,123 @@ def attention_archive(
     return write_archive(
         folder,
         len(dataset),
-        partial(_batches, dataset, batch_size, device),
+        partial(device_batches, dataset, batch_size, device),
         maps_of,
         key,
         f"maps of {folder.name}",
     )
 
 
-def fused_maps(
-    archive: MapArchive, kind: str, variant: str, size: int, stages: Sequence[int] | None = None
-) -> FusedMaps:
-    """The fused maps of one kind: swin_sam over all stages, swin_hgi_sam over the first three
-    unless `stages` says otherwise, swin_grad_cam. ParameterError for a kind, variant or stage that
-    the archive does not hold."""
-    held = {name for name, _ in archive.names}
-    there = stages_held(archive, kind, variant)
-    default = there if kind != HGI else [stage for stage in HGI_STAGES if stage in there]
-    wanted = list(default if stages is None else stages)
-    if not wanted or not set(wanted) <= set(there):
-        raise ParameterError(
-            f"no maps {kind} {variant} of stages {wanted or 'any'}; the archive holds"
-            f" {sorted(held)} of stages {there}"
-        )
-    return FusedMaps(archive, kind, variant, tuple(wanted), size)
+def archives_of(
+    runs: Mapping[str, TrainingRun],
+    folder: Path,
+    part: str,
+    source: SliceSource,
+    rows: pd.DataFrame,
+    preprocessing: Preprocessing,
+    batch_size: int = 8,
+    precision: str = "fp32",
+) -> dict[str, MapArchive]:
+    """`attention_archive` of every classifier, in a folder `<classifier>_<part>` of its own."""
+    found = {}
+    for name, run in runs.items():
+        place, network = folder / f"{name}_{part}", (run.model, run.weights_sha256)
+        settings = (preprocessing, run.device, batch_size, precision)
+        found[name] = attention_archive(place, *network, source, rows, *settings)
+    return found
 
 
-def stages_held(archive: MapArchive, kind: str, variant: str) -> list[int]:
-    """Stages whose maps of this kind and variant the archive holds."""
-    return sorted(int(layer[1:]) for name, layer in archive.names if name == f"{kind}-{variant}")
+def network_view(
+    source: SliceSource, preprocessing: Preprocessing, device: torch.device, rows: pd.DataFrame
+) -> tuple[Tensor, Tensor]:
+    """What a network sees of some rows: windowed channels in [0, 1], and the same normalised, its
+    input; both (B, C, size, size)."""
+    dataset = SliceDataset(source, rows, ("any",), preprocessing)
+    channels = preprocessing.channels(dataset.__getitems__(range(len(rows)))[0].to(device))
+    return channels, preprocessing.normalised(channels)
 
 
-def _batches(dataset: SliceDataset, batch_size: int, device: torch.device, start: int) -> object:
-    return device_batches(dataset, batch_size, device, start)
+def attention_heats(
+    archives: Mapping[str, MapArchive], variant: str, truth: Truth
+) -> dict[str, AttentionHeat]:
+    """The four weakly supervised methods of Table 1, each from the archive of its classifier, in
+    the brain of `truth`."""
+    found = {}
+    for method, classifier in CLASSIFIER_OF.items():
+        kind = method if method in (GRAD_CAM, HGI) else SAM
+        archive = archives[classifier]
+        held = stages_held(archive, kind, variant)
+        stages = tuple(stage for stage in held if kind != HGI or stage in HGI_STAGES)
+        heat = AttentionHeat(method, variant, archive, kind, stages, truth.size, truth.brain)
+        found[method] = heat
+    return found
+
+
+def ablations(heat: AttentionHeat) -> list[AttentionHeat]:
+    """HGI-SAM's own stages against all, named by `layer`, and without the brain mask (paper,
+    Section 6)."""
+    settings = [
+        replace(each, layer=f"{each.stages[0]}-{each.stages[-1]}")
+        for each in (heat, heat.every_stage())
+    ]
+    return [*settings, replace(heat, brain=None)]
+
+
+def stages_held(archive: MapArchive, kind: str, variant: str) -> tuple[int, ...]:
+    """Stages whose maps of this kind and variant the archive holds; ParameterError where it holds
+    none."""
+    wanted = f"{kind}-{variant}"
+    found = sorted(int(layer[1:]) for name, layer in archive.names if name == wanted)
+    if not found:
+        held = sorted({name for name, _ in archive.names})
+        raise ParameterError(f"no maps {wanted}; the archive holds {', '.join(held)}")
+    return tuple(found)
 
 
 def _maps_of(model: nn.Module, precision: str, inputs: Tensor) -> dict[MapName, Tensor]:
-    two_outputs = model.num_classes == 2
-    gradients = sorted({variant.gradient for variant in VARIANTS.values()}) if two_outputs else ()
-    capture = capture_attention(
-        model, inputs, TARGET if two_outputs else None, gradients, precision=precision
-    )
+    kinds, targets, gradients = {SAM: False}, None, set()
+    if model.num_classes == 2:
+        kinds, targets = {SAM: False, HGI: True}, TARGET
+        gradients = {variant.gradient for variant in VARIANTS.values()}
+    capture = capture_attention(model, inputs, targets, gradients, precision=precision)
     found: dict[MapName, Tensor] = {}
     for name, variant in VARIANTS.items():
+        # kept as they are, so that figures can show them; scaled where they are read
         unscaled = replace(variant, layer_minmax=False)
-        for kind, weighted in ((SAM, False), (HGI, True))[: 1 + two_outputs]:
-            found |= {
-                _name(kind, name, stage): layer
-                for stage, layer in layer_maps(capture, unscaled, weighted).items()
-            }
-    if two_outputs:
-        targets = [TARGET if name == "printed" else None for name in VARIANTS]
-        cams, _ = token_grad_cams(model, inputs, targets, precision)
-        found |= {
-            _name(GRAD_CAM, name, len(model.layers) - 1): cam for name, cam in zip(VARIANTS, cams)
-        }
+        for kind, weighted in kinds.items():
+            for stage, layer in layer_maps(capture, unscaled, weighted).items():
+                found[_name(kind, name, stage)] = layer
+    if HGI in kinds:
+        cams, _ = token_grad_cams(
+            model, inputs, [grad_cam_target(name) for name in VARIANTS], precision
+        )
+        for name, cam in zip(VARIANTS, cams):
+            found[_name(GRAD_CAM, name, len(model.layers) - 1)] = cam
     return found
+
+
+def heat_of(
+    method: str,
+    networks: Mapping[str, nn.Module],
+    inputs: Tensor,
+    brain: Tensor | None = None,
+    variant: str = "printed",
+) -> Tensor:
+    """Heat of a batch by one method of Table 1, computed at once, (B, H, W) in [0, 1].
+
+    networks: by classifier, see CLASSIFIER_OF. inputs: (B, C, H, W). brain: bool (B, H, W).
+    """
+    model, setting = networks[CLASSIFIER_OF[method]], VARIANTS[variant]
+    if method == GRAD_CAM:
+        return swin_grad_cam(model, inputs, grad_cam_target(variant), brain)[0]
+    if method == HGI:
+        return hgi_sam(model, inputs, TARGET, brain, setting).fused
+    return swin_sam(model, inputs, brain, setting).fused
+
+
+def grad_cam_target(variant: str) -> int | None:
+    """What Swin-Grad-CAM explains: hemorrhage as printed, the larger output in the code."""
+    return TARGET if variant == "printed" else None
 
 
 def _name(kind: str, variant: str, stage: int) -> MapName:

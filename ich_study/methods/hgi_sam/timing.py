@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,46 +13,26 @@ import torch
 from torch import nn
 
 from ich_study.errors import ParameterError
-from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.inputs.slices import SliceDataset, SliceSource
-from ich_study.methods.hgi_sam.attention_maps import VARIANTS, hgi_sam, swin_grad_cam, swin_sam
-from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, GRAD_CAM, HGI, TARGET
+from ich_study.evaluate.rows import Row, Rows
+from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, heat_of
 
 WARM_UP = 2
 
 
-def slice_input(
-    source: SliceSource, rows: pd.DataFrame, preprocessing: Preprocessing, device: torch.device
-) -> torch.Tensor:
-    """The first row that is labelled positive, else the first, as a network's input (1, C, S,
-    S)."""
-    positive = rows[rows["any"].fillna(False).astype(bool)]
-    dataset = SliceDataset(
-        source, (positive if len(positive) else rows).head(1), ("any",), preprocessing
-    )
-    return preprocessing.inputs(dataset.__getitems__([0])[0].to(device))
-
-
 def method_calls(
-    models: Mapping[str, nn.Module], inputs: torch.Tensor, variant: str
+    networks: Mapping[str, nn.Module], inputs: torch.Tensor, variant: str
 ) -> dict[str, Callable[[], object]]:
     """One slice, (1, C, H, W), through every method, for `milliseconds_table`.
 
-    models: `binary`, `multi_label`, `two_outputs`, and the supervised ones where there are any.
+    networks: the three classifiers, and the supervised networks where there are any.
     """
-    setting = VARIANTS[variant]
-    network = {method: models[name] for method, name in CLASSIFIER_OF.items()}
     calls: dict[str, Callable[[], object]] = {
-        GRAD_CAM: lambda: swin_grad_cam(network[GRAD_CAM], inputs, TARGET),
-        "swin_sam_multi_label": lambda: swin_sam(
-            network["swin_sam_multi_label"], inputs, variant=setting
-        ),
-        "swin_sam_binary": lambda: swin_sam(network["swin_sam_binary"], inputs, variant=setting),
-        HGI: lambda: hgi_sam(network[HGI], inputs, TARGET, variant=setting),
+        method: partial(heat_of, method, networks, inputs, None, variant)
+        for method in CLASSIFIER_OF
     }
-    for name in ("unet", "swin_unetr"):
-        if name in models:
-            calls[name] = lambda model=models[name]: _segmented(model, inputs)
+    for name, network in networks.items():
+        if name not in CLASSIFIER_OF.values():
+            calls[name] = partial(_segmented, network, inputs)
     return calls
 
 
@@ -79,35 +59,18 @@ def milliseconds_table(
     rows = []
     for name, values in spent.items():
         low, high = np.quantile(np.median(np.array(values)[drawn], axis=1), [0.025, 0.975])
-        rows.append(
-            {
-                "method": name,
-                "milliseconds": float(np.median(values)),
-                "ci_low": low,
-                "ci_high": high,
-                "repeats": repeats,
-            }
-        )
-    return pd.DataFrame(rows)
+        rows.append((name, float(np.median(values)), low, high, repeats))
+    columns = ["method", "milliseconds", "ci_low", "ci_high", "repeats"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def milliseconds_rows(table: pd.DataFrame, common: Mapping[str, Any]) -> list[dict[str, Any]]:
+def milliseconds_rows(table: pd.DataFrame, rows: Rows, variant: str) -> list[Row]:
     """The times as rows of the result table; `n` is the number of repeats."""
-    return [
-        {
-            **common,
-            "method": row.method,
-            "metric": "milliseconds",
-            "unit": "slice",
-            "class": "any",
-            "threshold_source": "none",
-            "value": row.milliseconds,
-            "ci_low": row.ci_low,
-            "ci_high": row.ci_high,
-            "n": row.repeats,
-        }
-        for row in table.itertuples()
-    ]
+    named = {"study": rows.study, "dataset": rows.dataset, "variant": variant, "class": "any"}
+    named |= {"metric": "milliseconds", "unit": "slice", "threshold_source": "none"}
+    columns = {"milliseconds": "value", "repeats": "n"}
+    measured = table.rename(columns=columns).to_dict("records")
+    return [{**named, **row} for row in measured]
 
 
 def _segmented(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:

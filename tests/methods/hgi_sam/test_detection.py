@@ -4,6 +4,7 @@ import pytest
 from sklearn import metrics
 
 from ich_study.errors import DataError, ParameterError
+from ich_study.evaluate.rows import Rows
 from ich_study.methods.hgi_sam.detection import (
     TABLE_2,
     Detection,
@@ -12,6 +13,7 @@ from ich_study.methods.hgi_sam.detection import (
     detection_of_masks,
     detection_rows,
     detection_table,
+    detections_of_classifiers,
 )
 from ich_study.schema import result_table
 
@@ -39,9 +41,8 @@ def test_table_2_is_scikit_learns():
         }
         assert table.loc[fold, list(expected)].astype(float).to_dict() == pytest.approx(expected)
     assert table.loc["overall", "auroc"] != pytest.approx(table.loc["overall", "auc_of_decisions"])
-    rows = result_table(detection_rows({"swin_hgi_sam": FOUND}, {"class": "any"}, 200)).set_index(
-        "metric"
-    )
+    rows = detection_rows({"swin_hgi_sam": FOUND}, Rows("04_swin_hgi_sam", "fake", 200), "printed")
+    rows = result_table(rows).set_index("metric")
     expected = table.loc["overall", list(TABLE_2)].astype(float).to_dict()
     assert rows["value"].to_dict() == pytest.approx(
         {**expected, "balanced_accuracy": expected["auc_of_decisions"]}
@@ -76,6 +77,22 @@ def test_one_half_itself_is_no_hemorrhage():
     predictions = pd.DataFrame({"class": "any", "label": labels, "probability": [0.5, 0.5000001]})
     assert decisions(predictions).tolist() == [False, True]
     assert detection_of_classifier(predictions, ROWS[:2]).decided.tolist() == [False, True]
+
+
+def test_a_method_is_detected_by_the_classifier_that_it_explains():
+    def predicted(probability):
+        labels = pd.array([True, False], dtype="boolean")
+        return pd.DataFrame({"class": "any", "label": labels, "probability": probability})
+
+    predictions = {"binary": [0.1, 0.2], "multi_label": [0.3, 0.4], "two_outputs": [0.6, 0.7]}
+    found = detections_of_classifiers(
+        {name: predicted(values) for name, values in predictions.items()}, ROWS[:2]
+    )
+    assert {name: each.score.tolist() for name, each in found.items()} == {
+        "swin_sam_multi_label": [0.3, 0.4],
+        "swin_sam_binary": [0.1, 0.2],
+        "swin_hgi_sam": [0.6, 0.7],
+    }
 
 
 def test_tiny_foregrounds_are_no_detection():

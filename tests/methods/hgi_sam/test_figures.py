@@ -1,10 +1,19 @@
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
+import torch
 
 from ich_study.errors import StudyError
-from ich_study.methods.hgi_sam.figures import comparison_figure, largest_lesions
+from ich_study.methods.hgi_sam import figures
+from ich_study.methods.hgi_sam.figures import (
+    comparison_figure,
+    explore_figure,
+    heat_steps,
+    layer_figure,
+    layer_steps,
+    weight_steps,
+)
+from tests.evaluate.fakes import truth_of
 
 HU = np.zeros((2, 16, 16), np.int16) + 30
 TRUTH = np.zeros(HU.shape, bool)
@@ -17,18 +26,37 @@ def _close():
     plt.close("all")
 
 
-def test_the_largest_lesion_of_each_patient_is_shown():
-    rows = pd.DataFrame({"patient_id": ["a", "a", "b", "c", "c", "d"]})
-    assert largest_lesions(rows, np.array([5, 9, 2, 0, 12, 0]), 3).tolist() == [4, 1, 2]
-    assert largest_lesions(rows, np.array([5, 5, 5, 0, 0, 0]), 2).tolist() == [0, 2]
-    with pytest.raises(StudyError, match="no slice"):
-        largest_lesions(rows, np.zeros(6), 3)
+def test_the_layer_figure_has_a_row_per_slice_and_method():
+    class StagedHeat:
+        stages = (0, 1)
+
+        def every_stage(self):
+            return self
+
+        def layers(self, index):
+            return {stage: torch.rand(len(index), 4, 4) for stage in self.stages}
+
+        def read(self, index):
+            return np.zeros((len(index), 1, 16, 16), np.float32)
+
+    heats = {"swin_sam_binary": StagedHeat(), "swin_hgi_sam": StagedHeat()}
+    masks = dict.fromkeys(heats, TRUTH)
+    figure = layer_figure(truth_of(TRUTH), heats, masks, np.array([1, 0]), "title")
+    assert len(figure.axes) == 4 * 6
+    assert [axis.get_ylabel() for axis in figure.axes[::6]] == [
+        "Swin-SAM binary",
+        "Swin-HGI-SAM",
+    ] * 2
+    titles = [axis.get_title() for axis in figure.axes[:6]]
+    assert titles == ["slice", "truth", "layer 1", "layer 2", "fused", "mask"]
 
 
 def test_colours_say_who_drew_what():
     found = np.zeros(HU.shape, bool)
     found[:, 6:10, 4:8] = True
-    figure = comparison_figure(HU, TRUTH, {"swin_hgi_sam": found, "unet": TRUTH}, "title")
+    figure = comparison_figure(
+        truth_of(TRUTH), {"swin_hgi_sam": found, "unet": TRUTH}, np.arange(2), "title"
+    )
     assert [axis.get_title() for axis in figure.axes[:3]] == [
         "slice",
         "Swin-HGI-SAM",
@@ -52,6 +80,44 @@ def test_colours_say_who_drew_what():
 
 def test_masks_of_other_slices_are_refused():
     with pytest.raises(StudyError, match="no slices, or masks"):
-        comparison_figure(HU, TRUTH, {"unet": TRUTH[:1]}, "title")
+        comparison_figure(truth_of(TRUTH), {"unet": TRUTH[:1]}, np.arange(2), "title")
     with pytest.raises(StudyError, match="no slices, or masks"):
-        comparison_figure(HU[:0], TRUTH[:0], {}, "title")
+        comparison_figure(truth_of(TRUTH), {}, np.arange(0), "title")
+
+
+def test_the_steps_of_a_slice_say_what_they_are():
+    heat = torch.zeros(16, 16)
+    heat[4:8, 4:6] = 0.3
+    shown, masked = heat_steps("printed", heat, truth_of(TRUTH), 0, 0.3)
+    # half of the truth is found, the pixels at the threshold among it
+    assert masked.title == "printed\nat 0.3: Dice 0.67" and masked.outline.sum() == 8
+    assert shown.image.max() == np.float32(0.3) and shown.kind == "heat"
+    healthy = heat_steps("x", heat, truth_of(TRUTH & False), 0, 0.3)
+    assert healthy[1].title.endswith("no truth")
+    stages = layer_steps("alike", {2: torch.eye(4)[None]}, TRUTH[0])
+    assert stages[0].title == "alike, stage 3\n4 x 4 patches"
+    assert stages[0].image.shape == (16, 16) and stages[0].image[0, 0] == 1
+    weights = weight_steps({0: torch.tensor([[1.0, 2.0, 4.0], [0.0, 1.0, 2.0]])})[0]
+    assert weights.title == "head weights, stage 1\n2 blocks down, 3 heads"
+    assert weights.image.tolist() == [[0.25, 0.5, 1], [0, 0.25, 0.5]]
+
+
+def test_the_slice_that_is_asked_for_is_explored(monkeypatch):
+    asked = []
+
+    def heat_of(method, networks, inputs, brain, variant):
+        asked.append((method, variant, int(inputs), int(brain.sum())))
+        return torch.zeros(1, 16, 16)
+
+    monkeypatch.setattr(figures, "heat_of", heat_of)
+    brain = np.ones(TRUTH.shape, bool)
+    brain[1, :, 8:] = False
+    truth = truth_of(TRUTH, brain=brain)
+    figure = explore_figure(
+        truth, {}, lambda rows: (None, torch.tensor(rows.index[0])), 1, "swin_hgi_sam", 0.5
+    )
+    assert asked == [
+        ("swin_hgi_sam", "printed", 1, 128),
+        ("swin_hgi_sam", "authors", 1, 128),
+    ]
+    assert len(figure.axes) == 4 and "slice 1" in figure.get_suptitle()

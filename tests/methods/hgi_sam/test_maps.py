@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from ich_study.errors import ParameterError
-from ich_study.evaluate.scored_slices import ScoredSlices
+from ich_study.evaluate.heat import Heat
 from ich_study.inputs.slices import SliceDataset
 from ich_study.methods.hgi_sam.attention_maps import (
     AUTHORS,
@@ -12,16 +14,16 @@ from ich_study.methods.hgi_sam.attention_maps import (
     swin_grad_cam,
     swin_sam,
 )
-from ich_study.methods.hgi_sam.maps import attention_archive, fused_maps
-from ich_study.methods.hgi_sam.study import (
-    every_stage,
-    map_methods,
-    masks_at,
-    weak_methods,
-    with_folds,
+from ich_study.methods.hgi_sam.maps import (
+    AttentionHeat,
+    ablations,
+    attention_archive,
+    attention_heats,
+    heat_of,
+    stages_held,
 )
 from ich_study.methods.hgi_sam.swin import create_swin
-from ich_study.splits.split import make_folds
+from tests.evaluate.fakes import truth_of
 from tests.training.fakes import config, fake_store
 
 TINY = {
@@ -36,6 +38,9 @@ TINY = {
 STORE = fake_store(patients=4)
 ROWS = STORE.index.head(12)
 CPU = torch.device("cpu")
+BRAIN = np.zeros((12, 32, 32), bool)
+BRAIN[:, 4:30, 6:26] = True
+TRUTH = truth_of(BRAIN, brain=BRAIN)
 PREPROCESSING = config(normalisation="half").preprocessing()
 
 
@@ -53,76 +58,127 @@ def inputs_of(places):
     )
 
 
+def heat(archive, kind, variant, brain=None, stages=None):
+    held = stages_held(archive, kind, variant)
+    if kind == "swin_hgi_sam" and stages is None:
+        held = held[:3]
+    return AttentionHeat(kind, variant, archive, kind, stages or held, 32, brain)
+
+
 def test_kept_layers_fuse_to_the_maps_computed_at_once(tmp_path):
-    model, places = swin(2), np.array([1, 4, 9])
+    model, index = swin(2), np.array([1, 4, 9])
     archive, images = archived(tmp_path, model), inputs_of([1, 4, 9])
-    brain = np.zeros((3, 32, 32), bool)
-    brain[:, 4:30, 6:26] = True
-    inside = torch.from_numpy(brain)
+    inside = torch.from_numpy(BRAIN[index])
     for name, variant in (("printed", PRINTED), ("authors", AUTHORS)):
-        expected = hgi_sam(model, images, 1, inside, variant).fused
-        assert np.allclose(
-            fused_maps(archive, "swin_hgi_sam", name, 32).read(places, brain), expected, atol=1e-4
-        )
-        four = hgi_sam(model, images, 1, None, variant, (0, 1, 2, 3)).fused
-        assert np.allclose(
-            every_stage(fused_maps(archive, "swin_hgi_sam", name, 32)).read(places), four, atol=1e-4
-        )
-        sam = swin_sam(model, images, inside, variant).fused
-        assert np.allclose(
-            fused_maps(archive, "swin_sam", name, 32).read(places, brain), sam, atol=1e-4
-        )
-        cam = swin_grad_cam(model, images, 1 if name == "printed" else None, inside)[0]
-        assert np.allclose(
-            fused_maps(archive, "swin_grad_cam", name, 32).read(places, brain), cam, atol=1e-4
-        )
+        own = heat(archive, "swin_hgi_sam", name, BRAIN)
+        target = 1 if name == "printed" else None
+        cases = [
+            (own, hgi_sam(model, images, 1, inside, variant).fused),
+            (
+                replace(own, brain=None).every_stage(),
+                hgi_sam(model, images, 1, None, variant, (0, 1, 2, 3)).fused,
+            ),
+            (
+                heat(archive, "swin_sam", name, BRAIN),
+                swin_sam(model, images, inside, variant).fused,
+            ),
+            (
+                heat(archive, "swin_grad_cam", name, BRAIN),
+                swin_grad_cam(model, images, target, inside)[0],
+            ),
+        ]
+        for found, maps in cases:
+            assert np.allclose(found.read(index)[:, 0], maps, atol=1e-4)
+
+
+def test_heat_of_the_slices_is_a_heat_of_one_class(tmp_path):
+    own = heat(archived(tmp_path, swin(1)), "swin_sam", "printed", BRAIN)
+    assert isinstance(own, Heat) and len(own) == 12 and own.classes == ("any",)
+    read = own.read(slice(2, 5))
+    assert read.shape == (3, 1, 32, 32) and read.dtype == np.float32
+    assert not read[:, 0][~BRAIN[2:5]].any() and own.stages == (0, 1, 2, 3)
+    # the pixel at the threshold is in, and the threshold is that of the slice
+    thresholds = np.full(12, 2.0)
+    thresholds[3] = float(read[1].max())
+    assert own.masks(np.array([3, 2]), thresholds).sum((1, 2)).tolist() == [
+        (read[1] == read[1].max()).sum(),
+        0,
+    ]
 
 
 def test_a_network_of_one_output_has_no_gradient_maps_and_says_so(tmp_path):
     archive = archived(tmp_path, swin(1))
-    assert fused_maps(archive, "swin_sam", "printed", 32).stages == (0, 1, 2, 3)
-    with pytest.raises(ParameterError, match="the archive holds"):
-        fused_maps(archive, "swin_hgi_sam", "printed", 32)
-    with pytest.raises(ParameterError, match="of stages"):
-        fused_maps(archive, "swin_sam", "printed", 32, [7])
+    with pytest.raises(ParameterError, match="the archive holds swin_sam-authors, swin_sam-print"):
+        stages_held(archive, "swin_hgi_sam", "printed")
 
 
 def test_maps_of_other_weights_or_slices_are_computed_anew(tmp_path):
-    first = fused_maps(archived(tmp_path, swin(1)), "swin_sam", "printed", 32).read(slice(0, 3))
-    attention_archive(tmp_path, swin(1, seed=5), "1" * 64, STORE, ROWS, PREPROCESSING, CPU, 5)
-    second = fused_maps(
-        archived(tmp_path / "again", swin(1, seed=5)), "swin_sam", "printed", 32
-    ).read(slice(0, 3))
-    assert not np.allclose(first, second)
+    first = heat(archived(tmp_path, swin(1)), "swin_sam", "printed").read(slice(0, 3))
+    other = attention_archive(
+        tmp_path, swin(1, seed=5), "1" * 64, STORE, ROWS, PREPROCESSING, CPU, 5
+    )
+    assert not np.allclose(first, heat(other, "swin_sam", "printed").read(slice(0, 3)))
     assert archived(tmp_path, swin(1), STORE.index.head(5)).count == 5
 
 
-def test_the_methods_of_table_1_and_their_ablations(tmp_path):
+class FakeArchive:
+    """Flat maps; which archive they came from, and which were asked for, is noted."""
+
+    def __init__(self, name, two_outputs):
+        self.name, self.asked = name, []
+        kinds = ["swin_sam"] + ["swin_hgi_sam"] * two_outputs
+        self.names = [
+            (f"{kind}-{variant}", f"-{stage}")
+            for kind in kinds
+            for variant in ("printed", "authors")
+            for stage in range(4)
+        ]
+        if two_outputs:
+            self.names += [(f"swin_grad_cam-{variant}", "-3") for variant in ("printed", "authors")]
+
+
+def test_every_method_explains_its_own_classifier_over_its_own_stages():
     archives = {
-        name: archived(tmp_path / name, swin(outputs))
-        for name, outputs in (("binary", 1), ("multi_label", 6), ("two_outputs", 2))
+        name: FakeArchive(name, name == "two_outputs")
+        for name in ("binary", "multi_label", "two_outputs")
     }
-    truth = np.zeros((12, 32, 32), bool)
-    truth[::2, 8:14, 8:14] = True
-    brain = np.ones_like(truth)
-    brain[:, :6] = False
-    scored = ScoredSlices(
-        ROWS, np.zeros(truth.shape, np.int16), truth.astype(np.uint8), brain, [], np.ones(12)
-    )
-    methods = weak_methods(archives, scored, truth)
-    settings = [(each.method, each.maps.variant, each.layer, each.brain_mask) for each in methods]
-    assert (
-        len(set(settings)) == len(settings) == 11
-        and ("swin_hgi_sam", "printed", "0-3", True) in settings
-    )
-    assert list(map_methods(archives, "printed", 32)) == [
-        "swin_grad_cam",
-        "swin_sam_multi_label",
-        "swin_sam_binary",
-        "swin_hgi_sam",
+    for variant in ("printed", "authors"):
+        found = attention_heats(archives, variant, TRUTH)
+        assert {
+            name: (maps.archive.name, maps.kind, maps.stages) for name, maps in found.items()
+        } == {
+            "swin_grad_cam": ("two_outputs", "swin_grad_cam", (3,)),
+            "swin_sam_multi_label": ("multi_label", "swin_sam", (0, 1, 2, 3)),
+            "swin_sam_binary": ("binary", "swin_sam", (0, 1, 2, 3)),
+            "swin_hgi_sam": ("two_outputs", "swin_hgi_sam", (0, 1, 2)),
+        }
+        assert {maps.variant for maps in found.values()} == {variant}
+
+
+def test_the_ablations_are_of_the_stages_and_the_brain_that_their_columns_name(tmp_path):
+    own = heat(archived(tmp_path, swin(2)), "swin_hgi_sam", "printed", BRAIN)
+    found = ablations(own)
+    assert [(each.layer, each.stages, each.brain is not None) for each in found] == [
+        ("0-2", (0, 1, 2), True),
+        ("0-3", (0, 1, 2, 3), True),
+        (None, (0, 1, 2), False),
     ]
-    masks = masks_at(methods[0], np.full(12, 0.3), np.array([2, 3]), brain)
-    assert masks.shape == (2, 32, 32) and not masks[~brain[[2, 3]]].any()
-    folds = with_folds(ROWS, make_folds(ROWS, 2, 0))["fold"].to_numpy()
-    tuned = methods[3].tuned(folds)
-    assert set(tuned.by_fold) == {0, 1} and tuned.counts.tp.shape == (12,)
+    maps = [each.read(slice(None)) for each in (own, *found)]
+    assert np.array_equal(maps[0], maps[1]) and not np.allclose(maps[0], maps[2])
+    assert maps[3][:, 0][~BRAIN].any() and not maps[0][:, 0][~BRAIN].any()
+
+
+def test_heat_computed_at_once_is_of_the_methods_own_classifier(monkeypatch):
+    networks = {"binary": swin(1, 1), "multi_label": swin(6, 2), "two_outputs": swin(2, 3)}
+    images, inside = inputs_of([4]), torch.from_numpy(BRAIN[:1])
+    for name, variant in (("printed", PRINTED), ("authors", AUTHORS)):
+        target = 1 if name == "printed" else None
+        expected = {
+            "swin_grad_cam": swin_grad_cam(networks["two_outputs"], images, target, inside)[0],
+            "swin_sam_multi_label": swin_sam(networks["multi_label"], images, inside, variant),
+            "swin_sam_binary": swin_sam(networks["binary"], images, inside, variant),
+            "swin_hgi_sam": hgi_sam(networks["two_outputs"], images, 1, inside, variant),
+        }
+        for method, maps in expected.items():
+            found = heat_of(method, networks, images, inside, name)
+            assert torch.equal(found, getattr(maps, "fused", maps))

@@ -4,11 +4,8 @@ import pytest
 from scipy import stats
 
 from ich_study.errors import DataError
-from ich_study.methods.hgi_sam import report as hgi_report
-from ich_study.methods.hgi_sam.report import Segmentation
+from ich_study.methods.hgi_sam import tables
 from ich_study.metrics.overlap import Counts, dice, iou
-from ich_study.published.claims import load_claims, verdicts
-from ich_study.schema import result_table
 
 RNG = np.random.default_rng(3)
 ROWS = pd.DataFrame(
@@ -21,7 +18,6 @@ ROWS = pd.DataFrame(
     }
 )
 POSITIVE = ROWS["any"].to_numpy(bool)
-COMMON = {"study": "04_swin_hgi_sam", "dataset": "physionet", "class": "any", "variant": "printed"}
 
 
 def counts(quality):
@@ -39,14 +35,10 @@ COUNTS = {
     "swin_hgi_sam": counts(0.75),
     "unet": counts(0.74),
 }
-SEGMENTATIONS = [
-    Segmentation(name, found, "none" if name == "unet" else "masks-validation", name != "unet")
-    for name, found in COUNTS.items()
-]
 
 
 def test_table_1_is_mean_and_standard_error_over_positive_slices():
-    table = hgi_report.table_1(COUNTS, ROWS).set_index(["fold", "method", "metric"])
+    table = tables.table_1(COUNTS, ROWS).set_index(["fold", "method", "metric"])
     for fold, part in (
         ("0", ROWS["fold"] == 0),
         ("1", ROWS["fold"] == 1),
@@ -58,7 +50,7 @@ def test_table_1_is_mean_and_standard_error_over_positive_slices():
             row = table.loc[(fold, "unet", metric)]
             expected = {"mean": values.mean(), "se": stats.sem(values), "slices": chosen.sum()}
             assert row.astype(float).to_dict() == pytest.approx(expected)
-    printed = hgi_report.as_printed(hgi_report.table_1(COUNTS, ROWS), "dice", COUNTS)
+    printed = tables.as_printed(tables.table_1(COUNTS, ROWS), "dice", COUNTS)
     assert (
         list(printed.columns) == list(COUNTS)
         and list(printed.index) == ["0", "1", "overall"]
@@ -73,7 +65,7 @@ def test_positive_slices_whose_mask_left_the_crop_do_not_count():
             for part in vars(COUNTS["unet"]).values()
         )
     )
-    table = hgi_report.table_1({"unet": lost}, ROWS)
+    table = tables.table_1({"unet": lost}, ROWS)
     assert (
         int(table.query("fold == 'overall' and metric == 'dice'")["slices"].iloc[0])
         == POSITIVE.sum() - 1
@@ -81,7 +73,7 @@ def test_positive_slices_whose_mask_left_the_crop_do_not_count():
 
 
 def test_the_papers_t_test_and_the_patients_stand_side_by_side():
-    table = hgi_report.significance_table(COUNTS, ROWS, 400)
+    table = tables.significance_table(COUNTS, ROWS, 400)
     against = table[table["family"] == "HGI-SAM against"].set_index("second")
     values = {name: dice(found[POSITIVE]) for name, found in COUNTS.items()}
     for name in ("swin_grad_cam", "unet"):
@@ -102,36 +94,15 @@ def test_the_papers_t_test_and_the_patients_stand_side_by_side():
         ("swin_sam_multi_label", "swin_sam_binary"),
         ("swin_sam_binary", "swin_hgi_sam"),
     ]
-    assert hgi_report.order_line(table).count("holds") == 3
+    assert tables.order_line(table).count("holds") == 3
     reversed_ = {
         **COUNTS,
         "swin_sam_binary": COUNTS["swin_grad_cam"],
         "swin_grad_cam": COUNTS["swin_sam_binary"],
     }
-    assert "swin_grad_cam < swin_sam_multi_label is reversed" in hgi_report.order_line(
-        hgi_report.significance_table(reversed_, ROWS, 400)
+    assert "swin_grad_cam < swin_sam_multi_label is reversed" in tables.order_line(
+        tables.significance_table(reversed_, ROWS, 400)
     )
-
-
-def test_rows_fit_the_result_table_and_decide_the_claims_among_weak_methods():
-    found = hgi_report.segmentation_rows(SEGMENTATIONS, ROWS, COMMON, 200)
-    found += hgi_report.claim_differences(SEGMENTATIONS, ROWS, COMMON, 200)
-    results = result_table(found)
-    assert set(zip(results["subset"], results["unit"])) >= {
-        ("positive", "slice"),
-        ("positive", "pixel"),
-        ("all", "pixel"),
-        ("all", "scan"),
-    }
-    mine = results[
-        (results["method"] == "unet") & (results["metric"] == "dice") & (results["unit"] == "slice")
-    ]
-    assert mine["value"].item() == pytest.approx(dice(COUNTS["unet"][POSITIVE]).mean())
-    claims = load_claims()
-    judged = verdicts(
-        results, claims[claims["claim_id"].isin(["hgi-04", "hgi-05", "hgi-07", "hgi-15"])]
-    ).set_index("claim_id")
-    assert judged["verdict"].tolist() == ["supported"] * 4
 
 
 FLAT_ROWS = ROWS.assign(any=pd.array([True] * 48, dtype="boolean"))
@@ -143,41 +114,8 @@ def flat_counts(tp):
     return Counts(*(np.full(48, part) for part in (tp, 100 - tp, 100 - tp)))
 
 
-def test_a_difference_is_the_first_method_minus_the_second():
-    methods = [
-        Segmentation(name, flat_counts(tp), source, True)
-        for (name, tp), source in zip(
-            FLAT.items(), ("none", "labels", "masks-validation", "masks-test")
-        )
-    ]
-    found = hgi_report.claim_differences(methods, FLAT_ROWS, COMMON, 20)
-    expected = {
-        "swin_hgi_sam - swin_grad_cam": (0.35, "masks-test"),
-        "swin_hgi_sam - swin_sam_multi_label": (0.20, "masks-test"),
-        "swin_hgi_sam - swin_sam_binary": (0.10, "masks-test"),
-        "swin_grad_cam - swin_sam_multi_label": (-0.15, "none"),
-        "swin_grad_cam - swin_sam_binary": (-0.25, "none"),
-        "swin_grad_cam - swin_hgi_sam": (-0.35, "none"),
-        "swin_sam_binary - swin_sam_multi_label": (0.10, "masks-validation"),
-    }
-    for metric in ("dice_difference", "precision_difference"):
-        rows = {row["method"]: row for row in found if row["metric"] == metric}
-        assert set(rows) == set(expected)
-        for method, (value, source) in expected.items():
-            row = rows[method]
-            assert (row["value"], row["threshold_source"]) == (pytest.approx(value), source)
-            assert (row["unit"], row["subset"], row["class"]) == ("slice", "positive", "any")
-    one, two = methods[1], methods[3]
-    row = hgi_report.setting_difference(one, two, FLAT_ROWS, COMMON, 20)[0]
-    assert (row["method"], row["threshold_source"]) == (
-        "swin_sam_multi_label - swin_hgi_sam",
-        "labels",
-    )
-    assert row["value"] == pytest.approx(-0.20)
-
-
 def test_significance_subtracts_the_other_method_from_hgi_sam_and_the_worse_from_the_better():
-    table = hgi_report.significance_table(
+    table = tables.significance_table(
         {name: flat_counts(tp) for name, tp in FLAT.items()}, FLAT_ROWS, 20
     )
     found = table.set_index(["family", "first", "second"])["difference"].to_dict()
@@ -197,15 +135,22 @@ def test_the_order_is_open_where_the_interval_reaches_zero():
     row = {"family": "order", "first": "a", "second": "b", "difference": 0.1}
     ends = [(0.0, 0.2), (0.01, 0.2), (-0.2, 0.0), (-0.2, -0.01)]
     table = pd.DataFrame([{**row, "ci_low": low, "ci_high": high} for low, high in ends])
-    verdicts_ = [line.split(":")[0] for line in hgi_report.order_line(table).split("\n")]
+    verdicts_ = [line.split(":")[0] for line in tables.order_line(table).split("\n")]
     assert verdicts_ == ["b < a is open", "b < a holds", "b < a is open", "b < a is reversed"]
 
 
 def test_a_test_set_without_positives_is_refused():
     rows = ROWS.assign(any=pd.array([False] * 48, dtype="boolean"))
-    for call in (
-        lambda: hgi_report.table_1(COUNTS, rows),
-        lambda: hgi_report.segmentation_rows(SEGMENTATIONS, rows, COMMON),
-    ):
-        with pytest.raises(DataError, match="labelled positive"):
-            call()
+    with pytest.raises(DataError, match="labelled positive"):
+        tables.table_1(COUNTS, rows)
+
+
+def test_the_readings_stand_side_by_side():
+    table = tables.readings_table()
+    assert table.loc["gradient", ["printed", "authors"]].tolist() == ["attention", "scores"]
+    assert table.loc["layer_minmax", ["printed", "authors"]].tolist() == [False, True]
+    assert table.loc["thresholds tried", ["printed", "authors"]].tolist() == [
+        "101 from 0 to 1",
+        "50 from 0.01 to 0.99",
+    ]
+    assert table.loc["smallest mask", ["printed", "authors"]].tolist() == [10, 11]

@@ -1,0 +1,264 @@
+"""Rows of the result table that are about masks, and the differences that claims ask for.
+
+HGI-SAM paper, Table 1 and Section 6. Intervals draw patients; beside the positive slices of Table
+1 all slices and whole scans are scored too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ich_study.errors import DataError
+from ich_study.evaluate.rows import METRICS, Row, Rows, statistic_of
+from ich_study.evaluate.score import Scores, score
+from ich_study.evaluate.thresholds import Choice
+from ich_study.evaluate.truth import Truth
+from ich_study.methods.hgi_sam.detection import decisions
+from ich_study.methods.hgi_sam.maps import (
+    BINARY,
+    CLASSIFIER_OF,
+    GRAD_CAM,
+    HGI,
+    MULTI_LABEL,
+    AttentionHeat,
+    ablations,
+)
+from ich_study.methods.hgi_sam.thresholds import GRID, of_other_folds
+from ich_study.metrics.boxes import filled_box_counts
+from ich_study.metrics.overlap import Counts, overlap_counts
+
+CLAIMED: dict[str, tuple[str, ...]] = {
+    HGI: (GRAD_CAM, MULTI_LABEL, BINARY, "unet", "swin_unetr"),
+    GRAD_CAM: (MULTI_LABEL, BINARY, HGI, "unet", "swin_unetr"),
+    BINARY: (MULTI_LABEL,),
+}
+"""Method -> those it is compared with: each claim of the paper is about one of these pairs."""
+_PER_POSITIVE_SLICE = {"class_name": "any", "unit": "slice", "subset": "positive"}
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One method's masks, scored. counts: per slice, (slices,). The rest are columns of the result
+    table."""
+
+    method: str
+    counts: Counts = field(repr=False)
+    threshold_source: str
+    brain_mask: bool
+    variant: str = "printed"
+    layer: str | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of the result table that name it."""
+        names = ("method", "threshold_source", "brain_mask", "variant", "layer")
+        return {name: getattr(self, name) for name in names}
+
+
+def segmented(scores: Scores, choice: Choice, brain_mask: bool = True) -> Segmentation:
+    """The masks of one method at its thresholds, named by where those came from.
+
+    brain_mask: whether its heat was cut to the brain before it was scored.
+    """
+    named = (choice.source, brain_mask, scores.variant, scores.layer)
+    return Segmentation(scores.name, choice.counts, *named)
+
+
+def supervised(name: str, masks: np.ndarray, truth: Truth, variant: str) -> Segmentation:
+    """Masks of a supervised network, bool (N, S, S); the larger of two outputs decides, so no
+    threshold was chosen, and no brain mask is used."""
+    return Segmentation(name, overlap_counts(masks, truth.mask()), "none", False, variant)
+
+
+def gated(segmentation: Segmentation, decided: np.ndarray) -> Segmentation:
+    """The same masks, emptied on slices that the classifier calls negative: what a reader would be
+    shown.
+
+    decided: whether the classifier calls a slice positive, bool (slices,).
+    """
+    counts = segmentation.counts
+    kept = Counts(
+        np.where(decided, counts.tp, 0),
+        np.where(decided, counts.fp, 0),
+        np.where(decided, counts.fn, counts.tp + counts.fn),
+    )
+    return replace(segmentation, method=f"{segmentation.method}_gated", counts=kept)
+
+
+def gated_by_classifiers(
+    segmentations: Mapping[str, Segmentation], predictions: Mapping[str, pd.DataFrame]
+) -> list[Segmentation]:
+    """`gated` masks of every weakly supervised method, each by the classifier that it explains.
+
+    predictions: of `classification.predict`, by classifier.
+    """
+    found = []
+    for method, classifier in CLASSIFIER_OF.items():
+        found.append(gated(segmentations[method], decisions(predictions[classifier])))
+    return found
+
+
+def positive_slices(index: pd.DataFrame) -> np.ndarray:
+    """Which slices are labelled positive, bool; DataError where none is."""
+    positive = index["any"].astype("boolean").fillna(False).to_numpy(bool)
+    if not positive.any():
+        raise DataError(
+            f"none of the {len(index)} slices is labelled positive; Table 1 has nothing to score"
+        )
+    return positive
+
+
+def segmentation_rows(
+    segmentations: Sequence[Segmentation], index: pd.DataFrame, rows: Rows
+) -> list[Row]:
+    """Result rows of every segmentation: subset `positive` per slice and per pixel, subset `all`
+    per pixel and per scan.
+
+    index: rows of the slice index, with the label `any`. Positive are slices labelled so, as in
+    Table 1; of them means leave out those whose mask is empty.
+    """
+    positive = positive_slices(index)
+    found = []
+    for each in segmentations:
+        named = {**each.columns, "class_name": "any"}
+        found += rows.overlap(
+            each.counts[positive],
+            index[positive],
+            ("slice", "pixel"),
+            METRICS,
+            **named,
+            subset="positive",
+        )
+        found += rows.overlap(each.counts, index, ("pixel", "scan"), METRICS, **named, subset="all")
+    return found
+
+
+def mask_rows(
+    headline: Mapping[str, Segmentation],
+    heats: Mapping[str, Mapping[str, AttentionHeat]],
+    scores: Mapping[str, Scores],
+    free: Mapping[str, Choice],
+    rivals: Mapping[str, Scores],
+    predictions: Mapping[str, pd.DataFrame],
+    truth: Truth,
+    rows: Rows,
+) -> list[Row]:
+    """Rows of all masks, and paired differences.
+
+    headline: Table 1's methods of one variant, at the thresholds of the other folds, supervised
+    ones included. Beside it: the other variant and the ablations, from `heats` by variant; `free`,
+    thresholds of `scores` that saw no mask; trivial `rivals` tuned alike; and the headline's masks
+    gated by the classifiers' `predictions`. truth: its rows name the `fold` of each slice.
+    """
+    index, variant = truth.rows, headline[HGI].variant
+    others = ablations(heats["printed"][HGI])
+    for reading, methods in heats.items():
+        others = others if reading == variant else [*methods.values(), *others]
+    beside = []
+    for heat in others:
+        each = score(heat, truth, GRID)
+        choice = of_other_folds(each, index["fold"])
+        beside.append(segmented(each, choice, heat.brain is not None))
+    unmasked = [segmented(scores[name], choice) for name, choice in free.items()]
+    trivial = []
+    for each in rivals.values():
+        found = segmented(each, of_other_folds(each, index["fold"]))
+        trivial.append(replace(found, variant=variant))
+    shown = gated_by_classifiers(headline, predictions)
+    table_1 = list(headline.values())
+    table = segmentation_rows([*table_1, *beside, *unmasked, *trivial, *shown], index, rows)
+    table += claim_differences(table_1, index, rows)
+    return table + ablation_differences([*table_1, *beside], index, rows)
+
+
+def claim_differences(
+    segmentations: Sequence[Segmentation], index: pd.DataFrame, rows: Rows
+) -> list[Row]:
+    """Rows `dice_difference` and `precision_difference` per positive slice, the first method minus
+    the second of CLAIMED, named by the columns of the first.
+
+    segmentations: one per method, all of one variant and layer.
+    """
+    positive = positive_slices(index)
+    by_method = {each.method: each for each in segmentations}
+    found = []
+    for metric in ("dice", "precision"):
+        statistics = {
+            name: statistic_of(each.counts[positive], index[positive], "slice", metric)
+            for name, each in by_method.items()
+        }
+        for first, others in CLAIMED.items():
+            pairs = [(first, second) for second in others if second in by_method]
+            named = {**by_method[first].columns, **_PER_POSITIVE_SLICE}
+            found += rows.differences(statistics, pairs, metric, **named)[1]
+    return found
+
+
+def setting_difference(
+    first: Segmentation, second: Segmentation, index: pd.DataFrame, rows: Rows
+) -> Row:
+    """One row `dice_difference`, first minus second, between two settings of a method, such as
+    three stages and four; named by the first's columns."""
+    positive = positive_slices(index)
+    one, two = (
+        statistic_of(each.counts[positive], index[positive], "slice", "dice")
+        for each in (first, second)
+    )
+    named = {**first.columns, "method": f"{first.method} - {second.method}"}
+    return rows.difference(one, two, "dice_difference", **named, **_PER_POSITIVE_SLICE)
+
+
+def ablation_differences(
+    segmentations: Sequence[Segmentation], index: pd.DataFrame, rows: Rows
+) -> list[Row]:
+    """HGI-SAM as printed: three stages minus four, and with minus without the brain mask (paper,
+    Section 6)."""
+    printed = {
+        (each.layer, each.brain_mask): each
+        for each in segmentations
+        if (each.method, each.variant) == (HGI, "printed")
+    }
+    own, every = sorted((layer, brain) for layer, brain in printed if layer is not None)
+    pairs = [(own, every), ((None, True), (None, False))]
+    return [
+        setting_difference(printed[first], printed[second], index, rows) for first, second in pairs
+    ]
+
+
+def pointing_rows(scores: Sequence[Scores], rows: Rows, variant: str) -> list[Row]:
+    """Pointing game and share of the heat's mass in the truth, means over slices with truth:
+    localisation without a threshold."""
+    found = []
+    for each in scores:
+        named = {**_PER_POSITIVE_SLICE, "threshold_source": "none", "brain_mask": True}
+        named |= {"method": each.name, "variant": variant}
+        for metric, values in (("pointing_game", each.pointing), ("mass_inside", each.mass)):
+            found.append(rows.mean(values, each.rows, metric, **named))
+    return found
+
+
+def box_rows(
+    heats: Mapping[str, AttentionHeat], choices: Mapping[str, Choice], truth: Truth, rows: Rows
+) -> list[Row]:
+    """Where truth is boxes: `box_dice` and `box_iou` of the unions of filled boxes of truth and
+    mask, over slices with a box. DataError where no slice has one."""
+    boxes = truth.mask()
+    there = np.flatnonzero(boxes.any((1, 2)))
+    if not len(there):
+        raise DataError(f"none of the {len(truth)} slices has a box; there is nothing to localise")
+    found = []
+    for name, heat in heats.items():
+        choice = choices[name]
+        counts = filled_box_counts(heat.masks(there, choice.of_slice), boxes[there])
+        named = {"method": name, "variant": heat.variant, "class_name": "any", "brain_mask": True}
+        named |= {"subset": "positive", "threshold_source": choice.source}
+        measured = rows.overlap(
+            counts, truth.rows.iloc[there], ("slice", "pixel"), ("dice", "iou"), **named
+        )
+        found += [{**row, "metric": f"box_{row['metric']}"} for row in measured]
+    return found

@@ -1,0 +1,130 @@
+"""Table 1 of HGI-SAM as the paper prints it, its tests of significance, and what was found of the
+order that it claims.
+
+Table 1 is the mean and standard error of Dice and IoU over slices with hemorrhage, per fold and
+overall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ich_study.evaluate.rows import paired_differences, statistic_of
+from ich_study.methods.hgi_sam.attention_maps import AUTHORS, MEANINGS, PRINTED, VARIANTS
+from ich_study.methods.hgi_sam.detection import SMALLEST_PX
+from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, HGI
+from ich_study.methods.hgi_sam.segmentations import positive_slices
+from ich_study.methods.hgi_sam.thresholds import GRID, TRIED
+from ich_study.metrics.overlap import Counts, dice, iou, mean_over_units
+from ich_study.metrics.significance import holm, paired_t_test, standard_error
+
+WEAK: tuple[str, ...] = tuple(CLASSIFIER_OF)
+CLAIMED_ORDER: tuple[tuple[str, str], ...] = tuple(zip(WEAK[1:], WEAK))
+"""The order that the paper claims, each step as (better, worse)."""
+
+
+def readings_table() -> pd.DataFrame:
+    """What differs between the paper and its code, a row per setting: `printed, authors, meaning`
+    (printed_and_authors, 003)."""
+    rows = {
+        name: (getattr(PRINTED, name), getattr(AUTHORS, name), meaning)
+        for name, meaning in MEANINGS.items()
+    }
+    rows["Grad-CAM explains"] = ("hemorrhage", "the larger output", "target of Swin-Grad-CAM")
+    rows["thresholds tried"] = (
+        *(
+            f"{len(TRIED[name])} from {GRID[TRIED[name][0]]:g} to {GRID[TRIED[name][-1]]:g}"
+            for name in VARIANTS
+        ),
+        "steps that the search over the other folds takes",
+    )
+    rows["search stops"] = ("at the best", "at the first that is no better", "end of the search")
+    rows["smallest mask"] = (*SMALLEST_PX.values(), "pixels from which a mask is a detection")
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[*VARIANTS, "meaning"])
+
+
+def table_1(segmentations: Mapping[str, Counts], rows: pd.DataFrame) -> pd.DataFrame:
+    """A row per fold and `overall`, method and metric: `fold, method, metric, mean, se, slices`.
+    rows: with `fold`."""
+    positive = positive_slices(rows)
+    groups = {
+        str(fold): positive & (rows["fold"] == fold).to_numpy()
+        for fold in sorted(rows["fold"].unique())
+    }
+    table = []
+    for fold, part in {**groups, "overall": positive}.items():
+        for method, counts in segmentations.items():
+            for metric, measure in (("dice", dice), ("iou", iou)):
+                values = measure(counts[part])
+                named = {"fold": fold, "method": method, "metric": metric}
+                mean, used = float(mean_over_units(values)), int(np.isfinite(values).sum())
+                table.append({**named, "mean": mean, "se": standard_error(values), "slices": used})
+    return pd.DataFrame(table)
+
+
+def as_printed(table: pd.DataFrame, metric: str, methods: Sequence[str]) -> pd.DataFrame:
+    """`table_1` as the paper prints it: folds down, methods across, `mean ± SE`."""
+    part = table[table["metric"] == metric]
+    cells = part.assign(
+        cell=[f"{mean:.3f} ± {se:.3f}" for mean, se in zip(part["mean"], part["se"])]
+    )
+    return cells.pivot(index="fold", columns="method", values="cell").reindex(columns=list(methods))
+
+
+def significance_table(
+    segmentations: Mapping[str, Counts], rows: pd.DataFrame, replicates: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """HGI-SAM against every other method, and each step of the order that the paper claims.
+
+    `p_slices` is the paper's test: paired t over slices with hemorrhage, as if slices of one
+    patient were independent. `difference`, its interval, `p` and `p_holm` are of patients drawn
+    with replacement; `p_patients` is the paired t over patients' mean Dice, `p_patients_holm`
+    corrected. Corrections run within each `family`.
+    """
+    positive = positive_slices(rows)
+    part = rows[positive].reset_index(drop=True)
+    values = {method: dice(counts[positive]) for method, counts in segmentations.items()}
+    statistics = {
+        method: statistic_of(counts[positive], part, "slice", "dice")
+        for method, counts in segmentations.items()
+    }
+    families = {
+        "HGI-SAM against": [(HGI, method) for method in segmentations if method != HGI],
+        "order": [pair for pair in CLAIMED_ORDER if set(pair) <= set(segmentations)],
+    }
+    tables = []
+    for family, pairs in families.items():
+        by_slice = [paired_t_test(values[first], values[second]) for first, second in pairs]
+        by_patient = [
+            paired_t_test(*(_patient_means(values[name], part) for name in pair)).p
+            for pair in pairs
+        ]
+        table = paired_differences(statistics, pairs, replicates, seed)
+        table = table.assign(
+            family=family,
+            p_slices=[test.p for test in by_slice],
+            slices=[test.n for test in by_slice],
+            p_patients=by_patient,
+            p_patients_holm=holm(by_patient),
+        )
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _patient_means(values: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
+    return pd.Series(values).groupby(rows["patient_id"].to_numpy()).mean().to_numpy()
+
+
+def order_line(significance: pd.DataFrame) -> str:
+    """What was found of the order that the paper claims, as one sentence per step."""
+    steps = []
+    for row in significance[significance["family"] == "order"].itertuples():
+        verdict = "holds" if row.ci_low > 0 else "is reversed" if row.ci_high < 0 else "is open"
+        steps.append(
+            f"{row.second} < {row.first} {verdict}: {row.difference:+.3f} [{row.ci_low:+.3f},"
+            f" {row.ci_high:+.3f}]"
+        )
+    return "\n".join(steps)
