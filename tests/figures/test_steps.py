@@ -74,7 +74,10 @@ def test_a_signed_image_over_a_slice_hides_it_only_where_it_is_large():
     heat = np.zeros((6, 5))
     heat[0, 0], heat[1, 1] = -2.0, 1.0
     step = Step("map", heat, "signed", under=np.full((6, 5), 40), limit=4.0)
-    under, over = steps_figure([step], "t", columns=1).axes[0].images
+    figure = steps_figure([step], "t", columns=1)
+    # no scale lies over the slice
+    assert len(figure.axes) == 1 and not figure.axes[0].child_axes
+    under, over = figure.axes[0].images
     assert under.get_cmap().name == "gray" and over.get_clim() == (-4.0, 4.0)
     assert over.get_alpha()[0, 0] == pytest.approx(0.3) and over.get_alpha()[2, 2] == 0
     with pytest.raises(StudyError, match="mask"):

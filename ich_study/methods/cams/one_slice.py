@@ -107,7 +107,7 @@ def method_figure(
     ]
     for name, raw in maps.items():
         heat = resized_maps(raw[:1].float(), truth.size)[0].cpu().numpy()
-        steps.append(_over(truth, index, heat, name, class_name))
+        steps.append(_over(truth, index, heat, f"{name}\nup to {heat.max():.2g}", class_name))
     return steps_figure(steps, title, columns=5)
 
 
@@ -126,8 +126,9 @@ def variants_figure(
         for name, heat in maps.items():
             step = _over(truth, number, heat[row], name, class_name)
             kind = "lesion" if step.truth.any() else "no lesion"
+            title_of = f"{name}\n{kind}, up to {heat[row].max():.2g}"
             marked, limit = heat[row] >= thresholds[name], float(np.abs(heat).max())
-            steps.append(replace(step, title=f"{name}: {kind}", outline=marked, limit=limit))
+            steps.append(replace(step, title=title_of, outline=marked, limit=limit))
     return steps_figure(steps, title, columns=len(maps))
 
 

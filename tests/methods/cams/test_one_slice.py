@@ -43,7 +43,12 @@ def test_every_array_on_the_way_is_drawn(drawn):
     captured = Captured(activations, gradients)
     one_slice.method_figure(TRUTH, 0, channels, captured, {"one": raw, "two": -raw}, "t")
     titles = [step.title for step in drawn]
-    assert titles[:2] == ["seen: channel 1", "seen: channel 2"] and titles[-2:] == ["one", "two"]
+    assert titles[:2] == ["seen: channel 1", "seen: channel 2"] and [
+        title.split("\n")[0] for title in titles[-2:]
+    ] == [
+        "one",
+        "two",
+    ]
     assert np.array_equal(drawn[1].image, channels[0, 1].numpy())
     assert np.allclose(drawn[2].image, activations[0].abs().mean(0).numpy())
     assert np.allclose(drawn[3].image, -2 / 3)
@@ -88,7 +93,10 @@ def test_variants_share_a_scale_between_slices_and_are_outlined_at_their_thresho
     heat = np.stack([np.full((24, 24), 0.2), np.full((24, 24), -0.8)])
     heat[0, :2] = 0.4
     one_slice.variants_figure(TRUTH, [0, 1], {"raw": heat}, {"raw": 0.4}, "t")
-    assert [step.title for step in drawn] == ["raw: lesion", "raw: no lesion"]
+    assert [step.title for step in drawn] == [
+        "raw\nlesion, up to 0.4",
+        "raw\nno lesion, up to -0.8",
+    ]
     assert [step.limit for step in drawn] == [0.8, 0.8]
     assert [int(step.outline.sum()) for step in drawn] == [48, 0]
 
