@@ -116,6 +116,15 @@ class _StrictLoader(yaml.SafeLoader):
 _StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
 
 
+class _PairLoader(_StrictLoader):
+    """What a person types behind `-p`: 1e-4 is a number there too, inside a mapping as well."""
+
+
+_PairLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
 def declared(notebook: Path) -> dict[str, Parameter]:
     """Parameters that `notebook` declares, in their order.
 
@@ -287,7 +296,7 @@ def read_pair(name: str, text: str) -> tuple[str, Setting]:
     """Setting of one `-p name text`: the text is read as YAML, so that `3`, `true`, `[a, b]` and
     `null` mean what they do in a file."""
     try:
-        value = yaml.load(text, Loader=_StrictLoader)
+        value = yaml.load(text, Loader=_PairLoader)
     except yaml.YAMLError:
         value = text
     return name, Setting(value, "-p", text)

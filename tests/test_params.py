@@ -290,6 +290,12 @@ def test_settings_merge_over_files_and_the_default(nested, tmp_path):
     assert params.complete(nested, found)["classifier"] == found["classifier"]
 
 
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("2E+1", 20.0), ("2e-05", 2e-5)])
+def test_a_pair_takes_numbers_as_people_type_them_inside_a_mapping_too(nested, text, value):
+    found = params.load(nested, [], [("classifier", f"{{learning_rate: {text}}}")])
+    assert found["classifier"]["learning_rate"] == value
+
+
 def test_a_backbone_is_named_anew_and_free_mappings_and_collections_are_replaced(nested):
     options = {"layers": [1, 1, 1, 1]}
     for text, value in (

@@ -22,10 +22,8 @@ DATA_NOTEBOOK = "00_data"
 OVERRIDES: dict[str, dict[str, Any]] = {
     "00_data": {"workers": 2},
     "01_backbones": {
-        "pretrained": False,
-        "epochs": 2,
-        "max_train_batches": 2,
-        "max_validation_batches": 3,
+        "backbone": {"pretrained": False},
+        "training": {"epochs": 2, "max_train_batches": 2, "max_validation_batches": 3},
         "minimum_auroc": None,
     },
     "02_lse_unet": {
@@ -78,7 +76,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 be decided."""
 _CPU_TRAINING: dict[str, Any] = {"precision": "fp32", "num_workers": 0, "batch_size": 2}
 CPU_OVERRIDES: dict[str, dict[str, Any]] = {
-    "01_backbones": {"device": "cpu", **_CPU_TRAINING},
+    "01_backbones": {"device": "cpu", "training": _CPU_TRAINING},
     "02_lse_unet": {"training": {"device": "cpu", **_CPU_TRAINING}},
     "03_resnet_lstm": {
         "device": "cpu",

@@ -135,7 +135,7 @@ def test_without_head_stage_everything_is_trained_at_once_and_the_loss_must_have
     )
     with pytest.raises(ParameterError, match="not bce"):
         fine_tune(found["binary"].weights_path, config(), None, STORE, TRAIN, VALIDATION, tmp_path)
-    with pytest.raises(ParameterError, match="unknown setting 'rate"):
+    with pytest.raises(ParameterError, match="unknown setting 'rate'"):
         fine_tune(
             found["binary"].weights_path, settings, {"rate": 1}, STORE, TRAIN, VALIDATION, tmp_path
         )
