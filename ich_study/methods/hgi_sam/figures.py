@@ -46,7 +46,7 @@ def layer_steps(name: str, layers: Mapping[int, Tensor], mask: np.ndarray) -> li
     """The map of every stage, (1, rows, columns), interpolated to the slice, the truth outlined."""
     found = []
     for stage, tokens in layers.items():
-        image = minmax(resized_maps(tokens, mask.shape))[0].numpy()
+        image = minmax(resized_maps(tokens, mask.shape))[0].cpu().numpy()
         title = f"{name}, stage {stage + 1}\n{tokens.shape[-2]} x {tokens.shape[-1]} patches"
         found.append(Step(title, image, "heat", truth=mask))
     return found
@@ -58,7 +58,7 @@ def weight_steps(head_weights: Mapping[int, Tensor]) -> list[Step]:
     for stage, weights in head_weights.items():
         blocks, heads = weights.shape
         title = f"head weights, stage {stage + 1}\n{blocks} blocks down, {heads} heads"
-        found.append(Step(title, (weights / weights.max()).numpy(), "heat"))
+        found.append(Step(title, (weights / weights.max()).cpu().numpy(), "heat"))
     return found
 
 
