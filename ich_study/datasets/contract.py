@@ -116,6 +116,16 @@ def label_frame(
     return pd.DataFrame(columns)
 
 
+def coded_labels(codes: np.ndarray) -> pd.DataFrame:
+    """Per-slice labels from codes, integer (slices, labels): 1 yes, 0 no, -1 unknown.
+
+    >>> coded_labels(np.array([[1, 0, 0, -1, 1, 0]]))["SAH"].tolist()
+    [<NA>]
+    """
+    answers = pd.DataFrame(codes > 0, columns=list(LABELS)).astype("boolean")
+    return answers.mask(codes < 0)
+
+
 def box_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Boxes as a typed table; an empty list gives an empty table with its columns."""
     return typed(pd.DataFrame(rows, columns=list(BOX_COLUMNS)), BOX_COLUMNS, "boxes")

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.datasets.bhx import read_boxes
-from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
+from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, coded_labels
 from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
 from ich_study.datasets.slice_geometry import along_normal, group_series
@@ -157,9 +157,7 @@ class Cq500Reader:
             thickness_mm=series.stack.thickness_mm,
             labels=labels,
             mask=None,
-            boxes=box_frame(
-                [{key: value for key, value in box.items() if key != "chronic"} for box in visible]
-            ),
+            boxes=box_frame(visible),
             boxes_known=known,
             sources=tuple(header.path.relative_to(self.root).as_posix() for header in headers),
             notes=series.notes + tuple(_scan_notes(ref, visible)),
@@ -240,11 +238,7 @@ class Cq500Reader:
                 labels[1:][labels[1:] == 0] = -1
             else:
                 labels[1 + SUBTYPES.index(box["label"])] = 1
-        columns = {
-            name: [None if value < 0 else bool(value) for value in state[:, i]]
-            for i, name in enumerate(LABELS)
-        }
-        return label_frame(columns, slices), known
+        return coded_labels(state), known
 
 
 def scan_name(patient_id: str, folder: str, count: int = 1) -> str:
@@ -276,14 +270,11 @@ def read_majority(path: Path) -> dict[str, dict[str, bool]]:
             f"{path}: reads must be 0 or 1, and each scan stand once; fetch the file again."
             f" {SOURCE}"
         )
-    votes = {
-        label: table[[f"{reader}:{finding}" for reader in READERS]].sum(axis=1) >= 2
-        for finding, label in READS_NAMES.items()
-    }
-    return {
-        str(name): {label: bool(votes[label][i]) for label in votes}
-        for i, name in enumerate(table["name"])
-    }
+    votes = pd.DataFrame(index=table["name"].astype(str))
+    for finding, label in READS_NAMES.items():
+        seen = table[[f"{reader}:{finding}" for reader in READERS]].sum(axis=1)
+        votes[label] = (seen >= 2).to_numpy()
+    return votes.to_dict("index")
 
 
 def _study_folders(folder: Path, depth: int) -> Iterator[tuple[int, Path]]:

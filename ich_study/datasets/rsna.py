@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
+from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, coded_labels
 from ich_study.datasets.dicom_headers import read_headers
 from ich_study.datasets.dicom_series import Series, read_series
 from ich_study.datasets.slice_geometry import along_normal, group_series
@@ -117,11 +117,8 @@ class RsnaReader:
             if ordered[0].patient_id in self.exclude_patients:
                 continue
             paths = tuple(header.path for header in ordered)
-            rows = {
-                image: known[image].tolist()
-                for image in (path.stem for path in paths)
-                if image in known
-            }
+            images = [path.stem for path in paths]
+            rows = {image: known[image].tolist() for image in images if image in known}
             details = {"labels": rows, "labelled": table is not None}
             refs.append(
                 ScanRef(self.name, ordered[0].patient_id, ordered[0].series_uid, paths, details)
@@ -135,17 +132,13 @@ class RsnaReader:
         answers = np.array(
             [ref.details["labels"].get(header.path.stem, [-1] * len(LABELS)) for header in headers]
         )
-        columns = {
-            name: [None if value < 0 else bool(value) for value in answers[:, i]]
-            for i, name in enumerate(LABELS)
-        }
         return ScanVolume(
             ref=ref,
             hu=series.hu,
             z_mm=series.stack.z_mm,
             spacing_mm=series.stack.spacing_mm,
             thickness_mm=series.stack.thickness_mm,
-            labels=label_frame(columns, slices),
+            labels=coded_labels(answers),
             mask=None,
             boxes=_NO_BOXES.copy(),
             boxes_known=np.zeros(slices, bool),

@@ -65,15 +65,10 @@ def _distance(lattice: Lattice, solid: Solid, side: int) -> np.ndarray:
 
 
 def _corners(solid: Solid, side: int, margin_mm: float) -> tuple[Point, Point]:
-    points = [solid.centre, solid.end or solid.centre]
-    reach = [max(solid.axes[:2])] * 3 if solid.end else list(solid.axes)
-    low = [
-        min(p[i] * (side if i == 0 else 1) for p in points) - reach[i] - margin_mm for i in range(3)
-    ]
-    high = [
-        max(p[i] * (side if i == 0 else 1) for p in points) + reach[i] + margin_mm for i in range(3)
-    ]
-    return tuple(reversed(low)), tuple(reversed(high))
+    points = np.array([solid.centre, solid.end or solid.centre]) * (side, 1, 1)
+    reach = max(solid.axes[:2]) if solid.end else np.array(solid.axes)
+    low, high = points.min(0) - reach - margin_mm, points.max(0) + reach + margin_mm
+    return tuple(low[::-1]), tuple(high[::-1])
 
 
 def paint_solid(

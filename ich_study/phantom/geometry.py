@@ -70,11 +70,8 @@ class Lattice:
 
     def around(self, centre: Point, reach: Point, margin_mm: float = 0.0) -> Box:
         """Slices of the part within `reach` of a centre, both (x, y, z), and a margin."""
-        low, high = (
-            tuple(c + sign * (r + margin_mm) for c, r in zip(centre[::-1], reach[::-1]))
-            for sign in (-1, 1)
-        )
-        return self.box(low, high)
+        middle, half = np.array(centre[::-1]), np.array(reach[::-1]) + margin_mm
+        return self.box(tuple(middle - half), tuple(middle + half))
 
     def part(self, box: Box) -> Lattice:
         """The grid of a box."""

@@ -30,17 +30,10 @@ def _stacked(parts: Iterable[dict[str, list]], columns: dict[str, str], what: st
 
 
 def _images(records: Sequence[ScanRecord]) -> pd.DataFrame:
-    parts = [
-        {
-            **{
-                name: record.index[name]
-                for name in ("dataset", "patient_id", "scan_id", "slice_index")
-            },
-            "image_hash": record.image_hashes,
-            "constant": record.constant,
-        }
-        for record in records
-    ]
+    parts = []
+    for record in records:
+        measured = {"image_hash": record.image_hashes, "constant": record.constant}
+        parts.append({**record.index, **measured})
     return _stacked(parts, IMAGE_COLUMNS, "images")
 
 
