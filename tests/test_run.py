@@ -276,3 +276,44 @@ def test_plain_papermill_runs_the_same_notebook(study, tmp_path):
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("notebook", "name", "text", "says"),
+    [
+        (
+            "03_resnet_lstm",
+            "classifier",
+            "{epoch: 2}",
+            "'classifier.epoch'; did you mean 'epochs'?",
+        ),
+        ("03_resnet_lstm", "recipes", "{kmeans: {cluster: 5}}", "'recipes.kmeans.cluster'"),
+        (
+            "03_resnet_lstm",
+            "backbone",
+            "{option: {}}",
+            "'backbone.option'; did you mean 'options'?",
+        ),
+        (
+            "01_backbones",
+            "training",
+            "{epochs: 0}",
+            "training.epochs is 0; expected a number above",
+        ),
+    ],
+)
+def test_a_wrong_setting_ends_with_2_before_anything_starts(
+    tmp_path, capsys, notebook, name, text, says
+):
+    folder = tmp_path / "run"
+    assert runner.main([notebook, "-p", name, text, "--output-dir", str(folder)]) == 2
+    assert says in capsys.readouterr().err and not folder.exists()
+
+
+def test_one_setting_of_a_notebook_changes_alone(tmp_path):
+    before = runner.plan("03_resnet_lstm", [], []).parameters
+    planned = runner.plan("03_resnet_lstm", [], [("classifier", "{epochs: 2}")])
+    assert planned.values == {"classifier": {**before["classifier"], "epochs": 2}}
+    assert (
+        planned.parameters == {**before, **planned.values} and before["classifier"]["epochs"] != 2
+    )
