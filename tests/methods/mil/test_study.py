@@ -265,7 +265,11 @@ def test_differences_are_pooling_minus_attention():
 
 def test_chance_is_the_share_of_boxes_in_the_brains_of_slices_with_points():
     store = skull_store()
-    brain = brain_mask(store.volume("scan-p00"), (5.0, 4.0, 4.0))[0]
+    # the second slice, which has no point, shows less brain than the others
+    store.volumes["scan-p00"][1, :, :16] = -1000
+    brains = brain_mask(store.volume("scan-p00"), (5.0, 4.0, 4.0))
+    brain, areas = brains[0], brains.sum((1, 2)).tolist()
+    assert areas[0] == areas[2] == areas[3] > 1.2 * areas[1]
     assert brain.sum() > 500
     small, large = (20, 20, 4, 4), (16, 16, 12, 12)
     slices = [
