@@ -30,7 +30,7 @@ from torch import Tensor
 
 from ich_study.inputs.devices import device_name, resolve_device
 from ich_study.methods.lse_unet.algorithm1 import heat_levels, label_maps
-from ich_study.methods.lse_unet.network import VARIANTS, LSEUNet, create_lse_unet
+from ich_study.methods.lse_unet.network import LSE_VARIANTS, LSEUNet, create_lse_unet
 from ich_study.methods.lse_unet.score_maps import lse_heatmaps, scaled_heatmaps
 from ich_study.models.backbones import create_backbone
 
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> float:
     torch.set_num_threads(options.threads)
     device = resolve_device(options.device)
     encoder = create_backbone("rdnet_tiny", 6, 3)
-    model = create_lse_unet(encoder, 6, VARIANTS["authors"]).model.to(device).eval()
+    model = create_lse_unet(encoder, 6, LSE_VARIANTS["authors"]).model.to(device).eval()
     generator = torch.Generator().manual_seed(0)
     present = np.zeros((options.batch, 5), bool)
     present[:, : options.present] = True

@@ -32,7 +32,7 @@ from ich_study.methods.cams.layers import timm_layers
 from ich_study.methods.hgi_sam.attention_maps import hgi_sam
 from ich_study.methods.lse_unet.network import LSENetwork
 from ich_study.methods.mil.network import MilBackbone
-from ich_study.methods.resnet_lstm.class_activation import CamRecipe, cam_of, scaled_cam
+from ich_study.methods.resnet_lstm.class_activation import CamRegion, cam_of, scaled_cam
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import Checkpoint, Network, load
 from ich_study.paths import project_root, resolve
@@ -55,7 +55,7 @@ def lse_unet(model: torch.nn.Module, inputs: Tensor) -> Tensor:
 @torch.no_grad()
 def resnet_lstm(model: torch.nn.Module, inputs: Tensor) -> Tensor:
     """Class activation map."""
-    return scaled_cam(cam_of(model, inputs, CamRecipe())[0], SIDE)
+    return scaled_cam(cam_of(model, inputs, CamRegion())[0], SIDE)
 
 
 def attention(model: torch.nn.Module, inputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Two classifiers on the same patients: paired differences with intervals and corrected tests."""
+"""Two classifiers on the same patients: paired differences of their AUROC."""
 
 from __future__ import annotations
 
@@ -7,28 +7,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ich_study.errors import DataError
+from ich_study.evaluate.rows import DIFFERENCE_COLUMNS, Rows, paired_differences
 from ich_study.evaluate.slice_predictions import known_of
 from ich_study.metrics.significance import holm
-from ich_study.metrics.statistics import (
-    PatientStatistic,
-    auroc_of_items,
-    paired_bootstrap,
-    two_sided_p,
-)
+from ich_study.metrics.statistics import PatientStatistic, auroc_of_items
 from ich_study.schema import result_table
 
-COMPARISON_COLUMNS = (
-    "first",
-    "second",
-    "dataset",
-    "class",
-    "difference",
-    "ci_low",
-    "ci_high",
-    "p",
-    "p_holm",
-    "patients",
-)
+COMPARISON_COLUMNS = ("first", "second", "dataset", "class", *DIFFERENCE_COLUMNS[2:])
 
 
 def auroc_differences(
@@ -45,61 +30,32 @@ def auroc_differences(
     drawn patients for both. `p` is two-sided, from those replicates; `p_holm` is corrected over the
     pairs. Raises DataError where two arms did not score the same slices.
     """
-    rows = []
+    tables = [paired_differences({}, [])]
     for first, second in pairs:
-        scored = [_scored(predictions, arm, part, name) for arm in (first, second)]
-        if not scored[0]["key"].equals(scored[1]["key"]):
+        scored = {arm: _scored(predictions, arm, part, name) for arm in (first, second)}
+        if not scored[first]["key"].equals(scored[second]["key"]):
             raise DataError(
                 f"{first} and {second} scored different slices of {part}; run both on the same"
                 " split"
             )
-        measures = [_auroc(table) for table in scored]
-        interval = paired_bootstrap(*measures, replicates, seed)
-        rows.append(
-            {
-                "first": first,
-                "second": second,
-                "dataset": part,
-                "class": name,
-                "difference": interval.value,
-                "ci_low": interval.low,
-                "ci_high": interval.high,
-                "p": two_sided_p(*measures, replicates, seed),
-                "patients": interval.n_patients,
-            }
-        )
-    table = pd.DataFrame(
-        rows, columns=[column for column in COMPARISON_COLUMNS if column != "p_holm"]
-    )
-    return table.assign(p_holm=holm(table["p"].to_numpy()) if len(table) else [])[
-        list(COMPARISON_COLUMNS)
-    ]
+        measures = {arm: _auroc(table) for arm, table in scored.items()}
+        tables.append(paired_differences(measures, [(first, second)], replicates, seed))
+    # pairs may share an arm, but each is checked and measured alone; Holm sees them all
+    table = pd.concat(tables[1:] or tables, ignore_index=True)
+    corrected = holm(table["p"].to_numpy()) if len(table) else []
+    named = table.assign(**{"dataset": part, "class": name, "p_holm": corrected})
+    return named[list(COMPARISON_COLUMNS)]
 
 
-def difference_rows(differences: pd.DataFrame, study: str, seed: int) -> pd.DataFrame:
+def auroc_difference_rows(differences: pd.DataFrame, study: str, seed: int) -> pd.DataFrame:
     """`auroc_differences` as tidy result rows, metric `auroc_difference`, which the claims are
     judged by."""
-    return result_table(
-        [
-            {
-                "study": study,
-                "dataset": row.dataset,
-                "method": f"{row.first} - {row.second}",
-                "variant": "printed",
-                "class": row.label,
-                "unit": "slice",
-                "subset": "all",
-                "threshold_source": "none",
-                "metric": "auroc_difference",
-                "value": row.difference,
-                "ci_low": row.ci_low,
-                "ci_high": row.ci_high,
-                "n": row.patients,
-                "seed": seed,
-            }
-            for row in differences.rename(columns={"class": "label"}).itertuples()
-        ]
-    )
+    named = {"variant": "printed", "unit": "slice", "subset": "all", "threshold_source": "none"}
+    rows = []
+    for (part, name), table in differences.groupby(["dataset", "class"], sort=False):
+        own = Rows(study, part, seed=seed)
+        rows += own.of_differences(table, "auroc", class_name=name, **named)
+    return result_table(rows)
 
 
 def _scored(predictions: dict[str, pd.DataFrame], arm: str, part: str, name: str) -> pd.DataFrame:

@@ -70,45 +70,6 @@ def centred_blob_maps(brain: np.ndarray, sigma: float = 0.25) -> np.ndarray:
     return maps
 
 
-def random_maps(
-    count: int,
-    shape: tuple[int, int],
-    smoothness_px: float,
-    seed: int,
-    brain: np.ndarray | None = None,
-) -> np.ndarray:
-    """White noise smoothed by a Gaussian of `smoothness_px` (the method's own grain), min-max per
-    slice, times the brain.
-
-    The n-th map depends on `seed` and n alone.
-    """
-    if count < 0 or min(shape) < 1 or smoothness_px < 0:
-        raise ParameterError(
-            f"{count} random maps of {shape} with smoothness {smoothness_px} px; expected 0 or more"
-            " of each"
-        )
-    maps = np.zeros((count, *shape), np.float32)
-    for number, target in enumerate(maps):
-        noise = np.random.default_rng((seed, number)).standard_normal(shape).astype(np.float32)
-        target[:] = minmax(
-            cv2.GaussianBlur(noise, (0, 0), smoothness_px) if smoothness_px else noise
-        )
-    return maps if brain is None else maps * _brain(brain, maps.shape)
-
-
-def rival_maps(
-    name: str, hu: np.ndarray, brain: np.ndarray, smoothness_px: float, seed: int
-) -> np.ndarray:
-    """The rival `name` of RIVALS for these slices; ParameterError for another name."""
-    if name == "hu_threshold":
-        return hu_threshold_maps(hu, brain)
-    if name == "centred_blob":
-        return centred_blob_maps(brain)
-    if name == "random_map":
-        return random_maps(len(hu), hu.shape[1:], smoothness_px, seed, brain)
-    raise ParameterError(f"no trivial rival {name!r}; there are {', '.join(RIVALS)}")
-
-
 def _brain(brain: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     brain = np.asarray(brain)
     if brain.dtype != bool or brain.ndim != 3 or brain.shape != shape:
@@ -149,7 +110,7 @@ class RivalHeat:
         noise = np.zeros((len(np.arange(len(self))[index]), *[self.truth.size] * 2), np.float32)
         scans, slices = (rows[name].to_numpy()[index] for name in ("scan_id", "slice_index"))
         for target, scan, number in zip(noise, scans, slices):
-            target[:] = smooth_noise(
+            target[:] = random_map(
                 target.shape, self.smoothness_px, self.seed, f"{scan}/{int(number)}"
             )
         return noise
@@ -170,7 +131,7 @@ def rivals(
     return [RivalHeat(name, tuple(classes), truth, smoothness_px, seed) for name in RIVALS]
 
 
-def smooth_noise(shape: tuple[int, ...], smoothness_px: float, seed: int, key: str) -> np.ndarray:
+def random_map(shape: tuple[int, ...], smoothness_px: float, seed: int, key: str) -> np.ndarray:
     """White noise smoothed by a Gaussian, min-max scaled, float32; depends on seed and key alone.
 
     key: names the slice, so that a slice has the same random map in whatever part it is scored.

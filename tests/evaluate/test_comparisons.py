@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ich_study.errors import DataError
-from ich_study.evaluate.comparisons import auroc_differences, difference_rows
+from ich_study.evaluate.comparisons import auroc_difference_rows, auroc_differences
 from ich_study.published.claims import verdict
 from ich_study.schema import result_table
 
@@ -59,7 +59,7 @@ def test_the_claims_are_judged_by_the_paired_difference():
         "any",
         400,
     )
-    difference = difference_rows(table, "01_backbones", 0)
+    difference = auroc_difference_rows(table, "01_backbones", 0)
     own = result_table(
         [
             {
@@ -106,7 +106,7 @@ def test_a_difference_is_the_first_named_minus_the_second():
     }
     table = auroc_differences(arms, [("perfect", "reversed")], "rsna/test", "any", 20)
     assert table.loc[0, ["first", "second", "difference"]].tolist() == ["perfect", "reversed", 1.0]
-    row = difference_rows(table, "01_backbones", 3).iloc[0]
+    row = auroc_difference_rows(table, "01_backbones", 3).iloc[0]
     assert (row["method"], row["value"], row["seed"]) == ("perfect - reversed", 1.0, 3)
     assert (row["ci_low"], row["ci_high"]) == (1.0, 1.0)
 

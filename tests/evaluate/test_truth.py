@@ -1,5 +1,7 @@
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from ich_study.ct.brain_mask import brain_mask
 from ich_study.errors import DataError, ParameterError
@@ -57,6 +59,32 @@ def test_masks_boxes_and_volume_follow_the_grid(tmp_path):
     np.testing.assert_allclose(small.pixel_ml * 4, own.pixel_ml)
     np.testing.assert_allclose(small.pixel_cm2 * 4, own.pixel_cm2)
     np.testing.assert_allclose(small.annotated[0], own.annotated[0] * 2)
+
+
+def test_a_crop_moves_boxes_and_masks_alike(tmp_path):
+    store = built(tmp_path)
+    rows = masked_rows(store, 3).iloc[:1]
+    grid = preprocessing(crop="center_of_110_percent", size=40)
+    mask, box = (
+        read_truth(store, rows, grid, kind, progress=False).mask()[0] for kind in ("masks", "boxes")
+    )
+    assert (box & mask).sum() / (box | mask).sum() > 0.7
+
+
+def test_codes_keep_their_values_and_dtype():
+    codes = torch.randint(0, 7, (2, 50, 50), dtype=torch.uint8)
+    resized = preprocessing().resized_codes(codes)
+    assert resized.dtype == torch.uint8
+    assert set(resized.unique().tolist()) <= set(codes.unique().tolist())
+    assert preprocessing().resized_codes(codes > 3).dtype == torch.bool
+
+
+def test_unknown_positions_fall_back_on_thickness():
+    scan = pd.DataFrame(
+        {"z_mm": [np.nan] * 3, "thickness_mm": 4.0, "spacing_y_mm": 0.4, "spacing_x_mm": 0.5}
+    )
+    assert scan_spacing(scan) == (4.0, 0.4, 0.5)
+    assert scan_spacing(scan.assign(z_mm=[10.0, 0.0, 5.0])) == (5.0, 0.4, 0.5)
 
 
 def test_filled_boxes_stand_for_masks_only_where_asked_for(tmp_path):

@@ -19,7 +19,7 @@ import pandas as pd
 from ich_study.errors import DataError
 from ich_study.evaluate.rows import Row, Rows, paired_differences, statistic_of
 from ich_study.evaluate.truth import Truth
-from ich_study.methods.cams.heat import VARIANTS
+from ich_study.methods.cams.heat import CAM_VARIANTS
 from ich_study.methods.cams.scores import SOURCES, MethodScores, pixel_average_precision
 from ich_study.metrics.boxes import loose_hit
 from ich_study.metrics.statistics import PatientStatistic
@@ -137,7 +137,9 @@ def claim_rows(
     the claims about the best method there more sharply than two separate intervals."""
     shared = {"class_name": scored[0].scores.class_name, "layer": layer, "subset": "positive"}
     found = []
-    for variant, source, metric, unit in product(sorted(VARIANTS), SOURCES, CLAIM_METRICS, UNITS):
+    for variant, source, metric, unit in product(
+        sorted(CAM_VARIANTS), SOURCES, CLAIM_METRICS, UNITS
+    ):
         members = [
             each for each in scored if (each.scores.variant, each.scores.layer) == (variant, layer)
         ]

@@ -15,7 +15,7 @@ import pandas as pd
 from ich_study.errors import DataError
 from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.rivals import RIVALS
-from ich_study.methods.cams.heat import VARIANTS
+from ich_study.methods.cams.heat import CAM_VARIANTS
 from ich_study.methods.cams.rows import CLAIM_METRICS
 from ich_study.methods.cams.scores import SOURCES
 from ich_study.published.tables import load_table
@@ -84,7 +84,7 @@ def table_two_beside(results: pd.DataFrame, table: str, run_label: str) -> pd.Da
         [*keys, "printed"]
     ]
     tables = []
-    for variant, source in product(VARIANTS, SOURCES):
+    for variant, source in product(CAM_VARIANTS, SOURCES):
         ours = selected(results, variant, source, unit)
         if not (ours["variant"] == variant).any():
             continue

@@ -79,7 +79,7 @@ MEANINGS: dict[str, str] = {
     "layer_minmax": "each stage's map scaled to 0 to 1 before the product",
 }
 """What each setting of AttentionVariant decides, in a line."""
-VARIANTS: dict[str, AttentionVariant] = {"printed": PRINTED, "authors": AUTHORS}
+HGI_VARIANTS: dict[str, AttentionVariant] = {"printed": PRINTED, "authors": AUTHORS}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ich_study.evaluate.scaling import minmax, resized_maps
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.steps import Step, steps_figure
-from ich_study.methods.hgi_sam.attention_maps import VARIANTS
+from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS
 from ich_study.methods.hgi_sam.maps import (
     BINARY,
     GRAD_CAM,
@@ -89,7 +89,7 @@ def explore_figure(
     _, inputs = view(truth.rows.iloc[[index]])
     brain = torch.from_numpy(truth.brain[[index]])
     steps = []
-    for variant in VARIANTS:
+    for variant in HGI_VARIANTS:
         heat = heat_of(method, networks, inputs, brain, variant)[0]
         steps += heat_steps(variant, heat, truth, index, threshold)
     return steps_figure(steps, f"{TITLES[method]}, slice {index}", columns=4)

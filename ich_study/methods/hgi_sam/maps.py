@@ -28,7 +28,7 @@ from ich_study.inputs.slices import ROW_KEYS, SliceDataset, SliceSource
 from ich_study.methods.hgi_sam.attention_capture import capture_attention, checked_swin
 from ich_study.methods.hgi_sam.attention_maps import (
     HGI_STAGES,
-    VARIANTS,
+    HGI_VARIANTS,
     fused_map,
     hgi_sam,
     layer_maps,
@@ -82,7 +82,7 @@ class AttentionHeat:
     def layers(self, index: Index) -> dict[int, Tensor]:
         """Map of each stage at its token resolution, (n, rows, columns), as the variant multiplies
         them."""
-        scaled = VARIANTS[self.variant].layer_minmax or self.kind == GRAD_CAM
+        scaled = HGI_VARIANTS[self.variant].layer_minmax or self.kind == GRAD_CAM
         found = {}
         for stage in self.stages:
             raw = self.archive.raw(_name(self.kind, self.variant, stage), index)
@@ -200,10 +200,10 @@ def _maps_of(model: nn.Module, precision: str, inputs: Tensor) -> dict[MapName, 
     kinds, targets, gradients = {SAM: False}, None, set()
     if model.num_classes == 2:
         kinds, targets = {SAM: False, HGI: True}, TARGET
-        gradients = {variant.gradient for variant in VARIANTS.values()}
+        gradients = {variant.gradient for variant in HGI_VARIANTS.values()}
     capture = capture_attention(model, inputs, targets, gradients, precision=precision)
     found: dict[MapName, Tensor] = {}
-    for name, variant in VARIANTS.items():
+    for name, variant in HGI_VARIANTS.items():
         # kept as they are, so that figures can show them; scaled where they are read
         unscaled = replace(variant, layer_minmax=False)
         for kind, weighted in kinds.items():
@@ -211,9 +211,9 @@ def _maps_of(model: nn.Module, precision: str, inputs: Tensor) -> dict[MapName, 
                 found[_name(kind, name, stage)] = layer
     if HGI in kinds:
         cams, _ = token_grad_cams(
-            model, inputs, [grad_cam_target(name) for name in VARIANTS], precision
+            model, inputs, [grad_cam_target(name) for name in HGI_VARIANTS], precision
         )
-        for name, cam in zip(VARIANTS, cams):
+        for name, cam in zip(HGI_VARIANTS, cams):
             found[_name(GRAD_CAM, name, len(model.layers) - 1)] = cam
     return found
 
@@ -229,7 +229,7 @@ def heat_of(
 
     networks: by classifier, see CLASSIFIER_OF. inputs: (B, C, H, W). brain: bool (B, H, W).
     """
-    model, setting = networks[CLASSIFIER_OF[method]], VARIANTS[variant]
+    model, setting = networks[CLASSIFIER_OF[method]], HGI_VARIANTS[variant]
     if method == GRAD_CAM:
         return swin_grad_cam(model, inputs, grad_cam_target(variant), brain)[0]
     if method == HGI:

@@ -46,7 +46,7 @@ class MaskedSource(SliceSource, Protocol):
         """uint8 codes (slices, rows, columns), 0 the background."""
 
 
-class SegmentationTask(Task):
+class SliceSegmentation(Task):
     """Slices with their masks on the network's grid, and Dice plus cross-entropy.
 
     dice_share: of the Dice term in the loss, cross-entropy has the rest. dice_over: pixels of each
@@ -165,8 +165,8 @@ def train_segmenter(
     `folder`.
 
     Of `config` data, sampling, augmentation and optimisation count; its classes and its loss do
-    not. dice_share, dice_over: see SegmentationTask. Resumes after a kill. Raises ParameterError
-    where size or channels do not fit, DataError as in SegmentationTask.
+    not. dice_share, dice_over: see SliceSegmentation. Resumes after a kill. Raises ParameterError
+    where size or channels do not fit, DataError as in SliceSegmentation.
     """
     if network.in_channels != config.in_channels:
         raise ParameterError(
@@ -175,7 +175,7 @@ def train_segmenter(
         )
     network.check_size(config.size)
     preprocessing = config.preprocessing()
-    task = SegmentationTask(
+    task = SliceSegmentation(
         config, preprocessing, source, train_rows, validation_rows, dice_share, dice_over
     )
     metadata = {"preprocessing": preprocessing.describe()}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.evaluate.rows import paired_differences, statistic_of
-from ich_study.methods.hgi_sam.attention_maps import AUTHORS, MEANINGS, PRINTED, VARIANTS
+from ich_study.methods.hgi_sam.attention_maps import AUTHORS, HGI_VARIANTS, MEANINGS, PRINTED
 from ich_study.methods.hgi_sam.detection import SMALLEST_PX
 from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, HGI
 from ich_study.methods.hgi_sam.segmentations import positive_slices
@@ -37,13 +37,13 @@ def readings_table() -> pd.DataFrame:
     rows["thresholds tried"] = (
         *(
             f"{len(TRIED[name])} from {GRID[TRIED[name][0]]:g} to {GRID[TRIED[name][-1]]:g}"
-            for name in VARIANTS
+            for name in HGI_VARIANTS
         ),
         "steps that the search over the other folds takes",
     )
     rows["search stops"] = ("at the best", "at the first that is no better", "end of the search")
     rows["smallest mask"] = (*SMALLEST_PX.values(), "pixels from which a mask is a detection")
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[*VARIANTS, "meaning"])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[*HGI_VARIANTS, "meaning"])
 
 
 def table_1(segmentations: Mapping[str, Counts], rows: pd.DataFrame) -> pd.DataFrame:

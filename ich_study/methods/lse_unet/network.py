@@ -33,7 +33,7 @@ LevelOutputs = list[tuple[Tensor, Tensor]]
 
 class LSESettings(Settings):
     """Where the paper and its authors' code differ in the network; `printed` and `authors` of
-    VARIANTS."""
+    LSE_VARIANTS."""
 
     r: PositiveFloat = Field(description="sharpness of the pooling, see `LSEPooling`")
     reduction: Annotated[str, one_of(REDUCTIONS)] = Field(
@@ -51,7 +51,7 @@ class LSESettings(Settings):
     )
 
 
-VARIANTS: dict[str, LSESettings] = {
+LSE_VARIANTS: dict[str, LSESettings] = {
     "printed": LSESettings(
         r=3,
         reduction="sum",
@@ -74,9 +74,9 @@ VARIANTS: dict[str, LSESettings] = {
 def lse_settings(variant: str, changes: Mapping[str, Any]) -> LSESettings:
     """The settings of a variant with some of them changed; ParameterError for an unknown variant or
     setting."""
-    if variant not in VARIANTS:
-        raise ParameterError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
-    return VARIANTS[variant].changed(**changes)
+    if variant not in LSE_VARIANTS:
+        raise ParameterError(f"unknown variant {variant!r}; known: {', '.join(LSE_VARIANTS)}")
+    return LSE_VARIANTS[variant].changed(**changes)
 
 
 def depth_to_space(features: Tensor, order: str) -> Tensor:

@@ -16,7 +16,7 @@ import pandas as pd
 from ich_study.errors import DataError, ParameterError
 from ich_study.methods.lse_unet.loss import LOSS_WEIGHTS, LSELoss
 from ich_study.methods.lse_unet.network import (
-    VARIANTS,
+    LSE_VARIANTS,
     create_lse_unet,
     lse_settings,
     trained_encoder,
@@ -113,7 +113,7 @@ def lse_parts(store: Store, split: pd.DataFrame) -> LSEParts:
     )
 
 
-def train_arm(
+def train_variant(
     arm: str,
     recipe: LSERecipe,
     config: TrainingConfig,
@@ -164,7 +164,7 @@ def variant_table() -> pd.DataFrame:
     """Every setting in which the paper and its code differ, a row each (printed_and_authors,
     000.1 to 000.5)."""
     columns = {}
-    for name, settings in VARIANTS.items():
+    for name, settings in LSE_VARIANTS.items():
         weights = {key: str(value) for key, value in asdict(LOSS_WEIGHTS[name]).items()}
         columns[name] = {**settings.describe(), **weights}
     return pd.DataFrame(columns)

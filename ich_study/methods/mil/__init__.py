@@ -8,7 +8,7 @@ from ich_study.methods.mil.figures import Panel, free_response_figure, panel_fig
 from ich_study.methods.mil.network import HEADS
 from ich_study.methods.mil.one_slice import (
     detector_in_shares,
-    draw_slice,
+    draw_detection,
     largest_boxes,
     side_by_side,
 )
@@ -45,7 +45,7 @@ __all__ = [
     "classifier_rows",
     "columns_of",
     "detector_in_shares",
-    "draw_slice",
+    "draw_detection",
     "evaluate_published",
     "free_response_figure",
     "grid_boxes",

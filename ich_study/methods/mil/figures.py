@@ -83,7 +83,7 @@ def _draw(axis: Axes, panel: Panel) -> None:
     axis.set_title(title, fontsize=8)
 
 
-def shown_slices(counts: Counts, rows: pd.DataFrame, each: int = 2) -> dict[int, str]:
+def slices_of_each_outcome(counts: Counts, rows: pd.DataFrame, each: int = 2) -> dict[int, str]:
     """Which slices to show, by rule, and what they show: most boxes hit, most boxes missed, most
     false points; `each` of a kind, one per patient and kind, no slice twice."""
     shown: dict[int, str] = {}

@@ -27,7 +27,7 @@ from ich_study.inputs.preprocessing import NORMALISATIONS, Preprocessing
 from ich_study.models.registry import Network, register
 from ich_study.models.weights import load_tensors, read_tensors, verify_file
 
-VARIANTS = ("printed", "authors")
+MIL_VARIANTS = ("printed", "authors")
 HEADS = ("max_pooling", "attention")
 CHANNELS = (12, 24, 36)
 BLOCKS = {"printed": 3, "authors": 2}
@@ -225,10 +225,11 @@ def create_mil(
     for an unknown variant or head, channels that are not three positive numbers, or blocks that do
     not fit.
     """
-    if variant not in VARIANTS or head not in HEADS:
+    if variant not in MIL_VARIANTS or head not in HEADS:
         raise ParameterError(
-            f"MIL variant {variant!r}, head {head!r}; expected one of {', '.join(VARIANTS)}, and of"
-            f" {', '.join(HEADS)}"
+            f"MIL variant {variant!r}, head {head!r}; expected one of"
+            f" {', '.join(MIL_VARIANTS)}, and"
+            f" of {', '.join(HEADS)}"
         )
     if len(channels) != 3 or min(channels) < 1:
         raise ParameterError(

@@ -81,7 +81,7 @@ def side_by_side(
     return panel_figure(rows, f"{head}, d = {d} px, {' above '.join(networks)}")
 
 
-def draw_slice(
+def draw_detection(
     scored: Mapping[str, ScoredMaps],
     store: Store,
     order: str,

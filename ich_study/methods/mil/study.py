@@ -16,7 +16,7 @@ from ich_study.errors import ParameterError
 from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.truth import read_truth
 from ich_study.methods.mil import report
-from ich_study.methods.mil.figures import Panel, shown_slices
+from ich_study.methods.mil.figures import Panel, slices_of_each_outcome
 from ich_study.methods.mil.network import ReadyNetwork, published_preprocessing
 from ich_study.methods.mil.peak_tuning import Search, tune_centroids, tune_detector
 from ich_study.methods.mil.peaks import PUBLISHED, Centroids, Detector, Peaks
@@ -86,9 +86,9 @@ class Evaluated:
         return f"{method_of(self.head)} ({self.variant})"
 
     def panels(self, store: Store, each: int = 2) -> list[list[Panel]]:
-        """Slices chosen by rule (`figures.shown_slices`), and below each its map."""
+        """Slices chosen by rule (`figures.slices_of_each_outcome`), and below each its map."""
         slices, maps = [], []
-        for index, kind in shown_slices(self.counts, self.scored.rows, each).items():
+        for index, kind in slices_of_each_outcome(self.counts, self.scored.rows, each).items():
             row = self.scored.rows.iloc[index]
             drawn = {
                 "side": self.scored.side,

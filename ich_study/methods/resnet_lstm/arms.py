@@ -17,10 +17,10 @@ from ich_study.methods.resnet_lstm.class_activation import cam_region
 from ich_study.methods.resnet_lstm.fold_masks import FoldMasks, Masks
 from ich_study.methods.resnet_lstm.measures import measured_volumes, on_scan_grid, overlap_measures
 from ich_study.methods.resnet_lstm.pseudo_masks import CAM, PseudoLabeller
-from ich_study.methods.resnet_lstm.settings import CamRecipe, UNetSettings
+from ich_study.methods.resnet_lstm.settings import CamRegion, UNetSettings
 from ich_study.methods.resnet_lstm.study import Fold
 from ich_study.methods.resnet_lstm.volumes import (
-    SegmentationTask,
+    VolumeSegmentation,
     prepared_variants,
     resized_masks,
     segment,
@@ -156,7 +156,7 @@ def train_arm(
     """
     parts, side = (fold.scans("train"), fold.scans("validation")), (settings.size, settings.size)
     masks = {scan: resized_masks(teacher[scan], side) for part in parts for scan in part}
-    task = SegmentationTask(volumes, masks, parts, settings, loop.seed)
+    task = VolumeSegmentation(volumes, masks, parts, settings, loop.seed)
     folder, named = fold.folder / "unet" / name, {"arm": name, "fold": fold.number}
     run = train_unet(task, loop, folder, named, report, restart_changed)
     found = {}
@@ -169,7 +169,7 @@ def stage_1_volumes(
     fold: Fold,
     masks: FoldMasks,
     truth: Truth,
-    cam: CamRecipe,
+    cam: CamRegion,
     *,
     variant: str,
     tolerance_mm: float,
@@ -236,7 +236,7 @@ def recipe_results(
 def rival_masks(
     truth: Truth,
     called: Mapping[str, np.ndarray],
-    cam: CamRecipe,
+    cam: CamRegion,
     smoothness_px: float,
     seed: int,
 ) -> Iterable[tuple[str, Masks]]:

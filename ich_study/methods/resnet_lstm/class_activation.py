@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ich_study.errors import MapError, StudyError
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
-from ich_study.methods.resnet_lstm.settings import CamRecipe
+from ich_study.methods.resnet_lstm.settings import CamRegion
 
 _TOLERANCE = 1e-3
 
@@ -50,7 +50,7 @@ def last_layer(model: nn.Module, inputs: Tensor, output: int = 0) -> tuple[Tenso
 
 
 def cam_of(
-    model: nn.Module, inputs: Tensor, recipe: CamRecipe, output: int = 0
+    model: nn.Module, inputs: Tensor, recipe: CamRegion, output: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Raw maps (B, h, w) and logits (B,) of one output of a timm classifier in evaluation mode.
 
@@ -81,10 +81,10 @@ def scaled_cam(maps: Tensor, size: int) -> Tensor:
     return minmax(resized_maps(maps, size))
 
 
-def cam_region(scaled: np.ndarray, recipe: CamRecipe) -> np.ndarray:
+def cam_region(scaled: np.ndarray, recipe: CamRegion) -> np.ndarray:
     """Where the scaled map lies strictly above the threshold, bool, shape kept.
 
-    >>> cam_region(np.array([0.2, 0.7, 0.71]), CamRecipe(threshold=0.7))
+    >>> cam_region(np.array([0.2, 0.7, 0.71]), CamRegion(threshold=0.7))
     array([False, False,  True])
     """
     return np.asarray(scaled) > recipe.threshold

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ich_study.evaluate.heat import Heat
 from ich_study.methods.resnet_lstm.pseudo_masks import PseudoLabeller, cached_masks
-from ich_study.methods.resnet_lstm.settings import CamRecipe, ClusterRecipe
+from ich_study.methods.resnet_lstm.settings import CamRegion, ClusterRecipe
 from ich_study.methods.resnet_lstm.study import Fold, Stage1
 
 Masks = Mapping[str, np.ndarray]
@@ -64,7 +64,7 @@ def make_pseudo_masks(
     fold: Fold,
     stage: Stage1,
     predictions: Mapping[str, pd.DataFrame],
-    cam: CamRecipe,
+    cam: CamRegion,
     recipes: Mapping[str, ClusterRecipe],
     gate: float = 0.5,
 ) -> FoldMasks:
@@ -85,7 +85,7 @@ def make_pseudo_masks(
 
 
 def labellers_of(
-    fold: Fold, stage: Stage1, cam: CamRecipe, recipes: Mapping[str, ClusterRecipe]
+    fold: Fold, stage: Stage1, cam: CamRegion, recipes: Mapping[str, ClusterRecipe]
 ) -> dict[str, PseudoLabeller]:
     """What makes pseudo-masks without and with the LSTM's training, by name of the classifier.
 

@@ -31,7 +31,7 @@ from ich_study.methods.resnet_lstm.class_activation import (
     scaled_cam,
 )
 from ich_study.methods.resnet_lstm.pseudo_labels import PseudoLabel, as_grey, pseudo_label
-from ich_study.methods.resnet_lstm.settings import CamRecipe, ClusterRecipe
+from ich_study.methods.resnet_lstm.settings import CamRegion, ClusterRecipe
 from ich_study.models.backbones import Backbone
 from ich_study.paths import safe_name
 
@@ -52,7 +52,7 @@ class PseudoLabeller:
     preprocessing: Preprocessing
     weights_sha256: str
     source: SliceSource = field(repr=False)
-    cam: CamRecipe
+    cam: CamRegion
     recipes: Mapping[str, ClusterRecipe]
     device: torch.device
 

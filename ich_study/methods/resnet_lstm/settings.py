@@ -27,7 +27,7 @@ class LSTMSettings(Settings):
         return self.hidden * (2 if self.bidirectional else 1)
 
 
-class CamRecipe(Settings):
+class CamRegion(Settings):
     """How a class activation map becomes a region."""
 
     threshold: float = Field(0.7, gt=0, lt=1, description="of the scaled map, strict (Section 2.1)")

@@ -28,7 +28,7 @@ from ich_study.methods.resnet_lstm.sequences import (
     train_sequences,
 )
 from ich_study.methods.resnet_lstm.settings import (
-    CamRecipe,
+    CamRegion,
     ClusterRecipe,
     LSTMSettings,
     UNetSettings,
@@ -145,7 +145,7 @@ class MethodSettings:
     lstm: LSTMSettings
     sequence: LoopSettings
     head: LoopSettings
-    cam: CamRecipe
+    cam: CamRegion
     recipes: Mapping[str, ClusterRecipe]
     unet: UNetSettings
     unet_loop: LoopSettings
@@ -169,7 +169,7 @@ class MethodSettings:
             LSTMSettings.read(given["lstm"], "lstm"),
             loops["sequence_training"],
             loops["head_training"],
-            CamRecipe.read(given["cam"], "cam"),
+            CamRegion.read(given["cam"], "cam"),
             recipes,
             UNetSettings.read(given["unet"], "unet"),
             loops["unet_training"],

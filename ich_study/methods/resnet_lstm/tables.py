@@ -72,18 +72,18 @@ def volume_results(
         table = pd.concat([table, enhanced], ignore_index=True)
         # one method with and without: the variant tells the two apart, as in the claims
         paired += [{**row, "method": f"{MAIN} - {MAIN}"} for row in more]
-    frame = result_table([*mean_rows(volumes, rows), *paired])
+    frame = result_table([*volume_rows(volumes, rows), *paired])
     return _against(frame, truth_kind), _against(table, truth_kind)
 
 
-def mean_rows(volumes: pd.DataFrame, rows: Rows) -> list[dict[str, Any]]:
+def volume_rows(volumes: pd.DataFrame, rows: Rows) -> list[dict[str, Any]]:
     """Mean (with interval) and SD of every measure and method; `sd` rows carry the SD over volumes
     (n - 1) that the paper prints after its means."""
     found = []
     for (method, variant), part in volumes.groupby(["method", "variant"], sort=False):
         named = {**_OVER_VOLUMES, "method": method, "variant": variant}
         for metric in METRICS:
-            mean = rows.statistic(statistic_of(part, metric), metric, **named)
+            mean = rows.statistic(volume_statistic(part, metric), metric, **named)
             spread = {"value": float(part[metric].std(ddof=1)), "n": int(part[metric].count())}
             no_interval = {"ci_low": None, "ci_high": None}
             found += [mean, {**mean, **no_interval, "metric": f"{metric}_sd", **spread}]
@@ -105,7 +105,7 @@ def paired_rows(
     for metric in metrics:
         statistics = {}
         for name, part in volumes.groupby("method", sort=False):
-            statistics[name] = statistic_of(part, metric)
+            statistics[name] = volume_statistic(part, metric)
         table, differences = rows.differences(
             statistics, kept, metric, 2 * rows.replicates, **_OVER_VOLUMES, **columns
         )
@@ -133,7 +133,7 @@ def classifier_results(
     differences = comparisons.auroc_differences(
         parts, CLASSIFIER_PAIRS, rows.dataset, "any", 2 * rows.replicates, rows.seed
     )
-    tables.append(comparisons.difference_rows(differences, rows.study, rows.seed))
+    tables.append(comparisons.auroc_difference_rows(differences, rows.study, rows.seed))
     return joined(tables), differences
 
 
@@ -165,7 +165,7 @@ def table_2(volumes: pd.DataFrame, replicates: int = 1000, seed: int = 0) -> pd.
         for metric in TESTED:
             p = p_values.get((method, metric), np.nan)
             stars = "**" if p < 0.001 else "*" if p < 0.05 else ""
-            interval = patient_bootstrap(statistic_of(part, metric), replicates, seed).columns()
+            interval = patient_bootstrap(volume_statistic(part, metric), replicates, seed).columns()
             bounds = with_interval(pd.Series(interval), 2).partition(" ")[2]
             spread = part[metric].std(ddof=1)
             row[metric] = f"{interval['value']:.2f} ± {spread:.2f}{stars} {bounds}".strip()
@@ -204,7 +204,7 @@ def printed_tables() -> pd.DataFrame:
     return printed.pivot_table(index=["table", "row"], **cells).fillna("")
 
 
-def statistic_of(volumes: pd.DataFrame, metric: str) -> PatientStatistic:
+def volume_statistic(volumes: pd.DataFrame, metric: str) -> PatientStatistic:
     """Mean of one measure over volumes, as a statistic over patients."""
     return mean_of_items(volumes["patient_id"].to_numpy(), volumes[metric].to_numpy())
 

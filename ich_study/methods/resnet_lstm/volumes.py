@@ -130,7 +130,7 @@ def resized_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized.numpy().astype(bool)
 
 
-class SegmentationTask(Task):
+class VolumeSegmentation(Task):
     """Patches of volumes with their masks, validated on whole volumes.
 
     volumes: scan -> uint8 (N, S, S). masks: scan -> bool of the same shape. parts: scans to train
@@ -241,7 +241,7 @@ class SegmentationTask(Task):
 
 
 def train_unet(
-    task: SegmentationTask,
+    task: VolumeSegmentation,
     loop: LoopSettings,
     folder: Path,
     metadata: Mapping[str, Any],

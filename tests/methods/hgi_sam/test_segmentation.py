@@ -5,7 +5,7 @@ from monai.losses import DiceCELoss
 
 from ich_study.errors import DataError, MapError, ParameterError
 from ich_study.methods.hgi_sam.segmentation import (
-    SegmentationTask,
+    SliceSegmentation,
     hemorrhage_probability,
     masks_on_grid,
     train_segmenter,
@@ -85,7 +85,7 @@ def test_it_segments_blood_in_patients_it_has_not_seen(tmp_path):
 
 @pytest.mark.parametrize(("dice_over", "over"), [("slice", (1, 2)), ("batch", (0, 1, 2))])
 def test_the_loss_is_half_dice_of_hemorrhage_half_cross_entropy(dice_over, over):
-    task = SegmentationTask(
+    task = SliceSegmentation(
         settings(augmentation="none"),
         settings().preprocessing(),
         STORE,
@@ -125,7 +125,7 @@ def training_batches(task, epoch):
 
 def test_masks_follow_their_slices_through_order_and_augmentation():
     plain = settings(augmentation_options={"noise_probability": 0.0})
-    task = SegmentationTask(plain, plain.preprocessing(), STORE, TRAIN, VALIDATION)
+    task = SliceSegmentation(plain, plain.preprocessing(), STORE, TRAIN, VALIDATION)
     for inputs, masks in training_batches(task, 3):
         bright, blood = inputs[:, 0], masks[:, 0].bool()
         inside = [float(image[mask].mean()) for image, mask in zip(bright, blood) if mask.sum() > 3]
@@ -138,17 +138,17 @@ def test_a_killed_run_ends_at_the_same_weights_and_other_settings_are_another_ru
     tmp_path, monkeypatch
 ):
     whole = trained(tmp_path / "whole", epochs=3)[1]
-    original = SegmentationTask._augmented
+    original = SliceSegmentation._augmented
 
     def killed(self, device, rows, epoch, number):
         if epoch == 2:
             raise KeyboardInterrupt
         return original(self, device, rows, epoch, number)
 
-    monkeypatch.setattr(SegmentationTask, "_augmented", killed)
+    monkeypatch.setattr(SliceSegmentation, "_augmented", killed)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "cut", epochs=3)
-    monkeypatch.setattr(SegmentationTask, "_augmented", original)
+    monkeypatch.setattr(SliceSegmentation, "_augmented", original)
     resumed = trained(tmp_path / "cut", epochs=3)[1]
     assert all(
         torch.equal(one, two)
@@ -169,7 +169,7 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path):
     with pytest.raises(DataError, match="scan unmasked has no mask"):
         trained(tmp_path, train=TRAIN.assign(scan_id="unmasked"), source=unmasked)
     with pytest.raises(ParameterError, match="one of slice, batch"):
-        SegmentationTask(
+        SliceSegmentation(
             settings(), settings().preprocessing(), STORE, TRAIN, VALIDATION, 0.5, "scan"
         )
     with pytest.raises(ParameterError, match="multiple of 2"):

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.methods.lse_unet.network import (
-    VARIANTS,
+    LSE_VARIANTS,
     FeatureEncoder,
     LSENetwork,
     create_lse_unet,
@@ -38,7 +38,7 @@ def inputs(size=64, count=2):
 
 def test_rdnet_t_at_512_pixels_has_the_papers_levels_and_the_authors_size():
     encoder = create_backbone("rdnet_tiny", 6, 3)
-    network = create_lse_unet(encoder, 6, VARIANTS["authors"])
+    network = create_lse_unet(encoder, 6, LSE_VARIANTS["authors"])
     # 57.9 M with the unused head of 1.06 M (printed_and_authors, 000.3)
     assert sum(
         parameter.numel() for parameter in network.model.parameters()
@@ -91,7 +91,7 @@ def test_depth_to_space_orders():
                 )
 
 
-@pytest.mark.parametrize("variant", sorted(VARIANTS))
+@pytest.mark.parametrize("variant", sorted(LSE_VARIANTS))
 def test_both_variants_give_four_levels_in_training_and_logits_in_evaluation(variant):
     network = small(variant)
     levels = network.model.train()(inputs())
@@ -112,10 +112,12 @@ def test_both_variants_give_four_levels_in_training_and_logits_in_evaluation(var
 def test_a_sum_over_positions_starts_at_logits_near_zero_where_the_size_is_known():
     for size, low, high in ((None, 3.0, 9.0), (64, -1.5, 2.0)):
         encoder = create_backbone("rdnet_tiny", 6, 3, options=SMALL)
-        levels = create_lse_unet(encoder, 6, VARIANTS["printed"], size=size).model.train()(inputs())
+        levels = create_lse_unet(encoder, 6, LSE_VARIANTS["printed"], size=size).model.train()(
+            inputs()
+        )
         assert low < float(levels[0][1].detach().mean()) < high
     encoder = create_backbone("rdnet_tiny", 6, 3, options=SMALL)
-    mean = create_lse_unet(encoder, 6, VARIANTS["authors"], size=64).model
+    mean = create_lse_unet(encoder, 6, LSE_VARIANTS["authors"], size=64).model
     assert torch.equal(small("authors").model.scores[0].bias, mean.scores[0].bias)
 
 
@@ -153,7 +155,7 @@ def test_an_encoder_of_a_classifiers_run_is_loaded_strictly(tmp_path):
     path = saved(tmp_path / "weights.safetensors", backbone.model, backbone.describe())
     encoder = trained_encoder(path)
     assert encoder.weights_source == path.name and len(encoder.weights_sha256) == 64
-    network = create_lse_unet(encoder, 6, VARIANTS["printed"])
+    network = create_lse_unet(encoder, 6, LSE_VARIANTS["printed"])
     stem = "stem.0.weight"
     assert torch.equal(
         network.model.encoder.network.state_dict()[stem], backbone.model.state_dict()[stem]
@@ -187,7 +189,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="a network 'backbone'; expected one of 'lse_unet'"):
         load(path, torch.device("cpu"), LSENetwork)
     network = small("authors")
-    printed = replace(network, settings=VARIANTS["printed"]).describe()
+    printed = replace(network, settings=LSE_VARIANTS["printed"]).describe()
     with pytest.raises(WeightsError, match=r"does not fit the network LSEUNet; missing"):
         mixed = saved(tmp_path / "mixed.safetensors", network.model, printed)
         load(mixed, torch.device("cpu"), LSENetwork)

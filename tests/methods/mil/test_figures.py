@@ -9,7 +9,7 @@ from ich_study.methods.mil.figures import (
     Panel,
     free_response_figure,
     panel_figure,
-    shown_slices,
+    slices_of_each_outcome,
 )
 from ich_study.metrics.overlap import Counts
 
@@ -28,9 +28,9 @@ def slice_and_map(height: float = 1.0) -> tuple[Panel, Panel]:
 def test_slices_are_shown_by_rule():
     rows = pd.DataFrame({"patient_id": ["a", "a", "b", "c", "c"]})
     counts = Counts(np.array([3, 2, 1, 0, 0]), np.array([0, 0, 0, 4, 5]), np.array([0, 1, 0, 0, 0]))
-    assert shown_slices(counts, rows) == {0: "hit", 2: "hit", 1: "missed", 4: "false"}
-    assert shown_slices(counts, rows, each=1) == {0: "hit", 1: "missed", 4: "false"}
-    assert shown_slices(Counts(*np.zeros((3, 5), int)), rows) == {}
+    assert slices_of_each_outcome(counts, rows) == {0: "hit", 2: "hit", 1: "missed", 4: "false"}
+    assert slices_of_each_outcome(counts, rows, each=1) == {0: "hit", 1: "missed", 4: "false"}
+    assert slices_of_each_outcome(Counts(*np.zeros((3, 5), int)), rows) == {}
 
 
 def test_boxes_and_points_are_drawn_where_they_are_over_slice_and_map():

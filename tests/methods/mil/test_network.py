@@ -13,7 +13,7 @@ from ich_study.errors import ParameterError, WeightsError
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.mil.network import (
     HEADS,
-    VARIANTS,
+    MIL_VARIANTS,
     MilBackbone,
     create_mil,
     fused,
@@ -123,7 +123,7 @@ def test_stride_and_number_of_convolutions(variant, head, stride, convolutions):
     assert len(three) == convolutions
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", MIL_VARIANTS)
 def test_what_a_map_holds(variant):
     logits, maps = shaken(create_mil(variant, "max_pooling")).model.likelihood(inputs())
     assert torch.equal(maps.flatten(1).amax(1), logits[:, 0])
@@ -131,7 +131,7 @@ def test_what_a_map_holds(variant):
     assert torch.allclose(weights.sum((1, 2)), torch.ones(2)) and bool((weights >= 0).all())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", MIL_VARIANTS)
 @pytest.mark.parametrize("head", HEADS)
 def test_folding_changes_nothing(variant, head):
     model = shaken(create_mil(variant, head)).model

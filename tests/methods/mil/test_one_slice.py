@@ -7,7 +7,7 @@ import pytest
 from ich_study.methods.mil.network import ReadyNetwork, create_mil, published_preprocessing
 from ich_study.methods.mil.one_slice import (
     detector_in_shares,
-    draw_slice,
+    draw_detection,
     largest_boxes,
     side_by_side,
     step_panels,
@@ -57,12 +57,12 @@ def test_a_reader_sees_the_slice_head_and_settings_that_were_chosen():
     slices[1] = Spikes("q", slices[1].spikes, slices[1].boxes, scan="scan-p00")
     scored = {"attention": spiked_maps(slices, side=48), "max_pooling": None}
     chosen = {"slice": 1, "head": "attention", "h": 0.1, "T": 0.4, "d": 2}
-    figure = draw_slice(scored, skull_store(), "printed", False, **chosen)
+    figure = draw_detection(scored, skull_store(), "printed", False, **chosen)
     assert figure.get_suptitle() == (
         "attention, printed: h=0.2, T=0.8, d=2; 1 boxes hit, 0 missed, 1 points in none"
     )
     assert figure.axes[0].get_title() == "patient q" and len(figure.axes) == 4
-    higher = draw_slice(scored, skull_store(), "printed", False, **{**chosen, "T": 0.6})
+    higher = draw_detection(scored, skull_store(), "printed", False, **{**chosen, "T": 0.6})
     assert higher.get_suptitle().endswith("0 points in none")
 
 

@@ -22,7 +22,7 @@ from ich_study.methods.resnet_lstm.arms import (
     train_arm,
 )
 from ich_study.methods.resnet_lstm.fold_masks import FoldMasks
-from ich_study.methods.resnet_lstm.settings import CamRecipe, UNetSettings
+from ich_study.methods.resnet_lstm.settings import CamRegion, UNetSettings
 from ich_study.methods.resnet_lstm.study import make_fold
 from ich_study.training.config import LoopSettings, TrainingConfig
 from tests.methods.resnet_lstm.fakes import SIDE, fake_heads, fake_split
@@ -159,7 +159,7 @@ def test_segmentations_are_cut_above_the_threshold_and_stand_in_their_own_row(tr
 
 def test_masks_of_stage_1_stand_under_the_names_of_their_classifier_recipe_and_gate(fold, masks):
     named = {"variant": "printed", "tolerance_mm": 1.0, "smoothness_px": 2.0, "seed": 1}
-    table = stage_1_volumes(fold, masks, fold.test_truth(PREPROCESSING), CamRecipe(), **named)
+    table = stage_1_volumes(fold, masks, fold.test_truth(PREPROCESSING), CamRegion(), **named)
     millilitres = table.groupby(["method", "variant"])["predicted_ml"].first()
     pixels = (millilitres / (2 * 2 * 5 / 1000)).round(6)
     positive = fold.labels("test")[fold.scans("test")[0]].sum()
@@ -178,7 +178,7 @@ def test_masks_of_stage_1_stand_under_the_names_of_their_classifier_recipe_and_g
     # blob and random map stand on the two slices that the classifier with the LSTM calls
     rivals = dict(
         rival_masks(
-            fold.test_truth(PREPROCESSING), masks.called["resnet_lstm"], CamRecipe(), 2.0, 1
+            fold.test_truth(PREPROCESSING), masks.called["resnet_lstm"], CamRegion(), 2.0, 1
         )
     )
     for name in ("hu_threshold", "centred_blob", "random_map"):
@@ -190,7 +190,7 @@ def test_blob_and_random_map_need_the_classifiers_call_and_the_hu_threshold_does
     called = np.zeros(len(STORE.volumes[scan]), bool)
     called[1] = True
     truth = fold.test_truth(PREPROCESSING)
-    found = dict(rival_masks(truth, {scan: called}, CamRecipe(), 2.0, 1))
+    found = dict(rival_masks(truth, {scan: called}, CamRegion(), 2.0, 1))
     for name in ("centred_blob", "random_map"):
         assert np.array_equal(found[name][scan].any((1, 2)), called)
     lesion = (STORE.masks[scan] > 0).any((1, 2))

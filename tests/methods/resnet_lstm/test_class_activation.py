@@ -14,7 +14,7 @@ from ich_study.methods.resnet_lstm.class_activation import (
     class_activation,
     scaled_cam,
 )
-from ich_study.methods.resnet_lstm.settings import CamRecipe
+from ich_study.methods.resnet_lstm.settings import CamRegion
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def resnet():
 def test_the_map_is_the_weighted_sum_and_its_mean_plus_the_bias_is_the_logit(resnet):
     inputs = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        maps, logits = cam_of(resnet, inputs, CamRecipe(), output=1)
+        maps, logits = cam_of(resnet, inputs, CamRegion(), output=1)
         features, layer = resnet.forward_features(inputs), resnet.get_classifier()
     oracle = (features.double() * layer.weight[1].double()[None, :, None, None]).sum(1)
     assert torch.allclose(maps.double(), oracle, atol=1e-4)
@@ -37,7 +37,7 @@ def test_the_map_is_the_weighted_sum_and_its_mean_plus_the_bias_is_the_logit(res
 def test_with_relu_it_is_what_grad_cam_gives_at_the_last_block(resnet):
     inputs = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
-        maps, _ = cam_of(resnet, inputs, CamRecipe(relu=True))
+        maps, _ = cam_of(resnet, inputs, CamRegion(relu=True))
     ours = scaled_cam(maps, 64).numpy()
     with GradCAM(resnet, [resnet.layer4]) as cam:
         oracle = cam(inputs, [ClassifierOutputTarget(0)] * 3)
@@ -57,15 +57,15 @@ def test_the_maps_are_enlarged_as_opencv_does_it_and_scaled_per_slice():
 
 def test_the_threshold_is_strict_and_a_flat_map_has_no_region():
     scaled = np.array([[[0.7, 0.70001], [0.0, 1.0]]])
-    assert cam_region(scaled, CamRecipe()).tolist() == [[[False, True], [False, True]]]
-    assert not cam_region(scaled_cam(torch.ones(1, 2, 2), 4).numpy(), CamRecipe()).any()
+    assert cam_region(scaled, CamRegion()).tolist() == [[[False, True], [False, True]]]
+    assert not cam_region(scaled_cam(torch.ones(1, 2, 2), 4).numpy(), CamRegion()).any()
 
 
 def test_relu_changes_what_lies_above_the_threshold():
     raw = torch.tensor([[[-10.0, 0.0], [1.0, 2.0]]])
     signed, positive = (scaled_cam(maps, 2).numpy() for maps in (raw, raw.clamp(min=0)))
     assert (
-        cam_region(signed, CamRecipe()).sum() == 3 and cam_region(positive, CamRecipe()).sum() == 1
+        cam_region(signed, CamRegion()).sum() == 3 and cam_region(positive, CamRegion()).sum() == 1
     )
 
 
@@ -74,17 +74,17 @@ def test_networks_without_pooling_and_one_layer_have_no_cam():
         transformer = timm.create_model(
             "vit_tiny_patch16_224", img_size=32, depth=1, num_classes=1
         ).eval()
-        cam_of(transformer, torch.zeros(1, 3, 32, 32), CamRecipe())
+        cam_of(transformer, torch.zeros(1, 3, 32, 32), CamRegion())
     model = timm.create_model("resnet10t", num_classes=1, global_pool="max").eval()
     with pytest.raises(MapError, match="logit"), torch.inference_mode():
-        cam_of(model, torch.randn(2, 3, 64, 64), CamRecipe())
+        cam_of(model, torch.randn(2, 3, 64, 64), CamRegion())
 
 
 def test_what_is_not_finite_or_does_not_fit_is_refused(resnet):
     with pytest.raises(MapError, match="NaN"), torch.inference_mode():
-        cam_of(resnet, torch.full((1, 3, 64, 64), float("nan")), CamRecipe())
+        cam_of(resnet, torch.full((1, 3, 64, 64), float("nan")), CamRegion())
     with pytest.raises(StudyError):
         class_activation(torch.zeros(1, 4, 2, 2), torch.zeros(3))
     with pytest.raises(ParameterError):
-        CamRecipe(threshold=1.0)
+        CamRegion(threshold=1.0)
     assert isinstance(resnet.get_classifier(), nn.Linear)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ich_study.methods.resnet_lstm.fold_masks import called_positive, make_pseudo_masks
-from ich_study.methods.resnet_lstm.settings import CamRecipe, ClusterRecipe
+from ich_study.methods.resnet_lstm.settings import CamRegion, ClusterRecipe
 from ich_study.methods.resnet_lstm.study import make_fold
 from tests.methods.resnet_lstm.fakes import fake_heads, fake_split
 from tests.methods.resnet_lstm.test_pseudo_masks import labeller
@@ -41,7 +41,7 @@ def gated(tmp_path_factory):
         "resnet_lstm_refitted": called(store, scans, healthy[1:2]),
         "resnet_lstm": called(store, scans, healthy[2:3]),
     }
-    masks = make_pseudo_masks(fold, stage, predictions, CamRecipe(), {"kmeans": ClusterRecipe()})
+    masks = make_pseudo_masks(fold, stage, predictions, CamRegion(), {"kmeans": ClusterRecipe()})
     return fold, masks, {"resnet": first, "resnet_lstm": second}
 
 

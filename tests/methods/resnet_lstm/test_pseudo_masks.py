@@ -12,7 +12,7 @@ from ich_study.methods.resnet_lstm.class_activation import (
 )
 from ich_study.methods.resnet_lstm.pseudo_labels import as_grey
 from ich_study.methods.resnet_lstm.pseudo_masks import CAM, PseudoLabeller, cached_masks
-from ich_study.methods.resnet_lstm.settings import CamRecipe, ClusterRecipe
+from ich_study.methods.resnet_lstm.settings import CamRegion, ClusterRecipe
 from ich_study.models.backbones import create_backbone
 from ich_study.training.config import TrainingConfig
 from tests.methods.resnet_lstm.fakes import SIDE, fake_heads
@@ -36,7 +36,7 @@ def labeller(weights="a" * 64, cam=None, recipes=None, source=STORE, network_see
         config.preprocessing(),
         weights,
         source,
-        cam or CamRecipe(),
+        cam or CamRegion(),
         recipes or RECIPES,
         torch.device("cpu"),
     )
@@ -72,8 +72,8 @@ def test_masks_lie_in_the_cam_region_on_wanted_slices_only_and_come_back_from_di
     "changed",
     [
         {"weights": "b" * 64},
-        {"cam": CamRecipe(threshold=0.5)},
-        {"cam": CamRecipe(relu=True)},
+        {"cam": CamRegion(threshold=0.5)},
+        {"cam": CamRegion(relu=True)},
         {"recipes": {"kmeans": ClusterRecipe(clusters=3)}},
         {"windows": ("subdural",)},
     ],

@@ -22,7 +22,7 @@ from ich_study.methods.resnet_lstm.arms import (
 )
 from ich_study.methods.resnet_lstm.fold_masks import make_pseudo_masks
 from ich_study.methods.resnet_lstm.settings import (
-    CamRecipe,
+    CamRegion,
     ClusterRecipe,
     LSTMSettings,
     UNetSettings,
@@ -61,7 +61,7 @@ SETTINGS = resnet_lstm_study.MethodSettings(
     lstm=LSTMSettings(hidden=16),
     sequence=LoopSettings(epochs=2, learning_rate=0.001, optimizer="adamw", seed=1),
     head=LoopSettings(epochs=20, learning_rate=0.02, optimizer="adam", seed=1),
-    cam=CamRecipe(),
+    cam=CamRegion(),
     recipes={"kmeans": ClusterRecipe(), "authors": ClusterRecipe(pixels="whole_slice")},
     unet=UNetSettings(size=SIDE, depth=8, channels=(4, 8), strides=(2,), batch_size=2),
     unet_loop=LoopSettings(epochs=15, learning_rate=0.02, optimizer="adam", seed=1),

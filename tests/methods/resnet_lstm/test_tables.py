@@ -13,11 +13,11 @@ from ich_study.methods.resnet_lstm.tables import (
     classifier_results,
     joined,
     map_results,
-    mean_rows,
     paired_rows,
     row_above_tests,
     table_2,
     volume_results,
+    volume_rows,
 )
 from ich_study.metrics.overlap import Counts
 from ich_study.schema import result_table
@@ -200,7 +200,7 @@ def test_tests_refuse_other_volumes_and_two_variants_of_one_method():
 
 
 def test_result_rows_carry_means_intervals_and_spreads():
-    rows = result_table(mean_rows(volumes(), Rows("s", "d", 100, 1)))
+    rows = result_table(volume_rows(volumes(), Rows("s", "d", 100, 1)))
     dice = rows[(rows["method"] == ABLATION[3]) & (rows["metric"] == "dice")].iloc[0]
     values = volumes().query("method == @ABLATION[3]")["dice"]
     assert (

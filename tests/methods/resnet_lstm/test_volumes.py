@@ -8,9 +8,9 @@ from torch import nn
 from ich_study.errors import DataError, ParameterError
 from ich_study.methods.resnet_lstm.skull_removal import enhanced_slice
 from ich_study.methods.resnet_lstm.volumes import (
-    SegmentationTask,
     UNetSettings,
     VolumeNetwork,
+    VolumeSegmentation,
     combined_loss,
     create_unet,
     prepared_variants,
@@ -58,7 +58,7 @@ def heads():
 
 def task(heads, **changes):
     volumes, masks, scans = heads
-    return SegmentationTask(
+    return VolumeSegmentation(
         volumes,
         masks,
         (scans[:6], scans[6:8]),
@@ -161,11 +161,11 @@ def test_what_cannot_be_trained_on_is_refused(heads):
     empty = {scan: np.zeros_like(mask) for scan, mask in masks.items()}
     parts = (scans[:6], scans[6:8])
     with pytest.raises(DataError, match="nothing to learn"):
-        SegmentationTask(volumes, empty, parts, SMALL)
+        VolumeSegmentation(volumes, empty, parts, SMALL)
     with pytest.raises(DataError, match="at least one"):
-        SegmentationTask(volumes, masks, ([], scans[6:]), SMALL)
+        VolumeSegmentation(volumes, masks, ([], scans[6:]), SMALL)
     with pytest.raises(DataError, match="mask of shape"):
-        SegmentationTask(volumes, {**masks, scans[0]: masks[scans[0]][:2]}, parts, SMALL)
+        VolumeSegmentation(volumes, {**masks, scans[0]: masks[scans[0]][:2]}, parts, SMALL)
     with pytest.raises(DataError, match="24 px"):
         task(heads, size=24)
     with pytest.raises(DataError, match="takes uint8"):
