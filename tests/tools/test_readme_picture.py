@@ -10,7 +10,7 @@ import torch
 
 from ich_study.atomic import write_csv, write_json
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.methods.lse_unet.network import VARIANTS, create_lse_unet
+from ich_study.methods.lse_unet.network import LSE_VARIANTS, create_lse_unet
 from ich_study.methods.mil.network import create_mil
 from ich_study.models.backbones import create_backbone
 from ich_study.models.weights import save_weights
@@ -42,7 +42,7 @@ def runs(tmp_path_factory):
     write_csv(runs / "00_data" / "summary.csv", summary)
     encoder = create_backbone("rdnet_tiny", 6, 3, options=SMALL)
     networks = {
-        "02_lse_unet/authors": create_lse_unet(encoder, 6, VARIANTS["authors"]),
+        "02_lse_unet/authors": create_lse_unet(encoder, 6, LSE_VARIANTS["authors"]),
         "03_resnet_lstm/fold_0/refitted": create_backbone("resnet101", 1, 3, options=RESNET),
         "04_swin_hgi_sam/two_outputs/all": create_backbone(NAME, 2, 3, options=OPTIONS),
         "05_mil_detector/max_pooling": create_mil("printed", "max_pooling", channels=(4, 4, 4)),
