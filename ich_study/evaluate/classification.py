@@ -8,7 +8,6 @@ Section IV and Table I (thresholds 0.3-0.7, F1 of the top five epochs).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ich_study.atomic import write_parquet
 from ich_study.errors import StudyError
-from ich_study.evaluate.slice_predictions import PREDICTION_COLUMNS, known_of, prediction_table
+from ich_study.evaluate.slice_predictions import known_of, prediction_table
 from ich_study.evaluate.thresholds import Threshold, fixed_threshold, youden_threshold
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
@@ -35,7 +33,7 @@ from ich_study.metrics.statistics import (
     ratio_of_sums,
 )
 from ich_study.models.backbones import class_logits
-from ich_study.schema import SUBTYPES, result_table, typed
+from ich_study.schema import SUBTYPES, result_table
 
 FIXED_THRESHOLDS = (0.3, 0.5, 0.7)
 """Probabilities of the CAM benchmark's Figure 3."""
@@ -81,11 +79,6 @@ def predict(
             f" {list(classes)}"
         )
     return prediction_table(dataset.rows, dataset.labels.numpy(), logits, classes)
-
-
-def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
-    """Predictions as Parquet, atomically; StudyError when columns are missing or unknown."""
-    write_parquet(path, typed(predictions, PREDICTION_COLUMNS, "predictions"))
 
 
 def validation_thresholds(predictions: pd.DataFrame) -> dict[str, Threshold]:

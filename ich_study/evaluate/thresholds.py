@@ -8,7 +8,7 @@ CAM benchmark, IV; LSE-UNet, Table 4) and say whose masks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -90,44 +90,6 @@ def youden_threshold(truth: np.ndarray, scores: np.ndarray, name: str = "any") -
     return Threshold(
         float(cuts[best]), "labels", "youden", float(gain[best] / (positives * negatives))
     )
-
-
-def best_f1_threshold(truth: np.ndarray, scores: np.ndarray, name: str = "any") -> Threshold:
-    """The threshold with the largest F1 on these labels; midpoints, ties and errors as in
-    `youden_threshold`."""
-    cuts, tp, fp, positives, _ = _cuts(truth, scores, name)
-    f1 = 2 * tp / (tp + fp + positives)
-    best = int(np.argmax(f1))
-    return Threshold(float(cuts[best]), "labels", "best F1", float(f1[best]))
-
-
-def youden_thresholds(
-    labels: pd.DataFrame, scores: pd.DataFrame, classes: Iterable[str]
-) -> dict[str, Threshold]:
-    """Youden's threshold of every class, from frames with a row per slice and a column per class.
-
-    Slices whose label is missing are left out, per class. Raises StudyError naming a class without
-    a column, with no known label, or with one kind of label only.
-    """
-    found: dict[str, Threshold] = {}
-    if len(labels) != len(scores):
-        raise StudyError(
-            f"{len(labels)} rows of labels, {len(scores)} of scores; expected one of each per slice"
-        )
-    for name in classes:
-        if name not in labels or name not in scores:
-            raise StudyError(f"class {name!r} has no column in the labels or the scores")
-        known = labels[name].notna().to_numpy()
-        if not known.any():
-            raise StudyError(
-                f"class {name!r}: no slice has a known label; a threshold needs both kinds"
-            )
-        found[name] = youden_threshold(
-            labels[name].to_numpy()[known].astype(bool),
-            scores[name].to_numpy(np.float64)[known],
-            name,
-        )
-    return found
 
 
 def threshold_frame(thresholds: Mapping[str, Threshold]) -> pd.DataFrame:

@@ -13,14 +13,13 @@ from torch import nn
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.classification import (
-    PREDICTION_COLUMNS,
     classification_results,
     curves,
     predict,
     top_epochs_results,
     validation_thresholds,
-    write_predictions,
 )
+from ich_study.evaluate.slice_predictions import PREDICTION_COLUMNS
 from ich_study.evaluate.thresholds import Threshold
 from ich_study.schema import LABELS, RESULT_COLUMNS, SUBTYPES
 from tests.training.fakes import config, fake_store
@@ -92,15 +91,6 @@ def test_outputs_that_cannot_be_used_are_named():
 
     with pytest.raises(StudyError, match=r"not finite in 32 slices, first fake-scan000 slice 0"):
         predict(Broken(), settings.preprocessing(), ("any",), STORE, STORE.index, CPU)
-
-
-def test_predictions_round_trip_through_parquet(tmp_path):
-    write_predictions(tmp_path / "p.parquet", predictions())
-    pd.testing.assert_frame_equal(
-        pd.read_parquet(tmp_path / "p.parquet").astype(PREDICTION_COLUMNS), predictions()
-    )
-    with pytest.raises(StudyError, match="logit"):
-        write_predictions(tmp_path / "p.parquet", predictions().drop(columns="logit"))
 
 
 def value(results, name, metric):

@@ -2,21 +2,18 @@
 classes."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import assume, given, settings, strategies as st
-from sklearn.metrics import f1_score, roc_curve
+from sklearn.metrics import roc_curve
 
 from ich_study.errors import ParameterError, StudyError
 from ich_study.evaluate.thresholds import (
     Threshold,
-    best_f1_threshold,
     counts_over_grid,
     fixed_threshold,
     mask_threshold,
     threshold_frame,
     youden_threshold,
-    youden_thresholds,
 )
 from ich_study.metrics.overlap import dice, overlap_counts
 
@@ -40,9 +37,6 @@ def test_youden_is_the_best_of_scikit_learns_roc(pairs):
     np.testing.assert_array_equal(scores > found.value, scores >= found.value)
     fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
     assert max(found.objective, 0) == pytest.approx((tpr - fpr).max())
-    f1 = best_f1_threshold(truth, scores)
-    assert f1.objective == pytest.approx(max(f1_score(truth, scores > cut) for cut in cuts))
-    assert f1_score(truth, scores > f1.value) == pytest.approx(f1.objective)
 
 
 def test_ties_take_the_highest_threshold():
@@ -50,45 +44,29 @@ def test_ties_take_the_highest_threshold():
     assert youden_threshold(truth, np.array([4.0, 3.0, 2.0, 1.0])).value == 3.5
 
 
-def test_all_classes_at_once_with_missing_labels():
-    rng = np.random.default_rng(0)
-    labels = pd.DataFrame(
-        {"IPH": [True, False, None] * 20, "EDH": [False, True, True] * 20}, dtype="boolean"
-    )
-    scores = pd.DataFrame(rng.normal(size=(60, 2)), columns=["IPH", "EDH"])
-    found = youden_thresholds(labels, scores, ["IPH", "EDH"])
-    known = labels["IPH"].notna().to_numpy()
-    assert found["IPH"] == youden_threshold(
-        labels["IPH"][known].to_numpy(bool), scores["IPH"][known].to_numpy(), "IPH"
-    )
+def test_a_table_of_thresholds_says_where_each_came_from():
+    found = {"IPH": youden_threshold([0, 1], [0.1, 0.9], "IPH"), "EDH": fixed_threshold(0.5)}
     frame = threshold_frame(found)
-    assert frame["class"].tolist() == ["IPH", "EDH"] and set(frame["threshold_source"]) == {
-        "labels"
-    }
+    assert frame["class"].tolist() == ["IPH", "EDH"]
+    assert frame["threshold_source"].tolist() == ["labels", "none"]
+    assert frame["rule"].tolist() == ["youden", "fixed"]
 
 
 @pytest.mark.parametrize(
-    "column, message",
+    "truth, message",
     [
-        ([True, True, True], "'EDH': 3 positive and 0 negative"),
-        ([False, False, None], "'EDH': 0 positive and 2 negative"),
-        ([None] * 3, "'EDH': no slice"),
+        ([1, 1, 1], "'EDH': 3 positive and 0 negative"),
+        ([0, 0, 0], "'EDH': 0 positive and 3 negative"),
     ],
 )
-def test_absent_class_is_named(column, message):
-    labels = pd.DataFrame({"EDH": pd.array(column, dtype="boolean")})
+def test_a_class_with_one_kind_of_label_is_named(truth, message):
     with pytest.raises(StudyError, match=message):
-        youden_thresholds(labels, pd.DataFrame({"EDH": [0.1, 0.2, 0.3]}), ["EDH"])
+        youden_threshold(truth, [0.1, 0.2, 0.3], "EDH")
 
 
 def test_other_errors_are_named():
     with pytest.raises(StudyError, match="'SDH': all 3 scores equal"):
         youden_threshold([0, 1, 1], [2, 2, 2], "SDH")
-    frame = pd.DataFrame({"EDH": [0, 1]})
-    with pytest.raises(StudyError, match="'SAH' has no column"):
-        youden_thresholds(frame, frame, ["SAH"])
-    with pytest.raises(StudyError, match="2 rows of labels, 1"):
-        youden_thresholds(frame, frame[:1], ["EDH"])
     with pytest.raises(StudyError, match="threshold source"):
         Threshold(0.5, "guess", "fixed")
     with pytest.raises(StudyError, match="finite"):

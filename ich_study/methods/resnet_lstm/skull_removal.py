@@ -110,7 +110,11 @@ def find_skull(image: np.ndarray, recipe: SkullRecipe | None = None) -> SkullSte
 
 def equalised(grey: np.ndarray) -> np.ndarray:
     """Global histogram equalisation of a uint8 slice (rows, columns), background pixels included; a
-    constant slice stays as it is."""
+    constant slice stays as it is.
+
+    The paper names skull removal and equalisation in both orders; here the skull goes first
+    (`stripped_slice`), so that its brightness does not take part.
+    """
     if grey.dtype != np.uint8 or grey.ndim != 2:
         raise ParameterError(f"image is {grey.dtype} {grey.shape}; expected uint8 (rows, columns)")
     return cv2.equalizeHist(grey)
@@ -122,15 +126,3 @@ def stripped_slice(
     """One slice in HU to uint8 (rows, columns): skull removed, window applied, contrast as it
     is."""
     return np.where(find_skull(hu, recipe).inside, window_uint8(hu, window), np.uint8(0))
-
-
-def enhanced_slice(
-    hu: np.ndarray, window: Window = WINDOWS["brain"], recipe: SkullRecipe | None = None
-) -> np.ndarray:
-    """One slice in HU to uint8 as the 3-D U-Net sees it: skull removed, window applied, histogram
-    equalised.
-
-    The paper names the steps in both orders; here the skull goes first, so that its brightness does
-    not take part in the equalisation.
-    """
-    return equalised(stripped_slice(hu, window, recipe))

@@ -8,9 +8,9 @@ from skimage.morphology import convex_hull_image
 from ich_study.errors import ParameterError
 from ich_study.methods.resnet_lstm.skull_removal import (
     SkullRecipe,
-    enhanced_slice,
     equalised,
     find_skull,
+    stripped_slice,
 )
 from tests.ct.heads import head
 
@@ -71,7 +71,7 @@ def test_separate_blood_stays(middle):
     bleeding[90:100, 60:72] = 75
     steps = find_skull(bleeding)
     assert steps.inside[91:99, 61:71].all()
-    enhanced = enhanced_slice(bleeding)
+    enhanced = equalised(stripped_slice(bleeding))
     assert np.median(enhanced[91:99, 61:71]) > np.percentile(enhanced[steps.inside], 90)
 
 
@@ -99,7 +99,7 @@ def test_constant_slice_keeps_nothing(value):
     image = np.full((32, 32), value, np.int16)
     steps = find_skull(image)
     assert not steps.skull.any() and not steps.hull.any() and not steps.inside.any()
-    assert (enhanced_slice(image) == 0).all()
+    assert (equalised(stripped_slice(image)) == 0).all()
 
 
 def test_bad_arguments_are_named():

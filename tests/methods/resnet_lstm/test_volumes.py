@@ -6,7 +6,7 @@ from monai.networks.nets import UNet
 from torch import nn
 
 from ich_study.errors import DataError, ParameterError
-from ich_study.methods.resnet_lstm.skull_removal import enhanced_slice
+from ich_study.methods.resnet_lstm.skull_removal import equalised, stripped_slice
 from ich_study.methods.resnet_lstm.volumes import (
     UNetSettings,
     VolumeNetwork,
@@ -72,7 +72,7 @@ def test_the_volume_is_prepared_slice_by_slice(heads):
     volumes, *_ = heads
     scan = next(iter(volumes))
     assert volumes[scan].dtype == np.uint8 and volumes[scan].shape == store.volumes[scan].shape
-    assert np.array_equal(volumes[scan][2], enhanced_slice(store.volumes[scan][2]))
+    assert np.array_equal(volumes[scan][2], equalised(stripped_slice(store.volumes[scan][2])))
     assert not np.array_equal(
         prepared_variants(store.volumes[scan], SIDE, [False])[False], volumes[scan]
     )
