@@ -56,15 +56,17 @@ def read_table(path: Path, left_out: str | None = None) -> pd.DataFrame:
     left_out: rows of which a cell holds this text are dropped.
     """
     if path.suffix == ".parquet":
-        table = pd.read_parquet(path).map(str)
+        table = pd.read_parquet(path).map(str).astype(str)
     else:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     table = table.drop(columns=[name for name in table if name in CLOCK_COLUMNS])
     if "metric" in table:
         table = table[~table["metric"].isin(CLOCK_METRICS)]
     if left_out is not None:
-        found = table.apply(lambda column: column.str.contains(left_out, regex=False))
-        table = table[~found.any(axis="columns")]
+        names_it = np.zeros(len(table), bool)
+        for column in table:
+            names_it |= table[column].str.contains(left_out, regex=False).to_numpy(bool)
+        table = table[~names_it]
     return table.reset_index(drop=True)
 
 

@@ -118,3 +118,12 @@ def test_a_folder_without_runs_is_an_error(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert compare_runs.main([str(run), str(tmp_path / "empty")]) == 2
     assert "found no file to compare" in capsys.readouterr().err
+
+
+def test_an_empty_table_of_numbers_is_read(tmp_path):
+    empty = pd.DataFrame({"row": pd.array([], "int64")})
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        empty.to_parquet(tmp_path / name / "points.parquet")
+    found = compare_runs.compare(tmp_path / "before", tmp_path / "after", "random_map")
+    assert found == (1, [])
