@@ -139,6 +139,10 @@ def draw(runs: Path, dataset: str, target: Path) -> str:
     figure = heatmap_grid(
         truth.hu[shown], columns, title, truth.codes[shown], window=WINDOWS["brain"]
     )
+    # wide and low, as it stands on README's first screen
+    figure.set_layout_engine("none")
+    figure.set_size_inches(14, 2.7)
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.09, top=0.8, wspace=0.03)
     save_figure(figure, target)
     return f"{row.loc[0, 'scan_id']}, slice {row.loc[0, 'slice_index']}"
 
