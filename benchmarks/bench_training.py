@@ -25,13 +25,13 @@ from ich_study.inputs.devices import device_name, resolve_device
 from ich_study.inputs.slices import SliceDataset
 from ich_study.models.backbones import Backbone, create_backbone
 from ich_study.schema import INDEX_COLUMNS, LABELS, typed
-from ich_study.training.callbacks import Checkpoints, Destination, EpochRecord, EpochSeeds
+from ich_study.training.callbacks import Checkpoints, Destination, EpochRecord
 from ich_study.training.config import TrainingConfig
 from ich_study.training.fastai_api import DataLoaders
-from ich_study.training.learner import build_learner, data_loaders
+from ich_study.training.learner import Classification
+from ich_study.training.loop import learner_of
 from ich_study.training.losses import build_loss
 from ich_study.training.resume import Progress
-from ich_study.training.schedules import Schedule
 
 SLICES_PER_SCAN = 24
 SMALL = {"channel_multiplier": 0.3, "depth_multiplier": 0.35}
@@ -134,15 +134,16 @@ def bare_seconds(config: TrainingConfig, device: torch.device, name: str, batche
 
 
 def learner_seconds(
-    config: TrainingConfig, device: torch.device, name: str, loaders: DataLoaders
+    task: Classification, config: TrainingConfig, name: str, loaders: DataLoaders
 ) -> float:
     """Seconds of the training part of one epoch through our Learner and all its callbacks."""
+    device = loaders.device
     backbone = network(config, device, name)
-    callbacks = [EpochSeeds(0), EpochRecord(config, build_loss(config)), Schedule(config)]
     with tempfile.TemporaryDirectory() as folder:
         destination = Destination(Path(folder), {}, {})
-        callbacks.append(Checkpoints(config, destination, Progress(), None, lambda line: None))
-        learner = build_learner(backbone, config, loaders, callbacks)
+        checkpoints = Checkpoints(config, destination, Progress(), None, lambda line: None)
+        callbacks = [EpochRecord(task), checkpoints]
+        learner = learner_of(backbone.model, task, config, loaders, callbacks)
         learner.create_opt()
         learner.n_epoch = 1
         learner("before_fit")
@@ -191,16 +192,16 @@ def main() -> None:
         source = scans(
             Path(folder), -(-options.batches * options.batch_size // SLICES_PER_SCAN), 512
         )
-        dataset = SliceDataset(source, source.index, config.classes, config.preprocessing())
-        loaders = data_loaders(dataset, dataset, source.index, config, device)
+        task = Classification(config, config.preprocessing(), source, (source.index,) * 2)
+        loaders = DataLoaders(*task.loaders(device), device=device)
         batches = list(loaders.train)
-        fixed = FixedBatches(batches, dataset, loaders.train.batches)
+        fixed = FixedBatches(batches, loaders.train.dataset, loaders.train.batches)
         ready = DataLoaders(fixed, fixed, device=device)
         bare, ours, loading = [], [], []
         bare_seconds(config, device, options.network, batches)
         for _ in range(options.repeats):
             bare.append(bare_seconds(config, device, options.network, batches))
-            ours.append(learner_seconds(config, device, options.network, ready))
+            ours.append(learner_seconds(task, config, options.network, ready))
         for _ in range(3):
             started = now(device)
             images = sum(len(labels) for _, labels in loaders.train)

@@ -141,7 +141,7 @@ def _train(
     loaders = DataLoaders(*task.loaders(device), device=device)
     record = EpochRecord(task)
     checkpoints = Checkpoints(settings, destination, progress, state, report)
-    learner = _learner(model, task, settings, loaders, [record, checkpoints])
+    learner = learner_of(model, task, settings, loaders, [record, checkpoints])
     try:
         with distributed_context(learner, settings, device):
             learner.fit(settings.epochs, lr=settings.learning_rate, start_epoch=progress.next_epoch)
@@ -153,7 +153,7 @@ def _train(
         raise StudyError(failure)
 
 
-def _learner(
+def learner_of(
     model: nn.Module,
     task: Task,
     settings: LoopSettings,

@@ -150,9 +150,9 @@ def test_an_encoder_of_a_run_is_where_training_starts(tmp_path):
         recipe.encoder(config(stack_depth=3, windows=("brain", "bone")), "authors")
     with pytest.raises(DataError, match="train the classifier first"):
         lse_training.weights_of_run(tmp_path / "absent")
-    described = {"architecture": {"kind": "mil", "module": "ich_study.methods.mil.network"}}
+    described = {"architecture": {"kind": "not_registered", "module": "ich_study.elsewhere"}}
     save_weights(tmp_path / "weights.safetensors", backbone.model, described)
-    with pytest.raises(WeightsError, match=r"import ich_study\.methods\.mil\.network first"):
+    with pytest.raises(WeightsError, match=r"import ich_study\.elsewhere first"):
         recipe.encoder(config(), "authors")
 
 
