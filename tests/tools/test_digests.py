@@ -26,13 +26,14 @@ def study(tmp_path):
     """Digests written of a small study, and a function that compares a changed one with them."""
     runs, committed = tmp_path / "runs", tmp_path / "digests.json"
     write_csv(runs / "02" / "metrics.csv", scores())
+    write_csv(runs / "00_data" / "lesions.csv", pd.DataFrame({"volume_ml": [1.5]}))
     write_csv(runs / "02" / "history.csv", pd.DataFrame({"loss": [0.5], "seconds": [3.0]}))
     assert digests.main(["--write", "--runs", str(runs), "--file", str(committed)]) == 0
 
-    def compare(**tables):
+    def compare(*flags, stage="02", **tables):
         for name, table in tables.items():
-            write_csv(runs / "02" / f"{name}.csv", table)
-        return digests.main(["--runs", str(runs), "--file", str(committed)])
+            write_csv(runs / stage / f"{name}.csv", table)
+        return digests.main(["--runs", str(runs), "--file", str(committed), *flags])
 
     return compare, committed
 
@@ -45,31 +46,40 @@ def on_another_machine(committed):
 
 def test_the_study_they_were_written_of_agrees(study, capsys):
     compare, _ = study
-    assert compare(history=pd.DataFrame({"loss": [0.5], "seconds": [9.0]})) == 0
-    assert "2 tables, their content compared" in capsys.readouterr().out
+    assert compare("--exact", history=pd.DataFrame({"loss": [0.5], "seconds": [9.0]})) == 0
+    assert "3 tables compared with digests.json, 3 to the last digit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("change", "line", "elsewhere"),
+    ("change", "line", "form_moved"),
     [
-        ({"metrics": scores(value=0.2500001)}, "content moved: 02/metrics.csv", 0),
-        ({"history": pd.DataFrame({"loss": [0.6]})}, "content moved: 02/history.csv", 0),
-        ({"metrics": scores(metric="iou")}, "content moved: 02/metrics.csv", 1),
-        ({"metrics": scores(method="swin_sam")}, "content moved: 02/metrics.csv", 1),
-        ({"history": pd.DataFrame({"loss": [0.5], "rate": [1]})}, "moved: 02/history.csv", 1),
-        ({"extra": scores()}, "new: 02/extra.csv", 1),
+        ({"metrics": scores(value=0.2500001)}, "content moved: 02/metrics.csv", False),
+        ({"history": pd.DataFrame({"loss": [0.6]})}, "content moved: 02/history.csv", False),
+        ({"metrics": scores(metric="iou")}, "content moved: 02/metrics.csv", True),
+        ({"metrics": scores(method="swin_sam")}, "content moved: 02/metrics.csv", True),
+        ({"history": pd.DataFrame({"loss": [0.5], "rate": [1]})}, "moved: 02/history.csv", True),
+        ({"extra": scores()}, "new: 02/extra.csv", True),
     ],
 )
-def test_a_number_that_moves_is_named_and_elsewhere_only_what_was_measured(
-    study, capsys, change, line, elsewhere
+def test_exactly_every_number_counts_and_else_what_was_measured(
+    study, capsys, change, line, form_moved
 ):
-    compare, committed = study
-    assert compare(**change) == 1
+    compare, _ = study
+    assert compare("--exact", **change) == 1
     said = capsys.readouterr().out
     assert line in said and "make digests" in said
+    assert compare() == form_moved
+
+
+def test_tables_without_a_network_are_compared_to_the_last_digit_on_one_kind_of_machine(
+    study, capsys
+):
+    compare, committed = study
+    assert compare(stage="00_data", lesions=pd.DataFrame({"volume_ml": [1.500001]})) == 1
+    assert "content moved: 00_data/lesions.csv" in capsys.readouterr().out
     on_another_machine(committed)
-    assert compare() == elsewhere
-    assert "numbers are not compared" in capsys.readouterr().out
+    assert compare() == 0
+    assert "the digests were written on" in capsys.readouterr().out
 
 
 def test_a_table_that_is_gone_is_named(study, tmp_path, capsys):
