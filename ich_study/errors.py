@@ -6,6 +6,11 @@ from __future__ import annotations
 class StudyError(Exception):
     """Base of every error the study raises on purpose."""
 
+    def __str__(self) -> str:
+        """The message; bytes of a file name that are no UTF-8 are written out, as text with them
+        can be neither printed nor put into a notebook."""
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
+
 
 class ParameterError(StudyError):
     """A parameter is unknown, missing, mistyped or out of range."""

@@ -17,11 +17,11 @@ the qform, often tilted; four volumes have another affine than their mask.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from ich_study.datasets.contract import ScanRef, ScanVolume
+from ich_study.datasets.files import read_json
 from ich_study.datasets.layout import first_folder, nifti_stem, paired_files, require_root
 from ich_study.datasets.nifti import load_pair, mask_labels, pair_volume
 from ich_study.errors import DataError, ParameterError
@@ -114,12 +114,10 @@ class BhsdReader:
 
 
 def _read_description(path: Path) -> dict:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
-    if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):
-        raise DataError(f"{path}: expected an object with `labels`, a map from code to name")
+    expected = "an object with `labels`, a map from code to name"
+    description = read_json(path, expected)
+    if not isinstance(description.get("labels"), dict):
+        raise DataError(f"{path}: expected {expected}")
     return description
 
 

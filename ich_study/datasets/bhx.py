@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ich_study.datasets.files import read_table
 from ich_study.errors import DataError
 
 LABEL_NAMES: dict[str, str] = {
@@ -43,18 +44,10 @@ def read_boxes(paths: Sequence[Path]) -> pd.DataFrame:
 
 
 def _rows(path: Path) -> list[tuple[object, ...]]:
-    try:
-        table = pd.read_csv(path, dtype="string")
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"{path}: cannot be read as CSV ({error}); expected a box table of BHX"
-        ) from error
-    missing = [column for column in _COLUMNS if column not in table]
-    if missing:
-        raise DataError(
-            f"{path}: columns {missing} are missing; expected a box table of BHX with"
-            f" {', '.join(_COLUMNS)}"
-        )
+    table = read_table(path, _COLUMNS, "Fetch this box table of BHX again")
+    if not path.read_bytes().endswith(b"\n"):
+        # A box that is lost makes its slice negative, and nothing else tells how many there are.
+        raise DataError(f"{path}: its last line does not end, so it was cut; fetch it again")
     rows = []
     for line, (sop_uid, series_uid, data, name) in enumerate(
         table[list(_COLUMNS)].itertuples(index=False, name=None), start=2

@@ -34,6 +34,7 @@ from ich_study.datasets.bhx import read_boxes
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, coded_labels
 from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
+from ich_study.datasets.files import read_table
 from ich_study.datasets.slice_geometry import along_normal, group_series
 from ich_study.errors import DataError, ParameterError
 from ich_study.paths import safe_name
@@ -255,25 +256,17 @@ def read_majority(path: Path) -> dict[str, dict[str, bool]]:
     Raises DataError for missing columns, for values other than 0 and 1, and for a scan listed
     twice.
     """
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error}). {SOURCE}") from error
     wanted = ["name", *(f"{reader}:{finding}" for reader in READERS for finding in READS_NAMES)]
-    missing = [column for column in wanted if column not in table]
-    if missing:
-        raise DataError(
-            f"{path}: columns {missing} are missing; expected the reads.csv of CQ500. {SOURCE}"
-        )
-    if not table[wanted[1:]].isin([0, 1]).to_numpy().all() or table["name"].duplicated().any():
+    table = read_table(path, wanted, SOURCE)
+    if not table[wanted[1:]].isin(["0", "1"]).to_numpy().all() or table["name"].duplicated().any():
         raise DataError(
             f"{path}: reads must be 0 or 1, and each scan stand once; fetch the file again."
             f" {SOURCE}"
         )
-    votes = pd.DataFrame(index=table["name"].astype(str))
+    votes = pd.DataFrame(index=table["name"])
     for finding, label in READS_NAMES.items():
-        seen = table[[f"{reader}:{finding}" for reader in READERS]].sum(axis=1)
-        votes[label] = (seen >= 2).to_numpy()
+        seen = table[[f"{reader}:{finding}" for reader in READERS]] == "1"
+        votes[label] = (seen.sum(axis=1) >= 2).to_numpy()
     return votes.to_dict("index")
 
 
@@ -308,7 +301,8 @@ def _findings(headers: Sequence[SliceHeader], boxes: pd.DataFrame, unread: set[s
         else []
     )
     return findings + [
-        f"{patient} has no row in the reads; its labels are unknown" for patient in sorted(unread)
+        f"missing-labels: {patient} has no row in the reads; its labels are unknown"
+        for patient in sorted(unread)
     ]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from ich_study.datasets.contract import ScanRef, ScanVolume, label_frame
+from ich_study.datasets.files import read_table
 from ich_study.datasets.layout import first_folder, paired_files, require_root
 from ich_study.datasets.nifti import load_pair, pair_volume
 from ich_study.datasets.slice_tables import read_slice_table, rows_by_slice
@@ -125,9 +126,5 @@ class HemoricaReader:
 
 def _columns(path: Path) -> dict[str, str]:
     """Subtype to column; a table with ICH and without IPH calls intraparenchymal hemorrhage ICH."""
-    if not path.is_file():
-        raise DataError(f"{path} does not exist. Expected:\n{LAYOUT}")
-    present = {
-        column.strip() for column in pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
-    }
+    present = set(read_table(path, KEYS, f"Expected:\n{LAYOUT}"))
     return {**COLUMNS, "IPH": "ICH"} if "ICH" in present and "IPH" not in present else COLUMNS

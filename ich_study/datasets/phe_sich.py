@@ -36,6 +36,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
+from ich_study.datasets.files import read_table, require_file, require_room
 from ich_study.datasets.layout import require_root
 from ich_study.datasets.voc_boxes import read_voc_boxes, turn_box
 from ich_study.errors import DataError, ParameterError
@@ -107,6 +108,8 @@ class PheSichReader:
             mirror,
         )
         self.pixel_mm, self.slice_spacing_mm = pixel_mm or np.nan, slice_spacing_mm or np.nan
+        self.findings: tuple[str, ...] = ()
+        """What `scans` found in the data set as a whole, in words; empty before."""
 
     @property
     def intensity(self) -> str:
@@ -140,6 +143,12 @@ class PheSichReader:
                     f"{self.root}: {len(orphans)} {what} have no picture, the first is {first}; is"
                     " the copy complete?"
                 )
+        silent = sorted(set(pictures) - set(labels)) if labels else []
+        self.findings = tuple(
+            f"missing-labels: {len(silent)} of {len(pictures)} pictures have no row in labels.csv,"
+            f" the first is {number:04d}_{index:02d}"
+            for number, index in silent[:1]
+        )
         if not pictures:
             raise DataError(
                 f"{images} holds no PNG. Expected under the root:\n{LAYOUT}\nThe data come from"
@@ -177,18 +186,21 @@ class PheSichReader:
             "annotations": [boxes.get(key) for key in keys],
             "labels": [labels.get(key) for key in keys],
         }
+        drawn = [path for path in details["annotations"] if path is not None]
         return ScanRef(
             self.name,
             f"{patient:04d}",
             f"{patient:04d}",
-            tuple(pictures[key] for key in keys),
+            (*(pictures[key] for key in keys), *drawn),
             details,
         )
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """HU-equivalents, boxes and `any`; the subtypes are unknown. Raises DataError naming a
         damaged file."""
-        grey = _read_stack(ref.files)
+        numbers = np.asarray(ref.details["numbers"])
+        pictures = ref.files[: len(numbers)]
+        grey = _read_stack(pictures)
         width, notes = self._width(grey, ref)
         known = np.array([path is not None for path in ref.details["annotations"]])
         boxes = self._boxes(ref, grey.shape[1:])
@@ -200,7 +212,6 @@ class PheSichReader:
             )
             for index, label in enumerate(ref.details["labels"])
         ]
-        numbers = np.asarray(ref.details["numbers"])
         missing = sorted(set(range(int(numbers[0]), int(numbers[-1]))) - set(numbers.tolist()))
         notes += [f"missing-slices: the numbering leaves out {missing}"] if missing else []
         return ScanVolume(
@@ -213,7 +224,7 @@ class PheSichReader:
             mask=None,
             boxes=boxes,
             boxes_known=known,
-            sources=tuple(path.relative_to(self.root).as_posix() for path in ref.files),
+            sources=tuple(path.relative_to(self.root).as_posix() for path in pictures),
             notes=tuple(notes),
         )
 
@@ -274,8 +285,10 @@ def _read_stack(files: tuple[Path, ...]) -> np.ndarray:
     """Pictures as uint8 (slices, rows, columns)."""
     pictures = []
     for path in files:
+        require_file(path, "an 8-bit grey PNG")
         try:
             with Image.open(path) as picture:
+                require_room(path, picture.width * picture.height * len(files))
                 if picture.format != "PNG" or picture.mode != "L":
                     raise DataError(
                         f"{path} is {picture.format}, mode {picture.mode}; expected an 8-bit"
@@ -313,9 +326,7 @@ def _key(stem: str, where: Path) -> Key:
 def _read_labels(path: Path) -> dict[Key, bool]:
     if not path.is_file():
         return {}
-    frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    if not {"filename", "label"} <= set(frame.columns):
-        raise DataError(f"{path}: columns are {list(frame.columns)}; expected filename,label")
+    frame = read_table(path, ["filename", "label"], f"The data come from {ORIGIN}").fillna("")
     labels: dict[Key, bool] = {}
     for name, label in zip(frame["filename"], frame["label"]):
         key = _key(name.removesuffix(".png"), path)

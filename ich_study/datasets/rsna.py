@@ -25,6 +25,7 @@ import pandas as pd
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, coded_labels
 from ich_study.datasets.dicom_headers import read_headers
 from ich_study.datasets.dicom_series import Series, read_series
+from ich_study.datasets.files import read_table
 from ich_study.datasets.slice_geometry import along_normal, group_series
 from ich_study.errors import DataError, ParameterError
 from ich_study.schema import LABELS, SUBTYPES
@@ -103,7 +104,7 @@ class RsnaReader:
         headers, rejected = read_headers(
             files, workers=self.workers, label="RSNA headers", progress=self.progress
         )
-        self.findings = tuple(_findings(files, table)) + tuple(
+        self.findings = tuple(_findings(files, table, self.conflicting)) + tuple(
             f"{item.path.name}: {item.reason}, left out" for item in rejected
         )
         known = (
@@ -198,25 +199,18 @@ def read_labels(path: Path, conflicting: tuple[str, ...] = ()) -> pd.DataFrame:
 
 
 def _long_table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, engine="pyarrow")
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"{path}: cannot be read as CSV ({error}); expected columns ID,Label. {SOURCE}"
-        ) from error
-    if list(table.columns) != ["ID", "Label"]:
-        raise DataError(f"{path}: columns {list(table.columns)}; expected ID,Label. {SOURCE}")
-    odd = table.loc[~table["Label"].isin([0, 1]), "Label"]
+    table = read_table(path, ["ID", "Label"], SOURCE)
+    odd = table.loc[~table["Label"].isin(["0", "1"]), "Label"]
     if len(odd):
         raise DataError(
             f"{path}: line {odd.index[0] + 2} has label {odd.iloc[0]!r}; expected 0 or 1"
         )
-    ids = table["ID"].astype("str").fillna("").str
+    ids = table["ID"].fillna("").str
     parts = {
         "image": ids.replace(r"_?[^_]*$", "", regex=True),
         "subtype": ids.replace(r"^.*_", "", regex=True),
     }
-    long = pd.DataFrame({**parts, "Label": table["Label"].astype("int8")})
+    long = pd.DataFrame({**parts, "Label": (table["Label"] == "1").astype("int8")})
     strange = sorted(set(long["subtype"].unique()) - set(SUBTYPE_NAMES))
     if strange:
         raise DataError(
@@ -226,13 +220,19 @@ def _long_table(path: Path) -> pd.DataFrame:
     return long
 
 
-def _findings(files: list[Path], table: pd.DataFrame | None) -> list[str]:
+def _findings(
+    files: list[Path], table: pd.DataFrame | None, conflicting: tuple[str, ...]
+) -> list[str]:
     if table is None:
         return []
     images = {path.stem for path in files}
-    unlabelled, absent = sorted(images - set(table.index)), sorted(set(table.index) - images)
+    complete = set(table.index[table.notna().all(axis=1)])
+    unlabelled = sorted(images - complete - set(conflicting))
+    absent = sorted(set(table.index) - images)
     findings = (
-        [f"{len(unlabelled)} images have no label, such as {unlabelled[0]}"] if unlabelled else []
+        [f"missing-labels: {len(unlabelled)} images lack a label, such as {unlabelled[0]}"]
+        if unlabelled
+        else []
     )
     return findings + (
         [f"{len(absent)} labelled images are not read, such as {absent[0]}"] if absent else []

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ich_study.datasets.files import read_table
 from ich_study.errors import DataError
 
 
@@ -21,14 +22,9 @@ def read_slice_table(
     Other columns are left out. Raises DataError for a missing file or column, a flag that is not
     0 or 1, a slice number that is no integer, and one slice with two different answers.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist. Expected:\n{layout}")
-    frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
-    frame.columns = [column.strip() for column in frame.columns]
-    missing = [column for column in (*keys, *flags) if column not in frame]
-    if missing:
-        raise DataError(f"{path} has no columns {missing}; it has {list(frame.columns)}")
-    frame = frame[[*keys, *flags]]
+    columns = [*keys, *flags]
+    frame = read_table(path, columns, f"Expected:\n{layout}")[columns]
+    _refuse(path, frame, frame[keys[0]].isna(), f"{keys[0]} is empty")
     for column in flags:
         answers = pd.to_numeric(frame[column], errors="coerce")
         _refuse(path, frame, ~answers.isin([0, 1]), f"{column} is not 0 or 1")

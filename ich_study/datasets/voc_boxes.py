@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from xml.parsers import expat
 
+from ich_study.datasets.files import require_file
 from ich_study.errors import DataError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -18,15 +19,21 @@ def read_voc_boxes(path: Path, names: frozenset[str]) -> list[Box]:
     """The boxes of `path`, whose object names must be among `names`; none where it has no object.
 
     `filename`, `path` and `size` inside the file are ignored. Raises DataError for a file that is
-    no XML, declares a document type, or has a box without area or numbers.
+    no XML or no VOC annotation, declares a document type, or has a box without area or numbers.
     """
+    require_file(path, "a Pascal VOC annotation")
     content = path.read_bytes()
     try:
         _refuse_doctype(content, path)
-        objects = ElementTree.fromstring(content).findall("object")
+        root = ElementTree.fromstring(content)
     except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path} is not XML: {error}") from error
-    return [_box(found, path, names) for found in objects]
+    if root.tag != "annotation":
+        raise DataError(
+            f"{path} holds <{root.tag:.40}>; expected <annotation>, as Pascal VOC has it. Export it"
+            " in that format"
+        )
+    return [_box(found, path, names) for found in root.findall("object")]
 
 
 def _refuse_doctype(content: bytes, path: Path) -> None:

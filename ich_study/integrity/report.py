@@ -37,6 +37,7 @@ CHECKS: dict[str, str] = {
     "unknown-position": "slice positions are unknown",
     "unknown-spacing": "pixel size or slice thickness is unknown",
     "implausible-spacing": "a pixel size that no head CT has",
+    "missing-labels": "images that the label table leaves out",
     "hu-range": "intensities are not those of a head CT in HU",
     "reader-note": "what the reader repaired or dropped",
 }

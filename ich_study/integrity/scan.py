@@ -3,6 +3,7 @@ other."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from ich_study.schema import LABELS, MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAG
 NOTE_SEVERITY: dict[str, str] = {
     "not-finite": "warning",
     "mask-geometry": "error",
+    "missing-labels": "error",
     "missing-slices": "warning",
     "repeated-position": "warning",
 }
@@ -42,7 +44,7 @@ def check_volume(
     extremes: `slice_extremes` of the scan, where they are known already.
     """
     low, high = slice_extremes(volume.hu) if extremes is None else extremes
-    found = _notes(volume) + _geometry(volume) + _labels(volume) + _boxes(volume)
+    found = _geometry(volume) + _labels(volume) + _boxes(volume)
     found += [
         ("warning", "constant-image", int(i), f"every pixel is {low[i]}")
         for i in np.flatnonzero(low == high)
@@ -51,23 +53,23 @@ def check_volume(
         found += _hounsfield(volume, int(low.min()), int(high.max()))
     if volume.mask is not None:
         found += _mask(volume, intensity)
-    return [
+    notes = note_findings(volume.notes, volume.ref.dataset, volume.ref.scan_id)
+    return notes + [
         Finding(severity, check, volume.ref.dataset, volume.ref.scan_id, index, detail)
         for severity, check, index, detail in found
     ]
 
 
-def _notes(volume: ScanVolume) -> Found:
-    """A reader's note `check-name: detail` counts as that check, any other text as a plain note."""
-    found: Found = []
-    for note in volume.notes:
+def note_findings(notes: Iterable[str], dataset: str, scan_id: str) -> list[Finding]:
+    """A reader's notes as findings: `check-name: detail` counts as that check, any other text as a
+    plain note."""
+    found = []
+    for note in notes:
         name, colon, detail = note.partition(": ")
-        known = bool(colon) and name in CHECKS
-        found.append(
-            (NOTE_SEVERITY.get(name, "note"), name, None, detail)
-            if known
-            else ("note", "reader-note", None, note)
-        )
+        if not colon or name not in CHECKS:
+            name, detail = "reader-note", note
+        severity = NOTE_SEVERITY.get(name, "note")
+        found.append(Finding(severity, name, dataset, scan_id, None, detail))
     return found
 
 

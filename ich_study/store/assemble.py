@@ -15,6 +15,7 @@ from ich_study.atomic import write_csv, write_json, write_parquet
 from ich_study.datasets.contract import Reader
 from ich_study.errors import DataError
 from ich_study.integrity import Finding, findings_table
+from ich_study.integrity.scan import note_findings
 from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS, typed
 from ich_study.store.fingerprint import LAYOUT
 from ich_study.store.read import IMAGE_COLUMNS, META
@@ -52,7 +53,7 @@ def assemble(folder: Path, reader: Reader, scan_ids: Sequence[str], bad: Sequenc
     `store.json`.
 
     bad: findings of scans left out. What the reader found in the data set as a whole, its attribute
-    `findings` where it has one, joins the report as notes. Raises DataError when no scan is left,
+    `findings` where it has one, joins the report. Raises DataError when no scan is left,
     or a record is missing.
     """
     if not scan_ids:
@@ -84,10 +85,7 @@ def assemble(folder: Path, reader: Reader, scan_ids: Sequence[str], bad: Sequenc
     write_parquet(folder / "images.parquet", _images(records))
     write_parquet(folder / "scans.parquet", scans)
     write_csv(folder / "notes.csv", notes)
-    whole = [
-        Finding("note", "reader-note", reader.name, "", None, text)
-        for text in getattr(reader, "findings", ())
-    ]
+    whole = note_findings(getattr(reader, "findings", ()), reader.name, "")
     write_csv(
         folder / "findings.csv",
         findings_table([*bad, *whole, *chain.from_iterable(record.findings for record in records)]),

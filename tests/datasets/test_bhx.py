@@ -53,5 +53,5 @@ def test_what_is_no_box_is_named_by_its_line(tmp_path, bad, says):
 
 def test_another_table_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="expected a box table of BHX"):
+    with pytest.raises(DataError, match="Fetch this box table of BHX again"):
         read_boxes([tmp_path / "a.csv"])

@@ -169,7 +169,7 @@ def test_contradictions_and_orphans_are_reported(root):
     refs = reader.scans()
     assert reader.findings == (
         "1 boxes lie on 1 images that are not read",
-        "CQ500-CT-7 has no row in the reads; its labels are unknown",
+        "missing-labels: CQ500-CT-7 has no row in the reads; its labels are unknown",
     )
     assert (
         "boxes on a scan whose majority of readers sees no hemorrhage" in reader.load(refs[0]).notes
@@ -209,10 +209,10 @@ def test_missing_files_and_columns(root, tmp_path):
     with pytest.raises(DataError, match=r"no file .*none\.csv: expected a box table of BHX"):
         Cq500Reader(root, boxes="none.csv").scans()
     edit_boxes(root, lambda table: table.drop(columns="data"))
-    with pytest.raises(DataError, match=r"columns \['data'\] are missing"):
+    with pytest.raises(DataError, match=r"no columns \['data'\]"):
         Cq500Reader(root).scans()
     pd.read_csv(root / "reads.csv").drop(columns="R2:EDH").to_csv(root / "reads.csv", index=False)
-    with pytest.raises(DataError, match=r"columns \['R2:EDH'\] are missing"):
+    with pytest.raises(DataError, match=r"no columns \['R2:EDH'\]"):
         Cq500Reader(root).scans()
     (root / "reads.csv").unlink()
     with pytest.raises(DataError, match=r"no file .*reads\.csv: expected the reads of CQ500"):

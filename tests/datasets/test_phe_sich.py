@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,7 +8,9 @@ from scipy.ndimage import binary_fill_holes
 from ich_study.datasets import open_dataset
 from ich_study.datasets.phe_sich import PheSichReader, border_connected
 from ich_study.errors import DataError, ParameterError
+from ich_study.integrity.scan import note_findings
 from ich_study.paths import real_data_root
+from ich_study.store.fingerprint import fingerprint
 
 BOX = (
     "<object><name>a</name><bndbox><xmin>8</xmin><ymin>20</ymin>"
@@ -190,11 +194,31 @@ def test_bad_labels(flat, line, message):
         PheSichReader(flat).scans()
 
 
+def test_a_picture_without_a_row_is_an_error_of_the_data_set(flat):
+    reader = PheSichReader(flat)
+    reader.scans()
+    assert reader.findings == ()
+    (flat / "labels.csv").write_text("filename,label\n0007_00.png,0\n")
+    reader.scans()
+    (finding,) = note_findings(reader.findings, "phe_sich", "")
+    assert (finding.severity, finding.check) == ("error", "missing-labels")
+    assert finding.detail.startswith("2 of 3 pictures") and finding.detail.endswith("0007_01")
+
+
+def test_a_corrected_box_makes_the_scan_be_built_anew(flat):
+    reader = PheSichReader(flat)
+    before = fingerprint(reader.scans()[0], "", flat)
+    path = flat / "annotations" / "0007_01.xml"
+    path.write_text(path.read_text().replace("<xmax>16<", "<xmax>17<"))
+    os.utime(path, ns=(1, 1))
+    assert fingerprint(reader.scans()[0], "", flat) != before
+
+
 def test_bad_folders(flat, tmp_path):
     with pytest.raises(DataError, match=r"(?s)no folder .*none.*figshare"):
         PheSichReader(tmp_path / "none")
     (flat / "labels.csv").write_text("name,answer\n")
-    with pytest.raises(DataError, match="expected filename,label"):
+    with pytest.raises(DataError, match="no columns"):
         PheSichReader(flat).scans()
     (flat / "labels.csv").unlink()
     (flat / "images" / "0007_02.png").unlink()
@@ -233,7 +257,7 @@ def real():
 def test_real_counts(real):
     reader, refs = real
     assert len(refs) == 60
-    assert sum(len(ref.files) for ref in refs) == 1785
+    assert sum(len(ref.details["numbers"]) for ref in refs) == 1785
     assert sum(sum(ref.details["labels"]) for ref in refs) == 353
     assert sum(len(reader._boxes(ref, (512, 512))) for ref in refs) == 353
 

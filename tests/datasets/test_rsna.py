@@ -104,7 +104,7 @@ def test_contradiction_of_any_and_unknown_labels_are_noted(root, labels, tmp_pat
     table = table[(table["ID"] != silent) & ~table["ID"].str.startswith("ID_f")]
     reader = reader_with(root, tmp_path, table)
     volumes = [reader.load(ref) for ref in reader.scans()]
-    assert any("have no label" in finding for finding in reader.findings)
+    assert any("missing-labels: " in finding for finding in reader.findings)
     notes = [note for volume in volumes for note in volume.notes]
     assert "on 1 slices `any` is not the OR of the subtypes" in notes
     assert any("no complete label" in note for note in notes)
@@ -114,13 +114,13 @@ def test_contradiction_of_any_and_unknown_labels_are_noted(root, labels, tmp_pat
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("ID,Wrong\nID_0_any,1\n", "expected ID,Label"),
+        ("ID,Wrong\nID_0_any,1\n", "no columns \\['Label'\\]"),
         ("ID,Label\nID_0_any,1\nID_1_any,2\n", "line 3 has label"),
         ("ID,Label\nID_0_any,yes\n", "expected 0 or 1"),
         ("ID,Label\nID_0_any,\n", "expected 0 or 1"),
         ("ID,Label\nID_0_unheard,1\n", "unknown subtypes"),
         ("ID,Label\n,1\n", "unknown subtypes"),
-        ("", "cannot be read as CSV"),
+        ("", "Empty CSV"),
     ],
 )
 def test_damaged_label_table(tmp_path, text, match):

@@ -38,6 +38,7 @@ def test_entities_are_refused_before_they_expand(tmp_path, encoding):
     [
         ("<annotation>", "not XML"),
         ("", "not XML"),
+        ("<html><body/></html>", "holds <html>; expected <annotation>"),
         ("<annotation>" + OBJECT.format(1, 2, 3, 4, name="b") + "</annotation>", "object 'b'"),
         ("<annotation>" + OBJECT.format(1, 2, "x", 4, name="a") + "</annotation>", "as a number"),
         ("<annotation><object><name>a</name></object></annotation>", "as a number"),
