@@ -60,12 +60,14 @@ def record(
     data: Hash | None = None,
     split: Hash | None = None,
     weights: Hash | None = None,
+    licences: Mapping[str, str] | None = None,
 ) -> None:
     """Note the hashes of what a notebook reads or writes, for its `run.json`; may be called several
     times.
 
-    Each argument is a hash (64 hexadecimal digits), a file to hash, or a mapping of names to those.
-    Mappings of several calls are merged. Raises StudyError on anything else.
+    licences: of published weights, by their source. Each other argument is a hash (64 hexadecimal
+    digits), a file to hash, or a mapping of names to those. Mappings of several calls are merged.
+    Raises StudyError on anything else.
     """
     target = Path(output_dir) / RECORD_NAME
     known = recorded(Path(output_dir))
@@ -78,6 +80,8 @@ def record(
             known[kind] = {**(earlier if isinstance(earlier, dict) else {}), **named}
         else:
             known[kind] = _hash(content, kind)
+    if licences:
+        known["licences"] = {**known.get("licences", {}), **licences}
     write_json(target, known)
 
 

@@ -83,11 +83,18 @@ class Study:
         """Write `<name>.png`; the figure stays open, so that the notebook shows it."""
         style.save_figure(figure, self.output / f"{name}.png")
 
-    def record(self, weights: Mapping[str, str | Path] | None = None) -> None:
-        """Note in the run's record which data, which splits and which weights it is of."""
+    def record(
+        self,
+        weights: Mapping[str, str | Path] | None = None,
+        licences: Mapping[str, str] | None = None,
+    ) -> None:
+        """Note in the run's record which data, which splits and which weights it is of, and under
+        which licences published weights are."""
         data = {name: store.content_hash for name, store in self.stores.items()}
         splits = {name: split_hash(table) for name, table in self.splits.items()}
-        manifest.record(self.output, data=data, split=splits or None, weights=weights)
+        manifest.record(
+            self.output, data=data, split=splits or None, weights=weights, licences=licences
+        )
 
 
 def parts_table(

@@ -299,7 +299,7 @@ def test_a_pair_takes_numbers_as_people_type_them_inside_a_mapping_too(nested, t
 def test_a_backbone_is_named_anew_and_free_mappings_and_collections_are_replaced(nested):
     options = {"layers": [1, 1, 1, 1]}
     for text, value in (
-        ("{pretrained: true}", {"name": "resnet101", "options": options, "pretrained": True}),
+        ("{weights: hub}", {"name": "resnet101", "options": options, "weights": "hub"}),
         ("{name: resnet18}", {"name": "resnet18"}),
         ("{options: {stem_width: 8}}", {"name": "resnet101", "options": {"stem_width": 8}}),
     ):

@@ -34,10 +34,15 @@ HEADER = """\
 """
 
 
+NOT_LOCKED = "ct"
+"""An extra of 235 MB that few runs need; its files are known by their SHA-256."""
+
+
 def declared(root: Path = ROOT) -> list[Requirement]:
-    """Dependencies that pyproject.toml declares, with those of all its extras."""
+    """Dependencies that pyproject.toml declares, with those of its extras but NOT_LOCKED."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    optional = project["optional-dependencies"]
+    extras = [line for name, lines in optional.items() if name != NOT_LOCKED for line in lines]
     return [Requirement(line) for line in [*project["dependencies"], *extras]]
 
 

@@ -22,7 +22,7 @@ DATA_NOTEBOOK = "00_data"
 OVERRIDES: dict[str, dict[str, Any]] = {
     "00_data": {"workers": 2},
     "01_backbones": {
-        "backbone": {"pretrained": False},
+        "backbone": {"weights": None},
         "training": {"epochs": 2, "max_train_batches": 2, "max_validation_batches": 3},
         "minimum_auroc": None,
     },
@@ -32,7 +32,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "03_resnet_lstm": {
         "folds": [0],
-        "backbone": {"pretrained": False},
+        "backbone": {"weights": None},
         "classifier": {"epochs": 2, "max_train_batches": 2, "max_validation_batches": 3},
         "sequence_training": {"epochs": 1},
         "head_training": {"epochs": 2},
@@ -41,7 +41,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "minimum_auroc": None,
     },
     "04_swin_hgi_sam": {
-        "pretrained": False,
+        "weights": None,
         "overrides": {"epochs": 1, "max_train_batches": 2, "max_validation_batches": 3},
         "mask_free_slices": 8,
         "timing_repeats": 3,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -18,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from ich_study.errors import ParameterError, WeightsError
-from ich_study.hashing import sha256_file
 from ich_study.models.registry import Network, register
-from ich_study.models.weights import read_tensors, state_digest
+from ich_study.models.settings import check_hash
+from ich_study.models.sources import Source, read_source
+from ich_study.models.weights import state_digest
 
 RESERVED_OPTIONS = frozenset(
     {
@@ -49,8 +49,9 @@ class Backbone(Network):
 
     model: (B, in_channels, H, W) float to (B, outputs) logits.
     input_mean, input_std: per RGB channel, of inputs in [0, 1], as the pretrained weights expect.
-    weights_source: "random", a file's name, or timm's name of the hub weights.
+    weights_source: "random", a file's or package's name, or timm's name of the hub weights.
     weights_sha256: of the file; for hub weights, of the loaded tensors; None when random.
+    weights_licence: of published weights; None when random or where nobody says.
     """
 
     model: nn.Module = field(repr=False)
@@ -62,6 +63,7 @@ class Backbone(Network):
     input_std: tuple[float, ...]
     weights_source: str
     weights_sha256: str | None
+    weights_licence: str | None = None
 
     def arguments(self) -> dict[str, Any]:
         """All but the module; `rebuild` leaves out where the weights came from."""
@@ -78,47 +80,56 @@ def create_backbone(
     name: str,
     outputs: int,
     in_channels: int = 3,
-    pretrained: bool = False,
-    weights_path: Path | None = None,
+    weights: str | None = None,
     weights_sha256: str | None = None,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Backbone:
     """The timm network `name` with `outputs` logits for `in_channels` input channels.
 
-    `pretrained` without `weights_path` loads timm's published weights, from its cache or its hub;
-    with a path, that file. Either way the whole network including the published classifier is
-    loaded strictly, then the classifier is replaced by a freshly initialised one. The first
-    convolution is adapted to `in_channels` by timm. What is initialised at random depends on `seed`
-    alone; PyTorch's global stream stays where it was.
+    weights: None for random ones, "hub" for timm's published ones from its cache or its hub, else
+    what `sources.read_source` takes. The whole network is loaded strictly, with its published
+    classifier where the file has one; then the classifier is replaced by a freshly initialised one.
+    timm adapts a first convolution of three channels to `in_channels`. What is initialised at
+    random depends on `seed` alone; PyTorch's global stream stays where it was.
 
-    Raises ParameterError for an unknown network, an option it does not take, or a path without
-    `pretrained`; WeightsError when the weights are absent, unreachable, of another hash or of
-    another network. Never falls back to random weights.
+    Raises ParameterError for an unknown network, source or option; WeightsError when the weights
+    are absent, unreachable, of another hash or of another network. Never falls back to random ones.
     """
     options = dict(options or {})
-    _check_request(name, outputs, in_channels, pretrained, weights_path, options)
+    _check_request(name, outputs, in_channels, options)
+    check_hash(weights, weights_sha256)
     config = timm.get_pretrained_cfg(name)
-    source, sha256 = "random", None
+    mean, std, licence = tuple(config.mean), tuple(config.std), None
+    described, sha256 = "random", None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if not pretrained:
+        if weights is None:
             model = _build(name, options, num_classes=outputs, in_chans=in_channels)
-        else:
-            model, source, sha256 = _pretrained(
-                name, in_channels, weights_path, weights_sha256, options
-            )
+        elif weights == "hub":
+            model = _loaded(name, in_channels, options, {}, f"timm's published weights of {name}")
             model.reset_classifier(outputs)
+            described, sha256 = config.hf_hub_id or name, state_digest(model)
+            licence = config.license
+        else:
+            source = read_source(weights, weights_sha256)
+            overlay = _of_source(name, source, in_channels)
+            model = _loaded(name, in_channels, options, overlay, weights)
+            model.pretrained_cfg.pop("state_dict", None)
+            model.reset_classifier(outputs)
+            described, sha256, licence = source.name, source.sha256, source.licence
+            mean, std = source.mean or mean, source.std or std
     return Backbone(
         model,
         name,
         outputs,
         in_channels,
         options,
-        tuple(config.mean),
-        tuple(config.std),
-        source,
+        mean,
+        std,
+        described,
         sha256,
+        licence,
     )
 
 
@@ -132,8 +143,6 @@ def _check_request(
     name: str,
     outputs: int,
     in_channels: int,
-    pretrained: bool,
-    weights_path: Path | None,
     options: dict[str, Any],
 ) -> None:
     if not timm.is_model(name.split(".")[0]):
@@ -145,11 +154,6 @@ def _check_request(
         raise ParameterError(
             f"a classifier needs at least 1 output and 1 input channel, not {outputs} and"
             f" {in_channels}"
-        )
-    if weights_path is not None and not pretrained:
-        raise ParameterError(
-            f"weights_path is {weights_path}, but pretrained is false; set pretrained to true to"
-            " use the file"
         )
     reserved = sorted(RESERVED_OPTIONS & set(options))
     if reserved:
@@ -172,21 +176,12 @@ def _build(name: str, options: dict[str, Any], **arguments: Any) -> nn.Module:
         ) from error
 
 
-def _pretrained(
-    name: str,
-    in_channels: int,
-    path: Path | None,
-    sha256: str | None,
-    options: dict[str, Any],
-) -> tuple[nn.Module, str, str]:
-    overlay: dict[str, Any] = {}
-    if path is not None:
-        tensors = read_tensors(path, sha256)
-        overlay = {"state_dict": tensors, "num_classes": _published_classes(name, tensors, path)}
-    elif sha256 is not None:
-        raise ParameterError("weights_sha256 is the hash of a file; give weights_path too")
+def _loaded(
+    name: str, in_channels: int, options: dict[str, Any], overlay: dict[str, Any], wanted: str
+) -> nn.Module:
+    """The network with the weights that timm's entry and `overlay` lead to; `wanted` names them."""
     try:
-        model = _build(
+        return _build(
             name, options, in_chans=in_channels, pretrained=True, pretrained_cfg_overlay=overlay
         )
     except ParameterError:
@@ -194,24 +189,28 @@ def _pretrained(
     except (
         Exception
     ) as error:  # the hub client raises its own and the network's errors, none of them a fallback
-        wanted = str(path) if path is not None else f"timm's published weights of {name}"
         raise WeightsError(
             f"{wanted} cannot be loaded into {name}{_with(options)}: {_shortened(error)}"
         ) from error
-    model.pretrained_cfg.pop("state_dict", None)
-    if path is not None:
-        return model, path.name, sha256_file(path)
-    return model, timm.get_pretrained_cfg(name).hf_hub_id or name, state_digest(model)
 
 
-def _published_classes(name: str, tensors: Mapping[str, Tensor], path: Path) -> int:
-    classifier = timm.get_pretrained_cfg(name).classifier
-    if f"{classifier}.weight" not in tensors:
+def _of_source(name: str, source: Source, in_channels: int) -> dict[str, Any]:
+    """What timm is told of the file: its tensors, classes (0 without a classifier) and channels."""
+    config = timm.get_pretrained_cfg(name)
+    classifier = source.tensors.get(f"{config.classifier}.weight")
+    first = source.tensors.get(f"{config.first_conv}.weight")
+    overlay = {
+        "state_dict": source.tensors,
+        "num_classes": 0 if classifier is None else len(classifier),
+    }
+    # timm leaves a first convolution at random, unsaid, that it cannot adapt
+    if first is not None and first.shape[1] == in_channels:
+        overlay["first_conv"] = None
+    elif first is not None and first.shape[1] != 3:
         raise WeightsError(
-            f"{path} has no {classifier}.weight, the classifier of {name}; it belongs to another"
-            " network or was cut"
+            f"{source.name} takes {first.shape[1]} input channels; expected {in_channels} or 3"
         )
-    return len(tensors[f"{classifier}.weight"])
+    return overlay
 
 
 def _with(options: dict[str, Any]) -> str:

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ich_study.errors import ParameterError
 from ich_study.inputs.settings import Settings
-from ich_study.paths import resolve
+
+KINDS_OF_WEIGHTS = ("hub", "package", "file", "run")
+
+
+def weights_kind(weights: str) -> tuple[str, str]:
+    """Kind and place of first weights.
+
+    >>> weights_kind("package:efficientnet-lite0"), weights_kind("hub")
+    (('package', 'efficientnet-lite0'), ('hub', ''))
+
+    Raises ParameterError where it is none of KINDS_OF_WEIGHTS.
+    """
+    kind, _, place = weights.partition(":")
+    if kind not in KINDS_OF_WEIGHTS or (kind == "hub") == bool(place):
+        raise ParameterError(
+            f"weights are {weights!r}; expected hub, package:NAME, file:PATH or run:FOLDER"
+        )
+    return kind, place
+
+
+def check_hash(weights: str | None, sha256: str | None) -> None:
+    """Raise ParameterError where a hash is given and nothing that could have it."""
+    if sha256 is not None and (weights is None or weights_kind(weights)[0] not in ("file", "run")):
+        raise ParameterError(
+            f"weights_sha256 is the hash of a file or a run, and weights are {weights!r}"
+        )
+
+
+def _known_kind(weights: str) -> str:
+    try:
+        weights_kind(weights)
+    except ParameterError:
+        raise ValueError("hub, package:NAME, file:PATH or run:FOLDER") from None
+    return weights
+
+
+Weights = Annotated[str, AfterValidator(_known_kind)]
 
 
 class BackboneSettings(Settings):
@@ -19,23 +55,17 @@ class BackboneSettings(Settings):
 
     name: str = Field(description="timm's name of the network")
     options: dict[str, Any] = Field({}, description="keyword arguments of the timm network")
-    pretrained: bool = Field(False, description="start from published weights, not random ones")
-    weights_path: str | None = Field(
-        None, description="file of the published weights; null takes timm's cache or hub"
+    weights: Weights | None = Field(
+        None,
+        description="first weights: null for random ones, `hub` for timm's published ones, `run:`"
+        " and its folder, `file:` and its path, or `package:` and a name of `sources.PACKAGES`",
     )
-    weights_sha256: str | None = Field(None, description="hash that the file must have")
+    weights_sha256: str | None = Field(None, description="hash that a file or run must have")
 
     def check(self) -> None:
-        """A file of weights is for a pretrained network, and a hash for a file."""
-        if self.weights_path is not None and not self.pretrained:
-            raise ParameterError(
-                f"weights_path is {self.weights_path}, but pretrained is false; set pretrained to"
-                " true to use the file"
-            )
-        if self.weights_sha256 is not None and self.weights_path is None:
-            raise ParameterError("weights_sha256 is the hash of a file; give weights_path too")
+        """A hash is for a file or a run."""
+        check_hash(self.weights, self.weights_sha256)
 
     def arguments(self) -> dict[str, Any]:
-        """Arguments of `create_backbone`, the path resolved."""
-        path = resolve(self.weights_path) if self.weights_path else None
-        return {**dict(self), "weights_path": path}
+        """Arguments of `create_backbone`."""
+        return dict(self)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -36,25 +38,32 @@ def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, Any]) -> s
     The tensors go to the CPU and keep their dtypes; `metadata` says what rebuilds the network and
     its input (architecture, options, classes, windows, size, normalisation).
     """
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in model.state_dict().items()
-    }
+    return save_tensors(path, model.state_dict(), metadata)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    """What `save_weights` does, of tensors by name."""
+    kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(
-            tensors, temporary, metadata={METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)}
+            kept, temporary, metadata={METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)}
         )
     return sha256_file(path)
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """What `save_weights` was told about the network; WeightsError when the file says nothing."""
+def read_metadata(path: Path, required: bool = True) -> dict[str, Any]:
+    """What `save_weights` was told about the network.
+
+    A file that says nothing is a WeightsError where a description is `required`, else empty.
+    """
     verify_file(path)
     try:
         with safe_open(path, framework="pt") as checkpoint:
             described = (checkpoint.metadata() or {}).get(METADATA_KEY)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+    if described is None and not required:
+        return {}
     if described is None:
         raise WeightsError(
             f"{path}: carries no description of its network; it was not written by this study's"
@@ -102,7 +111,7 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     WeightsError for an absent file, another SHA-256, an unknown suffix or an unreadable file.
     """
     verify_file(path, sha256)
-    readers = {
+    readers: dict[str, Callable[[Path], dict[str, Tensor]]] = {
         ".safetensors": load_file,
         ".npz": _read_npz,
         ".pt": _read_pickle,
@@ -110,8 +119,20 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     }
     if path.suffix not in readers:
         raise WeightsError(f"{path}: suffix {path.suffix!r} is not one of {', '.join(readers)}")
-    try:
+    with _readable(str(path)):
         return readers[path.suffix](path)
+
+
+def unpickled(file: BytesIO, source: str) -> dict[str, Tensor]:
+    """Name to tensor from the bytes of a `.pt` or `.pth`; WeightsError names `source`."""
+    with _readable(source):
+        return _read_pickle(file)
+
+
+@contextmanager
+def _readable(source: str) -> Iterator[None]:
+    try:
+        yield
     except (
         SafetensorError,
         OSError,
@@ -120,7 +141,7 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         EOFError,
         pickle.UnpicklingError,
     ) as error:
-        raise WeightsError(f"{path}: cannot be read as weights ({error})") from error
+        raise WeightsError(f"{source}: cannot be read as weights ({error})") from error
 
 
 def verify_file(path: Path, sha256: str | None = None) -> str:
@@ -149,8 +170,8 @@ def _raw_bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+def _read_pickle(file: Path | BytesIO) -> dict[str, Tensor]:
+    content = torch.load(file, map_location="cpu", weights_only=True)
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

@@ -8,7 +8,7 @@ from ich_study.hashing import sha256_file
 from ich_study.inputs.seeds import seed_everything
 from ich_study.models.backbones import Backbone, class_logits, create_backbone
 from ich_study.models.registry import rebuild
-from ich_study.models.weights import state_digest
+from ich_study.models.weights import save_weights, state_digest
 
 RESNET = {"channels": [16, 32, 64, 128]}
 SMALL = {
@@ -83,8 +83,10 @@ def test_unknown_networks_and_options_are_named():
         create_backbone("resnet101", 1, options={"growth": 3})
     with pytest.raises(ParameterError, match="num_classes"):
         create_backbone("resnet101", 1, options={"num_classes": 3})
-    with pytest.raises(ParameterError, match="pretrained is false"):
-        create_backbone("resnet101", 1, weights_path="x")
+    with pytest.raises(ParameterError, match="weights_sha256 is the hash of a file or a run"):
+        create_backbone("resnet101", 1, weights_sha256="f" * 64)
+    with pytest.raises(ParameterError, match="expected hub, package:NAME, file:PATH or run:FOLDER"):
+        create_backbone("resnet101", 1, weights="imagenet")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def published(tmp_path_factory):
 def test_a_file_is_loaded_exactly_and_its_head_replaced(published):
     model, path = published
     loaded = create_backbone(
-        BASE, 2, pretrained=True, weights_path=path, weights_sha256=sha256_file(path), options=TINY
+        BASE, 2, weights=f"file:{path}", weights_sha256=sha256_file(path), options=TINY
     )
     theirs, ours = model.state_dict(), loaded.model.state_dict()
     for name in theirs:
@@ -118,38 +120,58 @@ def test_a_file_is_loaded_exactly_and_its_head_replaced(published):
 
 def test_the_first_convolution_is_adapted_to_one_channel(published):
     model, path = published
-    loaded = create_backbone(
-        BASE, 2, in_channels=1, pretrained=True, weights_path=path, options=TINY
-    )
+    loaded = create_backbone(BASE, 2, in_channels=1, weights=f"file:{path}", options=TINY)
     assert torch.allclose(
         loaded.model.conv_stem.weight, model.conv_stem.weight.sum(1, keepdim=True)
     )
 
 
+def test_a_file_without_a_classifier_is_loaded_strictly(published, tmp_path):
+    model, _ = published
+    body = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if not name.startswith("classifier")
+    }
+    save_file(body, tmp_path / "body.safetensors")
+    weights = f"file:{tmp_path / 'body.safetensors'}"
+    loaded = create_backbone(BASE, 2, weights=weights, options=TINY)
+    found = loaded.model.state_dict()
+    assert all(torch.equal(found[name], body[name]) for name in body)
+    assert found["classifier.weight"].shape[0] == 2
+    del body["blocks.1.0.conv_exp.weight"]
+    save_file(body, tmp_path / "body.safetensors")
+    with pytest.raises(WeightsError, match=r"blocks\.1\.0\.conv_exp\.weight"):
+        create_backbone(BASE, 2, weights=weights, options=TINY)
+
+
+def test_a_run_of_other_channels_than_three_starts_another_of_as_many(tmp_path):
+    first = create_backbone(BASE, 3, 9, options=TINY, seed=1)
+    described = {"preprocessing": {"mean": [0.5], "std": [0.25]}}
+    save_weights(tmp_path / "weights.safetensors", first.model, described)
+    second = create_backbone(BASE, 2, 9, weights=f"run:{tmp_path}", options=TINY, seed=2)
+    assert torch.equal(second.model.conv_stem.weight, first.model.conv_stem.weight)
+    assert (second.input_mean, second.input_std) == ((0.5,), (0.25,))
+    with pytest.raises(WeightsError, match="takes 9 input channels; expected 6 or 3"):
+        create_backbone(BASE, 2, 6, weights=f"run:{tmp_path}", options=TINY)
+
+
 def test_wrong_files_are_refused_by_name(published, tmp_path):
     model, path = published
     with pytest.raises(WeightsError, match=r"nowhere\.safetensors does not exist"):
-        create_backbone(
-            BASE, 2, pretrained=True, weights_path=tmp_path / "nowhere.safetensors", options=TINY
-        )
+        create_backbone(BASE, 2, weights=f"file:{tmp_path / 'nowhere.safetensors'}", options=TINY)
     with pytest.raises(WeightsError, match="SHA-256"):
-        create_backbone(
-            BASE, 2, pretrained=True, weights_path=path, weights_sha256="f" * 64, options=TINY
-        )
+        create_backbone(BASE, 2, weights=f"file:{path}", weights_sha256="f" * 64, options=TINY)
     with pytest.raises(WeightsError, match="resnet101"):
-        create_backbone("resnet101", 2, pretrained=True, weights_path=path)
+        create_backbone("resnet101", 2, weights=f"file:{path}")
     with pytest.raises(WeightsError, match=r"blocks\.3\.1\.conv_pw"):
-        create_backbone(
-            BASE, 2, pretrained=True, weights_path=path, options={**TINY, "depth_multiplier": 0.5}
-        )
+        create_backbone(BASE, 2, weights=f"file:{path}", options={**TINY, "depth_multiplier": 0.5})
     cut = {
         name: tensor for name, tensor in model.state_dict().items() if name != "conv_head.weight"
     }
     save_file(cut, tmp_path / "cut.safetensors")
     with pytest.raises(WeightsError, match=r"conv_head\.weight"):
-        create_backbone(
-            BASE, 2, pretrained=True, weights_path=tmp_path / "cut.safetensors", options=TINY
-        )
+        create_backbone(BASE, 2, weights=f"file:{tmp_path / 'cut.safetensors'}", options=TINY)
 
 
 def test_an_unreachable_hub_is_an_error_and_never_random_weights(monkeypatch):
@@ -160,7 +182,7 @@ def test_an_unreachable_hub_is_an_error_and_never_random_weights(monkeypatch):
 
     monkeypatch.setattr(builder, "load_state_dict_from_hf", unreachable)
     with pytest.raises(WeightsError, match="no route to the hub"):
-        create_backbone(BASE, 2, pretrained=True)
+        create_backbone(BASE, 2, weights="hub")
 
 
 def test_rebuild_gives_the_same_network_and_seeds_decide_the_weights():

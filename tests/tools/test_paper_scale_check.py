@@ -38,7 +38,7 @@ COUNTS = {
     "sanity_slices",
 }
 WANTED_OF_RESULTS = {"minimum_auroc", "require_better_than_random"}
-ALLOWED_ON_GPU = COUNTS | WANTED_OF_RESULTS | {"pretrained", "data_label", "main_part"}
+ALLOWED_ON_GPU = COUNTS | WANTED_OF_RESULTS | {"weights", "data_label", "main_part"}
 ALLOWED_ON_CPU = ALLOWED_ON_GPU | {
     "device",
     "precision",
@@ -85,7 +85,7 @@ def test_overrides_of_an_entry_leave_the_rest_of_its_dictionary_to_the_scale(tmp
     job = next(job for job in plan.plan_jobs(PAPER, tmp_path) if job.notebook == "03_resnet_lstm")
     planned, changed = plan.planned(job)
     given = read_file(PAPER / "03_resnet_lstm.yaml")
-    assert planned.parameters["backbone"] == given["backbone"].value | {"pretrained": False}
+    assert planned.parameters["backbone"] == given["backbone"].value | {"weights": None}
     assert changed["classifier.epochs"] == (100, 2) and "classifier.size" not in changed
     assert planned.parameters["classifier"]["size"] == given["classifier"].value["size"] == 512
 
@@ -109,9 +109,9 @@ def test_an_override_that_changes_nothing_is_not_called_one(tmp_path):
     scratch = next(
         job for job in plan.plan_jobs(PAPER, tmp_path) if job.name.endswith("densenet121_scratch")
     )
-    assert scratch.overrides["backbone"] == {"pretrained": False}
+    assert scratch.overrides["backbone"] == {"weights": None}
     changed = plan.planned(scratch)[1]
-    assert "backbone.pretrained" not in changed and "training.epochs" in changed
+    assert "backbone.weights" not in changed and "training.epochs" in changed
 
 
 def test_a_choice_brings_what_it_reads(tmp_path):

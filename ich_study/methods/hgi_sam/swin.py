@@ -18,7 +18,6 @@ from timm.models.swin_transformer import SwinTransformer
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.models.backbones import Backbone, create_backbone
 from ich_study.models.registry import load
-from ich_study.paths import resolve
 
 PAPER_NETWORK = "swin_base_patch4_window12_384"
 
@@ -36,21 +35,17 @@ def create_swin(
     in_channels: int = 3,
     name: str = PAPER_NETWORK,
     options: Mapping[str, Any] | None = None,
-    pretrained: bool = False,
-    weights_path: str | Path | None = None,
+    weights: str | None = None,
     weights_sha256: str | None = None,
     seed: int = 0,
 ) -> SwinBackbone:
     """The timm Swin `name` with `outputs` logits; arguments and errors as in
-    `backbones.create_backbone`, a relative path below the project's folder.
+    `backbones.create_backbone`.
 
     Raises ParameterError where the network is no Swin, or where the depth of a stage is odd:
     attention maps multiply blocks in pairs.
     """
-    path = resolve(weights_path) if weights_path else None
-    backbone = create_backbone(
-        name, outputs, in_channels, pretrained, path, weights_sha256, options, seed
-    )
+    backbone = create_backbone(name, outputs, in_channels, weights, weights_sha256, options, seed)
     _check_swin(backbone)
     return SwinBackbone(**vars(backbone))
 
