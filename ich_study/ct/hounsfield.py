@@ -55,6 +55,17 @@ def to_hounsfield(
     return hu
 
 
+def above_range(stored: np.ndarray, slope: float, intercept: float, hu: np.ndarray) -> int:
+    """Number of pixels that `to_hounsfield` cut off at 32767 HU; they may be 32767 exactly.
+
+    hu: what it made of `stored`. Free where no stored value of this type reaches so far.
+    """
+    limits = np.iinfo(stored.dtype)
+    if max(limits.min * slope, limits.max * slope) + intercept <= _MAX_HU:
+        return 0
+    return int(np.count_nonzero(hu == _MAX_HU))
+
+
 def unwrap_rsna(stored: np.ndarray, intercept: float) -> tuple[np.ndarray, float]:
     """Stored values and intercept after repair of the RSNA 2019 wrap defect.
 

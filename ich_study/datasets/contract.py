@@ -6,6 +6,7 @@ patient's right (radiological display).
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,14 +20,41 @@ from ich_study.schema import BOX_COLUMNS, LABELS, typed
 
 @dataclass(frozen=True)
 class ScanRef:
-    """One scan on disk, found but not read. `files` are in no particular order; `details` is what
-    the reader needs to load it (paths, labels), picklable."""
+    """One scan on disk, found but not read. `patient_id` is stripped of blanks; `files` are in no
+    particular order; `details` is what the reader needs to load it (paths, labels), picklable.
+
+    Raises DataError for a patient without id, who would be one with the next such patient, and for
+    a name that is not UTF-8, which no table of the study can hold.
+    """
 
     dataset: str
     patient_id: str
     scan_id: str
     files: tuple[Path, ...]
     details: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patient_id", self.patient_id.strip())
+        where = f"{self.dataset}, scan {self.scan_id}" + (
+            f", {self.files[0]}" if self.files else ""
+        )
+        if not self.patient_id:
+            raise DataError(
+                f"{where}: it has no patient id; expected one, as a split keeps each patient in one"
+                " part. Add it, or leave the scan out"
+            )
+        for name in (self.patient_id, self.scan_id, *map(str, self.files)):
+            if not name.isascii() and name != name.encode(errors="replace").decode():
+                raise DataError(f"{where}: the name {name!r} is not UTF-8; rename it")
+
+
+def folded_id(patient_id: str) -> str:
+    """What all spellings of a patient id have in common: case and blanks do not count.
+
+    >>> folded_id("p 01") == folded_id("P01 ")
+    True
+    """
+    return "".join(unicodedata.normalize("NFKC", patient_id).casefold().split())
 
 
 @dataclass(frozen=True)

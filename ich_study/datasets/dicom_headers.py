@@ -14,6 +14,7 @@ import math
 import multiprocessing
 import os
 import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -21,25 +22,34 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import BytesLengthException
+from pydicom.filereader import read_file_meta_info
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGTransferSyntaxes
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGTransferSyntaxes,
+)
 from tqdm import tqdm
 
+from ich_study.datasets.files import require_file, require_room
 from ich_study.errors import DataError
 
 _VRS: dict[str, frozenset[bytes]] = {
     keyword: frozenset(vrs.split())
     for vrs, keywords in {
-        b"CS": "ImageType PhotometricInterpretation",
+        b"CS": "ImageType PhotometricInterpretation Modality BurnedInAnnotation",
         b"UI": "SOPInstanceUID StudyInstanceUID SeriesInstanceUID",
-        b"LO": "PatientID",
+        b"LO": "PatientID RescaleType",
         b"IS": "NumberOfFrames",
         b"DS": (
             "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness RescaleSlope"
             " RescaleIntercept"
         ),
-        b"US": "Rows Columns SamplesPerPixel BitsAllocated BitsStored PixelRepresentation",
+        b"US": (
+            "Rows Columns SamplesPerPixel BitsAllocated BitsStored HighBit PixelRepresentation"
+        ),
         b"US SS": "PixelPaddingValue PixelPaddingRangeLimit",
     }.items()
     for keyword in keywords.split()
@@ -61,6 +71,9 @@ _READABLE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian, *JPEGTran
 _FIRST_BYTES = 8192  # holds the header of nearly every slice
 _FEW_FILES = 2000  # below this, starting processes costs more than they save
 _CHUNK = 256
+_LARGEST_SIDE = 4096
+_LARGEST_SLICE = 2**26
+"""Bytes of a slice with its header, unpacked; the pixels of the largest side take half of it."""
 
 
 @dataclass(frozen=True)
@@ -137,23 +150,30 @@ def open_dicom(path: Path, pixels: bool = True) -> pydicom.Dataset:
 
     Raises DataError naming the file when it is no DICOM or ends inside its header.
     """
+    require_file(path, "a DICOM slice")
     try:
+        _refuse_deflated_bomb(path)
         if pixels:
             return pydicom.dcmread(path)
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS.values()))
-    except (
-        InvalidDicomError,
-        EOFError,
-        OSError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        NotImplementedError,
-        struct.error,
-    ) as error:
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file raises anything, as one nested too deep does
         raise DataError(
             f"{path}: cannot be read as DICOM ({type(error).__name__}: {error}); fetch it again"
         ) from error
+
+
+def _refuse_deflated_bomb(path: Path) -> None:
+    """Unpack a deflated file as far as it may go; pydicom would unpack it whole."""
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    # After the mark, (0002,0000) of 12 bytes says how many bytes follow it.
+    start = 132 + 12 + int(meta.FileMetaInformationGroupLength)
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    unpacked = unpacker.decompress(path.read_bytes()[start:], _LARGEST_SLICE + 1)
+    require_room(path, len(unpacked), _LARGEST_SLICE)
 
 
 def dataset_fields(dataset: pydicom.Dataset) -> dict[str, str]:
@@ -163,7 +183,13 @@ def dataset_fields(dataset: pydicom.Dataset) -> dict[str, str]:
         return {
             keyword: _field(dataset, keyword) for keyword, tag in _TAGS.items() if tag in dataset
         }
-    except (BytesLengthException, ValueError, TypeError, NotImplementedError) as error:
+    except (
+        BytesLengthException,
+        ValueError,
+        TypeError,
+        NotImplementedError,
+        RecursionError,
+    ) as error:
         raise DataError(f"its header is damaged ({error})") from error
 
 
@@ -224,6 +250,11 @@ def slice_header(fields: Mapping[str, str], path: Path) -> SliceHeader | Rejecte
             path, "no-image", "is multi-frame or colour; expected one grey slice per file"
         )
     try:
+        rows, columns = int(fields["Rows"]), int(fields["Columns"])
+        if max(rows, columns) > _LARGEST_SIDE:
+            raise ValueError(
+                f"Rows and Columns are {rows} and {columns}; expected at most {_LARGEST_SIDE}"
+            )
         return SliceHeader(
             path=path,
             sop_uid=fields["SOPInstanceUID"],
@@ -234,8 +265,8 @@ def slice_header(fields: Mapping[str, str], path: Path) -> SliceHeader | Rejecte
             orientation=_finite(fields, "ImageOrientationPatient", 6),
             spacing_mm=_finite(fields, "PixelSpacing", 2),
             thickness_mm=next(iter(_numbers(fields, "SliceThickness")), float("nan")),
-            rows=int(fields["Rows"]),
-            columns=int(fields["Columns"]),
+            rows=rows,
+            columns=columns,
         )
     except ValueError as error:
         return Rejected(path, "damaged", str(error))
@@ -282,12 +313,13 @@ def _read_one(path: Path) -> SliceHeader | Rejected:
 
 
 def read_bytes(path: Path, count: int = -1) -> bytes:
-    """The first `count` bytes of a file, or all; none where it cannot be read, which pydicom then
-    reports."""
+    """The first `count` bytes of a file, or all; none where it cannot be read, which `open_dicom`
+    then reports."""
     try:
+        require_file(path, "a DICOM slice")
         with path.open("rb", buffering=0) as stream:
             return stream.read(count)
-    except OSError:
+    except (OSError, DataError):
         return b""
 
 

@@ -19,6 +19,12 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ich_study.ct.hounsfield import to_hounsfield, unwrap_rsna
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
+from ich_study.datasets.dicom_checks import (
+    Complaints,
+    complaint_notes,
+    header_complaints,
+    pixel_complaints,
+)
 from ich_study.datasets.dicom_headers import (
     ParsedSlice,
     Rejected,
@@ -31,9 +37,11 @@ from ich_study.datasets.dicom_headers import (
     read_headers,
     slice_header,
 )
+from ich_study.datasets.files import require_room
 from ich_study.datasets.slice_geometry import InPlane, SliceStack, group_series, stack_slices
 from ich_study.errors import DataError
 from ich_study.hashing import sha256_lines
+from ich_study.integrity import check_volume, findings_table, stop_on_errors
 
 _NATIVE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian})
 _ITEM = struct.Struct("<HHL").unpack_from
@@ -64,10 +72,11 @@ def read_series(
     where the files belong to more than one series.
     """
     decoded = _Slices(len(files))
+    complaints: dict[Path, Complaints] = {}
     headers: list[SliceHeader] = []
     rejected: list[Rejected] = []
     for path in files:
-        header = _read_slice(path, unwrap, decoded)
+        header = _read_slice(path, unwrap, decoded, complaints)
         if isinstance(header, SliceHeader):
             headers.append(header)
         elif header.kind == "localizer" or skip_bad:
@@ -84,7 +93,21 @@ def read_series(
             " one series at a time"
         )
     stack = stack_slices(headers, mixed)
-    return Series(decoded.in_order(stack), stack, tuple(stack.notes() + rejection_notes(rejected)))
+    _refuse_shared_uids(stack.headers)
+    notes = complaint_notes([complaints[header.path] for header in stack.headers])
+    notes += stack.notes() + rejection_notes(rejected)
+    return Series(decoded.in_order(stack), stack, tuple(notes))
+
+
+def _refuse_shared_uids(headers: Sequence[SliceHeader]) -> None:
+    """Labels and boxes find their slice by its UID."""
+    first: dict[str, SliceHeader] = {}
+    for header in headers:
+        if first.setdefault(header.sop_uid, header) is not header:
+            raise DataError(
+                f"{header.path} and {first[header.sop_uid].path} lie at different places and share"
+                " one SOPInstanceUID, so a label or box may be of either; fetch both again"
+            )
 
 
 def rejection_notes(rejected: Sequence[Rejected]) -> list[str]:
@@ -99,13 +122,19 @@ def rejection_notes(rejected: Sequence[Rejected]) -> list[str]:
 
 
 def read_anonymous(
-    folder: Path, series: str | None = None, *, skip_bad: bool = False
+    folder: Path,
+    series: str | None = None,
+    *,
+    skip_bad: bool = False,
+    allow: Sequence[str] = (),
 ) -> ScanVolume:
     """A user's own scan without its identity: labels and boxes unknown, no mask, no file names.
 
     folder: searched with its subfolders. series: pseudonym of one series, needed where the folder
     holds several; the error lists them. Patient and scan are named by SHA-256 of the study's and
     the series' UID: a pseudonym that whoever has the original files can link, nobody else.
+
+    Raises DataError for what 00_data stops at, unless `allow` names the check.
     """
     headers, rejected = read_headers(dicom_files(folder), skip_bad=skip_bad)
     found = {pseudonym(*key): items for key, items in group_series(headers).items()}
@@ -122,7 +151,7 @@ def read_anonymous(
     read = read_series([header.path for header in found[series]], skip_bad=skip_bad)
     study = pseudonym(read.stack.headers[0].study_uid)
     slices = len(read.hu)
-    return ScanVolume(
+    volume = ScanVolume(
         ref=ScanRef("own-scan", study, series, ()),
         hu=read.hu,
         z_mm=read.stack.z_mm,
@@ -135,6 +164,8 @@ def read_anonymous(
         sources=tuple(f"{series}/slice-{i:04d}" for i in range(slices)),
         notes=read.notes + tuple(rejection_notes(rejected)),
     )
+    stop_on_errors(findings_table(check_volume(volume)), allow)
+    return volume
 
 
 def pseudonym(*uids: str) -> str:
@@ -157,6 +188,7 @@ class _Slices:
         """An empty array for the next slice; the same again until `keep` takes it."""
         shape = (header.rows, header.columns)
         if not self._used and self._block.shape[1:] != shape:
+            require_room(header.path.parent, 2 * self._count * header.rows * header.columns)
             self._block = np.empty((self._count, *shape), np.int16)
         return (
             self._block[self._used] if self._block.shape[1:] == shape else np.empty(shape, np.int16)
@@ -186,8 +218,10 @@ class _Slices:
         return hu
 
 
-def _read_slice(path: Path, unwrap: bool, decoded: _Slices) -> SliceHeader | Rejected:
-    """Header of one file, its HU kept in `decoded`."""
+def _read_slice(
+    path: Path, unwrap: bool, decoded: _Slices, complaints: dict[Path, Complaints]
+) -> SliceHeader | Rejected:
+    """Header of one file, its HU kept in `decoded`, what speaks against them in `complaints`."""
     content = read_bytes(path)
     parsed = parse_slice(content)
     try:
@@ -197,9 +231,12 @@ def _read_slice(path: Path, unwrap: bool, decoded: _Slices) -> SliceHeader | Rej
         if isinstance(header, Rejected):
             return header
         stored = parsed_pixels(content, parsed) if parsed else None
+        raw = None if stored is None else _uncut(content, parsed, stored)
         if stored is None:
             stored = _stored_values(open_dicom(path) if dataset is None else dataset, header)
-        decoded.keep(path, _to_hu(stored, fields, unwrap, decoded.room(header)))
+        hu = _to_hu(stored, fields, unwrap, decoded.room(header))
+        complaints[path] = pixel_complaints(raw, stored, hu, fields) | header_complaints(fields)
+        decoded.keep(path, hu)
         return header
     except _NoDecoderError:
         raise
@@ -240,6 +277,13 @@ def parsed_pixels(content: bytes, parsed: ParsedSlice) -> np.ndarray | None:
         rows, columns
     )
     return stored if bits == 16 else stored << (16 - bits) >> (16 - bits)
+
+
+def _uncut(content: bytes, parsed: ParsedSlice, stored: np.ndarray) -> np.ndarray | None:
+    """The values of an uncompressed slice with all their bits; None where all are stored bits."""
+    if parsed.syntax not in _NATIVE or parsed.fields["BitsStored"] == "16":
+        return None
+    return np.frombuffer(content, stored.dtype, stored.size, parsed.start).reshape(stored.shape)
 
 
 def _decompressed(

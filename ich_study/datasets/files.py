@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,21 +24,24 @@ _MOST_COLUMNS = 512
 def require_file(path: Path, expected: str) -> None:
     """Raises DataError where `path` is absent, no regular file (reading a named pipe never ends),
     or too large."""
-    if not path.exists():
-        raise DataError(f"{path} does not exist; expected {expected}")
-    if not path.is_file():
-        raise DataError(f"{path} is a folder, pipe or device; expected {expected}. Move it away")
-    require_room(path, path.stat().st_size)
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} does not exist ({error.strerror}); expected {expected}") from error
+    if not stat.S_ISREG(state.st_mode):
+        raise DataError(f"{path}: is a folder, pipe or device; expected {expected}. Move it away")
+    require_room(path, state.st_size)
 
 
-def require_room(path: Path, size: float) -> None:
-    """Raises DataError where what `path` holds is `size` bytes, and that is more than
-    `MAX_BYTES`."""
-    if size > MAX_BYTES:
+def require_room(path: Path, size: float, limit: int | None = None) -> None:
+    """Raises DataError where what `path` holds is `size` bytes, unpacked, and that is more than
+    `limit` (default: `MAX_BYTES`)."""
+    most = MAX_BYTES if limit is None else limit
+    if size > most:
         raise DataError(
-            f"{path}: its content is {size / 2**30:.3g} GiB; expected at most"
-            f" {MAX_BYTES / 2**30:g} GiB for a head CT. If it is one, crop or resample it; if not,"
-            " fetch it again"
+            f"{path}: unpacked it is {size / 2**20:.5g} MiB or more; expected at most"
+            f" {most / 2**20:g} MiB for a head CT. Fetch it again; if it is one, crop or resample"
+            " it"
         )
 
 

@@ -22,7 +22,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, coded_labels
+from ich_study.datasets.contract import (
+    ScanRef,
+    ScanVolume,
+    box_frame,
+    coded_labels,
+    folded_id,
+)
 from ich_study.datasets.dicom_headers import read_headers
 from ich_study.datasets.dicom_series import Series, read_series
 from ich_study.datasets.files import read_table
@@ -84,10 +90,8 @@ class RsnaReader:
                 raise ParameterError(f"{option} is the text {ids!r}; expected a list of ids")
         self.root = Path(root)
         self.images, self.labels = images, labels
-        self.known_corrupt, self.exclude_patients = (
-            frozenset(known_corrupt),
-            frozenset(exclude_patients),
-        )
+        self.known_corrupt = frozenset(known_corrupt)
+        self.exclude_patients = frozenset(map(folded_id, exclude_patients))
         self.conflicting = tuple(conflicting)
         self.mixed, self.workers, self.progress = mixed, workers, progress
         self.findings: tuple[str, ...] = ()
@@ -115,7 +119,7 @@ class RsnaReader:
         refs = []
         for items in group_series(headers).values():
             ordered = sorted(items, key=lambda header: (along_normal(header), header.path))
-            if ordered[0].patient_id in self.exclude_patients:
+            if folded_id(ordered[0].patient_id) in self.exclude_patients:
                 continue
             paths = tuple(header.path for header in ordered)
             images = [path.stem for path in paths]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ich_study.datasets.contract import folded_id
 from ich_study.hashing import sha256_lines
 from ich_study.integrity.report import Finding, findings_table
 
@@ -29,6 +30,11 @@ def check_index(images: pd.DataFrame) -> pd.DataFrame:
     single = ordered[~ordered["constant"] & ~ordered["scan_id"].isin(later)]
     single = single[single.duplicated("image_hash", keep=False)]
     found = [_volume_finding(group) for _, group in copies.groupby("images")]
+    found += [
+        _spelling_finding(group)
+        for _, group in volumes.groupby(volumes["patient_id"].map(folded_id))
+        if len(set(group["patient_id"])) > 1
+    ]
     return findings_table(
         found + [_image_finding(group) for _, group in single.groupby("image_hash")]
     )
@@ -49,6 +55,12 @@ def _volume_finding(group: pd.DataFrame) -> Finding:
             "error", "patient-under-two-names", first["dataset"], first["scan_id"], None, detail
         )
     return Finding("warning", "duplicate-scan", first["dataset"], first["scan_id"], None, detail)
+
+
+def _spelling_finding(group: pd.DataFrame) -> Finding:
+    first, spellings = group.iloc[0], sorted(set(group["patient_id"]))
+    detail = f"patients {_named([repr(name) for name in spellings])} differ by case or blanks alone"
+    return Finding("error", "patient-id-spelling", first["dataset"], first.name, None, detail)
 
 
 def _image_finding(group: pd.DataFrame) -> Finding:

@@ -25,6 +25,7 @@ CHECKS: dict[str, str] = {
     "box-outside-image": "a box leaves the image or has no area",
     "mask-outside-head": "the mask lies in the air around the head",
     "patient-under-two-names": "one volume stands under two patient ids",
+    "patient-id-spelling": "two patient ids differ by case or blanks alone",
     "image-in-two-patients": "one image stands under two patient ids",
     "duplicate-scan": "one volume stands twice under one patient id",
     "duplicate-image": "one image stands twice under one patient id",
@@ -39,6 +40,12 @@ CHECKS: dict[str, str] = {
     "implausible-spacing": "a pixel size that no head CT has",
     "missing-labels": "images that the label table leaves out",
     "hu-range": "intensities are not those of a head CT in HU",
+    "not-ct": "the modality is not CT",
+    "not-hu": "the values are of another kind than HU",
+    "burned-in": "text may be burned into the picture",
+    "rescale": "slope or intercept that no CT has",
+    "bits-stored": "the header says of fewer bits than the pixels use",
+    "clipped": "values above 32767 HU were cut off",
     "reader-note": "what the reader repaired or dropped",
 }
 """Every check, by the name that reports print and `allow` parameters use."""

@@ -16,6 +16,12 @@ from ich_study.schema import LABELS, MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAG
 NOTE_SEVERITY: dict[str, str] = {
     "not-finite": "warning",
     "mask-geometry": "error",
+    "not-ct": "error",
+    "not-hu": "error",
+    "burned-in": "error",
+    "rescale": "error",
+    "bits-stored": "error",
+    "clipped": "error",
     "missing-labels": "error",
     "missing-slices": "warning",
     "repeated-position": "warning",

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from ich_study.datasets.contract import folded_id
 from ich_study.errors import SplitError
 from ich_study.splits.split import EXCLUDED, named
 
@@ -47,20 +48,33 @@ def find_overlap(
     """Patients that stand in two data sets, a row per pair and reason.
 
     Columns: `patient_id` in `dataset_a`, `patient_id_b` in `dataset_b`, `reason` ("same patient
-    id", compared only within a group of `shared_ids`, or "identical image", compared everywhere)
-    and `images`, the number of identical images (0 for ids). Constant images are not compared.
+    id", compared folded and only within a group of `shared_ids`, or "identical image", compared
+    everywhere) and `images`, the number of identical images (0 for ids). Constant images are not
+    compared.
     """
     found = []
     for a, b in combinations(stores, 2):
         name_a, name_b = str(a.index["dataset"].iloc[0]), str(b.index["dataset"].iloc[0])
         if any(name_a in group and name_b in group for group in shared_ids):
-            both = sorted(set(a.index["patient_id"]) & set(b.index["patient_id"]))
-            found += [(patient, name_a, name_b, "same patient id", patient, 0) for patient in both]
+            found += [
+                (one, name_a, name_b, "same patient id", other, 0)
+                for one, other in _same_ids(a.index, b.index)
+            ]
         found += [
             (one, name_a, name_b, "identical image", other, count)
             for one, other, count in _same_images(a.images, b.images)
         ]
     return pd.DataFrame(found, columns=list(OVERLAP_COLUMNS))
+
+
+def _same_ids(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[str, str]]:
+    """Pairs of patient ids that `folded_id` makes equal."""
+    left, right = (
+        index[["patient_id"]].drop_duplicates().assign(folded=index["patient_id"].map(folded_id))
+        for index in (a, b)
+    )
+    pairs = left.merge(right, on="folded").sort_values(["patient_id_x", "patient_id_y"])
+    return list(zip(pairs["patient_id_x"], pairs["patient_id_y"]))
 
 
 def _same_images(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[str, str, int]]:
@@ -111,17 +125,19 @@ def assert_disjoint(
 ) -> None:
     """Raise SplitError naming the patients that stand in both sets of index rows.
 
-    Ids are compared within a data set and within a group of `shared_ids`.
+    Ids are compared, folded, within a data set and within a group of `shared_ids`.
     """
     space = {name: group[0] for group in shared_ids for name in group}
 
-    def people(rows: pd.DataFrame) -> set[tuple[str, str]]:
+    def people(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
+        """Folded id to the id as it is spelled, each with the group's first data set."""
         return {
-            (space.get(name, name), patient)
+            (space.get(name, name), folded_id(patient)): (space.get(name, name), patient)
             for name, patient in zip(rows["dataset"], rows["patient_id"])
         }
 
-    if both := people(train_rows) & people(test_rows):
+    trained, tested = people(train_rows), people(test_rows)
+    if both := [spelled for folded, spelled in trained.items() if folded in tested]:
         raise SplitError(
             f"{len(both)} patients stand in the training and in the test rows: {named(both)}. "
             "Take them out of the training part with overlap_guard.exclude_overlap."

@@ -1,10 +1,13 @@
 """What every reader gives: labels that may be missing, and a volume whose parts fit together."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from ich_study.datasets.contract import box_frame, label_frame
+from ich_study.datasets.contract import ScanRef, box_frame, label_frame
 from ich_study.errors import DataError
 from ich_study.schema import BOX_COLUMNS, LABELS
 from tests.store.fake_reader import make_scan
@@ -35,3 +38,17 @@ def test_no_boxes_are_an_empty_table_with_its_columns():
 def test_parts_of_a_volume_that_do_not_fit_are_named(change, says):
     with pytest.raises(DataError, match=says):
         make_scan(0, **change)
+
+
+def test_a_patient_id_is_stripped_and_never_empty():
+    assert ScanRef("d", " P1\t", "s", ()).patient_id == "P1"
+    for blank in ("", " ", "\u00a0"):
+        with pytest.raises(DataError, match=r"d, scan s, a\.dcm: it has no patient id"):
+            ScanRef("d", blank, "s", (Path("a.dcm"),))
+
+
+def test_a_name_that_is_not_utf8_is_refused_with_a_message_that_can_be_written():
+    ScanRef("d", "P1", "s", (Path("Schädel 頭.dcm"),))
+    with pytest.raises(DataError, match=r"scan\\udcff.*is not UTF-8; rename it") as error:
+        ScanRef("d", "P1", "s", (Path(os.fsdecode(b"scan\xff.dcm")),))
+    assert str(error.value).encode("utf-8")

@@ -76,7 +76,7 @@ def test_a_box_table_that_ends_inside_a_line_was_cut(tmp_path):
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.dcm")
-    with pytest.raises(DataError, match=r"x\.dcm is a folder, pipe or device; expected a slice"):
+    with pytest.raises(DataError, match=r"x\.dcm: is a folder, pipe or device; expected a slice"):
         require_file(tmp_path / "x.dcm", "a slice")
     with pytest.raises(DataError, match="does not exist"):
         require_file(tmp_path / "y.dcm", "a slice")
@@ -84,7 +84,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
 
 def test_the_largest_size_is_the_last_that_passes(tmp_path, monkeypatch):
     require_room(tmp_path, files.MAX_BYTES)
-    with pytest.raises(DataError, match=r"1 GiB; expected at most 1 GiB"):
+    with pytest.raises(DataError, match=r"1024 MiB or more; expected at most 1024 MiB"):
         require_room(tmp_path, files.MAX_BYTES + 1)
     (tmp_path / "a").write_bytes(bytes(11))
     monkeypatch.setattr(files, "MAX_BYTES", 10)

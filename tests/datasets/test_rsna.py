@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import shutil
 import warnings
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 
 from ich_study.datasets import open_dataset
@@ -155,3 +157,16 @@ def test_csv_order_of_subtypes_is_mapped():
     assert list(SUBTYPE_NAMES.values()) == ["EDH", "IPH", "IVH", "SAH", "SDH", "any"] and set(
         SUBTYPE_NAMES.values()
     ) == set(LABELS)
+
+
+def test_patients_without_id_are_refused_and_not_made_one(root, tmp_path):
+    folder = tmp_path / "stage_2_train"
+    shutil.copytree(root / "stage_2_train", folder)
+    refs = RsnaReader(tmp_path, labels=None).scans()
+    for ref in refs[:3]:
+        for path in ref.files:
+            dataset = pydicom.dcmread(path)
+            del dataset.PatientID
+            dataset.save_as(path)
+    with pytest.raises(DataError, match=r"\.dcm: it has no patient id"):
+        RsnaReader(tmp_path, labels=None).scans()

@@ -46,3 +46,15 @@ def test_a_single_image_in_two_patients_is_an_error_and_in_one_a_warning():
 
 def test_constant_images_and_different_ones_are_no_copies():
     assert found(s1=("p1", ["=0", "a"]), s2=("p2", ["=0", "b"])) == []
+
+
+def test_two_spellings_of_a_patient_are_one_error_and_two_patients_none():
+    assert found(s1=("P 1", "a"), s2=("p1", "b"), s3=("P1", "c"), s4=("P2", "d")) == [
+        [
+            "error",
+            "patient-id-spelling",
+            "s1",
+            "patients 'P 1', 'P1', 'p1' differ by case or blanks alone",
+        ]
+    ]
+    assert found(s1=("P1", "a"), s2=("P1", "b"), s3=("P11", "c")) == []

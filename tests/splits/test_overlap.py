@@ -43,6 +43,15 @@ def test_ids_count_only_where_they_are_shared():
     assert len(find_overlap([physionet, instance], shared_ids=[("physionet", "instance")])) == 1
 
 
+def test_spellings_of_one_id_are_one_patient():
+    rsna, bhsd = scans("rsna", {"ID_0a": ["a"]}), scans("bhsd", {"ID_0A": ["c"], "ID_0B": ["d"]})
+    overlap = find_overlap([rsna, bhsd])
+    assert overlap[["patient_id", "patient_id_b"]].to_numpy().tolist() == [["ID_0a", "ID_0A"]]
+    with pytest.raises(SplitError, match="1 patients stand in the training"):
+        assert_disjoint(rsna.index, bhsd.index)
+    assert_disjoint(rsna.index, bhsd.index.iloc[1:])
+
+
 def test_identical_images_count_everywhere_but_constant_ones_do_not():
     one = scans("physionet", {"049": ["a", "b", "=0"], "050": ["c", "=0"]})
     two = scans("cq500", {"7": ["x", "b", "a"], "8": ["=0"]})
