@@ -30,7 +30,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import nbformat
 import yaml
@@ -54,13 +55,15 @@ _MODEL = re.compile(r"\bsettings of ([A-Za-z_][\w.]*\w)")
 @dataclass(frozen=True)
 class Parameter:
     """One declared parameter: `annotation` is its type as Python source, `default` a literal (None
-    when required), `model` the import path of the settings that it holds, if any."""
+    when required), `model` the import path of the settings that it holds, if any, `meaning` the
+    comment above or behind it."""
 
     name: str
     annotation: str
     default: Any
     required: bool
     model: str | None = None
+    meaning: str = ""
 
     @property
     def collection(self) -> bool:
@@ -149,9 +152,11 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     parameters: dict[str, Parameter] = {}
     comments, end = _comments(cells[0].source), 0
     for statement in statements:
-        # a statement's comments stand behind it or after the statement before it
-        lines = range(end + 1, statement.end_lineno + 1)
-        named = _MODEL.search(" ".join(comments[line] for line in lines if line in comments))
+        # a statement's comments stand behind it or after the statement before it; those inside a
+        # mapping are of its entries
+        lines = [*range(end + 1, statement.lineno + 1), statement.end_lineno]
+        said = " ".join(comments[line] for line in dict.fromkeys(lines) if line in comments)
+        named = _MODEL.search(said)
         end = statement.end_lineno
         if (
             isinstance(statement, ast.Expr)
@@ -164,10 +169,51 @@ def declared(notebook: Path) -> dict[str, Parameter]:
             raise ParameterError(
                 f"{notebook}: parameter {parameter.name!r} is assigned twice in the parameters cell"
             )
-        if named:
-            parameter = replace(parameter, model=named[1])
-        parameters[parameter.name] = parameter
+        parameters[parameter.name] = replace(
+            parameter, model=named[1] if named else None, meaning=said
+        )
     return parameters
+
+
+def described(notebook: Path) -> str:
+    """Every parameter for a person: name, type, default, meaning; of settings each one's too."""
+    lines = []
+    for parameter in declared(notebook).values():
+        default = "required" if parameter.required else f"default {parameter.default!r:.60}"
+        lines.append(f"{parameter.name}: {parameter.annotation} ({default})")
+        if parameter.meaning:
+            lines.append(f"    {parameter.meaning}")
+        if parameter.model and not parameter.collection:
+            lines += _settings_lines(_settings_model(parameter.model), parameter.default or {})
+    return "\n".join(lines)
+
+
+def _settings_lines(model: type[Settings], defaults: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, entry in model.model_fields.items():
+        own = entry.get_default(call_default_factory=True)
+        value = "required" if entry.is_required() else f"default {own!r:.60}"
+        if name in defaults:
+            value = f"default {defaults[name]!r:.60}"
+        lines.append(f"    .{name}: {_type_name(entry.annotation)} ({value})")
+        if entry.description:
+            lines.append(f"        {entry.description}")
+    return lines
+
+
+def _type_name(annotation: Any) -> str:
+    """A type as YAML's writer thinks of it: a tuple is a list, limits are left out."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(inner[0])
+    if origin is Literal:
+        return " | ".join(str(choice) for choice in inner)
+    if origin in (Union, UnionType):
+        return " | ".join(dict.fromkeys(_type_name(each) for each in inner))
+    if origin is None:
+        return "null" if annotation is NoneType else getattr(annotation, "__name__", "any")
+    names = dict.fromkeys(_type_name(each) for each in inner if each is not ...)
+    return f"{'list' if origin is tuple else _type_name(origin)}[{', '.join(names)}]"
 
 
 def _comments(source: str) -> dict[int, str]:

@@ -180,9 +180,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ich_study.run",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
     parser.add_argument(
-        "notebook", help="name of a notebook in notebooks/, or path of an .ipynb file"
+        "notebook", nargs="?", help="name of a notebook in notebooks/, or path of an .ipynb file"
+    )
+    parser.add_argument(
+        "-h", "--help", action="store_true", help="this; behind a notebook's name, its parameters"
     )
     parser.add_argument(
         "-f",
@@ -215,8 +219,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.notebook is None:
+        if not options.help:
+            parser.error("name a notebook")
+        parser.print_help()
+        return 0
     try:
+        if options.help:
+            print(params.described(find_notebook(options.notebook)))
+            return 0
         this = plan(
             options.notebook,
             options.files,

@@ -101,11 +101,11 @@ STREAM = nbformat.v4.new_output("stream", text="x")
             ["import os"],
             {
                 "metadata": {
-                    "kernelspec": {"name": "my-env", "display_name": "x"},
                     **hygiene.METADATA,
+                    "kernelspec": {"name": "my-env", "display_name": "x"},
                 }
             },
-            "no kernel name",
+            "no kernel of your own",
         ),
         (
             ["import os"],

@@ -370,3 +370,23 @@ def test_the_last_layer_to_give_a_setting_decides_and_no_other_setting_moves(nes
     for content in (*files, pair):
         wanted.update(content)
     assert found == wanted
+
+
+def test_described_says_name_type_default_and_meaning_of_every_parameter_and_setting(tmp_path):
+    path = write_notebook(
+        tmp_path / "n.ipynb",
+        "# where it goes\noutput_dir: str\n"
+        "limit: int | None = None  # slices at most\n"
+        "# The loop: settings of ich_study.training.config.TrainingConfig\n"
+        'training: dict = {\n    "epochs": 3,  # of this notebook\n}\n',
+    )
+    lines = params.described(path).splitlines()
+    assert lines[:4] == [
+        "output_dir: str (required)",
+        "    where it goes",
+        "limit: int | None (default None)",
+        "    slices at most",
+    ]
+    assert "    .epochs: int (default 3)" in lines  # the notebook's default, not the model's
+    assert "    .step_epochs: int | list[int] (default 10)" in lines
+    assert not any("of this notebook" in line for line in lines[:5])

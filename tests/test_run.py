@@ -169,6 +169,19 @@ def test_wrong_usage_is_exit_2_and_touches_nothing(study, tmp_path, capsys, argu
     assert not (tmp_path / "runs").exists()
 
 
+def test_help_names_the_options_and_behind_a_notebook_its_parameters(study, capsys):
+    study("01_helped", parameters="# folder\n" + PARAMETERS)
+    assert runner.main(["--help"]) == 0
+    assert "--output-dir" in capsys.readouterr().out
+    assert runner.main(["01_helped", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "output_dir: str (default 'runs/default')\n    folder" in said
+    assert "epochs: int (default 3)" in said
+    with pytest.raises(SystemExit) as ended:
+        runner.main([])
+    assert ended.value.code == 2
+
+
 def test_an_unknown_option_is_exit_2():
     with pytest.raises(SystemExit) as caught:
         runner.main(["n", "--nonsense"])

@@ -22,9 +22,11 @@ from ich_study.errors import ParameterError
 
 MAX_CELLS = 36
 MAX_STATEMENTS = 110
-METADATA = {"language_info": {"name": "python"}}
-"""papermill needs the language; a kernel's name differs between machines and is chosen when the
-notebook is run."""
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+"""The kernel that every Jupyter has; papermill reads no parameters of a notebook without one."""
 FIRST_CELL_SAYS = ("question", "paper", "inputs", "outputs", "command", "time", "memory")
 _MACHINE_PATH = re.compile(
     r"(?<![\w./])(/(?:home|Users|mnt|lustre|projects|root|tmp|work|scratch)/|[A-Z]:\\)"
@@ -60,7 +62,7 @@ def _remains(notebook: nbformat.NotebookNode) -> Iterator[str]:
         if found := _MACHINE_PATH.search(cell.source):
             yield f"cell {number} holds a path of one machine ({found[0]}...)"
     if notebook.metadata != METADATA:
-        yield f"its metadata should be {METADATA} and no kernel name; run with --fix"
+        yield f"its metadata should be {METADATA} and no kernel of your own; run with --fix"
 
 
 def _shape(notebook: nbformat.NotebookNode) -> Iterator[str]:
@@ -132,7 +134,7 @@ def _code(notebook: nbformat.NotebookNode) -> Iterator[str]:
 
 
 def fix(path: Path) -> bool:
-    """Strip outputs, execution counts, kernel names and all metadata but tags; True when that
+    """Strip outputs, execution counts, other kernels and all metadata but tags; True when that
     changed the file."""
     before = path.read_text(encoding="utf-8")
     notebook = nbformat.reads(before, as_version=4)
