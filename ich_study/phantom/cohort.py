@@ -69,28 +69,27 @@ def cohort_specs(
     shared_with_rsna: int,
     slices: int | None = None,
     positive_fraction: float | None = None,
+    lesions: str = "priors",
 ) -> dict[str, list[PatientSpec]]:
     """The patients of every data set. The first `shared_with_rsna` of BHSD are positive RSNA
     patients.
 
-    slices, positive_fraction: as for `write_cohort`. Raises ParameterError for an unknown data set,
-    or where RSNA has too few positive patients.
+    slices, positive_fraction, lesions: as for `write_cohort`. Raises ParameterError for an unknown
+    data set, or where RSNA has too few positive patients.
     """
     unknown = sorted(set(patients) - set(WRITERS))
     if unknown:
         raise ParameterError(f"no phantom layout for {unknown}; known: {sorted(WRITERS)}")
-    fractions = (
-        POSITIVE_FRACTION
-        if positive_fraction is None
-        else dict.fromkeys(patients, positive_fraction)
-    )
-    specs = {
-        name: [
-            replace(draw_spec(patient_seed(seed, name, i), fractions[name], matrix), slices=slices)
-            for i in range(count)
-        ]
-        for name, count in patients.items()
-    }
+    specs: dict[str, list[PatientSpec]] = {}
+    for name, count in patients.items():
+        specs[name] = []
+        for i in range(count):
+            # probability of hemorrhage: 0 or 1 where the share is given, so that few scans keep it
+            share = POSITIVE_FRACTION[name]
+            if positive_fraction is not None:
+                share = float(int((i + 1) * positive_fraction) - int(i * positive_fraction))
+            drawn = draw_spec(patient_seed(seed, name, i), share, matrix)
+            specs[name].append(replace(drawn, slices=slices, lesions=lesions))
     if "bhsd" in specs and shared_with_rsna:
         positive = [spec for spec in specs.get("rsna", []) if spec.subtypes]
         if len(positive) < shared_with_rsna or shared_with_rsna > len(specs["bhsd"]):
@@ -133,6 +132,7 @@ def write_cohort(
     shared_with_rsna: int = 0,
     slices: int | None = None,
     positive_fraction: float | None = None,
+    lesions: str = "priors",
     workers: int = 1,
     progress: bool = True,
 ) -> dict[str, Path]:
@@ -140,11 +140,14 @@ def write_cohort(
 
     patients: data set -> number of scans. matrix: rows and columns in pixels. slices: of every
     scan, evenly over the head; None takes the whole head at each scan's thickness.
-    positive_fraction: of every data set's scans; None keeps each to its own, `POSITIVE_FRACTION`. A
-    data set that is already there, made by the same code from the same parameters, is left as it
-    is; one that a kill left half-written is written again.
+    positive_fraction: of every data set's scans, to the scan; None draws each with its data set's
+    own probability, `POSITIVE_FRACTION`. lesions: what volumes and densities are drawn from, a name
+    of `priors.LESIONS`. A data set that is already there, made by the same code from the same
+    parameters, is left as it is; one that a kill left half-written is written again.
     """
-    specs = cohort_specs(patients, seed, matrix, shared_with_rsna, slices, positive_fraction)
+    specs = cohort_specs(
+        patients, seed, matrix, shared_with_rsna, slices, positive_fraction, lesions
+    )
     wanted = {name: _fingerprint(of_one) for name, of_one in specs.items()}
     missing = [name for name in specs if _marked(root / name) != wanted[name]]
     if missing:

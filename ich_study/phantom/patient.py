@@ -22,7 +22,7 @@ from ich_study.phantom.hemorrhage.lesions import (
 from ich_study.phantom.mimics import paint_mimics
 from ich_study.phantom.person import Person, draw_person
 from ich_study.phantom.placement import Placement, place, sample
-from ich_study.phantom.priors import draw_subtypes
+from ich_study.phantom.priors import LESIONS, draw_subtypes
 from ich_study.phantom.scan import PhantomScan
 from ich_study.phantom.skull import head_shape, paint_skull, refine
 from ich_study.phantom.vessels import paint_arteries, paint_calcifications, paint_dura
@@ -39,7 +39,7 @@ class PatientSpec:
 
     subtypes: names of `schema.SUBTYPES`. matrix: rows and columns, 64 to 1024. slices: None covers
     foramen magnum to vertex. tilt_degrees: gantry tilt. age in years, fov_mm the width of the
-    image.
+    image. lesions: what volumes and densities are drawn from, a name of `priors.LESIONS`.
     """
 
     seed: int
@@ -50,12 +50,15 @@ class PatientSpec:
     tilt_degrees: float | None = None
     fov_mm: float | None = None
     age: float | None = None
+    lesions: str = "priors"
 
     def __post_init__(self) -> None:
         """Raises ParameterError for a value out of range."""
         unknown = [name for name in self.subtypes if name not in SUBTYPES]
         if unknown:
             raise ParameterError(f"unknown subtypes {unknown}; known: {list(SUBTYPES)}")
+        if self.lesions not in LESIONS:
+            raise ParameterError(f"lesions is {self.lesions!r}; known: {list(LESIONS)}")
         limits = {
             "matrix": (64, 1024),
             "thickness_mm": (0.5, 12),
@@ -132,7 +135,8 @@ def simulate(spec: PatientSpec) -> PhantomScan:
     )
     age = float(np.clip(rng.normal(60, 17), 18, 95))
     person = draw_person(rng, age if spec.age is None else spec.age)
-    plan = draw_plan(rng, person, tuple(name for name in SUBTYPES if name in spec.subtypes))
+    subtypes = tuple(name for name in SUBTYPES if name in spec.subtypes)
+    plan = draw_plan(rng, person, subtypes, spec.lesions)
     person = fitted_person(person, plan)
     fine_mm = float(np.clip(1.15 * scanner.pixel_mm, 0.62, 1.4))
     anatomy, fractions = _head(spec, person, plan, fine_mm, rng)

@@ -36,6 +36,20 @@ BETWEEN, WITHIN = 0.6, 0.4
 EDGE_HU = {"IPH": 4.0, "IVH": 6.0, "SAH": 12.0, "SDH": -2.0, "EDH": -2.0}
 """What partial volume at the border takes from a lesion's mean HU; its core is denser by this."""
 
+
+@dataclass(frozen=True)
+class Lesions:
+    """What a cohort's lesions are drawn from: the quantile of the volume prior at which the
+    smallest lies, and HU added to the density's mean."""
+
+    smallest: float
+    added_hu: float
+
+
+LESIONS: dict[str, Lesions] = {"priors": Lesions(QUANTILES[0], 0.0), "demo": Lesions(0.85, 22.0)}
+"""`demo`: the largest sixth of each subtype, as dense as a fresh clot, so that small networks
+trained for seconds can find them. No real cohort looks like that."""
+
 COMBINATIONS: dict[tuple[str, ...], float] = {
     ("IPH",): 0.30,
     ("IPH", "IVH"): 0.12,
@@ -53,18 +67,19 @@ COMBINATIONS: dict[tuple[str, ...], float] = {
 """Which subtypes a positive scan holds, and how often."""
 
 
-def draw_volume(rng: np.random.Generator, subtype: str) -> float:
-    """Volume of one lesion in mL, from the prior between its 5 % and 95 % quantiles."""
-    volumes = PRIORS[subtype].volume_ml
+def draw_volume(rng: np.random.Generator, subtype: str, lesions: str = "priors") -> float:
+    """Volume of one lesion in mL, from the prior up to its 95 % quantile; `lesions` names the
+    smallest."""
+    volumes, smallest = PRIORS[subtype].volume_ml, LESIONS[lesions].smallest
     return float(
-        np.exp(np.interp(rng.uniform(QUANTILES[0], QUANTILES[-1]), QUANTILES, np.log(volumes)))
+        np.exp(np.interp(rng.uniform(smallest, QUANTILES[-1]), QUANTILES, np.log(volumes)))
     )
 
 
-def draw_density(rng: np.random.Generator, subtype: str) -> float:
+def draw_density(rng: np.random.Generator, subtype: str, lesions: str = "priors") -> float:
     """HU of a lesion's core."""
-    prior = PRIORS[subtype]
-    return float(rng.normal(prior.hu_mean + EDGE_HU[subtype], BETWEEN * prior.hu_sd))
+    prior, more = PRIORS[subtype], LESIONS[lesions].added_hu
+    return float(rng.normal(prior.hu_mean + EDGE_HU[subtype] + more, BETWEEN * prior.hu_sd))
 
 
 def draw_subtypes(rng: np.random.Generator) -> tuple[str, ...]:

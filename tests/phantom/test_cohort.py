@@ -85,6 +85,13 @@ def test_impossible_cohorts_say_why(patients, shared, message):
         cohort.cohort_specs(patients, 1, 64, shared)
 
 
+def test_a_given_share_of_scans_has_hemorrhage_to_the_scan():
+    specs = cohort.cohort_specs({"rsna": 10, "bhsd": 2}, 3, 64, 0, None, 0.6, "demo")
+    positive = {name: sum(bool(spec.subtypes) for spec in of_one) for name, of_one in specs.items()}
+    assert positive == {"rsna": 6, "bhsd": 1}
+    assert {spec.lesions for spec in specs["rsna"]} == {"demo"}
+
+
 def test_patients_differ_between_data_sets_and_numbers():
     seeds = {cohort.patient_seed(1, name, i) for name in cohort.WRITERS for i in range(50)}
     assert len(seeds) == 50 * len(cohort.WRITERS)

@@ -79,6 +79,7 @@ def test_orientation_face_in_front_and_vertex_on_top():
         {"slices": 0},
         {"age": 3},
         {"fov_mm": 5},
+        {"lesions": "large"},
     ],
 )
 def test_impossible_specifications_are_refused(wrong):

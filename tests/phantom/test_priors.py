@@ -18,6 +18,15 @@ def test_drawn_volumes_have_the_prior_median(subtype):
     assert prior[0] <= min(volumes) and max(volumes) <= prior[-1]
 
 
+def test_a_demo_lesion_is_larger_and_denser_than_most_of_the_priors():
+    rng = np.random.default_rng(1)
+    for subtype, prior in PRIORS.items():
+        volumes = [draw_volume(rng, subtype, "demo") for _ in range(50)]
+        assert prior.volume_ml[4] < min(volumes) and max(volumes) <= prior.volume_ml[-1]
+        densities = [draw_density(rng, subtype, "demo") for _ in range(50)]
+        assert np.mean(densities) > prior.hu_mean + prior.hu_sd
+
+
 @pytest.mark.parametrize("subtype", SUBTYPES)
 def test_drawn_density_follows_the_prior(subtype):
     rng = np.random.default_rng(4)

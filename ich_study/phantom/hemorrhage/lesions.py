@@ -32,10 +32,12 @@ class Plan:
     subarachnoid_centre: tuple[float, float, float]
 
 
-def draw_plan(rng: np.random.Generator, person: Person, subtypes: tuple[str, ...]) -> Plan:
-    """Draws the lesions of the named subtypes."""
-    volumes = {name: draw_volume(rng, name) for name in subtypes}
-    densities = {name: draw_density(rng, name) for name in subtypes}
+def draw_plan(
+    rng: np.random.Generator, person: Person, subtypes: tuple[str, ...], lesions: str = "priors"
+) -> Plan:
+    """Draws the lesions of the named subtypes; lesions: a name of `priors.LESIONS`."""
+    volumes = {name: draw_volume(rng, name, lesions) for name in subtypes}
+    densities = {name: draw_density(rng, name, lesions) for name in subtypes}
     hematomas, layers = [], []
     if "IPH" in subtypes:
         parts = [1.0] if rng.random() < 0.88 or volumes["IPH"] < 2 else [0.75, 0.25]
