@@ -49,8 +49,8 @@ class AttentionVariant:
     gradient: norm of the gradient with respect to the "attention" weights (Eq. 2), or to the
     "scores"
         before the softmax (the code's hook).
-    norm: one per "head" over all windows of the slice (Eq. 2), or one per "window_and_head" (the
-    code).
+    norm: one per "window_and_head", as the w of Section 3.1 is that of one window (144 x 144), or
+        one per "head" over all windows of the slice (Eq. 2 has the index h alone).
     shift: reversed by what each of the "blocks" really rolled, or by half a window in all
     "odd_blocks"
         (the code; it differs in the last stage, whose only window is not shifted).
@@ -58,7 +58,7 @@ class AttentionVariant:
     """
 
     gradient: Literal["attention", "scores"] = "attention"
-    norm: Literal["head", "window_and_head"] = "head"
+    norm: Literal["head", "window_and_head"] = "window_and_head"
     shift: Literal["blocks", "odd_blocks"] = "blocks"
     layer_minmax: bool = False
 
@@ -71,6 +71,7 @@ class AttentionVariant:
 
 
 PRINTED = AttentionVariant()
+NORM_OF_HEAD = AttentionVariant(norm="head")
 AUTHORS = AttentionVariant("scores", "window_and_head", "odd_blocks", True)
 MEANINGS: dict[str, str] = {
     "gradient": "gradient of the logit by the attention weights, or by the scores before softmax",
@@ -79,7 +80,13 @@ MEANINGS: dict[str, str] = {
     "layer_minmax": "each stage's map scaled to 0 to 1 before the product",
 }
 """What each setting of AttentionVariant decides, in a line."""
-HGI_VARIANTS: dict[str, AttentionVariant] = {"printed": PRINTED, "authors": AUTHORS}
+HGI_VARIANTS: dict[str, AttentionVariant] = {
+    "printed": PRINTED,
+    "norm_of_head": NORM_OF_HEAD,
+    "authors": AUTHORS,
+}
+"""The readings. `norm_of_head` is the other one of Eq. 2's norm, in all else as printed: one weight
+serves all windows, and the map is nearly that of Swin-SAM."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +193,9 @@ def head_weights(block: BlockAttention, variant: AttentionVariant) -> Tensor:
     >>> gradients = {"attention": torch.tensor([[[3.0, 1.0], [4.0, 0.0]]])}  # 2 windows, 2 heads
     >>> block = BlockAttention((2, 4), (2, 2), (0, 0), torch.ones(1, 2, 2, 4), gradients)
     >>> head_weights(block, PRINTED)
+    tensor([[[3., 1.],
+             [4., 0.]]])
+    >>> head_weights(block, NORM_OF_HEAD)
     tensor([[[5., 1.]]])
     """
     norm = block.gradient_norm[variant.gradient]

@@ -34,7 +34,7 @@ TABLE_2: tuple[str, ...] = (
     "specificity",
     "auroc",
 )
-SMALLEST_PX = {"printed": 10, "authors": 11}
+SMALLEST_PX = {"printed": 10, "norm_of_head": 10, "authors": 11}
 """Foreground pixels from which a segmentation counts as a detection: the paper drops fewer than 10,
 the code 10 too."""
 

@@ -239,7 +239,7 @@ def heat_of(
 
 def grad_cam_target(variant: str) -> int | None:
     """What Swin-Grad-CAM explains: hemorrhage as printed, the larger output in the code."""
-    return TARGET if variant == "printed" else None
+    return None if variant == "authors" else TARGET
 
 
 def _name(kind: str, variant: str, stage: int) -> MapName:

@@ -151,14 +151,17 @@ def mask_rows(
     """Rows of all masks, and paired differences.
 
     headline: Table 1's methods of one variant, at the thresholds of the other folds, supervised
-    ones included. Beside it: the other variant and the ablations, from `heats` by variant; `free`,
+    ones included. Beside it: the other variants and the ablations, from `heats` by variant; `free`,
     thresholds of `scores` that saw no mask; trivial `rivals` tuned alike; and the headline's masks
     gated by the classifiers' `predictions`. truth: its rows name the `fold` of each slice.
     """
     index, variant = truth.rows, headline[HGI].variant
     others = ablations(heats["printed"][HGI])
     for reading, methods in heats.items():
-        others = others if reading == variant else [*methods.values(), *others]
+        if reading != variant:
+            # the norm of a head is a question of HGI-SAM alone
+            beside = [methods[HGI]] if reading == "norm_of_head" else methods.values()
+            others = [*beside, *others]
     beside = []
     for heat in others:
         each = score(heat, truth, GRID)
@@ -216,18 +219,22 @@ def setting_difference(
 def ablation_differences(
     segmentations: Sequence[Segmentation], index: pd.DataFrame, rows: Rows
 ) -> list[Row]:
-    """HGI-SAM as printed: three stages minus four, and with minus without the brain mask (paper,
-    Section 6)."""
-    printed = {
-        (each.layer, each.brain_mask): each
-        for each in segmentations
-        if (each.method, each.variant) == (HGI, "printed")
-    }
+    """HGI-SAM as printed: three stages minus four, with minus without the brain mask (paper,
+    Section 6), and its norm per window and head minus the norm per head (Eq. 2)."""
+    printed, of_head = {}, None
+    for each in segmentations:
+        if (each.method, each.variant) == (HGI, "printed"):
+            printed[each.layer, each.brain_mask] = each
+        elif (each.method, each.variant) == (HGI, "norm_of_head"):
+            of_head = replace(each, method=f"{HGI} norm_of_head")
     own, every = sorted((layer, brain) for layer, brain in printed if layer is not None)
     pairs = [(own, every), ((None, True), (None, False))]
-    return [
+    found = [
         setting_difference(printed[first], printed[second], index, rows) for first, second in pairs
     ]
+    if of_head is not None:
+        found.append(setting_difference(printed[None, True], of_head, index, rows))
+    return found
 
 
 def pointing_rows(scores: Sequence[Scores], rows: Rows, variant: str) -> list[Row]:

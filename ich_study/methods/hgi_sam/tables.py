@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.evaluate.rows import paired_differences, statistic_of
-from ich_study.methods.hgi_sam.attention_maps import AUTHORS, HGI_VARIANTS, MEANINGS, PRINTED
+from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS, MEANINGS
 from ich_study.methods.hgi_sam.detection import SMALLEST_PX
 from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, HGI
 from ich_study.methods.hgi_sam.segmentations import positive_slices
@@ -27,13 +27,14 @@ CLAIMED_ORDER: tuple[tuple[str, str], ...] = tuple(zip(WEAK[1:], WEAK))
 
 
 def readings_table() -> pd.DataFrame:
-    """What differs between the paper and its code, a row per setting: `printed, authors, meaning`
-    (printed_and_authors, 003)."""
+    """What differs between the readings of paper and code, a row per setting: a column for each of
+    `HGI_VARIANTS`, and `meaning` (printed_and_authors, 003)."""
     rows = {
-        name: (getattr(PRINTED, name), getattr(AUTHORS, name), meaning)
+        name: (*(getattr(reading, name) for reading in HGI_VARIANTS.values()), meaning)
         for name, meaning in MEANINGS.items()
     }
-    rows["Grad-CAM explains"] = ("hemorrhage", "the larger output", "target of Swin-Grad-CAM")
+    target = ("hemorrhage", "hemorrhage", "the larger output")
+    rows["Grad-CAM explains"] = (*target, "target of Swin-Grad-CAM")
     rows["thresholds tried"] = (
         *(
             f"{len(TRIED[name])} from {GRID[TRIED[name][0]]:g} to {GRID[TRIED[name][-1]]:g}"
@@ -41,7 +42,8 @@ def readings_table() -> pd.DataFrame:
         ),
         "steps that the search over the other folds takes",
     )
-    rows["search stops"] = ("at the best", "at the first that is no better", "end of the search")
+    stop = ("at the best", "at the best", "at the first that is no better")
+    rows["search stops"] = (*stop, "end of the search")
     rows["smallest mask"] = (*SMALLEST_PX.values(), "pixels from which a mask is a detection")
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*HGI_VARIANTS, "meaning"])
 

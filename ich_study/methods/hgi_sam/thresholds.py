@@ -30,6 +30,7 @@ GRID = np.arange(101) / 100
 """The printed grid: 0 to 1 in steps of 0.01; the code's grids lie on it."""
 TRIED: dict[str, np.ndarray] = {
     "printed": np.arange(len(GRID)),
+    "norm_of_head": np.arange(len(GRID)),
     "authors": np.arange(1, 100, 2),
     "authors, swin_grad_cam": np.arange(10, 91, 10),
 }
@@ -57,7 +58,7 @@ def of_other_folds(scores: Scores, folds: pd.Series | np.ndarray) -> Choice:
     folds: of each slice, (slices,).
     """
     tried = TRIED.get(f"{scores.variant}, {scores.name}", TRIED[scores.variant])
-    stop = "best" if scores.variant == "printed" else "first"
+    stop = "first" if scores.variant == "authors" else "best"
     search = {"unit": "slice", "stop": stop, "tried": tried}
     return choose(scores, "masks-validation", folds=np.asarray(folds), **search)
 

@@ -79,7 +79,7 @@ def test_the_settings_matter_where_they_should():
         )
         for name, value in (
             ("gradient", "scores"),
-            ("norm", "window_and_head"),
+            ("norm", "head"),
             ("layer_minmax", True),
             ("shift", "odd_blocks"),
         )

@@ -105,7 +105,7 @@ def test_tiny_foregrounds_are_no_detection():
     ):
         found = detection_of_masks(masks, TRUTH[:4], ROWS[:4], variant)
         assert found.decided.tolist() == expected and found.score.tolist() == [0, 9, 10, 11]
-    with pytest.raises(ParameterError, match="printed, authors"):
+    with pytest.raises(ParameterError, match="printed, norm_of_head, authors"):
         detection_of_masks(masks, TRUTH[:4], ROWS[:4], "other")
 
 

@@ -108,7 +108,9 @@ def test_heat_of_the_slices_is_a_heat_of_one_class(tmp_path):
 
 def test_a_network_of_one_output_has_no_gradient_maps_and_says_so(tmp_path):
     archive = archived(tmp_path, swin(1))
-    with pytest.raises(ParameterError, match="the archive holds swin_sam-authors, swin_sam-print"):
+    with pytest.raises(
+        ParameterError, match="swin_sam-authors, swin_sam-norm_of_head, swin_sam-print"
+    ):
         stages_held(archive, "swin_hgi_sam", "printed")
 
 
