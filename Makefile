@@ -52,8 +52,11 @@ lint: $(READY)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
+# Copies, so that running and saving them leaves the committed notebooks clean; delete one to have it anew.
 lab: $(READY)
-	$(BIN)/python -m jupyterlab --notebook-dir=.
+	@mkdir -p lab
+	@for each in notebooks/*.ipynb; do test -e lab/$${each#notebooks/} || cp "$$each" lab/; done
+	$(BIN)/python -m jupyterlab --notebook-dir=. --LabApp.default_url=/lab/tree/lab
 
 # Write the versions of this environment into requirements.lock, after changing and testing it.
 lock: $(READY)
