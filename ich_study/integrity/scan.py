@@ -55,8 +55,11 @@ def check_volume(
         ("warning", "constant-image", int(i), f"every pixel is {low[i]}")
         for i in np.flatnonzero(low == high)
     ]
+    if (low == high).all():
+        found.append(("error", "constant-image", None, "every slice is: the scan shows nothing"))
+    found += _brain(volume)
     if intensity == "hu":
-        found += _hounsfield(volume, int(low.min()), int(high.max()))
+        found += _hounsfield(int(low.min()), int(high.max()))
     if volume.mask is not None:
         found += _mask(volume, intensity)
     notes = note_findings(volume.notes, volume.ref.dataset, volume.ref.scan_id)
@@ -95,7 +98,10 @@ def _geometry(volume: ScanVolume) -> Found:
         found.append(
             ("note", "unknown-spacing", None, f"pixel {x:g} x {y:g} mm, thickness {thickness:g} mm")
         )
-    if min(x, y) < PIXEL_MM[0] or max(x, y) > PIXEL_MM[1]:
+    if min(x, y) <= 0 or thickness <= 0:
+        text = f"pixel {x:g} x {y:g} mm, thickness {thickness:g} mm; expected positive sizes"
+        found.append(("error", "implausible-spacing", None, text))
+    elif min(x, y) < PIXEL_MM[0] or max(x, y) > PIXEL_MM[1]:
         found.append(("warning", "implausible-spacing", None, f"pixel {x:g} x {y:g} mm"))
     return found + _positions(np.asarray(volume.z_mm, dtype=float))
 
@@ -140,26 +146,30 @@ def _positions(z_mm: np.ndarray) -> Found:
     return found
 
 
-def _hounsfield(volume: ScanVolume, low: int, high: int) -> Found:
+def _brain(volume: ScanVolume) -> Found:
+    """The middle of a head is brain, also in a scan that begins at the neck or holds much bone."""
     slices, rows, columns = volume.hu.shape
     middle = volume.hu[
-        slices // 2, rows * 3 // 8 : rows * 5 // 8 + 1, columns * 3 // 8 : columns * 5 // 8 + 1
+        slices // 4 : slices - slices // 4,
+        rows * 3 // 8 : rows * 5 // 8 + 1 : 2,
+        columns * 3 // 8 : columns * 5 // 8 + 1 : 2,
     ]
     brain = float(np.median(middle))
+    if BRAIN_HU[0] <= brain <= BRAIN_HU[1]:
+        return []
+    text = (
+        f"the middle of the scan has median {brain:g} HU; brain is 0 to 60, expected"
+        f" {BRAIN_HU[0]} to {BRAIN_HU[1]}"
+    )
+    return [("error", "hu-range", None, text)]
+
+
+def _hounsfield(low: int, high: int) -> Found:
     found: Found = []
     if low > AIR_HU:
         found.append(("warning", "hu-range", None, f"no air: minimum {low} HU"))
     if high < BONE_HU:
         found.append(("warning", "hu-range", None, f"no bone: maximum {high} HU"))
-    if not BRAIN_HU[0] <= brain <= BRAIN_HU[1]:
-        found.append(
-            (
-                "warning",
-                "hu-range",
-                None,
-                f"centre of the middle slice has median {brain:g} HU; brain is 0 to 60",
-            )
-        )
     return found
 
 
@@ -201,6 +211,9 @@ def _mask(volume: ScanVolume, intensity: str) -> Found:
     silent = np.zeros(len(volume.hu), bool)
     silent[drawn] = (masks == UNSPECIFIED_HEMORRHAGE).any((1, 2))
     found = _mask_position(volume, drawn, intensity)
+    if not len(drawn) and not _answers(volume.labels, "any").any():
+        text = "nothing is drawn, and so every slice counts as negative; is that so?"
+        found.append(("warning", "empty-mask", None, text))
     for name, shown in zip(LABELS, shows):
         label = _answers(volume.labels, name)
         denied, missing = shown & (label == 0), ~shown & (label == 1) & ~(silent & (name != "any"))

@@ -69,7 +69,19 @@ def read_metadata(path: Path, required: bool = True) -> dict[str, Any]:
             f"{path}: carries no description of its network; it was not written by this study's"
             " training"
         )
-    return json.loads(described)
+    try:
+        metadata = json.loads(described)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"{path}: the description of its network is no JSON ({error}); restore the file or"
+            " train it again"
+        ) from error
+    if not isinstance(metadata, dict):
+        raise WeightsError(
+            f"{path}: the description of its network is a {type(metadata).__name__}; expected a"
+            " mapping. Restore the file or train it again"
+        )
+    return metadata
 
 
 def load_weights(path: Path, model: nn.Module, sha256: str | None = None) -> None:

@@ -31,6 +31,7 @@ SLICE: list[str] = [*PATIENT, "scan_id", "slice_index"]
 EXCLUDED = "excluded"
 """Part of the patients that the guard across data sets took out."""
 SHOWN = 10
+RESTORE = "Restore it, or delete it with everything that was trained on it and run 00_data again."
 
 
 def named(patients: Iterable[tuple[str, str]]) -> str:
@@ -298,7 +299,20 @@ def write_split(path: Path, split: pd.DataFrame) -> str:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    return _canonical(pd.read_csv(path, dtype="string", keep_default_na=False))
+    try:
+        return _canonical(pd.read_csv(path, dtype="string", keep_default_na=False))
+    except (ValueError, OSError, SplitError) as error:
+        raise SplitError(f"{path} is no split ({error}). {RESTORE}") from error
+
+
+def _recorded_hash(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["hash"])
+    except (ValueError, OSError, TypeError, KeyError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SplitError(
+            f"{path} does not hold the hash of a split ({reason}). {RESTORE}"
+        ) from error
 
 
 def read_split(path: Path, expected_hash: str | None = None) -> pd.DataFrame:
@@ -313,16 +327,12 @@ def read_split(path: Path, expected_hash: str | None = None) -> pd.DataFrame:
             " ich_study.run 00_data -f params/<scale>/00_data.yaml"
         )
     split = _read_csv(path)
-    content, recorded = (
-        split_hash(split),
-        json.loads(_sidecar(path).read_text(encoding="utf-8"))["hash"],
-    )
+    content, recorded = split_hash(split), _recorded_hash(_sidecar(path))
     for said, where in ((recorded, f"says {_sidecar(path).name}"), (expected_hash, "was expected")):
         if said is not None and said != content:
             raise SplitError(
                 f"{path} has hash {content[:12]}, {said[:12]} {where}: it changed since it was"
-                " written. Restore it, or delete it with everything that was trained on it and run"
-                " 00_data again."
+                f" written. {RESTORE}"
             )
     if "unit" not in split:
         assert_no_leak(split)

@@ -105,7 +105,10 @@ def test_a_good_scan_has_only_its_reader_note():
         (with_hu(lambda hu: hu[2].fill(-1000)), {("warning", "constant-image", 2)}),
         (with_hu(lambda hu: np.clip(hu, -100, None, out=hu)), {("warning", "hu-range", None)}),
         (with_hu(lambda hu: np.clip(hu, None, 100, out=hu)), {("warning", "hu-range", None)}),
-        (with_hu(lambda hu: np.add(hu, 1024, out=hu)), {("warning", "hu-range", None)}),
+        (
+            with_hu(lambda hu: np.add(hu, 1024, out=hu)),
+            {("warning", "hu-range", None), ("error", "hu-range", None)},
+        ),
         (
             z(*REGULAR[:5], *[position + 5 for position in REGULAR[5:]]),
             {("warning", "missing-slices", 4)},

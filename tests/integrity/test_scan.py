@@ -72,3 +72,46 @@ def test_hounsfield_ranges_are_asked_of_hounsfield_units_only():
     bright = make_scan(0, hu=np.full((12, 32, 32), 900, np.int16) + np.arange(32, dtype=np.int16))
     assert ("warning", "hu-range", None) in complaints(bright)
     assert ("warning", "hu-range", None) not in complaints(bright, "8-bit grey")
+
+
+@pytest.mark.parametrize("intensity", ["hu", "8-bit grey"])
+@pytest.mark.parametrize(
+    ("added", "wrong"), [(-200, True), (-120, False), (150, False), (200, True)]
+)
+def test_a_brain_that_is_none_is_an_error_of_every_reader(added, wrong, intensity):
+    scan = make_scan(0)
+    moved = make_scan(0, hu=np.clip(scan.hu + np.int16(added), -1024, None).astype(np.int16))
+    assert (("error", "hu-range", None) in complaints(moved, intensity)) is wrong
+
+
+def test_one_odd_slice_in_the_middle_does_not_make_the_brain():
+    hu = make_scan(0).hu.copy()
+    hu[len(hu) // 2] = -1000
+    assert ("error", "hu-range", None) not in complaints(make_scan(0, hu=hu))
+
+
+def test_a_scan_of_zeros_is_an_error_and_one_empty_slice_a_warning():
+    hu = make_scan(0).hu
+    assert ("error", "constant-image", None) in complaints(make_scan(0, hu=np.zeros_like(hu)))
+    hu = hu.copy()
+    hu[0] = -1000
+    found = {item for item in complaints(make_scan(0, hu=hu)) if item[1] == "constant-image"}
+    assert found == {("warning", "constant-image", 0)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"spacing_mm": (0.0, 0.5)}, {"spacing_mm": (0.5, -0.5)}, {"thickness_mm": 0.0}],
+)
+def test_sizes_that_are_not_positive_are_an_error_and_strange_ones_a_warning(change):
+    assert ("error", "implausible-spacing", None) in complaints(make_scan(0, **change))
+    strange = complaints(make_scan(0, spacing_mm=(1.8, 1.8)))
+    assert strange == {("warning", "implausible-spacing", None)}
+
+
+def test_an_empty_mask_that_makes_a_scan_negative_is_said():
+    volume = make_scan(0)
+    volume.mask[:] = 0
+    assert ("warning", "empty-mask", None) not in complaints(volume)  # the label says otherwise
+    volume.labels.loc[:, list(volume.labels)] = False
+    assert ("warning", "empty-mask", None) in complaints(volume)

@@ -7,6 +7,7 @@ from torch import nn
 
 from ich_study.errors import WeightsError
 from ich_study.models.weights import (
+    METADATA_KEY,
     load_weights,
     read_metadata,
     read_tensors,
@@ -97,3 +98,13 @@ def test_an_unknown_suffix_and_a_file_without_description(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
     with pytest.raises(WeightsError, match="no description"):
         read_metadata(tmp_path / "plain.safetensors")
+
+
+@pytest.mark.parametrize("described", ["not json", "[1]", "[" * 100_000, ""])
+def test_a_description_that_is_no_json_object_is_named_with_its_remedy(tmp_path, described):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata={METADATA_KEY: described})
+    with pytest.raises(WeightsError, match=r"w\.safetensors: .*train it again"):
+        read_metadata(path)

@@ -270,3 +270,26 @@ def test_a_leaking_split_is_not_written(tmp_path):
     with pytest.raises(SplitError, match="not a split"):
         write_split(tmp_path / "x.csv", split.drop(columns="part"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("s.csv", b""),
+        ("s.csv", bytes(range(256))),
+        ("s.csv", b"dataset,patient_id,part\nd,p1,train,9\n"),
+        ("s.csv", b"dataset,patient_id,scan_id,slice_index,part\nd,p,s,x,train\n"),
+        ("s.csv", b"dataset,part\nd,train\n"),
+        ("s.json", b""),
+        ("s.json", b"\xff"),
+        ("s.json", b"[1]"),
+        ("s.json", b"{}"),
+        ("s.json", b"[" * 100_000),
+    ],
+)
+def test_a_damaged_file_of_a_split_is_named_with_its_remedy(tmp_path, name, content):
+    write_split(tmp_path / "s.csv", make_split(make_index(20), {"train": 0.5, "test": 0.5}, 0))
+    read_split(tmp_path / "s.csv")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SplitError, match=rf"(?s){name} .*Restore it, or delete it"):
+        read_split(tmp_path / "s.csv")
