@@ -63,10 +63,14 @@ RESULT_COLUMNS: tuple[str, ...] = (
     "value",
     "ci_low",
     "ci_high",
+    "interval",
     "n",
     "seed",
 )
-"""Tidy result table, a row per number."""
+"""Tidy result table, a row per number. `interval` says how its bounds were found, `bootstrap` or
+`exact`, or why it has none (`metrics.statistics`)."""
+MEASURED = frozenset({"value", "ci_low", "ci_high", "interval", "n"})
+"""Columns of a result table that are measured; the others say what was measured."""
 
 RESULT_LEVELS: dict[str, frozenset[str]] = {
     "unit": frozenset({"pixel", "slice", "scan", "patient"}),

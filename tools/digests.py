@@ -25,15 +25,12 @@ from ich_study import manifest
 from ich_study.atomic import write_json
 from ich_study.errors import StudyError
 from ich_study.hashing import sha256_lines
-from ich_study.schema import RESULT_COLUMNS
+from ich_study.schema import MEASURED, RESULT_COLUMNS
 from tools.compare_runs import TABLE_SUFFIXES, comparable_files, read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMITTED = ROOT / "tests" / "smoke_digests.json"
 RUNS = ROOT / "runs" / "smoke"
-NUMBERS = frozenset({"value", "ci_low", "ci_high", "n"})
-"""Columns of a result table that are measured; the others say what was measured."""
-
 Digest = dict[str, str]
 
 
@@ -70,7 +67,7 @@ def table_digest(path: Path) -> Digest:
     The form is the columns and, of a result table, the columns that say what was measured.
     """
     table = read_table(path)
-    named = [name for name in RESULT_COLUMNS if name not in NUMBERS]
+    named = [name for name in RESULT_COLUMNS if name not in MEASURED]
     is_result = tuple(table.columns) == RESULT_COLUMNS
     form = table[named] if is_result else table.head(0)
     return {

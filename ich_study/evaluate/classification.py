@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit, logit
 from torch import nn
 from tqdm import tqdm
 
@@ -37,13 +38,14 @@ from ich_study.schema import SUBTYPES, result_table
 
 FIXED_THRESHOLDS = (0.3, 0.5, 0.7)
 """Probabilities of the CAM benchmark's Figure 3."""
-DECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
-    "f1": lambda truth, decided: (2 * (truth & decided), truth.astype(int) + decided),
+DECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]] = {
+    "f1": lambda truth, decided: (2 * (truth & decided), truth.astype(int) + decided, truth),
     "sensitivity": lambda truth, decided: (truth & decided, truth),
     "specificity": lambda truth, decided: (~truth & ~decided, ~truth),
-    "precision": lambda truth, decided: (truth & decided, decided),
+    "precision": lambda truth, decided: (truth & decided, decided, truth),
 }
-"""Each as a ratio of sums over slices: numerator and denominator per slice."""
+"""Each as a `ratio_of_sums` over slices: numerator and denominator per slice, and for those that a
+sample without the class would still give, which slices have it."""
 
 
 def predict(
@@ -82,14 +84,14 @@ def predict(
 
 
 def validation_thresholds(predictions: pd.DataFrame) -> dict[str, Threshold]:
-    """Youden's threshold on the probability, per class, from predictions of the validation part.
+    """Youden's threshold on the logit, per class, from predictions of the validation part.
 
     Classes that occur there with one kind of label only have no threshold and are left out.
     """
     found = {}
     for name in predictions["class"].unique():
         known = known_of(predictions, name)
-        truth, scores = known["label"].to_numpy(), known["probability"].to_numpy()
+        truth, scores = known["label"].to_numpy(), known["logit"].to_numpy()
         if truth.any() and not truth.all() and np.ptp(scores) > 0:
             found[name] = youden_threshold(truth, scores, name)
     return found
@@ -109,9 +111,9 @@ def classification_results(
     """Result table of a classifier on `predictions`, per data set and class.
 
     `auroc`, `average_precision`; and `f1`, `sensitivity`, `specificity`, `precision` at each fixed
-    probability (`f1@0.5`) and at the validation part's threshold of the class (`f1@youden`). Where
-    all five subtypes have an AUROC their mean stands under class `average` (LSE-UNet, Table 1,
-    AVG). `n` is the number of patients; a measure without value is NaN.
+    probability (`f1@0.5`) and at the validation part's threshold of the class, a logit
+    (`f1@youden`). Where all five subtypes have an AUROC their mean stands under class `average`
+    (LSE-UNet, Table 1, AVG). `n` is the number of patients; a measure without value is NaN.
     """
     rows = []
     for dataset, part in predictions.groupby("dataset", sort=True):
@@ -130,10 +132,12 @@ def classification_results(
             known = known_of(part, name)
             if known.empty:
                 continue
-            statistics = class_statistics(
-                known,
-                [*map(fixed_threshold, fixed), *([thresholds[name]] if name in thresholds else [])],
-            )
+            cuts = {
+                f"{probability:g}": fixed_threshold(logit(probability)) for probability in fixed
+            }
+            if name in thresholds:
+                cuts[thresholds[name].rule] = thresholds[name]
+            statistics = class_statistics(known, cuts)
             ranked[name] = statistics["auroc", "none"]
             rows += [
                 {
@@ -150,18 +154,16 @@ def classification_results(
 
 
 def class_statistics(
-    known: pd.DataFrame, thresholds: Sequence[Threshold]
+    known: pd.DataFrame, thresholds: Mapping[str, Threshold]
 ) -> dict[tuple[str, str], PatientStatistic]:
-    """Measures of one class by (metric, threshold source); `known` comes from `known_of`."""
-    patients, truth, scores = (
-        known[name].to_numpy() for name in ("patient_id", "label", "probability")
-    )
+    """Measures of one class by (metric, threshold source). known: from `known_of`. thresholds: on
+    the logit, by what follows the `@` of the metric."""
+    patients, truth, scores = (known[name].to_numpy() for name in ("patient_id", "label", "logit"))
     found = {
         ("auroc", "none"): auroc_of_items(patients, truth, scores),
         ("average_precision", "none"): average_precision_of_items(patients, truth, scores),
     }
-    for threshold in thresholds:
-        suffix = f"{threshold.value:g}" if threshold.rule == "fixed" else threshold.rule
+    for suffix, threshold in thresholds.items():
         for metric, counted in DECISIONS.items():
             found[f"{metric}@{suffix}", threshold.source] = ratio_of_sums(
                 patients, *counted(truth, scores >= threshold.value)
@@ -227,16 +229,19 @@ def top_epochs_results(
 def curves(predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """ROC and PR curves of every data set and class that has both kinds of labels.
 
-    Columns `dataset, class` and those of `metrics.classification.roc_curve` and `pr_curve`.
+    Columns `dataset, class` and those of `metrics.classification.roc_curve` and `pr_curve`, a point
+    per distinct logit; `threshold` is its probability.
     """
     roc, pr = [], []
     for (dataset, name), part in predictions.groupby(["dataset", "class"], sort=False):
         known = known_of(part, name)
         if known["label"].nunique() < 2:
             continue
-        truth, scores = known["label"].to_numpy(), known["probability"].to_numpy()
+        truth, scores = known["label"].to_numpy(), known["logit"].to_numpy()
         for frames, curve in ((roc, roc_curve), (pr, pr_curve)):
-            frames.append(curve(truth, scores).assign(**{"dataset": dataset, "class": name}))
+            points = curve(truth, scores).assign(**{"dataset": dataset, "class": name})
+            cuts = points["threshold"]
+            frames.append(points.assign(threshold=cuts.where(np.isinf(cuts), expit(cuts))))
     if not roc:
         raise StudyError(
             "no class has both positive and negative slices; there is no curve to draw"

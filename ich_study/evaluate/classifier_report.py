@@ -10,6 +10,7 @@ from typing import Protocol
 
 import pandas as pd
 import torch
+from scipy.special import expit
 from torch import nn
 
 from ich_study.atomic import write_csv, write_parquet
@@ -54,9 +55,8 @@ class ScoredPart:
 
 @dataclass(frozen=True)
 class ClassifierReport:
-    """predictions: `slice_predictions.PREDICTION_COLUMNS`, and `part`. results: tidy, `dataset` is
-    the part.
-    roc, pr: curves, `dataset` is the part."""
+    """predictions: `slice_predictions.PREDICTION_COLUMNS`, and `part`. thresholds: on the logit.
+    results: tidy, `dataset` is the part. roc, pr: curves, `dataset` is the part."""
 
     predictions: pd.DataFrame
     thresholds: dict[str, Threshold]
@@ -68,7 +68,8 @@ class ClassifierReport:
         """`predictions.parquet`, `thresholds.csv`, `metrics.csv`, `roc.csv` and `pr.csv` in
         `folder`."""
         write_parquet(folder / "predictions.parquet", self.predictions)
-        write_csv(folder / "thresholds.csv", threshold_frame(self.thresholds))
+        cuts = threshold_frame(self.thresholds).rename(columns={"threshold": "logit"})
+        write_csv(folder / "thresholds.csv", cuts.assign(probability=expit(cuts["logit"])))
         write_csv(folder / "metrics.csv", self.results)
         write_csv(folder / "roc.csv", self.roc)
         write_csv(folder / "pr.csv", self.pr)

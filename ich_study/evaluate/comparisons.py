@@ -68,5 +68,5 @@ def _scored(predictions: dict[str, pd.DataFrame], arm: str, part: str, name: str
 
 def _auroc(table: pd.DataFrame) -> PatientStatistic:
     return auroc_of_items(
-        table["patient_id"].to_numpy(), table["label"].to_numpy(), table["probability"].to_numpy()
+        table["patient_id"].to_numpy(), table["label"].to_numpy(), table["logit"].to_numpy()
     )

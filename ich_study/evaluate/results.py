@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ich_study.errors import DataError
-from ich_study.schema import LABELS, RESULT_COLUMNS
+from ich_study.schema import LABELS, MEASURED, RESULT_COLUMNS
 
 METRICS_FILE = "metrics.csv"
 """Name of the tidy result table in every run's folder."""
@@ -24,6 +24,9 @@ TEXT_COLUMNS: dict[str, str] = {
     "class": "string",
 }
 """Columns whose text may look like a number or a truth value: a layer `-1`, a brain mask `true`."""
+
+
+_BEFORE_INTERVAL = tuple(name for name in RESULT_COLUMNS if name != "interval")
 
 
 def collect_results(runs: Path) -> pd.DataFrame:
@@ -40,7 +43,8 @@ def collect_results(runs: Path) -> pd.DataFrame:
         )
     tables = [pd.read_csv(path, dtype=TEXT_COLUMNS) for path in files]
     for path, table in zip(files, tables):
-        if tuple(table.columns) != RESULT_COLUMNS:
+        # tables written before `interval` do not say how their bounds were found
+        if tuple(table.columns) not in (RESULT_COLUMNS, _BEFORE_INTERVAL):
             raise DataError(
                 f"{path} has columns {list(table.columns)}; expected {list(RESULT_COLUMNS)}"
             )
@@ -68,7 +72,7 @@ def without_parts(results: pd.DataFrame) -> pd.DataFrame:
     """Results whose `dataset` names the data set alone, `rsna` for `rsna/test`; where two parts
     would then give one number twice, both keep their parts."""
     shortened = results.assign(dataset=results["dataset"].str.split("/").str[0])
-    keys = [name for name in RESULT_COLUMNS if name not in {"value", "ci_low", "ci_high", "n"}]
+    keys = [name for name in RESULT_COLUMNS if name not in MEASURED]
     twice = shortened.duplicated(keys, keep=False)
     return shortened.assign(dataset=shortened["dataset"].where(~twice, results["dataset"]))
 

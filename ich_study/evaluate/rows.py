@@ -24,7 +24,6 @@ from ich_study.metrics.statistics import (
     paired_bootstrap,
     patient_bootstrap,
     ratio_of_sums,
-    two_sided_p,
 )
 
 METRICS: tuple[str, ...] = ("dice", "iou", "sensitivity", "precision")
@@ -35,6 +34,7 @@ DIFFERENCE_COLUMNS = (
     "difference",
     "ci_low",
     "ci_high",
+    "interval",
     "p",
     "p_holm",
     "patients",
@@ -53,7 +53,8 @@ def statistic_of(counts: Counts, rows: pd.DataFrame, unit: str, metric: str) -> 
 
     counts: (slices,). rows: a row per slice with `patient_id` and `scan_id`. unit, metric: of UNITS
     and METRICS. Means leave out slices and scans without truth; under `pixel` every slice counts. A
-    patient without slices that count stays among the drawn ones.
+    patient without slices that count stays among the drawn ones; where none of them has truth,
+    there is no value.
     """
     if metric not in METRICS or unit not in UNITS:
         raise StudyError(
@@ -66,13 +67,13 @@ def statistic_of(counts: Counts, rows: pd.DataFrame, unit: str, metric: str) -> 
         )
     patients = rows["patient_id"].to_numpy()
     if unit == "pixel":
-        return ratio_of_sums(patients, *_RATIOS[metric](counts))
+        return ratio_of_sums(patients, *_RATIOS[metric](counts), counts.present)
     if unit == "scan":
         scans = rows["scan_id"].astype(str).to_numpy()
         first = np.unique(scans, return_index=True)[1]
         counts, patients = counts.by_group(scans), patients[first]
     value = getattr(overlap, metric)(counts)
-    return mean_of_items(patients, np.where(counts.tp + counts.fn > 0, value, np.nan))
+    return mean_of_items(patients, np.where(counts.present, value, np.nan))
 
 
 def paired_differences(
@@ -83,7 +84,7 @@ def paired_differences(
 ) -> pd.DataFrame:
     """`first` minus `second` on the same drawn patients, for every pair, with DIFFERENCE_COLUMNS.
 
-    `p` is two-sided from those replicates, `p_holm` corrected over the pairs. Raises StudyError for
+    `p` is that of `paired_bootstrap`, `p_holm` corrected over the pairs. Raises StudyError for
     a name without statistic or statistics of different patients.
     """
     unknown = sorted({name for pair in pairs for name in pair} - set(statistics))
@@ -91,11 +92,9 @@ def paired_differences(
         raise StudyError(f"no measure of {unknown}; there are {sorted(statistics)}")
     rows = []
     for first, second in pairs:
-        both = statistics[first], statistics[second]
-        interval = paired_bootstrap(*both, replicates, seed)
-        p = two_sided_p(*both, replicates, seed)
-        bounds = interval.value, interval.low, interval.high
-        rows.append((first, second, *bounds, p, interval.n_patients))
+        found = paired_bootstrap(statistics[first], statistics[second], replicates, seed)
+        bounds = found.value, found.low, found.high, found.kind
+        rows.append((first, second, *bounds, found.p, found.n_patients))
     columns = [name for name in DIFFERENCE_COLUMNS if name != "p_holm"]
     table = pd.DataFrame(rows, columns=columns)
     corrected = holm(table["p"].to_numpy()) if len(table) else []
@@ -136,9 +135,17 @@ class Rows:
                 found.append(self.statistic(statistic, metric, **columns, unit=unit))
         return found
 
-    def mean(self, values: np.ndarray, rows: pd.DataFrame, metric: str, **columns: Any) -> Row:
-        """The mean of per-slice values, NaN left out."""
-        return self.statistic(mean_of_items(rows["patient_id"], values), metric, **columns)
+    def mean(
+        self,
+        values: np.ndarray,
+        rows: pd.DataFrame,
+        metric: str,
+        share: bool = True,
+        **columns: Any,
+    ) -> Row:
+        """The mean of per-slice values, NaN left out. share: False where a value may be above 1."""
+        statistic = mean_of_items(rows["patient_id"], values, share=share)
+        return self.statistic(statistic, metric, **columns)
 
     def difference(
         self, first: PatientStatistic, second: PatientStatistic, metric: str, **columns: Any
@@ -172,6 +179,7 @@ class Rows:
                 "value": row.difference,
                 "ci_low": row.ci_low,
                 "ci_high": row.ci_high,
+                "interval": row.interval,
                 "n": row.patients,
                 "seed": self.seed,
             }

@@ -1,4 +1,8 @@
-"""The table of slice predictions, a row per slice and class."""
+"""The table of slice predictions, a row per slice and class.
+
+Slices are ranked and decided by the logit: the probability of a sure classifier is 1.0 for many
+logits, and ranks none of them. Thresholds of a classifier are logits everywhere but in titles.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
 from ich_study.errors import StudyError
 from ich_study.schema import typed
@@ -40,8 +45,17 @@ def prediction_table(
     table["class"] = list(classes) * len(rows)
     table["label"] = (known > 0.5).astype("boolean").mask(known.isna())
     table["logit"] = logits.ravel()
-    table["probability"] = 1 / (1 + np.exp(-logits.ravel()))
+    table["probability"] = expit(logits.ravel())
     return typed(table, PREDICTION_COLUMNS, "predictions")
+
+
+def decided(logits: np.ndarray, probability: float) -> np.ndarray:
+    """Which logits are of at least this probability, bool of their shape.
+
+    >>> decided(np.array([-0.1, 0.0, 2.0]), 0.5).tolist()
+    [False, True, True]
+    """
+    return np.asarray(logits) >= logit(probability)
 
 
 def known_of(predictions: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -53,6 +67,4 @@ def known_of(predictions: pd.DataFrame, name: str) -> pd.DataFrame:
             f"no predictions of class {name!r}; there are {sorted(predictions['class'].unique())}"
         )
     known = rows[rows["label"].notna()]
-    return known.assign(
-        label=known["label"].astype(bool), probability=known["probability"].astype(float)
-    )
+    return known.assign(label=known["label"].astype(bool), logit=known["logit"].astype(float))

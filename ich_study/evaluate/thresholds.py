@@ -70,14 +70,19 @@ def _cuts(
             " them"
         )
     tp = np.cumsum(truth[order])[ends]
-    return (ordered[ends] + ordered[ends + 1]) / 2, tp, ends + 1 - tp, positives, negatives
+    higher, lower = ordered[ends], ordered[ends + 1]
+    between = lower / 2 + higher / 2
+    # next to each other in floating point, two scores have nothing between them
+    between = np.where(between > lower, between, higher)
+    return between, tp, ends + 1 - tp, positives, negatives
 
 
 def youden_threshold(truth: np.ndarray, scores: np.ndarray, name: str = "any") -> Threshold:
     """The threshold with the largest TPR - FPR on these labels (Youden's J).
 
     truth: 0/1 (items,), scores: (items,). The threshold lies midway between two neighbouring
-    distinct scores, so `>` and `>=` decide alike here; of equal J the highest threshold is taken.
+    distinct scores, so `>` and `>=` decide alike here, unless no number lies between them; then it
+    is the higher, for `>=`. Of equal J the highest threshold is taken.
     Raises StudyError naming the class where all labels or all scores are the same.
 
     >>> youden_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])

@@ -118,7 +118,7 @@ def extreme_predictions(
     """The most and the least convincing slices of one class: for positives and for negatives the
     `count` most probable and the `count` least probable, at most one slice per patient.
 
-    predictions: columns patient_id, scan_id, slice_index, class, label, probability. Returns rows
+    predictions: columns patient_id, scan_id, slice_index, class, label, logit. Returns rows
     by group: `surest positives`, `least sure positives`, `surest negatives`, `least sure
     negatives`.
     """
@@ -132,7 +132,7 @@ def extreme_predictions(
     }
     return {
         name: (
-            part.sort_values("probability", ascending=ascending, kind="stable")
+            part.sort_values("logit", ascending=ascending, kind="stable")
             .drop_duplicates("patient_id")
             .head(count)
         )

@@ -31,6 +31,11 @@ class Counts:
     def __getitem__(self, key: object) -> Counts:
         return Counts(self.tp[key], self.fp[key], self.fn[key])
 
+    @property
+    def present(self) -> np.ndarray:
+        """Whether there is anything to find, bool of the counts' shape."""
+        return self.tp + self.fn > 0
+
     def sum(self, axis: int | None = None) -> Counts:
         """Counts summed over `axis`, over everything where None."""
         return Counts(self.tp.sum(axis), self.fp.sum(axis), self.fn.sum(axis))

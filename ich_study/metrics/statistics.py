@@ -1,9 +1,14 @@
 """Patient bootstrap: 95 % intervals and paired differences of measures that pool slices.
 
 Slices of one patient resemble each other, so the patient is resampled, never the slice. A measure
-is
-given as a `PatientStatistic`: a function of how often each patient was drawn. Ratios of sums become
-matrix products, AUROC and AP one sort for all replicates.
+is given as a `PatientStatistic`: a function of how often each patient was drawn. Ratios of sums
+become matrix products, AUROC and AP one sort for all replicates.
+
+Whether an interval exists is decided here for all measures alike. Every measure of a class has no
+value in a replicate that draws no patient with the class, so that all of them lack it in the same
+replicates; where more than 5 % lack it, there is no interval. A share that is 0 or 1 in every
+patient has no spread to draw from: its bounds are those of Clopper and Pearson (Biometrika 26, 404,
+1934) for as many patients, which also hold for the mean of any measure between 0 and 1.
 """
 
 from __future__ import annotations
@@ -24,11 +29,13 @@ _ELEMENTS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its percentile interval.
+    """A value with its interval.
 
     degenerate: replicates in which the measure had no value (no positives drawn); they are left
-    out,
-        and above 5 % of them `low` and `high` are NaN. reason: why they are NaN, else empty.
+    out, and above 5 % of them `low` and `high` are NaN. reason: why they are NaN, else empty.
+    exact: the bounds are of Clopper and Pearson, not percentiles of replicates. p: of a difference,
+    two-sided, of none: twice the smaller share of replicates on either side of 0, or where the
+    bounds are exact that of the sign test over patients; NaN without bounds.
     """
 
     value: float
@@ -39,13 +46,22 @@ class Interval:
     seed: int
     degenerate: int = 0
     reason: str = ""
+    exact: bool = False
+    p: float = float("nan")
 
-    def columns(self) -> dict[str, float | int]:
-        """The columns of the result table that this fills: `value, ci_low, ci_high, n, seed`."""
+    @property
+    def kind(self) -> str:
+        """How the bounds were found, `bootstrap` or `exact`, or why there are none."""
+        return self.reason or ("exact" if self.exact else "bootstrap")
+
+    def columns(self) -> dict[str, float | int | str]:
+        """The columns of the result table that this fills: `value, ci_low, ci_high, interval, n,
+        seed`."""
         return {
             "value": self.value,
             "ci_low": self.low,
             "ci_high": self.high,
+            "interval": self.kind,
             "n": self.n_patients,
             "seed": self.seed,
         }
@@ -56,15 +72,28 @@ class PatientStatistic:
     """A measure as a function of patients' multiplicities.
 
     patients: (n,) sorted names. evaluate: multiplicities (replicates, n) -> values (replicates,),
-    NaN where the measure has no value.
+    NaN where the measure has no value. share: it lies between 0 and 1 whatever the patients.
+    members: of an average, the measures that it averages.
     """
 
     patients: np.ndarray
     evaluate: Callable[[np.ndarray], np.ndarray]
+    share: bool = False
+    members: tuple[PatientStatistic, ...] = ()
 
     def value(self) -> float:
         """The measure on the sample itself, every patient once."""
         return float(self.evaluate(np.ones((1, len(self.patients))))[0])
+
+    def constant(self) -> tuple[float, int] | None:
+        """0 or 1 where that is the value of the sample and of every patient alone, and the number
+        of patients who have a value alone; None where patients differ."""
+        value = self.value()
+        alone = self.evaluate(np.eye(len(self.patients)))
+        alone = alone[np.isfinite(alone)]
+        if value not in (0, 1) or (alone != value).any():
+            return None
+        return value, len(alone)
 
 
 def _patients(patients: Sequence[object] | np.ndarray, items: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,10 +107,18 @@ def _patients(patients: Sequence[object] | np.ndarray, items: int) -> tuple[np.n
 
 
 def ratio_of_sums(
-    patients: Sequence[object] | np.ndarray, numerator: np.ndarray, denominator: np.ndarray
+    patients: Sequence[object] | np.ndarray,
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    present: np.ndarray | None = None,
+    share: bool = True,
 ) -> PatientStatistic:
     """sum(numerator) / sum(denominator) over items, each (items,) and finite: sensitivity, PPV,
     micro Dice.
+
+    present: bool (items,), which items hold what is measured; without any of them among the drawn
+    patients there is no value, whatever the ratio. share: False for a ratio with no upper end, even
+    where none is above 1 here.
 
     >>> patients, found, present = ["a", "a", "b"], [1, 0, 1], [1, 1, 1]
     >>> statistic = ratio_of_sums(patients, found, present)
@@ -96,28 +133,35 @@ def ratio_of_sums(
         raise StudyError(
             f"numerator {top.shape} and denominator {bottom.shape} must be finite and of one length"
         )
-    sums = np.stack([np.bincount(index, part, len(names)) for part in (top, bottom)], 1)
+    held = np.ones(len(top)) if present is None else np.asarray(present, np.float64)
+    sums = np.stack([np.bincount(index, part, len(names)) for part in (top, bottom, held)], 1)
 
     def evaluate(weights: np.ndarray) -> np.ndarray:
-        total = weights @ sums
-        return np.divide(
-            total[:, 0], total[:, 1], out=np.full(len(total), np.nan), where=total[:, 1] > 0
-        )
+        top, bottom, held = (weights @ sums).T
+        known = (bottom > 0) & (held > 0)
+        return np.divide(top, bottom, out=np.full(len(top), np.nan), where=known)
 
-    return PatientStatistic(names, evaluate)
+    return PatientStatistic(names, evaluate, share and bool(((top >= 0) & (top <= bottom)).all()))
 
 
-def mean_of_items(patients: Sequence[object] | np.ndarray, values: np.ndarray) -> PatientStatistic:
-    """Mean of per-slice or per-scan values; NaN values are left out."""
+def mean_of_items(
+    patients: Sequence[object] | np.ndarray,
+    values: np.ndarray,
+    present: np.ndarray | None = None,
+    share: bool = True,
+) -> PatientStatistic:
+    """Mean of per-slice or per-scan values; NaN values are left out. present, share: see
+    `ratio_of_sums`."""
     values = np.asarray(values, np.float64)
     defined = np.isfinite(values)
-    return ratio_of_sums(patients, np.where(defined, values, 0), defined)
+    return ratio_of_sums(patients, np.where(defined, values, 0), defined, present, share)
 
 
 def micro_dice(patients: Sequence[object] | np.ndarray, counts: Counts) -> PatientStatistic:
     """2 TP / (2 TP + FP + FN) of counts summed over items; over points and boxes this is the point
-    F1."""
-    return ratio_of_sums(patients, 2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
+    F1. No value where no drawn patient has truth."""
+    found, missed = 2 * counts.tp, counts.fp + counts.fn
+    return ratio_of_sums(patients, found, found + missed, counts.present)
 
 
 def _ranked(
@@ -135,7 +179,7 @@ def _ranked(
             ]
         )
 
-    return PatientStatistic(names, evaluate)
+    return PatientStatistic(names, evaluate, share=True)
 
 
 def auroc_of_items(
@@ -154,7 +198,11 @@ def average_precision_of_items(
 
 def mean_of_statistics(statistics: Sequence[PatientStatistic]) -> PatientStatistic:
     """Plain mean of measures of the same patients, such as the average over classes (LSE-UNet,
-    AVG)."""
+    AVG).
+
+    It is the mean of all of them in every replicate: a replicate that lacks one has no value, and
+    is left out. Whether the mean has an interval is decided by its rarest member alone.
+    """
     if not statistics or any(
         not np.array_equal(s.patients, statistics[0].patients) for s in statistics
     ):
@@ -162,6 +210,8 @@ def mean_of_statistics(statistics: Sequence[PatientStatistic]) -> PatientStatist
     return PatientStatistic(
         statistics[0].patients,
         lambda weights: np.mean([s.evaluate(weights) for s in statistics], axis=0),
+        all(s.share for s in statistics),
+        tuple(statistics),
     )
 
 
@@ -181,58 +231,110 @@ def resampled_multiplicities(n_patients: int, replicates: int, seed: int) -> np.
     )
 
 
+def clopper_pearson(share: float, n_patients: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact bounds of a share that was 0 or 1 in all of n patients (Clopper and Pearson, 1934).
+
+    >>> [round(bound, 2) for bound in clopper_pearson(1.0, 15)]
+    [0.78, 1.0]
+    """
+    end = ((1 - level) / 2) ** (1 / n_patients)
+    return (end, 1.0) if share else (0.0, 1 - end)
+
+
+def _exact(
+    statistics: Sequence[PatientStatistic], level: float
+) -> tuple[float, float, int] | str | None:
+    """Exact bounds of a measure, or of the first minus the second, and the fewest patients behind
+    them; None where percentiles serve, a reason where neither does.
+
+    Each bound leaves out (1 - level) / 2, so that those of a difference of two hold together.
+    """
+    constants = [statistic.constant() for statistic in statistics]
+    if None in constants:
+        return None
+    fewest = min(patients for _, patients in constants)
+    if not all(statistic.share for statistic in statistics):
+        return "0 or 1 in every patient, and a measure without an upper end has no exact bound"
+    if not fewest:
+        return "0 or 1 in every replicate, and no patient has a value alone"
+    low, high = clopper_pearson(*constants[0], level)
+    for value, patients in constants[1:]:
+        second_low, second_high = clopper_pearson(value, patients, level)
+        low, high = low - second_high, high - second_low
+    return low, high, fewest
+
+
+def _lacking(statistic: PatientStatistic, values: np.ndarray, weights: np.ndarray) -> float:
+    """Share of replicates without a value; of an average, that of its rarest member."""
+    if statistic.members:
+        values = [member.evaluate(weights) for member in statistic.members]
+    return float(np.isnan(np.atleast_2d(values)).mean(1).max())
+
+
 def _interval(
-    value: float, replicates: np.ndarray, n_patients: int, seed: int, level: float
+    statistics: Sequence[PatientStatistic], replicates: int, seed: int, level: float
 ) -> Interval:
+    """Of one measure, or of the first minus the second on the same drawn patients."""
     if not 0 < level < 1:
         raise StudyError(f"level is {level}; expected a value between 0 and 1, such as 0.95")
-    usable = replicates[np.isfinite(replicates)]
-    degenerate = len(replicates) - len(usable)
-    reason = ""
+    n_patients = len(statistics[0].patients)
+    weights = resampled_multiplicities(n_patients, replicates, seed)
+    drawn = [statistic.evaluate(weights) for statistic in statistics]
+    sample = [statistic.value() for statistic in statistics]
+    value = sample[0] - sum(sample[1:])
+    usable = drawn[0] - sum(drawn[1:])
+    usable = usable[np.isfinite(usable)]
+    lacking = max(_lacking(each, values, weights) for each, values in zip(statistics, drawn))
+
+    reason, exact = "", None
     if not np.isfinite(value):
         reason = "the measure has no value on the sample"
     elif n_patients < 2:
         reason = "one patient has no spread between patients"
-    elif degenerate > MAX_DEGENERATE * len(replicates):
-        reason = f"the measure has no value in {degenerate} of {len(replicates)} replicates"
-    low, high = (
-        (np.nan, np.nan) if reason else np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
-    )
+    elif lacking > MAX_DEGENERATE or not len(usable):
+        missing = round(lacking * replicates)
+        reason = f"the measure has no value in {missing} of {replicates} replicates"
+    elif np.ptp(usable) == 0:
+        exact = _exact(statistics, level)
+        reason = exact if isinstance(exact, str) else ""
+    if reason:
+        low, high, p = (np.nan,) * 3
+    elif exact:
+        low, high, fewest = exact
+        p = 2 * 0.5**fewest if value else 1.0
+    else:
+        low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
+        # those at 0 stand on both sides; one is added above and below the line, so p is never 0
+        tail = min(int((usable <= 0).sum()), int((usable >= 0).sum()))
+        p = 2 * (tail + 1) / (len(usable) + 1)
     return Interval(
-        value, float(low), float(high), n_patients, len(replicates), seed, degenerate, reason
+        value,
+        float(low),
+        float(high),
+        n_patients,
+        replicates,
+        seed,
+        degenerate=replicates - len(usable),
+        reason=reason,
+        exact=bool(exact) and not reason,
+        p=float(np.minimum(p, 1)) if len(statistics) > 1 else np.nan,
     )
 
 
 def patient_bootstrap(
     statistic: PatientStatistic, replicates: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Percentile interval of a measure over patients drawn with replacement.
+    """Interval of a measure over patients drawn with replacement: percentiles, or exact bounds.
 
-    The interval is NaN, with the reason, for one patient, for a measure without value on the
-    sample, and where more than 5 % of the replicates have none. Raises StudyError for level outside
-    (0, 1).
+    The bounds are NaN, with the reason, for one patient, for a measure without value on the sample,
+    and where more than 5 % of the replicates have none. Raises StudyError for level outside (0, 1).
 
     >>> statistic = ratio_of_sums(["a", "b", "c", "d"], [1, 1, 0, 1], [1, 1, 1, 1])
     >>> interval = patient_bootstrap(statistic, replicates=1000)
     >>> interval.value, interval.low, interval.high, interval.n_patients
     (0.75, 0.25, 1.0, 4)
     """
-    weights = resampled_multiplicities(len(statistic.patients), replicates, seed)
-    return _interval(
-        statistic.value(), statistic.evaluate(weights), len(statistic.patients), seed, level
-    )
-
-
-def _paired_replicates(
-    first: PatientStatistic, second: PatientStatistic, replicates: int, seed: int
-) -> np.ndarray:
-    if not np.array_equal(first.patients, second.patients):
-        raise StudyError(
-            f"the measures stand on different patients ({len(first.patients)} and"
-            f" {len(second.patients)}); pair them first"
-        )
-    weights = resampled_multiplicities(len(first.patients), replicates, seed)
-    return first.evaluate(weights) - second.evaluate(weights)
+    return _interval([statistic], replicates, seed, level)
 
 
 def paired_bootstrap(
@@ -242,7 +344,8 @@ def paired_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Interval of `first` - `second`, both measured on the same drawn patients in every replicate.
+    """Interval and two-sided p of `first` - `second`, both measured on the same drawn patients in
+    every replicate.
 
     Raises StudyError where the two do not stand on the same patients.
 
@@ -252,25 +355,9 @@ def paired_bootstrap(
     >>> paired_bootstrap(first, second).value
     0.5
     """
-    differences = _paired_replicates(first, second, replicates, seed)
-    return _interval(first.value() - second.value(), differences, len(first.patients), seed, level)
-
-
-def two_sided_p(
-    first: PatientStatistic, second: PatientStatistic, replicates: int = 1000, seed: int = 0
-) -> float:
-    """Two-sided p of no difference, from the replicates of `paired_bootstrap` with the same seed.
-
-    Twice the smaller share of replicates on either side of 0, those at 0 on both, with one added
-    above and below the line so that p is never 0; at most 1. NaN where `paired_bootstrap` gives no
-    interval.
-    """
-    differences = _paired_replicates(first, second, replicates, seed)
-    interval = _interval(
-        first.value() - second.value(), differences, len(first.patients), seed, 0.95
-    )
-    if interval.reason:
-        return float("nan")
-    usable = differences[np.isfinite(differences)]
-    tail = min(int((usable <= 0).sum()), int((usable >= 0).sum()))
-    return min(1.0, 2 * (tail + 1) / (len(usable) + 1))
+    if not np.array_equal(first.patients, second.patients):
+        raise StudyError(
+            f"the measures stand on different patients ({len(first.patients)} and"
+            f" {len(second.patients)}); pair them first"
+        )
+    return _interval([first, second], replicates, seed, level)

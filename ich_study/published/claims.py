@@ -18,7 +18,7 @@ import pandas as pd
 
 from ich_study.errors import StudyError
 from ich_study.published.tables import PAPERS
-from ich_study.schema import RESULT_COLUMNS
+from ich_study.schema import MEASURED, RESULT_COLUMNS
 
 CLAIM_COLUMNS: tuple[str, ...] = (
     "claim_id",
@@ -43,9 +43,7 @@ VERDICT_COLUMNS: tuple[str, ...] = (
     "reason",
 )
 
-KEYS: tuple[str, ...] = tuple(
-    name for name in RESULT_COLUMNS if name not in {"value", "ci_low", "ci_high", "n"}
-)
+KEYS: tuple[str, ...] = tuple(name for name in RESULT_COLUMNS if name not in MEASURED)
 """Columns of the result table that a selector can name."""
 MINIMUM_PATIENTS = 5
 """Under this many patients an interval decides nothing: a bootstrap over so few is narrow by

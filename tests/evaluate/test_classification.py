@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import logit
 from sklearn.metrics import (
     average_precision_score,
     f1_score,
@@ -106,8 +107,8 @@ def test_results_equal_scikit_learn_and_lie_in_their_intervals():
     assert results.columns.tolist() == list(RESULT_COLUMNS)
     for name in ("any", "EDH"):
         rows = test[test["class"] == name]
-        truth, scores = rows["label"].to_numpy(bool), rows["probability"].to_numpy()
-        at_half, at_youden = scores >= 0.5, scores >= thresholds[name].value
+        truth, scores = rows["label"].to_numpy(bool), rows["logit"].to_numpy()
+        at_half, at_youden = scores >= 0, scores >= thresholds[name].value
         oracle = {
             "auroc": roc_auc_score(truth, scores),
             "average_precision": average_precision_score(truth, scores),
@@ -116,7 +117,7 @@ def test_results_equal_scikit_learn_and_lie_in_their_intervals():
             "specificity@0.5": recall_score(~truth, ~at_half),
             "precision@0.5": precision_score(truth, at_half),
             "f1@youden": f1_score(truth, at_youden),
-            "sensitivity@0.3": recall_score(truth, scores >= 0.3),
+            "sensitivity@0.3": recall_score(truth, scores >= np.log(3 / 7)),
         }
         for metric, expected in oracle.items():
             row = value(results, name, metric)
@@ -130,7 +131,7 @@ def test_results_equal_scikit_learn_and_lie_in_their_intervals():
 def test_a_probability_at_the_threshold_is_called():
     test = predictions(patients=2, per_patient=2, classes=("any",))
     test["label"] = pd.array([True, False, True, False], dtype="boolean")
-    test["probability"] = [0.5, 0.5, 0.7, 0.2]
+    test["logit"] = logit([0.5, 0.5, 0.7, 0.2])
     results = classification_results(test, {}, study="s", method="m", replicates=2)
     assert value(results, "any", "sensitivity@0.5")["value"] == 1.0
     assert value(results, "any", "specificity@0.5")["value"] == 0.5
@@ -156,7 +157,7 @@ def test_unknown_labels_and_absent_classes():
     )
     known = test[(test["class"] == "any") & (test["slice_index"] >= 10)]
     assert value(results, "any", "auroc")["value"] == pytest.approx(
-        roc_auc_score(known["label"].to_numpy(bool), known["probability"])
+        roc_auc_score(known["label"].to_numpy(bool), known["logit"])
     )
     assert (
         not (results["class"] == "average").any()
@@ -190,3 +191,28 @@ def test_f1_of_the_top_five_epochs():
         5,
         5,
     ]
+
+
+@pytest.mark.parametrize("shift", [0, 100, -1000])
+def test_slices_are_ranked_by_logits_that_no_probability_tells_apart(shift):
+    """At +100 every probability is 1.0, and at -1000 every one is 0.0."""
+    validation, test = predictions(seed=1, classes=("any",)), predictions(seed=2, classes=("any",))
+    plain = classification_results(test, validation_thresholds(validation), study="s", method="m")
+    tables = []
+    for table in (validation, test):
+        moved = table["logit"] + shift
+        tables.append(table.assign(logit=moved, probability=1 / (1 + np.exp(-moved))))
+    chosen = validation_thresholds(tables[0])
+    assert chosen["any"].value == pytest.approx(
+        validation_thresholds(validation)["any"].value + shift
+    )
+    found = classification_results(tables[1], chosen, study="s", method="m")
+    truth, logits = test["label"].to_numpy(bool), test["logit"].to_numpy()
+    assert value(found, "any", "auroc")["value"] == pytest.approx(roc_auc_score(truth, logits))
+    for metric in ("auroc", "average_precision", "f1@youden", "specificity@youden"):
+        for column in ("value", "ci_low", "ci_high"):
+            assert value(found, "any", metric)[column] == pytest.approx(
+                value(plain, "any", metric)[column]
+            ), (metric, column)
+    points = [each["sensitivity"].tolist() for each in (curves(test)[0], curves(tables[1])[0])]
+    assert points[0] == points[1]

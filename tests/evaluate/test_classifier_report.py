@@ -45,13 +45,11 @@ def test_thresholds_come_from_the_validation_part_alone(report):
     assert set(youden["threshold_source"]) == {"labels"}
     validation = report.of_part("fake/validation").query("`class` == 'any'")
     positive, negative = (
-        validation.loc[validation["label"] == truth, "probability"] for truth in (True, False)
+        validation.loc[validation["label"] == truth, "logit"] for truth in (True, False)
     )
     threshold = report.thresholds["any"].value
     chosen = (positive >= threshold).mean() - (negative >= threshold).mean()
-    every = [
-        (positive >= cut).mean() - (negative >= cut).mean() for cut in validation["probability"]
-    ]
+    every = [(positive >= cut).mean() - (negative >= cut).mean() for cut in validation["logit"]]
     assert chosen == pytest.approx(max(every))
 
 

@@ -22,7 +22,6 @@ def predictions(strength, seed=0, patients=40, slices=6):
             "class": "any",
             "label": pd.array(label, dtype="boolean"),
             "logit": score,
-            "probability": 1 / (1 + np.exp(-score)),
             "part": "rsna/test",
         }
     )
@@ -34,7 +33,7 @@ def test_differences_equal_scikit_learn_and_find_the_better_arm():
         arms, [("good", "poor"), ("good", "same")], "rsna/test", "any", replicates=400
     )
     aurocs = {
-        name: roc_auc_score(frame["label"].astype(bool), frame["probability"])
+        name: roc_auc_score(frame["label"].astype(bool), frame["logit"])
         for name, frame in arms.items()
     }
     assert table.loc[0, "difference"] == pytest.approx(aurocs["good"] - aurocs["poor"])
@@ -101,14 +100,17 @@ def test_a_difference_is_the_first_named_minus_the_second():
     slices = predictions(0)
     certain = slices["label"].astype(float)
     arms = {
-        "perfect": slices.assign(probability=certain),
-        "reversed": slices.assign(probability=1 - certain),
+        "perfect": slices.assign(logit=certain),
+        "reversed": slices.assign(logit=-certain),
     }
     table = auroc_differences(arms, [("perfect", "reversed")], "rsna/test", "any", 20)
     assert table.loc[0, ["first", "second", "difference"]].tolist() == ["perfect", "reversed", 1.0]
     row = auroc_difference_rows(table, "01_backbones", 3).iloc[0]
     assert (row["method"], row["value"], row["seed"]) == ("perfect - reversed", 1.0, 3)
-    assert (row["ci_low"], row["ci_high"]) == (1.0, 1.0)
+    # every patient with slices of both kinds is ranked without an error, or with errors only
+    both = int((slices.groupby("patient_id")["label"].nunique() == 2).sum())
+    assert (row["ci_low"], row["ci_high"]) == (pytest.approx(2 * 0.025 ** (1 / both) - 1), 1.0)
+    assert row["interval"] == "exact"
 
 
 def test_no_pairs_give_an_empty_table():

@@ -103,7 +103,9 @@ def test_rows_say_which_scans_they_count():
     assert set(table["unit"]) == {"scan"} and set(table["metric"]) == set(AGREEMENT_METRICS)
     assert set(table["class"]) == {*SUBTYPES, "any"} and set(table["subset"]) == {"all", "positive"}
     perfect = agreement_rows(volumes.assign(predicted_ml=volumes["truth_ml"]), {}, replicates=10)
-    assert all(row["value"] == 0 == row["ci_high"] for row in perfect)
+    # mL have no upper end, so that no bound follows from agreement in every patient
+    assert all(row["value"] == 0 and np.isnan(row["ci_high"]) for row in perfect)
+    assert all("no exact bound" in row["interval"] for row in perfect)
     none = volumes[volumes["class"] == "EDH"].assign(truth_ml=0.0)
     assert {row["subset"] for row in agreement_rows(none, {}, replicates=10)} == {"all"}
 

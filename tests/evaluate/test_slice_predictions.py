@@ -28,7 +28,7 @@ def predictions():
 def test_slices_with_an_unknown_label_are_left_out():
     known = known_of(predictions(), "IPH")
     assert known["label"].tolist() == [True, False] and known["label"].dtype == bool
-    assert known["probability"].tolist() == [0.7, 0.3]
+    assert known["logit"].tolist() == [1.0, -1.0]
 
 
 def test_a_class_that_was_not_predicted_is_named():

@@ -128,3 +128,12 @@ def test_mask_threshold_errors():
         mask_threshold(empty, [0.5], "masks-test")
     with pytest.raises(ParameterError, match="unit='scan'"):
         mask_threshold(empty, [0.5], "masks-test", unit="scan")
+
+
+def test_youden_finds_a_threshold_between_neighbouring_numbers():
+    """Nothing lies between 1 and the next number, whose midpoint rounds to the lower one."""
+    for lower in (1.0, np.nextafter(1.0, 2), -1e300):
+        higher = np.nextafter(lower, np.inf)
+        found = youden_threshold([0, 1], [lower, higher])
+        assert lower < found.value <= higher and found.objective == 1
+    assert youden_threshold([0, 1], [-1.7e308, 1.7e308]).value == 0

@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from ich_study.figures import panels
 from ich_study.schema import BOX_COLUMNS, LABELS
@@ -60,6 +61,7 @@ def predictions(probabilities, labels):
             "slice_index": 1,
             "class": "any",
             "label": pd.array(labels, dtype="boolean"),
+            "logit": logit(probabilities),
             "probability": probabilities,
         }
     )

@@ -4,11 +4,18 @@ speed."""
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ich_study.errors import StudyError
+from ich_study.evaluate.classification import class_statistics
+from ich_study.evaluate.rows import METRICS, statistic_of
+from ich_study.evaluate.thresholds import Threshold
+from ich_study.methods.hgi_sam.detection import Detection, detection_statistics
+from ich_study.methods.mil.report import point_statistic
 from ich_study.metrics.overlap import Counts
 from ich_study.metrics.statistics import (
     PatientStatistic,
@@ -21,7 +28,6 @@ from ich_study.metrics.statistics import (
     patient_bootstrap,
     ratio_of_sums,
     resampled_multiplicities,
-    two_sided_p,
 )
 
 
@@ -141,17 +147,18 @@ def test_two_sided_p_is_uniform_without_a_difference_and_small_with_one():
     p_values = []
     for trial in range(200):
         first, second = rng.normal(size=(2, 60))
-        p_values.append(
-            two_sided_p(mean_of_items(names, first), mean_of_items(names, second), 400, trial)
-        )
+        means = mean_of_items(names, first), mean_of_items(names, second)
+        p_values.append(paired_bootstrap(*means, 400, trial).p)
     assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.1 and np.mean(p_values) == pytest.approx(
         0.5, abs=0.08
     )
     first = rng.normal(size=60)
     large, same = mean_of_items(names, first + 2), mean_of_items(names, first)
-    assert two_sided_p(large, same, 999) == pytest.approx(2 / 1000) == two_sided_p(same, large, 999)
-    assert two_sided_p(same, same, 100) == 1
-    assert np.isnan(two_sided_p(mean_of_items(["a"], [1]), mean_of_items(["a"], [2]), 50))
+    for pair in ((large, same), (same, large)):
+        assert paired_bootstrap(*pair, 999).p == pytest.approx(2 / 1000)
+    assert paired_bootstrap(same, same, 100).p == 1
+    assert np.isnan(paired_bootstrap(mean_of_items(["a"], [1]), mean_of_items(["a"], [2]), 50).p)
+    assert np.isnan(patient_bootstrap(same, 50).p)
 
 
 def test_average_over_classes():
@@ -164,9 +171,10 @@ def test_average_over_classes():
 
 def test_degenerate_replicates_are_counted():
     names = np.arange(40).astype(str)
+    scores = np.arange(40) % 7.0
     truth = np.zeros(40)
     truth[:3] = 1
-    few = patient_bootstrap(auroc_of_items(names, truth, np.arange(40.0)), 2000)
+    few = patient_bootstrap(auroc_of_items(names, truth, scores), 2000)
     # No positive is drawn with probability (37/40)^40 = 4.4 %.
     assert (
         few.degenerate == pytest.approx(2000 * (37 / 40) ** 40, rel=0.3)
@@ -174,12 +182,130 @@ def test_degenerate_replicates_are_counted():
         and few.reason == ""
     )
     truth[1:3] = 0
-    one = patient_bootstrap(auroc_of_items(names, truth, np.arange(40.0)), 2000)
+    one = patient_bootstrap(auroc_of_items(names, truth, scores), 2000)
     assert (
         np.isnan([one.low, one.high]).all()
         and f"{one.degenerate} of 2000" in one.reason
         and np.isfinite(one.value)
     )
+
+
+def of_one_class(patients_with_it, patients=15):
+    """Every measure of a class that this many of the patients have, in the first of two slices.
+
+    Three slices in four are called, so that a sample without the class has false positives, and
+    every ratio with them in its denominator would be 0 there.
+    """
+    names = np.repeat([f"p{i:02d}" for i in range(patients)], 2)
+    truth = (np.arange(2 * patients) % 2 == 0) & (np.arange(2 * patients) < 2 * patients_with_it)
+    called = np.arange(2 * patients) % 4 != 3
+    counts = Counts(*((part).astype(int) for part in (truth & called, called & ~truth, truth)))
+    counts = Counts(counts.tp, counts.fp, counts.fn - counts.tp)
+    rows = pd.DataFrame({"patient_id": names, "scan_id": names})
+    points = {name: point_statistic(counts, rows, name) for name in ("point_f1", "point_ppv")}
+    predictions = pd.DataFrame({"patient_id": names, "label": truth, "logit": called + 0.0})
+    of_slices = class_statistics(predictions, {"cut": Threshold(0.5, "none", "fixed")})
+    of_slices.pop(("specificity@cut", "none"))
+    return {
+        **{metric: statistic for (metric, _), statistic in of_slices.items()},
+        **detection_statistics(Detection(rows, truth, called, called + 0.0)),
+        **{f"pixel {name}": statistic_of(counts, rows, "pixel", name) for name in METRICS},
+        "dice per scan": statistic_of(counts, rows, "scan", "dice"),
+        "pointing": mean_of_items(names, np.where(truth, called, np.nan)),
+        "micro Dice": micro_dice(names, counts),
+        **points,
+        "point F1 per patient": point_statistic(counts, rows, "point_f1", "patient"),
+    }
+
+
+def test_one_rule_says_whether_a_measure_of_a_class_has_an_interval():
+    """One of 15 patients is missing from (14/15)^15 = 36 % of the replicates, three of them from
+    3.5 %."""
+    without_class = {"accuracy", "specificity"}
+    for having, exists in ((1, False), (3, True)):
+        for name, statistic in of_one_class(having).items():
+            interval = patient_bootstrap(statistic, 1000)
+            assert np.isfinite(interval.value), name
+            expected = exists or name in without_class
+            assert np.isfinite([interval.low, interval.high]).all() == expected, (having, name)
+            assert (interval.reason == "") == expected, name
+
+
+@pytest.mark.parametrize("found", [1.0, 0.0])
+def test_a_share_that_is_alike_in_every_patient_has_exact_bounds(found):
+    """Clopper and Pearson by their definition: the share at which so extreme a sample has a
+    probability of 2.5 %."""
+    names = np.repeat(np.arange(15), 4).astype(str)
+    statistic = ratio_of_sums(names, np.full(60, found), np.ones(60))
+    interval = patient_bootstrap(statistic, 100)
+    low, high = binomtest(int(15 * found), 15).proportion_ci(0.95, "exact")
+    assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
+    assert interval.columns()["interval"] == "exact"
+    if found:
+        assert (round(interval.low, 2), interval.high) == (0.78, 1)
+    # patients without the class are no evidence: five of the fifteen have it
+    values = np.where(np.repeat(np.arange(15), 4) < 5, found, np.nan)
+    few = patient_bootstrap(mean_of_items(names, values), 100)
+    low, high = binomtest(int(5 * found), 5).proportion_ci(0.95, "exact")
+    assert (few.low, few.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_exact_bounds_hold_for_ranks_and_one_patient_apart_ends_them():
+    names = np.repeat(np.arange(15), 4).astype(str)
+    truth = np.arange(60) % 4 == 0
+    scores = truth + 0.0
+    for measure in (auroc_of_items, average_precision_of_items):
+        interval = patient_bootstrap(measure(names, truth, scores), 100)
+        assert (interval.low, interval.high) == (pytest.approx(0.025 ** (1 / 15)), 1)
+    scores[1] = 2
+    apart = patient_bootstrap(auroc_of_items(names, truth, scores), 200)
+    assert not apart.exact and apart.low < apart.value < 1 == apart.high
+
+
+def test_without_an_upper_end_there_is_a_reason_and_a_point_inside_stays_one():
+    names = np.arange(15).astype(str)
+    errors = patient_bootstrap(mean_of_items(names, np.zeros(15), share=False), 100)
+    assert np.isnan([errors.low, errors.high]).all() and "no exact bound" in errors.reason
+    assert errors.columns()["interval"] == errors.reason
+    inside = patient_bootstrap(mean_of_items(names, np.full(15, 0.25)), 100)
+    assert (inside.low, inside.value, inside.high) == (0.25, 0.25, 0.25)
+
+
+@pytest.mark.parametrize("patients", [5, 6, 15])
+def test_a_difference_that_is_alike_in_every_patient_has_exact_bounds_and_a_sign_test(patients):
+    names = np.arange(patients).astype(str)
+    all_found, none = (mean_of_items(names, np.full(patients, part)) for part in (1.0, 0.0))
+    end = 0.025 ** (1 / patients)
+    above = paired_bootstrap(all_found, none, 200)
+    assert (above.low, above.high) == (pytest.approx(2 * end - 1), 1)
+    below = paired_bootstrap(none, all_found, 200)
+    assert (below.low, below.high) == (-1, pytest.approx(1 - 2 * end))
+    assert above.p == below.p == pytest.approx(binomtest(0, patients).pvalue)
+    # bounds and p never contradict each other
+    assert (above.low > 0) == (above.p < 0.05)
+    same = paired_bootstrap(none, none, 200)
+    assert (same.low, same.high, same.p) == (pytest.approx(end - 1), pytest.approx(1 - end), 1)
+
+
+def test_an_average_over_classes_is_of_the_same_classes_in_every_replicate():
+    """Six classes of three patients each, one of them always found and five never: whichever
+    patients are drawn, the mean is a sixth. Left out where it was not drawn, each class would move
+    it to a fifth or more."""
+    names = np.arange(18).astype(str)
+    classes = []
+    for number in range(6):
+        values = np.full(18, np.nan)
+        values[3 * number : 3 * number + 3] = number == 0
+        classes.append(mean_of_items(names, values))
+    average = patient_bootstrap(mean_of_statistics(classes), 1000)
+    assert average.low == average.value == average.high == pytest.approx(1 / 6)
+    # a tenth of the replicates and more lack a class, but no class more than one in twenty
+    assert average.degenerate > 100
+    rare = mean_of_items(names, np.where(np.arange(18) == 0, 1.0, np.nan))
+    none = patient_bootstrap(mean_of_statistics([*classes, rare]), 1000)
+    assert none.reason == patient_bootstrap(rare, 1000).reason != ""
+    between = paired_bootstrap(mean_of_statistics(classes), classes[1], 1000)
+    assert between.low == between.high == pytest.approx(1 / 6)
 
 
 def test_undefined_value_and_single_patient_have_a_reason():
@@ -199,6 +325,7 @@ def test_result_columns():
         "value": interval.value,
         "ci_low": interval.low,
         "ci_high": interval.high,
+        "interval": "bootstrap",
         "n": 3,
         "seed": 7,
     }

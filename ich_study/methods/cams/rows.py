@@ -65,7 +65,8 @@ def _rows_of(scored: MethodScores, truth: Truth, rows: Rows) -> list[Row]:
         found.append(rows.mean(loose_hit(pixels), with_truth, "loose_hit", **there))
         if healthy.any():
             there["subset"] = "all"
-            found.append(rows.mean(marks.cm2[healthy], without, "healthy_cm2", **there))
+            cm2 = marks.cm2[healthy]
+            found.append(rows.mean(cm2, without, "healthy_cm2", share=False, **there))
             share = marks.brain_share[healthy]
             found.append(rows.mean(share, without, "healthy_brain_share", **there))
     free = {**named, "threshold_source": "none"}

@@ -161,7 +161,7 @@ def pixel_average_precision(scores: Scores, size: int, chosen: np.ndarray) -> Pa
         total = np.where(tp[:, -1] > 0, tp[:, -1], np.nan)
         return (precision * gained).sum(1) / total
 
-    return PatientStatistic(names, evaluate)
+    return PatientStatistic(names, evaluate, share=True)
 
 
 def _from_high_to_low(counts: Counts, size: int) -> tuple[np.ndarray, np.ndarray]:

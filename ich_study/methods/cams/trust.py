@@ -100,7 +100,8 @@ def faithfulness_rows(
         named = {**_named(method, layer), "subset": "positive", **columns}
         ordered = part.sort_values("slice")
         for metric in FAITHFULNESS_COLUMNS[3:]:
-            found.append(rows.mean(ordered[metric].to_numpy(), slices, metric, **named))
+            values = ordered[metric].to_numpy()
+            found.append(rows.mean(values, slices, metric, share=False, **named))
     return found
 
 
@@ -211,18 +212,19 @@ def repeatability(
 
 
 def surest_slices(
-    score: tests.Score, subject: Subject, store: Store, truth: Truth, class_name: str, count: int
+    subject: Subject, store: Store, truth: Truth, class_name: str, count: int
 ) -> np.ndarray:
-    """Index of the `count` positive slices with the highest probability, sorted: where there is
+    """Index of the `count` positive slices with the highest logit, sorted: where there is
     something to explain."""
     positive = np.flatnonzero(truth.positive(class_name))
     if not len(positive):
         raise DataError("no positive slice to explain")
-    probabilities = []
-    for some in batches(len(positive), 32):
-        channels, _ = subject.inputs(store, truth.rows.iloc[positive[some]])
-        probabilities.append(score(channels).cpu().numpy())
-    order = np.argsort(-np.concatenate(probabilities), kind="stable")
+    logits = []
+    with torch.inference_mode():
+        for some in batches(len(positive), 32):
+            _, inputs = subject.inputs(store, truth.rows.iloc[positive[some]])
+            logits.append(subject.model(inputs)[:, subject.target].cpu().numpy())
+    order = np.argsort(-np.concatenate(logits), kind="stable")
     return np.sort(positive[order[:count]])
 
 

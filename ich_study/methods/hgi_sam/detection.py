@@ -78,24 +78,22 @@ def predictions_of(
 def decisions(predictions: pd.DataFrame, name: str = "any") -> np.ndarray:
     """Whether the classifier calls each slice positive, bool (slices,), known label or not: at
     probability 0.5, which for two outputs is the larger one."""
-    return predictions.loc[predictions["class"] == name, "probability"].to_numpy(float) > 0.5
+    return predictions.loc[predictions["class"] == name, "logit"].to_numpy(float) > 0
 
 
 def detection_of_classifier(
     predictions: pd.DataFrame, rows: pd.DataFrame, name: str = "any"
 ) -> Detection:
-    """Its decisions and probabilities; of the multi-label network those of class `any` only.
+    """Its decisions and logits; of the multi-label network those of class `any` only.
 
     predictions: of `classification.predict` on `rows`, in their order. Slices without a known label
     are left out.
     """
     known = known_of(predictions, name)
     kept = predictions.loc[predictions["class"] == name, "label"].notna().to_numpy()
-    probability = known["probability"].to_numpy(float)
     decided = decisions(predictions, name)[kept]
-    return Detection(
-        rows.loc[kept].reset_index(drop=True), known["label"].to_numpy(bool), decided, probability
-    )
+    truth, logits = (known[column].to_numpy() for column in ("label", "logit"))
+    return Detection(rows.loc[kept].reset_index(drop=True), truth, decided, logits)
 
 
 def detections_of_classifiers(
@@ -165,8 +163,8 @@ def detection_statistics(found: Detection) -> dict[str, PatientStatistic]:
     hits = truth & decided
     ratios = {
         "accuracy": (truth == decided, np.ones(len(truth))),
-        "precision": (hits, decided),
-        "f1": (2 * hits, truth.astype(int) + decided),
+        "precision": (hits, decided, truth),
+        "f1": (2 * hits, truth.astype(int) + decided, truth),
         "sensitivity": (hits, truth),
         "specificity": (~truth & ~decided, ~truth),
     }

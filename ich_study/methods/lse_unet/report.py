@@ -41,7 +41,7 @@ from ich_study.methods.lse_unet.tables import (
     own_differences,
     protocol_rows,
 )
-from ich_study.schema import LABELS, SUBTYPES, result_table
+from ich_study.schema import LABELS, MEASURED, SUBTYPES, result_table
 from ich_study.training.learner import TrainingRun
 
 RIVAL_IS_ABOVE = "a trivial rival is above"
@@ -198,7 +198,7 @@ def localisation(
 def finished(rows: Sequence[Row], classification: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """All results as one tidy table; StudyError where a number stands twice."""
     table = pd.concat([*classification, result_table(list(rows))], ignore_index=True)
-    keys = [name for name in table.columns if name not in ("value", "ci_low", "ci_high", "n")]
+    keys = [name for name in table.columns if name not in MEASURED]
     twice = table[table.duplicated(keys)]
     if len(twice):
         raise StudyError(

@@ -51,8 +51,8 @@ FIXED = (125, 75, 25)
 """Tables 5, 6 and 7; 125 is also the protocol without any choice, half of each map's own
 maximum."""
 HALF = 125
-NEVER = 2.0
-"""Threshold on a probability of a class that the validation part could not give one."""
+NEVER = np.inf
+"""Threshold on the logit of a class that the validation part could not give one."""
 Slices = tuple[Store, pd.DataFrame]
 """A store and rows of its index."""
 
@@ -61,7 +61,7 @@ Slices = tuple[Store, pd.DataFrame]
 class MethodMaps:
     """One method on the test slices.
 
-    heat: in [0, 1]. logits: (slices, classes). class_thresholds: on the probability, by class
+    heat: in [0, 1]. logits: (slices, classes). class_thresholds: on the logit, by class
     (Youden, validation). validation: heat of the validation slices, where the method has any.
     """
 
@@ -90,7 +90,7 @@ class MethodMaps:
             self.class_thresholds[name].value if name in self.class_thresholds else NEVER
             for name in self.heat.classes
         ]
-        return present_classes(1 / (1 + np.exp(-self.logits)), cuts)
+        return present_classes(self.logits, cuts)
 
 
 def whole_heat(heat: Heat) -> Heat:
@@ -137,7 +137,7 @@ def baseline_maps(
             " the grid of the others"
         )
     thresholds = {
-        row["class"]: Threshold(row["threshold"], row["threshold_source"], row["rule"])
+        row["class"]: Threshold(row["logit"], row["threshold_source"], row["rule"])
         for _, row in pd.read_csv(folder / "thresholds.csv").iterrows()
     }
     network = (head_gradcam, found.model, found.preprocessing, found.metadata["classes"])

@@ -26,8 +26,13 @@ from ich_study.methods.lse_unet.study import (
     labels_of,
 )
 from ich_study.methods.lse_unet.train import NO_CONSISTENCY, RANDOM_ENCODER, SHARED_PATIENTS
-from ich_study.metrics.overlap import Counts, dice, mean_over_units
-from ich_study.metrics.statistics import PatientStatistic, mean_of_items, micro_dice
+from ich_study.metrics.overlap import Counts
+from ich_study.metrics.statistics import (
+    PatientStatistic,
+    mean_of_items,
+    mean_of_statistics,
+    micro_dice,
+)
 
 AVERAGE, SUBTYPE_AVERAGE, POOLED = "average", "average_subtypes", "pooled_subtypes"
 """Class of the mean with the background "Normal", the paper's AVG; of the mean without it; and of
@@ -65,9 +70,8 @@ def average_of(counts: Counts, patients: Sequence[str]) -> dict[str, PatientStat
     """Dice over all pixels, averaged over classes with and without the background, and of the
     subtypes' pixels pooled.
 
-    counts: (items, 1 + classes), background first. An average leaves out classes without truth,
-    among the drawn patients too: few patients have the rarer subtypes, and an interval of the mean
-    over all classes would not exist. The pooled Dice always has a value.
+    counts: (items, 1 + classes), background first. An average is over the classes that have truth
+    here, the same ones whichever patients are drawn.
     """
     pooled = Counts(counts.tp[:, 1:].sum(1), counts.fp[:, 1:].sum(1), counts.fn[:, 1:].sum(1))
     return {
@@ -78,16 +82,10 @@ def average_of(counts: Counts, patients: Sequence[str]) -> dict[str, PatientStat
 
 
 def _class_average(counts: Counts, patients: Sequence[str]) -> PatientStatistic:
-    names, index = np.unique(np.asarray(patients).astype(str), return_inverse=True)
-    sums = [np.zeros((len(names), counts.tp.shape[1])) for _ in range(3)]
-    for total, part in zip(sums, (counts.tp, counts.fp, counts.fn)):
-        np.add.at(total, index, part)
-
-    def evaluate(weights: np.ndarray) -> np.ndarray:
-        drawn = Counts(*(weights @ total for total in sums))
-        return mean_over_units(dice(drawn).T)
-
-    return PatientStatistic(names, evaluate)
+    classes = [counts[:, number] for number in range(counts.tp.shape[1])]
+    with_truth = [each for each in classes if each.present.any()]
+    # where no class has truth, the mean of all has no value, and says so
+    return mean_of_statistics([micro_dice(patients, each) for each in with_truth or classes])
 
 
 def dice_statistics(

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rows import Row, Rows, statistic_of
+from ich_study.evaluate.slice_predictions import decided
 from ich_study.methods.mil.network import ReadyNetwork
 from ich_study.methods.mil.peaks import Detector, Peaks
 from ich_study.methods.mil.pipeline import ScoredMaps, locate
@@ -36,15 +37,6 @@ MEASURES = {"point_f1": "dice", "point_ppv": "precision", "point_sensitivity": "
 """Measures of points, and the measure of pixels that is the same ratio of counts."""
 
 
-def classified_positive(logits: np.ndarray, probability: float = 0.5) -> np.ndarray:
-    """Slices that the classifier calls hemorrhage, bool (N,): probability of at least this.
-
-    >>> classified_positive(np.array([-0.1, 0.0, 2.0])).tolist()
-    [False, True, True]
-    """
-    return 1 / (1 + np.exp(-logits)) >= probability
-
-
 def point_counts_of(
     scored: ScoredMaps, peaks: Sequence[Peaks], rule: str = "", kept: np.ndarray | None = None
 ) -> Counts:
@@ -61,14 +53,15 @@ def point_statistic(
 ) -> PatientStatistic:
     """A measure of MEASURES over patients. unit: `slice` sums all slices, negatives too, before the
     ratio (Table I); `patient` is the mean of the patients' own ratios, those without one left
-    out."""
+    out. Neither has a value where no drawn patient has a box."""
     if unit == "slice":
         return statistic_of(counts, rows, "pixel", MEASURES[metric])
     if unit != "patient":
         raise StudyError(f"unit={unit!r}; expected 'slice' or 'patient'")
     patients = rows["patient_id"].to_numpy()
-    own = getattr(overlap, MEASURES[metric])(counts.by_group(patients))
-    return mean_of_items(np.unique(patients), own)
+    of_patient = counts.by_group(patients)
+    own = getattr(overlap, MEASURES[metric])(of_patient)
+    return mean_of_items(np.unique(patients), own, of_patient.present)
 
 
 def point_rows(
@@ -85,7 +78,7 @@ def point_rows(
     """
     gates: dict[str, np.ndarray | None] = {"": None}
     if gate is not None:
-        gates["_gated"] = classified_positive(scored.logits, gate)
+        gates["_gated"] = decided(scored.logits, gate)
     patients, scans = (scored.rows[name].to_numpy() for name in ("patient_id", "scan_id"))
     first_of_scan = ~pd.Series(scans).duplicated().to_numpy()
     rows = []
@@ -98,7 +91,7 @@ def point_rows(
                     name = f"{metric}{rule}{suffix}"
                     rows.append(table.statistic(statistic, name, unit=unit, **columns))
         false = point_counts_of(scored, peaks, "", kept).fp
-        per_scan = ratio_of_sums(patients, false, first_of_scan)
+        per_scan = ratio_of_sums(patients, false, first_of_scan, share=False)
         name = f"false_points_per_scan{suffix}"
         rows.append(table.statistic(per_scan, name, unit="scan", **columns))
     return rows
@@ -141,7 +134,7 @@ def classifier_rows(scored: ScoredMaps, table: Rows, **columns: Any) -> list[Row
         )
     patients = scored.rows["patient_id"].to_numpy()[known]
     statistics = {
-        "accuracy": mean_of_items(patients, truth == classified_positive(logits)),
+        "accuracy": mean_of_items(patients, truth == decided(logits, 0.5)),
         "auroc": auroc_of_items(patients, truth, logits),
     }
     columns = {**columns, "threshold_source": "none", "unit": "slice"}
@@ -204,6 +197,6 @@ def time_row(
         started = time.perf_counter()
         locate(fast, detector, hu)
         per_slice.append((time.perf_counter() - started) / len(hu) * 1000)
-    statistic = mean_of_items(first["patient_id"].to_numpy(), np.array(per_slice))
+    statistic = mean_of_items(first["patient_id"], np.array(per_slice), share=False)
     columns = {**columns, "threshold_source": "none", "unit": "slice"}
     return table.statistic(statistic, "milliseconds", **columns)

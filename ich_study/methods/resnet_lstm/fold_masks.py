@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.evaluate.heat import Heat
+from ich_study.evaluate.slice_predictions import decided
 from ich_study.methods.resnet_lstm.pseudo_masks import PseudoLabeller, cached_masks
 from ich_study.methods.resnet_lstm.settings import CamRegion, ClusterRecipe
 from ich_study.methods.resnet_lstm.study import Fold, Stage1
@@ -104,7 +105,7 @@ def labellers_of(
 def called_positive(predictions: pd.DataFrame, gate: float) -> dict[str, np.ndarray]:
     """Slices of each scan with a probability of at least `gate`, bool in the order of slices."""
     groups = predictions.sort_values("slice_index").groupby("scan_id", sort=False)
-    return {str(scan): (rows["probability"] >= gate).to_numpy() for scan, rows in groups}
+    return {str(scan): decided(rows["logit"], gate) for scan, rows in groups}
 
 
 def _standing(made: Masks, gates: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -85,7 +85,7 @@ def volume_rows(volumes: pd.DataFrame, rows: Rows) -> list[dict[str, Any]]:
         for metric in METRICS:
             mean = rows.statistic(volume_statistic(part, metric), metric, **named)
             spread = {"value": float(part[metric].std(ddof=1)), "n": int(part[metric].count())}
-            no_interval = {"ci_low": None, "ci_high": None}
+            no_interval = {"ci_low": None, "ci_high": None, "interval": None}
             found += [mean, {**mean, **no_interval, "metric": f"{metric}_sd", **spread}]
     return found
 
@@ -206,7 +206,8 @@ def printed_tables() -> pd.DataFrame:
 
 def volume_statistic(volumes: pd.DataFrame, metric: str) -> PatientStatistic:
     """Mean of one measure over volumes, as a statistic over patients."""
-    return mean_of_items(volumes["patient_id"].to_numpy(), volumes[metric].to_numpy())
+    share = metric not in ("rvd", "hausdorff")
+    return mean_of_items(volumes["patient_id"], volumes[metric].to_numpy(), share=share)
 
 
 def _against(table: pd.DataFrame, truth_kind: str) -> pd.DataFrame:

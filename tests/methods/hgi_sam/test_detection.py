@@ -56,11 +56,11 @@ def test_table_2_is_scikit_learns():
 
 def test_the_classifier_decides_at_one_half_on_known_labels():
     labels = pd.array([True, False, pd.NA, True], dtype="boolean")
-    probability = np.array([0.6, 0.2, 0.9, 0.4])
+    logits = np.array([0.5, -1.5, 2.0, -0.5])
     predictions = pd.concat(
         [
-            pd.DataFrame({"class": name, "label": labels, "probability": values})
-            for name, values in (("any", probability), ("SDH", 1 - probability))
+            pd.DataFrame({"class": name, "label": labels, "logit": values})
+            for name, values in (("any", logits), ("SDH", -logits))
         ]
     ).iloc[[0, 4, 1, 5, 2, 6, 3, 7]]
     found = detection_of_classifier(predictions, ROWS.iloc[8:12])
@@ -74,15 +74,15 @@ def test_the_classifier_decides_at_one_half_on_known_labels():
 
 def test_one_half_itself_is_no_hemorrhage():
     labels = pd.array([True, False], dtype="boolean")
-    predictions = pd.DataFrame({"class": "any", "label": labels, "probability": [0.5, 0.5000001]})
+    predictions = pd.DataFrame({"class": "any", "label": labels, "logit": [0.0, 1e-7]})
     assert decisions(predictions).tolist() == [False, True]
     assert detection_of_classifier(predictions, ROWS[:2]).decided.tolist() == [False, True]
 
 
 def test_a_method_is_detected_by_the_classifier_that_it_explains():
-    def predicted(probability):
+    def predicted(logits):
         labels = pd.array([True, False], dtype="boolean")
-        return pd.DataFrame({"class": "any", "label": labels, "probability": probability})
+        return pd.DataFrame({"class": "any", "label": labels, "logit": logits})
 
     predictions = {"binary": [0.1, 0.2], "multi_label": [0.3, 0.4], "two_outputs": [0.6, 0.7]}
     found = detections_of_classifiers(

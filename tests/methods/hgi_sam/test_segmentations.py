@@ -69,9 +69,9 @@ def of_dice(percent, method="swin_hgi_sam", source="masks-validation", brain=Tru
 
 def predicted(*positive):
     """Predictions of a classifier that calls these slices positive."""
-    probability = np.full(8, 0.5)
-    probability[list(positive)] = 0.6
-    return pd.DataFrame({"class": "any", "label": INDEX["any"], "probability": probability})
+    logits = np.zeros(8)
+    logits[list(positive)] = 0.5
+    return pd.DataFrame({"class": "any", "label": INDEX["any"], "logit": logits})
 
 
 def test_masks_are_named_by_what_they_are_and_where_their_threshold_came_from():

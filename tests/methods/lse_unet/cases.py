@@ -62,8 +62,8 @@ def made_of(maps, classes, name="m", variant="printed", logits=None, cuts=None, 
     return MethodMaps(RawHeat(name, variant, classes, size, maps), logits, cuts or {}, beside)
 
 
-def youden(classes, value=0.5):
-    """Class thresholds on the probability."""
+def youden(classes, value=0.0):
+    """Class thresholds on the logit."""
     return {name: Threshold(value, "labels", "youden") for name in classes}
 
 
@@ -93,7 +93,7 @@ def two_kinds(found="low", method_name="lse_unet", variant="printed", upside_dow
     Kind "low": lesion at heat 60 with one pixel of 255, a stray row of 40: its best threshold is 50
     (Dice 1). Kind "high": lesion at 255, three stray rows of 160: its best is 200 (Dice 1). The
     kinds are the halves of the cross-fit of seed 0. Only the kind `found` is above the class
-    threshold; the other's probability equals it. The validation slice's Otsu cut is 0, so 25.
+    threshold; the other's logit equals it. The validation slice's Otsu cut is 0, so 25.
     Returns the method and its slices.
     """
     patients = np.array(["p0", "p1", "p2", "p3"])

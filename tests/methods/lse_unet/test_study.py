@@ -94,7 +94,7 @@ def test_every_threshold_comes_from_where_its_name_says():
 
 def test_mask_thresholds_are_chosen_at_true_labels_whatever_decides_on_presence():
     found = protocols_of(*two_kinds(found="low"))
-    # The "high" slices' probability equals the class threshold, so they get no mask. Chosen on what
+    # The "high" slices' logit equals the class threshold, so they get no mask. Chosen on what
     # is left, the threshold would be 50 and Dice 32 / 48.
     own = found["class_thresholds", "printed", "masks-test"]
     assert own.thresholds["IPH"].value == 200
@@ -161,8 +161,8 @@ def test_class_thresholds_decide_which_classes_get_a_mask():
 
 
 def test_each_class_is_decided_by_its_own_threshold_and_one_equal_to_it_is_absent():
-    cuts = {"SDH": Threshold(0.7, "labels", "youden"), "IPH": Threshold(0.5, "labels", "youden")}
-    logits = np.array([[0.0, 2.0], [0.4, 0.4]])  # probabilities .5 .88 and .6 .6
+    cuts = {"SDH": Threshold(0.8, "labels", "youden"), "IPH": Threshold(0.0, "labels", "youden")}
+    logits = np.array([[0.0, 2.0], [0.4, 0.4]])
     zeros = np.zeros((2, 2, 8, 8), np.float32)
     made = made_of(zeros, ("IPH", "SDH"), logits=logits, cuts=cuts)
     truth = np.zeros((2, 2), bool)
@@ -227,7 +227,7 @@ def test_a_baselines_maps_are_its_own_networks_with_its_own_thresholds(monkeypat
     pd.DataFrame(
         {
             "class": ["any", "IPH"],
-            "threshold": [0.2, 0.6],
+            "logit": [0.2, 0.6],
             "threshold_source": "labels",
             "rule": "youden",
         }

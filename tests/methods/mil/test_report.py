@@ -9,12 +9,12 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rows import Rows
+from ich_study.evaluate.slice_predictions import decided
 from ich_study.methods.mil import report
 from ich_study.methods.mil.network import ReadyNetwork, create_mil, published_preprocessing
 from ich_study.methods.mil.peaks import Detector
 from ich_study.methods.mil.points import point_counts
 from ich_study.methods.mil.report import (
-    classified_positive,
     classifier_rows,
     free_response,
     point_counts_of,
@@ -69,7 +69,7 @@ def test_the_mean_over_patients_is_the_mean_of_their_own_ratios(maps):
 
 def test_gating_removes_the_points_of_slices_called_healthy(maps):
     peaks = maps.peaks(replace(DETECTOR, threshold=-np.inf))
-    kept = classified_positive(maps.logits)
+    kept = maps.logits >= 0
     assert 0 < kept.sum() < len(kept)
     expected = [
         point_counts(found.points[: len(found.points) * int(keep)], boxes)
@@ -195,7 +195,7 @@ def test_the_classifier_lets_points_through_and_the_labels_do_not():
 
 
 def test_a_probability_of_exactly_the_gate_is_a_hemorrhage():
-    assert classified_positive(np.array([0.0, -1e-6, 1e-6])).tolist() == [True, False, True]
+    assert decided(np.array([0.0, -1e-6, 1e-6]), 0.5).tolist() == [True, False, True]
     slices = [Spikes("a", logit=0.0), Spikes("b", logit=-1.0, positive=False)]
     accuracy = classifier_rows(spiked_maps(slices), TABLE, **COMMON)[0]
     assert accuracy["metric"] == "accuracy" and accuracy["value"] == 1

@@ -16,8 +16,7 @@ from tests.methods.resnet_lstm.test_pseudo_masks import labeller
 def called(store, scans, chosen):
     """Predictions of a classifier that calls the slices `chosen` of each scan, and no other."""
     rows = store.index[store.index["scan_id"].isin(scans)][["scan_id", "slice_index"]].copy()
-    probability = [0.9 if index in chosen else 0.1 for index in rows["slice_index"]]
-    return rows.assign(probability=probability)
+    return rows.assign(logit=[2.0 if index in chosen else -2.0 for index in rows["slice_index"]])
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +86,7 @@ def test_a_probability_at_the_gate_is_a_call_and_slices_come_in_their_order():
         {
             "scan_id": ["a", "a", "b", "a"],
             "slice_index": [2, 0, 0, 1],
-            "probability": [0.6, 0.5, 0.2, 0.4999],
+            "logit": [0.5, 0.0, -1.5, -1e-6],
         }
     )
     calls = called_positive(rows, 0.5)

@@ -67,14 +67,14 @@ def measured():
     return pd.DataFrame(rows)
 
 
-def predictions(probabilities):
+def predictions(logits):
     """Slice predictions of four patients with two slices each, the second one positive."""
     rows = []
     for patient in "abcd":
-        for index, probability in enumerate(probabilities):
+        for index, logit in enumerate(logits):
             place = {"dataset": "fake", "patient_id": patient, "scan_id": patient}
             scored = {"slice_index": index, "class": "any", "label": bool(index)}
-            rows.append({**place, **scored, "logit": 0.0, "probability": probability})
+            rows.append({**place, **scored, "logit": logit, "probability": 0.5})
     return pd.DataFrame(rows)
 
 
