@@ -23,7 +23,7 @@ from pathlib import Path
 from ich_study.datasets.contract import ScanRef, ScanVolume
 from ich_study.datasets.files import read_json
 from ich_study.datasets.layout import first_folder, nifti_stem, paired_files, require_root
-from ich_study.datasets.nifti import load_pair, mask_labels, pair_volume
+from ich_study.datasets.nifti import Pairing, load_pair, mask_labels, pair_volume
 from ich_study.errors import DataError, ParameterError
 from ich_study.schema import MASK_CODES
 
@@ -53,20 +53,26 @@ class BhsdReader:
 
     label_map: "dataset.json" takes the file's own map, and the published one where there is no
     such file; "authors" takes that of LSE-UNet's code. allow_nan: read NaN as air, with a note.
+    pair_by: scan id to what decides where headers of scan and mask contradict each other about
+    direction, see `nifti.Pairing`.
     """
 
     name = "bhsd"
     intensity = "hu"
 
     def __init__(
-        self, root: Path, label_map: str = "dataset.json", allow_nan: bool = False
+        self,
+        root: Path,
+        label_map: str = "dataset.json",
+        allow_nan: bool = False,
+        pair_by: dict[str, Pairing] | None = None,
     ) -> None:
         if label_map not in ("dataset.json", "authors"):
             raise ParameterError(
                 f"label_map is {label_map!r}; expected 'dataset.json' or 'authors'"
             )
         self.root = require_root(Path(root), "BHSD", LAYOUT, ORIGIN)
-        self.allow_nan = allow_nan
+        self.allow_nan, self.pair_by = allow_nan, pair_by or {}
         description = self.root / "dataset.json"
         self._description = _read_description(description) if description.is_file() else None
         own = (
@@ -109,7 +115,7 @@ class BhsdReader:
         """HU, mask, and the slice labels that the mask implies. Raises DataError naming a damaged
         file."""
         codes = {value: MASK_CODES[subtype] for value, subtype in self.label_map.items()}
-        pair = load_pair(*ref.files, codes, self.allow_nan)
+        pair = load_pair(*ref.files, codes, self.allow_nan, self.pair_by.get(ref.scan_id))
         return pair_volume(ref, self.root, pair, mask_labels(pair.mask), self._notes)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ich_study.datasets.contract import ScanRef, ScanVolume
 from ich_study.datasets.layout import first_folder, paired_files, require_root
-from ich_study.datasets.nifti import load_pair, mask_labels, pair_volume, unknown_labels
+from ich_study.datasets.nifti import Pairing, load_pair, mask_labels, pair_volume, unknown_labels
 from ich_study.schema import UNSPECIFIED_HEMORRHAGE
 
 LAYOUT = "  train_2/data/001.nii.gz ... (or train/)\n  train_2/label/001.nii.gz ..."
@@ -28,16 +28,23 @@ class Instance2022Reader:
     """Reader of INSTANCE 2022.
 
     require_masks: False reads a part that has no label folder, with masks and labels unknown.
-    allow_nan: read NaN as air, with a note.
+    allow_nan: read NaN as air, with a note. pair_by: scan id to what decides where headers of scan
+    and mask contradict each other about direction, see `nifti.Pairing`.
     """
 
     name = "instance2022"
     intensity = "hu"
 
-    def __init__(self, root: Path, require_masks: bool = True, allow_nan: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        require_masks: bool = True,
+        allow_nan: bool = False,
+        pair_by: dict[str, Pairing] | None = None,
+    ) -> None:
         self.root = require_root(Path(root), "INSTANCE 2022", LAYOUT, ORIGIN)
         self.require_masks = require_masks
-        self.allow_nan = allow_nan
+        self.allow_nan, self.pair_by = allow_nan, pair_by or {}
 
     def scans(self) -> list[ScanRef]:
         """Every scan of train_2, or of train. Raises DataError for a missing folder or mask."""
@@ -54,7 +61,11 @@ class Instance2022Reader:
         file."""
         image, *masks = ref.files
         pair = load_pair(
-            image, masks[0] if masks else None, {1: UNSPECIFIED_HEMORRHAGE}, self.allow_nan
+            image,
+            masks[0] if masks else None,
+            {1: UNSPECIFIED_HEMORRHAGE},
+            self.allow_nan,
+            self.pair_by.get(ref.scan_id),
         )
         labels = unknown_labels(len(pair.hu)) if pair.mask is None else mask_labels(pair.mask)
         return pair_volume(ref, self.root, pair, labels)

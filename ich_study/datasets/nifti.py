@@ -11,12 +11,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import nibabel
 import numpy as np
 import pandas as pd
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import (
+    aff2axcodes,
     apply_orientation,
     axcodes2ornt,
     inv_ornt_aff,
@@ -26,13 +28,19 @@ from nibabel.orientations import (
 from nibabel.spatialimages import HeaderDataError
 
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
+from ich_study.datasets.files import require_file, require_room
 from ich_study.errors import DataError
 from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
 LOWEST_HU, HIGHEST_HU = -1024, 32767
 CONTRACT_AXES = ("L", "P", "S")
 TILT_NOTED_DEGREES = 0.5
-MAX_VOXELS = 2**30
+SAME_DIRECTION_DEGREES, SAME_PLACE_VOXELS = 1.0, 0.5
+
+Pairing: TypeAlias = Literal["index", "qform", "sform"]
+"""What decides where the headers of a scan and its mask contradict each other about direction:
+"qform" or "sform" of each file, or "index": a voxel of the mask is that of the same index of the
+scan, whatever the mask's header says."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +79,24 @@ class NiftiPair:
     notes: tuple[str, ...]
 
 
-def load_nifti(path: Path, inherit_axes_from: np.ndarray | None = None) -> NiftiArray:
+def load_nifti(
+    path: Path,
+    inherit_axes_from: np.ndarray | None = None,
+    pair_by: Pairing | None = None,
+) -> NiftiArray:
     """A 3-D NIfTI file, permuted and flipped to slices inferior to superior, row 0 anterior, column
     0 right.
 
     inherit_axes_from: affine of another file, used where this one has neither qform nor sform;
     without it such a file is taken as LAS, which is what NIfTI's method 1 says and what these
-    data sets are. Raises DataError that names the file when it is truncated, damaged, not a 3-D
-    volume of numbers, or has an unusable affine.
+    data sets are. pair_by: the form to believe where the file's two name other axes; with "index"
+    a mask takes the inherited affine in any case. Raises DataError that names the file when it is
+    truncated, damaged, too large, not a 3-D volume of numbers, contradicts itself about direction
+    or has an unusable affine.
     """
     image, raw = _read(path)
-    affine, notes = _affine(image, path, inherit_axes_from)
+    affine, notes = _affine(image, path, inherit_axes_from, pair_by)
+    notes += _unit_notes(image, path)
     zooms = np.asarray(image.header.get_zooms()[:3], dtype=np.float64)
     if not np.isfinite(zooms).all() or (zooms <= 0).any():
         raise DataError(
@@ -99,18 +114,17 @@ def load_nifti(path: Path, inherit_axes_from: np.ndarray | None = None) -> Nifti
 
 
 def _read(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; expected a NIfTI volume")
+    require_file(path, "a NIfTI volume")
     try:
         image = nibabel.load(path, mmap=False)
         shape = image.shape[:3] if image.ndim > 3 and set(image.shape[3:]) == {1} else image.shape
-        if len(shape) != 3 or 0 in shape or np.prod(shape, dtype=float) > MAX_VOXELS:
-            raise DataError(
-                f"{path}: shape is {image.shape}; expected one volume of at most {MAX_VOXELS}"
-                " voxels"
-            )
+        if len(shape) != 3 or 0 in shape:
+            raise DataError(f"{path}: shape is {image.shape}; expected one volume")
         if image.get_data_dtype().kind not in "iuf":
             raise DataError(f"{path}: voxels are {image.get_data_dtype()}; expected numbers")
+        scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+        size = 8 if scaled else image.get_data_dtype().itemsize  # nibabel scales in float64
+        require_room(path, size * np.prod(shape, dtype=float))
         return image, np.asanyarray(image.dataobj).reshape(shape)
     except (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError) as error:
         raise DataError(
@@ -118,26 +132,68 @@ def _read(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
         ) from error
 
 
+def _unit_notes(image: nibabel.Nifti1Image, path: Path) -> list[str]:
+    try:
+        unit = image.header.get_xyzt_units()[0]
+    except KeyError:
+        unit = "a unit that NIfTI does not know"
+    if unit in ("mm", "unknown"):
+        return []
+    return [f"voxel-units: {path.name} gives its sizes in {unit}; they are read as mm"]
+
+
+def _axes_words(affine: np.ndarray) -> str:
+    return "".join(aff2axcodes(affine))
+
+
 def _affine(
-    image: nibabel.Nifti1Image, path: Path, inherited: np.ndarray | None
+    image: nibabel.Nifti1Image,
+    path: Path,
+    inherited: np.ndarray | None,
+    pair_by: Pairing | None,
 ) -> tuple[np.ndarray, list[str]]:
     affine, notes = np.asarray(image.affine, dtype=np.float64), []
     codes = int(image.header["qform_code"]), int(image.header["sform_code"])
+    if pair_by == "index" and inherited is not None:
+        return inherited, []
     if codes == (0, 0):
         affine = affine if inherited is None else inherited
         notes.append(
             f"neither qform nor sform in {path.name}; axes taken"
             f" {'as LAS' if inherited is None else 'from the scan'}"
         )
-    elif all(codes) and not np.allclose(
-        image.header.get_qform(), image.header.get_sform(), atol=0.01
-    ):
-        notes.append(f"qform and sform of {path.name} differ; the sform was used")
+    elif all(codes):
+        affine, notes = _one_form(image, path, pair_by)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise DataError(
             f"{path}: its affine is singular or not finite, so the orientation is unknown"
         )
     return affine, notes
+
+
+def _one_form(
+    image: nibabel.Nifti1Image, path: Path, pair_by: Pairing | None
+) -> tuple[np.ndarray, list[str]]:
+    """The affine of a file with both forms, and what to note: the sform, unless they name other
+    axes; then the one that the parameters name."""
+    try:
+        forms = {"qform": image.header.get_qform(), "sform": image.header.get_sform()}
+    except (ValueError, HeaderDataError) as error:
+        raise DataError(f"{path}: its qform is no rotation ({error}); fetch it again") from error
+    if np.allclose(forms["qform"], forms["sform"], atol=0.01):
+        return forms["sform"], []
+    axes = {name: _axes_words(form) for name, form in forms.items()}
+    if axes["qform"] == axes["sform"]:
+        return forms["sform"], [f"qform and sform of {path.name} differ; the sform was used"]
+    said = f"qform says {axes['qform']}, sform {axes['sform']}"
+    if pair_by not in forms:
+        raise DataError(
+            f"{path}: {said}. Look which is right, and name it in this reader's `pair_by`:"
+            " {scan id: qform} or {scan id: sform}"
+        )
+    return forms[pair_by], [
+        f"orientation: of {path.name} {said}; {pair_by} was used, as `pair_by` says"
+    ]
 
 
 def _obliquity(affine: np.ndarray) -> list[str]:
@@ -186,9 +242,11 @@ def to_hounsfield(
         if voxels.dtype.kind == "f"
         else voxels.astype(np.result_type(voxels, np.int16), copy=False)
     )
-    below = int((wide < LOWEST_HU).sum())
+    below, above = int((wide < LOWEST_HU).sum()), int((wide > HIGHEST_HU).sum())
     if below:
         notes.append(f"{below} voxels below {LOWEST_HU} HU were clipped")
+    if above:
+        notes.append(f"clipped: {above} voxels above {HIGHEST_HU} HU became {HIGHEST_HU}")
     return np.clip(wide, LOWEST_HU, HIGHEST_HU).astype(np.int16), notes
 
 
@@ -212,25 +270,31 @@ def recode(values: np.ndarray, codes: Mapping[int, int], path: Path) -> np.ndarr
 
 
 def load_pair(
-    image_path: Path, mask_path: Path | None, codes: Mapping[int, int], allow_nan: bool = False
+    image_path: Path,
+    mask_path: Path | None,
+    codes: Mapping[int, int],
+    allow_nan: bool = False,
+    pair_by: Pairing | None = None,
 ) -> NiftiPair:
     """A scan in HU and its mask, both in the contract's orientation.
 
     codes: value in the file to `schema.MASK_CODES` or 6. Raises DataError when the shapes
-    disagree; disagreeing affines (four volumes of BHSD) are noted.
+    disagree, or the directions, unless `pair_by` says what to believe; affines that disagree
+    otherwise (four volumes of BHSD) are noted.
     """
-    image = load_nifti(image_path)
+    image = load_nifti(image_path, pair_by=pair_by)
     hu, notes = to_hounsfield(image.voxels, image_path, allow_nan)
     notes = [*image.notes, *notes]
     if mask_path is None:
         return NiftiPair(image, hu, None, tuple(notes))
-    drawn = load_nifti(mask_path, inherit_axes_from=image.file_affine)
+    drawn = load_nifti(mask_path, image.file_affine, pair_by)
     if drawn.voxels.shape != hu.shape:
         raise DataError(
             f"{mask_path}: mask is {drawn.voxels.shape}, its scan {image_path.name} is {hu.shape}"
             " (slices, rows, columns)"
         )
     notes += [note for note in drawn.notes if mask_path.name in note and note not in notes]
+    notes += _direction_notes(image, drawn, mask_path, pair_by)
     if not np.allclose(drawn.spacing_mm, image.spacing_mm, rtol=1e-3):
         notes.append(
             f"mask-geometry: voxels of the mask are {_mm(drawn)}, those of the scan {_mm(image)}"
@@ -238,6 +302,38 @@ def load_pair(
     elif not np.allclose(drawn.affine, image.affine, atol=0.01):
         notes.append("affines of mask and scan disagree; voxels were paired by index")
     return NiftiPair(image, hu, recode(drawn.voxels, codes, mask_path), tuple(notes))
+
+
+def _direction_notes(
+    image: NiftiArray, drawn: NiftiArray, path: Path, pair_by: Pairing | None
+) -> list[str]:
+    """What was done where scan and mask disagree about direction.
+
+    They do where their axes in the contract's orientation differ by more than a degree, and where
+    the files name other axes and yet do not cover the same place: one of the two is mirrored by
+    its header alone. Truly mirrored storage covers the same place.
+    """
+    axes = [_axes_words(array.file_affine) for array in (image, drawn)]
+    if pair_by == "index":
+        own = _axes_words(nibabel.load(path, mmap=False).affine)
+        said = f"axes of the scan are {axes[0]}, {own} of its mask {path.name}"
+        return [f"orientation: {said}; voxels were paired by index, as `pair_by` says"]
+    linear, origin = image.affine[:3, :3], image.affine[:3, 3]
+    cosines = [matrix / np.linalg.norm(matrix, axis=0) for matrix in (linear, drawn.affine[:3, :3])]
+    angle = np.degrees(np.arccos(np.clip((cosines[0] * cosines[1]).sum(axis=0), -1, 1))).max()
+    shift = np.abs(np.linalg.solve(linear, drawn.affine[:3, 3] - origin)).max()
+    if angle <= SAME_DIRECTION_DEGREES and (axes[0] == axes[1] or shift <= SAME_PLACE_VOXELS):
+        return []
+    said = (
+        f"axes of the scan are {axes[0]}, {axes[1]} of its mask {path.name}; they lie {angle:.1f}"
+        f" degrees and {shift:.1f} voxels apart in space"
+    )
+    if pair_by is None:
+        raise DataError(
+            f"{path}: {said}. Look how the mask lies on the scan, and name in this reader's"
+            " `pair_by` what to pair by: {scan id: index}, or qform or sform of each file"
+        )
+    return [f"orientation: {said}; each was turned by its own {pair_by}, as `pair_by` says"]
 
 
 def _mm(array: NiftiArray) -> str:

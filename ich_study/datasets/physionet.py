@@ -24,7 +24,7 @@ import pandas as pd
 
 from ich_study.datasets.contract import ScanRef, ScanVolume, label_frame
 from ich_study.datasets.layout import first_folder, paired_files, require_root
-from ich_study.datasets.nifti import NiftiPair, load_pair, pair_volume
+from ich_study.datasets.nifti import NiftiPair, Pairing, load_pair, pair_volume
 from ich_study.datasets.slice_tables import read_slice_table, rows_by_slice
 from ich_study.errors import DataError
 from ich_study.schema import MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
@@ -46,18 +46,23 @@ class PhysionetReader:
     """Reader of PhysioNet ct-ich.
 
     allow_missing_labels: slices without a row get unknown labels instead of a DataError.
-    allow_nan: read NaN as air, with a note.
+    allow_nan: read NaN as air, with a note. pair_by: scan id to what decides where headers of scan
+    and mask contradict each other about direction, see `nifti.Pairing`.
     """
 
     name = "physionet"
     intensity = "hu"
 
     def __init__(
-        self, root: Path, allow_missing_labels: bool = False, allow_nan: bool = False
+        self,
+        root: Path,
+        allow_missing_labels: bool = False,
+        allow_nan: bool = False,
+        pair_by: dict[str, Pairing] | None = None,
     ) -> None:
         self.root = require_root(Path(root), "PhysioNet ct-ich", LAYOUT, ORIGIN)
         self.allow_missing_labels = allow_missing_labels
-        self.allow_nan = allow_nan
+        self.allow_nan, self.pair_by = allow_nan, pair_by or {}
 
     def scans(self) -> list[ScanRef]:
         """Every scan; its rows of the table lie in `details`. Raises DataError for a missing file,
@@ -103,7 +108,9 @@ class PhysionetReader:
     def load(self, ref: ScanRef) -> ScanVolume:
         """HU, mask and the table's labels. Raises DataError naming a damaged file, and for slices
         and rows that do not match one to one."""
-        pair = load_pair(*ref.files, {255: UNSPECIFIED_HEMORRHAGE}, self.allow_nan)
+        pair = load_pair(
+            *ref.files, {255: UNSPECIFIED_HEMORRHAGE}, self.allow_nan, self.pair_by.get(ref.scan_id)
+        )
         rows, notes = rows_by_slice(
             ref.details["rows"],
             "SliceNumber",

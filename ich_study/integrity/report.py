@@ -16,6 +16,8 @@ CHECKS: dict[str, str] = {
     "unreadable-scan": "the reader could not load the scan",
     "scan-without-slices": "the data set names a scan that has no slice",
     "not-finite": "the source holds NaN or infinite values",
+    "orientation": "the headers of a scan and its mask contradict each other about direction",
+    "voxel-units": "sizes in metres or microns",
     "mask-geometry": "shape or spacing of mask and scan disagree",
     "mask-code": "the mask holds a code that is not 0-6",
     "empty-mask": "the mask of a scan is empty, and no slice of it positive",

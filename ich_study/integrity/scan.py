@@ -15,6 +15,8 @@ from ich_study.schema import LABELS, MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAG
 
 NOTE_SEVERITY: dict[str, str] = {
     "not-finite": "warning",
+    "orientation": "warning",
+    "voxel-units": "error",
     "mask-geometry": "error",
     "not-ct": "error",
     "not-hu": "error",

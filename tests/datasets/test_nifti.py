@@ -1,3 +1,4 @@
+import gzip
 from itertools import permutations, product
 
 import nibabel
@@ -6,8 +7,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
+from ich_study.datasets import open_dataset
+from ich_study.datasets.instance2022 import Instance2022Reader
 from ich_study.datasets.nifti import load_nifti, load_pair, mask_labels, recode, to_hounsfield
-from ich_study.errors import DataError
+from ich_study.errors import DataError, ParameterError
+from ich_study.integrity.scan import note_findings
 
 ORIENTATIONS = [
     "".join(axes)
@@ -143,7 +147,10 @@ def test_every_number_type_becomes_int16(tmp_path, dtype):
 def test_hu_are_rounded_and_clipped(tmp_path):
     hu, notes = to_hounsfield(np.array([[[-2579.0, -1024.0, 39.6, 5147.2, 1e6]]]), tmp_path)
     assert hu.ravel().tolist() == [-1024, -1024, 40, 5147, 32767]
-    assert notes == ["1 voxels below -1024 HU were clipped"]
+    assert notes == [
+        "1 voxels below -1024 HU were clipped",
+        "clipped: 1 voxels above 32767 HU became 32767",
+    ]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -241,3 +248,136 @@ def test_mask_labels_leave_subtypes_of_unspecified_blood_unknown():
     assert labels["IPH"].isna().tolist() == [False, True, False, False]
     assert labels["SAH"].isna().tolist() == [False, True, False, True]
     assert labels["SAH"].fillna(False).tolist() == [False, False, True, False]
+
+
+def findings(pair):
+    return {
+        item.check: (item.severity, item.detail) for item in note_findings(pair.notes, "d", "s")
+    }
+
+
+def two_forms(path, array, qform, sform):
+    image = nibabel.Nifti1Image(array, None)
+    image.header.set_qform(qform, 1)
+    image.header.set_sform(sform, 2)
+    nibabel.save(image, path)
+    return path
+
+
+def test_forms_of_other_axes_stop_unless_one_is_named(tmp_path):
+    lps = asymmetric()
+    array, right = in_axes(lps, "LAS")
+    mirrored = right.copy()
+    mirrored[0] *= -1
+    scan = two_forms(tmp_path / "scan.nii", array, right, mirrored)
+    for pair_by in (None, "index"):
+        with pytest.raises(
+            DataError, match=r"scan\.nii: qform says LAS, sform RAS.*\{scan id: qform"
+        ):
+            load_pair(scan, None, {}, pair_by=pair_by)
+    pair = load_pair(scan, None, {}, pair_by="qform")
+    np.testing.assert_array_equal(pair.hu, lps.transpose(2, 1, 0))
+    severity, detail = findings(pair)["orientation"]
+    assert severity == "warning" and detail.endswith("qform was used, as `pair_by` says")
+    other = load_pair(scan, None, {}, pair_by="sform")
+    np.testing.assert_array_equal(other.hu, lps.transpose(2, 1, 0)[:, :, ::-1])
+
+
+def test_forms_that_differ_and_name_the_same_axes_are_noted(tmp_path):
+    array, right = in_axes(asymmetric(), "LAS")
+    moved = right.copy()
+    moved[2, 3] += 40
+    pair = load_pair(two_forms(tmp_path / "scan.nii", array, right, moved), None, {})
+    assert "qform and sform of scan.nii differ; the sform was used" in pair.notes
+    assert "orientation" not in findings(pair)
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAI", "SPR"])
+def test_a_mask_mirrored_by_its_header_alone_stops_unless_pairing_is_named(tmp_path, axes):
+    """The mask's voxels lie as the scan's do; its header names other axes from the same corner."""
+    lps = asymmetric((6, 6, 6))
+    array, affine = in_axes(lps, "LAS", (0.5, 0.5, 0.5))
+    wrong = in_axes(lps, axes, (0.5, 0.5, 0.5))[1]
+    wrong[:3, 3] = affine[:3, 3]
+    scan = save(tmp_path / "scan.nii", array, affine)
+    mask = save(tmp_path / "mask.nii", (array > 150).astype(np.uint8), wrong)
+    with pytest.raises(
+        DataError, match=rf"mask\.nii: axes of the scan are LAS, {axes} of its mask"
+    ):
+        load_pair(scan, mask, {1: 6})
+    pair = load_pair(scan, mask, {1: 6}, pair_by="index")
+    np.testing.assert_array_equal(pair.mask > 0, pair.hu > 150)
+    severity, detail = findings(pair)["orientation"]
+    assert severity == "warning" and "paired by index, as `pair_by` says" in detail
+    pair = load_pair(scan, mask, {1: 6}, pair_by="sform")
+    assert ((pair.mask > 0) != (pair.hu > 150)).any()
+    assert "each was turned by its own sform" in findings(pair)["orientation"][1]
+
+
+@pytest.mark.parametrize(("degrees", "wrong"), [(0.5, False), (3.0, True)])
+def test_a_mask_turned_against_its_scan_stops(tmp_path, degrees, wrong):
+    array, affine = in_axes(asymmetric(), "LAS")
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turned = affine.copy()
+    turned[:3] = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]]) @ affine[:3]
+    scan = save(tmp_path / "scan.nii", array, affine)
+    mask = save(tmp_path / "mask.nii", (array > 150).astype(np.uint8), turned)
+    if wrong:
+        with pytest.raises(DataError, match=r"lie 3\.0 degrees"):
+            load_pair(scan, mask, {1: 6})
+    else:
+        pair = load_pair(scan, mask, {1: 6})
+        np.testing.assert_array_equal(pair.mask > 0, pair.hu > 150)
+
+
+@pytest.mark.parametrize("scan_axes", ["LAS", "RPI"])
+@pytest.mark.parametrize("mask_axes", ["RAS", "LPI", "SAR"])
+def test_truly_mirrored_storage_still_reads_exactly(tmp_path, scan_axes, mask_axes):
+    lps = asymmetric()
+    scan = save(tmp_path / "scan.nii", *in_axes(lps, scan_axes))
+    mask = save(tmp_path / "mask.nii", *in_axes((lps > 150).astype(np.uint8), mask_axes))
+    pair = load_pair(scan, mask, {1: 6})
+    np.testing.assert_array_equal(pair.mask > 0, lps.transpose(2, 1, 0) > 150)
+    assert "orientation" not in findings(pair)
+
+
+def test_a_reader_takes_the_exception_by_the_scans_name(tmp_path):
+    array, affine = in_axes(asymmetric(), "LAS")
+    wrong = affine * [[-1], [1], [1], [1]]
+    for folder in ("data", "label"):
+        (tmp_path / "train" / folder).mkdir(parents=True)
+    save(tmp_path / "train/data/001.nii", array, affine)
+    save(tmp_path / "train/label/001.nii", (array > 150).astype(np.uint8), wrong)
+    reader = Instance2022Reader(tmp_path, pair_by={"002": "index"})
+    with pytest.raises(DataError, match="pair_by"):
+        reader.load(reader.scans()[0])
+    options = {"pair_by": {"001": "index"}}
+    volume = open_dataset("instance2022", tmp_path, **options).load(reader.scans()[0])
+    np.testing.assert_array_equal(volume.mask > 0, volume.hu > 150)
+    with pytest.raises(ParameterError, match="pair_by"):
+        open_dataset("instance2022", tmp_path, pair_by={"001": "guess"})
+
+
+@pytest.mark.parametrize(
+    ("code", "wrong"), [(0, False), (2, False), (1, True), (3, True), (5, True)]
+)
+def test_sizes_in_another_unit_are_an_error(tmp_path, code, wrong):
+    path = save(tmp_path / "scan.nii", *in_axes(asymmetric(), "LAS"))
+    content = bytearray(path.read_bytes())
+    content[123] = code  # xyzt_units: 0 unknown, 1 metre, 2 mm, 3 micron
+    path.write_bytes(content)
+    found = findings(load_pair(path, None, {}))
+    assert ("voxel-units" in found) is wrong
+    assert not wrong or found["voxel-units"][0] == "error"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_a_small_file_that_states_a_large_volume_is_not_unpacked(tmp_path, dtype):
+    image = nibabel.Nifti1Image(np.zeros((1, 1, 1), dtype), np.eye(4))
+    image.header.set_data_shape((1024, 1024, 1100))
+    path = tmp_path / "bomb.nii.gz"
+    path.write_bytes(gzip.compress(image.header.binaryblock + bytes(2**20)))
+    with pytest.raises(
+        DataError, match=r"bomb\.nii\.gz: unpacked it is .*expected at most 1024 MiB"
+    ):
+        load_nifti(path)
