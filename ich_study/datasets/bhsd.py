@@ -23,7 +23,7 @@ from pathlib import Path
 from ich_study.datasets.contract import ScanRef, ScanVolume
 from ich_study.datasets.files import read_json
 from ich_study.datasets.layout import first_folder, nifti_stem, paired_files, require_root
-from ich_study.datasets.nifti import Pairing, load_pair, mask_labels, pair_volume
+from ich_study.datasets.nifti import Pairing, empty_mask_notes, load_pair, mask_labels, pair_volume
 from ich_study.errors import DataError, ParameterError
 from ich_study.schema import MASK_CODES
 
@@ -116,7 +116,8 @@ class BhsdReader:
         file."""
         codes = {value: MASK_CODES[subtype] for value, subtype in self.label_map.items()}
         pair = load_pair(*ref.files, codes, self.allow_nan, self.pair_by.get(ref.scan_id))
-        return pair_volume(ref, self.root, pair, mask_labels(pair.mask), self._notes)
+        notes = (*self._notes, *empty_mask_notes(pair.mask))
+        return pair_volume(ref, self.root, pair, mask_labels(pair.mask), notes)
 
 
 def _read_description(path: Path) -> dict:
@@ -141,11 +142,21 @@ def _label_map(description: dict, path: Path) -> dict[int, str]:
     return dict(sorted(own.items()))
 
 
+def _entries(description: dict, part: str) -> list:
+    entries = description.get(part) or []
+    if not isinstance(entries, list):
+        raise DataError(
+            f"dataset.json: `{part}` is a {type(entries).__name__}; expected a list of volumes, as"
+            " published. Fetch it again"
+        )
+    return entries
+
+
 def _parts(description: dict) -> dict[str, str]:
     """Base name of every volume that dataset.json lists, to `training` or `test`."""
     parts: dict[str, str] = {}
     for part in ("training", "test"):
-        for entry in description.get(part) or []:
+        for entry in _entries(description, part):
             listed = entry.get("image") if isinstance(entry, dict) else entry
             parts[nifti_stem(Path(str(listed).replace("\\", "/")))] = part
     return parts

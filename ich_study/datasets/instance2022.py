@@ -17,7 +17,14 @@ from pathlib import Path
 
 from ich_study.datasets.contract import ScanRef, ScanVolume
 from ich_study.datasets.layout import first_folder, paired_files, require_root
-from ich_study.datasets.nifti import Pairing, load_pair, mask_labels, pair_volume, unknown_labels
+from ich_study.datasets.nifti import (
+    Pairing,
+    empty_mask_notes,
+    load_pair,
+    mask_labels,
+    pair_volume,
+    unknown_labels,
+)
 from ich_study.schema import UNSPECIFIED_HEMORRHAGE
 
 LAYOUT = "  train_2/data/001.nii.gz ... (or train/)\n  train_2/label/001.nii.gz ..."
@@ -67,5 +74,7 @@ class Instance2022Reader:
             self.allow_nan,
             self.pair_by.get(ref.scan_id),
         )
-        labels = unknown_labels(len(pair.hu)) if pair.mask is None else mask_labels(pair.mask)
-        return pair_volume(ref, self.root, pair, labels)
+        if pair.mask is None:
+            return pair_volume(ref, self.root, pair, unknown_labels(len(pair.hu)))
+        notes = empty_mask_notes(pair.mask)
+        return pair_volume(ref, self.root, pair, mask_labels(pair.mask), notes)

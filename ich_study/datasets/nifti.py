@@ -355,6 +355,13 @@ def mask_labels(mask: np.ndarray) -> pd.DataFrame:
     return label_frame(columns, len(mask))
 
 
+def empty_mask_notes(mask: np.ndarray) -> tuple[str, ...]:
+    """For a scan whose labels come from its mask: no voxel drawn makes it negative, unseen."""
+    if mask.any():
+        return ()
+    return ("empty-mask: nothing is drawn, so every slice counts as negative; is that so?",)
+
+
 def unknown_labels(slices: int) -> pd.DataFrame:
     """Labels of a scan without any: all missing."""
     return label_frame({}, slices)

@@ -20,7 +20,7 @@ CHECKS: dict[str, str] = {
     "voxel-units": "sizes in metres or microns",
     "mask-geometry": "shape or spacing of mask and scan disagree",
     "mask-code": "the mask holds a code that is not 0-6",
-    "empty-mask": "the mask of a scan is empty, and no slice of it positive",
+    "empty-mask": "an empty mask makes a scan negative",
     "label-denies-mask": "the mask shows hemorrhage, the slice label says none",
     "mask-denies-label": "the slice label says hemorrhage, the mask shows none",
     "any-is-not-or": "`any` is not the OR of the five subtypes",

@@ -18,6 +18,7 @@ NOTE_SEVERITY: dict[str, str] = {
     "orientation": "warning",
     "voxel-units": "error",
     "mask-geometry": "error",
+    "empty-mask": "warning",
     "not-ct": "error",
     "not-hu": "error",
     "burned-in": "error",
@@ -213,9 +214,6 @@ def _mask(volume: ScanVolume, intensity: str) -> Found:
     silent = np.zeros(len(volume.hu), bool)
     silent[drawn] = (masks == UNSPECIFIED_HEMORRHAGE).any((1, 2))
     found = _mask_position(volume, drawn, intensity)
-    if not len(drawn) and not _answers(volume.labels, "any").any():
-        text = "nothing is drawn, and so every slice counts as negative; is that so?"
-        found.append(("warning", "empty-mask", None, text))
     for name, shown in zip(LABELS, shows):
         label = _answers(volume.labels, name)
         denied, missing = shown & (label == 0), ~shown & (label == 1) & ~(silent & (name != "any"))

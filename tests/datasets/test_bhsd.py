@@ -103,6 +103,20 @@ def test_missing_things_are_named(copy, tmp_path):
         BhsdReader(copy).scans()
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"labels": {}', '{"labels": 1}'])
+def test_a_damaged_description_is_named(copy, content):
+    (copy / "dataset.json").write_text(content)
+    with pytest.raises(DataError, match=r"dataset\.json.*expected an object with `labels`"):
+        BhsdReader(copy)
+
+
+def test_a_part_that_is_no_list_is_named(copy):
+    description = json.loads((copy / "dataset.json").read_text()) | {"training": 96}
+    (copy / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(DataError, match=r"`training` is a int; expected a list"):
+        BhsdReader(copy).scans()
+
+
 def test_a_name_without_patient_is_refused(copy):
     (copy / "dataset.json").unlink()
     for folder in ("images", "ground truths"):

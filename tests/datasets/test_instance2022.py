@@ -26,6 +26,8 @@ def test_round_trip(written):
         assert volume.labels["any"].tolist() == truth["any"].tolist()
         assert volume.labels["SDH"].isna().tolist() == truth["any"].tolist()
         assert (volume.labels["SDH"].dropna() == False).all()  # noqa: E712
+        silent = [note for note in volume.notes if note.startswith("empty-mask: ")]
+        assert len(silent) == (not truth["any"].any())
 
 
 def test_train_is_another_name_of_train_2(written):

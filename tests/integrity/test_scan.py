@@ -107,11 +107,3 @@ def test_sizes_that_are_not_positive_are_an_error_and_strange_ones_a_warning(cha
     assert ("error", "implausible-spacing", None) in complaints(make_scan(0, **change))
     strange = complaints(make_scan(0, spacing_mm=(1.8, 1.8)))
     assert strange == {("warning", "implausible-spacing", None)}
-
-
-def test_an_empty_mask_that_makes_a_scan_negative_is_said():
-    volume = make_scan(0)
-    volume.mask[:] = 0
-    assert ("warning", "empty-mask", None) not in complaints(volume)  # the label says otherwise
-    volume.labels.loc[:, list(volume.labels)] = False
-    assert ("warning", "empty-mask", None) in complaints(volume)
