@@ -15,10 +15,13 @@ from torch import nn
 
 from ich_study.atomic import write_csv, write_parquet
 from ich_study.evaluate import classification as evaluation
-from ich_study.evaluate.results import with_interval
+from ich_study.evaluate.results import joined, with_interval
+from ich_study.evaluate.rows import Rows
+from ich_study.evaluate.slice_position import METHOD, position_predictions, position_rows
 from ich_study.evaluate.thresholds import Threshold, threshold_frame
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceSource
+from ich_study.schema import result_table
 
 
 class RunSettings(Protocol):
@@ -83,6 +86,7 @@ def report_classifier(
     run: FinishedRun,
     validation: ScoredPart,
     others: list[ScoredPart],
+    training: pd.DataFrame,
     *,
     method: str,
     variant: str,
@@ -94,7 +98,9 @@ def report_classifier(
 
     Every part gets AUROC, average precision, and F1, sensitivity, specificity and precision at the
     fixed thresholds and at Youden's (see `evaluation.classification_results`); the validation part
-    also the F1 of its five best epochs (CAM benchmark, Table I).
+    also the F1 of its five best epochs (CAM benchmark, Table I). training: rows of the index that
+    the network learned from; the rival beside every AUROC learns from them too
+    (`evaluate.slice_position`).
     """
     predictions = {part.name: _predicted(run, part) for part in (validation, *others)}
     thresholds = evaluation.validation_thresholds(predictions[validation.name])
@@ -118,9 +124,12 @@ def report_classifier(
         name=run.config.primary_class,
         variant=variant,
     )
-    results = pd.concat([measured, top.dropna(axis="columns", how="all")], ignore_index=True)[
-        list(measured.columns)
-    ]
+    beside = []
+    for part in (validation, *others):
+        rival = position_predictions(training, part.rows, run.config.classes)
+        rows = Rows(study, part.name, replicates, seed)
+        beside += position_rows(predictions[part.name], rival, rows, method, variant)
+    results = joined([measured, top, result_table(beside)])
     roc, pr = evaluation.curves(renamed)
     labelled = pd.concat(
         [table.assign(part=name) for name, table in predictions.items()], ignore_index=True
@@ -145,9 +154,14 @@ def _predicted(run: FinishedRun, part: ScoredPart) -> pd.DataFrame:
 
 
 def headline(results: pd.DataFrame) -> pd.DataFrame:
-    """The measures that a reader looks at first, a row per part and class, `value [low, high]`."""
-    shown = ("auroc", "average_precision", "f1@youden", "sensitivity@youden", "specificity@youden")
-    rows = results[results["metric"].isin(shown)]
+    """The measures that a reader looks at first, a row per part and class, `value [low, high]`.
+
+    `slice_position` is the AUROC of the rival that sees a slice's height alone.
+    """
+    shown = ("auroc", METHOD, "auroc_difference", "auroc_within_position", "average_precision")
+    shown = (*shown, "f1@youden", "sensitivity@youden", "specificity@youden")
+    named = results["metric"].mask(results["method"] == METHOD, METHOD)
+    rows = results.assign(metric=named)[named.isin(shown)]
     cells = rows[["dataset", "class", "metric"]].assign(value=rows.apply(with_interval, axis=1))
     return (
         cells.pivot(index=["dataset", "class"], columns="metric", values="value")
@@ -158,7 +172,6 @@ def headline(results: pd.DataFrame) -> pd.DataFrame:
 
 def primary_auroc(results: pd.DataFrame, part: str, name: str) -> Mapping[str, float]:
     """`value`, `ci_low`, `ci_high` of the AUROC of class `name` on one part."""
-    rows = results[
-        (results["dataset"] == part) & (results["class"] == name) & (results["metric"] == "auroc")
-    ]
+    of_part = (results["dataset"] == part) & (results["class"] == name)
+    rows = results[of_part & (results["metric"] == "auroc") & (results["method"] != METHOD)]
     return rows.iloc[0][["value", "ci_low", "ci_high"]].to_dict()

@@ -183,10 +183,37 @@ def _ranked(
 
 
 def auroc_of_items(
-    patients: Sequence[object] | np.ndarray, truth: np.ndarray, scores: np.ndarray
+    patients: Sequence[object] | np.ndarray,
+    truth: np.ndarray,
+    scores: np.ndarray,
+    strata: np.ndarray | None = None,
 ) -> PatientStatistic:
-    """AUROC over all items of the drawn patients."""
-    return _ranked(patients, truth, scores, "auroc")
+    """AUROC over all items of the drawn patients. strata: (items,), whole numbers; only pairs of a
+    positive and a negative item of one stratum are compared, and all pairs count alike."""
+    if strata is None:
+        return _ranked(patients, truth, scores, "auroc")
+    names, index = _patients(patients, len(truth))
+    truth, scores, strata = np.asarray(truth, bool), np.asarray(scores), np.asarray(strata)
+    parts = []
+    for stratum in np.unique(strata):
+        inside = strata == stratum
+        area = _ranked(patients[inside], truth[inside], scores[inside], "auroc")
+        drawn = np.searchsorted(names, area.patients)
+        # positives and negatives of every patient in the stratum
+        kinds = [
+            np.bincount(index[inside & kind], minlength=len(names)) for kind in (truth, ~truth)
+        ]
+        parts.append((area, drawn, *kinds))
+
+    def evaluate(weights: np.ndarray) -> np.ndarray:
+        ranked, pairs = np.zeros((2, len(weights)))
+        for area, drawn, positive, negative in parts:
+            of_stratum = (weights @ positive) * (weights @ negative)
+            ranked += np.nan_to_num(area.evaluate(weights[:, drawn])) * of_stratum
+            pairs += of_stratum
+        return np.divide(ranked, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+    return PatientStatistic(names, evaluate, share=True)
 
 
 def average_precision_of_items(

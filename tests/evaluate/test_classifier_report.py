@@ -30,7 +30,7 @@ def report(tmp_path_factory):
     validation = ScoredPart("fake/validation", store, held_out[held_out["patient_id"].isin(half)])
     test = ScoredPart("fake/test", store, held_out[~held_out["patient_id"].isin(half)])
     return report_classifier(
-        run, validation, [test], method="arm", variant="printed", replicates=100
+        run, validation, [test], train, method="arm", variant="printed", replicates=100
     )
 
 

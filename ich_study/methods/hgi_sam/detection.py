@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import DataError, ParameterError
+from ich_study.evaluate import slice_position
 from ich_study.evaluate.classification import predict
 from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.slice_predictions import known_of
@@ -154,6 +155,24 @@ def detection_rows(detections: Mapping[str, Detection], rows: Rows, variant: str
         for method, found in detections.items()
         for metric, statistic in detection_statistics(found).items()
     ]
+
+
+def position_rows(
+    predictions: Mapping[str, pd.DataFrame],
+    training: pd.DataFrame,
+    tested: pd.DataFrame,
+    rows: Rows,
+    variant: str,
+) -> list[Row]:
+    """The rival that sees a slice's height alone beside the AUROC of every classifier of Table 2;
+    see `evaluate.slice_position`. training: slices that the rival learns from."""
+    rival = slice_position.position_predictions(training, tested, ("any",))
+    found = []
+    for method, classifier in CLASSIFIER_OF.items():
+        if method != GRAD_CAM:
+            scored = predictions[classifier]
+            found += slice_position.position_rows(scored, rival, rows, method, variant)
+    return found
 
 
 def detection_statistics(found: Detection) -> dict[str, PatientStatistic]:

@@ -117,14 +117,17 @@ def report_masks(
 
 
 def classification(
-    rows: Rows, runs: Mapping[str, TrainingRun], parts: Mapping[str, Slices]
+    rows: Rows,
+    runs: Mapping[str, TrainingRun],
+    parts: Mapping[str, Slices],
+    training: pd.DataFrame,
 ) -> dict[str, ClassifierReport]:
     """Table 1 of every arm. parts: slices by name, as tables print it; class thresholds (Youden)
-    come from the first, the others are scored."""
+    come from the first, the others are scored. training: slices that the rival learns from."""
     first, *others = [ScoredPart(name, *slices) for name, slices in parts.items()]
     named = {"method": METHOD, "study": rows.study, "replicates": rows.replicates}
     return {
-        arm: report_classifier(run, first, others, variant=arm, seed=rows.seed, **named)
+        arm: report_classifier(run, first, others, training, variant=arm, seed=rows.seed, **named)
         for arm, run in runs.items()
     }
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rows import Row, Rows, statistic_of
+from ich_study.evaluate.slice_position import position_predictions, position_rows
 from ich_study.evaluate.slice_predictions import decided
 from ich_study.methods.mil.network import ReadyNetwork
 from ich_study.methods.mil.peaks import Detector, Peaks
@@ -118,11 +119,14 @@ def subtype_rows(
     return rows
 
 
-def classifier_rows(scored: ScoredMaps, table: Rows, **columns: Any) -> list[Row]:
+def classifier_rows(
+    scored: ScoredMaps, training: pd.DataFrame, table: Rows, **columns: Any
+) -> list[Row]:
     """Accuracy at probability 0.5 and AUROC of the slice classifier, on the slices whose label is
-    known.
+    known, and the rival that sees a slice's height alone (`evaluate.slice_position`).
 
-    Raises StudyError where no label is known, or all are of one kind.
+    training: slices that the rival learns from. Raises StudyError where no label is known, or all
+    are of one kind.
     """
     labels = scored.rows["any"].astype("boolean")
     known = labels.notna().to_numpy()
@@ -138,7 +142,10 @@ def classifier_rows(scored: ScoredMaps, table: Rows, **columns: Any) -> list[Row
         "auroc": auroc_of_items(patients, truth, logits),
     }
     columns = {**columns, "threshold_source": "none", "unit": "slice"}
-    return [table.statistic(each, metric, **columns) for metric, each in statistics.items()]
+    rows = [table.statistic(each, metric, **columns) for metric, each in statistics.items()]
+    rival = position_predictions(training, scored.rows, ("any",))
+    own = rival.drop(columns="position").assign(logit=scored.logits)
+    return rows + position_rows(own, rival, table, columns["method"], columns["variant"])
 
 
 def free_response(scored: ScoredMaps, peaks: Sequence[Peaks]) -> pd.DataFrame:

@@ -140,13 +140,22 @@ def evaluate_network(
 
 
 def evaluate_published(
-    ready: ReadyNetwork, store: Store, rows: pd.DataFrame, truth: str, table: Rows, gate: float
+    ready: ReadyNetwork,
+    store: Store,
+    rows: pd.DataFrame,
+    training: pd.DataFrame,
+    truth: str,
+    table: Rows,
+    gate: float,
 ) -> Evaluated:
-    """A published network with its published detectors, and how it calls slices."""
+    """A published network with its published detectors, and how it calls slices.
+
+    training: slices that the rival of its calls learns from; the network never saw them.
+    """
     scored, head = score_slices(ready, store, rows, truth), ready.network.head
     detectors = published_variants(PUBLISHED[head])
     found = evaluate_network(scored, detectors, table, head=head, gate=gate)
-    called = report.classifier_rows(scored, table, **columns_of(head, found.variant))
+    called = report.classifier_rows(scored, training, table, **columns_of(head, found.variant))
     return replace(found, rows=[*found.rows, *called])
 
 

@@ -6,7 +6,7 @@ and choose nothing, except in the supervised U-Net that stands beside the method
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,7 @@ import torch
 
 from ich_study.errors import DataError, ParameterError
 from ich_study.evaluate import classification as evaluation
+from ich_study.evaluate.slice_position import position_predictions
 from ich_study.evaluate.truth import Truth, read_truth, scan_spacing, truth_kind
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.resnet_lstm.network import ResNetLSTM
@@ -200,6 +201,15 @@ class Stage1:
             )
         sequence = predict_sequences(self.sequence, store, rows, self.preprocessing, self.device)
         return {**found, "resnet_lstm": sequence}
+
+
+def position_rival(folds: Sequence[Fold]) -> pd.DataFrame:
+    """Predictions of `evaluate.slice_position` for the test parts of all folds, each learned from
+    the fold's own training part."""
+    parts = [
+        position_predictions(fold.rows["train"], fold.rows["test"], ("any",)) for fold in folds
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def train_stage_1(

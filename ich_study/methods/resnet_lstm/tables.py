@@ -21,6 +21,7 @@ from ich_study.evaluate import classification, comparisons
 from ich_study.evaluate.results import joined, with_interval
 from ich_study.evaluate.rows import Rows
 from ich_study.evaluate.score import Scores
+from ich_study.evaluate.slice_position import position_rows
 from ich_study.methods.resnet_lstm.arms import MAIN, PLAIN, SUPERVISED
 from ich_study.methods.resnet_lstm.measures import METRICS
 from ich_study.metrics.significance import holm, paired_t_test
@@ -115,12 +116,13 @@ def paired_rows(
 
 
 def classifier_results(
-    predictions: Mapping[str, pd.DataFrame], rows: Rows
+    predictions: Mapping[str, pd.DataFrame], rival: pd.DataFrame, rows: Rows
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Slice measures of the classifiers on the test parts of all folds, and the AUROC's paired
     differences.
 
-    predictions: method -> `slice_predictions.PREDICTION_COLUMNS`, all folds.
+    predictions: method -> `slice_predictions.PREDICTION_COLUMNS`, all folds. rival: those of
+    `evaluate.slice_position` on the same slices, which stand beside every AUROC.
     """
     drawn = {"replicates": rows.replicates, "seed": rows.seed}
     tables, parts = [], {}
@@ -129,6 +131,7 @@ def classifier_results(
             table, {}, study=rows.study, method=method, **drawn
         )
         tables.append(measured.assign(seed=rows.seed))
+        tables.append(result_table(position_rows(table, rival, rows, method, "printed")))
         parts[method] = table.assign(part=rows.dataset)
     differences = comparisons.auroc_differences(
         parts, CLASSIFIER_PAIRS, rows.dataset, "any", 2 * rows.replicates, rows.seed

@@ -14,6 +14,7 @@ from ich_study.methods.hgi_sam.detection import (
     detection_rows,
     detection_table,
     detections_of_classifiers,
+    position_rows,
 )
 from ich_study.schema import result_table
 
@@ -114,3 +115,27 @@ def test_no_slices_are_no_test_set():
         Detection(ROWS[:0], TRUTH[:0], TRUTH[:0], SCORE[:0])
     with pytest.raises(DataError, match="expected one each"):
         Detection(ROWS, TRUTH[:3], TRUTH[:3], SCORE[:3])
+
+
+def test_every_classifier_of_table_2_stands_beside_the_height_of_its_slices():
+    """The rival learns that the second slice of a scan is positive; the classifiers that it is
+    negative. Grad-CAM has no classifier of its own."""
+    rows = pd.DataFrame(
+        {
+            "dataset": "fake",
+            "patient_id": np.repeat([f"p{n}" for n in range(6)], 2),
+            "scan_id": np.repeat([f"p{n}" for n in range(6)], 2),
+            "slice_index": np.tile([0, 1], 6),
+            "any": pd.array(np.tile([False, True], 6), dtype="boolean"),
+        }
+    )
+    wrong = rows.assign(label=rows["any"], logit=np.tile([1.0, -1.0], 6), **{"class": "any"})
+    predictions = dict.fromkeys(("binary", "multi_label", "two_outputs"), wrong)
+    table = result_table(
+        position_rows(predictions, rows, rows, Rows("04_swin_hgi_sam", "fake", 50), "printed")
+    )
+    differences = table[table["metric"] == "auroc_difference"].set_index("method")["value"]
+    assert differences.to_dict() == {
+        f"{name} - slice_position": -1.0
+        for name in ("swin_sam_binary", "swin_sam_multi_label", "swin_hgi_sam")
+    }

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rows import Rows
+from ich_study.evaluate.slice_position import position_predictions
 from ich_study.evaluate.slice_predictions import decided
 from ich_study.methods.mil import report
 from ich_study.methods.mil.network import ReadyNetwork, create_mil, published_preprocessing
@@ -121,15 +122,21 @@ def test_subtypes_without_boxes_have_no_value_and_unnamed_boxes_no_row(maps):
 
 def test_the_classifier_is_scored_as_scikit_learn_scores_it(maps):
     truth = maps.rows["any"].to_numpy(bool)
-    rows = {row["metric"]: row["value"] for row in classifier_rows(maps, TABLE, **COMMON)}
+    found = classifier_rows(maps, maps.rows, TABLE, **COMMON)
+    rows = {row["metric"]: row["value"] for row in found if row["method"] == "m"}
     assert rows["accuracy"] == pytest.approx(accuracy_score(truth, maps.logits > 0))
     assert rows["auroc"] == pytest.approx(roc_auc_score(truth, maps.logits))
+    rival = position_predictions(maps.rows, maps.rows, ("any",))
+    of_rival = [row["value"] for row in found if row["method"] == "slice_position"]
+    assert of_rival == pytest.approx([roc_auc_score(truth, rival["logit"])])
+    (difference,) = [row["value"] for row in found if row["metric"] == "auroc_difference"]
+    assert difference == pytest.approx(rows["auroc"] - of_rival[0])
 
 
 def test_bad_input_is_refused(maps):
     for rows in (maps.rows.assign(any=False), maps.rows.assign(any=pd.NA)):
         with pytest.raises(StudyError, match="needs both kinds"):
-            classifier_rows(replace(maps, rows=rows), TABLE, **COMMON)
+            classifier_rows(replace(maps, rows=rows), maps.rows, TABLE, **COMMON)
     with pytest.raises(StudyError, match="at least one slice"):
         point_counts_of(replace(maps, boxes=[]), [])
     with pytest.raises(StudyError, match="both of every slice"):
@@ -197,7 +204,7 @@ def test_the_classifier_lets_points_through_and_the_labels_do_not():
 def test_a_probability_of_exactly_the_gate_is_a_hemorrhage():
     assert decided(np.array([0.0, -1e-6, 1e-6]), 0.5).tolist() == [True, False, True]
     slices = [Spikes("a", logit=0.0), Spikes("b", logit=-1.0, positive=False)]
-    accuracy = classifier_rows(spiked_maps(slices), TABLE, **COMMON)[0]
+    accuracy = classifier_rows(spiked_maps(slices), spiked_maps(slices).rows, TABLE, **COMMON)[0]
     assert accuracy["metric"] == "accuracy" and accuracy["value"] == 1
 
 

@@ -120,7 +120,9 @@ def test_every_step_finds_lesions_that_stand_out(done):
 def test_the_tables_hold_what_the_claims_ask_for(done):
     fold, _, predictions, masks, _, volumes = done
     volume_table, differences = tables.volume_results(volumes, ROWS, "printed", "masks")
-    slice_table, _ = tables.classifier_results(predictions, ROWS)
+    slice_table, _ = tables.classifier_results(
+        predictions, resnet_lstm_study.position_rival([fold]), ROWS
+    )
     scores = score_maps(masks, fold.test_truth(masks.labellers["resnet"].preprocessing), 4, 1)
     map_table = tables.map_results(scores, ROWS, "masks")
     table = tables.joined([volume_table, slice_table, map_table])

@@ -100,16 +100,22 @@ def test_auroc_differences_are_with_the_lstm_minus_without():
         "resnet_lstm_refitted": predictions((0.5, 0.5)),
         "resnet_lstm": predictions((0.1, 0.9)),
     }
-    rows, table = classifier_results(given, ROWS)
+    # of the rival, the first slice of every patient is the likelier one
+    rival = predictions((0.5, -0.5)).assign(position=0.5)
+    rows, table = classifier_results(given, rival, ROWS)
     assert dict(zip(zip(table["first"], table["second"]), table["difference"])) == pytest.approx(
         {("resnet_lstm", "resnet"): 1.0, ("resnet_lstm_refitted", "resnet"): 0.5}
     )
-    auroc = rows[rows["metric"] == "auroc"].set_index("method")["value"]
-    assert auroc.to_dict() == pytest.approx(
+    auroc = rows[rows["metric"] == "auroc"]
+    own = auroc[auroc["method"] != "slice_position"].set_index("method")["value"]
+    assert own.to_dict() == pytest.approx(
         {"resnet": 0.0, "resnet_lstm_refitted": 0.5, "resnet_lstm": 1.0}
     )
+    assert (auroc.loc[auroc["method"] == "slice_position", "value"] == 0).sum() == 3
     difference = rows[rows["metric"] == "auroc_difference"].set_index("method")["value"]
     assert difference["resnet_lstm - resnet"] == pytest.approx(1.0)
+    assert difference["resnet_lstm - slice_position"] == pytest.approx(1.0)
+    assert difference["resnet - slice_position"] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(("truth", "prefix"), [("masks", ""), ("boxes", "box_")])
