@@ -22,7 +22,7 @@ METHOD = "slice_position"
 STRATA = 5
 """Parts of equal height that the head is cut into for AUROCs of slices of one height."""
 _BINS, _WIDTH = 100, 0.05
-"""Steps of the height on which the rival learns, and the sigma that it smooths by, of the height."""
+"""Steps of the height on which the rival learns, and the sigma, a share of it, it smooths by."""
 
 
 def head_positions(rows: pd.DataFrame) -> np.ndarray:
