@@ -26,12 +26,17 @@ from ich_study.training.learner import train_classifier
 from ich_study.training.losses import balancing_weight
 
 
-def training_config(train: pd.DataFrame, weighted_loss: bool, **settings: Any) -> TrainingConfig:
-    """The training of a MIL network: its input channels, one class, Adam; the rest as `settings`
-    say. weighted_loss: positives weigh as much as the negatives of `train` together."""
+def training_config(
+    train: pd.DataFrame, weighted_loss: bool, windows: tuple[str, ...] = WINDOWS, **settings: Any
+) -> TrainingConfig:
+    """The training of a MIL network: one class, Adam; the rest as `settings` say.
+
+    weighted_loss: positives weigh as much as the negatives of `train` together. windows: input
+    channels; one window alone is given three times.
+    """
     return TrainingConfig(
         classes=("any",),
-        windows=WINDOWS,
+        windows=windows,
         normalisation="mil",
         optimizer="adam",
         channels_last=True,

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from ich_study.errors import DataError, WeightsError
 from ich_study.methods.mil import train
@@ -53,6 +54,16 @@ def test_blocks_and_seed_are_of_the_network_that_is_trained(monkeypatch, network
     config = training_config(pd.DataFrame({"any": [True, False]}), False, seed=7)
     with pytest.raises(Stopped):
         train_head("attention", network, 1, config, "store", "train", "validation", "folder")
+
+
+def test_one_window_is_given_three_times_and_sees_nothing_outside_it():
+    rows = pd.DataFrame({"any": [True, False]})
+    config = training_config(rows, False, windows=("mil_80",), size=4)
+    assert config.in_channels == 3
+    hu = torch.tensor([[-1000.0, -20.0, 0.0, 40.0, 80.0, 300.0, 1000.0, 3000.0]]).to(torch.int16)
+    inputs = config.preprocessing().inputs(hu[None, None])[0]
+    assert inputs.shape == (3, 1, 8) and torch.equal(inputs[0], inputs[2])
+    assert inputs[0, 0].unique(sorted=True).tolist() == pytest.approx([-0.4, 1.648, 3.696])
 
 
 def test_published_networks_need_a_path(tmp_path):
