@@ -19,7 +19,7 @@ from ich_study.evaluate.quantification import agreement_rows, volume_table
 from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.rivals import RIVALS
 from ich_study.evaluate.rows import Row, Rows
-from ich_study.evaluate.thresholds import Threshold
+from ich_study.evaluate.thresholds import Threshold, threshold_frame
 from ich_study.evaluate.truth import Truth
 from ich_study.methods.lse_unet.joint_thresholds import BACKGROUND
 from ich_study.methods.lse_unet.study import (
@@ -130,6 +130,12 @@ def classification(
         arm: report_classifier(run, first, others, training, variant=arm, seed=rows.seed, **named)
         for arm, run in runs.items()
     }
+
+
+def class_thresholds(classified: Mapping[str, ClassifierReport]) -> pd.DataFrame:
+    """Thresholds on the probability of every arm and class (`threshold_frame`), with `arm`."""
+    frames = {arm: threshold_frame(each.thresholds) for arm, each in classified.items()}
+    return pd.concat(frames, names=["arm"]).reset_index("arm")
 
 
 def auroc_table(classified: Mapping[str, ClassifierReport]) -> pd.DataFrame:
