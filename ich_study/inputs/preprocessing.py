@@ -126,6 +126,26 @@ class Preprocessing:
         scaled = boxes.double() * torch.tensor([across, down, across, down], dtype=torch.float64)
         return scaled - torch.tensor([left, top, 0, 0], dtype=torch.float64)
 
+    def native(self, maps: Tensor, rows: int, columns: int) -> Tensor:
+        """Maps (n, size, size) of the input's grid on the slice's own, float32 (n, rows, columns):
+        the way back from `resized`. What a crop left out gets each map's lowest value."""
+        target = self._resize_target(rows, columns)
+        top, left = ((side - self.size) // 2 for side in target)
+        whole = maps.amin((1, 2), keepdim=True).expand(-1, *target).clone()
+        whole[:, top : top + self.size, left : left + self.size] = maps
+        shape = {"size": (rows, columns), "mode": "bilinear", "align_corners": False}
+        return functional.interpolate(whole[None].float(), antialias=True, **shape)[0]
+
+    def native_points(self, points: Tensor, rows: int, columns: int) -> Tensor:
+        """Points (n, 2) of row and column on the input's grid, in pixels of the slice, float64.
+
+        A pixel's centre stays a pixel's centre: row 0 of a grid of half the side is row 0.5.
+        """
+        target = torch.tensor(self._resize_target(rows, columns), dtype=torch.float64)
+        offset = (target - self.size).div(2, rounding_mode="floor")
+        sides = torch.tensor([rows, columns], dtype=torch.float64)
+        return (points.double() + 0.5 + offset) * sides / target - 0.5
+
     def _cut(self, slices: Tensor) -> Tensor:
         top, left = ((side - self.size) // 2 for side in slices.shape[-2:])
         return slices[:, top : top + self.size, left : left + self.size]

@@ -1,0 +1,85 @@
+"""A classifier and its CAM on a scan of one's own (see `evaluate.scan_methods`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ich_study.errors import WeightsError
+from ich_study.evaluate.heat import ArrayHeat
+from ich_study.evaluate.scaling import resized_maps
+from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
+from ich_study.inputs.samplers import OrderedBatches
+from ich_study.inputs.slices import SliceDataset, SliceLoader
+from ich_study.methods.cams.cams import METHOD_IDS
+from ich_study.methods.cams.recipe import CamRecipe
+from ich_study.models.backbones import Backbone
+from ich_study.models.registry import load
+from ich_study.paths import resolve
+from ich_study.training.callbacks import WEIGHTS_FILE
+
+BATCH = 8
+SOURCE = "masks-validation"
+
+
+def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, ScanRecipe]:
+    """The classifier that a run of 06_cam_benchmark explained, with the CAM and depth whose raw
+    maps have the best Dice on the validation patients, at their threshold there.
+
+    A slice is marked from the classifier's own threshold on (Youden, validation part of its run).
+    """
+    table = pd.read_csv(named_file(folder, "thresholds.csv"), dtype={"layer": str})
+    names = list(METHOD_IDS.values())  # the trivial rivals are no networks
+    own = table[(table["variant"] == "raw") & (table["threshold_source"] == SOURCE)]
+    own = own[own["method"].isin(names)].sort_values("objective", ascending=False, kind="stable")
+    if own.empty:
+        raise WeightsError(f"{folder}/thresholds.csv has no threshold of source {SOURCE}")
+    best, target = own.iloc[0], str(parameters["target_class"])
+    classifier = resolve(parameters["classifier_run"])
+    gates = pd.read_csv(named_file(classifier, "thresholds.csv")).set_index("class")["threshold"]
+    options = {
+        "layer": str(best["layer"]),
+        "reading": parameters["layer_reading"],
+        "eigen_sign": parameters["eigen_sign"],
+    }
+    cut, gate = (float(best["threshold"]),), (float(gates[target]),)
+    recipe = ScanRecipe("cams", best["method"], "raw", (target,), cut, gate, SOURCE, options)
+    return {named_file(classifier, WEIGHTS_FILE): recipe}
+
+
+def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMethod:
+    """The classifier of `path`; WeightsError where the file does not fit."""
+    found = load(path, device, Backbone)
+    depth, target = (
+        f"[{recipe.options['layer']}]",
+        found.metadata["classes"].index(recipe.classes[0]),
+    )
+    printed = {name: method for method, name in METHOD_IDS.items()}[recipe.name]
+    cam = CamRecipe(
+        (printed,),
+        (depth,),
+        recipe.options["reading"],
+        ("zero",),
+        eigen_sign=recipe.options["eigen_sign"],
+    )
+
+    def say(scan: OneScan) -> Said:
+        dataset = SliceDataset(scan, scan.rows, ("any",), found.preprocessing)
+        loader = SliceLoader(dataset, OrderedBatches(len(dataset), BATCH), device)
+        maps, logits = [], []
+        for inputs, _ in loader:
+            with torch.no_grad():
+                logits.append(found.model(inputs)[:, target].double().cpu())
+            (raw,) = cam.maps(found.model, inputs, target).values()
+            maps.append(resized_maps(raw.float().cpu(), found.preprocessing.size))
+        loader.close()
+        heat = torch.cat(maps)[:, None].numpy().astype(np.float32)
+        named = (recipe.name, recipe.variant, recipe.options["layer"], recipe.classes)
+        return Said(ArrayHeat(*named, heat), torch.cat(logits).sigmoid()[:, None].numpy())
+
+    return ScanMethod(recipe, found.sha256, found.preprocessing, say)

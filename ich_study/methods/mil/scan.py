@@ -1,0 +1,73 @@
+"""The MIL detector on a scan of one's own (see `evaluate.scan_methods`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import expit
+
+from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
+from ich_study.methods.mil.network import (
+    MilBackbone,
+    ReadyNetwork,
+    load_published,
+    published_preprocessing,
+)
+from ich_study.methods.mil.peaks import PUBLISHED, Detector
+from ich_study.methods.mil.pipeline import score_slices
+from ich_study.methods.mil.study import TUNED_ON_BOXES, method_of
+from ich_study.models.registry import load
+from ich_study.models.weights import verify_file
+from ich_study.training.callbacks import WEIGHTS_FILE
+
+PUBLISHED_WEIGHTS = "published_weights"
+"""Variant of the authors' own networks."""
+
+
+def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, ScanRecipe]:
+    """Every head that a run of 05_mil_detector trained, with the detector tuned on the boxes of its
+    tuning part, by the file of its weights."""
+    found = {}
+    for row in pd.read_csv(named_file(folder, "detectors.csv")).to_dict("records"):
+        head = row.pop("head")
+        detector, variant = Detector(**row), str(parameters["variant"])
+        found[named_file(folder, head, WEIGHTS_FILE)] = recipe_of(head, variant, detector)
+    return found
+
+
+def recipe_of(head: str, variant: str, detector: Detector) -> ScanRecipe:
+    """A detector as a recipe: a pixel is marked above its T."""
+    thresholds, options = (detector.threshold,), {"head": head, "detector": asdict(detector)}
+    named = (method_of(head), variant, ("any",))
+    return ScanRecipe("mil", *named, thresholds, (0.0,), TUNED_ON_BOXES, options)
+
+
+def published_recipe(head: str) -> ScanRecipe:
+    """The authors' own network of one head with the detector that they published."""
+    return recipe_of(head, PUBLISHED_WEIGHTS, PUBLISHED[head])
+
+
+def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMethod:
+    """The network of `path` and its detector; WeightsError where the file does not fit."""
+    detector = Detector(**recipe.options["detector"])
+    if recipe.variant == PUBLISHED_WEIGHTS:
+        network = load_published(path, recipe.options["head"])
+        network.model.to(device)
+        ready = ReadyNetwork(network, published_preprocessing())
+    else:
+        found = load(path, device, MilBackbone)
+        ready = ReadyNetwork(found.network, found.preprocessing)
+
+    def say(scan: OneScan) -> Said:
+        scored = score_slices(ready, scan, scan.rows, "none")
+        points = [peaks.points for peaks in scored.peaks(detector)]
+        probability = expit(scored.logits)[:, None].astype(np.float64)
+        return Said(scored.heat(recipe.name, recipe.variant), probability, points)
+
+    return ScanMethod(recipe, verify_file(path), ready.preprocessing, say)

@@ -1,0 +1,203 @@
+"""Trained methods by where they lie, and what each finds in a scan, on the scan's own grid."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+
+from ich_study.errors import ParameterError, WeightsError
+from ich_study.evaluate.heat import batches
+from ich_study.evaluate.scan_methods import ScanMethod, ScanRecipe, recipe_from
+from ich_study.models.weights import read_metadata
+from ich_study.new_scan.read import OwnScan
+from ich_study.paths import resolve
+from ich_study.schema import MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
+
+ROOMS = {
+    "02_lse_unet": "lse_unet",
+    "04_swin_hgi_sam": "hgi_sam",
+    "05_mil_detector": "mil",
+    "06_cam_benchmark": "cams",
+}
+"""The room that opens what a run of a notebook trained. A sixth method is one row here."""
+SHIPPED = Path(__file__).parent / "weights"
+PUBLISHED = "published_"
+RUN_RECORD = "run.json"
+READ_AT_ONCE = 16
+
+
+def open_methods(sources: Sequence[str], device: torch.device) -> dict[str, ScanMethod]:
+    """Methods by a name each. A source is one of
+
+    * a name of the weights that travel with the package, `shipped()`;
+    * the folder of a finished run of a notebook of `ROOMS`;
+    * a checkpoint whose metadata holds a recipe (`tools.ship_weights` writes such);
+    * `published_max_pooling:FILE` or `published_attention:FILE`, the MIL authors' own.
+
+    Raises ParameterError for none or for a source twice, WeightsError where one does not open.
+    """
+    found: dict[str, ScanMethod] = {}
+    for source in sources:
+        for path, recipe in _recipes(source).items():
+            method = _room(recipe.room).open_method(path, recipe, device)
+            name = recipe.name
+            if name in found:
+                name = f"{name}_{method.sha256[:6]}"
+            if name in found:
+                raise ParameterError(f"the weights of {source} are named twice")
+            found[name] = method
+    if not found:
+        raise ParameterError(f"no method is named; shipped are {', '.join(shipped()) or 'none'}")
+    return found
+
+
+def shipped() -> list[str]:
+    """Names of the weights that travel with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def _room(name: str) -> ModuleType:
+    """A room's module `scan`, imported when it is asked for: rooms are slow to import."""
+    if name not in ROOMS.values():
+        raise WeightsError(f"no room {name!r}; known are {', '.join(ROOMS.values())}")
+    return importlib.import_module(f"ich_study.methods.{name}.scan")
+
+
+def _recipes(source: str) -> dict[Path, ScanRecipe]:
+    if source.startswith(PUBLISHED) and ":" in source:
+        head, _, path = source.removeprefix(PUBLISHED).partition(":")
+        return {resolve(path): _room("mil").published_recipe(head)}
+    path = SHIPPED / f"{source}.safetensors" if source in shipped() else resolve(source)
+    if path.is_file():
+        return {path: recipe_from(read_metadata(path), str(path))}
+    record = path / RUN_RECORD
+    if not record.is_file():
+        raise WeightsError(
+            f"{source} is none of the shipped weights ({', '.join(shipped())}), no file, and no"
+            " folder of a finished run"
+        )
+    run = json.loads(record.read_text(encoding="utf-8"))
+    notebook = Path(str(run["notebook"])).stem
+    if run["status"] != "ok" or notebook not in ROOMS:
+        raise WeightsError(
+            f"{source} is a run of {notebook} that ended {run['status']!r}; expected a finished run"
+            f" of {', '.join(ROOMS)}"
+        )
+    return _room(ROOMS[notebook]).recipes_of_run(path, run["parameters"])
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a method finds in a scan.
+
+    heat: float32 (classes, slices, rows, columns), as the method scales it. mask: uint8 (slices,
+    rows, columns) of `schema.MASK_CODES`, 6 where the method knows no subtype. probability: a row
+    per slice, a column per class. points: `slice_index, row, column, x_mm, y_mm, z_mm`, pixels of
+    the slice and patient coordinates (LPS). volumes_ml: by class. seconds: of its computation.
+    """
+
+    name: str
+    method: ScanMethod
+    heat: np.ndarray = field(repr=False)
+    mask: np.ndarray = field(repr=False)
+    probability: pd.DataFrame = field(repr=False)
+    points: pd.DataFrame = field(repr=False)
+    volumes_ml: dict[str, float]
+    seconds: float
+
+
+def apply_method(
+    name: str, method: ScanMethod, scan: OwnScan, inside_brain: bool = True
+) -> Finding:
+    """Heat, mask, points, probabilities and volumes of a scan.
+
+    inside_brain: nothing outside the brain is marked. A pixel that several classes mark belongs to
+    the one with most heat (LSE-UNet, Algorithm 1).
+    """
+    started = time.perf_counter()
+    said, recipe = method.say(scan.source), method.recipe
+    sides = scan.hu.shape[1:]
+    heat = np.empty((len(recipe.classes), *scan.hu.shape), np.float32)
+    for part in batches(len(scan.hu), READ_AT_ONCE):
+        maps = torch.from_numpy(said.heat.read(part))
+        for number in range(len(recipe.classes)):
+            heat[number, part] = method.preprocessing.native(maps[:, number], *sides).numpy()
+    mask = marked(heat, said.probability, recipe)
+    if inside_brain:
+        mask[~scan.source.brain] = 0
+    columns = {name: said.probability[:, place] for place, name in enumerate(recipe.classes)}
+    places = (
+        _peaks(heat.max(0), mask) if said.points is None else _native(said.points, method, sides)
+    )
+    if inside_brain and len(places):
+        inside = np.clip(np.rint(places[:, 1:]).astype(int), 0, np.array(sides) - 1)
+        places = places[scan.source.brain[places[:, 0].astype(int), inside[:, 0], inside[:, 1]]]
+    points = pd.DataFrame(places, columns=["slice_index", "row", "column"])
+    points[["x_mm", "y_mm", "z_mm"]] = scan.world_mm(places)
+    return Finding(
+        name,
+        method,
+        heat,
+        mask,
+        pd.DataFrame({"slice_index": np.arange(len(scan.hu)), **columns}),
+        points.astype({"slice_index": int}),
+        volumes_ml(mask, scan.pixel_ml, recipe.classes),
+        time.perf_counter() - started,
+    )
+
+
+def marked(heat: np.ndarray, probability: np.ndarray, recipe: ScanRecipe) -> np.ndarray:
+    """Mask codes (slices, rows, columns) of heat (classes, slices, rows, columns).
+
+    Where the heat has subtypes, `any` marks nothing of its own.
+    """
+    subtypes = [name for name in recipe.classes if name in SUBTYPES]
+    mask = np.zeros(heat.shape[1:], np.uint8)
+    most = np.full(heat.shape[1:], -np.inf, np.float32)
+    for number, name in enumerate(recipe.classes):
+        if subtypes and name not in subtypes:
+            continue
+        probable = (probability[:, number] >= recipe.gates[number])[:, None, None]
+        wins = (heat[number] >= recipe.thresholds[number]) & (heat[number] > most) & probable
+        np.copyto(most, heat[number], where=wins)
+        mask[wins] = MASK_CODES.get(name, UNSPECIFIED_HEMORRHAGE)
+    return mask
+
+
+def volumes_ml(mask: np.ndarray, pixel_ml: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Volume of `any` and of each subtype of `classes`, mL."""
+    found = {"any": float((mask > 0).sum((1, 2)) @ pixel_ml)}
+    for name in SUBTYPES:
+        if name in classes:
+            found[name] = float((mask == MASK_CODES[name]).sum((1, 2)) @ pixel_ml)
+    return found
+
+
+def _native(points: list[np.ndarray], method: ScanMethod, sides: tuple[int, ...]) -> np.ndarray:
+    """Points of the network's grid as (n, 3) of slice, row and column in pixels of the slice."""
+    places = [np.empty((0, 3))]
+    for number, found in enumerate(points):
+        native = method.preprocessing.native_points(torch.from_numpy(found), *sides).numpy()
+        places.append(np.c_[np.full(len(found), number), native])
+    return np.concatenate(places)
+
+
+def _peaks(heat: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The hottest pixel of every connected part of a slice's mask, (n, 3) of slice, row, column."""
+    places = []
+    for number in np.flatnonzero(mask.any((1, 2))):
+        count, parts = cv2.connectedComponents((mask[number] > 0).astype(np.uint8))
+        for part in range(1, count):
+            hottest = np.where(parts == part, heat[number], -np.inf).argmax()
+            places.append((number, *np.unravel_index(hottest, mask.shape[1:])))
+    return np.array(places, np.float64).reshape(-1, 3)

@@ -1,0 +1,145 @@
+"""Many scans: a table in, a table out, going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from ich_study.atomic import write_csv
+from ich_study.errors import DataError, ParameterError
+from ich_study.evaluate.scan_methods import ScanMethod
+from ich_study.figures.style import save_figure
+from ich_study.hashing import sha256_lines
+from ich_study.new_scan import write
+from ich_study.new_scan.apply import Finding, apply_method
+from ich_study.new_scan.dicom_seg import write_segmentation
+from ich_study.new_scan.find import Candidate, choose_series, find_studies
+from ich_study.new_scan.read import OwnScan
+
+TABLE = "scans.csv"
+CONTACT_SHEET = "contact_sheet.png"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written of a scan. segmentation: "binary", "labelmap" or None for no DICOM SEG.
+    anonymise: it too without identity. inside_brain: mark nothing outside the brain. allow_bad:
+    pass over a scan that cannot be read, and files of a series that are damaged. sheet_slices: on
+    the contact sheet."""
+
+    segmentation: str | None = "binary"
+    anonymise: bool = False
+    inside_brain: bool = True
+    allow_bad: bool = False
+    sheet_slices: int = 8
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A scan with what the methods find in it, for the notebook to show."""
+
+    scan: OwnScan
+    verdicts: pd.DataFrame
+    findings: list[Finding]
+
+
+def studies_of(path: Path, allow_bad: bool = False) -> Iterator[tuple[str, list[Candidate] | str]]:
+    """Every study of `path`, by what it is named in the table: a file, a folder, or a CSV table
+    whose column `scan` names files and folders, relative to itself. In place of its series the
+    reason, where it could not be searched and `allow_bad`."""
+    places = [path]
+    if path.suffix.lower() == ".csv":
+        table = pd.read_csv(path, dtype=str)
+        if "scan" not in table or table["scan"].isna().any():
+            raise ParameterError(f"{path}: expected a column scan that names a file or folder")
+        places = [path.parent / place for place in table["scan"]]
+    for place in places:
+        try:
+            for candidates in find_studies(place, allow_bad).values():
+                yield place.name, candidates
+        except DataError as error:
+            if not allow_bad:
+                raise
+            yield place.name, str(error)
+
+
+def study_scans(
+    path: Path, methods: Mapping[str, ScanMethod], output: Path, wanted: Wanted
+) -> tuple[pd.DataFrame, Studied | None]:
+    """Every scan of `path` through every method, a folder of `output` each, and `scans.csv`: the
+    table, and the last scan that was computed now (None where all were there already).
+
+    A scan whose report is of the same pixels, weights and settings is not computed again. Raises
+    DataError at the first scan that cannot be taken, unless `allow_bad`.
+    """
+    rows, studied = [], None
+    for place, candidates in studies_of(path, wanted.allow_bad):
+        started = time.perf_counter()
+        row: dict[str, Any] = {"place": place, "scan": "", "status": "done", "reason": ""}
+        try:
+            if isinstance(candidates, str):
+                raise DataError(candidates)
+            scan, verdicts = choose_series(candidates)
+            row["scan"], folder = scan.name, output / scan.name
+            key = key_of(scan, methods, wanted)
+            content = finished(folder, key)
+            row["status"] = "kept" if content else "done"
+            if content is None:
+                studied = Studied(scan, verdicts, [])
+                content = study_scan(studied, methods, folder, wanted, key)
+            for method in content["methods"]:
+                for name, volume in method["volumes_ml"].items():
+                    row[f"{method['name']}_{name}_ml"] = volume
+        except DataError as error:
+            if not wanted.allow_bad:
+                raise
+            row |= {"status": "passed over", "reason": str(error)}
+        row["seconds"] = round(time.perf_counter() - started, 1)
+        rows.append(row)
+        write_csv(output / TABLE, pd.DataFrame(rows))
+        print(f"{row['scan'] or place}: {row['status']} in {row['seconds']} s {row['reason']}")
+    return pd.DataFrame(rows), studied
+
+
+def study_scan(
+    studied: Studied, methods: Mapping[str, ScanMethod], folder: Path, wanted: Wanted, key: str
+) -> dict[str, Any]:
+    """One scan through every method into `folder`; its report, which is written last."""
+    scan = studied.scan
+    for name, method in methods.items():
+        finding = apply_method(name, method, scan, wanted.inside_brain)
+        studied.findings.append(finding)
+        write.write_finding(folder, scan, finding)
+        if wanted.segmentation and scan.headers:
+            path = folder / f"{name}.seg.dcm"
+            write_segmentation(path, scan, finding, wanted.segmentation, wanted.anonymise)
+    slices = write.shown_slices(studied.findings, wanted.sheet_slices)
+    sheet = write.contact_sheet(scan, studied.findings, slices)
+    save_figure(sheet, folder / CONTACT_SHEET)
+    plt.close(sheet)
+    content = write.report(scan, studied.verdicts, studied.findings, asdict(wanted), key)
+    write.write_report(folder, content)
+    return content
+
+
+def key_of(scan: OwnScan, methods: Mapping[str, ScanMethod], wanted: Wanted) -> str:
+    """What must be the same for a report to be kept: pixels, place, weights, recipes, settings."""
+    recipes = [json.dumps(each.recipe.describe(), sort_keys=True) for each in methods.values()]
+    weights = [f"{name} {each.sha256}" for name, each in methods.items()]
+    place = [str(scan.affine.round(6).tolist()), str(scan.depth_mm.round(6).tolist())]
+    parts = [scan.source.content_hash, *place, *weights, *recipes, str(wanted)]
+    return sha256_lines(parts)
+
+
+def finished(folder: Path, key: str) -> dict[str, Any] | None:
+    """The report in `folder`, if it is of this key."""
+    path = folder / write.REPORT
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content if content.get("key") == key else None

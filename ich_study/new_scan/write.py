@@ -1,0 +1,141 @@
+"""What is found in a scan on disk: NIfTI in the original geometry, a report, a contact sheet."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ich_study.atomic import atomic_path, write_json
+from ich_study.ct.windows import named_window
+from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.new_scan.apply import Finding
+from ich_study.new_scan.read import OwnScan
+
+RESEARCH_USE = "Research use only: not a medical device, not for diagnosis or treatment."
+REPORT = "report.json"
+
+
+def write_nifti(path: Path, scan: OwnScan, voxels: np.ndarray) -> None:
+    """`voxels` (slices, rows, columns) in the scan's original geometry, atomically."""
+    with atomic_path(path) as temporary:
+        # no time stamp: the same voxels give the same file
+        temporary.write_bytes(gzip.compress(scan.image(voxels).to_bytes(), 6, mtime=0))
+
+
+def write_finding(folder: Path, scan: OwnScan, finding: Finding) -> None:
+    """Heat of every class and the mask of one method."""
+    for number, name in enumerate(finding.method.recipe.classes):
+        write_nifti(folder / f"{finding.name}_heat_{name}.nii.gz", scan, finding.heat[number])
+    write_nifti(folder / f"{finding.name}_mask.nii.gz", scan, finding.mask)
+
+
+def report(
+    scan: OwnScan,
+    verdicts: pd.DataFrame,
+    findings: Sequence[Finding],
+    settings: Mapping[str, Any],
+    key: str,
+) -> dict[str, Any]:
+    """All that is found, JSON-able; no identity from the headers. key: of `batch.key_of`."""
+    return {
+        "use": RESEARCH_USE,
+        "key": key,
+        "scan": {
+            "name": scan.name,
+            "slices": len(scan.hu),
+            "rows": scan.hu.shape[1],
+            "columns": scan.hu.shape[2],
+            "pixel_mm": list(scan.spacing_mm),
+            "slice_depth_mm": scan.depth_mm.round(4).tolist(),
+            "affine_ras": scan.affine.round(6).tolist(),
+            "notes": list(scan.notes),
+            "series": verdicts.to_dict("records"),
+        },
+        "settings": dict(settings),
+        "methods": [_method(finding) for finding in findings],
+    }
+
+
+def _method(finding: Finding) -> dict[str, Any]:
+    recipe = finding.method.recipe
+    return {
+        "name": finding.name,
+        "recipe": recipe.describe(),
+        "weights_sha256": finding.method.sha256,
+        "volumes_ml": {name: round(value, 3) for name, value in finding.volumes_ml.items()},
+        "probability": finding.probability.round(5).to_dict("list"),
+        "points": finding.points.round(2).to_dict("records"),
+        "seconds": round(finding.seconds, 2),
+    }
+
+
+def shown_heat(finding: Finding, index: int | np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Heat of all classes together for pictures, float32 in [0, 1]: 0.5 is the threshold, 1 the
+    scan's highest value; see `shown_span`."""
+    shown = []
+    for heat, threshold in zip(finding.heat, finding.method.recipe.thresholds):
+        above = (heat[index] - threshold) / shown_span(heat, threshold)
+        shown.append(np.clip(0.5 + 0.5 * above, 0, 1))
+    return np.max(shown, axis=0).astype(np.float32)
+
+
+def shown_span(heat: np.ndarray, threshold: float) -> float:
+    """How far above the threshold pictures show full heat: at the highest value, but no less far
+    than the median lies below, so that a scan without heat stays dark."""
+    reach = max(float(heat.max()) - threshold, threshold - float(np.median(heat)))
+    return max(reach, 1e-6 * max(1.0, abs(threshold)))
+
+
+def shown_slices(findings: Sequence[Finding], count: int) -> np.ndarray:
+    """Which slices to show, by rule: those that the methods mark most, then others evenly spread,
+    `count` at most, in order."""
+    marked = sum((finding.mask > 0).sum((1, 2)) for finding in findings)
+    chosen = [int(number) for number in np.argsort(-marked, kind="stable")[: count - count // 4]]
+    chosen = [number for number in chosen if marked[number]]
+    spread = np.linspace(0, len(marked) - 1, count + 2)[1:-1].round().astype(int)
+    for number in spread:
+        if len(chosen) < min(count, len(marked)) and number not in chosen:
+            chosen.append(int(number))
+    return np.array(sorted(chosen))
+
+
+def contact_sheet(
+    scan: OwnScan,
+    findings: Sequence[Finding],
+    slices: Sequence[int] | np.ndarray,
+    window: str = "brain",
+    opacity: float = 0.55,
+) -> Figure:
+    """A row per slice, a column per method: heat, outline of the mask, points.
+
+    Half of the colours is each method's threshold (`shown_heat`).
+    """
+    index = np.asarray(slices)
+    columns = []
+    for finding in findings:
+        places = finding.points
+        points = [
+            places.loc[places["slice_index"] == number, ["row", "column"]].to_numpy()
+            for number in index
+        ]
+        volume = f"{finding.name}\n{finding.volumes_ml['any']:.1f} mL"
+        columns.append(MapColumn(volume, shown_heat(finding, index), finding.mask[index], points))
+    return heatmap_grid(
+        scan.hu[index],
+        columns,
+        f"{scan.name}, patient's right on the left; full colour well above the threshold\n{RESEARCH_USE}\n",
+        row_titles=[f"slice {number}" for number in index],
+        window=named_window(window),
+        opacity=opacity,
+    )
+
+
+def write_report(folder: Path, content: Mapping[str, Any]) -> None:
+    """`report.json`, last of a scan's files: where it lies, the scan is done."""
+    write_json(folder / REPORT, content)
