@@ -17,7 +17,8 @@ HEADLESS = "ICH_STUDY_HEADLESS"
 
 
 def explore(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
-    """Show `draw(name=value, ...)`, and with ipywidgets a slider for every name of `choices`.
+    """Show `draw(name=value, ...)`, and with ipywidgets a slider for every name of `choices`, or a
+    list for words.
 
     choices: values to choose from, the first one is shown first. draw: makes one figure.
     ParameterError for a name without values.
@@ -33,7 +34,11 @@ def explore(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
 
     sliders = {}
     for name, values in choices.items():
-        sliders[name] = ipywidgets.SelectionSlider(options=list(values), description=name)
+        shown = {"value": values[0], "description": name}
+        if isinstance(values[0], str):
+            sliders[name] = ipywidgets.Dropdown(options=list(values), **shown)
+        else:  # in order, so that one can scroll
+            sliders[name] = ipywidgets.SelectionSlider(options=sorted(values), **shown)
 
     def redraw(**chosen: Any) -> None:
         draw(**chosen)

@@ -48,7 +48,7 @@ def open_methods(sources: Sequence[str], device: torch.device) -> dict[str, Scan
     """
     found: dict[str, ScanMethod] = {}
     for source in sources:
-        for path, recipe in _recipes(source).items():
+        for path, recipe in recipes_of(source).items():
             method = _room(recipe.room).open_method(path, recipe, device)
             name = recipe.name
             if name in found:
@@ -73,7 +73,8 @@ def _room(name: str) -> ModuleType:
     return importlib.import_module(f"ich_study.methods.{name}.scan")
 
 
-def _recipes(source: str) -> dict[Path, ScanRecipe]:
+def recipes_of(source: str) -> dict[Path, ScanRecipe]:
+    """Checkpoints of a source of `open_methods`, each with its recipe."""
     if source.startswith(PUBLISHED) and ":" in source:
         head, _, path = source.removeprefix(PUBLISHED).partition(":")
         return {resolve(path): _room("mil").published_recipe(head)}

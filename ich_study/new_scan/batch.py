@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from ich_study.atomic import write_csv
+from ich_study.atomic import write_csv, write_json
 from ich_study.errors import DataError, ParameterError
 from ich_study.evaluate.scan_methods import ScanMethod
 from ich_study.figures.style import save_figure
@@ -43,11 +44,20 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Studied:
-    """A scan with what the methods find in it, for the notebook to show."""
+    """A scan before the methods. verdicts: on the series of its study."""
 
     scan: OwnScan
     verdicts: pd.DataFrame
-    findings: list[Finding]
+    methods: Mapping[str, ScanMethod]
+    inside_brain: bool = True
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What every method finds, computed when it is first asked for."""
+        found = []
+        for name, method in self.methods.items():
+            found.append(apply_method(name, method, self.scan, self.inside_brain))
+        return found
 
 
 def studies_of(path: Path, allow_bad: bool = False) -> Iterator[tuple[str, list[Candidate] | str]]:
@@ -74,7 +84,7 @@ def study_scans(
     path: Path, methods: Mapping[str, ScanMethod], output: Path, wanted: Wanted
 ) -> tuple[pd.DataFrame, Studied | None]:
     """Every scan of `path` through every method, a folder of `output` each, and `scans.csv`: the
-    table, and the last scan that was computed now (None where all were there already).
+    table, and the last scan that was taken (None where none was).
 
     A scan whose report is of the same pixels, weights and settings is not computed again. Raises
     DataError at the first scan that cannot be taken, unless `allow_bad`.
@@ -86,14 +96,9 @@ def study_scans(
         try:
             if isinstance(candidates, str):
                 raise DataError(candidates)
-            scan, verdicts = choose_series(candidates)
-            row["scan"], folder = scan.name, output / scan.name
-            key = key_of(scan, methods, wanted)
-            content = finished(folder, key)
-            row["status"] = "kept" if content else "done"
-            if content is None:
-                studied = Studied(scan, verdicts, [])
-                content = study_scan(studied, methods, folder, wanted, key)
+            studied = Studied(*choose_series(candidates), methods, wanted.inside_brain)
+            content, row["status"] = study_scan(studied, output, wanted)
+            row["scan"] = studied.scan.name
             for method in content["methods"]:
                 for name, volume in method["volumes_ml"].items():
                     row[f"{method['name']}_{name}_ml"] = volume
@@ -101,36 +106,38 @@ def study_scans(
             if not wanted.allow_bad:
                 raise
             row |= {"status": "passed over", "reason": str(error)}
-        row["seconds"] = round(time.perf_counter() - started, 1)
         rows.append(row)
         write_csv(output / TABLE, pd.DataFrame(rows))
-        print(f"{row['scan'] or place}: {row['status']} in {row['seconds']} s {row['reason']}")
+        seconds = time.perf_counter() - started
+        print(f"{row['scan'] or place}: {row['status']} in {seconds:.1f} s {row['reason']}")
     return pd.DataFrame(rows), studied
 
 
-def study_scan(
-    studied: Studied, methods: Mapping[str, ScanMethod], folder: Path, wanted: Wanted, key: str
-) -> dict[str, Any]:
-    """One scan through every method into `folder`; its report, which is written last."""
-    scan = studied.scan
-    for name, method in methods.items():
-        finding = apply_method(name, method, scan, wanted.inside_brain)
-        studied.findings.append(finding)
+def study_scan(studied: Studied, output: Path, wanted: Wanted) -> tuple[dict[str, Any], str]:
+    """One scan in its folder of `output`: its report, which is written last, and whether that was
+    "done" now or "kept"."""
+    scan, key = studied.scan, key_of(studied, wanted)
+    folder = output / scan.name
+    content = finished(folder, key)
+    if content is not None:
+        return content, "kept"
+    for finding in studied.findings:
         write.write_finding(folder, scan, finding)
         if wanted.segmentation and scan.headers:
-            path = folder / f"{name}.seg.dcm"
+            path = folder / f"{finding.name}.seg.dcm"
             write_segmentation(path, scan, finding, wanted.segmentation, wanted.anonymise)
     slices = write.shown_slices(studied.findings, wanted.sheet_slices)
     sheet = write.contact_sheet(scan, studied.findings, slices)
     save_figure(sheet, folder / CONTACT_SHEET)
     plt.close(sheet)
     content = write.report(scan, studied.verdicts, studied.findings, asdict(wanted), key)
-    write.write_report(folder, content)
-    return content
+    write_json(folder / write.REPORT, content)
+    return content, "done"
 
 
-def key_of(scan: OwnScan, methods: Mapping[str, ScanMethod], wanted: Wanted) -> str:
+def key_of(studied: Studied, wanted: Wanted) -> str:
     """What must be the same for a report to be kept: pixels, place, weights, recipes, settings."""
+    scan, methods = studied.scan, studied.methods
     recipes = [json.dumps(each.recipe.describe(), sort_keys=True) for each in methods.values()]
     weights = [f"{name} {each.sha256}" for name, each in methods.items()]
     place = [str(scan.affine.round(6).tolist()), str(scan.depth_mm.round(6).tolist())]

@@ -24,7 +24,7 @@ from ich_study.errors import DataError, ParameterError
 from ich_study.hashing import pixel_hash
 from ich_study.new_scan.apply import Finding
 from ich_study.new_scan.read import OwnScan
-from ich_study.new_scan.write import RESEARCH_USE
+from ich_study.new_scan.write import IDENTIFIERS, IDENTITY, RESEARCH_USE
 from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
 KINDS = ("binary", "labelmap")
@@ -41,25 +41,6 @@ REGIONS = {
     "IVH": codes.SCT.BrainVentricle,
     "SAH": codes.SCT.CranialSubarachnoidSpace,
 }
-IDENTITY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientWeight",
-    "PatientSize",
-    "OtherPatientIDs",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDescription",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-    "InstitutionName",
-    "StationName",
-)
-"""What a segmentation may take over from its source."""
 _EXPECTED = (
     "PatientName",
     "PatientID",
@@ -70,12 +51,6 @@ _EXPECTED = (
     "StudyDate",
     "StudyTime",
     "ReferringPhysicianName",
-)
-_IDENTIFIERS = (
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SOPInstanceUID",
-    "FrameOfReferenceUID",
 )
 
 
@@ -168,7 +143,7 @@ def _source_images(scan: OwnScan, anonymise: bool) -> list[pydicom.Dataset]:
             image.FrameOfReferenceUID = generate_uid(
                 entropy_srcs=["frame", image.SeriesInstanceUID]
             )
-        broken = [name for name in _IDENTIFIERS if not UID(str(image.get(name))).is_valid]
+        broken = [name for name in IDENTIFIERS if not UID(str(image.get(name))).is_valid]
         if broken:
             raise DataError(
                 f"{scan.name}: {', '.join(broken)} of its slices are no DICOM identifiers, so that"
@@ -181,8 +156,8 @@ def _source_images(scan: OwnScan, anonymise: bool) -> list[pydicom.Dataset]:
             if name not in image:
                 setattr(image, name, "")
         if anonymise:
-            image.PatientID = image.PatientName = scan.name
-            for name in _IDENTIFIERS:
+            image.PatientID, image.PatientName = scan.name, f"{scan.name}^"
+            for name in IDENTIFIERS:
                 setattr(image, name, pseudonymous_uid(str(image[name].value)))
     return images
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -151,7 +151,7 @@ def _dicom(
 
     def read() -> OwnScan:
         scan = read_dicom(tuple(header.path for header in headers), name, allow_bad)
-        return OwnScan(**{**vars(scan), "notes": (*scan.notes, *left_out)})
+        return replace(scan, notes=(*scan.notes, *left_out))
 
     described = ", ".join(word for word in words if word)
     refused = _refusal(facts, headers)

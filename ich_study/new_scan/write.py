@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pydicom
 from matplotlib.figure import Figure
 
-from ich_study.atomic import atomic_path, write_json
+from ich_study.atomic import atomic_path
 from ich_study.ct.windows import named_window
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.new_scan.apply import Finding
@@ -19,13 +20,39 @@ from ich_study.new_scan.read import OwnScan
 
 RESEARCH_USE = "Research use only: not a medical device, not for diagnosis or treatment."
 REPORT = "report.json"
+NIFTI_HEADER = 352
+IDENTITY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientWeight",
+    "PatientSize",
+    "OtherPatientIDs",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDescription",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "InstitutionName",
+    "StationName",
+)
+"""Header fields that say who or where, which only a DICOM segmentation may hold."""
+IDENTIFIERS = (
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
+)
 
 
 def write_nifti(path: Path, scan: OwnScan, voxels: np.ndarray) -> None:
     """`voxels` (slices, rows, columns) in the scan's original geometry, atomically."""
     with atomic_path(path) as temporary:
-        # no time stamp: the same voxels give the same file
-        temporary.write_bytes(gzip.compress(scan.image(voxels).to_bytes(), 6, mtime=0))
+        # fast, and without a time stamp: the same voxels give the same file
+        temporary.write_bytes(gzip.compress(scan.image(voxels).to_bytes(), 1, mtime=0))
 
 
 def write_finding(folder: Path, scan: OwnScan, finding: Finding) -> None:
@@ -129,13 +156,30 @@ def contact_sheet(
     return heatmap_grid(
         scan.hu[index],
         columns,
-        f"{scan.name}, patient's right on the left; full colour well above the threshold\n{RESEARCH_USE}\n",
+        f"{scan.name}, patient's right on the left\n{RESEARCH_USE}\n",
         row_titles=[f"slice {number}" for number in index],
         window=named_window(window),
         opacity=opacity,
     )
 
 
-def write_report(folder: Path, content: Mapping[str, Any]) -> None:
-    """`report.json`, last of a scan's files: where it lies, the scan is done."""
-    write_json(folder / REPORT, content)
+def identities_in(folder: Path, scan: OwnScan) -> list[str]:
+    """Fields of the source's headers whose words stand in a file of `folder`, DICOM files left out:
+    none should."""
+    if not scan.headers:
+        return []
+    image = pydicom.dcmread(scan.headers[0].path, stop_before_pixels=True)
+    texts = []
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)[:NIFTI_HEADER]
+        if path.suffix != ".dcm":
+            texts.append(content)
+    found = []
+    for name in (*IDENTITY, *IDENTIFIERS):
+        value = str(image.get(name, "")).strip()
+        # a shorter word stands in any number by chance
+        if len(value) >= 4 and any(value.encode() in text for text in texts):
+            found.append(name)
+    return found

@@ -23,14 +23,16 @@ def test_with_ipywidgets_every_choice_has_a_slider(monkeypatch):
         draw(number=4, method="b")
 
     fake = types.ModuleType("ipywidgets")
-    fake.interact, fake.SelectionSlider = interact, lambda options, description: options
+    fake.interact = interact
+    fake.SelectionSlider = lambda options, value, description: ("slider", options, value)
+    fake.Dropdown = lambda options, value, description: ("list", options, value)
     monkeypatch.setitem(sys.modules, "ipywidgets", fake)
     monkeypatch.setattr(module, "sliders_wanted", lambda: True)
     seen = []
-    explore(lambda **chosen: seen.append(chosen), number=[3, 4], method=["a", "b"])
-    assert asked == {"number": [3, 4], "method": ["a", "b"]} and seen == [
-        {"number": 4, "method": "b"}
-    ]
+    explore(lambda **chosen: seen.append(chosen), number=[4, 3, 5], method=["b", "a"])
+    # numbers in order, so that a slider scrolls; the first choice is the one shown first
+    assert asked == {"number": ("slider", [3, 4, 5], 4), "method": ("list", ["b", "a"], "b")}
+    assert seen == [{"number": 4, "method": "b"}]
 
 
 def test_nothing_to_choose_from_is_named():

@@ -1,0 +1,176 @@
+r"""Weights of finished runs as data of the package: `python -m tools.ship_weights RUN...`
+
+RUN is the folder of a finished run of 02_lse_unet, 05_mil_detector and the like on data whose
+licence allows it. Each checkpoint goes to `ich_study/new_scan/weights/`, with the recipe of its run
+in its metadata, and a model card beside it. The weights of today were made on PHE-SICH-CT-IDS, with
+ICH_REAL_DATA set, by
+
+    python -m ich_study.run 00_data -f params/open/00_data.yaml
+    python -m ich_study.run 05_mil_detector -f params/open/05_mil_detector.yaml \\
+        -p windows '[mil_80]' -p heads '[max_pooling]' -p compared_epochs 0
+    python -m ich_study.run 02_lse_unet -f params/open/02_lse_unet.yaml \\
+        -p arms '[authors]' -p baseline_runs '[]' -p require_better_than '[]'
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors.torch import save_file
+
+from ich_study.atomic import atomic_path, write_text
+from ich_study.ct.windows import named_window
+from ich_study.errors import StudyError, WeightsError
+from ich_study.evaluate.scan_methods import RECIPE_KEY, ScanRecipe
+from ich_study.hashing import sha256_file
+from ich_study.models.weights import METADATA_KEY, read_metadata, read_tensors
+from ich_study.new_scan.apply import RUN_RECORD, SHIPPED, recipes_of
+from ich_study.paths import resolve
+
+LARGEST, LARGEST_TOGETHER = 10 * 2**20, 25 * 2**20
+MEASURES = ("auroc", "point_f1", "point_sensitivity", "point_ppv", "pointing_game", "mass_inside")
+"""Rows of the run's result table that a card shows, where the run has them."""
+LICENCES = {"phe_sich": "PHE-SICH-CT-IDS (Ma et al., arXiv:2308.10521), CC BY 4.0"}
+"""Data whose licence allows weights to travel, and how to cite it."""
+
+CARD = """\
+# {name}
+
+{title}, trained by this study from slice labels alone. **Research software, not a medical device:
+nothing here may be used to diagnose or treat anyone, to triage, or to leave a scan unread.**
+
+- **Data**: {licence}. Head CTs of spontaneous
+  hemorrhage, a label per slice.
+- **Split**: `{split}` by patient, SHA-256 `{split_hash}`; data SHA-256 `{data_hash}`.
+- **Made by**: `{notebook}` at commit `{commit}`, parameters in the checkpoint's metadata.
+- **Input**: window{windows} at {size} x {size} pixels. These data are 8-bit grey of a window; the
+  network sees HU {low:g} to {high:g} alone, which lie inside it, so that grey and HU are one scale.
+- **Thresholds**: heat {thresholds}, slices {gates}; from `{source}`.
+- **Weights**: `{file}`, {size_kb:.0f} kB, float32, SHA-256 `{sha256}`.
+
+## Held-out patients (part `{part}`)
+
+| measure | value | 95 % interval over patients | patients |
+|---|---|---|---|
+{rows}
+
+## What it must not be used for, and what it misses
+
+- Any decision about a patient.
+- Hemorrhage other than spontaneous hemorrhage inside the brain: it saw no subdural, epidural or
+  traumatic subarachnoid hemorrhage, and knows no subtype.
+- Healthy people: every patient of its data has hemorrhage, so what it calls in scans without any is
+  unknown.
+- Volumes as measurements: the boxes that its thresholds rest on enclose oedema too, and heat is no
+  outline.
+- Contrast agent, bone kernels, thin slices, children, scanners and countries that it never saw.
+"""
+TITLES = {
+    "mil": "The MIL detector with max-pooling, small",
+    "lse_unet": "LSE-UNet as its authors' code has it, on a small RDNet",
+    "cams": "A slice classifier and its class activation map",
+    "hgi_sam": "HGI-SAM on a small Swin transformer",
+}
+
+
+def ship(run: str, target: Path = SHIPPED) -> list[Path]:
+    """Every checkpoint of a finished run into `target`, with its card; the files of weights.
+
+    Raises WeightsError for data whose licence is not in LICENCES, for a checkout that was not
+    clean, and for files that are too large.
+    """
+    record = json.loads((resolve(run) / RUN_RECORD).read_text(encoding="utf-8"))
+    data = list(record["hashes"]["data"])
+    unknown = [name for name in data if name not in LICENCES]
+    if unknown or record["git"]["dirty"] is not False:
+        raise WeightsError(
+            f"{run}: data {unknown} without a licence that allows it, or a checkout that was not"
+            " clean; expected openly licensed data and a commit that makes the weights again"
+        )
+    written = []
+    for path, recipe in recipes_of(run).items():
+        shipped = target / f"{recipe.name}.safetensors"
+        described = {**read_metadata(path), RECIPE_KEY: recipe.describe()}
+        header = {METADATA_KEY: json.dumps(described, sort_keys=True)}
+        with atomic_path(shipped) as temporary:
+            save_file(read_tensors(path), temporary, metadata=header)
+        write_text(shipped.with_suffix(".md"), card(shipped, recipe, resolve(run), record))
+        written.append(shipped)
+    sizes = [path.stat().st_size for path in target.glob("*.safetensors")]
+    if max(sizes) > LARGEST or sum(sizes) > LARGEST_TOGETHER:
+        raise WeightsError(f"{target} holds files of {sizes} bytes, at most {LARGEST} each")
+    return written
+
+
+def card(shipped: Path, recipe: ScanRecipe, run: Path, record: dict[str, Any]) -> str:
+    """The model card of a shipped checkpoint."""
+    metadata, parameters = read_metadata(shipped), record["parameters"]
+    seen = metadata["preprocessing"]
+    windows = [named_window(name) for name in seen["windows"]]
+    (data, data_hash), *_ = record["hashes"]["data"].items()
+    (split, split_hash), *_ = record["hashes"]["split"].items()
+    table = held_out(pd.read_csv(run / "metrics.csv"), recipe, parameters["test_part"])
+    return CARD.format(
+        name=recipe.name,
+        title=TITLES[recipe.room],
+        licence=LICENCES[data],
+        split=split,
+        split_hash=split_hash,
+        data_hash=data_hash,
+        notebook=record["notebook"],
+        commit=record["git"]["commit"],
+        windows=f" {', '.join(seen['windows'])}",
+        size=seen["size"],
+        low=min(window.low for window in windows),
+        high=max(window.high for window in windows),
+        thresholds=_numbers(recipe.classes, recipe.thresholds),
+        gates=_numbers(recipe.classes, recipe.gates),
+        source=recipe.source,
+        file=shipped.name,
+        size_kb=shipped.stat().st_size / 1000,
+        sha256=sha256_file(shipped),
+        part=parameters["test_part"],
+        rows="\n".join(
+            f"| {row.metric} | {row.value:.3f} | {row.ci_low:.3f} to {row.ci_high:.3f} | {row.n} |"
+            for row in table.itertuples()
+        ),
+    )
+
+
+def held_out(results: pd.DataFrame, recipe: ScanRecipe, part: str) -> pd.DataFrame:
+    """Rows of MEASURES of the recipe's method on the held-out part, each measure once.
+
+    Localisation is measured there alone; of the classifier's measures, which the validation part
+    has too, the held-out part's row says so.
+    """
+    own = (results["method"] == recipe.name) & (results["variant"] == recipe.variant)
+    own &= results["class"].isin(recipe.classes) & results["metric"].isin(MEASURES)
+    held = results["dataset"].str.endswith(f"/{part}") | (results["metric"] != "auroc")
+    return results[own & held].drop_duplicates("metric")
+
+
+def _numbers(classes: Sequence[str], values: Sequence[float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in zip(classes, values))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0 done, 1 refused."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", help="folders of finished runs")
+    try:
+        for run in parser.parse_args(arguments).runs:
+            print("\n".join(map(str, ship(run))))
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
