@@ -7,14 +7,12 @@ from pathlib import Path
 from ich_study.phantom.patient import PatientSpec, simulate
 from ich_study.phantom.write_cq500 import write_cq500
 
-SPEC = PatientSpec(
-    seed=20, subtypes=("IPH",), matrix=128, thickness_mm=5.0, slices=24, tilt_degrees=12.0
-)
+SPEC = PatientSpec(seed=3, subtypes=("IPH",), matrix=128, thickness_mm=5.0, tilt_degrees=12.0)
 
 
 def example_study(folder: Path) -> Path:
-    """The folder of a tilted DICOM series of 24 slices with a hemorrhage in the brain's tissue;
-    written once."""
+    """The folder of a tilted DICOM series of 31 slices with 26 mL of hemorrhage in the brain's
+    tissue; written once."""
     study = folder / "CQ500CT0 CQ500CT0"
     if not (folder / "reads.csv").is_file():  # which is written last
         write_cq500(folder, [simulate(SPEC)])

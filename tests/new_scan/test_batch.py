@@ -30,11 +30,13 @@ METHODS = {"bright": bright(), "fine": bright("fine", size=32)}
 def test_a_table_goes_in_and_a_table_comes_out_with_one_bad_scan_passed_over(scans, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(DataError, match="no axial head CT"):
-        batch.study_scans(scans, METHODS, out, batch.Wanted())
+        batch.study_scans(scans, METHODS, out, batch.Wanted(sheet_slices=2))
     # the first scan is done and is not done again
-    table, studied = batch.study_scans(scans, METHODS, out, batch.Wanted(allow_bad=True))
+    table, studied = batch.study_scans(
+        scans, METHODS, out, batch.Wanted(allow_bad=True, sheet_slices=2)
+    )
     assert table["status"].tolist() == ["done", "passed over", "done"]
-    again, _ = batch.study_scans(scans, METHODS, out, batch.Wanted(allow_bad=True))
+    again, _ = batch.study_scans(scans, METHODS, out, batch.Wanted(allow_bad=True, sheet_slices=2))
     assert again["status"].tolist() == ["kept", "passed over", "kept"]
     assert again.drop(columns="status").equals(table.drop(columns="status"))
     assert pd.read_csv(out / batch.TABLE)["reason"][1].startswith("no axial head CT")
@@ -48,18 +50,20 @@ def test_a_scan_is_computed_again_where_weights_or_settings_changed(scans, tmp_p
     def status(methods, wanted):
         return batch.study_scans(one, methods, out, wanted)[0]["status"].tolist()
 
-    assert status(first, batch.Wanted()) == ["done"]
-    assert status(first, batch.Wanted()) == ["kept"]
-    assert status(first, batch.Wanted(inside_brain=False)) == ["done"]
-    assert status(METHODS, batch.Wanted(inside_brain=False)) == ["done"]
+    assert status(first, batch.Wanted(sheet_slices=2)) == ["done"]
+    assert status(first, batch.Wanted(sheet_slices=2)) == ["kept"]
+    assert status(first, batch.Wanted(inside_brain=False, sheet_slices=2)) == ["done"]
+    assert status(METHODS, batch.Wanted(inside_brain=False, sheet_slices=2)) == ["done"]
     (folder,) = (path for path in out.iterdir() if path.is_dir())
     (folder / write.REPORT).unlink()  # killed before its end
-    assert status(METHODS, batch.Wanted(inside_brain=False)) == ["done"]
+    assert status(METHODS, batch.Wanted(inside_brain=False, sheet_slices=2)) == ["done"]
 
 
 def test_the_files_of_a_scan_agree_and_hold_no_identity(scans, tmp_path):
     out = tmp_path / "out"
-    table, studied = batch.study_scans(scans.parent / "one", METHODS, out, batch.Wanted())
+    table, studied = batch.study_scans(
+        scans.parent / "one", METHODS, out, batch.Wanted(sheet_slices=2)
+    )
     folder = out / table["scan"][0]
     names = {path.name for path in folder.iterdir()}
     each = ["{}_mask.nii.gz", "{}_heat_any.nii.gz", "{}.seg.dcm"]
@@ -88,7 +92,9 @@ def test_a_table_needs_its_column(tmp_path):
 
 def test_the_viewer_is_a_picture_without_a_front_end(scans, tmp_path, monkeypatch):
     monkeypatch.setenv(HEADLESS, "1")
-    _, studied = batch.study_scans(scans.parent / "one", METHODS, tmp_path, batch.Wanted())
+    _, studied = batch.study_scans(
+        scans.parent / "one", METHODS, tmp_path, batch.Wanted(sheet_slices=2)
+    )
     view.view(studied)
     figure = view.slice_figure(studied, 5, "bone", 0.3, 0.5, view.ALL)
     assert len([axis for axis in figure.axes if axis.get_title()]) == 3  # slice and two methods
