@@ -129,7 +129,6 @@ NOT_IMPORTED = {
     "einops": "MONAI's Swin-UNETR imports it",
     "ipykernel": "papermill runs the notebooks with it",
     "jupyterlab": "`make lab`",
-    "pyarrow": "pandas reads and writes Parquet with it",
     "snakemake": "`make study`",
 }
 
