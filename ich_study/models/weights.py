@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -29,6 +30,7 @@ METADATA_KEY = "ich_study"
 """Safetensors metadata entry that holds our metadata as one JSON object."""
 _WRAPPERS = ("model", "state_dict", "module")
 _LISTED = 8
+_LARGEST = 2**32
 
 
 def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, Any]) -> str:
@@ -183,6 +185,7 @@ def _raw_bytes(tensor: Tensor) -> bytes:
 
 
 def _read_pickle(file: Path | BytesIO) -> dict[str, Tensor]:
+    _refuse_bomb(file)
     content = torch.load(file, map_location="cpu", weights_only=True)
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -195,8 +198,23 @@ def _read_pickle(file: Path | BytesIO) -> dict[str, Tensor]:
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
+    _refuse_bomb(path)
     with np.load(path, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
+
+
+def _refuse_bomb(file: Path | BytesIO) -> None:
+    """A small archive can state any size; it is asked before anything is unpacked."""
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if isinstance(file, BytesIO):
+        file.seek(0)
+    if size > _LARGEST:
+        raise ValueError(
+            f"unpacked it is {size / 2**30:.3g} GiB; expected at most {_LARGEST / 2**30:g} GiB"
+        )
 
 
 def _listed(names: list[str]) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ich_study.errors import WeightsError
+from ich_study.models import weights
 from ich_study.models.weights import (
     METADATA_KEY,
     load_weights,
@@ -72,6 +73,16 @@ def test_wrapped_tensors_are_unwrapped(tmp_path, wrapper):
     model = net()
     torch.save({wrapper: model.state_dict(), "epoch": 3}, tmp_path / "w.pth")
     assert set(read_tensors(tmp_path / "w.pth")) == set(model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["w.npz", "w.pt"])
+def test_an_archive_is_asked_for_its_size_before_it_is_unpacked(tmp_path, name, monkeypatch):
+    np.savez_compressed(tmp_path / "w.npz", weight=np.zeros(2**20, np.float32))
+    torch.save({"weight": torch.zeros(2**20)}, tmp_path / "w.pt")
+    assert len(read_tensors(tmp_path / name)["weight"]) == 2**20
+    monkeypatch.setattr(weights, "_LARGEST", 2**22)
+    with pytest.raises(WeightsError, match=rf"{name}: .*expected at most"):
+        read_tensors(tmp_path / name)
 
 
 def test_npz_is_read_without_pickle(tmp_path):
