@@ -84,6 +84,8 @@ def scans(folder: Path, count: int, side: int) -> MappedScans:
                     "scan_id": f"scan{number}",
                     "slice_index": index,
                     "z_mm": 5.0 * index,
+                    "shift_x_mm": 0.0,
+                    "shift_y_mm": 0.0,
                     "spacing_x_mm": 0.5,
                     "spacing_y_mm": 0.5,
                     "thickness_mm": 5.0,

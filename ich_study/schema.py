@@ -24,6 +24,8 @@ INDEX_COLUMNS: dict[str, str] = {
     "scan_id": "string",
     "slice_index": "int32",
     "z_mm": "float64",
+    "shift_x_mm": "float64",
+    "shift_y_mm": "float64",
     "spacing_x_mm": "float64",
     "spacing_y_mm": "float64",
     "thickness_mm": "float64",
@@ -34,7 +36,8 @@ INDEX_COLUMNS: dict[str, str] = {
     "has_boxes": "bool",
     "source": "string",
 }
-"""Slice index, a row per slice. Labels are nullable: missing is unknown, never 0."""
+"""Slice index, a row per slice; `z_mm` and the shifts are those of `contract.ScanVolume`. Labels
+are nullable: missing is unknown, never 0."""
 
 BOX_COLUMNS: dict[str, str] = {
     "scan_id": "string",

@@ -38,7 +38,7 @@ class BrainMaskRecipe:
     of the in-plane smoothing.
     opening_mm: radius of the opening; passages narrower than twice this are cut.
     enclosed: how many of the eight rays must meet bone. erode_mm: final in-plane erosion.
-    default_spacing_mm: (z, y, x) that stands in for unknown (NaN) sides.
+    default_pixel_mm: (y, x) that stands in for unknown (NaN) sides.
     """
 
     low_hu: float = 0.0
@@ -49,7 +49,7 @@ class BrainMaskRecipe:
     opening_mm: float = 5.0
     enclosed: int = 7
     erode_mm: float = 0.0
-    default_spacing_mm: tuple[float, float, float] = (5.0, 0.49, 0.49)
+    default_pixel_mm: tuple[float, float] = (0.49, 0.49)
 
     def __post_init__(self) -> None:
         if not self.low_hu < self.high_hu:
@@ -192,33 +192,33 @@ def _fine(mask: np.ndarray, shape: tuple[int, ...], step: int) -> np.ndarray:
 
 
 def brain_mask(
-    hu: np.ndarray, spacing_mm: tuple[float, float, float], recipe: BrainMaskRecipe | None = None
+    hu: np.ndarray, pixel_mm: tuple[float, float], recipe: BrainMaskRecipe | None = None
 ) -> np.ndarray:
     """Brain of one scan, bool (slices, rows, columns).
 
-    hu: (slices, rows, columns), HU. spacing_mm: (z, y, x), NaN where unknown. Slices without brain,
-    and scans without a head, are all False. Raises ParameterError on other shapes or spacing <= 0.
+    hu: (slices, rows, columns), HU. pixel_mm: (y, x), NaN where unknown. Slices without brain,
+    and scans without a head, are all False. Raises ParameterError on other shapes, or sides <= 0.
     """
     recipe = recipe or BrainMaskRecipe()
     if hu.ndim != 3:
         raise ParameterError(f"volume has shape {hu.shape}; expected (slices, rows, columns)")
     known = [
         side if np.isfinite(side) else default
-        for side, default in zip(spacing_mm, recipe.default_spacing_mm)
+        for side, default in zip(pixel_mm, recipe.default_pixel_mm)
     ]
     if hu.size == 0:
         return np.zeros(hu.shape, bool)
     if min(known) <= 0:
-        raise ParameterError(f"spacing is {spacing_mm} mm; expected positive sides (z, y, x)")
-    step = max(1, round(_GRID_MM / min(known[1:])))
-    pixel_mm = float(np.mean(known[1:])) * step
-    tissue, bone, air = _coarse_classes(hu, step, recipe, pixel_mm)
-    outer, opening = _outer_air(air), recipe.opening_mm / pixel_mm
+        raise ParameterError(f"pixels are {pixel_mm} mm; expected positive sides (y, x)")
+    step = max(1, round(_GRID_MM / min(known)))
+    side_mm = float(np.mean(known)) * step
+    tissue, bone, air = _coarse_classes(hu, step, recipe, side_mm)
+    outer, opening = _outer_air(air), recipe.opening_mm / side_mm
     rays = _rays_that_meet_bone(bone, outer)
     inside = tissue & (rays >= recipe.enclosed)
     brain = _largest_component(_per_slice(cv2.MORPH_OPEN, inside, opening))
-    brain = _beside_defects(brain, tissue & (rays >= _DEFECT_RAYS), outer, opening, pixel_mm)
+    brain = _beside_defects(brain, tissue & (rays >= _DEFECT_RAYS), outer, opening, side_mm)
     # The opening rounded off gyri and thin extra-axial blood; tissue next to the brain comes back.
-    brain |= inside & _per_slice(cv2.MORPH_DILATE, brain, _REGROWN_MM / pixel_mm)
-    brain = _per_slice(cv2.MORPH_ERODE, _filled(brain), recipe.erode_mm / pixel_mm)
+    brain |= inside & _per_slice(cv2.MORPH_DILATE, brain, _REGROWN_MM / side_mm)
+    brain = _per_slice(cv2.MORPH_ERODE, _filled(brain), recipe.erode_mm / side_mm)
     return _fine(brain, hu.shape, step)

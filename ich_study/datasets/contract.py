@@ -63,7 +63,10 @@ class ScanVolume:
 
     hu: int16 (slices, rows, columns), HU, or HU-equivalents where the reader's `intensity` says
         that only 8-bit grey exists.
-    z_mm: float64 (slices,), table position of each slice centre, ascending; NaN where unknown.
+    z_mm: float64 (slices,), position of each slice along the normal of the slices, which points to
+        superior, ascending; the table's position where the gantry is not tilted. NaN where unknown.
+    shift_mm: float64 (slices, 2), (x, y) by which each slice lies displaced within its plane
+        against the first, as in a stack sheared by a tilted gantry; NaN where unknown.
     spacing_mm: (x, y) pixel size in mm; NaN where unknown.
     labels: a row per slice, columns `any` and the five subtypes, nullable boolean.
     mask: uint8 (slices, rows, columns) of `schema.MASK_CODES` and 6, or None.
@@ -77,6 +80,7 @@ class ScanVolume:
     ref: ScanRef
     hu: np.ndarray
     z_mm: np.ndarray
+    shift_mm: np.ndarray
     spacing_mm: tuple[float, float]
     thickness_mm: float
     labels: pd.DataFrame
@@ -102,6 +106,7 @@ class ScanVolume:
             )
         per_slice = {
             "z_mm": len(self.z_mm),
+            "shift_mm": len(self.shift_mm),
             "labels": len(self.labels),
             "boxes_known": len(self.boxes_known),
             "sources": len(self.sources),

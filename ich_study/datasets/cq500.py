@@ -154,6 +154,7 @@ class Cq500Reader:
             ref=ref,
             hu=series.hu,
             z_mm=series.stack.z_mm,
+            shift_mm=series.stack.shift_mm,
             spacing_mm=series.stack.spacing_mm,
             thickness_mm=series.stack.thickness_mm,
             labels=labels,

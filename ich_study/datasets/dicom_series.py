@@ -155,6 +155,7 @@ def read_anonymous(
         ref=ScanRef("own-scan", study, series, ()),
         hu=read.hu,
         z_mm=read.stack.z_mm,
+        shift_mm=read.stack.shift_mm,
         spacing_mm=read.stack.spacing_mm,
         thickness_mm=read.stack.thickness_mm,
         labels=label_frame({}, slices),

@@ -50,7 +50,9 @@ class NiftiArray:
     voxels: (slices, rows, columns) in the file's own number type, scaled by slope and intercept.
     affine: voxel (column, row, slice) of `voxels` to RAS mm, float64 (4, 4); `file_affine` is
         the file's own, for its own order of axes.
-    spacing_mm: (x, y, between slices), from the header's zooms, which are float32: six decimals.
+    spacing_mm: (x, y, between slice planes along their normal), from the affine, whose numbers are
+        float32 in the file: six decimals. step_mm: (x, y), by which the next slice lies displaced
+        within its plane.
     file_slices: (slices,), index of each slice along its axis of the file.
     """
 
@@ -58,15 +60,16 @@ class NiftiArray:
     affine: np.ndarray
     file_affine: np.ndarray
     spacing_mm: tuple[float, float, float]
+    step_mm: tuple[float, float]
     file_slices: np.ndarray
     notes: tuple[str, ...]
 
     @property
     def z_mm(self) -> np.ndarray:
-        """Table position of every slice's centre, float64 (slices,), ascending."""
+        """Position of every slice along the normal, float64 (slices,), ascending."""
         slices, rows, columns = self.voxels.shape
-        centre = self.affine[2] @ np.array([(columns - 1) / 2, (rows - 1) / 2, 0, 1])
-        return centre + self.affine[2, 2] * np.arange(slices)
+        centre = self.affine[:3] @ np.array([(columns - 1) / 2, (rows - 1) / 2, 0, 1])
+        return centre @ _axes(self.affine)[2] + self.spacing_mm[2] * np.arange(slices)
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,39 @@ def load_nifti(
     order = [int(np.flatnonzero(transform[:, 0] == axis)[0]) for axis in range(3)]
     file_slices = np.arange(raw.shape[order[2]])[:: int(transform[order[2], 1])]
     voxels = np.ascontiguousarray(apply_orientation(raw, transform).transpose(2, 1, 0))
-    spacing_mm = tuple(round(float(zooms[axis]), 6) for axis in order)
+    # Of a pixel, of a row and of a slice to the next, in the axes of the stack.
+    across, down, step = (_axes(turned) @ turned[:3, :3]).T.round(6).tolist()
+    spacing_mm = across[0], down[1], step[2]
+    notes += _contradiction(zooms[order], turned, spacing_mm, path) + _obliquity(turned)
     return NiftiArray(
-        voxels, turned, affine, spacing_mm, file_slices, (*notes, *_obliquity(turned))
+        voxels, turned, affine, spacing_mm, (step[0], step[1]), file_slices, tuple(notes)
     )
+
+
+def _axes(affine: np.ndarray) -> np.ndarray:
+    """Unit vectors along a row, down a column and along the normal of the slices, (3, 3), at right
+    angles, of an affine in the contract's orientation: the normal points to superior."""
+    across, down, _ = affine[:3, :3].T
+    normal = np.cross(across, down)
+    axes = np.stack([across, np.cross(normal, across), normal])
+    return axes / np.linalg.norm(axes, axis=1, keepdims=True)
+
+
+def _contradiction(
+    zooms: np.ndarray, affine: np.ndarray, spacing_mm: tuple[float, float, float], path: Path
+) -> list[str]:
+    """A note where the header's voxel size is not the affine's, by which everything is measured.
+
+    In a sheared stack the header may state the step of the table or the distance of the planes.
+    """
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if any(np.allclose(zooms, known, rtol=1e-3) for known in (lengths, spacing_mm)):
+        return []
+    stated, measured = (" x ".join(f"{side:.4g}" for side in sizes) for sizes in (zooms, lengths))
+    return [
+        f"voxel-size: pixdim of {path.name} says {stated} mm, its affine {measured} mm; the affine"
+        " was used"
+    ]
 
 
 def _read(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
@@ -379,6 +411,7 @@ def pair_volume(
         ref=ref,
         hu=pair.hu,
         z_mm=pair.image.z_mm,
+        shift_mm=np.outer(np.arange(slices), pair.image.step_mm),
         spacing_mm=pair.image.spacing_mm[:2],
         thickness_mm=pair.image.spacing_mm[2],
         labels=labels,

@@ -73,8 +73,9 @@ class SliceStack:
 
     headers: in slice order; repeated: files at a position that an earlier file (by name) holds;
     unlike: files of another geometry, where those were allowed and left out.
-    z_mm: table position of each slice centre. gaps_mm: distance between neighbours along the slice
-    normal, float64 (slices - 1,). spacing_mm: (x, y) pixel size in contract orientation.
+    z_mm, shift_mm: as `contract.ScanVolume` has them, of the slice centres. gaps_mm: distance
+    between neighbouring planes, float64 (slices - 1,). spacing_mm: (x, y) pixel size in contract
+    orientation.
     thickness_mm: median of the headers', else of the gaps, else NaN. tilt_degrees: gantry tilt
     about the left-right axis, the sign that of GantryDetectorTilt; roll_degrees: slope of a row out
     of the x axis.
@@ -85,11 +86,16 @@ class SliceStack:
     unlike: tuple[SliceHeader, ...]
     in_plane: InPlane
     z_mm: np.ndarray
-    gaps_mm: np.ndarray
+    shift_mm: np.ndarray
     spacing_mm: tuple[float, float]
     thickness_mm: float
     tilt_degrees: float
     roll_degrees: float
+
+    @property
+    def gaps_mm(self) -> np.ndarray:
+        """See above."""
+        return np.diff(self.z_mm)
 
     def notes(self) -> list[str]:
         """What a user should know of the geometry; holds no identity."""
@@ -206,10 +212,12 @@ def stack_slices(headers: Sequence[SliceHeader], mixed: str = "error") -> SliceS
     alike = max(groups, key=len)
     first = alike[0]
     in_plane, row, column = _orient(first)
-    along = np.array([along_normal(header) for header in alike])
-    kept, repeated = _in_order(alike, along)
-    ordered = tuple(alike[i] for i in kept)
-    gaps = np.diff(along[kept])
+    # In the axes of the stack: along a row, down a column, along the normal.
+    axes = np.stack([row, column, np.cross(row, column)])
+    places = np.array([_centre(header) for header in alike]) @ axes.T
+    kept, repeated = _in_order(alike, places[:, 2])
+    ordered, places = tuple(alike[i] for i in kept), places[kept]
+    gaps = np.diff(places[:, 2])
     thickness = [header.thickness_mm for header in ordered if np.isfinite(header.thickness_mm)]
     y_mm, x_mm = first.spacing_mm[::-1] if in_plane.transpose else first.spacing_mm
     return SliceStack(
@@ -217,8 +225,8 @@ def stack_slices(headers: Sequence[SliceHeader], mixed: str = "error") -> SliceS
         repeated=tuple(alike[i] for i in repeated),
         unlike=tuple(header for group in groups if group is not alike for header in group),
         in_plane=in_plane,
-        z_mm=np.array([_centre_z(header) for header in ordered]),
-        gaps_mm=gaps,
+        z_mm=places[:, 2],
+        shift_mm=places[:, :2] - places[0, :2],
         spacing_mm=(x_mm, y_mm),
         thickness_mm=(
             median_low(thickness)
@@ -265,7 +273,7 @@ def _described(group: list[SliceHeader]) -> str:
 
 def _orient(header: SliceHeader) -> tuple[InPlane, np.ndarray, np.ndarray]:
     """The change to contract orientation, and the unit vectors along its rows and down its
-    columns."""
+    columns, at right angles."""
     row, column = np.array(header.orientation[:3]), np.array(header.orientation[3:])
     unit = np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=1e-2)
     normal = np.abs(np.cross(row, column))
@@ -274,6 +282,10 @@ def _orient(header: SliceHeader) -> tuple[InPlane, np.ndarray, np.ndarray]:
             f"{header.path}: ImageOrientationPatient {header.orientation} is not that of an axial"
             " slice"
         )
+    # The header has few digits: without this a plane distance would be off by as much.
+    row = row / np.linalg.norm(row)
+    column = column - (column @ row) * row
+    column = column / np.linalg.norm(column)
     transpose = bool(abs(row[0]) < abs(row[1]))
     row, column = (column, row) if transpose else (row, column)
     flip_columns, flip_rows = bool(row[0] < 0), bool(column[1] < 0)
@@ -297,7 +309,12 @@ def _in_order(headers: Sequence[SliceHeader], along: np.ndarray) -> tuple[list[i
     return kept, repeated
 
 
-def _centre_z(header: SliceHeader) -> float:
-    row_step = header.orientation[2] * header.spacing_mm[1] * (header.columns - 1) / 2
-    column_step = header.orientation[5] * header.spacing_mm[0] * (header.rows - 1) / 2
-    return header.position_mm[2] + row_step + column_step
+def _centre(header: SliceHeader) -> np.ndarray:
+    """Of the slice, in mm, float64 (3,)."""
+    row, column = np.array(header.orientation).reshape(2, 3)
+    across = row * header.spacing_mm[1] * (header.columns - 1) / 2
+    return (
+        np.array(header.position_mm)
+        + across
+        + column * header.spacing_mm[0] * ((header.rows - 1) / 2)
+    )

@@ -36,11 +36,11 @@ def volume_table(
     """Predicted and true volume of every scan and class: `scan_id, patient_id, class, predicted_ml,
     truth_ml`.
 
-    counts: pixels per slice from `label_counts`, (slices, 1 + classes), background first. rows: a
-    row per slice with `scan_id` and `patient_id`, holding all slices of a scan. pixel_ml:
-    (slices,), mL that a pixel of the counted grid stands for; NaN (unknown spacing) gives NaN
-    volumes. Class `any` is the sum over subtypes. Raises StudyError where shapes differ or a
-    pixel's volume is not positive.
+    counts: pixels per slice from `label_counts`, (slices, 1 + classes), background first; or per
+    slices of one depth. rows: a row for each with `scan_id` and `patient_id`, holding all of a
+    scan. pixel_ml: (slices,), mL that a pixel of the counted grid stands for; NaN (unknown
+    spacing) gives NaN volumes. Class `any` is the sum over subtypes. Raises StudyError where shapes
+    differ or a pixel's volume is not positive.
     """
     pixel_ml = np.asarray(pixel_ml, np.float64)
     if (

@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ich_study.ct.brain_mask import BrainMaskRecipe, brain_mask
+from ich_study.ct.planes import PixelGrid
 from ich_study.errors import DataError, ParameterError
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.metrics.boxes import component_boxes, fill_boxes
@@ -134,20 +135,20 @@ def read_truth(
     for scan_id, index in tqdm(scans, "reading scans with their truth", **bar):
         slices = rows.loc[index, "slice_index"].to_numpy()
         volume = np.array(store.volume(scan_id))
-        spacing = scan_spacing(store.index[store.index["scan_id"] == scan_id])
+        grid = PixelGrid.of(store.index[store.index["scan_id"] == scan_id])
         native = volume.shape[1:]
         hu[index] = preprocessing.resized(torch.from_numpy(volume[slices]), clipped=False)
         if kind == "masks":
             mask = torch.from_numpy(np.array(store.mask(scan_id)[slices]))
             codes[index] = preprocessing.resized_codes(mask)
         if brain:
-            inside = torch.from_numpy(brain_mask(volume, spacing, recipe)[slices])
+            inside = torch.from_numpy(brain_mask(volume, grid.pixel_mm, recipe)[slices])
             brains[index] = preprocessing.resized_codes(inside)
         for number, boxes in zip(index, _boxes_of(store, scan_id, slices)):
             annotated[number] = preprocessing.on_grid(torch.from_numpy(boxes), *native).numpy()
         grid_pixels = preprocessing.on_grid(_PIXEL, *native)[0, 2:].prod().item()
-        pixel_ml[index] = np.prod(spacing) / 1000 / grid_pixels
-        pixel_cm2[index] = spacing[1] * spacing[2] / 100 / grid_pixels
+        pixel_ml[index] = grid.pixel_ml[slices] / grid_pixels
+        pixel_cm2[index] = grid.pixel_mm[0] * grid.pixel_mm[1] / 100 / grid_pixels
     return Truth(
         rows,
         kind,
@@ -171,15 +172,6 @@ def truth_kind(rows: pd.DataFrame) -> str:
     if rows.loc[rows["any"].fillna(False).astype(bool), "has_boxes"].any():
         return "boxes"
     raise DataError(f"{len(rows)} slices have neither masks nor boxes to score heat against")
-
-
-def scan_spacing(scan: pd.DataFrame) -> tuple[float, float, float]:
-    """(z, y, x) in mm of one scan's rows of the index: the median distance of its slices, their
-    thickness where positions are unknown, NaN where neither is known."""
-    steps = np.diff(np.sort(scan["z_mm"].to_numpy(np.float64)))
-    known = steps[np.isfinite(steps) & (steps > 0)]
-    z = float(np.median(known)) if len(known) else float(scan["thickness_mm"].iloc[0])
-    return z, float(scan["spacing_y_mm"].iloc[0]), float(scan["spacing_x_mm"].iloc[0])
 
 
 def largest_lesions(truth: Truth, classes: tuple[str, ...], count: int = 1) -> pd.DataFrame:

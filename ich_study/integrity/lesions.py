@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from ich_study.ct.planes import PixelGrid
+from ich_study.metrics.volume import volume_ml
 from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
 _CLASSES = {**MASK_CODES, "hemorrhage": UNSPECIFIED_HEMORRHAGE}
@@ -24,14 +26,6 @@ class MaskedScans(Protocol):
         """uint8 mask codes, same shape."""
 
 
-def slice_gap_mm(rows: pd.DataFrame) -> float:
-    """Median distance of neighbouring slices of one scan in mm; its thickness where positions are
-    unknown or there is one slice; NaN where neither is known."""
-    gaps = np.diff(np.sort(rows["z_mm"].to_numpy(float)))
-    known = gaps[np.isfinite(gaps) & (gaps > 0)]
-    return float(np.median(known)) if len(known) else float(rows["thickness_mm"].iloc[0])
-
-
 def lesion_statistics(scans: MaskedScans) -> pd.DataFrame:
     """A row per scan and class present in its mask: `scan_id, patient_id, class, volume_ml,
     mean_hu, median_hu, slices`. The median is the lesion's own density: partial volume with bone
@@ -41,18 +35,16 @@ def lesion_statistics(scans: MaskedScans) -> pd.DataFrame:
     masked = scans.index[scans.index["has_mask"]]
     for scan_id, slices in masked.groupby("scan_id", sort=True):
         volume, mask = scans.volume(str(scan_id)), scans.mask(str(scan_id))
-        first = slices.iloc[0]
-        voxel_ml = first["spacing_x_mm"] * first["spacing_y_mm"] * slice_gap_mm(slices) / 1000
+        pixel_ml = PixelGrid.of(slices).pixel_ml
         for name, code in _CLASSES.items():
             lesion = mask == code
-            count = int(lesion.sum())
-            if count:
+            if lesion.any():
                 rows.append(
                     {
                         "scan_id": scan_id,
-                        "patient_id": first["patient_id"],
+                        "patient_id": slices["patient_id"].iloc[0],
                         "class": name,
-                        "volume_ml": count * voxel_ml,
+                        "volume_ml": volume_ml(lesion, pixel_ml),
                         "mean_hu": float(volume[lesion].mean()),
                         "median_hu": float(np.median(volume[lesion])),
                         "slices": int(lesion.any((1, 2)).sum()),

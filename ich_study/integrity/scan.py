@@ -26,6 +26,7 @@ NOTE_SEVERITY: dict[str, str] = {
     "bits-stored": "error",
     "clipped": "error",
     "missing-labels": "error",
+    "voxel-size": "warning",
     "missing-slices": "warning",
     "repeated-position": "warning",
 }

@@ -2,22 +2,24 @@
 2022).
 
 The surface of a mask is its voxels with a face neighbour outside the mask; voxels beyond the
-array's border count as outside. Distances are Euclidean between voxel centres, from SciPy's exact
-distance transform with anisotropic spacing.
+array's border count as outside. Distances are Euclidean between voxel centres, where these lie in
+space: slices may be tilted, shifted in their plane and at varying distances (`ct.planes`).
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+from scipy.spatial import KDTree
 
+from ich_study.ct.planes import PixelGrid
 from ich_study.errors import StudyError
 
-Spacing = tuple[float, ...]
+ROUNDING_MM = 1e-9
+"""By how much sums of positions may be off: a voxel at the tolerance is within it."""
 
 
 def surface_measures(
-    prediction: np.ndarray, truth: np.ndarray, spacing_mm: Spacing, tolerance_mm: float
+    prediction: np.ndarray, truth: np.ndarray, grid: PixelGrid, tolerance_mm: float
 ) -> tuple[float, float]:
     """Hausdorff distance (mm) and surface Dice (in [0, 1]) of two masks.
 
@@ -28,7 +30,8 @@ def surface_measures(
 
     >>> truth = np.zeros((1, 5, 8), bool)
     >>> truth[0, 1:4, 1:4] = True
-    >>> surface_measures(np.roll(truth, 2, axis=2), truth, (5.0, 0.5, 0.5), tolerance_mm=0.5)
+    >>> grid = PixelGrid.even(1, (5.0, 0.5, 0.5))
+    >>> surface_measures(np.roll(truth, 2, axis=2), truth, grid, tolerance_mm=0.5)
     (1.0, 0.6666666666666666)
     """
     if tolerance_mm < 0:
@@ -36,37 +39,36 @@ def surface_measures(
     predicted, true = bool(np.any(prediction)), bool(np.any(truth))
     if not predicted or not true:
         return float("nan"), 0.0 if predicted or true else float("nan")
-    distances = surface_distances(prediction, truth, spacing_mm)
+    distances = surface_distances(prediction, truth, grid)
     hausdorff = max(float(directed.max()) for directed in distances)
-    return hausdorff, float(np.mean(np.concatenate(distances) <= tolerance_mm))
+    return hausdorff, float(np.mean(np.concatenate(distances) <= tolerance_mm + ROUNDING_MM))
 
 
 def surface_distances(
-    prediction: np.ndarray, truth: np.ndarray, spacing_mm: Spacing
+    prediction: np.ndarray, truth: np.ndarray, grid: PixelGrid
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distance in mm of every surface voxel of the prediction to the truth's surface, and the
     reverse.
 
-    prediction, truth: bool, two- or three-dimensional, one shape. spacing_mm: a side per axis.
-    Raises StudyError on an empty mask, on other shapes and on spacing that is not positive and
-    finite.
+    prediction, truth: bool (slices, rows, columns) of `grid`. Raises StudyError on an empty mask,
+    on other shapes, where positions or pixel size are unknown, and on a pixel size that is not
+    positive.
     """
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
-    if prediction.shape != truth.shape or prediction.ndim != len(spacing_mm):
+    if prediction.shape != truth.shape or prediction.ndim != 3:
         raise StudyError(
-            f"prediction {prediction.shape}, truth {truth.shape}, spacing {spacing_mm}: need one"
-            " shape and a side per axis"
+            f"prediction {prediction.shape}, truth {truth.shape}; expected one shape (slices, rows,"
+            " columns)"
         )
-    if not all(np.isfinite(side) and side > 0 for side in spacing_mm):
+    if len(prediction) != len(grid.first_mm) or not grid.known or min(grid.pixel_mm) <= 0:
         raise StudyError(
-            f"spacing is {spacing_mm} mm; surface distances need positive, known sides"
+            f"{len(prediction)} slices on {grid} of {len(grid.first_mm)}; surface distances need"
+            " known positions of every slice and positive, known pixel sizes"
         )
     if not prediction.any() or not truth.any():
         raise StudyError("an empty mask has no surface")
-    # both masks lie in their common box, and the transform costs by its volume
-    box = ndimage.find_objects((prediction | truth).view(np.uint8))[0]
-    first, second = _surface(prediction[box]), _surface(truth[box])
-    return _distances(first, second, spacing_mm), _distances(second, first, spacing_mm)
+    first, second = grid.points_mm(_surface(prediction)), grid.points_mm(_surface(truth))
+    return KDTree(second).query(first)[0], KDTree(first).query(second)[0]
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
@@ -77,14 +79,3 @@ def _surface(mask: np.ndarray) -> np.ndarray:
         kept[:-1] &= moved[1:]
         kept[0], kept[-1] = False, False
     return mask & ~inner
-
-
-def _distances(points: np.ndarray, surface: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
-    """Distance of the voxels of one surface to the nearest of another; sums as in SciPy, but of
-    these voxels alone."""
-    nearest = ndimage.distance_transform_edt(
-        ~surface, sampling=spacing_mm, return_distances=False, return_indices=True
-    )
-    steps = (nearest[:, points] - np.stack(np.nonzero(points))).astype(np.float64)
-    steps *= np.array(spacing_mm, np.float64)[:, None]
-    return np.sqrt(np.add.reduce(steps * steps, axis=0))

@@ -7,26 +7,25 @@ import numpy as np
 from ich_study.errors import StudyError
 
 
-def volume_ml(mask: np.ndarray, spacing_mm: tuple[float | np.ndarray, float, float]) -> float:
-    """Volume of a mask in mL.
+def volume_ml(mask: np.ndarray, pixel_ml: np.ndarray) -> float:
+    """Volume of a mask in mL: the sum of its pixels, each of what it measures in its slice.
 
-    mask: bool (slices, rows, columns). spacing_mm: (z, y, x); z may be an array (slices,) where the
-    distance of slices varies. An empty mask is 0 mL; unknown (NaN) spacing gives NaN. Raises
-    StudyError on a mask that is not boolean and three-dimensional, or spacing <= 0.
+    mask: bool (slices, rows, columns). pixel_ml: (slices,), `ct.planes.PixelGrid.pixel_ml`. An
+    empty mask is 0 mL; an unknown (NaN) pixel gives NaN. Raises StudyError on a mask that is not
+    boolean, on other shapes, or a pixel <= 0 mL.
 
-    >>> volume_ml(np.ones((2, 10, 10), bool), (5.0, 0.5, 0.5))
-    0.25
+    >>> volume_ml(np.ones((2, 10, 10), bool), np.array([5.0, 2.5]) * 0.5 * 0.5 / 1000)
+    0.1875
     """
-    mask = np.asarray(mask)
-    if mask.dtype != bool or mask.ndim != 3:
+    mask, pixel_ml = np.asarray(mask), np.asarray(pixel_ml, np.float64)
+    if mask.dtype != bool or mask.ndim != 3 or pixel_ml.shape != mask.shape[:1]:
         raise StudyError(
-            f"mask is {mask.dtype} {mask.shape}; expected bool (slices, rows, columns)"
+            f"mask is {mask.dtype} {mask.shape}, pixel volumes {pixel_ml.shape}; expected bool"
+            " (slices, rows, columns) and (slices,)"
         )
-    z, y, x = (np.asarray(side, np.float64) for side in spacing_mm)
-    if min(np.min(z), y, x) <= 0:
-        raise StudyError(f"spacing is {spacing_mm} mm; expected positive sides (z, y, x)")
-    per_slice = mask.sum((1, 2)) * np.broadcast_to(z, (len(mask),))
-    return float(per_slice.sum() * y * x / 1000)
+    if (pixel_ml <= 0).any():
+        raise StudyError(f"a pixel of {np.nanmin(pixel_ml)} mL; expected positive volumes")
+    return float(mask.sum((1, 2)) @ pixel_ml)
 
 
 def relative_volume_difference(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

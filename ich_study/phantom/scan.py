@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_study.ct.planes import slice_depths_mm
+from ich_study.metrics.volume import volume_ml
 from ich_study.schema import MASK_CODES
 
 
@@ -15,7 +17,7 @@ class PhantomScan:
 
     hu: int16 (slices, rows, columns), HU, with noise and artefacts.
     mask: uint8 of the same shape, codes 1-5 of `schema.MASK_CODES`, from the noiseless lesion.
-    z_mm: float64 (slices,), ascending.
+    z_mm: float64 (slices,), ascending, of the table: planes of a tilted gantry are closer together.
     spacing_mm: in-plane pixel size, isotropic; thickness_mm: slice thickness.
     tilt_degrees: gantry tilt about the left-right axis that the header must state.
     seed: the seed that gives these bytes again.
@@ -38,10 +40,12 @@ class PhantomScan:
         }
         return {"any": np.any(list(labels.values()), axis=0), **labels}
 
+    @property
+    def plane_mm(self) -> np.ndarray:
+        """Position of every slice along the normal of the slices, float64 (slices,)."""
+        return self.z_mm * np.cos(np.radians(self.tilt_degrees))
+
     def volume_ml(self) -> dict[str, float]:
-        """Lesion volume per subtype in mL, from the mask and the mean distance of slices."""
-        gap_mm = float(np.diff(self.z_mm).mean()) if len(self.z_mm) > 1 else self.thickness_mm
-        voxel_ml = self.spacing_mm**2 * gap_mm / 1000
-        return {
-            name: float((self.mask == code).sum()) * voxel_ml for name, code in MASK_CODES.items()
-        }
+        """Lesion volume per subtype in mL, from the mask and the depth of its slices."""
+        pixel_ml = self.spacing_mm**2 * slice_depths_mm(self.plane_mm, self.thickness_mm) / 1000
+        return {name: volume_ml(self.mask == code, pixel_ml) for name, code in MASK_CODES.items()}

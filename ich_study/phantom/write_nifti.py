@@ -22,12 +22,13 @@ CONTRACT_AXES = ("L", "P", "S")
 def contract_affine(scan: PhantomScan) -> np.ndarray:
     """Voxel (column, row, slice) of the scan's arrays to RAS mm, float64 (4, 4), without shear.
 
-    The head's centre lies at x = y = 0, slice i's centre at `z_mm[i]`. With a positive tilt the
+    The head's centre lies at x = y = 0, slice 0's centre at `z_mm[0]`. With a positive tilt the
     rows descend towards posterior, as with DICOM's positive GantryDetectorTilt; the slices are
-    turned with them, and their distance is the table's step over the cosine, as BHSD's qforms state
-    it. Raises ParameterError where the slices are not evenly spaced, which no affine can state.
+    turned with them, at the distance of their planes. That they lie shifted within their planes is
+    lost: a qform, all that BHSD has, cannot state it. Raises ParameterError where the slices are
+    not evenly spaced, which no affine can state.
     """
-    steps = np.diff(scan.z_mm)
+    steps = np.diff(scan.plane_mm)
     gap = float(steps.mean()) if len(steps) else scan.thickness_mm
     if len(steps) and np.abs(steps - gap).max() > 0.01 * gap:
         spread = f"{steps.min():g} to {steps.max():g} mm"
@@ -38,7 +39,7 @@ def contract_affine(scan: PhantomScan) -> np.ndarray:
     affine = np.eye(4)
     affine[:3, 0] = -scan.spacing_mm, 0, 0
     affine[:3, 1] = 0, -scan.spacing_mm * np.cos(tilt), -scan.spacing_mm * np.sin(tilt)
-    affine[:3, 2] = 0, -gap * np.tan(tilt), gap
+    affine[:3, 2] = 0, -gap * np.sin(tilt), gap * np.cos(tilt)
     _, rows, columns = scan.hu.shape
     affine[:3, 3] = (0, 0, scan.z_mm[0]) - affine[:3, :2] @ ((columns - 1) / 2, (rows - 1) / 2)
     return affine

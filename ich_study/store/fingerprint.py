@@ -16,7 +16,7 @@ from ich_study.datasets.contract import Reader, ScanRef
 from ich_study.errors import DataError
 from ich_study.hashing import sha256_bytes
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the store's layout on disk; scans of another version are built anew."""
 NOT_CONTENT = frozenset({"root", "workers", "progress", "findings"})
 """Attributes of a reader that change no scan: where it reads, how fast, what it said."""

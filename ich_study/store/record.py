@@ -129,6 +129,8 @@ def _index_columns(volume: ScanVolume) -> dict[str, list[Any]]:
     each = {
         "slice_index": list(range(slices)),
         "z_mm": [_number(z) for z in volume.z_mm],
+        "shift_x_mm": [_number(x) for x in volume.shift_mm[:, 0]],
+        "shift_y_mm": [_number(y) for y in volume.shift_mm[:, 1]],
         "source": list(volume.sources),
         "has_boxes": np.asarray(volume.boxes_known, dtype=bool).tolist(),
         **{

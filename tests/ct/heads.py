@@ -3,7 +3,7 @@ skulls have."""
 
 import numpy as np
 
-SPACING = (5.0, 1.0, 1.0)
+PIXEL = (1.0, 1.0)
 SHAPE = (30, 200, 180)
 
 

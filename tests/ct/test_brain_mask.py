@@ -12,14 +12,14 @@ from ich_study.ct.brain_mask import BrainMaskRecipe, brain_mask
 from ich_study.errors import ParameterError
 from ich_study.metrics.overlap import dice, overlap_counts
 from ich_study.paths import real_data_root
-from tests.ct.heads import SHAPE, SPACING, head
+from tests.ct.heads import PIXEL, SHAPE, head
 
 
 @pytest.mark.parametrize("noise", [0, 8, 15])
 @pytest.mark.parametrize("recipe", [BrainMaskRecipe(), BrainMaskRecipe(low_hu=-20)])
 def test_known_brain_is_found(noise, recipe):
     hu, truth = head(noise)
-    found = brain_mask(hu, SPACING, recipe)
+    found = brain_mask(hu, PIXEL, recipe)
     assert found.dtype == bool and found.shape == hu.shape
     assert dice(overlap_counts(found, truth, 3)) > 0.96
     outside = hu[found & ~ndimage.binary_dilation(truth, iterations=3)]
@@ -28,7 +28,7 @@ def test_known_brain_is_found(noise, recipe):
 
 def test_orbits_and_scalp_are_left_out():
     hu, truth = head(5)
-    found = brain_mask(hu, SPACING)
+    found = brain_mask(hu, PIXEL)
     assert not found[4:9, :20].any()
     one = ndimage.label(found)[1]
     assert one == 1 and truth.sum() == pytest.approx(found.sum(), rel=0.05)
@@ -39,11 +39,11 @@ def test_blood_calcification_and_dark_ventricles_stay_inside():
     hu[16, 95:105, 60:70] = 75
     hu[16, 120:124, 100:104] = 400
     hu[16, 80:95, 100:115] = -60
-    found = brain_mask(hu, SPACING)
+    found = brain_mask(hu, PIXEL)
     assert found[16, 80:124, 60:115].all()
     crescent = truth & ~ndimage.binary_erosion(truth, np.ones((1, 3, 3)), iterations=5)
     hu[crescent & (np.indices(SHAPE)[2] > 110)] = 70
-    assert (brain_mask(hu, SPACING)[8:24] & crescent[8:24]).sum() > 0.9 * crescent[8:24].sum()
+    assert (brain_mask(hu, PIXEL)[8:24] & crescent[8:24]).sum() > 0.9 * crescent[8:24].sum()
 
 
 def test_head_rest_does_not_enclose_the_scalp():
@@ -54,7 +54,7 @@ def test_head_rest_does_not_enclose_the_scalp():
     rows, columns = np.indices(SHAPE[1:]) - np.array([100, 90])[:, None, None]
     shell = (np.abs(np.hypot(rows / 97, columns / 84) - 1) < 0.02) & (rows > -60)
     hu[:, shell] = 300
-    found = brain_mask(hu, SPACING)
+    found = brain_mask(hu, PIXEL)
     scalp = (
         (hu > 0) & (hu < 60) & ~ndimage.binary_dilation(truth, np.ones((1, 3, 3)), iterations=12)
     )
@@ -65,7 +65,7 @@ def test_brain_behind_a_craniectomy_stays():
     hu, truth = head(5)
     defect = hu[8:20, 50:140, :60]
     defect[defect > 200] = 35
-    found = brain_mask(hu, SPACING)
+    found = brain_mask(hu, PIXEL)
     assert dice(overlap_counts(found, truth, 3)) > 0.95
     assert found[14, 60:130, 40].all()
     outside = found & ~ndimage.binary_dilation(truth, np.ones((1, 3, 3)), iterations=9)
@@ -74,8 +74,8 @@ def test_brain_behind_a_craniectomy_stays():
 
 def test_erosion_is_in_millimetres():
     hu, _ = head()
-    whole = brain_mask(hu, SPACING)
-    eroded = brain_mask(hu, SPACING, BrainMaskRecipe(erode_mm=4))
+    whole = brain_mask(hu, PIXEL)
+    eroded = brain_mask(hu, PIXEL, BrainMaskRecipe(erode_mm=4))
     assert not (eroded & ~whole).any()
     middle = 12
     widths = [mask[middle].any(0).sum() for mask in (whole, eroded)]
@@ -85,24 +85,24 @@ def test_erosion_is_in_millimetres():
 def test_finer_pixels_give_the_same_brain():
     hu, truth = head(4)
     fine = np.repeat(np.repeat(hu, 2, 1), 2, 2)
-    found = brain_mask(fine, (5.0, 0.5, 0.5))
+    found = brain_mask(fine, (0.5, 0.5))
     assert dice(overlap_counts(found, np.repeat(np.repeat(truth, 2, 1), 2, 2), 3)) > 0.96
-    odd = brain_mask(fine[:, :-3, :-5], (5.0, 0.5, 0.5))
+    odd = brain_mask(fine[:, :-3, :-5], (0.5, 0.5))
     assert (odd != found[:, :-3, :-5]).mean() < 0.01
 
 
 def test_unknown_spacing_is_the_parameter():
     hu, _ = head()
-    recipe = BrainMaskRecipe(default_spacing_mm=SPACING)
+    recipe = BrainMaskRecipe(default_pixel_mm=PIXEL)
     np.testing.assert_array_equal(
-        brain_mask(hu, (np.nan,) * 3, recipe), brain_mask(hu, SPACING, recipe)
+        brain_mask(hu, (np.nan,) * 3, recipe), brain_mask(hu, PIXEL, recipe)
     )
 
 
 def test_slices_without_head_are_empty():
     hu, _ = head()
     air = np.full((3, *hu.shape[1:]), -1000, np.int16)
-    found = brain_mask(np.concatenate([air, hu, air]), SPACING)
+    found = brain_mask(np.concatenate([air, hu, air]), PIXEL)
     assert not found[:3].any() and not found[-3:].any() and found[3:-3].any()
 
 
@@ -119,7 +119,7 @@ def test_slices_without_head_are_empty():
     ids=["air", "water", "metal", "pixel", "no slices", "noise"],
 )
 def test_no_head_is_all_false(hu):
-    found = brain_mask(hu.astype(np.int16), (5.0, 1.0, 1.0))
+    found = brain_mask(hu.astype(np.int16), (1.0, 1.0))
     assert (
         found.shape == hu.shape and found.dtype == bool and found.mean() < 0.01
         if hu.size
@@ -129,9 +129,9 @@ def test_no_head_is_all_false(hu):
 
 def test_bad_arguments_are_named():
     with pytest.raises(ParameterError, match="slices, rows, columns"):
-        brain_mask(np.zeros((4, 4), np.int16), SPACING)
+        brain_mask(np.zeros((4, 4), np.int16), PIXEL)
     with pytest.raises(ParameterError, match="positive sides"):
-        brain_mask(np.zeros((1, 4, 4), np.int16), (5, 0, 1))
+        brain_mask(np.zeros((1, 4, 4), np.int16), (0, 1))
     with pytest.raises(ParameterError, match="empty"):
         BrainMaskRecipe(low_hu=100, high_hu=0)
     with pytest.raises(ParameterError, match="8 rays"):
@@ -143,7 +143,7 @@ def test_a_scan_takes_less_than_a_second():
         [np.pad(image, ((156, 156), (166, 166)), constant_values=-1000) for image in head(5)[0]]
     )
     start = time.process_time()
-    brain_mask(hu, (5.0, 0.45, 0.45))
+    brain_mask(hu, (0.45, 0.45))
     assert hu.shape == (30, 512, 512) and time.process_time() - start < 1
 
 
@@ -165,7 +165,7 @@ def test_real_scan_has_a_brain_of_human_size():
     )
     gap = float(np.median(np.diff([float(d.ImagePositionPatient[2]) for d in slices])))
     side = float(slices[0].PixelSpacing[0])
-    found = brain_mask(np.clip(hu, -1024, 3071).astype(np.int16), (gap, side, side))
+    found = brain_mask(np.clip(hu, -1024, 3071).astype(np.int16), (side, side))
     assert 900 < found.sum() * gap * side**2 / 1000 < 1700
     assert not found[:2].any() and not found[-1].any() and found[8:26].any((1, 2)).all()
     assert np.median(hu[found]) == pytest.approx(30, abs=10) and (hu[found] > 200).mean() < 0.01

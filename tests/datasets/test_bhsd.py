@@ -35,10 +35,10 @@ def test_round_trip(written):
         volume = reader.load(found[row["scan_id"]])
         np.testing.assert_array_equal(volume.hu, scan.hu)
         np.testing.assert_array_equal(volume.mask, scan.mask)
-        np.testing.assert_allclose(volume.z_mm, scan.z_mm, atol=1e-4)
+        np.testing.assert_allclose(np.diff(volume.z_mm), np.diff(scan.plane_mm), atol=1e-4)
         assert volume.spacing_mm == (scan.spacing_mm, scan.spacing_mm)
         assert volume.thickness_mm == pytest.approx(
-            scan.thickness_mm / np.cos(np.radians(scan.tilt_degrees)), abs=1e-5
+            scan.thickness_mm * np.cos(np.radians(scan.tilt_degrees)), abs=1e-5
         )
         for name, truth in scan.slice_labels().items():
             assert volume.labels[name].tolist() == truth.tolist()

@@ -58,7 +58,7 @@ def test_round_trip_with_boxes_on_every_lesion(root):
     for ref, scan in zip(refs, scans()):
         volume = reader.load(ref)
         np.testing.assert_array_equal(volume.hu[:, inside], scan.hu[:, inside])
-        np.testing.assert_allclose(volume.z_mm, scan.z_mm, atol=1e-5)
+        np.testing.assert_allclose(volume.z_mm, scan.plane_mm, atol=1e-5)
         assert volume.thickness_mm == scan.thickness_mm and volume.boxes_known.all()
         truth = scan.slice_labels()
         for name in LABELS:

@@ -23,7 +23,7 @@ def test_round_trip_orders_slices_and_reports_tilt(tmp_path, tilt):
     scan = fake_scan(1, columns=48, tilt=tilt)
     series = read_series(write_series(tmp_path, scan))
     np.testing.assert_array_equal(series.hu, scan.hu)
-    np.testing.assert_allclose(series.stack.z_mm, scan.z_mm, atol=1e-5)
+    np.testing.assert_allclose(series.stack.z_mm, scan.plane_mm, atol=1e-5)
     assert series.stack.tilt_degrees == pytest.approx(tilt, abs=1e-3)
     assert series.stack.spacing_mm == (0.5, 0.5)
     assert any("gantry tilt" in note for note in series.notes) == (tilt != 0)

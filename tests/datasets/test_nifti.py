@@ -102,6 +102,33 @@ def test_tilt_and_shear_are_noted(tmp_path):
     assert "slices are sheared by 19.0 degrees" in notes
 
 
+def test_where_pixdim_contradicts_the_affine_the_affine_wins_and_a_finding_says_so(tmp_path):
+    array, affine = in_axes(asymmetric(), "SAL")
+    image = nibabel.Nifti1Image(array, None)
+    image.header.set_sform(affine, 2)
+    image.header["pixdim"][1:4] = 4, 0.6, 0.5
+    nibabel.save(image, tmp_path / "scan.nii")
+    read = load_nifti(tmp_path / "scan.nii")
+    assert read.spacing_mm == (0.5, 0.6, 5.0)
+    assert read.notes == (
+        "voxel-size: pixdim of scan.nii says 0.5 x 0.6 x 4 mm, its affine 0.5 x 0.6 x 5 mm; the"
+        " affine was used",
+    )
+    for agreeing in ((5, 0.6, 0.5), (5.001, 0.6, 0.5)):
+        image.header["pixdim"][1:4] = agreeing
+        nibabel.save(image, tmp_path / "scan.nii")
+        assert load_nifti(tmp_path / "scan.nii").notes == ()
+
+
+def test_a_sheared_stack_is_measured_between_its_planes(tmp_path):
+    array, affine = in_axes(asymmetric(), "LAS")
+    affine[:3, 2] = 0.5, 2, 5
+    read = load_nifti(save(tmp_path / "scan.nii", array, affine, sform=1))
+    # the planes lie 5 mm apart, each 0.5 mm to the patient's right and 2 mm to anterior of the last
+    assert read.spacing_mm == (0.5, 0.6, 5.0) and read.step_mm == (-0.5, -2.0)
+    np.testing.assert_allclose(np.diff(read.z_mm), 5)
+
+
 def test_files_without_forms_are_las_or_inherit(tmp_path):
     lps = asymmetric()
     array, affine = in_axes(lps, "LAS")

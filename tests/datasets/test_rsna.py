@@ -56,7 +56,7 @@ def test_round_trip_is_exact_without_a_warning(root):
             v for v in by_scan.values() if np.array_equal(v.hu[:, inside], scan.hu[:, inside])
         )
         assert volume.ref.patient_id == rsna_patient_id(seed // 2)
-        np.testing.assert_allclose(volume.z_mm, scan.z_mm, atol=1e-5)
+        np.testing.assert_allclose(volume.z_mm, scan.plane_mm, atol=1e-5)
         assert volume.thickness_mm == pytest.approx(5 * np.cos(np.deg2rad(seed - 3.0)), abs=1e-4)
         truth = scan.slice_labels(VISIBLE_MM2)
         for name in LABELS:

@@ -103,6 +103,8 @@ def test_tilt_has_the_sign_of_the_header_and_orders_along_the_normal():
     stack = stack_slices([header(0.0, orientation=tilted), header(5.0, orientation=tilted)])
     assert stack.tilt_degrees == pytest.approx(20) and stack.roll_degrees == 0
     assert stack.gaps_mm == pytest.approx([5 * np.cos(np.radians(20))])
+    # a table that moves along z shifts the slices within their planes, upwards in the picture
+    assert stack.shift_mm == pytest.approx(np.array([[0, 0], [0, -5 * np.sin(np.radians(20))]]))
     assert along_normal(header(5.0)) - along_normal(header(0.0)) == 5.0
 
 

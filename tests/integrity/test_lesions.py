@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from ich_study.integrity.lesions import lesion_statistics, slice_gap_mm
+from ich_study.integrity.lesions import lesion_statistics
 
 
 class OneScan:
@@ -13,6 +13,8 @@ class OneScan:
                 "patient_id": "p",
                 "slice_index": range(count),
                 "z_mm": z_mm,
+                "shift_x_mm": 0.0,
+                "shift_y_mm": 0.0,
                 "spacing_x_mm": 0.5,
                 "spacing_y_mm": 0.5,
                 "thickness_mm": 5.0,
@@ -39,9 +41,11 @@ def test_volume_and_attenuation_of_a_known_lesion():
     assert row["mean_hu"] == row["median_hu"] == 60
 
 
-def test_gap_falls_back_on_thickness_only_where_positions_are_unknown():
-    assert slice_gap_mm(OneScan([np.nan, np.nan]).index) == 5.0
-    assert slice_gap_mm(OneScan([0.0, 2.0, 4.0, 9.0]).index) == 2.0
+def test_a_pixel_counts_by_the_depth_of_its_slice():
+    scan = OneScan([0.0, 2.0, 4.0, 9.0])
+    scan.codes[1, :4, :5] = scan.codes[3, :2, :5] = 1
+    row = lesion_statistics(scan).iloc[0]
+    assert row["volume_ml"] == (20 * 2.0 + 10 * 5.0) * 0.5 * 0.5 / 1000
 
 
 def test_scans_without_masks_give_an_empty_table():

@@ -130,6 +130,10 @@ def test_a_good_scan_has_only_its_reader_note():
             {("error", "mask-geometry", None)},
         ),
         (
+            make_scan(0, notes=("voxel-size: pixdim says 5 mm, the affine 4 mm",)),
+            {("warning", "voxel-size", None)},
+        ),
+        (
             make_scan(0, notes=("not-finite: 12 voxels set to air",)),
             {("warning", "not-finite", None)},
         ),
@@ -156,6 +160,7 @@ def test_few_slices():
         0,
         hu=whole.hu[:6],
         z_mm=whole.z_mm[:6],
+        shift_mm=whole.shift_mm[:6],
         labels=whole.labels[:6],
         mask=None,
         boxes_known=np.ones(6, bool),

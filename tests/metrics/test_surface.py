@@ -8,6 +8,7 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy.spatial.distance import directed_hausdorff
 from skimage.segmentation import find_boundaries
 
+from ich_study.ct.planes import PixelGrid
 from ich_study.errors import StudyError
 from ich_study.metrics.surface import surface_distances, surface_measures
 
@@ -28,11 +29,12 @@ def blobs(seed: int, shape=(6, 24, 26)):
 
 
 def hausdorff(prediction, truth, spacing):
-    return surface_measures(prediction, truth, spacing, 1.0)[0]
+    return surface_measures(prediction, truth, PixelGrid.even(len(truth), spacing), 1.0)[0]
 
 
 def surface_dice(prediction, truth, spacing, tolerance):
-    return surface_measures(prediction, truth, spacing, tolerance)[1]
+    grid = PixelGrid.even(len(truth), spacing)
+    return surface_measures(prediction, truth, grid, tolerance)[1]
 
 
 def one_hot(mask):
@@ -72,14 +74,24 @@ def test_surface_dice_is_monais(tolerance):
 
 
 def test_hausdorff_is_scipys_over_the_points_of_scikit_images_boundaries():
-    prediction, truth = (mask[3] for mask in blobs(7))
+    prediction, truth = blobs(7)
     points = [
-        np.argwhere(find_boundaries(mask, connectivity=1, mode="inner")) * (0.5, 0.7)
+        np.argwhere(find_boundaries(mask, connectivity=1, mode="inner")) * SPACING
         for mask in (prediction, truth)
     ]
     oracle = max(directed_hausdorff(*points)[0], directed_hausdorff(*points[::-1])[0])
     assert oracle > 0
-    assert hausdorff(prediction, truth, (0.5, 0.7)) == pytest.approx(oracle)
+    assert hausdorff(prediction, truth, SPACING) == pytest.approx(oracle)
+
+
+def test_each_slice_lies_where_it_lies():
+    truth = np.zeros((3, 1, 9), bool)
+    truth[0, 0, 2] = True
+    moved = np.zeros_like(truth)
+    moved[2, 0, 2] = True
+    first_mm = np.array([[0, 0, 0], [2, 0, 1], [9, 0, 4]], float)
+    grid = PixelGrid(first_mm, np.ones(3), (0.5, 0.5))
+    assert surface_measures(moved, truth, grid, 1.0)[0] == pytest.approx(np.hypot(9, 4))
 
 
 @settings(max_examples=15, deadline=None)
@@ -112,10 +124,11 @@ def test_empty_cases_and_errors():
         surface_dice(empty, empty, SPACING, 1)
     )
     with pytest.raises(StudyError, match="no surface"):
-        surface_distances(empty, truth, SPACING)
-    with pytest.raises(StudyError, match="positive, known"):
-        hausdorff(prediction, truth, (np.nan, 1, 1))
-    with pytest.raises(StudyError, match="a side per axis"):
-        hausdorff(prediction, truth, (1, 1))
+        surface_distances(empty, truth, PixelGrid.even(len(truth), SPACING))
+    for unknown in ((np.nan, 1, 1), (1, np.nan, 1), (1, 0, 1)):
+        with pytest.raises(StudyError, match="positive, known"):
+            hausdorff(prediction, truth, unknown)
+    with pytest.raises(StudyError, match="one shape"):
+        hausdorff(prediction[3], truth[3], SPACING)
     with pytest.raises(StudyError, match="tolerance"):
         surface_dice(prediction, truth, SPACING, -1)

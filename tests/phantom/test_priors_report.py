@@ -2,9 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ich_study.datasets import open_dataset
+from ich_study.integrity.lesions import lesion_statistics
 from ich_study.paths import project_root
+from ich_study.phantom.cohort import WRITERS
 from ich_study.phantom.priors import PRIORS
 from ich_study.phantom.priors_report import against_priors, prior_range, quantity_and_priors
+from ich_study.store import build_store
+from tests.phantom.fake_scans import fake_scan
 
 CALIBRATION = project_root().parent / "shared" / "calibration"
 
@@ -17,6 +22,22 @@ def lesions(volumes, name="IPH"):
 def test_lesions_are_counted_inside_and_outside_the_prior():
     row = against_priors(lesions([0.01, 8.0, 9.0, 500.0])).query("quantity == 'volume_ml'").iloc[0]
     assert row["lesions"] == 4 and row["share_inside_prior"] == 0.5 and row["median"] == 8.5
+
+
+@pytest.mark.parametrize("dataset", ["bhsd", "hemorica", "physionet", "instance2022"])
+def test_the_report_shows_the_volumes_of_the_generator(tmp_path, dataset):
+    scans = [fake_scan(seed, tilt=tilt) for seed, tilt in ((1, 0.0), (2, 20.0))]
+    written = WRITERS[dataset](tmp_path / "data", iter(scans))
+    reader = open_dataset(dataset, tmp_path / "data")
+    store = build_store(reader, tmp_path / "store", workers=1, progress=False)
+    found = lesion_statistics(store).groupby("scan_id")["volume_ml"].sum()
+    for row, scan in zip(written, scans):
+        true = sum(scan.volume_ml().values())
+        assert found[row["scan_id"]] == pytest.approx(true, rel=1e-3)
+        # 20 degrees make the volume smaller than the table's step says
+        by_the_table = np.count_nonzero(scan.mask) * 5 * 0.25 / 1000
+        cosine = np.cos(np.radians(scan.tilt_degrees))
+        assert true == pytest.approx(by_the_table * cosine)
 
 
 def test_unknown_spacing_and_unspecified_hemorrhage_are_left_out():

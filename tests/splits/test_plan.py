@@ -22,6 +22,8 @@ def index_of(dataset, patients, slices=4):
             "scan_id": f"{patient}-s",
             "slice_index": i,
             "z_mm": i * 5.0,
+            "shift_x_mm": 0.0,
+            "shift_y_mm": 0.0,
             "spacing_x_mm": 0.5,
             "spacing_y_mm": 0.5,
             "thickness_mm": 5.0,

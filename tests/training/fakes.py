@@ -52,6 +52,8 @@ def fake_store(patients=24, seed=0, side=SIDE, dataset="fake"):
                     "scan_id": scan,
                     "slice_index": number,
                     "z_mm": 5.0 * number,
+                    "shift_x_mm": 0.0,
+                    "shift_y_mm": 0.0,
                     "spacing_x_mm": 0.5,
                     "spacing_y_mm": 0.5,
                     "thickness_mm": 5.0,

@@ -29,6 +29,7 @@ from ich_study.methods.lse_unet.study import (
     joint_histograms,
     protocols,
     scan_rows,
+    slabs_of,
 )
 from ich_study.methods.lse_unet.tables import (
     AVERAGE,
@@ -84,18 +85,18 @@ def report_masks(
         return MaskReport()
     report, statistics, thresholds = MaskReport(), {}, []
     scans, classes = scan_rows(truth.rows), methods[0].heat.classes
-    # A pixel measures the same in all slices of a scan; `scans` is sorted as the groups here are.
-    pixel_ml = pd.Series(truth.pixel_ml).groupby(truth.rows["scan_id"].to_numpy()).first()
+    slabs, _ = slabs_of(truth)
+    pixel_ml = slabs["pixel_ml"].to_numpy()
     for method in methods:
         name, heat = method.name, method.heat
         histograms = joint_histograms(method, truth)
-        found = protocols(method, histograms, truth.rows, validation_labels, rows.seed)
+        found = protocols(method, histograms, truth, validation_labels, rows.seed)
         by_rule = {(item.rule, item.source): item for item in found}
         own = dice_statistics(heat.name, found, scans, classes)
         report.rows.extend(protocol_rows(rows, own, heat.name, found, scans, classes))
         statistics |= own
         fitted = by_rule["class_thresholds", "masks-validation"]
-        report.volumes[name] = volume_table(fitted.counts, scans, pixel_ml.to_numpy(), classes)
+        report.volumes[name] = volume_table(fitted.by_slab, slabs, pixel_ml, classes)
         common = {"study": rows.study, "dataset": rows.dataset, "method": heat.name}
         common |= {"variant": heat.variant, "threshold_source": fitted.source}
         volumes = report.volumes[name]

@@ -197,6 +197,22 @@ def scan_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return keys.drop_duplicates().sort_values("scan_id", ignore_index=True)
 
 
+def slabs_of(truth: Truth) -> tuple[pd.DataFrame, np.ndarray]:
+    """The slices of each scan by their depth, because pixels are counted once for many slices, and
+    a pixel of a thick slice is more mL.
+
+    Returns a row per slab, sorted: `slab, scan_id, patient_id, pixel_ml`; and the slab of every
+    slice.
+    """
+    # A billionth of a mL apart is the rounding of positions, not another depth.
+    keyed = truth.rows[["scan_id", "patient_id"]].astype(str).assign(ml=truth.pixel_ml.round(9))
+    number = keyed.groupby("scan_id")["ml"].rank("dense", na_option="top").astype(int)
+    slab = keyed["scan_id"] + number.map(" {:04d}".format)
+    slabs = keyed.assign(slab=slab, pixel_ml=truth.pixel_ml).drop_duplicates("slab")
+    slabs = slabs.sort_values("slab", ignore_index=True)
+    return slabs[["slab", "scan_id", "patient_id", "pixel_ml"]], slab.to_numpy()
+
+
 def truth_codes(truth: Truth, classes: Sequence[str]) -> np.ndarray:
     """Truth as label maps, 0 and 1.. in the order of `classes`; DataError where a mask holds
     another hemorrhage."""
@@ -212,25 +228,25 @@ def truth_codes(truth: Truth, classes: Sequence[str]) -> np.ndarray:
 
 
 def joint_histograms(method: MethodMaps, truth: Truth) -> dict[str, JointHistogram]:
-    """Counts of all joint threshold settings per presence rule, grouped by scan, in one pass over
-    the heat."""
+    """Counts of all joint threshold settings per presence rule, grouped by slab (`slabs_of`), in
+    one pass over the heat."""
     classes = method.heat.classes
     codes, labels = truth_codes(truth, classes), labels_of(truth.rows, classes)
     present = {rule: method.present(rule, labels) for rule in SUBSET_OF_RULE}
     found = {rule: JointHistogram(classes, PAPER_GRID) for rule in SUBSET_OF_RULE}
-    scans = truth.rows.groupby("scan_id").indices.items()
-    bar = {"unit": "scan", "mininterval": 5, "leave": False}
-    for scan, index in tqdm(scans, f"Algorithm 1, {method.name}", **bar):
+    slabs = truth.rows.groupby(slabs_of(truth)[1]).indices.items()
+    bar = {"unit": "slab", "mininterval": 5, "leave": False}
+    for slab, index in tqdm(slabs, f"Algorithm 1, {method.name}", **bar):
         levels = method.levels.read(index)
         for rule, histogram in found.items():
-            histogram.add(levels, present[rule][index], codes[index], str(scan))
+            histogram.add(levels, present[rule][index], codes[index], str(slab))
     return found
 
 
 @dataclass(frozen=True)
 class Protocol:
     """Counts per scan, (scans, 1 + classes), background first, under one choice of mask thresholds
-    and one presence rule.
+    and one presence rule; by_slab: the same per slab (`slabs_of`).
 
     thresholds: by class; empty where they differ between patients (cross-fitted).
     """
@@ -240,12 +256,13 @@ class Protocol:
     source: str
     counts: Counts
     thresholds: Mapping[str, Threshold]
+    by_slab: Counts
 
 
 def protocols(
     method: MethodMaps,
     histograms: Mapping[str, JointHistogram],
-    rows: pd.DataFrame,
+    truth: Truth,
     validation_labels: np.ndarray | None,
     seed: int,
 ) -> list[Protocol]:
@@ -257,21 +274,23 @@ def protocols(
     true labels, under a variant of their own.
     """
     at_truth, classes, variant = histograms["truth"], method.heat.classes, method.heat.variant
-    patient_of = scan_rows(rows).set_index("scan_id")["patient_id"].to_dict()
-    fitted = cross_fitted(at_truth, patient_of, 2, seed)
+    slabs, _ = slabs_of(truth)
+    fitted = cross_fitted(at_truth, slabs.set_index("slab")["patient_id"].to_dict(), 2, seed)
     chosen = {"masks-test": best_setting(at_truth, "masks-test"), "masks-validation": {}}
     if method.validation is not None and validation_labels is not None:
         chosen["labels"] = otsu_of(method.validation, validation_labels)
     found = []
-    for rule, histogram in histograms.items():
-        for source, cuts in chosen.items():
-            counts = histogram.at(setting_of(cuts, classes)) if cuts else fitted.counts(histogram)
-            found.append(Protocol(rule, variant, source, counts, cuts))
+    for rule in histograms:
+        found += [(rule, variant, source, cuts) for source, cuts in chosen.items()]
     for value in FIXED if variant == "printed" else ():
-        cuts = fixed_thresholds(value, classes)
-        counts = at_truth.at(setting_of(cuts, classes))
-        found.append(Protocol("truth", f"threshold_{value}", "none", counts, cuts))
-    return found
+        found.append(("truth", f"threshold_{value}", "none", fixed_thresholds(value, classes)))
+    made = []
+    for rule, variant, source, cuts in found:
+        histogram = histograms[rule]
+        counts = histogram.at(setting_of(cuts, classes)) if cuts else fitted.counts(histogram)
+        by_scan = counts.by_group(slabs["scan_id"].to_numpy())
+        made.append(Protocol(rule, variant, source, by_scan, cuts, counts))
+    return made
 
 
 def otsu_of(heat: Heat, labels: np.ndarray) -> dict[str, Threshold]:

@@ -211,8 +211,9 @@ def teaching_quality(fold: Fold, masks: FoldMasks) -> pd.DataFrame:
         for recipe in recipes:
             measured = []
             for scan, mask in masks.teaching(classifier, recipe).items():
-                truth = fold.truth(scan)
-                measured.append(overlap_measures(resized_masks(mask, truth.shape[1:]), truth))
+                truth, depth_mm = fold.truth(scan), fold.grid(scan).depth_mm
+                on_grid = resized_masks(mask, truth.shape[1:])
+                measured.append(overlap_measures(on_grid, truth, depth_mm))
             mean = pd.DataFrame(measured)[["dice", "tpr", "rvd"]].mean()
             named = {"fold": fold.number, "classifier": classifier, "recipe": recipe}
             rows.append({**named, **mean.to_dict()})

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ich_study.ct.planes import PixelGrid
 from ich_study.errors import DataError
 from ich_study.evaluate.scaling import resized_maps
 from ich_study.methods.resnet_lstm.study import Fold
@@ -31,11 +32,14 @@ def on_scan_grid(
     return resized_maps(maps, shape).numpy() > threshold
 
 
-def overlap_measures(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def overlap_measures(
+    prediction: np.ndarray, truth: np.ndarray, depth_mm: np.ndarray | None = None
+) -> dict[str, float]:
     """Dice, RVD and TPR of one volume, masks bool (slices, rows, columns) on one grid.
 
-    NaN where the truth is empty; an empty prediction has Dice 0, RVD 1, TPR 0. StudyError where the
-    shapes differ.
+    depth_mm: of every slice; RVD compares volumes, so thick slices count more. Where it is None or
+    unknown (NaN), all slices count alike. NaN where the truth is empty; an empty prediction has
+    Dice 0, RVD 1, TPR 0. StudyError where the shapes differ.
 
     >>> truth = np.zeros((1, 4, 4), bool)
     >>> truth[0, :2] = True
@@ -43,9 +47,12 @@ def overlap_measures(prediction: np.ndarray, truth: np.ndarray) -> dict[str, flo
     {'dice': 0.5, 'rvd': 0.0, 'tpr': 0.5}
     """
     counts = overlap.overlap_counts(prediction, truth, spatial=3)
+    known = depth_mm is not None and np.isfinite(depth_mm).all()
+    weights = depth_mm if known else np.ones(len(truth))
+    volumes = (mask.sum((1, 2)) @ weights for mask in (prediction, truth))
     return {
         "dice": float(overlap.dice(counts)),
-        "rvd": float(relative_volume_difference(prediction.sum(), truth.sum())),
+        "rvd": float(relative_volume_difference(*volumes)),
         "tpr": float(overlap.sensitivity(counts)),
     }
 
@@ -53,20 +60,20 @@ def overlap_measures(prediction: np.ndarray, truth: np.ndarray) -> dict[str, flo
 def volume_measures(
     prediction: np.ndarray,
     truth: np.ndarray,
-    spacing_mm: tuple[float, float, float],
+    grid: PixelGrid,
     tolerance_mm: float,
 ) -> dict[str, float]:
     """METRICS, `predicted_ml` and `truth_ml` of one volume, masks as in `overlap_measures`.
 
     An empty prediction has surface Dice 0 and no Hausdorff distance; an empty truth has neither.
-    Unknown spacing leaves what is in mm or mL NaN.
+    Unknown positions or pixel size leave what is in mm or mL NaN.
     """
-    hausdorff = surface_dice = predicted_ml = truth_ml = float("nan")
-    if all(np.isfinite(side) for side in spacing_mm):
-        hausdorff, surface_dice = surface_measures(prediction, truth, spacing_mm, tolerance_mm)
-        predicted_ml, truth_ml = (volume_ml(mask, spacing_mm) for mask in (prediction, truth))
+    hausdorff = surface_dice = float("nan")
+    predicted_ml, truth_ml = (volume_ml(mask, grid.pixel_ml) for mask in (prediction, truth))
+    if grid.known:
+        hausdorff, surface_dice = surface_measures(prediction, truth, grid, tolerance_mm)
     return {
-        **overlap_measures(prediction, truth),
+        **overlap_measures(prediction, truth, grid.depth_mm),
         "hausdorff": hausdorff,
         "surface_dice": surface_dice if truth.any() else float("nan"),
         "predicted_ml": predicted_ml,
@@ -99,6 +106,6 @@ def measured_volumes(
             )
         named = {"fold": fold.number, "patient_id": fold.patient(scan), "scan_id": scan}
         on_grid = resized_masks(prediction, truth.shape[1:])
-        measured = volume_measures(on_grid, truth, fold.spacing(scan), tolerance_mm)
+        measured = volume_measures(on_grid, truth, fold.grid(scan), tolerance_mm)
         rows.append({**named, "method": method, "variant": variant, **measured})
     return pd.DataFrame(rows)

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ich_study.ct.planes import PixelGrid
 from ich_study.errors import DataError, ParameterError
 from ich_study.evaluate import classification as evaluation
 from ich_study.evaluate.slice_position import position_predictions
-from ich_study.evaluate.truth import Truth, read_truth, scan_spacing, truth_kind
+from ich_study.evaluate.truth import Truth, read_truth, truth_kind
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.resnet_lstm.network import ResNetLSTM
 from ich_study.methods.resnet_lstm.sequences import (
@@ -73,9 +74,9 @@ class Fold:
         """Whose scan it is."""
         return str(self._index(scan)["patient_id"].iloc[0])
 
-    def spacing(self, scan: str) -> tuple[float, float, float]:
-        """(z, y, x) in mm."""
-        return scan_spacing(self._index(scan))
+    def grid(self, scan: str) -> PixelGrid:
+        """Where the scan's pixels lie, and what they measure."""
+        return PixelGrid.of(self._index(scan))
 
     @property
     def truth_kind(self) -> str:

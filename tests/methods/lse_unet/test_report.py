@@ -1,6 +1,7 @@
 """What notebook 02 reads: which protocol a table, a volume, a picture or an assertion is of."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -92,6 +93,21 @@ def test_volumes_are_at_class_thresholds_and_the_other_halfs_mask_thresholds():
     ]
     assert [row["value"] for row in bias] == pytest.approx([0.4])
     assert bias[0]["threshold_source"] == "masks-validation"
+
+
+def test_a_pixel_of_a_thick_slice_is_more_ml():
+    depths = np.where(np.arange(len(SCORED.codes)) % 3, 0.05, 0.11)
+    uneven = replace(SCORED, pixel_ml=depths)
+    report = lse_report.report_masks(ROWS, [GOOD], uneven, LABELS, "printed")
+    even = lse_report.report_masks(ROWS, [GOOD], SCORED, LABELS, "printed")
+    table = report.volumes["lse_unet"].set_index(["scan_id", "class"])["truth_ml"]
+    for scan, rows in SCORED.rows.groupby("scan_id"):
+        for code, name in enumerate(SUBTYPES, start=1):
+            drawn = (SCORED.codes[rows.index] == code).sum((1, 2))
+            assert table[scan, name] == pytest.approx(drawn @ depths[rows.index])
+    # what is counted in pixels does not know the depth
+    dice = [[row for row in each.rows if row["metric"] == "dice"] for each in (report, even)]
+    assert dice[0] == dice[1] and len(dice[0])
 
 
 def test_table_4_names_each_threshold_and_what_it_was_chosen_on():

@@ -29,13 +29,13 @@ from tests.methods.lse_unet.cases import (
 
 def protocols_of(made, slices, validation_labels=VALIDATION_LABELS):
     histograms = lse_study.joint_histograms(made, slices)
-    found = lse_study.protocols(made, histograms, slices.rows, validation_labels, 0)
+    found = lse_study.protocols(made, histograms, slices, validation_labels, 0)
     return {(item.rule, item.variant, item.source): item for item in found}
 
 
 def test_histograms_count_what_algorithm_1_draws():
     histograms = lse_study.joint_histograms(GOOD, SCORED)
-    protocols = lse_study.protocols(GOOD, histograms, SCORED.rows, LABELS, 0)
+    protocols = lse_study.protocols(GOOD, histograms, SCORED, LABELS, 0)
     scans = SCORED.rows["scan_id"].to_numpy()
     for protocol in protocols:
         if protocol.thresholds:
@@ -133,14 +133,13 @@ def test_otsu_reads_each_class_on_the_slices_that_have_it():
 
 
 def test_cross_fitted_thresholds_of_a_patient_do_not_read_that_patients_masks():
-    before = lse_study.protocols(
-        GOOD, lse_study.joint_histograms(GOOD, SCORED), SCORED.rows, LABELS, 0
-    )
+    before = lse_study.protocols(GOOD, lse_study.joint_histograms(GOOD, SCORED), SCORED, LABELS, 0)
     fitted = next(
         item for item in before if item.source == "masks-validation" and item.rule == "truth"
     )
     whole = lse_study.joint_histograms(GOOD, SCORED)["truth"]
-    patients = dict(zip(SCORED.rows["scan_id"], SCORED.rows["patient_id"]))
+    slabs, _ = lse_study.slabs_of(SCORED)
+    patients = dict(zip(slabs["slab"], slabs["patient_id"]))
     fit = cross_fitted(whole, patients, 2, 0)
     for number, group in enumerate(whole.groups):
         others = [name for name, fold in zip(whole.groups, fit.fold) if fold != fit.fold[number]]

@@ -90,9 +90,7 @@ def test_a_method_is_subtracted_from_lse_unet_in_the_same_variant_or_its_printed
 
 def test_a_rule_gives_the_subset_and_the_protocol_its_source():
     made, slices = two_kinds()
-    found = lse_study.protocols(
-        made, lse_study.joint_histograms(made, slices), slices.rows, None, 0
-    )
+    found = lse_study.protocols(made, lse_study.joint_histograms(made, slices), slices, None, 0)
     scans = lse_study.scan_rows(slices.rows)
     statistics = lse_tables.dice_statistics("lse_unet", found, scans, ("IPH",))
     rows = lse_tables.protocol_rows(ROWS, statistics, "lse_unet", found, scans, ("IPH",))
@@ -178,7 +176,7 @@ def test_the_papers_average_counts_the_background():
     counts = lse_study.joint_histograms(GOOD, SCORED)["truth"].at([125] * 5)
     statistics = lse_tables.dice_statistics(
         "m",
-        [Protocol("truth", "printed", "none", counts, {})],
+        [Protocol("truth", "printed", "none", counts, {}, counts)],
         lse_study.scan_rows(SCORED.rows),
         SUBTYPES,
     )

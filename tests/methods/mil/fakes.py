@@ -23,6 +23,8 @@ def index_row(
         "scan_id": f"scan-{patient}",
         "slice_index": number,
         "z_mm": 5.0 * number,
+        "shift_x_mm": 0.0,
+        "shift_y_mm": 0.0,
         "spacing_x_mm": 4.0,
         "spacing_y_mm": 4.0,
         "thickness_mm": 5.0,

@@ -60,6 +60,8 @@ def fake_heads(patients=18, seed=0, slices=(7, 10), lesion_hu=80, masks=True):
                     "scan_id": scan,
                     "slice_index": number,
                     "z_mm": 5.0 * number,
+                    "shift_x_mm": 0.0,
+                    "shift_y_mm": 0.0,
                     "spacing_x_mm": 2.0,
                     "spacing_y_mm": 2.0,
                     "thickness_mm": 5.0,

@@ -7,6 +7,7 @@ import pytest
 import torch
 from monai.metrics import HausdorffDistanceMetric
 
+from ich_study.ct.planes import PixelGrid
 from ich_study.errors import DataError
 from ich_study.methods.resnet_lstm.measures import (
     measured_volumes,
@@ -15,6 +16,7 @@ from ich_study.methods.resnet_lstm.measures import (
 )
 
 SPACING = (5.0, 0.5, 0.5)
+GRID = PixelGrid.even(8, SPACING)
 
 
 def ball(shift=0, radius=4.0, shape=(8, 24, 24)):
@@ -24,7 +26,7 @@ def ball(shift=0, radius=4.0, shape=(8, 24, 24)):
 
 def test_measures_of_one_volume_follow_their_formulas_and_monai():
     prediction, truth = ball(3), ball()
-    found = volume_measures(prediction, truth, SPACING, 1.0)
+    found = volume_measures(prediction, truth, GRID, 1.0)
     both = (prediction & truth).sum()
     assert found["dice"] == pytest.approx(2 * both / (prediction.sum() + truth.sum()))
     assert found["tpr"] == pytest.approx(both / truth.sum())
@@ -43,19 +45,19 @@ def test_measures_of_one_volume_follow_their_formulas_and_monai():
 
 def test_empty_predictions_empty_truths_and_unknown_spacing_are_defined():
     nothing = np.zeros_like(ball())
-    missed = volume_measures(nothing, ball(), SPACING, 1.0)
+    missed = volume_measures(nothing, ball(), GRID, 1.0)
     assert (missed["dice"], missed["rvd"], missed["tpr"], missed["surface_dice"]) == (
         0,
         1,
         0,
         0,
     ) and np.isnan(missed["hausdorff"])
-    healthy = volume_measures(ball(), nothing, SPACING, 1.0)
+    healthy = volume_measures(ball(), nothing, GRID, 1.0)
     assert (
         all(np.isnan(healthy[name]) for name in ("dice", "rvd", "tpr", "hausdorff", "surface_dice"))
         and healthy["predicted_ml"] > 0
     )
-    unknown = volume_measures(ball(), ball(), (np.nan, np.nan, np.nan), 1.0)
+    unknown = volume_measures(ball(), ball(), PixelGrid.even(8, (np.nan,) * 3), 1.0)
     assert unknown["dice"] == 1 and np.isnan(unknown["hausdorff"]) and np.isnan(unknown["truth_ml"])
 
 
@@ -64,7 +66,7 @@ def one_scan(truth):
         number=1,
         truth=lambda scan: truth,
         patient=lambda scan: f"patient of {scan}",
-        spacing=lambda scan: SPACING,
+        grid=lambda scan: GRID,
     )
 
 

@@ -314,4 +314,6 @@ def test_masks_come_before_boxes_and_each_scan_has_its_own_truth(tmp_path):
 
 def test_patient_and_spacing_of_a_scan_are_its_own(tmp_path):
     fold = resnet_lstm_study.make_fold(STORE, fake_split(STORE), 0, 0.1, 1, tmp_path)
-    assert fold.patient("scan003") == "p003" and fold.spacing("scan003") == (5.0, 2.0, 2.0)
+    assert fold.patient("scan003") == "p003"
+    grid = fold.grid("scan003")
+    assert set(grid.depth_mm) == {5.0} and grid.pixel_mm == (2.0, 2.0)
