@@ -159,6 +159,17 @@ def coded_labels(codes: np.ndarray) -> pd.DataFrame:
     return answers.mask(codes < 0)
 
 
+def joined_codes(codes: np.ndarray) -> np.ndarray:
+    """One answer per label from those of identical images, integer (images, labels) of 1 yes, 0 no,
+    -1 unknown: what all that know say, unknown where they contradict each other.
+
+    >>> joined_codes(np.array([[1, 0, 0, -1], [1, 0, 1, 1]])).tolist()
+    [1, 0, -1, 1]
+    """
+    yes, no = (codes == 1).any(0), (codes == 0).any(0)
+    return np.where(yes & ~no, 1, np.where(no & ~yes, 0, -1))
+
+
 def box_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Boxes as a typed table; an empty list gives an empty table with its columns."""
     return typed(pd.DataFrame(rows, columns=list(BOX_COLUMNS)), BOX_COLUMNS, "boxes")

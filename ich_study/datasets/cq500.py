@@ -16,7 +16,8 @@ physionet.org/content/bhx-brain-bounding-box/1.1 (Reis et al. 2020, open access)
 The label of a scan is the majority of three readers. Labels of slices follow from it and from the
 boxes: all False in a scan whose majority sees no hemorrhage; as boxed in a series that BHX
 labelled, where a slice without a box is False (the MIL detector's paper reads BHX so); unknown
-elsewhere. Box coordinates are pixels of the stored slice and turn with it.
+elsewhere, and where an image that was left out of the stack has a box at the slice's place. Box
+coordinates are pixels of the stored slice and turn with it.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Cq500Reader:
         chronic: str = "drop",
         skip_bad: bool = False,
         mixed: str = "error",
+        same_position: str = "error",
         workers: int | None = None,
         progress: bool = True,
     ) -> None:
@@ -91,7 +93,8 @@ class Cq500Reader:
         has
         no hemorrhage. chronic: BHX's Chronic boxes are dropped ("drop", as in the MIL paper), or
         make their slice unknown ("unknown"), or count as hemorrhage of unknown subtype ("keep").
-        skip_bad: leave out damaged files and note it; mixed: see `slice_geometry.stack_slices`.
+        skip_bad: leave out damaged files and note it; mixed, same_position: see
+        `dicom_series.read_series`.
         """
         if chronic not in ("drop", "unknown", "keep"):
             raise ParameterError(f"chronic is {chronic!r}; expected 'drop', 'unknown' or 'keep'")
@@ -100,7 +103,8 @@ class Cq500Reader:
         self.boxes = () if boxes is None else (boxes,) if isinstance(boxes, str) else tuple(boxes)
         self.include, self.exclude = _pattern(include_series), _pattern(exclude_series)
         self.complete, self.chronic = boxed_series_complete, chronic
-        self.skip_bad, self.mixed, self.workers, self.progress = skip_bad, mixed, workers, progress
+        self.skip_bad, self.mixed, self.same_position = skip_bad, mixed, same_position
+        self.workers, self.progress = workers, progress
         self.findings: tuple[str, ...] = ()
         """What `scans` found in the data set as a whole, in words; empty before."""
 
@@ -145,10 +149,14 @@ class Cq500Reader:
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """One series in HU with labels and boxes per slice; no mask."""
-        series = read_series(ref.files, mixed=self.mixed, skip_bad=self.skip_bad)
-        headers, slices = series.stack.headers, len(series.hu)
-        drawn = self._drawn(ref, series)
-        labels, known = self._slice_labels(ref, drawn, slices)
+        series = read_series(
+            ref.files,
+            mixed=self.mixed,
+            same_position=self.same_position,
+            skip_bad=self.skip_bad,
+        )
+        headers, drawn = series.stack.headers, self._drawn(ref, series)
+        labels, known = self._slice_labels(ref, drawn, self._boxed_beside(ref, series))
         visible = drawn if self.chronic == "keep" else [box for box in drawn if not box["chronic"]]
         return ScanVolume(
             ref=ref,
@@ -201,8 +209,13 @@ class Cq500Reader:
         return refs
 
     def _drawn(self, ref: ScanRef, series: Series) -> list[dict[str, Any]]:
-        """The boxes of this series in contract orientation, with the index of their slice."""
-        place = {header.sop_uid: i for i, header in enumerate(series.stack.headers)}
+        """The boxes of this series in contract orientation, with the index of their slice; one on
+        an identical copy belongs to the slice that was kept."""
+        place = {
+            header.sop_uid: i
+            for i, (kept, copies) in enumerate(zip(series.stack.headers, series.copies))
+            for header in (kept, *copies)
+        }
         shape, drawn = series.hu.shape[1:], []
         for box in ref.details["boxes"] or []:
             if box["sop_uid"] in place:
@@ -217,13 +230,25 @@ class Cq500Reader:
                     "width": width,
                     "height": height,
                 }
-                drawn.append({**where, "label": box["label"], "chronic": box["chronic"]})
+                found = {**where, "label": box["label"], "chronic": box["chronic"]}
+                drawn += [found] if found not in drawn else []
         return sorted(drawn, key=lambda box: box["slice_index"])
 
+    def _boxed_beside(self, ref: ScanRef, series: Series) -> np.ndarray:
+        """Slices at whose place an image that was left out has a box that counts, bool."""
+        boxed = {
+            box["sop_uid"]
+            for box in ref.details["boxes"] or []
+            if not (box["chronic"] and self.chronic == "drop")
+        }
+        uids = [{header.sop_uid for header in headers} for headers in series.beside]
+        return np.array([bool(boxed & own) for own in uids])
+
     def _slice_labels(
-        self, ref: ScanRef, drawn: list[dict[str, Any]], slices: int
+        self, ref: ScanRef, drawn: list[dict[str, Any]], boxed_beside: np.ndarray
     ) -> tuple[pd.DataFrame, np.ndarray]:
         """Labels per slice and where boxes are known; the rules stand in the module's docstring."""
+        slices = len(boxed_beside)
         majority, boxed = ref.details["majority"], ref.details["boxes"] is not None
         clear = self.complete if boxed else majority is not None and not majority["any"]
         state, known = (
@@ -240,6 +265,8 @@ class Cq500Reader:
                 labels[1:][labels[1:] == 0] = -1
             else:
                 labels[1 + SUBTYPES.index(box["label"])] = 1
+        state[boxed_beside[:, None] & (state == 0)] = -1
+        known &= ~boxed_beside | (state[:, 0] == 1)
         return coded_labels(state), known
 
 

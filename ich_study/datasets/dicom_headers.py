@@ -42,7 +42,8 @@ _VRS: dict[str, frozenset[bytes]] = {
         b"CS": "ImageType PhotometricInterpretation Modality BurnedInAnnotation",
         b"UI": "SOPInstanceUID StudyInstanceUID SeriesInstanceUID",
         b"LO": "PatientID RescaleType",
-        b"IS": "NumberOfFrames",
+        b"IS": "NumberOfFrames AcquisitionNumber",
+        b"SH": "ConvolutionKernel",
         b"DS": (
             "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness RescaleSlope"
             " RescaleIntercept"
@@ -83,7 +84,7 @@ class SliceHeader:
     position_mm: (x, y, z) of the centre of pixel (row 0, column 0), LPS: x to the patient's left, y
     to posterior, z to superior. orientation: unit vectors along a row and down a column.
     spacing_mm: (between rows, between columns), as PixelSpacing. thickness_mm: NaN where the header
-    has none.
+    has none. acquisition, kernel, image_type: as text, empty where the header has none.
     """
 
     path: Path
@@ -97,6 +98,9 @@ class SliceHeader:
     thickness_mm: float
     rows: int
     columns: int
+    acquisition: str
+    kernel: str
+    image_type: str
 
 
 @dataclass(frozen=True)
@@ -267,6 +271,9 @@ def slice_header(fields: Mapping[str, str], path: Path) -> SliceHeader | Rejecte
             thickness_mm=next(iter(_numbers(fields, "SliceThickness")), float("nan")),
             rows=rows,
             columns=columns,
+            acquisition=fields.get("AcquisitionNumber", ""),
+            kernel=fields.get("ConvolutionKernel", ""),
+            image_type=fields.get("ImageType", "").upper(),
         )
     except ValueError as error:
         return Rejected(path, "damaged", str(error))

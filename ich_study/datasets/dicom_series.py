@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pydicom
@@ -39,10 +40,11 @@ from ich_study.datasets.dicom_headers import (
 )
 from ich_study.datasets.files import require_room
 from ich_study.datasets.slice_geometry import InPlane, SliceStack, group_series, stack_slices
-from ich_study.errors import DataError
+from ich_study.errors import DataError, ParameterError
 from ich_study.hashing import sha256_lines
 from ich_study.integrity import check_volume, findings_table, stop_on_errors
 
+Headers: TypeAlias = tuple[SliceHeader, ...]
 _NATIVE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian})
 _ITEM = struct.Struct("<HHL").unpack_from
 
@@ -52,25 +54,37 @@ class Series:
     """One series in memory.
 
     hu: int16 (slices, rows, columns), HU; stack: geometry and headers in slice order; notes: what
-    was repaired or dropped, without names of files or persons.
+    was repaired or dropped, without names of files or persons. copies: of each slice, the identical
+    images that were dropped. beside: of each slice, the other images of its place that were left
+    out: of another stack, or different ones at its position.
     """
 
     hu: np.ndarray
     stack: SliceStack
     notes: tuple[str, ...]
+    copies: tuple[tuple[SliceHeader, ...], ...]
+    beside: tuple[tuple[SliceHeader, ...], ...]
 
 
 def read_series(
-    files: Sequence[Path], *, mixed: str = "error", skip_bad: bool = False, unwrap: bool = False
+    files: Sequence[Path],
+    *,
+    mixed: str = "error",
+    same_position: str = "error",
+    skip_bad: bool = False,
+    unwrap: bool = False,
 ) -> Series:
     """The one series that `files` hold, in any order; every file is read and decoded once.
 
-    mixed: see `stack_slices`. skip_bad: leave out files that are no CT slice or are damaged, and
-    note
-    it, instead of raising. unwrap: repair the RSNA wrap defect (`ct.hounsfield.unwrap_rsna`).
-    Raises DataError naming the file that is damaged, holds no image or has another geometry, and
-    where the files belong to more than one series.
+    mixed: see `stack_slices`. same_position: where images at one position differ, "error" raises
+    and "first" keeps the first by file name; of identical ones that is always kept. skip_bad: leave
+    out files that are no CT slice or are damaged, and note it, instead of raising. unwrap: repair
+    the RSNA wrap defect (`ct.hounsfield.unwrap_rsna`).
+    Raises DataError naming the file that is damaged, holds no image, or is another image at a
+    taken position, and where the files belong to more than one series or stack.
     """
+    if same_position not in ("error", "first"):
+        raise ParameterError(f"same_position is {same_position!r}; expected 'error' or 'first'")
     decoded = _Slices(len(files))
     complaints: dict[Path, Complaints] = {}
     headers: list[SliceHeader] = []
@@ -93,10 +107,45 @@ def read_series(
             " one series at a time"
         )
     stack = stack_slices(headers, mixed)
+    copies, beside, notes = _left_out(stack, decoded, same_position)
     _refuse_shared_uids(stack.headers)
-    notes = complaint_notes([complaints[header.path] for header in stack.headers])
-    notes += stack.notes() + rejection_notes(rejected)
-    return Series(decoded.in_order(stack), stack, tuple(notes))
+    notes = complaint_notes([complaints[header.path] for header in stack.headers]) + notes
+    notes = stack.notes() + notes + rejection_notes(rejected)
+    return Series(decoded.in_order(stack), stack, tuple(notes), copies, beside)
+
+
+def _left_out(
+    stack: SliceStack, decoded: _Slices, same_position: str
+) -> tuple[tuple[Headers, ...], tuple[Headers, ...], list[str]]:
+    """`Series.copies` and `Series.beside` of a stack, and what to note of them."""
+    copies: list[Headers] = [() for _ in stack.headers]
+    others: list[SliceHeader] = []
+    for header in stack.repeated:
+        index = stack.nearest(header)
+        kept = stack.headers[index]
+        if decoded.equal(kept.path, header.path):
+            copies[index] += (header,)
+        elif same_position == "first":
+            others.append(header)
+        else:
+            raise DataError(
+                f"{header.path} and {kept.path} are different images at one position of one series"
+                f" ({len(stack.repeated)} positions are taken twice or more); separate what is two"
+                " scans into folders, remove the wrong file, or keep the first by name with"
+                " same_position='first'"
+            )
+    identical = len(stack.repeated) - len(others)
+    notes = [f"{identical} identical copies of slices dropped"] if identical else []
+    if others:
+        notes.append(
+            f"repeated-position: {len(others)} other images at taken positions left out, the first"
+            " file by name kept"
+        )
+    beside: list[Headers] = [() for _ in stack.headers]
+    for header in [*others, *(header for left in stack.unlike for header in left)]:
+        for index in stack.covered(header):
+            beside[index] += (header,)
+    return tuple(copies), tuple(beside), notes
 
 
 def _refuse_shared_uids(headers: Sequence[SliceHeader]) -> None:
@@ -125,14 +174,17 @@ def read_anonymous(
     folder: Path,
     series: str | None = None,
     *,
+    mixed: str = "error",
+    same_position: str = "error",
     skip_bad: bool = False,
     allow: Sequence[str] = (),
 ) -> ScanVolume:
     """A user's own scan without its identity: labels and boxes unknown, no mask, no file names.
 
     folder: searched with its subfolders. series: pseudonym of one series, needed where the folder
-    holds several; the error lists them. Patient and scan are named by SHA-256 of the study's and
-    the series' UID: a pseudonym that whoever has the original files can link, nobody else.
+    holds several; the error lists them. mixed, same_position, skip_bad: see `read_series`. Patient
+    and scan are named by SHA-256 of the study's and the series' UID: a pseudonym that whoever has
+    the original files can link, nobody else.
 
     Raises DataError for what 00_data stops at, unless `allow` names the check.
     """
@@ -148,7 +200,8 @@ def read_anonymous(
         raise DataError(
             f"{folder} holds {len(found)} series of CT slices; name one of: {listed or 'none'}"
         )
-    read = read_series([header.path for header in found[series]], skip_bad=skip_bad)
+    paths = [header.path for header in found[series]]
+    read = read_series(paths, mixed=mixed, same_position=same_position, skip_bad=skip_bad)
     study = pseudonym(read.stack.headers[0].study_uid)
     slices = len(read.hu)
     volume = ScanVolume(
@@ -200,6 +253,10 @@ class _Slices:
         self._slices[path] = hu
         self._order.append(path)
         self._used += hu.base is self._block
+
+    def equal(self, path: Path, other: Path) -> bool:
+        """Whether two files hold the same HU."""
+        return np.array_equal(self._slices[path], self._slices[other])
 
     def in_order(self, stack: SliceStack) -> np.ndarray:
         """The volume; each slice is let go as soon as it is copied."""

@@ -17,6 +17,7 @@ is the median distance of its slices.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,9 @@ from ich_study.datasets.contract import (
     box_frame,
     coded_labels,
     folded_id,
+    joined_codes,
 )
-from ich_study.datasets.dicom_headers import read_headers
+from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
 from ich_study.datasets.files import read_table
 from ich_study.datasets.slice_geometry import along_normal, group_series
@@ -70,6 +72,7 @@ class RsnaReader:
         exclude_patients: tuple[str, ...] = (),
         conflicting: tuple[str, ...] = (),
         mixed: str = "error",
+        same_position: str = "error",
         workers: int | None = None,
         progress: bool = True,
     ) -> None:
@@ -78,8 +81,8 @@ class RsnaReader:
         images, labels: folder and CSV under the root; labels None where there are none (test part).
         known_corrupt: images left out, by id. exclude_patients: patients left out, by id (guard
         across data sets). conflicting: images whose rows in the CSV contradict each other and which
-        are accepted, with unknown labels. mixed: see `slice_geometry.stack_slices`. workers:
-        processes that read headers (default: all CPUs).
+        are accepted, with unknown labels. mixed, same_position: see
+        `dicom_series.read_series`. workers: processes that read headers (default: all CPUs).
         """
         for option, ids in {
             "known_corrupt": known_corrupt,
@@ -93,7 +96,8 @@ class RsnaReader:
         self.known_corrupt = frozenset(known_corrupt)
         self.exclude_patients = frozenset(map(folded_id, exclude_patients))
         self.conflicting = tuple(conflicting)
-        self.mixed, self.workers, self.progress = mixed, workers, progress
+        self.mixed, self.same_position = mixed, same_position
+        self.workers, self.progress = workers, progress
         self.findings: tuple[str, ...] = ()
         """What `scans` found in the data set as a whole, in words; empty before."""
 
@@ -131,12 +135,23 @@ class RsnaReader:
         return sorted(refs, key=lambda ref: (ref.patient_id, ref.scan_id))
 
     def load(self, ref: ScanRef) -> ScanVolume:
-        """One series in HU with its slice labels; no mask, boxes unknown."""
-        series = read_series(ref.files, mixed=self.mixed, unwrap=True)
-        headers, slices = series.stack.headers, len(series.hu)
-        answers = np.array(
-            [ref.details["labels"].get(header.path.stem, [-1] * len(LABELS)) for header in headers]
+        """One series in HU with its slice labels; no mask, boxes unknown.
+
+        A slice has the labels of its identical copies too, and is not negative for what another
+        image of its place is labelled with.
+        """
+        series = read_series(
+            ref.files, mixed=self.mixed, same_position=self.same_position, unwrap=True
         )
+        headers, slices = series.stack.headers, len(series.hu)
+        answers = np.stack(
+            [
+                joined_codes(self._answers(ref, (header, *copies)))
+                for header, copies in zip(headers, series.copies)
+            ]
+        )
+        for own, others in zip(answers, series.beside):
+            own[(own == 0) & (self._answers(ref, others) == 1).any(0)] = -1
         return ScanVolume(
             ref=ref,
             hu=series.hu,
@@ -151,6 +166,12 @@ class RsnaReader:
             sources=tuple(header.path.relative_to(self.root).as_posix() for header in headers),
             notes=series.notes + tuple(_scan_notes(series, answers, ref.details["labelled"])),
         )
+
+    def _answers(self, ref: ScanRef, headers: Sequence[SliceHeader]) -> np.ndarray:
+        """Labels of images as codes, int (images, labels)."""
+        unknown = [-1] * len(LABELS)
+        rows = [ref.details["labels"].get(header.path.stem, unknown) for header in headers]
+        return np.array(rows, int).reshape(-1, len(LABELS))
 
     def _files(self) -> list[Path]:
         folder = self.root / self.images

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ich_study.ct.planes import slice_depths_mm
 from ich_study.datasets.dicom_headers import SliceHeader
 from ich_study.errors import DataError, ParameterError
 
@@ -21,6 +22,8 @@ _SAME_POSITION_MM = 0.01
 _COSINE_TOLERANCE = _SPACING_TOLERANCE = 1e-3
 _GAP_FACTOR = 1.5
 _NEIGHBOURS = 3
+_ALTERNATING = 5
+"""Gaps in turn narrow and wide, from how many on they are those of two acquisitions."""
 
 SeriesKey: TypeAlias = tuple[str, str]
 """(StudyInstanceUID, SeriesInstanceUID)."""
@@ -72,7 +75,8 @@ class SliceStack:
     """Slices of one series from inferior to superior.
 
     headers: in slice order; repeated: files at a position that an earlier file (by name) holds;
-    unlike: files of another geometry, where those were allowed and left out.
+    unlike: the other stacks of the series, where those were allowed and left out. axes: unit
+    vectors along a row, down a column and along the normal of the slices, (3, 3).
     z_mm, shift_mm: as `contract.ScanVolume` has them, of the slice centres. gaps_mm: distance
     between neighbouring planes, float64 (slices - 1,). spacing_mm: (x, y) pixel size in contract
     orientation.
@@ -83,8 +87,9 @@ class SliceStack:
 
     headers: tuple[SliceHeader, ...]
     repeated: tuple[SliceHeader, ...]
-    unlike: tuple[SliceHeader, ...]
+    unlike: tuple[tuple[SliceHeader, ...], ...]
     in_plane: InPlane
+    axes: np.ndarray
     z_mm: np.ndarray
     shift_mm: np.ndarray
     spacing_mm: tuple[float, float]
@@ -96,6 +101,19 @@ class SliceStack:
     def gaps_mm(self) -> np.ndarray:
         """See above."""
         return np.diff(self.z_mm)
+
+    def nearest(self, header: SliceHeader) -> int:
+        """The slice closest to the position of another."""
+        return int(np.argmin(np.abs(self.z_mm - _centre(header) @ self.axes[2])))
+
+    def covered(self, header: SliceHeader) -> list[int]:
+        """Slices that show what another slice of the series shows, by its position and
+        thickness."""
+        away = np.abs(self.z_mm - _centre(header) @ self.axes[2])
+        half = header.thickness_mm / 2 if np.isfinite(header.thickness_mm) else 0
+        depths = np.nan_to_num(slice_depths_mm(self.z_mm, self.thickness_mm))
+        reach = np.maximum(depths / 2 + half - _SAME_POSITION_MM, _SAME_POSITION_MM)
+        return np.flatnonzero(away < reach).tolist()
 
     def notes(self) -> list[str]:
         """What a user should know of the geometry; holds no identity."""
@@ -115,13 +133,10 @@ class SliceStack:
                 " patient's right to the left"
             )
         if self.unlike:
+            others = "; ".join(_described(stack) for stack in self.unlike)
             notes.append(
-                f"{len(self.unlike)} slices of another shape, orientation or pixel size left out"
-            )
-        if self.repeated:
-            notes.append(
-                f"repeated-position: {len(self.repeated)} slices dropped, the first file by name"
-                " kept"
+                f"several-stacks: the largest of {len(self.unlike) + 1} stacks kept,"
+                f" {_described(self.headers)}; left out: {others}"
             )
         return notes + self._spacing_notes()
 
@@ -196,20 +211,26 @@ def missing_gaps(gaps_mm: np.ndarray) -> np.ndarray:
 def stack_slices(headers: Sequence[SliceHeader], mixed: str = "error") -> SliceStack:
     """The slices of one series in order.
 
-    mixed: where shape, orientation or pixel size differ within the series, "error" raises and
-        "largest" keeps the largest group (the first by file name among equals).
-    Raises DataError naming files for mixed geometry and for slices that are not axial.
+    Slices of another shape, orientation or pixel size are a stack of their own; so are those of
+    another acquisition, kernel, image type or thickness, unless they go on where the others end, as
+    in a head scanned thin at the base and thick above.
+    mixed: where there are several stacks, "error" raises and "largest" keeps the one of most slices
+        (the first by file name among equals).
+    Raises DataError naming files for several stacks, for two that only their positions tell apart,
+    and for slices that are not axial.
     """
     if mixed not in ("error", "largest"):
         raise ParameterError(f"mixed is {mixed!r}; expected 'error' or 'largest'")
-    groups = _geometries(sorted(headers, key=lambda header: header.path))
-    if len(groups) > 1 and mixed == "error":
+    stacks: list[list[SliceHeader]] = []
+    for group in _geometries(sorted(headers, key=lambda header: header.path)):
+        stacks += _acquisitions(group)
+    alike = max(stacks, key=len)
+    if len(stacks) > 1 and mixed == "error":
+        listed = "; ".join(f"{_described(stack)}, such as {stack[0].path}" for stack in stacks)
         raise DataError(
-            "one series holds slices of different geometry: "
-            + "; ".join(map(_described, groups))
-            + ". Separate them."
+            f"one series holds {len(stacks)} stacks of slices: {listed}. Separate them into"
+            " folders, or read the largest with mixed='largest'"
         )
-    alike = max(groups, key=len)
     first = alike[0]
     in_plane, row, column = _orient(first)
     # In the axes of the stack: along a row, down a column, along the normal.
@@ -218,13 +239,15 @@ def stack_slices(headers: Sequence[SliceHeader], mixed: str = "error") -> SliceS
     kept, repeated = _in_order(alike, places[:, 2])
     ordered, places = tuple(alike[i] for i in kept), places[kept]
     gaps = np.diff(places[:, 2])
+    _refuse_interleaved(gaps, first)
     thickness = [header.thickness_mm for header in ordered if np.isfinite(header.thickness_mm)]
     y_mm, x_mm = first.spacing_mm[::-1] if in_plane.transpose else first.spacing_mm
     return SliceStack(
         headers=ordered,
         repeated=tuple(alike[i] for i in repeated),
-        unlike=tuple(header for group in groups if group is not alike for header in group),
+        unlike=tuple(tuple(stack) for stack in stacks if stack is not alike),
         in_plane=in_plane,
+        axes=axes,
         z_mm=places[:, 2],
         shift_mm=places[:, :2] - places[0, :2],
         spacing_mm=(x_mm, y_mm),
@@ -251,6 +274,46 @@ def _geometries(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     return groups
 
 
+def _acquisitions(group: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    """The stacks of one geometry: parts of one acquisition, kernel, image type and thickness,
+    joined where they do not overlap along the normal. A scanner may count each turn of the gantry
+    as an acquisition, so their order decides which go together."""
+    parts: dict[tuple[str, ...], list[SliceHeader]] = {}
+    for header in group:
+        kind = (header.acquisition, header.kernel, header.image_type, f"{header.thickness_mm:g}")
+        parts.setdefault(kind, []).append(header)
+    stacks: list[list[list[SliceHeader]]] = []
+    for kind in sorted(parts, key=lambda kind: (len(kind[0]), kind[0])):
+        part = parts[kind]
+        for stack in stacks:
+            if not any(_overlap(part, other) for other in stack):
+                stack.append(part)
+                break
+        else:
+            stacks.append([part])
+    return [[header for part in stack for header in part] for stack in stacks]
+
+
+def _overlap(part: Sequence[SliceHeader], other: Sequence[SliceHeader]) -> bool:
+    first, second = ([along_normal(header) for header in headers] for headers in (part, other))
+    return min(max(first), max(second)) > max(min(first), min(second)) - _SAME_POSITION_MM
+
+
+def _refuse_interleaved(gaps: np.ndarray, header: SliceHeader) -> None:
+    """DataError where narrow and wide gaps take turns: a second acquisition shifted by part of a
+    slice, of which the headers say nothing."""
+    narrow = np.minimum(gaps[:-1], gaps[1:])
+    again = np.abs(gaps[2:] - gaps[:-2]) < 0.02 * gaps[2:]
+    takes_turns = again & (np.abs(np.diff(gaps)) > 0.1 * narrow)[1:]
+    for run, items in groupby(takes_turns):
+        if run and len(list(items)) >= _ALTERNATING - 2:
+            raise DataError(
+                f"{header.path.parent}: in the series of {header.path.name} gaps of"
+                f" {gaps.min():.2f} and {gaps.max():.2f} mm take turns, as where a second"
+                " acquisition is shifted by part of a slice; separate the two into folders"
+            )
+
+
 def _alike(first: SliceHeader, other: SliceHeader) -> bool:
     if (first.rows, first.columns) != (other.rows, other.columns):
         return False
@@ -261,14 +324,17 @@ def _alike(first: SliceHeader, other: SliceHeader) -> bool:
     )
 
 
-def _described(group: list[SliceHeader]) -> str:
-    first = group[0]
+def _described(stack: Sequence[SliceHeader]) -> str:
+    """A stack in words, without names of files or persons."""
+    first = stack[0]
     cosines = ", ".join(f"{value:.3g}" for value in first.orientation)
     pixel = " x ".join(f"{value:.4g}" for value in first.spacing_mm)
-    return (
-        f"{len(group)} of {first.rows} x {first.columns}, {pixel} mm, orientation ({cosines}), such"
-        f" as {first.path}"
-    )
+    told = [f"{len(stack)} of {first.rows} x {first.columns}, {pixel} mm, orientation ({cosines})"]
+    for name in ("acquisition", "kernel", "image_type", "thickness_mm"):
+        values = dict.fromkeys(f"{getattr(header, name)}" for header in stack)
+        known = [value for value in values if value not in ("", "nan")]
+        told += [f"{name} {', '.join(known)}"] if known else []
+    return ", ".join(told)
 
 
 def _orient(header: SliceHeader) -> tuple[InPlane, np.ndarray, np.ndarray]:

@@ -36,6 +36,7 @@ CHECKS: dict[str, str] = {
     "constant-image": "all pixels of the slice are equal",
     "too-few-slices": "too few slices for a head",
     "slices-out-of-order": "slice positions do not ascend",
+    "several-stacks": "one series held several stacks of slices, of which one was read",
     "repeated-position": "two slices at one position",
     "missing-slices": "gaps in the slice positions",
     "irregular-spacing": "the distance between slices varies",

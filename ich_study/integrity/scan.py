@@ -28,6 +28,7 @@ NOTE_SEVERITY: dict[str, str] = {
     "missing-labels": "error",
     "voxel-size": "warning",
     "missing-slices": "warning",
+    "several-stacks": "warning",
     "repeated-position": "warning",
 }
 MIN_SLICES = 10

@@ -122,7 +122,7 @@ class Loaded:
         return self._volume.ref.dataset
 
     def scans(self) -> list[ScanRef]:
-        return [self._volume.ref]
+        return [replace(self._volume.ref, files=(self.root,))]
 
     def load(self, ref: ScanRef) -> ScanVolume:
         return self._volume
@@ -161,7 +161,7 @@ def test_every_ml_and_mm_is_that_of_the_planes(tmp_path, kind):
     apart = cdist(scan.surface(PREDICTION), scan.surface(TRUTH))
     nearest = np.concatenate([apart.min(1), apart.min(0)])
     assert found["hausdorff"] == pytest.approx(nearest.max(), **within)
-    for tolerance in (1.0, 2.6, 4.7):
+    for tolerance in (1.1, 2.6, 4.7):
         near = volume_measures(PREDICTION, TRUTH, PixelGrid.of(store.index), tolerance)
         # no distance lies within rounding of these tolerances
         assert near["surface_dice"] == pytest.approx((nearest <= tolerance).mean())
@@ -172,7 +172,7 @@ def test_the_median_step_of_the_table_would_not_do(tmp_path):
     tilted = dicom(tmp_path / "tilted", EVEN, 29, "table")
     assert TRUTH.sum() * 5 * PIXEL**2 / 1000 > 1.14 * tilted.volume_ml(TRUTH)
     mixed = dicom(tmp_path / "mixed", MIXED, 0, "table")
-    assert TRUTH.sum() * 5 * PIXEL**2 / 1000 > 1.3 * mixed.volume_ml(TRUTH)
+    assert TRUTH.sum() * 5 * PIXEL**2 / 1000 > 1.25 * mixed.volume_ml(TRUTH)
 
 
 def test_depth_is_half_of_each_gap_and_at_an_end_the_one_gap():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 
 from ich_study.datasets import open_dataset
@@ -256,3 +257,48 @@ def test_real_series_reads_and_boxes(tmp_path):
     assert (
         len(boxes) == 6283 and boxes["chronic"].sum() == 740 and boxes["sop_uid"].nunique() == 3558
     )
+
+
+def with_copy(root: Path, index: int, change=lambda pixels: None) -> None:
+    """A second file of one slice of the first scan, to which its boxes are moved."""
+    path = next(
+        path
+        for path in sorted(next(root.glob("CQ500CT0 *")).rglob("*.dcm"))
+        if path.name == f"CT{index:06d}.dcm"
+    )
+    dataset = pydicom.dcmread(path)
+    uid, dataset.SOPInstanceUID = str(dataset.SOPInstanceUID), "1.2.3.99"
+    dataset.decompress()
+    pixels = dataset.pixel_array.copy()
+    change(pixels)
+    dataset.set_pixel_data(pixels, "MONOCHROME2", dataset.BitsStored)
+    dataset.SOPInstanceUID = "1.2.3.99"
+    dataset.save_as(path.with_name("zz.dcm"))
+    edit_boxes(root, lambda table: table.replace({"SOPInstanceUID": {uid: "1.2.3.99"}}))
+
+
+def test_a_box_on_an_identical_copy_belongs_to_the_slice_that_is_kept(root):
+    before = load_first(root)
+    boxed = int(before.boxes["slice_index"].iloc[0])
+    index = int(Path(before.sources[boxed]).stem.removeprefix("CT"))
+    with_copy(root, index)
+    after = load_first(root)
+    assert "1 identical copies of slices dropped" in after.notes
+    pd.testing.assert_frame_equal(after.boxes, before.boxes)
+    pd.testing.assert_frame_equal(after.labels, before.labels)
+    assert after.sources == before.sources and after.boxes_known.all()
+
+
+def test_a_slice_at_whose_place_another_image_is_boxed_is_not_negative(root):
+    before = load_first(root)
+    boxed = int(before.boxes["slice_index"].iloc[0])
+    index = int(Path(before.sources[boxed]).stem.removeprefix("CT"))
+    with_copy(root, index, lambda pixels: np.add(pixels, 1, out=pixels))
+    with pytest.raises(DataError, match="different images at one position"):
+        load_first(root)
+    after = load_first(root, same_position="first")
+    assert boxed not in set(after.boxes["slice_index"]) and not after.boxes_known[boxed]
+    assert after.labels.loc[boxed].isna().all()
+    others = [i for i in range(len(after.hu)) if i != boxed]
+    pd.testing.assert_frame_equal(after.labels.loc[others], before.labels.loc[others])
+    assert after.boxes_known[others].all()

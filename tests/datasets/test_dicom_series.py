@@ -94,14 +94,55 @@ def test_a_change_of_slice_distance_is_no_gap():
     np.testing.assert_array_equal(missing_gaps(np.array([5.0, 5, 5, 10, 5, 5])), [3])
 
 
-def test_repeated_position_keeps_the_first_by_name(tmp_path):
+def test_identical_copies_are_dropped(tmp_path):
+    scan = fake_scan(5)
+    first = write_series(tmp_path, scan, name="a")
+    second = write_series(tmp_path, scan, name="b")
+    series = read_series(second + first)
+    np.testing.assert_array_equal(series.hu, scan.hu)
+    assert "6 identical copies of slices dropped" in series.notes
+    assert {item.path for copies in series.copies for item in copies} == set(second)
+    for kept, copies in zip(series.stack.headers, series.copies):
+        assert [item.position_mm for item in copies] == [kept.position_mm]
+    assert not any(series.beside)
+
+
+def test_different_images_at_one_position_are_refused_unless_allowed(tmp_path):
     scan = fake_scan(5)
     first = write_series(tmp_path, scan, name="a")
     second = write_series(tmp_path, replace(scan, hu=scan.hu[::-1].copy()), name="b")
-    series = read_series(second + first)
+    with pytest.raises(DataError, match=r"b\d\.dcm and .*a\d\.dcm are different images at one"):
+        read_series(second + first)
+    series = read_series(second + first, same_position="first")
     np.testing.assert_array_equal(series.hu, scan.hu)
-    assert any(note.startswith("repeated-position: 6 slices dropped") for note in series.notes)
-    assert {header.path for header in series.stack.repeated} == set(second)
+    assert any(note.startswith("repeated-position: 6 other images") for note in series.notes)
+    assert {item.path for others in series.beside for item in others} == set(second)
+    assert not any(series.copies)
+    with pytest.raises(ParameterError, match="same_position"):
+        read_series(first, same_position="last")
+
+
+def test_slices_without_a_position_of_their_own_are_refused(tmp_path):
+    paths = write_series(tmp_path, fake_scan(5), ImagePositionPatient=["0", "0", "0"])
+    with pytest.raises(DataError, match="different images at one position"):
+        read_series(paths)
+
+
+def test_plain_and_contrast_in_one_series_are_not_one_volume(tmp_path):
+    plain = fake_scan(5)
+    enhanced = replace(plain, hu=np.clip(plain.hu + 100, None, 3000).astype(np.int16))
+    paths = write_series(tmp_path, enhanced, name="a", AcquisitionNumber="12")
+    paths += write_series(tmp_path, plain, name="b", AcquisitionNumber="2")
+    with pytest.raises(DataError, match=r"2 stacks of slices: .*acquisition 2.*acquisition 12"):
+        read_series(paths)
+    with pytest.raises(DataError, match="2 stacks of slices"):
+        read_anonymous(tmp_path)
+    paths += write_series(
+        tmp_path, replace(plain, z_mm=plain.z_mm + 30), name="c", AcquisitionNumber="3"
+    )
+    series = read_series(paths, mixed="largest")
+    np.testing.assert_array_equal(series.hu, np.concatenate([plain.hu, plain.hu]))
+    assert [len(others) for others in series.beside] == [1] * 6 + [0] * 6
 
 
 def test_two_series_in_one_folder(tmp_path):
@@ -125,7 +166,7 @@ def test_mixed_geometry_in_one_series_names_files(tmp_path, change):
         read_series(many + few)
     series = read_series(many + few, mixed="largest")
     assert series.hu.shape == (6, 64, 64) and any(
-        note.startswith("3 slices of another") for note in series.notes
+        note.startswith("several-stacks: the largest of 2") for note in series.notes
     )
     with pytest.raises(ParameterError, match="mixed"):
         read_series(many, mixed="any")

@@ -170,3 +170,59 @@ def test_patients_without_id_are_refused_and_not_made_one(root, tmp_path):
             dataset.save_as(path)
     with pytest.raises(DataError, match=r"\.dcm: it has no patient id"):
         RsnaReader(tmp_path, labels=None).scans()
+
+
+def with_copy(root, folder, labels, answers, brighter):
+    """RSNA with a second file of one positive slice. answers: labels of the slice to those of the
+    copy, by subtype. Returns the volume as it was, the index of the slice, and both labels."""
+    reader = RsnaReader(root)
+    volumes = (reader.load(ref) for ref in reader.scans())
+    volume = next(volume for volume in volumes if volume.labels["any"].any())
+    index = int(np.flatnonzero(volume.labels["any"])[0])
+    (folder / "stage_2_train").mkdir(parents=True)
+    for path in (root / "stage_2_train").iterdir():
+        (folder / "stage_2_train" / path.name).symlink_to(path)
+    dataset = pydicom.dcmread(root / volume.sources[index])
+    dataset["SOPInstanceUID"].value = "ID_zzz"
+    if brighter:
+        dataset.PixelData = (np.frombuffer(dataset.PixelData, np.uint16) ^ 1).tobytes()
+    dataset.save_as(folder / "stage_2_train" / "ID_zzz.dcm")
+    own = {name: int(volume.labels[name][index]) for name in LABELS}
+    copied = answers(own)
+    rows = [(f"ID_zzz_{name}", copied[label]) for name, label in SUBTYPE_NAMES.items()]
+    table = pd.concat([labels, pd.DataFrame(rows, columns=["ID", "Label"])])
+    table.to_csv(folder / "stage_2_train.csv", index=False)
+    return volume, index, own, copied
+
+
+def labels_again(folder, volume, **options):
+    reader = RsnaReader(folder, **options)
+    ref = next(ref for ref in reader.scans() if ref.scan_id == volume.ref.scan_id)
+    return reader.load(ref).labels.astype("Int8").fillna(-1)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize(
+    "answers",
+    [dict, lambda own: dict.fromkeys(own, 0), lambda own: dict.fromkeys(own, 1)],
+    ids=["the same", "nothing there", "everything"],
+)
+def test_labels_of_an_identical_copy_go_to_the_slice_that_is_kept(root, labels, tmp_path, answers):
+    volume, index, own, copied = with_copy(root, tmp_path, labels, answers, brighter=False)
+    found = labels_again(tmp_path, volume)
+    for name in LABELS:
+        # where the copies contradict each other, nobody knows
+        assert found[name][index] == (own[name] if own[name] == copied[name] else -1)
+    before = volume.labels.astype("Int8")
+    pd.testing.assert_frame_equal(found.drop(index), before.drop(index))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_no_slice_is_negative_where_another_image_of_its_place_is_positive(root, labels, tmp_path):
+    everything = {"answers": lambda own: dict.fromkeys(own, 1), "brighter": True}
+    volume, index, own, _ = with_copy(root, tmp_path, labels, **everything)
+    with pytest.raises(DataError, match="different images at one position"):
+        labels_again(tmp_path, volume)
+    found = labels_again(tmp_path, volume, same_position="first")
+    for name in LABELS:
+        assert found[name][index] == (1 if own[name] else -1)

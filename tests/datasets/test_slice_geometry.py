@@ -30,6 +30,9 @@ def header(z=0.0, name="a.dcm", **changes):
         "spacing_mm": (0.5, 0.5),
         "thickness_mm": 5.0,
         "rows": 4,
+        "acquisition": "",
+        "kernel": "",
+        "image_type": "",
         "columns": 6,
     }
     wanted = {field.name for field in dataclasses.fields(SliceHeader)}
@@ -85,11 +88,82 @@ def test_slices_of_another_geometry_are_refused_or_left_out():
     mixed = [header(0.0), header(5.0), header(10.0, "z.dcm", rows=8)]
     with pytest.raises(DataError, match=r"2 of 4 x 6, .*; 1 of 8 x 6"):
         stack_slices(mixed)
-    assert [item.path.name for item in stack_slices(mixed, "largest").unlike] == ["z.dcm"]
+    assert [item.path.name for item in stack_slices(mixed, "largest").unlike[0]] == ["z.dcm"]
     with pytest.raises(ParameterError, match="'error' or 'largest'"):
         stack_slices(mixed, "all")
     with pytest.raises(DataError, match="not that of an axial slice"):
         stack_slices([header(orientation=(1.0, 0.0, 0.0, 0.0, 0.0, -1.0))])
+
+
+def series(positions, start=0, **changes):
+    """A header per position; files are named in their order."""
+    return [
+        header(z, f"{number:04d}.dcm", **changes) for number, z in enumerate(positions, start=start)
+    ]
+
+
+FIVES = np.arange(14) * 5.0
+PLAIN = {"acquisition": "2", "kernel": "H30s", "image_type": "ORIGINAL", "thickness_mm": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "positions"),
+    [
+        ({"acquisition": "10"}, FIVES),
+        ({"kernel": "H60s"}, FIVES),
+        ({"image_type": "DERIVED"}, FIVES),
+        ({"thickness_mm": 1.25}, np.arange(40) * 1.25),
+        ({"acquisition": "10"}, FIVES + 2.0),
+    ],
+    ids=["phase", "kernel", "image type", "thickness", "shifted"],
+)
+def test_acquisitions_side_by_side_are_separate_stacks(changes, positions):
+    first = series(FIVES, **PLAIN)
+    second = series(positions, start=100, **{**PLAIN, **changes})
+    with pytest.raises(DataError, match=r"holds 2 stacks of slices: .*mixed='largest'") as error:
+        stack_slices(first + second)
+    (name, value), *_ = changes.items()
+    assert f"{name} {value}" in str(error.value)
+    kept = stack_slices(second + first, "largest")
+    larger, smaller = (second, first) if len(second) > len(first) else (first, second)
+    assert kept.headers == tuple(larger) and kept.unlike == (tuple(smaller),)
+    assert [note.partition(":")[0] for note in kept.notes()] == ["several-stacks"]
+    assert f"the largest of 2 stacks kept, {len(larger)} of 4 x 6" in kept.notes()[0]
+
+
+def test_what_goes_on_where_the_other_ends_is_one_stack():
+    """The GE head of the real scans: each turn of the gantry is an acquisition, and the thin base
+    is of another image type."""
+    base = [series([4.0 * i], i, acquisition=f"{i + 1}", image_type="ADD") for i in range(9)]
+    top = [
+        series([40 + 14.0 * i, 47 + 14.0 * i], 20 + 2 * i, acquisition=f"{i + 10}")
+        for i in range(4)
+    ]
+    stack = stack_slices([item for part in top + base for item in part])
+    assert stack.z_mm.tolist() == [*np.arange(9) * 4.0, *(40 + 7.0 * np.arange(8))]
+    again = [series([4.0 * i], 100 + i, acquisition=f"{i + 30}") for i in range(9)]
+    with pytest.raises(DataError, match="holds 2 stacks"):
+        stack_slices([item for part in top + base + again for item in part])
+    kept = stack_slices([item for part in again + base + top for item in part], "largest")
+    assert len(kept.headers) == 17 and [len(stack) for stack in kept.unlike] == [9]
+
+
+def test_gaps_that_take_turns_are_two_acquisitions():
+    with pytest.raises(DataError, match=r"gaps of 2.00 and 5.00 mm take turns"):
+        stack_slices(series([*FIVES[:8], *(FIVES[3:8] + 2)]))
+    for even in (FIVES, np.sort([*FIVES, *(FIVES + 2.5)]), [0.0, 5.0], [0.0, 2, 5, 7, 10]):
+        assert len(stack_slices(series(even)).headers) == len(even)
+
+
+def test_which_slices_show_what_another_shows():
+    stack = stack_slices(series(np.arange(9) * 1.25, thickness_mm=1.25))
+    assert stack.covered(header(5.0, thickness_mm=5.0)) == [2, 3, 4, 5, 6]
+    assert stack.covered(header(5.0, thickness_mm=np.nan)) == [4]
+    assert stack.covered(header(5.5, thickness_mm=np.nan)) == [4]
+    assert stack.covered(header(-4.0, thickness_mm=1.25)) == []
+    assert stack_slices([header(5.0, thickness_mm=np.nan)]).covered(
+        header(5.0, thickness_mm=np.nan)
+    ) == [0]
 
 
 def test_a_gap_is_judged_by_the_gaps_around_it():
