@@ -141,7 +141,8 @@ def _positions(z_mm: np.ndarray) -> Found:
     usual, gaps = float(np.median(steps)), np.flatnonzero(steps > 1.5 * np.median(steps))
     if usual > 0 and len(gaps):
         detail = (
-            f"{len(gaps)} gaps; the largest is {steps.max():.2f} mm where {usual:.2f} mm is usual"
+            f"{len(gaps)} gaps; the largest is {steps.max():.2f} mm where {usual:.2f} mm is usual;"
+            " volumes count half of a gap to each of its slices"
         )
         found.append(("warning", "missing-slices", int(np.argmax(steps)), detail))
     elif np.ptp(steps) > 0.1 * usual:
