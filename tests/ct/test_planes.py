@@ -86,7 +86,9 @@ def dicom(folder: Path, z_mm: np.ndarray, tilt: float, shift: str) -> Scan:
         add(dataset, ImagePositionPatient=[f"{value:.6f}" for value in corner])
         save(dataset, folder / f"{SLICES - i}.dcm")
     volume = replace(
-        read_anonymous(folder), mask=np.uint8(TRUTH), labels=mask_labels(np.uint8(TRUTH))
+        read_anonymous(folder, allow=["hu-range"]),  # no head is in these pictures
+        mask=np.uint8(TRUTH),
+        labels=mask_labels(np.uint8(TRUTH)),
     )
     return Scan(volume, corners, PIXEL * across, PIXEL * down)
 
