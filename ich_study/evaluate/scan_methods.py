@@ -93,7 +93,7 @@ class OneScan:
     @cached_property
     def brain(self) -> np.ndarray:
         """Brain, bool, of the shape of `hu`."""
-        return brain_mask(self.hu, (np.nan, *self.pixel_mm))
+        return brain_mask(self.hu, self.pixel_mm)
 
     @property
     def rows(self) -> pd.DataFrame:

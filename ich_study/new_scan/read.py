@@ -15,6 +15,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
+from ich_study.ct.planes import slice_depths_mm
 from ich_study.datasets.dicom_headers import SliceHeader
 from ich_study.datasets.dicom_series import read_series
 from ich_study.datasets.nifti import CONTRACT_AXES, load_nifti, to_hounsfield
@@ -91,7 +92,7 @@ def read_dicom(files: tuple[Path, ...], name: str, allow_bad: bool = False) -> O
     affine = np.eye(4)
     affine[:3, 0] = _place(first, in_plane, 0, 1) - corners[0]
     affine[:3, 1] = _place(first, in_plane, 1, 0) - corners[0]
-    depth = slice_depths(stack.gaps_mm, stack.thickness_mm)
+    depth = slice_depths_mm(stack.z_mm, stack.thickness_mm)
     if len(headers) > 1:
         affine[:3, 2] = (corners[-1] - corners[0]) / (len(headers) - 1)
     else:
@@ -114,26 +115,11 @@ def read_nifti(path: Path, name: str) -> OwnScan:
     """One NIfTI volume; DataError as `datasets.nifti.load_nifti`."""
     array = load_nifti(path)
     hu, notes = to_hounsfield(array.voxels, path)
-    column, row, step = array.affine[:3, :3].T
-    normal = np.cross(column, row)
-    depth = abs(float(step @ normal / np.linalg.norm(normal)))
     # a note may name the file, and a file may name a person
     known = tuple(note.replace(path.name, "the file") for note in (*array.notes, *notes))
-    spacing = (float(np.linalg.norm(column)), float(np.linalg.norm(row)))
-    depths = np.full(len(hu), depth)
+    depths = slice_depths_mm(array.z_mm, array.spacing_mm[2])
+    spacing = array.spacing_mm[:2]
     return OwnScan(name, hu, array.affine, depths, spacing, known, array.file_affine)
-
-
-def slice_depths(gaps_mm: np.ndarray, thickness_mm: float) -> np.ndarray:
-    """How much of the head each slice stands for along its normal, mm, (gaps + 1,): half of the gap
-    on either side, at the ends of the stack the whole of the one gap; a single slice's thickness.
-
-    >>> slice_depths(np.array([2.0, 2.0, 6.0, 6.0]), 2.0).tolist()
-    [2.0, 2.0, 4.0, 6.0, 6.0]
-    """
-    if not len(gaps_mm):
-        return np.array([thickness_mm], np.float64)
-    return np.convolve(np.r_[gaps_mm[0], gaps_mm, gaps_mm[-1]], [0.5, 0.5], "valid")
 
 
 def check_head(scan: OwnScan) -> None:
