@@ -2,8 +2,8 @@
 
 A scale is a folder params/<scale>. A notebook belongs to it when the folder has <notebook>.yaml; a
 folder <notebook>/ beside that file makes one run per arm, <notebook>/<arm>.yaml over <notebook>.yaml.
-A run is done when its run.json says so; notebooks and parameters that change are run again, and what
-follows from them. After a kill the same command goes on: finished runs are kept, training resumes
+A run is done when its run.json says so; notebooks, parameters and code that change are run again, and
+what follows from them. Code that only draws is 07's alone; its stale pictures elsewhere are named. After a kill the same command goes on: finished runs are kept, training resumes
 from its last epoch. Several at once share the cores; OMP_NUM_THREADS keeps each to its own.
 """
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ich_study import manifest, params, paths
+from ich_study import manifest, params, paths, sources
 from ich_study.atomic import write_json
 from ich_study.errors import ParameterError, StudyError
 from ich_study.hashing import sha256_file
@@ -135,6 +135,7 @@ def _provenance(this: Plan) -> dict[str, Any]:
             {"path": str(file), "sha256": sha256_file(file)} for file in this.files
         ],
         "versions": manifest.versions(),
+        "code": sources.code_marks(sources.notebook_imports(this.notebook)),
         "git": manifest.git_state(paths.project_root()),
         "hardware": manifest.hardware(),
     }

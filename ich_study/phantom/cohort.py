@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ich_study.atomic import write_json
 from ich_study.errors import ParameterError
-from ich_study.hashing import sha256_file, sha256_lines
+from ich_study.hashing import sha256_lines
 from ich_study.phantom.patient import PatientSpec, draw_spec, simulate
 from ich_study.phantom.scan import PhantomScan
 from ich_study.phantom.write_bhsd import write_bhsd
@@ -30,6 +30,7 @@ from ich_study.phantom.write_hemorica import write_hemorica
 from ich_study.phantom.write_instance2022 import write_instance2022
 from ich_study.phantom.write_physionet import write_physionet
 from ich_study.phantom.write_rsna import write_rsna
+from ich_study.sources import code_hash
 
 Writer = Callable[[Path, Iterator[PhantomScan]], list[dict[str, str]]]
 
@@ -115,12 +116,8 @@ def _simulator(workers: int) -> Iterator[Simulate]:
 
 
 def _fingerprint(specs: list[PatientSpec]) -> str:
-    folder = Path(__file__).parent
-    sources = sorted([*folder.rglob("*.py"), *folder.rglob("*.csv")])
-    code = [f"{path.name} {sha256_file(path)}" for path in sources]
-    return sha256_lines(
-        [*code, *(json.dumps(asdict(spec), sort_keys=True, default=str) for spec in specs)]
-    )
+    described = (json.dumps(asdict(spec), sort_keys=True, default=str) for spec in specs)
+    return sha256_lines([code_hash(__name__), *described])
 
 
 def write_cohort(

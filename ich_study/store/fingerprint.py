@@ -15,6 +15,7 @@ import pandas as pd
 from ich_study.datasets.contract import Reader, ScanRef
 from ich_study.errors import DataError
 from ich_study.hashing import sha256_bytes
+from ich_study.sources import code_hash
 
 LAYOUT = 3
 """Version of the store's layout on disk; scans of another version are built anew."""
@@ -56,17 +57,18 @@ def plain(value: Any, root: Path) -> Any:
 
 
 def reader_options(reader: Reader) -> str:
-    """A reader's public attributes as text, apart from those that change no scan
-    (`NOT_CONTENT`)."""
+    """A reader's public attributes as text, apart from those that change no scan (`NOT_CONTENT`),
+    and the code that makes scans with it: the reader's, the record's, and all they import."""
     public = {
         name: value
         for name, value in vars(reader).items()
         if not name.startswith("_") and name not in NOT_CONTENT
     }
     options = {name: plain(value, reader.root) for name, value in public.items()}
-    return json.dumps(
-        [type(reader).__qualname__, reader.name, reader.intensity, options], sort_keys=True
-    )
+    kind = type(reader)
+    code = code_hash(kind.__module__, "ich_study.store.record")
+    content = [kind.__qualname__, reader.name, reader.intensity, options, code]
+    return json.dumps(content, sort_keys=True)
 
 
 def fingerprint(ref: ScanRef, options: str, root: Path) -> str:

@@ -26,6 +26,7 @@ from ich_study.inputs.devices import (
 )
 from ich_study.models.registry import Network
 from ich_study.models.weights import load_tensors, load_weights, verify_file
+from ich_study.sources import code_marks
 from ich_study.training.callbacks import (
     WEIGHTS_FILE,
     Checkpoints,
@@ -86,17 +87,19 @@ def fit(
     """Trains `network` on `task` and keeps the best (or last) weights in `folder`.
 
     After every epoch `folder` holds `weights.safetensors`, `history.csv` and `state.pt`. Called
-    again with the same arguments after a kill it goes on from the last finished epoch, and on a CPU
-    ends at the same weights, bit for bit; called after the end it only loads them. metadata: what
-    the checkpoint says beside network and settings. With `restart_changed` a run of other settings,
-    network or data in `folder` gives way, else it is an error.
+    again with the same arguments and code after a kill it goes on from the last finished epoch, and
+    on a CPU ends at the same weights, bit for bit; called after the end it only loads them.
+    metadata: what the checkpoint says beside network and settings. With `restart_changed` a run of other settings,
+    network, data or code in `folder` gives way, else it is an error.
 
     Raises ParameterError where device or precision do not fit the machine, StudyError for a loss
     that is not finite or a folder of another run.
     """
     started = time.perf_counter()
     described = {f"network {name}": repr(value) for name, value in network.describe().items()}
-    marks = {**settings.marks(), **described, **task.marks()}
+    makers = (type(network), type(network.model), type(task), type(task.loss))
+    code = code_marks({__name__, *(each.__module__ for each in makers)}, exact=False)
+    marks = {**settings.marks(), **described, **task.marks(), **code}
     if restart_changed and not launched() and forget_changed_run(folder, marks):
         report(f"{folder} held a run of other settings or data; training starts anew")
     said = {"architecture": network.describe(), "training": settings.describe(), **metadata}

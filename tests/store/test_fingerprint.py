@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ich_study import sources
+from ich_study.datasets.bhsd import BhsdReader
 from ich_study.datasets.contract import ScanRef
 from ich_study.errors import DataError
 from ich_study.store.fingerprint import fingerprint, plain, reader_options
@@ -44,3 +46,18 @@ def test_equal_values_are_equal_text_whatever_their_order():
     assert plain(1, root) != plain("1", root)
     with pytest.raises(DataError, match="whether a object changed"):
         plain(object(), root)
+
+
+def test_other_code_of_the_reader_or_of_what_it_imports_is_another_fingerprint(
+    tmp_path, monkeypatch
+):
+    before = reader_options(BhsdReader(tmp_path))
+    marks = sources.code_marks
+
+    def edited(starts, **options):
+        found = marks(starts, **options)
+        assert {"ich_study/datasets/nifti.py", "ich_study/store/record.py", "nibabel"} <= set(found)
+        return {**found, "ich_study/datasets/nifti.py": "0" * 16}
+
+    monkeypatch.setattr(sources, "code_marks", edited)
+    assert reader_options(BhsdReader(tmp_path)) != before

@@ -10,6 +10,7 @@ import torch
 
 from ich_study.errors import StudyError
 from ich_study.models.weights import state_digest, verify_file
+from ich_study.training import loop
 from ich_study.training.learner import train_classifier
 from ich_study.training.resume import OtherRunError
 from tests.training.fakes import config, fake_store, network, parts
@@ -156,3 +157,15 @@ def test_a_changed_run_gives_way_only_where_asked_for(tmp_path):
     with pytest.raises(OtherRunError, match="seed"):
         train_classifier(network(other), other, store, train, held_out, tmp_path)
     assert verify_file(run.weights_path) == run.weights_sha256
+
+
+def test_a_run_of_other_code_is_refused_by_the_module_that_changed(uninterrupted, monkeypatch):
+    marks = loop.code_marks
+
+    def edited(starts, **options):
+        assert "ich_study.training.learner" in starts and "ich_study.training.loop" in starts
+        return {**marks(starts, **options), "ich_study/training/losses.py": "0" * 16}
+
+    monkeypatch.setattr(loop, "code_marks", edited)
+    with pytest.raises(OtherRunError, match=r"ich_study/training/losses\.py: was [0-9a-f]{16}"):
+        run(uninterrupted.weights_path.parent)

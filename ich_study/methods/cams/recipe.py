@@ -23,6 +23,7 @@ from ich_study.methods.cams.capture import capture
 from ich_study.methods.cams.layers import DEPTHS, timm_layers
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
+from ich_study.sources import code_hash
 from ich_study.store.read import Store
 from ich_study.training.callbacks import WEIGHTS_FILE
 
@@ -171,6 +172,7 @@ def archive_part(
         "batch": batch_size,
         "preprocessing": subject.preprocessing.describe(),
         "rows": sha256_lines(names),
+        "code": code_hash(__name__, exact=False),
     }
     return write_archive(
         folder,

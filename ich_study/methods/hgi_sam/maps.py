@@ -36,6 +36,7 @@ from ich_study.methods.hgi_sam.attention_maps import (
     swin_sam,
     token_grad_cams,
 )
+from ich_study.sources import code_hash
 from ich_study.training.learner import TrainingRun
 
 SAM, HGI, GRAD_CAM = "swin_sam", "swin_hgi_sam", "swin_grad_cam"
@@ -118,6 +119,7 @@ def attention_archive(
         "data": source.content_hash,
         "precision": precision,
         "slices": sha256_lines(dataset.rows[ROW_KEYS].astype(str).agg(" ".join, axis=1)),
+        "code": code_hash(__name__, exact=False),
     }
     maps_of = partial(_maps_of, checked_swin(model), precision)
     return write_archive(

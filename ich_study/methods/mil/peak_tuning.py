@@ -24,6 +24,7 @@ from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.methods.mil.peaks import Centroids, Detector
 from ich_study.methods.mil.pipeline import ScoredMaps
 from ich_study.methods.mil.points import point_f1, slice_counts
+from ich_study.sources import code_hash
 
 HISTORY_FILE = "tuning.csv"
 TYPES = {
@@ -176,7 +177,7 @@ def tune_centroids(scored: ScoredMaps) -> Centroids:
 
 
 def _fingerprint(scored: ScoredMaps, search: Search) -> str:
-    content = []
+    content = [code_hash(__name__, exact=False)]
     for array in (scored.cells, *scored.boxes):
         content.append(f"{array.shape} {sha256_bytes(np.ascontiguousarray(array).tobytes())}")
     start = search.start

@@ -34,6 +34,7 @@ from ich_study.methods.resnet_lstm.pseudo_labels import PseudoLabel, as_grey, ps
 from ich_study.methods.resnet_lstm.settings import CamRegion, ClusterRecipe
 from ich_study.models.backbones import Backbone
 from ich_study.paths import safe_name
+from ich_study.sources import code_hash
 
 CAM = "cam"
 """Name of the pseudo-mask that is the thresholded CAM itself."""
@@ -135,6 +136,7 @@ class PseudoLabeller:
             "data": self.source.content_hash,
             "scan": scan,
             "slices": [int(index) for index in slices],
+            "code": code_hash(__name__, exact=False),
         }
         return sha256_lines([json.dumps(content, sort_keys=True)])
 
