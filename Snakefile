@@ -8,10 +8,15 @@ from its last epoch. Several at once share the cores; OMP_NUM_THREADS keeps each
 """
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
 import yaml
+
+sys.path.insert(0, workflow.basedir)
+from ich_study import atomic, manifest, sources
 
 # A notebook and the notebooks whose runs it reads. A new notebook is one line here.
 READS = {
@@ -26,7 +31,9 @@ READS = {
     "09_new_scan": ["01_backbones", "02_lse_unet", "04_swin_hgi_sam", "05_mil_detector", "06_cam_benchmark"],
 }
 
-SCALE = config.get("scale", "phantom")
+SCALE = str(config.get("scale", "phantom"))
+if not re.fullmatch(r"\w[\w.-]*", SCALE):
+    raise WorkflowError(f"scale {SCALE!r} is no name of a folder in params/")
 PARAMS = Path("params", SCALE)
 if not PARAMS.is_dir():
     known = sorted(folder.name for folder in Path("params").glob("*/"))
@@ -68,10 +75,31 @@ ALLOCATOR = "MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824"
 ENVIRONMENT = "OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads} OPENBLAS_NUM_THREADS={threads} " + ALLOCATOR
 PRESENT = [notebook for notebook in READS if runs(notebook)]
 
-# For snakemake a file that exists is done; the record of a run that failed outside of it is not (run-failed.json keeps a copy).
+# For snakemake a file that exists is done. The record of a run that failed, or whose outputs someone changed, is not.
 for record in (Path(run) for notebook in PRESENT for run in runs(notebook)):
-    if record.is_file() and json.loads(record.read_text())["status"] != "ok":
-        record.unlink()
+    problem = manifest.run_problem(record.parent) if record.is_file() else None
+    if problem is not None:
+        print(f"run again: {problem}", file=sys.stderr)
+        record.replace(record.with_name(manifest.FAILED_NAME))
+
+
+def code(notebook):
+    """A file that is written anew when the code that makes a notebook's results changes: its modules, tables and packages."""
+    path = Path(f"runs/{SCALE}/.{notebook}.code.json")
+    imports = sources.notebook_imports(Path(f"notebooks/{notebook}.ipynb"))
+    marks = sources.code_marks(imports)
+    if notebook != "07_figures":
+        results = sources.code_marks(imports, without=sources.DRAWS)
+        drawing = {name: mark for name, mark in marks.items() if name not in results}
+        for run in filter(Path.is_file, map(Path, runs(notebook))):
+            drawn = json.loads(run.read_text()).get("code", {})
+            if any(drawn.get(name) != mark for name, mark in drawing.items()):
+                print(f"{run.parent}: other code drew its pictures; snakemake -R run_{notebook} draws them anew", file=sys.stderr)
+        marks = results
+    text = json.dumps(marks, indent=1, sort_keys=True)
+    if not path.is_file() or path.read_text() != text:
+        atomic.write_text(path, text)
+    return str(path)
 
 
 rule all:
@@ -83,19 +111,23 @@ for notebook in PRESENT:
     fan_out = bool(arms(notebook))
     folder = f"runs/{SCALE}/{notebook}" + ("/{arm}" if fan_out else "")
     common = [str(path) for path in [PARAMS / f"{notebook}.yaml"] if path.is_file()]
+    own = [f"{PARAMS}/{notebook}/{{arm}}.yaml"] if fan_out else []
 
     rule:
         name: f"run_{notebook}"
         input:
             notebook=f"notebooks/{notebook}.ipynb",
-            params=common + ([f"{PARAMS}/{notebook}/{{arm}}.yaml"] if fan_out else []),
+            params=common + own,
+            code=code(notebook),
             reads=[run for upstream in READS[notebook] for run in runs(upstream)],
         output: f"{folder}/run.json",
         params:
-            notebook=notebook,
-            folder=folder,
-            files=" ".join(f"-f {file}" for file in common + ([f"{PARAMS}/{notebook}/{{arm}}.yaml"] if fan_out else [])),
+            call=lambda wildcards, input, output, notebook=notebook: shlex.join(
+                [PYTHON, "-m", "ich_study.run", notebook]
+                + [part for file in input.params for part in ("-f", file)]
+                + ["--output-dir", str(Path(output[0]).parent)]
+            ),
         threads: needs(notebook)["threads"]
         priority: urgency(notebook)
         resources: **{key: value for key, value in needs(notebook).items() if key != "threads"},
-        shell: ENVIRONMENT + " {PYTHON} -m ich_study.run {params.notebook} {params.files} --output-dir {params.folder}"
+        shell: ENVIRONMENT + " {params.call}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +38,27 @@ def atomic_path(target: Path, sync: bool = True) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, busy: Exception) -> Iterator[None]:
+    """Hold the lock of a file, which the system gives back when the process ends, however it does.
+
+    Raises `busy` where another process holds it. A file system that has no locks is named on
+    standard error, and the work goes on.
+    """
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        except OSError as error:
+            print(
+                f"warning: the file system of {path} has no locks ({error.strerror}); start nothing"
+                f" else that writes into {path.parent}",
+                file=sys.stderr,
+            )
+        yield
 
 
 def write_text(target: Path, text: str, sync: bool = True) -> None:

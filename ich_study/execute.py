@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,6 +35,10 @@ from ich_study.figures.explore import HEADLESS
 KERNEL_NAME = "python3"
 ENGINE_NAME = "ich_study"
 SAMPLE_SECONDS = 0.25
+LONGEST_TMPDIR = 60
+FULL_BYTES = 2**24
+"""With less space left a kernel that dies has died of that: writing into a mapped file has no other
+way to fail."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -58,11 +63,9 @@ class _Progress:
     source: str = ""
 
     def say(self, text: str) -> None:
-        print(
-            f"[{self.title} {time.monotonic() - self.started:.0f} s] {text}",
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f"[{self.title} {time.monotonic() - self.started:.0f} s] {text}"
+        with suppress(OSError):  # the terminal may be closed; the record is still to be written
+            print(line, file=sys.stderr, flush=True)
 
     def start_cell(self, nb_man: NotebookExecutionManager, index: int) -> None:
         cells = nb_man.nb.cells
@@ -177,7 +180,7 @@ def _kernel_environment() -> Iterator[Config]:
     Gives the kernel manager's settings: sockets in a private folder, so that there is no port for
     two jobs to fight over, and none that other users of the machine can reach.
     """
-    with tempfile.TemporaryDirectory(prefix="ich-kernel-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ich-kernel-", dir=_short_folder()) as folder:
         spec = Path(folder) / "kernels" / KERNEL_NAME
         spec.mkdir(parents=True)
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -191,6 +194,8 @@ def _kernel_environment() -> Iterator[Config]:
             "JUPYTER_RUNTIME_DIR": str(Path(folder) / "runtime"),
             "IPYTHONDIR": str(Path(folder) / "ipython"),
             HEADLESS: "1",
+            # pictures belong into the executed notebook, whatever the shell asks for
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         }
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)
@@ -203,14 +208,20 @@ def _kernel_environment() -> Iterator[Config]:
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def _short_folder() -> str | None:
+    """A folder whose sockets have names the system takes (some 100 letters): the usual one for
+    temporary files where its name is short enough, else the system's."""
+    return None if len(tempfile.gettempdir()) <= LONGEST_TMPDIR else "/tmp"
+
+
 def _prepended(path: str, variable: str) -> str:
     return os.pathsep.join(filter(None, (path, os.environ.get(variable))))
 
 
 @contextmanager
 def _signals_stop(watch: _Watch) -> Iterator[None]:
-    """Ctrl-C, and SIGTERM as clusters and Snakemake send it, end the kernel, so that the run ends
-    in order."""
+    """Ctrl-C, a closed terminal, and SIGTERM as clusters and Snakemake send it, end the kernel, so
+    that the run ends in order."""
 
     def stop(_signal: int, _frame: object) -> None:
         watch.stopped = watch.stopped or "interrupted"
@@ -218,7 +229,8 @@ def _signals_stop(watch: _Watch) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
@@ -239,7 +251,7 @@ def execute(
     progress, watch, outcome = _Progress(notebook.stem), _Watch(timeout), Outcome()
     reasons = {
         "timeout": f"not finished after {timeout or 0:g} s (--timeout)",
-        "interrupted": "ended by Ctrl-C or SIGTERM",
+        "interrupted": "ended by Ctrl-C, SIGTERM or a closed terminal",
     }
     relay: TextIO = _Relay(progress)  # type: ignore[assignment]
     with _kernel_environment() as settings, _signals_stop(watch):
@@ -264,7 +276,7 @@ def execute(
         except DeadKernelError:
             outcome.status, outcome.error = (
                 "failed",
-                _other_error(progress, "DeadKernel", _death(watch)),
+                _other_error(progress, "DeadKernel", _death(watch, target.parent)),
             )
         except Exception as error:
             outcome.status, outcome.error = (
@@ -306,7 +318,9 @@ def _other_error(progress: _Progress, kind: str, message: str) -> dict[str, Any]
     }
 
 
-def _death(watch: _Watch) -> str:
+def _death(watch: _Watch, folder: Path) -> str:
+    if shutil.disk_usage(folder).free < FULL_BYTES:
+        return f"the kernel died: the disk of {folder} is full"
     peak, total = watch.peak_bytes / 2**20, psutil.virtual_memory().total / 2**20
     return (
         f"the kernel died: killed, crashed or out of memory (it held up to {peak:.0f} MB of this"

@@ -24,6 +24,13 @@ from ich_study.errors import StudyError
 from ich_study.hashing import sha256_file
 
 RECORD_NAME = "recorded.json"
+RUN_NAME = "run.json"
+FAILED_NAME = "run-failed.json"
+"""What `run.json` would be of a run that has begun and not ended, or failed: Snakemake deletes the
+output of a failed job, and this is not one."""
+UNCHECKED = frozenset({".ipynb", ".npy"})
+"""Outputs whose change is none of the run's results: an executed notebook, which JupyterLab saves
+when someone looks at it, and arrays, which store and map archive check on their own."""
 HASH_LIMIT_BYTES = 256 * 2**20
 """Larger outputs are listed with their size and without a hash; the store has content hashes of its
 own."""
@@ -104,6 +111,57 @@ def _hash(content: str | Path, kind: str) -> str:
     return content
 
 
+def run_problem(folder: Path) -> str | None:
+    """What is wrong with the run in `folder`, a sentence with the file, or None.
+
+    A run is sound whose `run.json` says ok and whose outputs are what it wrote. None, too, for a
+    folder without any record, as plain papermill and JupyterLab leave it.
+    """
+    path, failed = folder / RUN_NAME, folder / FAILED_NAME
+    if not path.is_file():
+        if not failed.is_file():
+            return None
+        path = failed
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        status, entries = content["status"], content.get("outputs", [])
+        if status != "ok":
+            return f"{path}: the run is not finished, its status is {status!r}"
+        changed = [entry["path"] for entry in entries if _changed(folder, entry)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{path} is damaged ({type(error).__name__}: {error})"
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        return f"{path}: changed since the run: {', '.join(changed[:3])}{more}"
+    return None
+
+
+def _changed(folder: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether an output is gone or has another content than the run wrote."""
+    path = folder / entry["path"]
+    if path.suffix in UNCHECKED or entry.get("sha256") is None:
+        return not path.exists()
+    same_size = path.is_file() and path.stat().st_size == entry["bytes"]
+    return not same_size or sha256_file(path) != entry["sha256"]
+
+
+def check_run(folder: Path) -> None:
+    """StudyError with the command that makes the run anew where `run_problem` finds one."""
+    problem = run_problem(folder)
+    if problem is not None:
+        raise StudyError(f"{problem}. Make it anew: {repeat_command(folder)}")
+
+
+def repeat_command(folder: Path, notebook: str = "<notebook>") -> str:
+    """The command that made the run in `folder`, or one that says what to fill in."""
+    for name in (RUN_NAME, FAILED_NAME):
+        try:
+            return str(json.loads((folder / name).read_text(encoding="utf-8"))["command"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return f"python -m ich_study.run {notebook} -f params/<scale>/{notebook}.yaml"
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, of this package and of the packages that numbers depend on, where
     installed."""
@@ -117,18 +175,19 @@ def versions() -> dict[str, str]:
 
 
 def git_state(root: Path) -> dict[str, Any]:
-    """Commit of the checkout at `root` and whether tracked or unignored files differ from it; None
-    where unknown."""
-    commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain")
-    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+    """Commit of the checkout at `root` and whether tracked or unignored files differ from it; where
+    they are unknown None, with the reason under `unknown`."""
+    # a checkout of another user's is read as well: nothing of it is run
+    git = ("git", "-c", f"safe.directory={root}", "-C", str(root))
+    commit, why = _answer(*git, "rev-parse", "HEAD")
+    changes, _ = _answer(*git, "status", "--porcelain")
+    state = {"commit": commit, "dirty": None if changes is None else bool(changes)}
+    return state if commit else {**state, "unknown": why}
 
 
-def _git(root: Path, *arguments: str) -> str | None:
-    return _answer("git", "-C", str(root), *arguments)
-
-
-def _answer(*command: str) -> str | None:
-    """Standard output of a command, stripped, or None where it is not installed or fails."""
+def _answer(*command: str) -> tuple[str | None, str]:
+    """Standard output of a command, stripped, or None where it is not installed or fails, and
+    why."""
     try:
         done = subprocess.run(
             command,
@@ -138,16 +197,17 @@ def _answer(*command: str) -> str | None:
             check=False,
             stdin=subprocess.DEVNULL,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, f"{command[0]} does not run: {error}"
+    failure = next(iter(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
+    return (done.stdout.strip(), "") if done.returncode == 0 else (None, failure)
 
 
 def hardware() -> dict[str, Any]:
     """Processor, cores this process may use, memory (MB, 2**20 bytes), graphics cards (name,
     memory), system."""
     affinity = getattr(os, "sched_getaffinity", None)
-    cards = _answer("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    cards, _ = _answer("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
     return {
         "cpu": _cpu_name(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
@@ -223,5 +283,5 @@ def anonymous(content: Any, root: Path) -> Any:
     if not isinstance(content, str):
         return content
     text = content.replace(f"{root}{os.sep}", "")
-    home = str(Path.home())
+    home = os.path.expanduser("~")  # noqa: PTH111 - `Path.home` fails where the user has none
     return re.sub(rf"{re.escape(home)}(?=$|[^\w.-])", "~", text) if len(home) > 1 else text

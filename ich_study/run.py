@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import fcntl
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,21 +22,19 @@ from pathlib import Path
 from typing import Any
 
 from ich_study import manifest, params, paths, sources
-from ich_study.atomic import write_json
+from ich_study.atomic import locked, write_json
 from ich_study.errors import ParameterError, StudyError
 from ich_study.hashing import sha256_file
+from ich_study.manifest import FAILED_NAME, RUN_NAME
 
-RUN_NAME = "run.json"
-FAILED_NAME = "run-failed.json"
-"""A copy of a failed `run.json`: Snakemake deletes the output of a failed job, and this is not
-one."""
 TRACEBACK_LINES = 40
+FULL_DISK = ("No space left on device", "is full", "Disk quota exceeded")
 
 
 @dataclass(frozen=True)
 class Plan:
     """One run, checked and not yet started: `values` are injected, `parameters` are all it runs
-    with."""
+    with; `command` is the command line that asks for it."""
 
     notebook: Path
     folder: Path
@@ -44,6 +42,7 @@ class Plan:
     parameters: dict[str, Any]
     files: tuple[Path, ...]
     timeout: float | None
+    command: tuple[str, ...] = ()
 
 
 def find_notebook(name: str) -> Path:
@@ -87,9 +86,13 @@ def plan(
         )
     if timeout is not None and timeout <= 0:
         raise ParameterError(f"--timeout must be more than 0 seconds, found {timeout:g}")
-    return Plan(
-        notebook, paths.resolve(parameters["output_dir"]), values, parameters, tuple(files), timeout
-    )
+    folder = paths.resolve(parameters["output_dir"])
+    command = [name]
+    for file in files:
+        command += ["-f", str(file)]
+    for pair in pairs:
+        command += ["-p", *pair]
+    return Plan(notebook, folder, values, parameters, tuple(files), timeout, tuple(command))
 
 
 def run(this: Plan) -> dict[str, Any]:
@@ -100,23 +103,22 @@ def run(this: Plan) -> dict[str, Any]:
     """
     from ich_study.execute import execute
 
-    with _alone_in(this.folder):
+    with _alone_in(this.folder), _writable(this.folder):
         partial, target = (
             this.folder / f"{this.notebook.stem}.running.ipynb",
             this.folder / this.notebook.name,
         )
-        for stale in (RUN_NAME, FAILED_NAME, manifest.RECORD_NAME):
+        for stale in (RUN_NAME, manifest.RECORD_NAME):
             (this.folder / stale).unlink(missing_ok=True)
-        content = _provenance(this)
         started = datetime.now(UTC)
+        begun = {**_provenance(this), "started": started.isoformat(timespec="seconds")}
+        # what a kill leaves behind
+        content = manifest.anonymous({**begun, "status": "begun"}, paths.project_root())
+        write_json(this.folder / FAILED_NAME, content)
         outcome = execute(this.notebook, partial, this.values, this.timeout)
         if partial.exists():
             partial.replace(target)
-        content.update(
-            asdict(outcome),
-            started=started.isoformat(timespec="seconds"),
-            hashes=manifest.recorded(this.folder),
-        )
+        content = {**begun, **asdict(outcome), "hashes": manifest.recorded(this.folder)}
         skip = frozenset({RUN_NAME, FAILED_NAME, manifest.RECORD_NAME})
         content["outputs"] = manifest.outputs(this.folder, skip, since=started.timestamp() - 1)
         content = manifest.anonymous(content, paths.project_root())
@@ -129,6 +131,7 @@ def _provenance(this: Plan) -> dict[str, Any]:
     the record."""
     return {
         "notebook": this.notebook.stem,
+        "command": shlex.join(["python", "-m", "ich_study.run", *this.command]),
         "notebook_sha256": sha256_file(this.notebook),
         "parameters": this.parameters,
         "parameter_files": [
@@ -142,23 +145,35 @@ def _provenance(this: Plan) -> dict[str, Any]:
 
 
 def _write(folder: Path, content: dict[str, Any]) -> None:
-    write_json(folder / RUN_NAME, content)
     if content["status"] != "ok":
         write_json(folder / FAILED_NAME, content)
+    write_json(folder / RUN_NAME, content)
+    if content["status"] == "ok":
+        (folder / FAILED_NAME).unlink(missing_ok=True)
 
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which the system gives back when a run is killed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StudyError(
-                f"another run is writing into {folder}; wait for it or end it first"
-            ) from None
+    busy = StudyError(f"another run is writing into {folder}; wait for it or end it first")
+    with _writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    with locked(folder / ".lock", busy):
         yield
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Say what to do where the run's own files cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StudyError(
+            f"cannot write into {folder}: {error.strerror or error}. Free space on its disk or"
+            " make it writable, or choose another output_dir, and run again; what is finished is"
+            " kept"
+        ) from error
 
 
 def explain(content: dict[str, Any], folder: Path) -> str:
@@ -173,6 +188,8 @@ def explain(content: dict[str, Any], folder: Path) -> str:
     lines = [f"{name}: {status} {where} after {content['seconds']:.1f} s"]
     lines += [f"    | {line}" for line in error["source"].splitlines()]
     lines += error["traceback"][-TRACEBACK_LINES:] or [f"{error['type']}: {error['message']}"]
+    if any(sign in error["message"] for sign in FULL_DISK):
+        lines.append("Free space there and run the same command again; what is finished is kept.")
     return "\n".join([*lines, f"kept: {folder / (name + '.ipynb')}"])
 
 

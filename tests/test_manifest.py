@@ -67,7 +67,9 @@ def test_git_state_sees_commit_and_changes(tmp_path):
         command = ["git", "-C", str(tmp_path), *identity, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    assert manifest.git_state(tmp_path) == {"commit": None, "dirty": None}
+    outside = manifest.git_state(tmp_path)
+    assert (outside["commit"], outside["dirty"]) == (None, None)
+    assert "not a git repository" in outside["unknown"]
     git("init", "-q")
     (tmp_path / "a").write_text("1")
     git("add", "a")
@@ -75,6 +77,12 @@ def test_git_state_sees_commit_and_changes(tmp_path):
     assert manifest.git_state(tmp_path) == {"commit": git("rev-parse", "HEAD"), "dirty": False}
     (tmp_path / "a").write_text("2")
     assert manifest.git_state(tmp_path)["dirty"] is True
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12345, 12345)
+        os.chown(tmp_path / ".git", 12345, 12345)
+        assert manifest.git_state(tmp_path)["commit"] == git(
+            "-c", f"safe.directory={tmp_path}", "rev-parse", "HEAD"
+        )
 
 
 def test_versions_and_hardware_say_what_is_here_and_not_where():

@@ -3,18 +3,21 @@ tiny notebooks."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from ich_study import run as runner
+from ich_study import atomic, manifest, run as runner
 from ich_study.errors import ParameterError, StudyError
 
 PARAMETERS = 'output_dir: str = "runs/default"\nepochs: int = 3\nlimit: int | None = None\n'
@@ -81,7 +84,7 @@ def test_a_run_leaves_the_notebook_and_its_record(study, tmp_path, capsys):
     assert (
         found["versions"]["torch"]
         and found["hardware"]["cores"] >= 1
-        and set(found["git"]) == {"commit", "dirty"}
+        and set(found["git"]) == {"commit", "dirty", "unknown"}
     )
     assert (folder / "who.txt").read_text() == sys.executable
     executed = nbformat.read(folder / "01_good.ipynb", as_version=4)
@@ -244,7 +247,7 @@ def gone(pid: int, seconds: float = 15) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_killed_runner_takes_its_kernel_along_and_leaves_no_success(study, tmp_path, number):
     study("n", SLEEPER)
     process = start(tmp_path, "n")
@@ -254,10 +257,11 @@ def test_a_killed_runner_takes_its_kernel_along_and_leaves_no_success(study, tmp
     process.communicate(timeout=40)
     assert gone(int((tmp_path / "pid").read_text()))
     folder = tmp_path / "runs" / "default"
-    if number == signal.SIGTERM:
+    if number != signal.SIGKILL:
         assert process.returncode == 1 and record_of(folder)["status"] == "interrupted"
     else:
         assert not (folder / "run.json").exists()
+        assert "'begun'" in manifest.run_problem(folder)
         with runner._alone_in(folder):
             pass
 
@@ -330,3 +334,87 @@ def test_one_setting_of_a_notebook_changes_alone(tmp_path):
     assert (
         planned.parameters == {**before, **planned.values} and before["classifier"]["epochs"] != 2
     )
+
+
+def test_pictures_reach_the_notebook_and_sockets_their_length_whatever_the_shell_says(
+    study, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    long = tmp_path / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    study("n", "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()")
+    assert runner.main(["n"]) == 0
+    assert '"image/png"' in (tmp_path / "runs" / "default" / "n.ipynb").read_text()
+
+
+def test_an_output_folder_that_cannot_be_written_is_exit_2_and_a_sentence(study, tmp_path, capsys):
+    study("n")
+    (tmp_path / "file").write_text("")
+    assert runner.main(["n", "--output-dir", "file/run"]) == 2
+    printed = capsys.readouterr().err
+    assert "cannot write into" in printed and "another output_dir" in printed
+
+
+def test_a_disk_that_is_full_for_the_record_is_exit_2_and_a_sentence(
+    study, tmp_path, capsys, monkeypatch
+):
+    def full(target, content):
+        raise OSError(28, "No space left on device")
+
+    study("n")
+    monkeypatch.setattr(runner, "write_json", full)
+    assert runner.main(["n"]) == 2
+    printed = capsys.readouterr().err
+    assert "No space left on device. Free space" in printed and "Traceback" not in printed
+
+
+def test_a_full_disk_in_the_notebook_says_what_to_do(study, capsys):
+    study("n", "raise OSError(28, 'No space left on device')")
+    assert runner.main(["n"]) == 1
+    assert "Free space there and run the same command again" in capsys.readouterr().err
+
+
+def test_a_file_system_without_locks_is_named_and_the_run_goes_on(
+    study, tmp_path, capsys, monkeypatch
+):
+    def without(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    study("n")
+    monkeypatch.setattr(atomic.fcntl, "flock", without)
+    assert runner.main(["n"]) == 0
+    assert "has no locks (No locks available)" in capsys.readouterr().err
+
+
+def test_the_record_holds_the_command_that_makes_it_anew_and_the_code(study, tmp_path):
+    study("n", "from ich_study.ct import windows")
+    arguments = ["n", "-p", "epochs", "5", "--output-dir", "runs/a b"]
+    assert runner.main(arguments) == 0
+    found = record_of(tmp_path / "runs" / "a b")
+    words = shlex.split(found["command"])
+    assert words[:3] == ["python", "-m", "ich_study.run"]
+    again = runner.plan(words[3], [], [tuple(words[5:7]), tuple(words[8:10])])
+    assert again.parameters == found["parameters"] and words[4] == words[7] == "-p"
+    assert found["code"]["ich_study/ct/windows.py"] and found["code"]["numpy"]
+
+
+def test_a_run_is_sound_until_an_output_or_its_record_changes(study, tmp_path):
+    study("n", "from ich_study import paths\n(paths.resolve(output_dir) / 't.csv').write_text('a')")
+    assert runner.main(["n"]) == 0
+    folder = tmp_path / "runs" / "default"
+    (folder / "n.ipynb").write_text("looked at and saved")
+    assert manifest.run_problem(folder) is None
+    manifest.check_run(folder)
+    (folder / "t.csv").write_text("b")
+    assert manifest.run_problem(folder).endswith("changed since the run: t.csv")
+    with pytest.raises(StudyError, match=r"Make it anew: python -m ich_study\.run n"):
+        manifest.check_run(folder)
+    (folder / "t.csv").unlink()
+    assert "t.csv" in manifest.run_problem(folder)
+    for broken in ("", "[]", "{", '{"status": "failed"}'):
+        (folder / "run.json").write_text(broken)
+        assert str(folder / "run.json") in manifest.run_problem(folder)
+    (folder / "run.json").unlink()
+    assert manifest.run_problem(folder) is None, "plain papermill leaves no record"

@@ -19,22 +19,37 @@ from ich_study import run as runner
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = 'output_dir: str = "runs/default"\nepochs: int = 3\nrate: float = 0.1\n'
-CODE = "import os\nassert epochs != 13\nprint('threads', os.environ['OMP_NUM_THREADS'])"
+CODE = """import os
+from ich_study import paths
+assert epochs != 13
+print('threads', os.environ['OMP_NUM_THREADS'])
+(paths.resolve(output_dir) / "table.csv").write_text(str(epochs))
+if epochs < 0:  # imported by name only
+    from {package} import {module}
+"""
+IMPORTS = {
+    "00_data": ("ich_study.datasets", "open_dataset"),
+    "07_figures": ("ich_study.figures", "style"),
+}
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A copy of the Snakefile and profiles over tiny notebooks, with a scale `tiny` of two arms."""
+    """A copy of the Snakefile, profiles and package over tiny notebooks, with a scale `tiny` of two
+    arms."""
     monkeypatch.setenv("ICH_STUDY_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "Snakefile", tmp_path)
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "ich_study", tmp_path / "ich_study", ignore=ignored)
     for name in re.findall(
         r'^    "(\d\d_\w+)": \[', (ROOT / "Snakefile").read_text(), re.MULTILINE
     ):
+        package, module = IMPORTS.get(name, ("ich_study", "paths"))
         cells = [
             nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-            nbformat.v4.new_code_cell(CODE),
+            nbformat.v4.new_code_cell(CODE.format(package=package, module=module)),
         ]
         (tmp_path / "notebooks").mkdir(exist_ok=True)
         notebook = nbformat.v4.new_notebook(
@@ -60,7 +75,7 @@ def snakemake(*arguments: str, scale: str = "tiny", fails: bool = False) -> str:
         "--config",
         f"scale={scale}",
     ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert bool(done.returncode) is fails, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -101,6 +116,36 @@ def test_a_scale_runs_in_order_with_its_arms_and_then_only_what_changed(project)
     assert started(snakemake("-n")).count("01_backbones") == 2, (
         "a run that failed on its own counts as done"
     )
+
+
+def test_other_code_and_changed_outputs_are_run_again_and_what_follows(project):
+    everything = ["00_data", "01_backbones", "01_backbones", "07_figures"]
+    snakemake()
+    nifti, style = project / "ich_study/datasets/nifti.py", project / "ich_study/figures/style.py"
+    before = nifti.read_text()
+    nifti.write_text(before + "\n# edited\n")
+    assert started(snakemake("-n")) == everything
+    nifti.write_text(before)
+    assert "Nothing to be done" in snakemake("-n"), "the code is again what made the runs"
+    style.write_text(style.read_text() + "\n# edited\n")
+    assert started(snakemake("-n")) == ["07_figures"]
+
+    # what plain papermill does in a finished run's folder
+    (project / "runs" / "tiny" / "01_backbones" / "a" / "table.csv").write_text("13")
+    (project / "runs" / "tiny" / "00_data" / "run.json").write_text("{broken")
+    output = snakemake("-n")
+    assert started(output) == everything
+    assert "changed since the run: table.csv" in output and "run.json is damaged" in output
+
+
+def test_names_are_data_and_never_commands(project):
+    arms = project / "params" / "tiny" / "01_backbones"
+    (arms / "a.yaml").rename(arms / "$(touch X) y.yaml")
+    output = snakemake()
+    assert not list(project.rglob("X")) and "01_backbones" in started(output)
+    assert record("01_backbones/$(touch X) y")["parameters"]["epochs"] == 6
+    assert "no name of a folder" in snakemake("-n", scale="../../x", fails=True)
+    assert not (project.parent / "x").exists()
 
 
 def test_a_failing_arm_stops_what_reads_it_and_nothing_else(project):

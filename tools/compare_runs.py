@@ -27,7 +27,7 @@ CLOCK_FILES = frozenset(
 """Files of times, or that name their folder; `trust.png` draws what a CAM costs."""
 CLOCK_COLUMNS = frozenset({"seconds"})
 """Columns of tables that hold times."""
-CLOCK_KEYS = CLOCK_COLUMNS | {"arrays", "fingerprint"}
+CLOCK_KEYS = CLOCK_COLUMNS | {"sources", "fingerprint", "seal"}
 """Keys of JSON files that hold times; of a scan's record those of the files it was built from."""
 CLOCK_METRICS = frozenset({"milliseconds"})
 SKIPPED_SUFFIXES = frozenset({".ipynb", ".lock"})

@@ -8,6 +8,7 @@ memory-mapped float32 file per method and layer; a run that was killed goes on a
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -139,12 +140,14 @@ def _created(folder: Path, count: int, found: Maps) -> dict[MapName, np.ndarray]
     folder.mkdir(parents=True, exist_ok=True)
     for old in (folder / _STATE, *folder.glob("*.npy")):
         old.unlink(missing_ok=True)
-    return {
-        name: np.lib.format.open_memmap(
-            _file(folder, name), "w+", np.float32, (count, *maps.shape[-2:])
-        )
-        for name, maps in found.items()
-    }
+    arrays = {}
+    for name, maps in found.items():
+        path, shape = _file(folder, name), (count, *maps.shape[-2:])
+        arrays[name] = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        # a full disk is an error here, not the end of the process at some later page
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return arrays
 
 
 def _save(folder: Path, arrays: Mapping[MapName, np.ndarray], state: Mapping[str, Any]) -> None:

@@ -14,11 +14,12 @@ import ich_study
 from ich_study.atomic import write_csv, write_json, write_parquet
 from ich_study.datasets.contract import Reader
 from ich_study.errors import DataError
+from ich_study.hashing import sealed, sha256_file
 from ich_study.integrity import Finding, findings_table
 from ich_study.integrity.scan import note_findings
 from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS, typed
 from ich_study.store.fingerprint import LAYOUT
-from ich_study.store.read import IMAGE_COLUMNS, META
+from ich_study.store.read import IMAGE_COLUMNS, META, TABLES
 from ich_study.store.record import ScanRecord, dataset_hash, read_record
 
 VERSIONED = ("numpy", "pandas", "pyarrow", "pydicom", "python-gdcm", "nibabel", "xxhash")
@@ -92,18 +93,23 @@ def assemble(folder: Path, reader: Reader, scan_ids: Sequence[str], bad: Sequenc
     )
     write_json(
         folder / META,
-        {
-            "layout": LAYOUT,
-            "dataset": reader.name,
-            "intensity": reader.intensity,
-            "content_hash": dataset_hash(
-                reader.name, reader.intensity, dict(zip(scans["scan_id"], scans["content_hash"]))
-            ),
-            "patients": len(set(index["patient_id"])),
-            "scans": len(scans),
-            "slices": len(index),
-            "boxes": len(boxes),
-            "left_out": sorted(finding.scan_id for finding in bad),
-            "versions": _versions(),
-        },
+        sealed(
+            {
+                "layout": LAYOUT,
+                "dataset": reader.name,
+                "intensity": reader.intensity,
+                "content_hash": dataset_hash(
+                    reader.name,
+                    reader.intensity,
+                    dict(zip(scans["scan_id"], scans["content_hash"])),
+                ),
+                "patients": len(set(index["patient_id"])),
+                "scans": len(scans),
+                "slices": len(index),
+                "boxes": len(boxes),
+                "left_out": sorted(finding.scan_id for finding in bad),
+                "tables": {name: sha256_file(folder / name) for name in TABLES},
+                "versions": _versions(),
+            }
+        ),
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -16,14 +16,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ich_study.atomic import locked
 from ich_study.datasets.contract import Reader, ScanRef
 from ich_study.errors import DataError, ParameterError
 from ich_study.integrity import Finding, check_names
 from ich_study.paths import safe_name
 from ich_study.store.assemble import assemble
-from ich_study.store.fingerprint import fingerprint, reader_options
-from ich_study.store.read import META, Store
-from ich_study.store.record import damage, file_name, read_record, untouched, write_scan
+from ich_study.store.fingerprint import fingerprint, reader_options, source_marks
+from ich_study.store.read import META, TABLES, Store
+from ich_study.store.record import damage, file_name, read_record, write_scan
 
 SHOWN = 20
 FEW_SCANS = 4  # up to here, starting processes costs more than they save
@@ -37,18 +38,18 @@ class ScanBuilder:
     folder: Path
     options: str
 
-    def source(self, ref: ScanRef) -> str:
-        """Fingerprint of what the scan is built from now."""
-        return fingerprint(ref, self.options, self.reader.root)
+    def source(self, ref: ScanRef, marks: Mapping[str, list[Any]]) -> str:
+        """Fingerprint of what the scan is built from. marks: of its files."""
+        return fingerprint(ref, self.options, self.reader.root, marks)
 
-    def is_built(self, ref: ScanRef, thorough: bool) -> bool:
-        """Whether the scan stands in the store as its source is now, whole."""
+    def is_built(self, ref: ScanRef) -> bool:
+        """Whether the scan stands in the store as its source is now, whole by its hashes."""
         record = read_record(self.folder, ref.scan_id)
-        if record is None or record.fingerprint != self.source(ref):
+        if record is None:
             return False
-        return (not thorough and untouched(self.folder, record)) or damage(
-            self.folder, record
-        ) is None
+        marks = source_marks(ref, self.reader.root, record.sources)
+        unchanged = record.fingerprint == self.source(ref, marks)
+        return unchanged and damage(self.folder, record) is None
 
     def build(self, ref: ScanRef) -> Finding | None:
         """Write the scan; the finding that says why not where its data are bad. Raises DataError
@@ -62,7 +63,7 @@ class ScanBuilder:
                 None,
                 "the data set lists no file for it",
             )
-        source = self.source(ref)
+        marks = source_marks(ref, self.reader.root)
         try:
             volume = self.reader.load(ref)
         except MemoryError:
@@ -74,7 +75,8 @@ class ScanBuilder:
                 "error", "unreadable-scan", ref.dataset, ref.scan_id, None, _reason(error, ref)
             )
         try:
-            write_scan(self.folder, volume, source, self.reader.intensity)
+            source = self.source(ref, marks)
+            write_scan(self.folder, volume, source, self.reader.intensity, marks)
         except OSError as error:
             raise DataError(
                 f"cannot write scan {ref.scan_id} into {self.folder}: {error}. Free space there or"
@@ -135,17 +137,23 @@ def _built(builder: ScanBuilder, refs: Sequence[ScanRef], workers: int) -> Itera
 def _locked(folder: Path) -> Iterator[None]:
     """One process builds a data set at a time; the lock ends with its process, however that
     ends."""
+    busy = DataError(f"another process is building {folder}; wait for it to end")
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file where the store of a data set belongs; remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "build.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(f"another process is building {folder}; wait for it to end") from error
+    with locked(folder / "build.lock", busy):
         yield
 
 
 def _remove_stale(folder: Path, scan_ids: Iterable[str]) -> None:
-    """Remove what is left of killed writes, and of scans that the data set no longer has."""
+    """Remove what is left of killed writes, of scans that the data set no longer has, and what
+    stands where a file or folder of another kind belongs."""
+    for name in (META, "build.lock", *TABLES):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+    for name in ("records", "scans", "masks"):
+        if (folder / name).is_file():
+            (folder / name).unlink()
     names = {file_name(scan_id) for scan_id in scan_ids}
     for pattern in (
         "records/*.json",
@@ -156,7 +164,9 @@ def _remove_stale(folder: Path, scan_ids: Iterable[str]) -> None:
         "masks/.*.npy",
     ):
         for path in folder.glob(pattern):
-            if path.name.startswith(".") or path.stem not in names:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name.startswith(".") or path.stem not in names:
                 path.unlink(missing_ok=True)
 
 
@@ -186,8 +196,8 @@ def build_store(
 ) -> Store:
     """The store of a reader's data set in `root / reader.name`, complete and up to date.
 
-    Scans whose source files, details and reader options are unchanged are kept; after a kill they
-    are checked against their hashes first. The content hash depends on the data alone, not on
+    Scans whose source files, details, reader options and code are unchanged are kept where they
+    match their hashes. The content hash depends on the data alone, not on
     workers, order or machine. workers: processes; the reader must be picklable. allow: names of
     checks (`integrity.CHECKS`); with "unreadable-scan" a bad scan is left out and reported in
     `Store.findings`. Raises DataError at the end, naming all bad scans, or at once where the store
@@ -229,21 +239,20 @@ def _bar(items: Iterator[Any], name: str, total: int, progress: bool) -> Iterabl
 def _missing(
     builder: ScanBuilder, refs: Sequence[ScanRef], workers: int, progress: bool
 ) -> list[ScanRef]:
-    """Scans to build. Without a finished store, a kill may lie behind: kept scans are then
-    hashed."""
-    thorough = not (builder.folder / META).exists()
+    """Scans to build: those that are not there, changed at their source, or do not match their
+    hashes."""
     with ThreadPoolExecutor(workers) as pool:
-        states = pool.map(lambda ref: builder.is_built(ref, thorough), refs)
+        states = pool.map(builder.is_built, refs)
         bar = _bar(states, f"check {builder.reader.name}", len(refs), progress)
         return [ref for ref, built in zip(refs, bar) if not built]
 
 
 def _complete(folder: Path, refs: Sequence[ScanRef]) -> bool:
-    """Whether the assembled index holds exactly these scans."""
-    if not (folder / META).exists():
-        return False
+    """Whether the tables are whole and the index holds exactly these scans."""
     try:
-        return set(Store(folder).scan_ids) == {ref.scan_id for ref in refs}
+        store = Store(folder)
+        store.check_tables()
+        return set(store.scan_ids) == {ref.scan_id for ref in refs}
     except DataError:
         return False
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ich_study.datasets.contract import Reader, ScanRef
 from ich_study.errors import DataError
-from ich_study.hashing import sha256_bytes
+from ich_study.hashing import file_mark, sha256_bytes
 from ich_study.sources import code_hash
 
 LAYOUT = 3
@@ -71,16 +71,31 @@ def reader_options(reader: Reader) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def fingerprint(ref: ScanRef, options: str, root: Path) -> str:
-    """Hash of what a scan is built from: reader options, details, and path, size and time of its
-    files."""
-    files = []
+def source_marks(
+    ref: ScanRef, root: Path, known: Mapping[str, list[Any]] | None = None
+) -> dict[str, list[Any]]:
+    """Bytes, times and content hash of a scan's files, by their path.
+
+    known: earlier marks. A file whose bytes and times are as they were keeps its hash; the time of
+    its last change of any kind is among them, which no program can set back.
+    """
+    marks: dict[str, list[Any]] = {}
     for path in sorted(ref.files):
+        name = plain(path, root)
         try:
             state = path.stat()
-            files.append([plain(path, root), state.st_size, state.st_mtime_ns])
+            stated = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+            earlier = (known or {}).get(name, [])
+            marks[name] = earlier if earlier[:-1] == stated else [*stated, file_mark(path)]
         except OSError:
-            files.append([plain(path, root), "missing"])
+            marks[name] = ["missing"]
+    return marks
+
+
+def fingerprint(ref: ScanRef, options: str, root: Path, marks: Mapping[str, list[Any]]) -> str:
+    """Hash of what a scan is built from: reader and its code, details, and its files' paths and
+    content. marks: `source_marks`."""
+    files = [[name, mark[-1]] for name, mark in sorted(marks.items())]
     content = [
         LAYOUT,
         options,

@@ -6,6 +6,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,24 @@ from tqdm import tqdm
 
 from ich_study.ct.stacks import neighbours
 from ich_study.errors import DataError
-from ich_study.hashing import pixel_hash
+from ich_study.hashing import pixel_hash, sha256_bytes, unsealed
 from ich_study.integrity import findings_table
+from ich_study.manifest import repeat_command
 from ich_study.paths import safe_name
 from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS, typed
 from ich_study.store.fingerprint import LAYOUT
 from ich_study.store.record import content_hash, dataset_hash, file_name, image_hashes
 
 META = "store.json"
+TABLES = (
+    "index.parquet",
+    "boxes.parquet",
+    "images.parquet",
+    "scans.parquet",
+    "notes.csv",
+    "findings.csv",
+)
+"""Tables of a store, whose hashes `store.json` holds."""
 IMAGE_COLUMNS: dict[str, str] = {
     "dataset": "string",
     "patient_id": "string",
@@ -32,7 +43,6 @@ IMAGE_COLUMNS: dict[str, str] = {
     "constant": "bool",
 }
 OPEN_ARRAYS = 64
-BUILD = "python -m ich_study.run 00_data -f params/<scale>/00_data.yaml"
 
 
 class Store:
@@ -50,21 +60,27 @@ class Store:
         not."""
         self.path = Path(path).resolve()
         try:
-            self.meta: dict[str, Any] = json.loads((self.path / META).read_text(encoding="utf-8"))
+            text = (self.path / META).read_text(encoding="utf-8")
+            layout = json.loads(text)["layout"]
+            if layout != LAYOUT:
+                raise DataError(
+                    f"{self.path} has layout {layout}, this version reads {LAYOUT}; build it"
+                    f" again: {self._repair()}"
+                )
+            self.meta: dict[str, Any] = unsealed(text)
         except FileNotFoundError as error:
             state = "is not finished" if self.path.is_dir() else "does not exist"
             raise DataError(
-                f"the store {self.path} {state}; this builds it, or goes on building: {BUILD}"
+                f"the store {self.path} {state}; this builds it, or goes on building:"
+                f" {self._repair()}"
             ) from error
-        if self.meta.get("layout") != LAYOUT:
-            raise DataError(
-                f"{self.path} has layout {self.meta.get('layout')}, this version reads {LAYOUT};"
-                f" build it again: {BUILD}"
-            )
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise self._damaged(META, error) from error
         self.dataset: str = self.meta["dataset"]
         self.intensity: str = self.meta["intensity"]
         self.content_hash: str = self.meta["content_hash"]
         self._arrays: OrderedDict[Path, np.ndarray] = OrderedDict()
+        self._checked: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, path: Path, expected_hash: str | None = None) -> Store:
@@ -90,36 +106,61 @@ class Store:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(Store.open(**state).__dict__)
 
+    def _repair(self) -> str:
+        """The command that makes the store whole: of the run it is in, where that has a record."""
+        return repeat_command(self.path.parents[1], "00_data")
+
+    def _damaged(self, name: str, why: object) -> DataError:
+        return DataError(f"{self.path / name}: {why}; this repairs the store: {self._repair()}")
+
+    def _table(self, name: str) -> BytesIO:
+        """The bytes of a table; DataError where they are not those that were written."""
+        try:
+            content = (self.path / name).read_bytes()
+        except OSError as error:
+            raise self._damaged(name, error.strerror) from error
+        if sha256_bytes(content) != self.meta["tables"][name]:
+            raise self._damaged(name, f"does not match its hash in {META}")
+        return BytesIO(content)
+
+    def check_tables(self) -> None:
+        """DataError where a table is gone or not as it was written."""
+        for name in TABLES:
+            self._table(name)
+
     @cached_property
     def index(self) -> pd.DataFrame:
         """Slice index, a row per slice."""
-        return typed(
-            pd.read_parquet(self.path / "index.parquet"),
-            INDEX_COLUMNS,
-            f"{self.path}/index.parquet",
-        )
+        table = pd.read_parquet(self._table("index.parquet"))
+        return typed(table, INDEX_COLUMNS, f"{self.path}/index.parquet")
 
     @cached_property
     def boxes(self) -> pd.DataFrame:
         """Boxes in pixels of the stored slices."""
-        return typed(
-            pd.read_parquet(self.path / "boxes.parquet"), BOX_COLUMNS, f"{self.path}/boxes.parquet"
-        )
+        table = pd.read_parquet(self._table("boxes.parquet"))
+        return typed(table, BOX_COLUMNS, f"{self.path}/boxes.parquet")
 
     @cached_property
     def images(self) -> pd.DataFrame:
         """A row per slice: `dataset, patient_id, scan_id, slice_index, image_hash, constant`."""
-        return typed(
-            pd.read_parquet(self.path / "images.parquet"),
-            IMAGE_COLUMNS,
-            f"{self.path}/images.parquet",
-        )
+        table = pd.read_parquet(self._table("images.parquet"))
+        return typed(table, IMAGE_COLUMNS, f"{self.path}/images.parquet")
+
+    @cached_property
+    def _recorded(self) -> pd.DataFrame:
+        """Content hash and mask hash of every scan, by scan."""
+        return pd.read_parquet(self._table("scans.parquet")).set_index("scan_id")
+
+    @cached_property
+    def _image_hashes(self) -> dict[str, list[str]]:
+        """Hash of every slice's HU, in order, by scan."""
+        return self.images.groupby("scan_id", sort=False)["image_hash"].agg(list).to_dict()
 
     @cached_property
     def findings(self) -> pd.DataFrame:
         """Integrity report of the scans, each seen alone, and of the scans left out."""
         table = pd.read_csv(
-            self.path / "findings.csv",
+            self._table("findings.csv"),
             keep_default_na=False,
             dtype=str,
             na_values={"slice_index": [""]},
@@ -129,7 +170,7 @@ class Store:
     @cached_property
     def notes(self) -> pd.DataFrame:
         """What the reader repaired or dropped: `scan_id, note`."""
-        return pd.read_csv(self.path / "notes.csv", dtype=str)
+        return pd.read_csv(self._table("notes.csv"), dtype=str)
 
     @cached_property
     def _scans(self) -> dict[str, tuple[int, int, int, bool]]:
@@ -150,8 +191,11 @@ class Store:
         return bool(self._scan(scan_id)[3])
 
     def volume(self, scan_id: str) -> np.ndarray:
-        """HU of a scan, int16 (slices, rows, columns), memory-mapped and read only."""
-        return self._array("scans", scan_id, np.dtype(np.int16))
+        """HU of a scan, int16 (slices, rows, columns), memory-mapped and read only; all of it is
+        compared with its hashes on first use."""
+        array = self._array("scans", scan_id, np.dtype(np.int16))
+        self._check_slices(scan_id, array, range(len(array)))
+        return array
 
     def slice(self, scan_id: str, slice_index: int) -> np.ndarray:
         """HU of one slice, int16 (rows, columns), a copy."""
@@ -161,20 +205,42 @@ class Store:
         """HU of `depth` neighbouring slices (`ct.stacks.neighbours`), int16 (depth, rows, columns),
         a copy.
 
-        Raises ParameterError for an even depth or a slice that the scan does not have.
+        Each slice is compared with its hash on first use. Raises ParameterError for an even depth
+        or a slice that the scan does not have.
         """
-        volume = self.volume(scan_id)
-        return volume[neighbours(int(slice_index), len(volume), depth)]
+        volume = self._array("scans", scan_id, np.dtype(np.int16))
+        chosen = neighbours(int(slice_index), len(volume), depth)
+        self._check_slices(scan_id, volume, chosen)
+        return volume[chosen]
 
     def mask(self, scan_id: str) -> np.ndarray:
         """Mask of a scan, uint8 (slices, rows, columns) of `schema.MASK_CODES` and 6,
-        memory-mapped.
+        memory-mapped; compared with its hash on first use.
 
         Raises DataError where the scan has none.
         """
         if not self.has_mask(scan_id):
             raise DataError(f"scan {scan_id} of {self.dataset} has no mask; ask `has_mask` first")
-        return self._array("masks", scan_id, np.dtype(np.uint8))
+        array = self._array("masks", scan_id, np.dtype(np.uint8))
+        name = f"masks/{file_name(scan_id)}.npy"
+        if name not in self._checked:
+            if pixel_hash(np.ascontiguousarray(array)) != self._recorded.loc[scan_id, "mask_hash"]:
+                raise self._damaged(name, "does not match its hash")
+            self._checked[name] = np.ones(1, bool)
+        return array
+
+    def _check_slices(self, scan_id: str, volume: np.ndarray, slices: Iterable[int]) -> None:
+        """Compare slices with their hashes, each once in a process; DataError names the first that
+        differs. 0.015 ms for a slice of 512 x 512."""
+        name = f"scans/{file_name(scan_id)}.npy"
+        checked = self._checked.setdefault(name, np.zeros(len(volume), bool))
+        for number in slices:
+            if checked[number]:
+                continue
+            found = image_hashes(volume[number : number + 1])
+            if found != [self._image_hashes[scan_id][number]]:
+                raise self._damaged(name, f"slice {number} does not match its hash")
+            checked[number] = True
 
     def _scan(self, scan_id: str) -> tuple[int, int, int, bool]:
         if scan_id not in self._scans:
@@ -194,19 +260,15 @@ class Store:
             self._arrays.popitem(last=False)
         return array
 
-    @staticmethod
-    def _opened(path: Path, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
+    def _opened(self, path: Path, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
+        name = path.relative_to(self.path).as_posix()
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(
-                f"{path} is missing or damaged ({error}); this repairs the store: {BUILD}"
-            ) from error
+            raise self._damaged(name, f"missing or damaged ({error})") from error
         if array.shape != shape or array.dtype != dtype:
-            raise DataError(
-                f"{path} holds {array.dtype} {array.shape}, the index says {dtype} {shape}; this"
-                f" repairs the store: {BUILD}"
-            )
+            found, expected = f"{array.dtype} {array.shape}", f"{dtype} {shape}"
+            raise self._damaged(name, f"holds {found}, the index says {expected}")
         return array
 
     def verify(self, progress: bool = False) -> None:
@@ -219,11 +281,7 @@ class Store:
         rows = {
             name: dict(iter(table.groupby("scan_id", sort=False))) for name, table in tables.items()
         }
-        recorded = (
-            pd.read_parquet(self.path / "scans.parquet")
-            .set_index("scan_id")["content_hash"]
-            .to_dict()
-        )
+        recorded = self._recorded["content_hash"].to_dict()
         bar = tqdm(
             self.scan_ids,
             f"verify {self.dataset}",
@@ -237,16 +295,12 @@ class Store:
         if damaged:
             raise DataError(
                 f"{len(damaged)} scans in {self.path} do not match their hash:"
-                f" {', '.join(damaged[:20])}. Remove their files under scans/ and masks/ and build"
-                f" again: {BUILD}"
+                f" {', '.join(damaged[:20])}. This repairs the store: {self._repair()}"
             )
         if dataset_hash(self.dataset, self.intensity, recorded) != self.content_hash or set(
             recorded
         ) != set(self.scan_ids):
-            raise DataError(
-                f"the tables in {self.path} do not match the hash in {META}; delete {META} and"
-                f" build again: {BUILD}"
-            )
+            raise self._damaged(META, "the tables do not match its content hash")
 
     def _hash_of(self, scan_id: str, rows: Mapping[str, Mapping[str, pd.DataFrame]]) -> str | None:
         """Content hash of a scan as it lies on disk now; None where an array cannot be read."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from ich_study.atomic import atomic_path, write_text
 from ich_study.datasets.contract import ScanVolume
-from ich_study.hashing import pixel_hash, sha256_bytes, sha256_lines
+from ich_study.hashing import pixel_hash, sealed, sha256_bytes, sha256_lines, unsealed
 from ich_study.integrity import check_volume
 from ich_study.integrity.scan import slice_extremes
 from ich_study.paths import safe_name
@@ -41,7 +41,7 @@ class ScanRecord:
     index, boxes: columns of `schema.INDEX_COLUMNS` and `BOX_COLUMNS` as lists, missing is None.
     image_hashes: `pixel_hash` of each slice's int16 little-endian bytes; mask_hash: of the whole
     mask.
-    arrays: file -> [bytes, mtime in ns] as written. fingerprint: of what the scan was built from.
+    sources: `fingerprint.source_marks` of its files; fingerprint: of all that it was built from.
     """
 
     layout: int
@@ -54,7 +54,7 @@ class ScanRecord:
     mask_hash: str | None
     notes: list[str]
     findings: list[dict[str, Any]]
-    arrays: dict[str, list[int]]
+    sources: dict[str, list[Any]]
 
     def content_hash(self) -> str:
         """Hash of labels, geometry, boxes and arrays; says nothing of machine, time or source
@@ -76,14 +76,12 @@ def content_hash(
     )
 
 
-def _save(target: Path, array: np.ndarray) -> list[int]:
+def _save(target: Path, array: np.ndarray) -> None:
     with atomic_path(target, sync=False) as temporary, temporary.open("wb") as stream:
         np.save(stream, array, allow_pickle=False)
         stream.flush()
         os.fsync(stream.fileno())
         _let_go(stream.fileno())
-    state = target.stat()
-    return [state.st_size, state.st_mtime_ns]
 
 
 def _let_go(file: int) -> None:
@@ -154,21 +152,26 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def write_scan(folder: Path, volume: ScanVolume, source: str, intensity: str) -> ScanRecord:
-    """The scan's arrays, then its record, each atomically. source: its fingerprint.
+def write_scan(
+    folder: Path,
+    volume: ScanVolume,
+    source: str,
+    intensity: str,
+    sources: Mapping[str, list[Any]] | None = None,
+) -> ScanRecord:
+    """The scan's arrays, then its record, each atomically. source: its fingerprint; sources: the
+    marks of its files.
 
     Raises OSError where the disk is full or not writable; no partial file is left.
     """
     name = file_name(volume.ref.scan_id)
     hu = np.ascontiguousarray(volume.hu, dtype="<i2")
-    arrays = {f"scans/{name}.npy": _save(folder / "scans" / f"{name}.npy", hu)}
+    _save(folder / "scans" / f"{name}.npy", hu)
     mask_hash = None
     if volume.mask is not None:
         mask = np.ascontiguousarray(volume.mask)
-        arrays[f"masks/{name}.npy"], mask_hash = (
-            _save(folder / "masks" / f"{name}.npy", mask),
-            pixel_hash(mask),
-        )
+        _save(folder / "masks" / f"{name}.npy", mask)
+        mask_hash = pixel_hash(mask)
     hashes, extremes = _hashes_and_extremes(hu)
     findings = check_volume(volume, intensity, extremes)
     constant = {finding.slice_index for finding in findings if finding.check == "constant-image"}
@@ -181,28 +184,23 @@ def write_scan(folder: Path, volume: ScanVolume, source: str, intensity: str) ->
         constant=[i in constant for i in range(len(hu))],
         mask_hash=mask_hash,
         notes=list(volume.notes),
-        arrays=arrays,
+        sources=dict(sources or {}),
         findings=[asdict(finding) for finding in findings],
         image_hashes=hashes,
     )
-    write_text(
-        folder / "records" / f"{name}.json", json.dumps(vars(record), allow_nan=False), sync=False
-    )
+    text = json.dumps(sealed(vars(record)), allow_nan=False)
+    write_text(folder / "records" / f"{name}.json", text, sync=False)
     return record
 
 
 def read_record(folder: Path, scan_id: str) -> ScanRecord | None:
-    """The record of a scan, or None where there is none, or one of another layout."""
+    """The record of a scan, or None where there is none that is whole and of this layout."""
     path = folder / "records" / f"{file_name(scan_id)}.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return (
-            ScanRecord(**content)
-            if content.get("layout") == LAYOUT and content.get("scan_id") == scan_id
-            else None
-        )
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        record = ScanRecord(**unsealed(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return None
+    return record if (record.layout, record.scan_id) == (LAYOUT, scan_id) else None
 
 
 def damage(folder: Path, record: ScanRecord) -> str | None:
@@ -223,17 +221,6 @@ def damage(folder: Path, record: ScanRecord) -> str | None:
         )
     except (OSError, ValueError, EOFError) as error:
         return f"{name}.npy cannot be read: {error}"
-
-
-def untouched(folder: Path, record: ScanRecord) -> bool:
-    """Whether size and time of a scan's arrays are those of when they were written."""
-    try:
-        states = {file: (folder / file).stat() for file in record.arrays}
-    except OSError:
-        return False
-    return all(
-        [state.st_size, state.st_mtime_ns] == record.arrays[file] for file, state in states.items()
-    )
 
 
 def dataset_hash(dataset: str, intensity: str, scan_hashes: Mapping[str, str]) -> str:

@@ -89,8 +89,8 @@ def fit(
     After every epoch `folder` holds `weights.safetensors`, `history.csv` and `state.pt`. Called
     again with the same arguments and code after a kill it goes on from the last finished epoch, and
     on a CPU ends at the same weights, bit for bit; called after the end it only loads them.
-    metadata: what the checkpoint says beside network and settings. With `restart_changed` a run of other settings,
-    network, data or code in `folder` gives way, else it is an error.
+    metadata: what the checkpoint says beside network and settings. With `restart_changed` a run of
+    other settings, network, data or code in `folder` gives way, else it is an error.
 
     Raises ParameterError where device or precision do not fit the machine, StudyError for a loss
     that is not finite or a folder of another run.

@@ -176,7 +176,7 @@ def test_verify_finds_a_changed_table(tmp_path):
     index = pd.read_parquet(store.path / "index.parquet")
     index.loc[5, "any"] = True
     index.to_parquet(store.path / "index.parquet", index=False)
-    with pytest.raises(DataError, match="do not match"):
+    with pytest.raises(DataError, match=r"index\.parquet: does not match its hash"):
         Store(store.path).verify()
     meta = json.loads((store.path / "store.json").read_text())
     (store.path / "store.json").write_text(json.dumps({**meta, "layout": 0}))
