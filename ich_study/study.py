@@ -51,10 +51,11 @@ class Study:
         """Open a finished run of `00_data` and set the look of all figures.
 
         Paths are relative to the project's folder. Raises DataError or SplitError where the run has
-        no such store or split.
+        no such store or split, StudyError where it failed or its files changed since.
         """
         style.use_study_style()
         output, data = paths.resolve(output_dir), paths.resolve(data_dir)
+        manifest.check_run(data)
         stores = open_stores(data / "store", dict.fromkeys(datasets))
         tables = {
             split: read_split(data / "splits" / f"{split}.csv") for split in dict.fromkeys(splits)

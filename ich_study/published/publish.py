@@ -3,11 +3,13 @@ without the runs."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
-from ich_study.atomic import atomic_path, write_csv, write_parquet
+from ich_study import manifest
+from ich_study.atomic import atomic_path, write_csv, write_json, write_parquet
 from ich_study.errors import StudyError
 from ich_study.evaluate.results import METRICS_FILE, TEXT_COLUMNS
 
@@ -31,7 +33,8 @@ LARGEST_BYTES = 1_500_000
 
 def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     """Copies the small tables of every run below `runs`, the tables and pictures of `figures`, and
-    the pictures of synthetic scans into `target`, laid out alike; returns the files written.
+    the pictures of synthetic scans into `target`, laid out alike, with each run's record; returns
+    the files written.
 
     Result tables are rounded to five digits and curves thinned to about CURVE_POINTS points each.
     Predictions, of phantoms only, go without anything but what the paired comparisons need; no
@@ -66,6 +69,10 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     written += [
         _copied(source, target / source.relative_to(runs)) for source in study_pictures(runs)
     ]
+    records = {path: target / path.relative_to(runs) for path in runs.rglob(manifest.RUN_NAME)}
+    # the run that publishes has not ended
+    records[figures / manifest.FAILED_NAME] = target / "07_figures" / manifest.RUN_NAME
+    written += [_record(*pair) for pair in sorted(records.items()) if pair[0].is_file()]
     large = [path for path in written if path.stat().st_size > LARGEST_BYTES]
     if large:
         raise StudyError(
@@ -73,6 +80,14 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
             f" {', '.join(str(path) for path in large)}"
         )
     return written
+
+
+def _record(source: Path, target: Path) -> Path:
+    """The record of a run beside its published files: what made them, and their hashes."""
+    content = json.loads(source.read_text(encoding="utf-8"))
+    files = manifest.outputs(target.parent, frozenset({manifest.RUN_NAME}))
+    write_json(target, {**content, "status": "ok", "outputs": files})
+    return target
 
 
 def synthetic_datasets(runs: Path) -> set[str]:
@@ -116,15 +131,16 @@ def study_pictures(runs: Path) -> list[Path]:
 
 
 def thinned(curves: pd.DataFrame) -> pd.DataFrame:
-    """Curves with about CURVE_POINTS points per data set and class, their first and last points
-    kept."""
+    """Curves with about CURVE_POINTS points per data set, class and, where there are several,
+    method, their first and last points kept; thinned again, they stay as they are."""
 
     def fewer(curve: pd.DataFrame) -> pd.DataFrame:
         step = max(1, len(curve) // CURVE_POINTS)
         kept = sorted({*range(0, len(curve), step), len(curve) - 1})
         return curve.iloc[kept]
 
-    parts = [fewer(curve) for _, curve in curves.groupby(["dataset", "class"], sort=False)]
+    keys = [name for name in ("method", "dataset", "class") if name in curves]
+    parts = [fewer(curve) for _, curve in curves.groupby(keys, sort=False)]
     return pd.concat(parts, ignore_index=True).round(5)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from ich_study import paths
 from ich_study.errors import DataError
 from ich_study.evaluate.results import METRICS_FILE
+from ich_study.manifest import check_run
 
 FIGURE_3_THRESHOLDS = (0.3, 0.5, 0.7)
 TABLE_COLUMNS = (
@@ -30,6 +31,8 @@ def read_runs(folders: Sequence[str | Path], name: str) -> pd.DataFrame:
     """One table (`metrics.csv`, `pr.csv`) of several runs with the column `run`; DataError names
     runs without it."""
     folders = [paths.resolve(folder) for folder in folders]
+    for folder in folders:
+        check_run(folder)
     missing = [str(folder) for folder in folders if not (folder / name).is_file()]
     if missing:
         raise DataError(

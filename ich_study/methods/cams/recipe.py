@@ -18,6 +18,7 @@ from ich_study.hashing import sha256_lines
 from ich_study.inputs.devices import resolve_device
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceDataset
+from ich_study.manifest import check_run
 from ich_study.methods.cams.cams import CAM_METHODS, METHOD_IDS, cam_maps
 from ich_study.methods.cams.capture import capture
 from ich_study.methods.cams.layers import DEPTHS, timm_layers
@@ -56,10 +57,12 @@ def load_subject(run_folder: str | Path, class_name: str, device: str | torch.de
     """The classifier that a run of 01_backbones trained. Relative folders are the project's.
 
     Raises WeightsError where the run has no weights or they do not fit, and ParameterError where it
-    has no logit of `class_name`, or two outputs for one class.
+    has no logit of `class_name`, or two outputs for one class, StudyError where the run failed or
+    its files changed since.
     """
     folder, device = paths.resolve(run_folder), resolve_device(str(device))
     path = folder / WEIGHTS_FILE
+    check_run(folder)
     if not path.is_file():
         raise WeightsError(
             f"{path} does not exist; train the classifier first: python -m ich_study.run"

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ich_study.errors import DataError, ParameterError
+from ich_study.manifest import check_run
 from ich_study.methods.lse_unet.loss import LOSS_WEIGHTS, LSELoss
 from ich_study.methods.lse_unet.network import (
     LSE_VARIANTS,
@@ -184,8 +185,9 @@ def with_shared_patients(parts: LSEParts, test_rows: pd.DataFrame) -> pd.DataFra
 
 def weights_of_run(folder: str | Path) -> Path:
     """The checkpoint of a 01_backbones run, relative to the project's folder; DataError says how to
-    make it where it is not there."""
+    make it where it is not there, StudyError where the run failed or its files changed since."""
     path = resolve(folder) / "weights.safetensors"
+    check_run(path.parent)
     if not path.is_file():
         raise DataError(
             f"{path} does not exist; train the classifier first: python -m ich_study.run"
