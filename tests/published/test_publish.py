@@ -117,3 +117,20 @@ def test_published_results_keep_five_digits_and_their_text():
         and pd.isna(found["ci_low"].item())
     )
     assert found["layer"].item() == "-1"
+
+
+def test_what_is_published_is_published_again_as_it_is():
+    curve = pd.DataFrame(
+        {
+            "method": "a",
+            "dataset": "d",
+            "class": "any",
+            "sensitivity": [i / 1999 for i in range(2000)],
+        }
+    )
+    once = publish.thinned(pd.concat([curve, curve.assign(method="b")]))
+    assert 400 < len(once) < 600
+    pd.testing.assert_frame_equal(publish.thinned(once), once)
+    numbers = pd.DataFrame({"value": [0.0123456789, 12.3456789, None, 1e-9 / 3]})
+    rounded = publish.rounded(numbers)
+    pd.testing.assert_frame_equal(publish.rounded(rounded), rounded)
