@@ -6,7 +6,7 @@ tested on BHSD has seen its test patients unless they leave the training part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from ich_study.datasets.contract import folded_id
 from ich_study.errors import SplitError
+from ich_study.hashing import sha256_bytes
 from ich_study.splits.split import EXCLUDED, named
 
 SHARED_IDS: tuple[tuple[str, ...], ...] = (("rsna", "bhsd"),)
@@ -89,6 +90,30 @@ def _same_images(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[str, str, int]]
         .size()
     )
     return [(one, other, int(count)) for (one, other), count in pairs.items()]
+
+
+def patient_marks(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """Data set -> a hash of each patient of some rows: how a checkpoint says whom it saw without
+    naming anyone. Spellings of one id have one hash."""
+    marks: dict[str, list[str]] = {}
+    for dataset, patients in rows.groupby("dataset")["patient_id"]:
+        found = {sha256_bytes(folded_id(str(each)).encode())[:16] for each in patients.unique()}
+        marks[str(dataset)] = sorted(found)
+    return marks
+
+
+def seen_patients(marks: Mapping[str, Sequence[str]], rows: pd.DataFrame) -> list[str]:
+    """Patients of some rows that are among `patient_marks`: of the same data set, or of one that
+    names patients alike (`SHARED_IDS`)."""
+    seen = []
+    pairs = rows[["dataset", "patient_id"]].drop_duplicates()
+    for dataset, patient in pairs.itertuples(index=False):
+        alike = [group for group in SHARED_IDS if dataset in group]
+        names = {dataset, *(name for group in alike for name in group)}
+        mark = sha256_bytes(folded_id(str(patient)).encode())[:16]
+        if any(mark in marks.get(name, ()) for name in names):
+            seen.append(str(patient))
+    return sorted(seen)
 
 
 def exclude_overlap(

@@ -23,6 +23,7 @@ from ich_study.inputs.samplers import TrainingBatches, epoch_order
 from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource, label_tensor
 from ich_study.metrics.classification import auroc, decision_metrics
 from ich_study.models.backbones import class_logits
+from ich_study.splits.overlap import patient_marks
 from ich_study.training.config import TrainingConfig
 from ich_study.training.distributed import rank
 from ich_study.training.loop import Run, fit
@@ -192,6 +193,7 @@ def train_classifier(
         "preprocessing": preprocessing.describe(),
         "classes": list(config.classes),
         "two_outputs": config.outputs > len(config.classes),
+        "patients": patient_marks(pd.concat([train_rows, validation_rows])),
         **({} if loss is None else {"loss": loss.describe()}),
     }
     run = fit(network, task, config, folder, metadata, report, restart_changed)

@@ -36,7 +36,7 @@ variant `library`."""
 @dataclass(frozen=True)
 class Subject:
     """The classifier whose maps are measured: evaluation mode, on `device`. target: its logit of
-    the class."""
+    the class. path: of its checkpoint."""
 
     model: nn.Module = field(repr=False)
     preprocessing: Preprocessing
@@ -44,6 +44,7 @@ class Subject:
     architecture: str
     sha256: str
     device: torch.device
+    path: Path = Path()
 
     def inputs(self, store: Store, rows: pd.DataFrame) -> tuple[Tensor, Tensor]:
         """Windowed channels in [0, 1] and network inputs, both (N, C, S, S), of a few slices."""
@@ -81,7 +82,7 @@ def load_subject(run_folder: str | Path, class_name: str, device: str | torch.de
             " one of them"
         )
     target, name = classes.index(class_name), found.network.name
-    return Subject(found.model, found.preprocessing, target, name, found.sha256, device)
+    return Subject(found.model, found.preprocessing, target, name, found.sha256, device, path)
 
 
 @dataclass(frozen=True)

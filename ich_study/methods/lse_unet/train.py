@@ -6,7 +6,7 @@ LSE-UNet, Sections 3, 4 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ich_study.errors import DataError, ParameterError
+from ich_study.inputs.preprocessing import preprocessing_from
 from ich_study.manifest import check_run
 from ich_study.methods.lse_unet.loss import LOSS_WEIGHTS, LSELoss
 from ich_study.methods.lse_unet.network import (
@@ -23,6 +24,7 @@ from ich_study.methods.lse_unet.network import (
     trained_encoder,
 )
 from ich_study.models.backbones import Backbone, create_backbone
+from ich_study.models.weights import read_metadata
 from ich_study.paths import resolve
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import EXCLUDED, rows_of
@@ -194,6 +196,28 @@ def weights_of_run(folder: str | Path) -> Path:
             " 01_backbones -f params/<scale>/..."
         )
     return path
+
+
+def check_encoder(
+    weights: Path, config: TrainingConfig, backbone: str, differs: Collection[str]
+) -> None:
+    """ParameterError unless a trained encoder is the named `backbone` and saw slices as they are
+    made here: windows and their scaling, stack, normalisation. differs: what of these may differ
+    (`Preprocessing`'s names). Size and crop may, as it has no layer that knows them."""
+    metadata = read_metadata(weights)
+    found = preprocessing_from(metadata["preprocessing"])
+    wanted = config.preprocessing(found.mean, found.std)
+    name = metadata["architecture"].get("name")
+    said = [] if name == backbone else [f"it is a {name}, backbone says {backbone}"]
+    for setting in ("windows", "window_scaling", "stack_depth", "mean", "std"):
+        own, here = getattr(found, setting), getattr(wanted, setting)
+        if own != here and setting not in differs:
+            said.append(f"its {setting} is {own}, here it is {here}")
+    if said:
+        raise ParameterError(
+            f"the encoder of {weights} is another than the parameters say: {'; '.join(said)}."
+            " Change them, or name what may differ in encoder_differs"
+        )
 
 
 def check_arms(arms: Sequence[str], base_variant: str) -> None:

@@ -215,3 +215,33 @@ def test_the_parts_are_counted_by_their_own_names():
         "test": 8,
     }
     assert table.loc["test", "any"] == test["any"].sum()
+
+
+@pytest.mark.parametrize(
+    ("changes", "backbone", "differs", "says"),
+    [
+        ({}, "rdnet_tiny", (), None),
+        ({"size": 64}, "rdnet_tiny", (), None),
+        ({}, "resnet18", (), "it is a rdnet_tiny, backbone says resnet18"),
+        ({"windows": ("bone",)}, "rdnet_tiny", (), "its windows is"),
+        ({"stack_depth": 3}, "rdnet_tiny", (), "its stack_depth is 1, here it is 3"),
+        ({"normalisation": "none"}, "rdnet_tiny", (), "its mean is"),
+        ({"windows": ("bone",)}, "rdnet_tiny", ("windows",), None),
+    ],
+)
+def test_an_encoder_is_the_named_one_and_saw_slices_as_here(
+    tmp_path, changes, backbone, differs, says
+):
+    trained_as = config(normalisation="half")
+    network = create_backbone("rdnet_tiny", 6, 3, options=SMALL, seed=8)
+    described = {
+        "architecture": network.describe(),
+        "preprocessing": trained_as.preprocessing().describe(),
+    }
+    save_weights(tmp_path / "w.safetensors", network.model, described)
+    here = config(**{"normalisation": "half", **changes})
+    if says is None:
+        lse_training.check_encoder(tmp_path / "w.safetensors", here, backbone, differs)
+        return
+    with pytest.raises(ParameterError, match=f"{says}.*encoder_differs"):
+        lse_training.check_encoder(tmp_path / "w.safetensors", here, backbone, differs)
