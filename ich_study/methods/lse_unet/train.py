@@ -29,7 +29,7 @@ from ich_study.paths import resolve
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import EXCLUDED, rows_of
 from ich_study.store.read import Store
-from ich_study.study import parts_table
+from ich_study.study import assert_unseen, parts_table
 from ich_study.training.config import TrainingConfig
 from ich_study.training.learner import TrainingRun, train_classifier
 
@@ -196,6 +196,24 @@ def weights_of_run(folder: str | Path) -> Path:
             " 01_backbones -f params/<scale>/..."
         )
     return path
+
+
+def checked_encoder(
+    encoder_run: str | None,
+    baseline_runs: Sequence[str],
+    test_rows: pd.DataFrame,
+    config: TrainingConfig,
+    backbone: str,
+    differs: Collection[str],
+) -> Path | None:
+    """The checkpoint of the encoder's run, if there is one, after `check_encoder`; neither it nor
+    the baselines saw a patient that is tested on (`study.assert_unseen`)."""
+    for run in filter(None, [encoder_run, *baseline_runs]):
+        assert_unseen(weights_of_run(run), test_rows)
+    if encoder_run is None:
+        return None
+    check_encoder(weights_of_run(encoder_run), config, backbone, differs)
+    return weights_of_run(encoder_run)
 
 
 def check_encoder(
