@@ -9,10 +9,11 @@ SNAKEMAKE_FLAGS ?=
 PYTHON ?= $(shell for each in python3 python python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 
-BIN := $(abspath $(VENV))/bin
+# Relative, so that a blank in the checkout's path parts no command.
+BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 # Snakemake and the kernels it starts find the environment's programs first, and none of the user's own packages.
-export PATH := $(BIN):$(PATH)
+export PATH := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(BIN):$(PATH)
 export PYTHONNOUSERSITE := 1
 
 .PHONY: phantom study smoke digests check-digests test lint lab lock clean-env

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 def test_make_lab_opens_copies_and_keeps_those_that_are_there(tmp_path):
+    tmp_path = tmp_path / "a checkout"
+    tmp_path.mkdir()
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "lab").mkdir()

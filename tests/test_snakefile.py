@@ -37,6 +37,8 @@ IMPORTS = {
 def project(tmp_path, monkeypatch):
     """A copy of the Snakefile, profiles and package over tiny notebooks, with a scale `tiny` of two
     arms."""
+    tmp_path = tmp_path / "a checkout"
+    tmp_path.mkdir()
     monkeypatch.setenv("ICH_STUDY_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "Snakefile", tmp_path)
