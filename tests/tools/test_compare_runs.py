@@ -27,7 +27,7 @@ def write_run(folder, value=0.25, milliseconds=3.5, seconds=1.0, weight=2.0, riv
     write_csv(folder / "history.csv", pd.DataFrame({"epoch": [0], "seconds": [seconds]}))
     write_parquet(folder / "predictions.parquet", pd.DataFrame({"logit": [np.float32(weight)]}))
     write_json(folder / "maps" / "archive.json", {"done": 3, "seconds": seconds})
-    record = {"scan_id": "S1", "fingerprint": str(folder), "arrays": {"S1.npy": [8, seconds]}}
+    record = {"scan_id": "S1", "fingerprint": str(folder), "sources": {"S1.dcm": [8, seconds]}}
     write_json(folder / "records" / "S1.json", record)
     write_json(folder / "run.json", {"seconds": seconds, "started": str(folder)})
     (folder / "history.png").write_bytes(b"picture")
