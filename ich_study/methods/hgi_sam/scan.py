@@ -16,6 +16,7 @@ from ich_study.inputs.samplers import OrderedBatches
 from ich_study.inputs.slices import SliceDataset, SliceLoader
 from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS, hgi_sam
 from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, HGI, TARGET
+from ich_study.methods.hgi_sam.train import BODY_FOLDER
 from ich_study.models.backbones import Backbone, class_logits
 from ich_study.models.registry import load
 from ich_study.training.callbacks import WEIGHTS_FILE
@@ -30,7 +31,7 @@ def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, Sc
     own = table[(table["method"] == HGI) & table["fold"].isna()].iloc[0]
     named = (HGI, str(parameters["variant"]), ("any",))
     numbers = ((float(own["threshold"]),), (0.5,), str(own["threshold_source"]))
-    weights = named_file(folder, CLASSIFIER_OF[HGI], WEIGHTS_FILE)
+    weights = named_file(folder, CLASSIFIER_OF[HGI], BODY_FOLDER, WEIGHTS_FILE)
     return {weights: ScanRecipe("hgi_sam", *named, *numbers)}
 
 

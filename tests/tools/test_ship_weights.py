@@ -1,0 +1,81 @@
+import json
+from dataclasses import asdict
+
+import pandas as pd
+import pytest
+
+from ich_study.errors import WeightsError
+from ich_study.evaluate.scan_methods import recipe_from
+from ich_study.hashing import sha256_file
+from ich_study.methods.mil.network import create_mil, published_preprocessing
+from ich_study.methods.mil.peaks import Detector
+from ich_study.models.weights import load_weights, read_metadata, save_weights, state_digest
+from ich_study.new_scan.apply import SHIPPED, shipped
+from tools.ship_weights import LARGEST, LARGEST_TOGETHER, main, ship
+
+RECORD = {
+    "notebook": "05_mil_detector",
+    "status": "ok",
+    "git": {"commit": "c0ffee", "dirty": False},
+    "hashes": {"data": {"phe_sich": "d" * 64}, "split": {"phe_sich": "5" * 64}},
+    "parameters": {"variant": "printed", "test_part": "test"},
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    network, grid = create_mil("printed", "max_pooling", blocks=1), published_preprocessing(32)
+    described = {"architecture": network.describe(), "preprocessing": grid.describe()}
+    folder = tmp_path / "run"
+    save_weights(folder / "max_pooling" / "weights.safetensors", network.model, described)
+    row = {"head": "max_pooling", **asdict(Detector(0.1, 0.5, 4, "printed", False))}
+    pd.DataFrame([row]).to_csv(folder / "detectors.csv", index=False)
+    named = {"method": "mil_max_pooling", "variant": "printed", "class": "any", "n": 15}
+    numbers = [
+        ("phe_sich", "auroc", 0.9),  # of the validation part
+        ("phe_sich/test", "auroc", 0.8),
+        ("phe_sich", "point_f1", 0.7),
+    ]
+    rows = []
+    for dataset, metric, value in numbers:
+        measured = {"value": value, "ci_low": value - 0.05, "ci_high": value + 0.05}
+        rows.append({**named, "dataset": dataset, "metric": metric, **measured})
+    pd.DataFrame(rows).to_csv(folder / "metrics.csv", index=False)
+    (folder / "run.json").write_text(json.dumps(RECORD))
+    return folder, network
+
+
+def test_shipped_weights_are_those_of_the_run_with_its_recipe_and_a_card(run, tmp_path):
+    folder, network = run
+    (path,) = ship(str(folder), tmp_path / "weights")
+    again = create_mil("printed", "max_pooling", seed=9, blocks=1)
+    load_weights(path, again.model)
+    assert state_digest(again.model) == state_digest(network.model)
+    assert recipe_from(read_metadata(path), "file").thresholds == (0.5,)
+    card = path.with_suffix(".md").read_text()
+    for said in ("c0ffee", "5" * 64, "d" * 64, sha256_file(path), "CC BY 4.0", "must not be used"):
+        assert said in card
+    # held-out patients, not those of the validation part
+    assert "| auroc | 0.800 | 0.750 to 0.850 | 15 |" in card and "0.900" not in card
+    assert "| point_f1 | 0.700 |" in card
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"git": {"commit": "c0ffee", "dirty": True}}, {"hashes": {"data": {"rsna": "d" * 64}}}],
+)
+def test_weights_that_cannot_be_made_again_or_given_away_are_refused(run, tmp_path, change, capsys):
+    folder, _ = run
+    (folder / "run.json").write_text(json.dumps({**RECORD, **change}))
+    with pytest.raises(WeightsError, match="openly licensed"):
+        ship(str(folder), tmp_path / "weights")
+    assert main([str(folder)]) == 1 and "openly licensed" in capsys.readouterr().err
+
+
+def test_what_travels_is_small_and_has_its_card():
+    sizes = [(SHIPPED / f"{name}.safetensors").stat().st_size for name in shipped()]
+    assert max(sizes) <= LARGEST and sum(sizes) <= LARGEST_TOGETHER
+    for name in shipped():
+        card = (SHIPPED / f"{name}.md").read_text()
+        assert sha256_file(SHIPPED / f"{name}.safetensors") in card
+        assert "95 % interval" in card and "| point" in card
