@@ -14,7 +14,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from ich_study.atomic import write_csv, write_json
-from ich_study.errors import DataError, ParameterError
+from ich_study.datasets.files import read_table
+from ich_study.errors import DataError
 from ich_study.evaluate.scan_methods import ScanMethod
 from ich_study.figures.style import save_figure
 from ich_study.hashing import sha256_lines
@@ -33,13 +34,14 @@ class Wanted:
     """What is written of a scan. segmentation: "binary", "labelmap" or None for no DICOM SEG.
     anonymise: it too without identity. inside_brain: mark nothing outside the brain. allow_bad:
     pass over a scan that cannot be read, and files of a series that are damaged. sheet_slices: on
-    the contact sheet."""
+    the contact sheet. allow: checks whose errors in a scan's header do not refuse it."""
 
     segmentation: str | None = "binary"
     anonymise: bool = False
     inside_brain: bool = True
     allow_bad: bool = False
     sheet_slices: int = 8
+    allow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ def studies_of(path: Path, allow_bad: bool = False) -> Iterator[tuple[str, list[
     reason, where it could not be searched and `allow_bad`."""
     places = [path]
     if path.suffix.lower() == ".csv":
-        table = pd.read_csv(path, dtype=str)
-        if "scan" not in table or table["scan"].isna().any():
-            raise ParameterError(f"{path}: expected a column scan that names a file or folder")
+        table = read_table(path, ["scan"], "Name a file or folder in each row")
+        if table["scan"].isna().any():
+            raise DataError(f"{path}: a row has no scan; name a file or folder in each row")
         places = [path.parent / place for place in table["scan"]]
     for place in places:
         try:
@@ -96,7 +98,8 @@ def study_scans(
         try:
             if isinstance(candidates, str):
                 raise DataError(candidates)
-            studied = Studied(*choose_series(candidates), methods, wanted.inside_brain)
+            scan, verdicts = choose_series(candidates, wanted.allow)
+            studied = Studied(scan, verdicts, methods, wanted.inside_brain)
             content, row["status"] = study_scan(studied, output, wanted)
             row["scan"] = studied.scan.name
             for method in content["methods"]:

@@ -92,11 +92,13 @@ def find_studies(path: Path, allow_bad: bool = False) -> dict[str, list[Candidat
     return found
 
 
-def choose_series(candidates: Sequence[Candidate]) -> tuple[OwnScan, pd.DataFrame]:
+def choose_series(
+    candidates: Sequence[Candidate], allow: Sequence[str] = ()
+) -> tuple[OwnScan, pd.DataFrame]:
     """The scan of a study and the verdict on each of its series: `series, described, verdict`.
 
-    Series that their header does not refuse are tried by rank, until one is a head CT in HU. Raises
-    DataError, which lists every verdict, where none is.
+    Series that their header does not refuse are tried by rank, until one is a head CT in HU;
+    `allow` as in `check_head`. Raises DataError, which lists every verdict, where none is.
     """
     verdicts = {each.name: each.refused for each in candidates}
     chosen = None
@@ -106,7 +108,7 @@ def choose_series(candidates: Sequence[Candidate]) -> tuple[OwnScan, pd.DataFram
             continue
         try:
             scan = each.read()
-            check_head(scan)
+            check_head(scan, allow)
         except DataError as error:
             verdicts[each.name] = f"refused: {error}"
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ from ich_study.datasets.nifti import CONTRACT_AXES, load_nifti, to_hounsfield
 from ich_study.datasets.slice_geometry import InPlane
 from ich_study.errors import DataError
 from ich_study.evaluate.scan_methods import OneScan
+from ich_study.integrity import findings_table, stop_on_errors
+from ich_study.integrity.scan import note_findings
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 AIR_SHARE, LOWEST_AIR, LOWEST_BONE = 0.005, -500, 300
@@ -122,8 +125,12 @@ def read_nifti(path: Path, name: str) -> OwnScan:
     return OwnScan(name, hu, array.affine, depths, spacing, known, array.file_affine)
 
 
-def check_head(scan: OwnScan) -> None:
-    """Raise DataError, which says what was expected and found, unless this is a head CT in HU."""
+def check_head(scan: OwnScan, allow: Sequence[str] = ()) -> None:
+    """Raise DataError, which says what was expected and found, unless this is a head CT in HU.
+
+    allow: checks of `integrity.CHECKS` whose errors in the header do not count.
+    """
+    stop_on_errors(findings_table(note_findings(scan.notes, "own scan", scan.name)), allow)
     hu = scan.hu
     air, brightest = float((hu < LOWEST_AIR).mean()), int(hu.max())
     if air < AIR_SHARE:

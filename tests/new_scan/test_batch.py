@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import DataError
 from ich_study.figures.explore import HEADLESS
 from ich_study.new_scan import batch, view, write
 from tests.new_scan.heads import head, write_series
@@ -86,7 +86,7 @@ def test_the_files_of_a_scan_agree_and_hold_no_identity(scans, tmp_path):
 
 def test_a_table_needs_its_column(tmp_path):
     (tmp_path / "scans.csv").write_text("path\na\n")
-    with pytest.raises(ParameterError, match="column scan"):
+    with pytest.raises(DataError, match=r"no columns \['scan'\]"):
         list(batch.studies_of(tmp_path / "scans.csv"))
 
 

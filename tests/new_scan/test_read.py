@@ -94,6 +94,19 @@ def test_what_is_no_head_ct_in_hu_is_refused(tmp_path, change, says):
         check_head(scan)
 
 
+@pytest.mark.parametrize(
+    ("check", "fields"),
+    [("burned-in", {"BurnedInAnnotation": "YES"}), ("bits-stored", {"HighBit": 11})],
+)
+def test_a_header_that_speaks_against_it_refuses_a_scan_unless_allowed(tmp_path, check, fields):
+    write_series(tmp_path, head()[0], **fields)
+    (candidates,) = find_studies(tmp_path).values()
+    with pytest.raises(DataError, match=check):
+        choose_series(candidates)
+    scan, _ = choose_series(candidates, [check])
+    assert any(note.startswith(check) for note in scan.notes)
+
+
 def test_the_head_itself_is_taken(tmp_path):
     write_series(tmp_path, head()[0])
     (candidates,) = find_studies(tmp_path).values()
