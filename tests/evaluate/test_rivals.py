@@ -34,6 +34,12 @@ def test_calcification_and_bone_lie_above_the_range():
     assert not hu_threshold_maps(np.where(hu > 50, 300, hu), brain, smooth_px=0).any()
 
 
+def test_both_ends_of_the_range_are_blood():
+    brain = np.ones((1, 1, 4), bool)
+    hu = np.array([[[49.9, 50.0, 90.0, 90.1]]])
+    assert hu_threshold_maps(hu, brain, smooth_px=0).ravel().tolist() == [0, 1, 1, 0]
+
+
 def test_bone_and_air_beside_the_brain_do_not_look_like_blood():
     brain, hu = brain_and_hu()
     for beside in (1200.0, -1000.0):

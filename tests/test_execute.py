@@ -1,0 +1,80 @@
+"""One notebook in a kernel of its own: how it ended, and what is said of a cell."""
+
+import os
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from ich_study import execute as module
+from ich_study.execute import execute
+
+
+def notebook(path, *cells):
+    """A notebook: text that starts with `#` is a heading, the rest is code."""
+    made = [
+        nbformat.v4.new_markdown_cell(text)
+        if text.startswith("#")
+        else nbformat.v4.new_code_cell(text)
+        for text in cells
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=made), path)
+    return path
+
+
+def test_a_cell_goes_by_the_heading_above_it_or_its_own_first_line():
+    markdown, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+    cells = [code("import os\nos"), markdown("# One\ntext\n## Two"), code("a = 1"), code("b = 2")]
+    headings = [module._heading(cells, number) for number in (0, 2, 3)]
+    assert headings == ["import os", "Two", "Two"]
+
+
+def test_what_a_notebook_prints_is_relayed_by_whole_lines(capsys):
+    relay = module._Relay(module._Progress("05"))
+    for text in ("half ", "a line\n\n  ", "indented\rnext", "\n", "rest"):
+        relay.write(text)
+    lines = [line.split("] ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["  half a line", "    indented", "  next"]
+
+
+def test_the_kernels_environment_is_taken_back_whatever_happens(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.delenv("IPYTHONDIR", raising=False)
+    before = dict(os.environ)
+    with pytest.raises(ZeroDivisionError), module._kernel_environment() as settings:
+        paths = os.environ["PYTHONPATH"].split(os.pathsep)
+        assert paths[1] == "/elsewhere" and (Path(paths[0]) / "ich_study").is_dir()
+        assert settings.KernelManager.transport == "ipc"
+        raise ZeroDivisionError
+    assert dict(os.environ) == before
+
+
+def test_a_finished_a_failed_and_a_dead_kernel(tmp_path):
+    good = execute(notebook(tmp_path / "a.ipynb", "2 + 2"), tmp_path / "out.ipynb", {})
+    assert (good.status, good.error) == ("ok", None)
+    assert good.seconds > 0 and good.peak_memory_mb > 10
+    assert "4" in str(nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs)
+
+    broken = notebook(tmp_path / "b.ipynb", "# Start", "x = 1", "raise KeyError('mask')")
+    found = execute(broken, tmp_path / "out_b.ipynb", {})
+    assert found.status == "failed" and found.error["type"] == "KeyError"
+    assert "'mask'" in found.error["message"] and "KeyError('mask')" in found.error["source"]
+    assert not any("\x1b" in line for line in found.error["traceback"])
+
+    killed = notebook(tmp_path / "c.ipynb", "import os, signal", "os.kill(os.getpid(), 9)")
+    found = execute(killed, tmp_path / "out_c.ipynb", {})
+    assert found.status == "failed" and found.error["type"] == "DeadKernel"
+    assert found.error["source"] == "os.kill(os.getpid(), 9)"
+    assert "killed, crashed or out of memory" in found.error["message"]
+
+
+def test_the_time_limit_ends_the_kernel_and_what_it_started(tmp_path):
+    code = "import subprocess, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"
+    started = time.monotonic()
+    found = execute(notebook(tmp_path / "a.ipynb", code), tmp_path / "out.ipynb", {}, timeout=8)
+    assert found.status == "timeout" and "not finished after 8 s" in found.error["message"]
+    assert time.monotonic() - started < 60
+    left = [each.name() for each in psutil.Process().children(recursive=True)]
+    assert "sleep" not in left
