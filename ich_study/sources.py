@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -76,14 +77,25 @@ def _tree(module: str) -> ast.Module:
 
 @cache
 def imported(module: str) -> frozenset[str]:
-    """What one module of the package imports; one that imports by a name it computes, all modules
-    beside it."""
-    path = modules()[module]
-    source = path.read_text(encoding="utf-8")
-    found = imports_of(source)
-    if path.name == "__init__.py" and "import_module(" in source:
-        found |= {name for name, other in modules().items() if other.parent == path.parent}
+    """What one module of the package imports, by name or by a name that it puts together."""
+    found = imports_of(modules()[module].read_text(encoding="utf-8"))
+    for node in ast.walk(_tree(module)):
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if called.endswith("import_module") and isinstance(node.args[0], ast.JoinedStr):
+            found |= _fitting(node.args[0], module)
     return frozenset(found - {module})
+
+
+def _fitting(name: ast.JoinedStr, module: str) -> set[str]:
+    """Modules that `import_module(f"ich_study.methods.{room}.scan")` may mean."""
+    pattern = ""
+    for part in name.values:
+        if isinstance(part, ast.Constant):
+            pattern += re.escape(part.value)
+        else:
+            own = isinstance(part.value, ast.Name) and part.value.id == "__name__"
+            pattern += re.escape(module) if own else r"\w+"
+    return {each for each in modules() if re.fullmatch(pattern, each)}
 
 
 def made_by(starts: Iterable[str], without: str | None = None) -> set[str]:

@@ -63,9 +63,12 @@ def test_an_edit_moves_what_it_makes_and_nothing_else(package):
     assert training_syntax == {"training/losses.py", "errors.py"}, "a comment costs a training"
 
 
-def test_a_package_that_imports_by_computed_names_is_made_by_all_beside_it():
+def test_names_that_a_module_puts_together_are_imports_too():
     readers = sources.made_by(["ich_study.datasets"])
     assert {"ich_study.datasets.bhsd", "ich_study.datasets.nifti", "nibabel"} <= readers
+    rooms = sources.imported("ich_study.new_scan.apply")
+    assert {"ich_study.methods.mil.scan", "ich_study.methods.cams.scan"} <= rooms
+    assert "ich_study.methods.mil.study" not in rooms
 
 
 def test_a_name_that_a_package_passes_on_is_its_own_modules():

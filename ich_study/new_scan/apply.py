@@ -18,6 +18,7 @@ import torch
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.evaluate.heat import batches
 from ich_study.evaluate.scan_methods import ScanMethod, ScanRecipe, recipe_from
+from ich_study.manifest import check_run
 from ich_study.models.weights import read_metadata
 from ich_study.new_scan.read import OwnScan
 from ich_study.paths import resolve
@@ -87,6 +88,7 @@ def recipes_of(source: str) -> dict[Path, ScanRecipe]:
             f"{source} is none of the shipped weights ({', '.join(shipped())}), no file, and no"
             " folder of a finished run"
         )
+    check_run(path)
     run = json.loads(record.read_text(encoding="utf-8"))
     notebook = Path(str(run["notebook"])).stem
     if run["status"] != "ok" or notebook not in ROOMS:
