@@ -92,3 +92,28 @@ def standard_error(values: np.ndarray) -> float:
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
     return float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else float("nan")
+
+
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Mean rank of every method over blocks, 1 is best; ties share their mean rank.
+
+    values: (blocks, methods), higher is better, no NaN.
+
+    >>> mean_ranks([[0.9, 0.5, 0.5], [0.8, 0.9, 0.1]])
+    array([1.5 , 1.75, 2.75])
+    """
+    return stats.rankdata(-np.asarray(values, np.float64), axis=1).mean(0)
+
+
+def critical_difference(methods: int, blocks: int, level: float = 0.05) -> float:
+    """Mean ranks that differ by less do not differ at `level` (Nemenyi; Demsar 2006, 3.2.2).
+
+    q of the studentised range over sqrt(2), times sqrt(k (k + 1) / (6 N)).
+
+    >>> round(critical_difference(5, 30), 3)
+    1.114
+    """
+    if methods < 2 or blocks < 1:
+        raise StudyError(f"{methods} methods in {blocks} blocks; ranks need two in one at least")
+    quantile = stats.studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)
+    return float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))

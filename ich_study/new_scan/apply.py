@@ -26,6 +26,7 @@ from ich_study.schema import MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
 
 ROOMS = {
     "02_lse_unet": "lse_unet",
+    "03_resnet_lstm": "resnet_lstm",
     "04_swin_hgi_sam": "hgi_sam",
     "05_mil_detector": "mil",
     "06_cam_benchmark": "cams",

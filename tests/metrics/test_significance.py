@@ -7,7 +7,12 @@ from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
 from ich_study.errors import StudyError
-from ich_study.metrics.significance import holm, paired_t_test, standard_error
+from ich_study.metrics.significance import (
+    critical_difference,
+    holm,
+    paired_t_test,
+    standard_error,
+)
 
 
 def pairs(seed=0, n=30):
@@ -72,3 +77,11 @@ def test_standard_error_is_scipys():
     values = np.array([0.2, np.nan, 0.5, 0.9])
     assert standard_error(values) == pytest.approx(stats.sem(values, nan_policy="omit"))
     assert np.isnan(standard_error([1]))
+
+
+@pytest.mark.parametrize(
+    ("methods", "quantile"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)]
+)
+def test_critical_differences_are_those_of_demsars_table_5(methods, quantile):
+    expected = quantile * np.sqrt(methods * (methods + 1) / (6 * 20))
+    assert critical_difference(methods, 20) == pytest.approx(expected, abs=1e-3)

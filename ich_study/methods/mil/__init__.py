@@ -21,7 +21,6 @@ from ich_study.methods.mil.peaks import (
     upsampled,
 )
 from ich_study.methods.mil.pipeline import run_network, score_slices
-from ich_study.methods.mil.points import point_counts, point_f1
 from ich_study.methods.mil.report import classifier_rows, time_row
 from ich_study.methods.mil.study import (
     better_than_chance,
@@ -34,6 +33,7 @@ from ich_study.methods.mil.study import (
     write_points,
 )
 from ich_study.methods.mil.train import published_networks, train_head, training_config
+from ich_study.metrics.points import point_counts, point_f1
 
 __all__ = [
     "HEADS",

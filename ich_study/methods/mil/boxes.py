@@ -13,8 +13,8 @@ import pandas as pd
 
 from ich_study.errors import ParameterError, StudyError
 from ich_study.inputs.slices import SliceSource
-from ich_study.methods.mil.points import boxes_on_grid
 from ich_study.metrics.boxes import component_boxes
+from ich_study.metrics.points import boxes_on_grid
 from ich_study.schema import SUBTYPES
 
 TRUTHS = {"boxes": "has_boxes", "mask_components": "has_mask", "none": None}

@@ -12,7 +12,7 @@ from ich_study.methods.mil.figures import Panel, panel_figure
 from ich_study.methods.mil.network import ReadyNetwork
 from ich_study.methods.mil.peaks import PUBLISHED, Detector, detection_steps, upsampled
 from ich_study.methods.mil.pipeline import ScoredMaps, run_network
-from ich_study.methods.mil.points import point_counts, point_f1
+from ich_study.metrics.points import point_counts, point_f1
 from ich_study.store import Store
 
 STEP_TITLES = {

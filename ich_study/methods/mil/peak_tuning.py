@@ -23,7 +23,7 @@ from ich_study.errors import ParameterError, StudyError
 from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.methods.mil.peaks import Centroids, Detector
 from ich_study.methods.mil.pipeline import ScoredMaps
-from ich_study.methods.mil.points import point_f1, slice_counts
+from ich_study.metrics.points import point_f1, slice_counts
 from ich_study.sources import code_hash
 
 HISTORY_FILE = "tuning.csv"

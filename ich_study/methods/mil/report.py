@@ -22,9 +22,9 @@ from ich_study.evaluate.slice_predictions import decided
 from ich_study.methods.mil.network import ReadyNetwork
 from ich_study.methods.mil.peaks import Detector, Peaks
 from ich_study.methods.mil.pipeline import ScoredMaps, locate
-from ich_study.methods.mil.points import RULES, points_in_boxes, slice_counts
 from ich_study.metrics import overlap
 from ich_study.metrics.overlap import Counts
+from ich_study.metrics.points import RULES, points_in_boxes, slice_counts
 from ich_study.metrics.statistics import (
     PatientStatistic,
     auroc_of_items,

@@ -21,9 +21,9 @@ from ich_study.methods.mil.network import ReadyNetwork, published_preprocessing
 from ich_study.methods.mil.peak_tuning import Search, tune_centroids, tune_detector
 from ich_study.methods.mil.peaks import PUBLISHED, Centroids, Detector, Peaks
 from ich_study.methods.mil.pipeline import ScoredMaps, score_slices
-from ich_study.methods.mil.points import points_in_boxes
 from ich_study.metrics.boxes import fill_boxes
 from ich_study.metrics.overlap import Counts
+from ich_study.metrics.points import points_in_boxes
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.store import Store
 

@@ -8,7 +8,7 @@ from ich_study.errors import DataError, MapError
 from ich_study.methods.mil.network import ReadyNetwork, create_mil, published_preprocessing
 from ich_study.methods.mil.peaks import Detector, find_peaks, upsampled
 from ich_study.methods.mil.pipeline import locate, run_network, score_slices
-from ich_study.methods.mil.points import boxes_on_grid
+from ich_study.metrics.points import boxes_on_grid
 from tests.methods.mil.fakes import blob_store, scored_maps
 
 STORE = blob_store(4)

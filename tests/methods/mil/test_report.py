@@ -14,7 +14,6 @@ from ich_study.evaluate.slice_predictions import decided
 from ich_study.methods.mil import report
 from ich_study.methods.mil.network import ReadyNetwork, create_mil, published_preprocessing
 from ich_study.methods.mil.peaks import Detector
-from ich_study.methods.mil.points import point_counts
 from ich_study.methods.mil.report import (
     classifier_rows,
     free_response,
@@ -24,6 +23,7 @@ from ich_study.methods.mil.report import (
     subtype_rows,
     time_row,
 )
+from ich_study.metrics.points import point_counts
 from ich_study.schema import SUBTYPES, result_table
 from tests.methods.mil.fakes import Spikes, blob_store, spiked_maps
 

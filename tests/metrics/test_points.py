@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ich_study.errors import StudyError
-from ich_study.methods.mil.points import (
+from ich_study.metrics.boxes import fill_boxes
+from ich_study.metrics.overlap import Counts, stack_counts
+from ich_study.metrics.points import (
     boxes_on_grid,
     point_counts,
     point_counts_one_to_one,
@@ -17,8 +19,6 @@ from ich_study.methods.mil.points import (
     point_sensitivity,
     points_in_boxes,
 )
-from ich_study.metrics.boxes import fill_boxes
-from ich_study.metrics.overlap import Counts, stack_counts
 
 SIDE = 20
 point_lists = st.lists(st.tuples(st.integers(0, SIDE - 1), st.integers(0, SIDE - 1)), max_size=5)

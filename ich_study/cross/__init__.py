@@ -1,0 +1,1 @@
+"""All methods on the same slices under one protocol: what notebook 08 compares."""

@@ -1,0 +1,270 @@
+"""The tables of notebook 08: every method by the same measures, with intervals over patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ich_study.cross.measure import ANY, Entry
+from ich_study.evaluate.heat import ArrayHeat
+from ich_study.evaluate.quantification import agreement_rows
+from ich_study.evaluate.rows import Rows, statistic_of
+from ich_study.evaluate.score import Scores, score, score_classes
+from ich_study.evaluate.thresholds import Choice, choose
+from ich_study.evaluate.truth import Truth
+from ich_study.metrics.calibration import (
+    expected_calibration_error,
+    predictive_values,
+    reliability,
+)
+from ich_study.metrics.free_response import FALSE_POINTS, scored_boxes, threshold_at
+from ich_study.metrics.overlap import dice, overlap_counts
+from ich_study.metrics.points import slice_counts
+from ich_study.metrics.significance import critical_difference, mean_ranks
+from ich_study.metrics.statistics import auroc_of_items, ratio_of_sums
+from ich_study.schema import SUBTYPES
+
+HELD_OUT = "masks-validation"
+OWN = "_at_own_threshold"
+"""End of a measure's name: at the threshold that the method came with."""
+SIZES = ("small", "middle", "large")
+STEPS = 96
+"""Thresholds that are tried, from all of the brain down to a hundred-thousandth of its pixels."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An entry with its scores, and with thresholds that masks of other patients chose."""
+
+    entry: Entry
+    scores: Scores = field(repr=False)
+    held_out: Choice = field(repr=False)
+
+
+def threshold_grid(entry: Entry, truth: Truth) -> np.ndarray:
+    """Quantiles of an entry's own heat in the brain, ascending; no truth is looked at."""
+    inside = truth.brain[np.arange(len(truth))]
+    heat = entry.heat.read(slice(None))[:, 0][inside]
+    return np.unique(np.quantile(heat.astype(np.float64), 1 - np.geomspace(1, 1e-5, STEPS)))
+
+
+def folds_of(truth: Truth, count: int, seed: int) -> np.ndarray:
+    """A fold for every slice, whole patients together; those with truth are dealt first."""
+    patients = truth.rows["patient_id"].astype(str).to_numpy()
+    positive = set(patients[truth.positive()])
+    names = np.unique(patients)
+    names = names[np.random.default_rng(seed).permutation(len(names))]
+    ordered = sorted(names, key=lambda name: name not in positive)
+    fold = {name: number % count for number, name in enumerate(ordered)}
+    return np.array([fold[name] for name in patients])
+
+
+def score_all(
+    entries: Mapping[str, Entry], truth: Truth, folds: int, seed: int
+) -> dict[str, Scored]:
+    """Every entry scored, with a threshold for each fold from the masks of the others."""
+    of_slice, found = folds_of(truth, folds, seed), {}
+    for name, entry in entries.items():
+        scores = score(entry.heat, truth, threshold_grid(entry, truth))
+        found[name] = Scored(entry, scores, choose(scores, HELD_OUT, folds=of_slice))
+    return found
+
+
+def result_rows(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> list[dict[str, Any]]:
+    """Everything that is measured with an interval, a row per number."""
+    prefix = "" if truth.kind == "masks" else "box_"
+    found: list[dict[str, Any]] = []
+    for name, each in scored.items():
+        entry = each.entry
+        named = {"method": name, "variant": entry.variant, "class_name": ANY}
+        own = overlap_counts(entry.marked, truth.mask())
+        for counts, source, end in (
+            (own, entry.threshold_source, OWN),
+            (each.held_out.counts, HELD_OUT, ""),
+        ):
+            more = rows.overlap(counts, truth.rows, threshold_source=source, **named)
+            found += [{**row, "metric": f"{prefix}{row['metric']}{end}"} for row in more]
+        found += _heat_rows(each, truth, rows, named)
+        found += _point_rows(entry, truth, rows, named)
+        if truth.kind == "masks":
+            found += _volume_rows(entry, truth, rows, named)
+    return found
+
+
+def _heat_rows(
+    each: Scored, truth: Truth, rows: Rows, named: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Pointing game by subtype, marks on healthy brains, slices ranked."""
+    entry = each.entry
+    found = [rows.mean(each.scores.pointing, truth.rows, "pointing_game", **named)]
+    classes = [name for name in SUBTYPES if truth.kind == "masks" and truth.positive(name).any()]
+    if classes:
+        for name, scores in score_classes(entry.heat, truth, (), classes).items():
+            own = {**named, "class_name": name}
+            found.append(rows.mean(scores.pointing, truth.rows, "pointing_game", **own))
+    brain = truth.brain[np.arange(len(truth))].sum((1, 2))
+    share = entry.marked.sum((1, 2)) / np.maximum(brain, 1)
+    wrong = np.where(truth.healthy, share, np.nan)
+    source = {"threshold_source": entry.threshold_source}
+    found.append(rows.mean(wrong, truth.rows, "marked_share_of_healthy_brain", **source, **named))
+    labels = truth.rows["any"].astype("boolean")
+    known = labels.notna().to_numpy()
+    positive = labels.fillna(False).to_numpy(bool)
+    if entry.probability is not None and 0 < positive[known].sum() < known.sum():
+        ranked = auroc_of_items(
+            truth.rows["patient_id"][known], positive[known], entry.probability[known]
+        )
+        found.append(rows.statistic(ranked, "auroc", unit="slice", **named))
+    return found
+
+
+def _point_rows(
+    entry: Entry, truth: Truth, rows: Rows, named: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """F1 of the points that the method marks, and sensitivity at fixed false points a scan."""
+    patients, boxes = truth.rows["patient_id"], truth.boxes()
+    marked = []
+    for points, mask in zip(entry.points, entry.marked):
+        places = np.clip(np.rint(points[:, :2]).astype(int), 0, truth.size - 1)
+        marked.append(points[mask[places[:, 0], places[:, 1]], :2])
+    counts = slice_counts(marked, boxes)
+    f1 = ratio_of_sums(patients, 2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
+    source = {"threshold_source": entry.threshold_source}
+    found = [rows.statistic(f1, "point_f1", **source, **named)]
+    hits, false = scored_boxes(entry.points, boxes)
+    scans = truth.rows["scan_id"].nunique()
+    number = np.array([len(each) for each in hits])
+    for allowed in FALSE_POINTS:
+        cut = threshold_at(false, scans, allowed)
+        caught = np.array([((each >= cut) & np.isfinite(each)).sum() for each in hits])
+        statistic = ratio_of_sums(patients, caught, number)
+        found.append(rows.statistic(statistic, f"sensitivity_at_{allowed:g}_false", **named))
+    return found
+
+
+def _volume_rows(
+    entry: Entry, truth: Truth, rows: Rows, named: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    marked = entry.marked.sum((1, 2)) * truth.pixel_ml
+    true = truth.mask().sum((1, 2)) * truth.pixel_ml
+    slices = truth.rows[["scan_id", "patient_id"]].assign(predicted_ml=marked, truth_ml=true)
+    keys = ["scan_id", "patient_id"]
+    volumes = slices.groupby(keys, sort=False).sum(min_count=1).reset_index()
+    common = {
+        "study": rows.study,
+        "dataset": rows.dataset,
+        "method": named["method"],
+        "variant": named["variant"],
+        "threshold_source": entry.threshold_source,
+        "seed": rows.seed,
+    }
+    volumes = volumes.assign(**{"class": ANY})
+    return agreement_rows(volumes, common, ("all",), rows.replicates, rows.seed)
+
+
+def by_size(scored: Mapping[str, Scored], truth: Truth) -> pd.DataFrame:
+    """Pointing game by size of the lesion on the slice: thirds of the slices with truth, a row per
+    method and third with the area's range in pixels of the grid."""
+    areas = truth.mask().sum((1, 2))
+    with_truth = np.flatnonzero(areas)
+    thirds = np.array_split(with_truth[np.argsort(areas[with_truth], kind="stable")], 3)
+    rows = []
+    for name, each in scored.items():
+        for size, index in zip(SIZES, thirds):
+            if len(index):
+                hit = float(np.mean(each.scores.pointing[index]))
+                rows.append((name, size, *np.quantile(areas[index], (0, 1)), len(index), hit))
+    columns = ["method", "size", "least_px", "most_px", "slices", "pointing_game"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def triage(scored: Mapping[str, Scored], truth: Truth, prevalence: float) -> pd.DataFrame:
+    """What a call of a whole scan means: its highest slice probability at 0.5, and calibration of
+    the slices. ppv and npv are of a reading room where `prevalence` of the scans hold hemorrhage.
+    """
+    labels = truth.rows["any"].astype("boolean").fillna(False).to_numpy(bool)
+    groups = truth.rows["scan_id"].astype(str).to_numpy()
+    curves, rows = reliability_tables(scored, truth), []
+    for name, curve in curves.items():
+        probability = scored[name].entry.probability
+        scans = pd.DataFrame({"scan": groups, "p": probability, "true": labels})
+        scans = scans.groupby("scan").max()
+        called, true = scans["p"] >= 0.5, scans["true"].astype(bool)
+        sensitivity = float(called[true].mean()) if true.any() else float("nan")
+        specificity = float((~called[~true]).mean()) if (~true).any() else float("nan")
+        error = expected_calibration_error(curve)
+        values = predictive_values(sensitivity, specificity, prevalence)
+        rows.append((name, len(scans), sensitivity, specificity, prevalence, *values, error))
+    columns = ["method", "scans", "sensitivity", "specificity", "prevalence", "ppv", "npv"]
+    return pd.DataFrame(rows, columns=[*columns, "slice_calibration_error"])
+
+
+def reliability_tables(scored: Mapping[str, Scored], truth: Truth) -> dict[str, pd.DataFrame]:
+    """Probability said and share that is positive, of the slices, by method that says any."""
+    labels = truth.rows["any"].astype("boolean").fillna(False).to_numpy(bool)
+    return {
+        name: reliability(labels, each.entry.probability)
+        for name, each in scored.items()
+        if each.entry.probability is not None
+    }
+
+
+def perfect_dice(truth: Truth, folds: int, seed: int) -> float:
+    """Pooled Dice of the truth itself given as heat, through the whole protocol: 1, or it is
+    wrong."""
+    maps = truth.mask().astype(np.float32)[:, None]
+    heat = ArrayHeat("truth", "printed", None, (ANY,), maps)
+    scores = score(heat, truth, np.array([0.25, 0.5, 0.75]))
+    chosen = choose(scores, HELD_OUT, folds=folds_of(truth, folds, seed))
+    return float(dice(chosen.counts.sum()))
+
+
+def all_pairs(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> pd.DataFrame:
+    """Pooled Dice of every pair at held-out thresholds, on the same drawn patients, Holm-corrected
+    over all pairs."""
+    statistics = {
+        name: statistic_of(each.held_out.counts, truth.rows, "pixel", "dice")
+        for name, each in scored.items()
+    }
+    table, _ = rows.differences(statistics, list(combinations(statistics, 2)), "dice")
+    return table
+
+
+def ranks(scored: Mapping[str, Scored], truth: Truth) -> tuple[pd.Series, float]:
+    """Mean rank of every method over patients with truth, by their pooled Dice at held-out
+    thresholds, and the difference of mean ranks that counts (Nemenyi)."""
+    patients = truth.rows["patient_id"].astype(str).to_numpy()
+    names = np.unique(patients)
+    values = {}
+    for name, each in scored.items():
+        counts = each.held_out.counts.by_group(patients)
+        with np.errstate(invalid="ignore"):
+            dice = 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn)
+        values[name] = np.where(counts.tp + counts.fn > 0, dice, np.nan)
+    table = pd.DataFrame(values, index=names).dropna()
+    found = pd.Series(mean_ranks(table.to_numpy()), table.columns).sort_values()
+    return found, critical_difference(table.shape[1], len(table))
+
+
+def choosing_table(results: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
+    """One row a method and data set, what a reader chooses by, the best Dice first."""
+    whole = results[results["class"] == ANY]
+    pooled = whole[whole["unit"] == "pixel"]
+    names = pooled["metric"].str.removeprefix("box_")
+    picked = {
+        "dice, held-out threshold": pooled[names == "dice"],
+        "dice, own threshold": pooled[names == f"dice{OWN}"],
+        "pointing game": whole[whole["metric"] == "pointing_game"],
+        "point F1": whole[whole["metric"] == "point_f1"],
+        "slice AUROC": whole[whole["metric"] == "auroc"],
+    }
+    keys = ["dataset", "method"]
+    table = pd.DataFrame({name: part.set_index(keys)["value"] for name, part in picked.items()})
+    table = table.join(cost.set_index(keys)["milliseconds"])
+    order = table.sort_values("dice, held-out threshold", ascending=False, kind="stable")
+    return order.reset_index().sort_values("dataset", kind="stable", ignore_index=True)

@@ -1,0 +1,62 @@
+"""One grid, one brain, whole scans: what a method says arrives where it was said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ich_study.cross import measure
+from ich_study.evaluate.truth import PackedMasks
+from tests.cross.fakes import SquareStore, method
+
+
+@pytest.fixture(scope="module")
+def squares():
+    store = SquareStore()
+    return store, store.truth()
+
+
+@pytest.mark.parametrize(
+    ("size", "crop"), [(32, "none"), (64, "none"), (64, "center_of_110_percent")]
+)
+def test_heat_comes_back_to_the_common_grid_whatever_the_network_sees(squares, size, crop):
+    store, truth = squares
+    entry = measure.measure_method("bright", method("bright", size, crop), store, truth, False)
+    inside = truth.mask()
+    assert (entry.marked & inside).sum() > 0.95 * inside.sum()
+    assert (entry.marked & ~inside).sum() < 0.12 * inside.sum()
+    assert entry.heat.read(slice(None)).shape == (len(truth), 1, 32, 32)
+    assert entry.probability[truth.positive()].min() > 0.9
+    assert entry.probability[~truth.positive()].max() < 0.1
+    assert entry.seconds > 0
+
+
+def test_nothing_outside_the_brain_counts(squares):
+    store, truth = squares
+    no_brain = np.zeros(truth.hu.shape, bool)
+    no_brain[:, :, 16:] = True
+    halved = type(truth)(**{**vars(truth), "brain": PackedMasks.of(no_brain)})
+    entry = measure.measure_method("bright", method("bright"), store, halved, False)
+    assert entry.marked[:, :, 16:].any() and not entry.marked[:, :, :16].any()
+    heat = entry.heat.read(slice(None))[:, 0]
+    assert (heat[:, :, :16] == heat.min()).all()
+
+
+def test_points_are_peaks_of_the_heat_with_its_value(squares):
+    store, truth = squares
+    entry = measure.measure_method("bright", method("bright"), store, truth, False)
+    number = int(np.flatnonzero(truth.positive())[0])
+    row, column, value = entry.points[number][0]
+    assert truth.mask()[number, int(row), int(column)] and value == pytest.approx(1)
+    flat = measure.measure_method("flat", method("flat"), store, truth, False)
+    assert all(len(points) == 0 for points in flat.points)
+
+
+def test_rivals_stand_beside_the_methods_and_cost_nothing(squares):
+    store, truth = squares
+    found = measure.measure_all({"bright": method("bright")}, store, truth, 4.0, 0, False)
+    assert list(found) == ["bright", "hu_threshold", "centred_blob", "random_map"]
+    assert [each.rival for each in found.values()] == [False, True, True, True]
+    assert np.isnan(found["random_map"].seconds) and found["random_map"].probability is None
+    # acute blood of 70 HU is what the HU threshold knows
+    assert (found["hu_threshold"].marked & truth.mask()).sum() > 0.7 * truth.mask().sum()

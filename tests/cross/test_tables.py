@@ -1,0 +1,125 @@
+"""The protocol of notebook 08 on scans whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_study.cross import figures, measure, tables
+from ich_study.evaluate.rows import Rows
+from ich_study.schema import result_table
+from tests.cross.fakes import SquareStore, method
+
+
+@pytest.fixture(scope="module")
+def study():
+    store = SquareStore()
+    truth = store.truth()
+    methods = {name: method(name) for name in ("bright", "flat")}
+    entries = measure.measure_all(methods, store, truth, 4.0, 0, progress=False)
+    scored = tables.score_all(entries, truth, folds=2, seed=0)
+    rows = result_table(tables.result_rows(scored, truth, Rows("08", "squares", 50, 0)))
+    return truth, scored, rows
+
+
+def value(rows, method, metric, unit=None, class_name="any"):
+    found = rows[(rows["method"] == method) & (rows["metric"] == metric)]
+    found = found[found["class"] == class_name]
+    found = found[found["unit"].isna() if unit is None else found["unit"] == unit]
+    assert len(found) == 1
+    return found["value"].iloc[0]
+
+
+def test_patients_stand_in_one_fold_each_and_those_with_truth_in_every_fold(study):
+    truth = study[0]
+    folds = tables.folds_of(truth, 2, seed=0)
+    by_patient = pd.Series(folds).groupby(truth.rows["patient_id"].to_numpy())
+    assert (by_patient.min() == by_patient.max()).all()
+    assert {fold: truth.positive()[folds == fold].any() for fold in (0, 1)} == {0: True, 1: True}
+
+
+def test_the_seeing_method_wins_and_the_blind_one_does_not(study):
+    _, _, rows = study
+    assert value(rows, "bright", "dice", "pixel") == pytest.approx(1, abs=0.02)
+    assert value(rows, "bright", "dice_at_own_threshold", "pixel") == pytest.approx(1, abs=0.02)
+    assert value(rows, "flat", "dice", "pixel") < 0.1
+    assert value(rows, "bright", "pointing_game") == 1
+    assert value(rows, "bright", "pointing_game", class_name="IPH") == 1
+    assert value(rows, "bright", "auroc", "slice") == 1
+    assert value(rows, "bright", "point_f1") == 1
+    assert value(rows, "bright", "marked_share_of_healthy_brain") == 0
+    assert value(rows, "flat", "marked_share_of_healthy_brain") == 1
+    assert value(rows, "bright", "sensitivity_at_0.5_false") == 1
+
+
+def test_volumes_are_of_scans_in_ml(study):
+    _, _, rows = study
+    assert value(rows, "bright", "volume_bias_ml", "scan") == pytest.approx(0, abs=1e-3)
+    whole_head = 6 * 32 * 32 * 0.5 * 0.5 * 5 / 1000
+    blood = 2 * 64 * 0.5 * 0.5 * 5 / 1000 * 4 / 5
+    assert value(rows, "flat", "volume_bias_ml", "scan") == pytest.approx(whole_head - blood)
+
+
+def test_a_held_out_threshold_never_comes_from_the_masks_it_scores():
+    """Blood is 0.1 on 0 in one fold and 1 on 0.5 in the other: each fold's own best threshold would
+    score it well, the other's does not."""
+    store = SquareStore()
+    truth = store.truth()
+    entry = measure.measure_method("bright", method("bright"), store, truth, False)
+    folds = tables.folds_of(truth, 2, seed=0)
+    maps = entry.heat.read(slice(None)).copy()
+    maps[folds == 1] *= 0.1
+    turned = measure.Entry(
+        **{**vars(entry), "heat": type(entry.heat)("b", "p", None, ("any",), maps)}
+    )
+    scored = tables.score_all({"b": turned}, truth, 2, 0)["b"]
+    assert scored.held_out.by_fold[0].value < 0.11 < 0.5 < scored.held_out.by_fold[1].value
+    assert scored.held_out.counts.tp[folds == 1].sum() == 0
+
+
+def test_truth_given_as_heat_is_perfect(study):
+    assert tables.perfect_dice(study[0], 2, 0) == 1
+
+
+def test_tables_to_choose_by(study):
+    _, scored, rows = study
+    cost = pd.DataFrame(
+        {
+            "dataset": "squares",
+            "method": list(scored),
+            "rival": [each.entry.rival for each in scored.values()],
+            "milliseconds": [5.0, 1.0, np.nan, np.nan, np.nan],
+        }
+    )
+    choose = tables.choosing_table(rows, cost)
+    assert set(choose["method"]) == set(scored) and choose["method"].iloc[0] == "bright"
+    assert choose.loc[choose["method"] == "bright", "milliseconds"].item() == 5
+    figure = figures.quality_cost_figure(rows, cost, "synthetic squares")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "bright",
+        "flat",
+        "hu_threshold",
+        "centred_blob",
+        "random_map",
+    ]
+
+
+def test_pairs_ranks_sizes_and_triage(study):
+    truth, scored, _ = study
+    pairs = tables.all_pairs(scored, truth, Rows("08", "squares", 50, 0))
+    assert len(pairs) == 10
+    first = pairs[(pairs["first"] == "bright") & (pairs["second"] == "flat")].iloc[0]
+    assert first["difference"] > 0.9
+    order, distance = tables.ranks(scored, truth)
+    assert order.index[0] == "bright" and order["bright"] < order["flat"]
+    assert distance == pytest.approx(2.728 * np.sqrt(5 * 6 / (6 * 4)), abs=2e-3)
+    sizes = tables.by_size(scored, truth)
+    assert sizes.groupby("method")["slices"].sum().eq(8).all()
+    room = tables.triage(scored, truth, prevalence=0.1).set_index("method")
+    assert set(room.index) == {"bright", "flat"}  # a rival says no probability
+    assert room.loc["bright", ["sensitivity", "specificity", "ppv", "npv"]].eq(1).all()
+    assert room.loc["flat", "specificity"] == 0 and room.loc["flat", "ppv"] == pytest.approx(0.1)
+    figures.heat_figure(scored, truth, 2, "synthetic squares")
+    figures.ranks_figure(order, distance, "synthetic squares")
+    figures.reliability_figure(tables.reliability_tables(scored, truth), "synthetic squares")

@@ -1,0 +1,28 @@
+"""Calibration and predictive values, against counting by hand."""
+
+import numpy as np
+import pytest
+
+from ich_study.errors import StudyError
+from ich_study.metrics.calibration import (
+    expected_calibration_error,
+    predictive_values,
+    reliability,
+)
+
+
+def test_an_honest_forecaster_has_no_error_and_a_boaster_has():
+    generator = np.random.default_rng(0)
+    probability = generator.uniform(size=20_000)
+    truth = generator.uniform(size=20_000) < probability
+    assert expected_calibration_error(reliability(truth, probability)) < 0.02
+    boast = np.where(probability > 0.5, 1.0, 0.0)
+    assert expected_calibration_error(reliability(truth, boast)) == pytest.approx(0.25, abs=0.02)
+    with pytest.raises(StudyError):
+        reliability(truth, probability * 2)
+
+
+def test_predictive_values_are_those_of_a_counted_room():
+    # 1000 scans, 100 positive: 90 found; 900 negative: 45 called
+    ppv, npv = predictive_values(0.9, 0.95, 0.1)
+    assert ppv == pytest.approx(90 / 135) and npv == pytest.approx(855 / 865)
