@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,9 +72,8 @@ def test_a_held_out_threshold_never_comes_from_the_masks_it_scores():
     folds = tables.folds_of(truth, 2, seed=0)
     maps = entry.heat.read(slice(None)).copy()
     maps[folds == 1] *= 0.1
-    turned = measure.Entry(
-        **{**vars(entry), "heat": type(entry.heat)("b", "p", None, ("any",), maps)}
-    )
+    maps[folds == 0] = np.maximum(maps[folds == 0], 0.5)
+    turned = replace(entry, heat=replace(entry.heat, maps=maps))
     scored = tables.score_all({"b": turned}, truth, 2, 0)["b"]
     assert scored.held_out.by_fold[0].value < 0.11 < 0.5 < scored.held_out.by_fold[1].value
     assert scored.held_out.counts.tp[folds == 1].sum() == 0
