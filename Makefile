@@ -38,16 +38,16 @@ digests: $(READY)
 	$(BIN)/python -m tools.digests --write
 
 # Formatting and types of errors, then the package, then every notebook with the parameters it is committed with:
-# 00 makes the data of all, 01 the classifiers that others explain, 07 reads what all of them wrote.
+# 00 makes the data of all, 01 the classifiers that others explain, 07 reads what all of them wrote, 08 their data.
 NBVAL = $(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=600
-METHODS = $(filter-out notebooks/00_% notebooks/01_% notebooks/07_%,$(wildcard notebooks/*.ipynb))
+METHODS = $(filter-out notebooks/00_% notebooks/01_% notebooks/07_% notebooks/08_%,$(wildcard notebooks/*.ipynb))
 
 test: export OMP_NUM_THREADS := 1
 test: lint
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 	$(NBVAL) notebooks/00_data.ipynb notebooks/01_backbones.ipynb
 	$(NBVAL) -n $(CORES) --dist loadfile $(METHODS)
-	$(NBVAL) notebooks/07_figures.ipynb
+	$(NBVAL) notebooks/07_figures.ipynb notebooks/08_cross_benchmark.ipynb
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

@@ -28,6 +28,7 @@ READS = {
     "05_mil_detector": ["00_data"],
     "06_cam_benchmark": ["00_data", "01_backbones"],
     "07_figures": ["00_data", "01_backbones", "02_lse_unet", "03_resnet_lstm", "04_swin_hgi_sam", "05_mil_detector", "06_cam_benchmark"],
+    "08_cross_benchmark": ["00_data", "02_lse_unet", "03_resnet_lstm", "04_swin_hgi_sam", "05_mil_detector", "06_cam_benchmark"],
     "09_new_scan": ["01_backbones", "02_lse_unet", "04_swin_hgi_sam", "05_mil_detector", "06_cam_benchmark"],
 }
 
