@@ -107,6 +107,8 @@ def result_table(rows: list[dict[str, object]]) -> pd.DataFrame:
         if "metric" not in row or "value" not in row:
             raise StudyError(f"result row needs `metric` and `value`: {row}")
         for column, levels in RESULT_LEVELS.items():
-            if row.get(column) is not None and row[column] not in levels:
+            # a paired difference of two rows names both levels
+            named = str(row.get(column) or "").split(" - ")
+            if row.get(column) is not None and not levels.issuperset(named):
                 raise StudyError(f"{column} is {row[column]!r}; expected one of {sorted(levels)}")
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))

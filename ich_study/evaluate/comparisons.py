@@ -1,17 +1,28 @@
-"""Two classifiers on the same patients: paired differences of their AUROC."""
+"""Classifiers on the same patients: paired differences of what their predictions say."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from ich_study.errors import DataError
-from ich_study.evaluate.rows import DIFFERENCE_COLUMNS, Rows, paired_differences
+from ich_study.evaluate.classification import DECISIONS
+from ich_study.evaluate.pairs import pair_columns
+from ich_study.evaluate.rows import DIFFERENCE_COLUMNS, Row, Rows, paired_differences
 from ich_study.evaluate.slice_predictions import known_of
 from ich_study.metrics.significance import holm
-from ich_study.metrics.statistics import PatientStatistic, auroc_of_items
-from ich_study.schema import result_table
+from ich_study.metrics.statistics import (
+    PatientStatistic,
+    auroc_of_items,
+    average_precision_of_items,
+    mean_of_statistics,
+    paired_bootstrap,
+    ratio_of_sums,
+)
+from ich_study.schema import SUBTYPES, result_table
 
 COMPARISON_COLUMNS = ("first", "second", "dataset", "class", *DIFFERENCE_COLUMNS[2:])
 
@@ -58,7 +69,71 @@ def auroc_difference_rows(differences: pd.DataFrame, study: str, seed: int) -> p
     return result_table(rows)
 
 
-def _scored(predictions: dict[str, pd.DataFrame], arm: str, part: str, name: str) -> pd.DataFrame:
+def prediction_differences(
+    pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]],
+    predictions: Mapping[str, pd.DataFrame],
+    replicates: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Rows of the paired difference of two rows of the result table, both of classifiers.
+
+    pairs: keys of the rows, of `published.claims.compared_pairs`. predictions: by the run's folder,
+    which is the method in 01_backbones and the variant elsewhere. Pairs whose predictions are not
+    here, or that scored different slices, are left out.
+    """
+    found: list[Row] = []
+    for first, second in pairs:
+        place = f"{first['dataset']}/{first['part']}"
+        if (first["dataset"], first["part"]) != (second["dataset"], second["part"]):
+            continue
+        tables = [_tables(predictions, row, place) for row in (first, second)]
+        if not all(tables) or any(
+            not one["key"].equals(other["key"]) for one, other in zip(*tables)
+        ):
+            continue
+        both = [_statistic(table, row["metric"]) for table, row in zip(tables, (first, second))]
+        if not np.array_equal(both[0].patients, both[1].patients):
+            continue
+        named = {**pair_columns(first, second), "dataset": place}
+        named = {key: text or None for key, text in named.items() if key != "part"}
+        found.append({**named, **paired_bootstrap(*both, replicates, seed).columns()})
+    return result_table(found)
+
+
+def _tables(
+    predictions: Mapping[str, pd.DataFrame], row: Mapping[str, str], place: str
+) -> list[pd.DataFrame]:
+    """Predictions behind one row, a table per class that it averages; empty where they are not
+    here."""
+    run = row["method"] if row["study"] == "01_backbones" else row["variant"]
+    names = SUBTYPES if row["class"] == "average" else (row["class"],)
+    table = predictions.get(run)
+    if table is None or not set(names) <= set(table.loc[table["part"] == place, "class"]):
+        return []
+    return [_scored(predictions, run, place, name) for name in names]
+
+
+def _statistic(tables: Sequence[pd.DataFrame], metric: str) -> PatientStatistic:
+    """`auroc`, `average_precision`, or such as `f1@0.5`; the plain mean over several tables."""
+    name, _, probability = metric.partition("@")
+    found = []
+    for table in tables:
+        patients, truth, scores = (
+            table[column].to_numpy() for column in ("patient_id", "label", "logit")
+        )
+        if probability:
+            decided = scores >= logit(float(probability))
+            found.append(ratio_of_sums(patients, *DECISIONS[name](truth, decided)))
+        elif name == "auroc":
+            found.append(auroc_of_items(patients, truth, scores))
+        else:
+            found.append(average_precision_of_items(patients, truth, scores))
+    return found[0] if len(found) == 1 else mean_of_statistics(found)
+
+
+def _scored(
+    predictions: Mapping[str, pd.DataFrame], arm: str, part: str, name: str
+) -> pd.DataFrame:
     if arm not in predictions:
         raise DataError(f"no predictions of arm {arm!r}; there are {sorted(predictions)}")
     table = known_of(predictions[arm][predictions[arm]["part"] == part], name)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ich_study.errors import DataError
-from ich_study.schema import LABELS, MEASURED, RESULT_COLUMNS
+from ich_study.schema import LABELS, RESULT_COLUMNS
 
 METRICS_FILE = "metrics.csv"
 """Name of the tidy result table in every run's folder."""
@@ -66,15 +66,6 @@ def collect_tables(runs: Path, name: str) -> pd.DataFrame:
     return pd.concat(
         [pd.read_csv(path).assign(method=path.parent.name) for path in files], ignore_index=True
     )
-
-
-def without_parts(results: pd.DataFrame) -> pd.DataFrame:
-    """Results whose `dataset` names the data set alone, `rsna` for `rsna/test`; where two parts
-    would then give one number twice, both keep their parts."""
-    shortened = results.assign(dataset=results["dataset"].str.split("/").str[0])
-    keys = [name for name in RESULT_COLUMNS if name not in MEASURED]
-    twice = shortened.duplicated(keys, keep=False)
-    return shortened.assign(dataset=shortened["dataset"].where(~twice, results["dataset"]))
 
 
 def with_interval(row: pd.Series, digits: int = 3) -> str:

@@ -8,7 +8,7 @@ mean over scans with truth. `n` is the number of patients; intervals are 95 %.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -106,18 +106,24 @@ class Rows:
     """What all rows of one study on one data set share, and how they are made.
 
     replicates, seed: of the patient bootstrap. Further columns of a row (method, variant, layer,
-    class_name, unit, subset, threshold_source, brain_mask) are given as keywords.
+    class_name, unit, subset, threshold_source, brain_mask) are given as keywords. made: every row
+    of one measure and its statistic, from which paired differences are drawn later.
     """
 
     study: str
     dataset: str
     replicates: int = 1000
     seed: int = 0
+    made: list[tuple[Row, PatientStatistic]] = field(
+        default_factory=list, repr=False, compare=False
+    )
 
     def statistic(self, statistic: PatientStatistic, metric: str, **columns: Any) -> Row:
         """One measure with its interval."""
         interval = patient_bootstrap(statistic, self.replicates, self.seed)
-        return {**self._named(columns), "metric": metric, **interval.columns()}
+        row = {**self._named(columns), "metric": metric, **interval.columns()}
+        self.made.append((row, statistic))
+        return row
 
     def overlap(
         self,
@@ -125,14 +131,16 @@ class Rows:
         rows: pd.DataFrame,
         units: Sequence[str] = UNITS,
         metrics: Sequence[str] = METRICS,
+        prefix: str = "",
         **columns: Any,
     ) -> list[Row]:
-        """Every unit and metric of one method's counts per slice, (slices,)."""
+        """Every unit and metric of one method's counts per slice, (slices,). prefix: stands before
+        the metrics' names, such as `box_`."""
         found = []
         for unit in units:
             for metric in metrics:
                 statistic = statistic_of(counts, rows, unit, metric)
-                found.append(self.statistic(statistic, metric, **columns, unit=unit))
+                found.append(self.statistic(statistic, prefix + metric, **columns, unit=unit))
         return found
 
     def mean(

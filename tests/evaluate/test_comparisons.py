@@ -4,7 +4,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ich_study.errors import DataError
-from ich_study.evaluate.comparisons import auroc_difference_rows, auroc_differences
+from ich_study.evaluate.comparisons import (
+    auroc_difference_rows,
+    auroc_differences,
+    prediction_differences,
+)
 from ich_study.published.claims import verdict
 from ich_study.schema import result_table
 
@@ -87,8 +91,7 @@ def test_the_claims_are_judged_by_the_paired_difference():
             "left": "method=good",
             "comparison": ">",
             "right": "method=poor",
-            "class": "any",
-            "unit": "slice",
+            "protocol": "class=any;unit=slice;variant=printed;subset=all;threshold_source=none",
         }
     )
     assert verdict(claim, own) == "undecided"
@@ -115,3 +118,40 @@ def test_a_difference_is_the_first_named_minus_the_second():
 
 def test_no_pairs_give_an_empty_table():
     assert auroc_differences({}, [], "rsna/test", "any").empty
+
+
+def key(method, **more):
+    named = {"study": "01_backbones", "dataset": "rsna", "part": "test", "method": method}
+    return {
+        **named,
+        "metric": "auroc",
+        "variant": "printed",
+        "layer": "",
+        "class": "any",
+        "unit": "slice",
+        "subset": "all",
+        "threshold_source": "none",
+        "brain_mask": "",
+        **more,
+    }
+
+
+def test_the_pairs_of_claims_are_measured_on_the_same_patients():
+    """`better` is sure of every slice, `worse` calls all slices positive."""
+    slices = predictions(0)
+    sure = slices["label"].astype(float) * 8 - 4
+    arms = {"better": slices.assign(logit=sure), "worse": slices.assign(logit=5.0)}
+    pairs = [
+        (key("better"), key("worse")),
+        (key("better", metric="specificity@0.5"), key("worse", metric="specificity@0.5")),
+        (key("better", metric="f1@0.3"), key("better", metric="f1@0.5")),
+        (key("better"), key("absent")),
+        (key("better"), key("worse", part="validation")),
+    ]
+    found = prediction_differences(pairs, arms, 50, 1)
+    assert found[["method", "metric", "value"]].to_numpy().tolist() == [
+        ["better - worse", "auroc_difference", 0.5],
+        ["better - worse", "specificity@0.5_difference", 1.0],
+        ["better - better", "f1@0.3 - f1@0.5_difference", 0.0],
+    ]
+    assert set(found["dataset"]) == {"rsna/test"} and found["layer"].isna().all()

@@ -9,7 +9,6 @@ from ich_study.evaluate.results import (
     collect_tables,
     wide,
     with_interval,
-    without_parts,
 )
 from ich_study.published.tables import load_table
 from ich_study.schema import result_table
@@ -67,15 +66,3 @@ def test_numbers_without_value_or_interval_say_so():
         with_interval(pd.Series({"value": 0.5, "ci_low": float("nan"), "ci_high": float("nan")}))
         == "0.500"
     )
-
-
-def test_parts_are_dropped_from_data_sets_unless_a_number_would_stand_twice():
-    common = {"study": "s", "metric": "auroc", "value": 0.5}
-    table = result_table(
-        [
-            {**common, "dataset": "rsna/test", "method": "a"},
-            {**common, "dataset": "rsna/test", "method": "b"},
-            {**common, "dataset": "rsna/tune", "method": "b"},
-        ]
-    )
-    assert without_parts(table)["dataset"].tolist() == ["rsna", "rsna/test", "rsna/tune"]

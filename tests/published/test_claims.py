@@ -1,10 +1,15 @@
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from ich_study import paths
 from ich_study.errors import StudyError
+from ich_study.evaluate.results import collect_results
 from ich_study.published import claims
-from ich_study.published.tables import PAPERS, load_all
+from ich_study.published.tables import PAPERS, load_table
 from ich_study.schema import LABELS, RESULT_COLUMNS, RESULT_LEVELS, result_table
 
 STUDIES = {
@@ -21,7 +26,6 @@ BACKBONE_ARMS = {
     "densenet121_scratch",
     "resnetrs200",
     "rdnet_tiny",
-    "resnet101",
     *(f"efficientnetv2_{size}" for size in ("b0", "b1", "b2", "b3", "s", "l")),
     "cam_baseline",
     "cam_size_448",
@@ -45,6 +49,7 @@ def claim(left, comparison=">", right="method=b", **more):
         "claim_id": "t",
         "study": "s",
         "metric": "auroc",
+        "protocol": "class=any",
     }
     return pd.Series({**columns, "left": left, "comparison": comparison, "right": right, **more})
 
@@ -77,6 +82,16 @@ def test_every_paper_has_its_claims_and_the_classifiers_all_of_theirs(known):
     assert set(known["paper"]) == set(PAPERS)
     assert known.groupby("paper").size().min() >= 13
     assert (known["study"] == "01_backbones").sum() >= 20
+    assert set(";".join(known["evidence"]).split(";")) <= {
+        "none",
+        "table_1",
+        "table_2",
+        "table_2a",
+        "table_3",
+        "table_5",
+        "table_7",
+        "text_results",
+    }
     assert set(known["study"]) <= STUDIES
 
 
@@ -85,10 +100,11 @@ def test_every_claim_parses_to_columns_and_levels_of_the_result_table(known):
         for side in claims.claim_sides(row):
             if isinstance(side, float):
                 continue
-            assert set(side) <= set(RESULT_COLUMNS)
-            assert set(side.get("unit", ())) <= RESULT_LEVELS["unit"]
-            assert set(side.get("subset", ())) <= RESULT_LEVELS["subset"]
-            assert set(side.get("class", ())) <= {*LABELS, "average"}
+            assert set(side) <= {*RESULT_COLUMNS, "part"}
+            assert set(side["unit"]) <= RESULT_LEVELS["unit"]
+            subsets = [level for name in side["subset"] for level in name.split(" - ")]
+            assert set(subsets) <= {*RESULT_LEVELS["subset"], ""}
+            assert set(side["class"]) <= {*LABELS, "average"}
             assert set(side["study"]) <= STUDIES
             assert side.get("metric")
         assert row["sentence"]
@@ -153,7 +169,7 @@ def test_a_constant_is_compared_with_the_interval(interval, expected):
 
 
 def test_missing_rows_or_intervals_leave_it_undecided():
-    assert judged(claim("method=a"), number("a", 0.8, 0.9)) == "undecided"
+    assert judged(claim("method=a"), number("a", 0.8, 0.9)) == "not measured"
     assert (
         judged(
             claim("method=a"),
@@ -162,22 +178,30 @@ def test_missing_rows_or_intervals_leave_it_undecided():
         )
         == "undecided"
     )
-    assert (
-        judged(claim("method=a"), number("a", 0.8, 0.9), number("b", 0.1, 0.2, seed=1))
-        == "undecided"
-    )
     empty = pd.DataFrame(columns=list(RESULT_COLUMNS))
-    assert claims.verdict(claim("method=a"), empty) == "undecided"
+    assert claims.verdict(claim("method=a"), empty) == "not measured"
+
+
+def test_of_several_seeds_the_lowest_judges_and_seeds_pair_with_each_other():
+    """Seed 2 of `a` alone would support, seed 1 contradicts; `b` ran with seed 5 only."""
+    rows = [
+        number("a", 0.8, 0.9, seed=2),
+        number("a", 0.1, 0.2, seed=1),
+        number("b", 0.3, 0.4, seed=5),
+    ]
+    assert judged(claim("method=a"), *rows) == "contradicted"
+    assert judged(claim("method=a"), rows[0], rows[2]) == "supported"
 
 
 def test_a_paired_difference_decides_where_intervals_overlap():
     rows = [number("a", 0.70, 0.90), number("b", 0.65, 0.85)]
     assert judged(claim("method=a"), *rows) == "undecided"
-    paired = number(claims.difference_method("a", "b"), 0.01, 0.09, metric="auroc_difference")
+    paired = number("a - b", 0.01, 0.09, metric="auroc_difference")
     assert judged(claim("method=a"), *rows, paired) == "supported"
     assert judged(claim("method=a"), *rows, {**paired, "ci_low": -0.01}) == "undecided"
     assert judged(claim("method=a"), *rows, {**paired, "dataset": "other"}) == "undecided"
     assert judged(claim("method=a", "<"), *rows, paired) == "contradicted"
+    assert judged(claim("method=b", "<", "method=a"), *rows, paired) == "supported"
 
 
 def test_all_alternatives_must_hold():
@@ -185,12 +209,12 @@ def test_all_alternatives_must_hold():
     good, bad = number("b", 0.1, 0.2), number("c", 0.95, 0.99)
     assert judged(asked, number("a", 0.8, 0.9), good, number("c", 0.3, 0.4)) == "supported"
     assert judged(asked, number("a", 0.8, 0.9), good, bad) == "contradicted"
-    assert judged(asked, number("a", 0.8, 0.9), good) == "undecided"
+    assert judged(asked, number("a", 0.8, 0.9), good) == "not measured"
     assert judged(asked, number("a", 0.8, 0.9), bad) == "contradicted"
 
 
 def test_classes_and_seeds_are_compared_with_themselves():
-    asked = claim("method=a", **{"class": "IPH|EDH"})
+    asked = claim("method=a", protocol="class=IPH|EDH")
     rows = [
         number("a", 0.8, 0.9, **{"class": "IPH"}),
         number("b", 0.6, 0.7, **{"class": "IPH"}),
@@ -198,16 +222,17 @@ def test_classes_and_seeds_are_compared_with_themselves():
         number("b", 0.2, 0.3, **{"class": "EDH"}),
     ]
     assert judged(asked, *rows) == "supported"
-    assert judged(asked, *rows[:3]) == "undecided"
-    moved = [*rows, *({**row, "seed": 1} for row in rows)]
-    assert claims.verdicts(result_table(moved), pd.DataFrame([asked])).loc[0, "pairs"] == 4
+    assert judged(asked, *rows[:3]) == "not measured"
+    elsewhere = [*rows, *({**row, "dataset": "e"} for row in rows)]
+    assert claims.verdicts(result_table(elsewhere), pd.DataFrame([asked])).loc[0, "pairs"] == 4
 
 
 def test_variants_of_one_method_and_keys_read_back_from_csv_are_compared(tmp_path):
     asked = claim(
-        "variant=threshold_0.3;brain_mask=true;layer=-3",
+        "method=a;variant=threshold_0.3",
         "within 0.1",
-        "variant=threshold_0.5;brain_mask=true;layer=-3",
+        "method=a;variant=threshold_0.5",
+        protocol="class=any;brain_mask=true;layer=-3",
     )
     keys = {"brain_mask": True, "layer": -3}
     rows = result_table(
@@ -233,78 +258,173 @@ def test_nothing_is_decided_without_results(known):
     table = claims.verdicts(pd.DataFrame(columns=list(RESULT_COLUMNS)))
     assert tuple(table.columns) == claims.VERDICT_COLUMNS
     assert len(table) == len(known)
-    assert set(table["verdict"]) == {"undecided"}
+    assert set(table["verdict"]) == {"not measured"}
 
 
-def as_results(paper, tables, arms=()):
-    """The printed numbers as a result table with next to no interval; of folds, the overall row."""
-    frame = load_all().query("paper == @paper and table in @tables")
-    frame = (
-        frame[frame["method"].notna() & ~frame["row"].isin(list("12345"))]
-        .astype(object)
-        .where(frame.notna(), None)
+MASKS = {"threshold_source": "masks-test"}
+CAMS = {**MASKS, "variant": "library", "brain_mask": "false"}
+PRINTED_AS = {
+    ("lse_unet", "table_1"): {"threshold_source": "none"},
+    ("lse_unet", "table_2"): MASKS,
+    ("lse_unet", "table_3"): MASKS,
+    ("lse_unet", "table_5"): {"threshold_source": "none", "variant": "threshold_125"},
+    ("lse_unet", "table_7"): {"threshold_source": "none", "variant": "threshold_25"},
+    ("cam_benchmark", "table_1"): {"threshold_source": "none", "dataset": "hemorica/validation"},
+    ("cam_benchmark", "table_2a"): CAMS,
+    ("cam_benchmark", "text_results"): {
+        "threshold_source": "none",
+        "dataset": "hemorica/validation",
+    },
+    ("resnet_lstm", "table_1"): {"threshold_source": "none", "dataset": "unseen"},
+    ("resnet_lstm", "table_2"): {"threshold_source": "none", "dataset": "instance2022"},
+    ("hgi_sam", "table_1"): {"threshold_source": "masks-validation", "brain_mask": "true"},
+    ("hgi_sam", "table_2"): {"threshold_source": "none"},
+    ("hgi_sam", "text_results"): {"threshold_source": "none"},
+    ("mil_detector", "table_1"): {"threshold_source": "masks-validation"},
+    ("mil_detector", "text_results"): {"threshold_source": "none"},
+}
+"""How each printed table was got, as columns of the result table; `variant` is `printed` else."""
+CONTRADICTED = {
+    "lse-02": "Table 1 prints SDH at 0.915 to 0.934",
+    "lse-06": "Table 1 has better ones at IPH, SAH and EDH",
+    "cam-22": "Table IIa: GradCAM, GradCAM++ and EigenGradCAM fall towards [-3]",
+    "hgi-09": "Table 2: the recalls of the Swin models differ by up to 0.085",
+    "rl-04": "Table 2 prints 0.47 and 0.57 for the same method and data",
+    "rl-05": "Table 2 prints 1.05 and 0.37 for the same method and data",
+}
+
+
+def as_results(paper, table):
+    """Printed numbers as a result table with next to no interval; of folds, the overall row."""
+    cells = load_table(paper, table)
+    cells = cells[cells["method"].notna() & ~cells["row"].isin(list("12345"))]
+    cells = cells[~cells["row"].eq("Cross-validation")]
+    cells = cells.drop_duplicates(["method", "class", "layer", "metric", "unit", "subset"])
+    found = []
+    for cell in cells.astype(object).where(cells.notna(), None).to_dict("records"):
+        keys = ("dataset", "method", "layer", "class", "unit", "subset", "metric", "value")
+        row = {"variant": "printed", **{key: cell[key] for key in keys}, **PRINTED_AS[paper, table]}
+        row["study"] = "01_backbones" if row["metric"] == "f1_top5" else PAPER_STUDY[paper]
+        if row["metric"] == "auroc" and row["method"] in BACKBONE_ARMS:
+            row["study"] = "01_backbones"
+        if row["method"] == "lse_unet" and row["variant"] == "printed":
+            row["variant"] = "authors"
+        if row["method"] in {"unet", "swin_unetr"} and "brain_mask" in row:
+            row |= {"threshold_source": "none", "brain_mask": "false"}
+        if row["metric"] == "milliseconds":
+            row["class"] = "any"
+        value = row["value"]
+        found.append({**row, "ci_low": value - 1e-9, "ci_high": value + 1e-9, "n": 100, "seed": 1})
+    return result_table(found)
+
+
+def printed_results():
+    """All printed numbers that a claim rests on, the two tables that one sentence compares
+    subtracted."""
+    found = pd.concat([as_results(*name) for name in PRINTED_AS], ignore_index=True)
+    # a number that the text repeats stands once
+    found = found.drop_duplicates([*(key for key in claims.KEYS if key != "part")])
+    dice = found[found["study"].eq("02_lse_unet") & found["threshold_source"].eq("masks-test")]
+    both = [dice[dice["subset"] == subset] for subset in ("all", "positive")]
+    joined = both[0].merge(both[1], on=["method", "class"], suffixes=("", "_other"))
+    change = joined["value"] - joined["value_other"]
+    lost = joined[list(RESULT_COLUMNS)].assign(
+        method=joined["method"] + " - " + joined["method"],
+        subset="all - positive",
+        metric="dice_difference",
+        **dict.fromkeys(["value", "ci_low", "ci_high"], change),
     )
-    study = np.where(frame["method"].isin(arms), "01_backbones", PAPER_STUDY[paper])
-    keys = ["dataset", "method", "layer", "class", "unit", "subset", "metric", "value"]
-    rows = [
-        {
-            "study": name,
-            **row[keys].to_dict(),
-            "ci_low": row["value"] - 1e-9,
-            "ci_high": row["value"] + 1e-9,
-        }
-        for name, (_, row) in zip(study, frame.iterrows())
-    ]
-    return result_table(rows)
+    return pd.concat([found, lost], ignore_index=True)
 
 
-def test_the_printed_tables_decide_the_papers_own_sentences():
+def test_the_printed_tables_decide_the_papers_own_sentences(known):
     """With its own numbers a paper supports its sentences, but for those that its table
-    contradicts."""
-    printed = {
-        "lse_unet": as_results("lse_unet", ["table_1", "table_2", "table_3"], BACKBONE_ARMS),
-        "cam_benchmark": pd.concat(
-            [
-                as_results("cam_benchmark", ["table_1"], BACKBONE_ARMS),
-                as_results("cam_benchmark", ["table_2a"]),
-            ]
-        ),
-        "hgi_sam": as_results("hgi_sam", ["table_1", "table_2"]),
-        "mil_detector": as_results("mil_detector", ["table_1"]).assign(variant="printed"),
-    }
-    lse, hgi = printed["lse_unet"], printed["hgi_sam"]
-    lse["variant"] = np.where(lse["method"] == "lse_unet", "authors", "printed")
-    supervised = hgi["method"].isin(["unet", "swin_unetr"])
-    masks = (hgi["subset"] == "positive").to_numpy()
-    hgi["variant"] = np.where(masks, "printed", None)
-    hgi["brain_mask"] = np.where(masks, np.where(supervised, "false", "true"), None)
-    hgi["threshold_source"] = np.where(
-        masks, np.where(supervised, "none", "masks-validation"), None
+    contradicts; a sentence without a printed number is not measured, and says so."""
+    found = claims.verdicts(printed_results()).set_index("claim_id")
+    silent = known.loc[known["evidence"] == "none", "claim_id"]
+    spoken = found.drop(silent)
+    assert spoken["verdict"].isin(["supported", "contradicted"]).all(), spoken[
+        spoken["verdict"].isin(["undecided", "not measured"])
+    ][["verdict", "reason"]].to_string()
+    contradicted = set(spoken.index[spoken["verdict"] == "contradicted"])
+    assert contradicted == set(CONTRADICTED)
+    assert len(spoken) >= 50
+    assert set(found.loc[silent, "verdict"]) == {"not measured"}
+
+
+def test_a_number_of_another_protocol_never_judges_the_papers_sentence(known):
+    """Raw maps at thresholds that saw no test mask are ours, and refute our column only."""
+    printed = as_results("cam_benchmark", "table_2a")
+    turned = printed.assign(variant="printed", threshold_source="masks-validation")
+    turned[["value", "ci_low", "ci_high"]] *= -1
+    asked = known[known["claim_id"] == "cam-19"]
+    judged = claims.verdicts(pd.concat([printed, turned]), asked).iloc[0]
+    assert judged[["verdict", "verdict_ours"]].tolist() == ["supported", "contradicted"]
+    assert claims.verdicts(turned, asked)["verdict"].tolist() == ["not measured"]
+
+
+def test_no_true_difference_is_seldom_called_a_contradiction():
+    """100 comparisons of equal methods: uncorrected intervals call most studies contradicted, the
+    corrected ones at most 2.5 %."""
+    draw = np.random.default_rng(1)
+    others = [f"m{number}" for number in range(100)]
+    asked = claim("method=a", right="method=" + "|".join(others))
+    single = result_table([number(name, 0.0, 1.0) for name in ("a", *others)])
+    pairs = result_table(
+        [number(f"a - {name}", 0.0, 0.0, metric="auroc_difference") for name in others]
     )
-    dice = lse["metric"] == "dice"
-    printed["lse_unet"].loc[dice, "study"] = "02_lse_unet"
-    verdicts = pd.concat(
-        [
-            claims.verdicts(rows, claims.load_claims().query("paper == @paper"))
-            for paper, rows in printed.items()
-        ]
-    )
-    found = verdicts.set_index("claim_id")["verdict"]
-    contradicted = set(found[found == "contradicted"].index)
-    # lse-02, lse-06: literal readings that Table 1 refutes; cam-22: three of nine methods fall
-    # towards [-3]; hgi-09: the printed recalls of the Swin models differ by up to 0.085.
-    assert contradicted == {"lse-02", "lse-06", "cam-22", "hgi-09"}
-    supported = set(found[found == "supported"].index)
-    expected = {
-        "lse": (1, 3, 4, 5, 7, 8, 9, 10, 11, 12, 14),
-        "cam": (*range(1, 9), 16, 18, 19, 20, 21, 23, 24, 25),
-        "hgi": (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12),
-        "mil": (1, 2, 3, 4),
-    }
-    expected_ids = {
-        f"{paper}-{index:02d}" for paper, indices in expected.items() for index in indices
-    }
-    assert supported == expected_ids | {"lse-11b", "hgi-06b"}
+    found = Counter()
+    for _ in range(30):
+        errors = draw.normal(0, 0.1, len(others))
+        drawn = pairs.assign(value=errors, ci_low=errors - 0.196, ci_high=errors + 0.196)
+        found[claims.verdict(asked, pd.concat([single, drawn], ignore_index=True))] += 1
+        found["uncorrected"] += bool((errors + 0.196 <= 0).any())
+    assert found["uncorrected"] >= 20
+    assert found["contradicted"] <= 3 and found["supported"] == 0
+
+
+@pytest.mark.parametrize(
+    ("half", "verdict", "power"),
+    [(0.01, "supported", 1.0), (0.05, "undecided", 0.95), (0.11, "undecided", 0.0)],
+)
+def test_an_equivalence_shows_its_power_and_says_when_no_sample_like_this_decides(
+    half, verdict, power
+):
+    """Margin 0.1 around a difference of 0.06: 1.96 standard errors are `half`."""
+    rows = [number("a", 0.0, 1.0), number("b", 0.0, 1.0)]
+    rows.append(number("a - b", 0.06 - half, 0.06 + half, metric="auroc_difference", n=7))
+    asked = pd.DataFrame([claim("method=a", "within 0.1")])
+    rows = [{"n": 7, **row} for row in rows]
+    judged = claims.verdicts(result_table(rows), asked).iloc[0]
+    assert judged["verdict"] == verdict
+    assert judged["power"] == pytest.approx(power, abs=0.02)
+    assert ("cannot be decided with 7 patients" in judged["reason"]) == (power == 0)
+
+
+def test_a_difference_of_two_settings_is_named_by_both():
+    rows = [number("a", 0.4, 0.6, variant="x"), number("a", 0.4, 0.6, variant="y")]
+    asked = claim("method=a;variant=x", right="method=a;variant=y")
+    named = number("a - a", 0.1, 0.2, variant="x - y", metric="auroc_difference")
+    assert judged(asked, *rows) == "undecided"
+    assert judged(asked, *rows, named) == "supported"
+    assert judged(asked, *rows, {**named, "variant": "x"}) == "undecided"
+
+
+SCALES = [path.name for path in sorted(paths.resolve("figures").iterdir()) if path.is_dir()]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_what_a_scale_ran_is_judged_or_says_what_it_lacks(scale):
+    """A claim without a verdict names the metric, class, method or data that this scale has not, or
+    the patients that are too few."""
+    found = claims.verdicts(collect_results(Path("figures") / scale))
+    for second in ("", "_ours", "_boxes"):
+        reasons = found[f"reason{second}"]
+        assert not reasons.str.contains("missing|no two rows").any()
+        open_ones = found.loc[found[f"verdict{second}"] == "undecided", f"reason{second}"]
+        assert open_ones.str.contains("cannot be decided with|none is refuted").all()
+        absent = found.loc[found[f"verdict{second}"] == "not measured", f"reason{second}"]
+        assert absent.str.startswith("no ").all()
 
 
 def test_an_interval_over_too_few_patients_decides_nothing():

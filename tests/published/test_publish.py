@@ -58,7 +58,7 @@ def test_curves_are_thinned_with_their_ends_kept(runs, tmp_path):
 def test_only_what_the_comparisons_need_of_the_predictions_is_published(runs, tmp_path):
     publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
     table = pd.read_parquet(tmp_path / "figures" / "01_backbones" / "a" / "predictions.parquet")
-    assert table[["class", "part"]].to_numpy().tolist() == [["any", "rsna/test"]]
+    assert set(table["part"]) == {"rsna/test"} and len(table) == 2
 
 
 def test_large_files_and_the_runs_own_folder_are_refused(runs, tmp_path):

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rivals import RIVALS
+from ich_study.methods.cams.recipe import LIBRARY
 from ich_study.methods.cams.scores import (
     MethodScores,
     pixel_average_precision,
@@ -29,7 +30,6 @@ METHOD_TITLES: dict[str, str] = {
     "grad_cam_plus_plus": "GradCAM++",
     "xgrad_cam": "XGradCAM",
     "ablation_cam": "AblationCAM",
-    "ablation_cam_library": "AblationCAM (library)",
     "eigen_cam": "EigenCAM",
     "eigen_grad_cam": "EigenGradCAM",
     "layer_cam": "LayerCAM",
@@ -42,7 +42,8 @@ DEPTHS = ("-1", "-2", "-3")
 
 def titled(method: str) -> str:
     """A method's name for a reader."""
-    return METHOD_TITLES.get(method, method)
+    own = method.removesuffix(LIBRARY)
+    return METHOD_TITLES.get(own, own) + (" (library)" if own != method else "")
 
 
 def overview_figure(results: pd.DataFrame, title: str, dice: str = "dice") -> Figure:

@@ -2,7 +2,8 @@
 
 Variants say how a raw map becomes heat. "raw" keeps its values, so that one scale holds for all
 slices. "printed" is scaled to [0, 1] per image, as pytorch-grad-cam does and the paper's maps are.
-"library" is the same of AblationCAM as the library computes it, which is not zero ablation.
+"library" is the same of the nine maps as the library computes them, which is what the paper ran:
+AblationCAM is not zero ablation there, and LAPACK happens to give the sign of the Eigen maps.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ich_study.evaluate.rivals import RivalHeat, rivals
 from ich_study.evaluate.scaling import resized_maps
 from ich_study.evaluate.truth import Truth
 from ich_study.methods.cams.cams import library_scaled
-from ich_study.methods.cams.recipe import LIBRARY_ABLATION
+from ich_study.methods.cams.recipe import LIBRARY
 
 CAM_VARIANTS = ("raw", "printed", "library")
 GRID_POINTS = 64
@@ -47,7 +48,7 @@ class LayerHeat:
     @property
     def name(self) -> str:
         """The method as in the result table."""
-        return "ablation_cam" if self.archived[0] == LIBRARY_ABLATION else self.archived[0]
+        return self.archived[0].removesuffix(LIBRARY)
 
     @property
     def layer(self) -> str:
@@ -65,12 +66,16 @@ class LayerHeat:
 
 
 def layer_heats(archive: MapArchive, size: int, class_name: str = "any") -> list[LayerHeat]:
-    """Every archived method and layer as raw and as printed; the library's AblationCAM in its own
-    variant."""
+    """Every archived method and layer as raw and as printed, and where the archive holds maps of
+    the library, each as the library's: its own, or the printed one, which is the same."""
+    methods = {method for method, _ in archive.names}
+    library = any(method.endswith(LIBRARY) for method in methods)
     heats = []
     for archived in archive.names:
-        own = ("library",) if archived[0] == LIBRARY_ABLATION else ("raw", "printed")
-        heats += [LayerHeat(archive, archived, variant, size, (class_name,)) for variant in own]
+        variants = ["library"] if archived[0].endswith(LIBRARY) else ["raw", "printed"]
+        if library and variants[0] == "raw" and archived[0] + LIBRARY not in methods:
+            variants.append("library")
+        heats += [LayerHeat(archive, archived, name, size, (class_name,)) for name in variants]
     return heats
 
 

@@ -28,9 +28,11 @@ from ich_study.sources import code_hash
 from ich_study.store.read import Store
 from ich_study.training.callbacks import WEIGHTS_FILE
 
-LIBRARY_ABLATION = "ablation_cam_library"
-"""Name in archives of AblationCAM as pytorch-grad-cam computes it; in result tables `ablation_cam`,
-variant `library`."""
+LIBRARY = "_library"
+"""Ends the name in archives of a method as pytorch-grad-cam computes it, where that differs; in
+result tables it is variant `library`."""
+LIBRARY_METHODS: tuple[str, ...] = ("AblationCAM", "EigenCAM", "EigenGradCAM")
+"""Methods that the library computes otherwise: no zero ablation, and the sign that LAPACK gives."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,9 @@ def load_subject(run_folder: str | Path, class_name: str, device: str | torch.de
 @dataclass(frozen=True)
 class CamRecipe:
     """Which maps are computed and how. methods: printed names, of CAM_METHODS. reading: of the
-    printed depths (`layers.timm_layers`). ablations: "zero" (as AblationCAM is defined), "library"
-    (what pytorch-grad-cam does, with batches of `library_batch`). eigen_sign, precision: as in
-    `cams.cam_maps`."""
+    printed depths (`layers.timm_layers`). ablations: "zero" (methods as they are defined),
+    "library" (what pytorch-grad-cam makes of LIBRARY_METHODS, with batches of `library_batch`).
+    eigen_sign, precision: as in `cams.cam_maps`."""
 
     methods: tuple[str, ...] = CAM_METHODS
     depths: tuple[str, ...] = DEPTHS
@@ -110,10 +112,11 @@ class CamRecipe:
 
     @property
     def identifiers(self) -> list[str]:
-        """Names of the maps' methods in archives, AblationCAM's library variant last."""
+        """Names of the maps' methods in archives, library variants last."""
         found = [METHOD_IDS[method] for method in self.methods]
-        both = "library" in self.ablations and "AblationCAM" in self.methods
-        return [*found, LIBRARY_ABLATION] if both else found
+        if "library" in self.ablations:
+            found += [METHOD_IDS[m] + LIBRARY for m in LIBRARY_METHODS if m in self.methods]
+        return found
 
     @property
     def in_float32(self) -> CamRecipe:
@@ -132,8 +135,10 @@ class CamRecipe:
         """Raw maps (B, h, w) by (identifier, depth), all unless some are named."""
         wanted = self.identifiers if identifiers is None else identifiers
         layers = timm_layers(model, self.reading, tuple(depths or self.depths))
-        printed = [method for method, name in METHOD_IDS.items() if name in wanted]
-        requests = {"zero": printed, "library": ["AblationCAM"] * (LIBRARY_ABLATION in wanted)}
+        requests = {
+            "zero": [method for method, name in METHOD_IDS.items() if name in wanted],
+            "library": [m for m in LIBRARY_METHODS if METHOD_IDS[m] + LIBRARY in wanted],
+        }
         found: dict[MapName, Tensor] = {}
         for ablation, methods in requests.items():
             if not methods:
@@ -146,12 +151,12 @@ class CamRecipe:
                 methods,
                 ablation=ablation,
                 library_batch=self.library_batch,
-                eigen_sign=self.eigen_sign,
+                eigen_sign=self.eigen_sign if ablation == "zero" else "lapack",
                 precision=self.precision,
             )
             for (method, depth), raw in computed.items():
-                name = METHOD_IDS[method] if ablation == "zero" else LIBRARY_ABLATION
-                found[name, depth] = raw
+                suffix = "" if ablation == "zero" else LIBRARY
+                found[METHOD_IDS[method] + suffix, depth] = raw
         return found
 
 
@@ -190,8 +195,8 @@ def archive_part(
 
 def archived_maps(archive: MapArchive, index: np.ndarray) -> dict[MapName, Tensor]:
     """Raw maps of some slices at layer resolution, all methods and layers, without the library's
-    AblationCAM, which depends on its batches."""
-    names = [name for name in archive.names if name[0] != LIBRARY_ABLATION]
+    own, of which AblationCAM depends on its batches."""
+    names = [name for name in archive.names if not name[0].endswith(LIBRARY)]
     return {name: torch.from_numpy(archive.raw(name, index)) for name in names}
 
 

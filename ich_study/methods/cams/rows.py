@@ -11,7 +11,7 @@ the prefix "box_truth_".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,7 @@ import pandas as pd
 from ich_study.errors import DataError
 from ich_study.evaluate.rows import Row, Rows, paired_differences, statistic_of
 from ich_study.evaluate.truth import Truth
-from ich_study.methods.cams.heat import CAM_VARIANTS
-from ich_study.methods.cams.scores import SOURCES, MethodScores, pixel_average_precision
+from ich_study.methods.cams.scores import MethodScores, pixel_average_precision
 from ich_study.metrics.boxes import loose_hit
 from ich_study.metrics.statistics import PatientStatistic
 
@@ -50,17 +49,13 @@ def _rows_of(scored: MethodScores, truth: Truth, rows: Rows) -> list[Row]:
         there = {**named, "threshold_source": source, "subset": "positive"}
         pixels, union = marks.choice.counts[positive], marks.union[positive]
         matched = marks.matched[positive]
-        for before, part in (
-            (prefix, rows.overlap(pixels, with_truth, UNITS, ("dice", "iou"), **there)),
-            ("box_", rows.overlap(union, with_truth, UNITS, ("dice", "iou"), **there)),
-            (
-                prefix,
-                rows.overlap(pixels, with_truth, ["pixel"], ("sensitivity", "precision"), **there),
-            ),
-        ):
-            found += [{**row, "metric": f"{before}{row['metric']}"} for row in part]
-        for row in rows.overlap(matched, with_truth, ["pixel"], ["dice"], **there):
-            found.append({**row, "metric": "box_match_f1"})
+        found += rows.overlap(pixels, with_truth, UNITS, ("dice", "iou"), prefix, **there)
+        found += rows.overlap(union, with_truth, UNITS, ("dice", "iou"), "box_", **there)
+        found += rows.overlap(
+            pixels, with_truth, ["pixel"], ("sensitivity", "precision"), prefix, **there
+        )
+        f1 = statistic_of(matched, with_truth, "pixel", "dice")
+        found.append(rows.statistic(f1, "box_match_f1", **there, unit="pixel"))
         there["unit"] = "slice"
         found.append(rows.mean(loose_hit(pixels), with_truth, "loose_hit", **there))
         if healthy.any():
@@ -125,32 +120,3 @@ def compare_all(
         statistics, pairs, replicates or REPLICATES_PER_PAIR * len(pairs), seed
     )
     return table.assign(metric=metric, unit=unit, threshold_source=source)
-
-
-def claim_rows(
-    scored: Sequence[MethodScores],
-    truth: Truth,
-    rows: Rows,
-    references: Sequence[str],
-    layer: str = "-3",
-) -> list[Row]:
-    """Paired differences of `references` from every other method at the depth `layer`, which decide
-    the claims about the best method there more sharply than two separate intervals."""
-    shared = {"class_name": scored[0].scores.class_name, "layer": layer, "subset": "positive"}
-    found = []
-    for variant, source, metric, unit in product(
-        sorted(CAM_VARIANTS), SOURCES, CLAIM_METRICS, UNITS
-    ):
-        members = [
-            each for each in scored if (each.scores.variant, each.scores.layer) == (variant, layer)
-        ]
-        statistics = statistics_of(members, metric, unit, source)
-        by_name = {each.scores.name: statistics[each.label] for each in members}
-        shown = metric if metric.startswith("box_") else f"{prefix_of(truth)}{metric}"
-        named = {"variant": variant, "threshold_source": source, "unit": unit, **shared}
-        for first, second in product(references, by_name):
-            if first in by_name and first != second:
-                pair = by_name[first], by_name[second]
-                title = {"method": f"{first} - {second}", "brain_mask": False}
-                found.append(rows.difference(*pair, f"{shown}_difference", **named, **title))
-    return found

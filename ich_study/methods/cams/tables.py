@@ -31,8 +31,7 @@ def selected(
     """Rows of Table IIa (unit `pixel`) or IIb (unit `slice`) in one variant and threshold source.
     prefix: `rows.prefix_of` the truth.
 
-    The trivial rivals stand in every variant. Variant `library` is `printed` with the library's
-    AblationCAM.
+    The trivial rivals stand in every variant.
     """
     units = np.where(results["metric"] == "loose_hit", "slice", unit)
     chosen = results[
@@ -41,8 +40,6 @@ def selected(
         & (results["threshold_source"] == source)
     ]
     rival, own = chosen["layer"].isna(), chosen["variant"] == variant
-    if variant == "library":
-        own |= (chosen["variant"] == "printed") & ~chosen["method"].isin(chosen["method"][own])
     return chosen[rival | own]
 
 

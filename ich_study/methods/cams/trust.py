@@ -29,7 +29,7 @@ from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.scaling import resized_maps
 from ich_study.evaluate.truth import Truth
 from ich_study.methods.cams import faithfulness as tests
-from ich_study.methods.cams.recipe import LIBRARY_ABLATION, CamRecipe, Subject, load_subject
+from ich_study.methods.cams.recipe import LIBRARY, CamRecipe, Subject, load_subject
 from ich_study.methods.cams.sanity import COMPARED_COLUMNS, cascading_randomisation, compare_maps
 from ich_study.store.read import Store
 
@@ -170,7 +170,7 @@ def randomisation(subject: Subject, recipe: CamRecipe, inputs: Tensor, seed: int
     """`sanity.cascading_randomisation` of the recipe's maps, in float32 and without the library's
     AblationCAM, which depends on its batches."""
     exact, target = recipe.in_float32, subject.target
-    names = [name for name in recipe.identifiers if name != LIBRARY_ABLATION]
+    names = [name for name in recipe.identifiers if not name.endswith(LIBRARY)]
     return cascading_randomisation(
         subject.model, lambda model: exact.maps(model, inputs, target, names), seed
     )
@@ -240,7 +240,7 @@ def check_batch_independence(
     its mirror image; NaN where that was not needed. Agreeing there it is warned of: its float32
     values are rounding's. Raises MapError for any other difference.
     """
-    names = [name for name in recipe.identifiers if name != LIBRARY_ABLATION]
+    names = [name for name in recipe.identifiers if not name.endswith(LIBRARY)]
     alone = recipe.maps(subject.model, inputs[:1], subject.target, names)
     rows, tolerance = [], BATCH_TOLERANCE[recipe.precision]
     for (method, depth), difference in _relative_differences(batched, alone).items():

@@ -264,8 +264,7 @@ def box_rows(
         counts = filled_box_counts(heat.masks(there, choice.of_slice), boxes[there])
         named = {"method": name, "variant": heat.variant, "class_name": "any", "brain_mask": True}
         named |= {"subset": "positive", "threshold_source": choice.source}
-        measured = rows.overlap(
-            counts, truth.rows.iloc[there], ("slice", "pixel"), ("dice", "iou"), **named
+        found += rows.overlap(
+            counts, truth.rows.iloc[there], ("slice", "pixel"), ("dice", "iou"), "box_", **named
         )
-        found += [{**row, "metric": f"box_{row['metric']}"} for row in measured]
     return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ich_study.atomic import write_parquet
 from ich_study.errors import StudyError
 from ich_study.evaluate.classifier_report import (
     ClassifierReport,
@@ -42,6 +44,7 @@ from ich_study.methods.lse_unet.tables import (
     own_differences,
     protocol_rows,
 )
+from ich_study.published.claimed import with_claimed
 from ich_study.schema import LABELS, MEASURED, SUBTYPES, result_table
 from ich_study.training.learner import TrainingRun
 
@@ -122,15 +125,20 @@ def classification(
     runs: Mapping[str, TrainingRun],
     parts: Mapping[str, Slices],
     training: pd.DataFrame,
+    folder: Path,
 ) -> dict[str, ClassifierReport]:
-    """Table 1 of every arm. parts: slices by name, as tables print it; class thresholds (Youden)
-    come from the first, the others are scored. training: slices that the rival learns from."""
+    """Table 1 of every arm, its predictions in `folder`/<arm>. parts: slices by name, as tables
+    print it; class thresholds (Youden) come from the first, the others are scored. training: slices
+    that the rival learns from."""
     first, *others = [ScoredPart(name, *slices) for name, slices in parts.items()]
     named = {"method": METHOD, "study": rows.study, "replicates": rows.replicates}
-    return {
-        arm: report_classifier(run, first, others, training, variant=arm, seed=rows.seed, **named)
-        for arm, run in runs.items()
-    }
+    reports = {}
+    for arm, run in runs.items():
+        reports[arm] = report_classifier(
+            run, first, others, training, variant=arm, seed=rows.seed, **named
+        )
+        write_parquet(folder / arm / "predictions.parquet", reports[arm].predictions)
+    return reports
 
 
 def class_thresholds(classified: Mapping[str, ClassifierReport]) -> pd.DataFrame:
@@ -205,9 +213,13 @@ def localisation(
     return table + [grid_row(rows, method, truth.rows) for method in own]
 
 
-def finished(rows: Sequence[Row], classification: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """All results as one tidy table; StudyError where a number stands twice."""
-    table = pd.concat([*classification, result_table(list(rows))], ignore_index=True)
+def finished(
+    rows: Rows, found: Sequence[Row], classified: Mapping[str, ClassifierReport]
+) -> pd.DataFrame:
+    """All results as one tidy table, with the differences that claims ask for; StudyError where a
+    number stands twice."""
+    tables = [each.results for each in classified.values()]
+    table = pd.concat([*tables, with_claimed(found, rows)], ignore_index=True)
     keys = [name for name in table.columns if name not in MEASURED]
     twice = table[table.duplicated(keys)]
     if len(twice):

@@ -1,8 +1,8 @@
 """Counts and maps of LSE-UNet's experiment as rows of the result table: Tables 2 to 7,
 localisation, differences.
 
-Rows of a difference have the method `first - second` and the variant of the first. Between two
-variants of one method they stand under subset `positive`, between two subsets under `all`.
+Rows of a difference between methods have the method `first - second` and the variant of the first;
+between two variants or subsets of one method these too read `first - second`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ich_study.evaluate.pairs import pair_columns
 from ich_study.evaluate.rows import Row, Rows, statistic_of
 from ich_study.evaluate.score import score_classes
 from ich_study.evaluate.truth import Truth
@@ -37,6 +38,7 @@ from ich_study.metrics.statistics import (
 AVERAGE, SUBTYPE_AVERAGE, POOLED = "average", "average_subtypes", "pooled_subtypes"
 """Class of the mean with the background "Normal", the paper's AVG; of the mean without it; and of
 the five subtypes' pixels counted together, which no rare subtype decides."""
+DICE = {"metric": "dice"}
 
 
 class Key(NamedTuple):
@@ -187,6 +189,9 @@ def own_differences(
     for first, second, metric in own_pairs(statistics, base_variant):
         if second in statistics:
             columns = {**first.columns(), "method": f"{first.method} - {first.method}"}
+            if metric == "dice_difference":
+                columns = pair_columns(first.columns() | DICE, second.columns() | DICE)
+                metric = columns.pop("metric")
             table.append(rows.difference(statistics[first], statistics[second], metric, **columns))
     return table
 

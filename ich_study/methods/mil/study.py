@@ -44,13 +44,14 @@ def columns_of(head: str, variant: str) -> dict[str, Any]:
 def variants_of(detector: Detector, variant: str) -> dict[str, Detector]:
     """The detectors to compare for one network, the main one first, under `variant`.
 
-    h, T and d stay; what changes is one thing at a time: no h-maxima, no threshold, the code's
-    order with its blind border, and the code's order without it.
+    h, T and d stay; what changes is one thing at a time: no h-maxima, no threshold, no
+    distance beyond the next pixel, the code's order with its blind border, and without it.
     """
     return {
         variant: detector,
         "no_h_maxima": replace(detector, prominence=0.0),
         "no_threshold": replace(detector, threshold=-np.inf),
+        "no_distance": replace(detector, distance=1),
         "code_order_blind_border": replace(detector, order="authors", blind_border=True),
         "code_order_full_field": replace(detector, order="authors", blind_border=False),
     }

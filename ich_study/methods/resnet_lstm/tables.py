@@ -26,6 +26,7 @@ from ich_study.methods.resnet_lstm.arms import MAIN, PLAIN, SUPERVISED
 from ich_study.methods.resnet_lstm.measures import METRICS
 from ich_study.metrics.significance import holm, paired_t_test
 from ich_study.metrics.statistics import PatientStatistic, mean_of_items, patient_bootstrap
+from ich_study.published.claimed import claimed_rows
 from ich_study.published.tables import load_table
 from ich_study.schema import result_table
 
@@ -73,7 +74,8 @@ def volume_results(
         table = pd.concat([table, enhanced], ignore_index=True)
         # one method with and without: the variant tells the two apart, as in the claims
         paired += [{**row, "method": f"{MAIN} - {MAIN}"} for row in more]
-    frame = result_table([*volume_rows(volumes, rows), *paired])
+    found = [*volume_rows(volumes, rows), *paired]
+    frame = result_table([*found, *claimed_rows(rows, found)])
     return _against(frame, truth_kind), _against(table, truth_kind)
 
 
@@ -151,6 +153,7 @@ def map_results(scores: Sequence[Scores], rows: Rows, truth_kind: str) -> pd.Dat
         for metric, name in (("mass_inside", "mass"), ("pointing_game", "pointing")):
             values = np.concatenate([getattr(each, name)[each.positive] for each in own])
             found.append(rows.mean(values, slices, metric, **named))
+    found += claimed_rows(rows, found)
     return _against(result_table(found), truth_kind)
 
 

@@ -96,6 +96,7 @@ def benchmark():
         (0.7, 4, "hires_cam", "-3"),
         (5.0, 5, "ablation_cam", "-3"),
         (0.7, 6, "hires_cam", "-3", "printed"),
+        (0.7, 6, "hires_cam", "-3", "library"),
         (0.2, 7, "ablation_cam", "-3", "library"),
         (50.0, 0, "random_map", None),
     ]

@@ -17,14 +17,14 @@ from ich_study.methods.cams.heat import (
     rival_heats,
     threshold_grid,
 )
-from ich_study.methods.cams.recipe import LIBRARY_ABLATION
+from ich_study.methods.cams.recipe import LIBRARY
 from tests.methods.cams.fakes import heat_of, truth_part
 
 NAMES = [
     ("hires_cam", "[-1]"),
     ("hires_cam", "[-3]"),
     ("ablation_cam", "[-1]"),
-    (LIBRARY_ABLATION, "[-1]"),
+    ("ablation_cam" + LIBRARY, "[-1]"),
 ]
 
 
@@ -49,8 +49,10 @@ def test_each_heat_names_its_method_layer_and_variant():
     assert [(heat.name, heat.layer, heat.variant) for heat in HEATS] == [
         ("hires_cam", "-1", "raw"),
         ("hires_cam", "-1", "printed"),
+        ("hires_cam", "-1", "library"),
         ("hires_cam", "-3", "raw"),
         ("hires_cam", "-3", "printed"),
+        ("hires_cam", "-3", "library"),
         ("ablation_cam", "-1", "raw"),
         ("ablation_cam", "-1", "printed"),
         ("ablation_cam", "-1", "library"),
@@ -60,7 +62,7 @@ def test_each_heat_names_its_method_layer_and_variant():
 
 @pytest.mark.parametrize("index", [slice(1, 3), np.array([4, 0])])
 def test_each_heat_reads_its_own_maps_in_its_own_scale(index):
-    archived = [NAMES[0]] * 2 + [NAMES[1]] * 2 + [NAMES[2]] * 2 + [NAMES[3]]
+    archived = [NAMES[0]] * 3 + [NAMES[1]] * 3 + [NAMES[2]] * 2 + [NAMES[3]]
     for heat, name in zip(HEATS, archived):
         low = torch.from_numpy(Archive(NAMES).raw(name, index))
         expected = resized_maps(low, 16) if heat.variant == "raw" else library_scaled(low, 16)
@@ -71,13 +73,13 @@ def test_each_heat_reads_its_own_maps_in_its_own_scale(index):
 
 def test_thresholds_of_raw_maps_are_quantiles_of_their_values():
     values = Archive(NAMES).raw(NAMES[1])
-    grid = threshold_grid(HEATS[2])
+    grid = threshold_grid(HEATS[3])
     assert (np.diff(grid) > 0).all()
     assert np.float32(grid[0]) == values.min() and grid[-1] <= values.max()
     # most thresholds lie where lesions are: in the top tenth
     assert (grid > np.quantile(values, 0.89)).mean() > 0.5
     assert np.isin(np.float32(np.quantile(values.astype(float), 0.9)), grid.astype(np.float32))
-    for heat in (HEATS[3], HEATS[6], heat_of(np.zeros((1, 2, 2)))):
+    for heat in (HEATS[4], HEATS[8], heat_of(np.zeros((1, 2, 2)))):
         assert threshold_grid(heat) is SCALED_GRID
     assert SCALED_GRID[[0, -1]].tolist() == [1 / 64, 1.0]
 

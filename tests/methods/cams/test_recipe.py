@@ -9,7 +9,7 @@ from ich_study.methods.cams.cams import cam_maps
 from ich_study.methods.cams.heat import layer_heats, rival_heats, threshold_grid
 from ich_study.methods.cams.layers import timm_layers
 from ich_study.methods.cams.recipe import (
-    LIBRARY_ABLATION,
+    LIBRARY,
     CamRecipe,
     archive_part,
     archived_maps,
@@ -54,7 +54,7 @@ def test_the_archive_holds_the_engines_maps(subject, archives):
     expected = cam_maps(subject.model, inputs, timm_layers(subject.model), 0, ["HiResCAM"])
     found = archived_maps(archives["validation"], np.arange(len(rows)))
     assert set(archives["validation"].names) - set(found) == {
-        (LIBRARY_ABLATION, d) for d in RECIPE.depths
+        (name + LIBRARY, d) for name in ("eigen_cam", "ablation_cam") for d in RECIPE.depths
     }
     for layer in ("[-1]", "[-2]", "[-3]"):
         assert torch.allclose(found["hires_cam", layer], expected["HiResCAM", layer], atol=1e-5)
@@ -66,7 +66,7 @@ def test_ablation_in_both_variants_is_the_engines(subject, archives):
     rows = rows[rows["scan_id"].isin(STORE.index["scan_id"].unique()[:3])].iloc[:2]
     _, inputs = subject.inputs(STORE, rows)
     layers, found = timm_layers(subject.model), {}
-    for ablation, name in (("zero", "ablation_cam"), ("library", LIBRARY_ABLATION)):
+    for ablation, name in (("zero", "ablation_cam"), ("library", "ablation_cam" + LIBRARY)):
         maps = cam_maps(subject.model, inputs, layers, 0, ["AblationCAM"], ablation=ablation)
         for (_, depth), raw in maps.items():
             kept = torch.from_numpy(archives["validation"].raw((name, depth), slice(0, 2)))
@@ -74,6 +74,20 @@ def test_ablation_in_both_variants_is_the_engines(subject, archives):
         found[ablation] = maps["AblationCAM", "[-2]"]
     gap = (found["zero"] - found["library"]).abs().max()
     assert gap > 0.1 * found["zero"].abs().max()
+
+
+def test_the_librarys_eigen_maps_have_the_sign_that_lapack_gives(subject, archives):
+    rows = choose_slices(STORE.index, "any", 6, 4)
+    rows = rows[rows["scan_id"].isin(STORE.index["scan_id"].unique()[:3])].iloc[:2]
+    _, inputs = subject.inputs(STORE, rows)
+    layers = timm_layers(subject.model)
+    maps = cam_maps(subject.model, inputs, layers, 0, ["EigenCAM"], eigen_sign="lapack")
+    for depth in RECIPE.depths:
+        kept, raw = (
+            archives["validation"].raw(("eigen_cam" + LIBRARY, depth), slice(0, 2)),
+            maps["EigenCAM", depth],
+        )
+        assert np.allclose(kept, raw, atol=1e-3 * float(raw.abs().max()))
 
 
 def test_a_whole_benchmark_of_an_untrained_network_runs(subject, archives):
@@ -88,7 +102,8 @@ def test_a_whole_benchmark_of_an_untrained_network_runs(subject, archives):
         for archive, truth in zip(archives.values(), truths)
     ]
     scores = score_all(*heats, truths)
-    assert len(scores) == 3 * 7 + 3
+    # three methods at three depths, raw, printed and as the library computes them; three rivals
+    assert len(scores) == 3 * 3 * 3 + 3
     # thresholds of raw maps are tried where the validation part's values lie
     for heat, each in zip(heats[0], scores):
         assert np.array_equal(each.scores.grid, threshold_grid(heat))

@@ -9,18 +9,15 @@ import pytest
 from ich_study.errors import DataError
 from ich_study.evaluate.rows import Rows
 from ich_study.methods.cams.rows import (
-    CLAIM_METRICS,
-    UNITS,
-    claim_rows,
     compare_all,
     prefix_of,
     score_rows,
     statistics_of,
 )
-from ich_study.methods.cams.scores import SOURCES
 from ich_study.metrics.boxes import loose_hit
 from ich_study.metrics.overlap import dice, iou
 from ich_study.metrics.significance import holm
+from ich_study.published.claimed import claimed_rows
 from ich_study.published.claims import load_claims, verdicts
 from ich_study.published.tables import load_table
 from ich_study.schema import result_table
@@ -78,29 +75,6 @@ def test_a_difference_is_the_first_minus_the_second():
         assert table["threshold_source"].tolist() == [source]
     # unless another source is asked for, thresholds are held-out ones
     assert compare_all(shifted(), "dice", replicates=50)["difference"].tolist() == [-1.0]
-
-
-def test_a_claim_is_a_reference_minus_another_method():
-    rows = claim_rows(shifted(), TEST, ROWS, ("right", "absent"))
-    assert {row["method"] for row in rows} == {"right - late"}
-    for row in rows:
-        assert row["value"] == (1.0 if row["threshold_source"] == "masks-validation" else 0.0)
-    assert len(rows) == len(SOURCES) * len(CLAIM_METRICS) * len(UNITS)
-
-
-def test_every_claim_is_the_difference_of_the_two_measures_that_it_names():
-    rows = claim_rows(SCORES, TEST, ROWS, ("hires_cam",))
-    assert {row["variant"] for row in rows} == {"raw"}
-    for row in rows:
-        members = [
-            each for each in SCORES if (each.scores.layer, each.scores.variant) == ("-3", "raw")
-        ]
-        metric = row["metric"].removesuffix("_difference")
-        measures = statistics_of(members, metric, row["unit"], row["threshold_source"])
-        first, second = row["method"].split(" - ")
-        expected = measures[f"{first} [-3]"].value() - measures[f"{second} [-3]"].value()
-        assert row["value"] == pytest.approx(expected)
-    assert len({round(row["value"], 9) for row in rows}) > 4
 
 
 def test_box_measures_are_those_of_boxes():
@@ -182,20 +156,20 @@ def test_names_are_those_of_the_printed_tables_and_the_claims():
         assert {"hires_cam", "ablation_cam"} <= set(printed["method"]) and set(
             printed["layer"]
         ) == {"-1", "-2", "-3"}
-    rows = claim_rows(SCORES, TEST, ROWS, ("hires_cam", "ablation_cam"))
-    assert {row["metric"] for row in rows} == {
-        f"{name}_difference" for name in ("dice", "iou", "box_dice", "box_iou")
+    rows = Rows(*STUDY, replicates=50)
+    measured = score_rows(SCORES, TEST, rows)
+    paired = claimed_rows(rows, measured)
+    # of the library's maps and thresholds of the test masks, as the paper ran
+    assert {row["method"] for row in paired} >= {
+        "hires_cam - ablation_cam",
+        "ablation_cam - hires_cam",
     }
-    every = pd.concat([RESULTS, result_table(rows)], ignore_index=True)
-    claims = load_claims()
-    judged = verdicts(
-        every.assign(dataset="hemorica"), claims[claims["claim_id"].isin(["cam-23", "cam-24"])]
-    ).set_index("claim_id")
-    assert judged.loc["cam-23", "pairs"] > 0 and judged.loc["cam-24", "verdict"] in {
-        "supported",
-        "contradicted",
-        "undecided",
+    assert {(row["variant"], row["threshold_source"]) for row in paired} == {
+        ("library", "masks-test")
     }
+    asked = load_claims().query("claim_id in ['cam-18', 'cam-19']")
+    judged = verdicts(result_table([*measured, *paired]), asked)
+    assert judged["paired"].tolist() == judged["pairs"].tolist() == [2, 2]
 
 
 def test_differences_are_corrected_over_all_pairs():

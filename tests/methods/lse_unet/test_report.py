@@ -39,7 +39,7 @@ def test_the_report_finds_the_better_method_with_an_interval_that_excludes_zero(
         LABELS,
         "printed",
     )
-    table = lse_report.finished(report.rows, [])
+    table = lse_report.finished(ROWS, report.rows, {})
     required = lse_report.required_differences(table, ["rdnet_tiny"], "printed", "any", True)
     assert len(required) == 2 and (required["ci_low"] > 0.2).all()
     assert (required["n"] == PATIENTS).all()
@@ -65,8 +65,8 @@ def test_the_report_finds_the_better_method_with_an_interval_that_excludes_zero(
     assert (
         "pooled_subtypes" in above["rdnet_tiny", "printed"] and not above["random_map", "printed"]
     )
-    with pytest.raises(StudyError, match="stand twice"):
-        lse_report.finished([*report.rows, report.rows[0]], [])
+    with pytest.raises(StudyError, match="twice"):
+        lse_report.finished(ROWS, [*report.rows, report.rows[0]], {})
     with pytest.raises(StudyError, match="a name twice"):
         lse_report.report_masks(ROWS, [GOOD, GOOD], SCORED, LABELS, "printed")
 
@@ -230,7 +230,7 @@ def test_boxes_have_no_mask_report():
     boxed = slices_of(masked.codes, ("IPH",), masked.rows["patient_id"], boxes=boxes)
     report = lse_report.report_masks(ROWS, [made], boxed, VALIDATION_LABELS, "printed")
     assert (report.rows, report.tables, report.volumes, report.chosen) == ([], {}, {}, {})
-    assert lse_report.dice_table(lse_report.finished([], [two_rows()]), "masks-test", "all").empty
+    assert lse_report.dice_table(two_rows(), "masks-test", "all").empty
 
 
 def two_rows():

@@ -49,12 +49,12 @@ def test_differences_of_a_method_with_itself_have_their_direction():
     }
     lse, rdnet = "lse_unet - lse_unet", "rdnet - rdnet"
     assert found == {
-        (lse, "authors", "dice_difference", "masks-test", "positive"): 0.10,
-        (lse, "random_encoder", "dice_difference", "masks-test", "positive"): -0.25,
-        (lse, "authors", "dice_difference", "masks-test", "all"): -0.19,
+        (lse, "authors - no_consistency_loss", "dice_difference", "masks-test", "positive"): 0.10,
+        (lse, "random_encoder - authors", "dice_difference", "masks-test", "positive"): -0.25,
+        (lse, "authors", "dice_difference", "masks-test", "all - positive"): -0.19,
         (lse, "authors", "dice_optimism_masks", "masks-test", "positive"): 0.07,
         (lse, "shared_patients", "dice_optimism_patients", "masks-test", "positive"): 0.08,
-        (rdnet, "threshold_125", "dice_difference", "none", "positive"): 0.15,
+        (rdnet, "threshold_125 - threshold_25", "dice_difference", "none", "positive"): 0.15,
         (rdnet, "printed", "dice_optimism_masks", "masks-test", "positive"): 0.02,
     }
     assert len(rows) == len(found)

@@ -90,6 +90,7 @@ def test_the_table_has_every_variant_and_the_differences_of_the_heads(both):
         "printed",
         "no_h_maxima",
         "no_threshold",
+        "no_distance",
         "threshold_centroids",
         "code_order_blind_border",
         "code_order_full_field",
@@ -109,7 +110,7 @@ def test_the_table_has_every_variant_and_the_differences_of_the_heads(both):
     assert difference["value"] == pytest.approx(values["mil_max_pooling"] - values["mil_attention"])
     assert difference["method"] == "mil_max_pooling - mil_attention"
     printed = mil_study.table_1(table)
-    assert len(printed) == 12 and {"PPV [%]", "SE [%]", "point F1 [%]"} <= set(printed.columns)
+    assert len(printed) == 14 and {"PPV [%]", "SE [%]", "point F1 [%]"} <= set(printed.columns)
 
 
 def test_without_a_threshold_there_are_more_false_points(both):
@@ -227,6 +228,7 @@ def test_the_variants_change_one_thing_at_a_time():
         ("printed", Detector(0.3, 0.7, 9, "printed", False)),
         ("no_h_maxima", Detector(0.0, 0.7, 9, "printed", False)),
         ("no_threshold", Detector(0.3, -np.inf, 9, "printed", False)),
+        ("no_distance", Detector(0.3, 0.7, 1, "printed", False)),
         ("code_order_blind_border", Detector(0.3, 0.7, 9, "authors", True)),
         ("code_order_full_field", Detector(0.3, 0.7, 9, "authors", False)),
     ]
