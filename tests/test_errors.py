@@ -1,10 +1,10 @@
-"""Errors for a person: what can be caught as one kind, and messages that can always be printed."""
-
+import json
 import os
 
 import pytest
 
 from ich_study import errors
+from ich_study.errors import DataError
 
 KINDS = ("ParameterError", "DataError", "SplitError", "WeightsError", "MapError")
 
@@ -17,9 +17,8 @@ def test_every_kind_is_caught_as_the_studys_own_and_as_no_other_kind(kind):
     assert not isinstance(raised, others)
 
 
-def test_bytes_of_a_file_name_that_are_no_text_are_written_out():
-    """A name in Latin-1 comes from the file system with a surrogate in it, which nothing prints."""
-    name = os.fsdecode(b"Bl\xfcten.dcm")
-    message = str(errors.DataError(f"{name} is no DICOM file; größer als 3 µm"))
-    assert message.encode("utf-8").decode() == message
-    assert message == "Bl\\udcfcten.dcm is no DICOM file; größer als 3 µm"
+def test_a_file_name_that_is_not_utf8_can_be_printed_and_put_into_a_notebook():
+    name = os.fsdecode(b"scan\xff.dcm")
+    message = str(DataError(f"{name} is damaged"))
+    assert message == r"scan\udcff.dcm is damaged"
+    assert json.dumps(message, ensure_ascii=False).encode("utf-8")

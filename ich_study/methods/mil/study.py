@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ich_study.atomic import write_parquet
 from ich_study.errors import ParameterError
+from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.truth import read_truth
 from ich_study.methods.mil import report
@@ -238,10 +239,8 @@ def table_1(results: pd.DataFrame) -> pd.DataFrame:
     chosen = results["metric"].isin(columns) & (results["unit"] == "slice")
     chosen &= (results["class"] == "any") & ~results["method"].str.contains(" - ")
     cells = results[chosen].replace({"metric": columns})
-    percent = (100 * cells[["value", "ci_low", "ci_high"]]).itertuples(index=False)
-    cells = cells.assign(
-        cell=[f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in percent]
-    )
+    percent = 100 * cells[["value", "ci_low", "ci_high"]]
+    cells = cells.assign(cell=percent.apply(with_interval, axis=1, digits=1))
     wide = cells.pivot(index=["dataset", "method", "variant"], columns="metric", values="cell")
     return wide[list(columns.values())].reset_index().rename_axis(columns=None)
 

@@ -336,6 +336,8 @@ def test_table_1_is_in_percent_with_low_before_high():
             for name, value in zip(names, (0.25, 0.5, 0.375))
         ]
     )
+    bare = mil_study.table_1(results.assign(ci_low=np.nan, ci_high=np.nan))
+    assert bare.loc[0, "SE [%]"] == "50.0"
     table = mil_study.table_1(results)
     assert table.iloc[0].to_dict() == {
         "dataset": "d",
