@@ -136,9 +136,15 @@ def baseline_maps(
             f"{folder} crops its slices ({found.preprocessing.crop}); its maps do not lie on"
             " the grid of the others"
         )
+    cuts = pd.read_csv(folder / "thresholds.csv")
+    if "logit" not in cuts:
+        raise DataError(
+            f"{folder / 'thresholds.csv'} has columns {list(cuts)}; expected `logit`: an older"
+            " version wrote it, with thresholds on the probability; run 01_backbones again"
+        )
     thresholds = {
         row["class"]: Threshold(row["logit"], row["threshold_source"], row["rule"])
-        for _, row in pd.read_csv(folder / "thresholds.csv").iterrows()
+        for _, row in cuts.iterrows()
     }
     network = (head_gradcam, found.model, found.preprocessing, found.metadata["classes"])
     inference = (device, batch_size, num_workers, precision)

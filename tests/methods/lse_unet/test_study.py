@@ -241,6 +241,10 @@ def test_a_baselines_maps_are_its_own_networks_with_its_own_thresholds(monkeypat
     assert (found.heat.maps[0, 0, 0, 0], found.validation.maps[0, 0, 0, 0]) == (1, 2)
     assert found.logits[0, 0] == -1 and found.heat.size == 16
     assert found.name == "densenet" and found.class_thresholds["IPH"].value == 0.6
+    old = pd.read_csv(folder / "thresholds.csv").rename(columns={"logit": "threshold"})
+    old.to_csv(folder / "thresholds.csv", index=False)
+    with pytest.raises(DataError, match="thresholds on the probability; run 01_backbones again"):
+        lse_study.baseline_maps(folder, *places)
     grid.crop = "brain"
     with pytest.raises(StudyError, match="crops its slices"):
         lse_study.baseline_maps(folder, *places)
