@@ -65,8 +65,6 @@ class ScanVolume:
         that only 8-bit grey exists.
     z_mm: float64 (slices,), position of each slice along the normal of the slices, which points to
         superior, ascending; the table's position where the gantry is not tilted. NaN where unknown.
-    shift_mm: float64 (slices, 2), (x, y) by which each slice lies displaced within its plane
-        against the first, as in a stack sheared by a tilted gantry; NaN where unknown.
     spacing_mm: (x, y) pixel size in mm; NaN where unknown.
     labels: a row per slice, columns `any` and the five subtypes, nullable boolean.
     mask: uint8 (slices, rows, columns) of `schema.MASK_CODES` and 6, or None.
@@ -75,12 +73,14 @@ class ScanVolume:
     sources: per slice, the file it came from, relative to the data set's root, POSIX style.
     notes: what was repaired or dropped on reading (missing slices, padding, tilt), for the
         integrity report; never patient names, birth dates or free text from DICOM.
+    shift_mm: float64 (slices, 2), (x, y) by which each slice lies displaced within its plane
+        against the first, as in a stack sheared by a tilted gantry; None where the slices lie
+        straight above each other.
     """
 
     ref: ScanRef
     hu: np.ndarray
     z_mm: np.ndarray
-    shift_mm: np.ndarray
     spacing_mm: tuple[float, float]
     thickness_mm: float
     labels: pd.DataFrame
@@ -89,6 +89,7 @@ class ScanVolume:
     boxes_known: np.ndarray
     sources: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    shift_mm: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         slices = len(self.hu)
@@ -106,7 +107,7 @@ class ScanVolume:
             )
         per_slice = {
             "z_mm": len(self.z_mm),
-            "shift_mm": len(self.shift_mm),
+            "shift_mm": slices if self.shift_mm is None else len(self.shift_mm),
             "labels": len(self.labels),
             "boxes_known": len(self.boxes_known),
             "sources": len(self.sources),

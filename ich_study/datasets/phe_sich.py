@@ -218,7 +218,6 @@ class PheSichReader:
             ref=ref,
             hu=self._hounsfield(self._turned(grey), width),
             z_mm=numbers * self.slice_spacing_mm,
-            shift_mm=np.zeros((len(grey), 2)),
             spacing_mm=(self.pixel_mm, self.pixel_mm),
             thickness_mm=self.slice_spacing_mm,
             labels=label_frame({"any": answers}, len(grey)),

@@ -113,6 +113,7 @@ def _hashes_and_extremes(hu: np.ndarray) -> tuple[list[str], np.ndarray]:
 
 def _index_columns(volume: ScanVolume) -> dict[str, list[Any]]:
     slices, rows, columns = volume.hu.shape
+    shift = np.zeros((slices, 2)) if volume.shift_mm is None else volume.shift_mm
     one = {
         "dataset": volume.ref.dataset,
         "patient_id": volume.ref.patient_id,
@@ -127,8 +128,8 @@ def _index_columns(volume: ScanVolume) -> dict[str, list[Any]]:
     each = {
         "slice_index": list(range(slices)),
         "z_mm": [_number(z) for z in volume.z_mm],
-        "shift_x_mm": [_number(x) for x in volume.shift_mm[:, 0]],
-        "shift_y_mm": [_number(y) for y in volume.shift_mm[:, 1]],
+        "shift_x_mm": [_number(x) for x in shift[:, 0]],
+        "shift_y_mm": [_number(y) for y in shift[:, 1]],
         "source": list(volume.sources),
         "has_boxes": np.asarray(volume.boxes_known, dtype=bool).tolist(),
         **{

@@ -31,6 +31,7 @@ def test_no_boxes_are_an_empty_table_with_its_columns():
         ({"hu": np.zeros((12, 4, 4))}, "volume is float64"),
         ({"mask": np.zeros((12, 4, 4), np.uint8)}, r"mask is uint8 \(12, 4, 4\)"),
         ({"z_mm": np.arange(11.0)}, "12 slices, but {'z_mm': 11}"),
+        ({"shift_mm": np.zeros((11, 2))}, "12 slices, but {'shift_mm': 11}"),
         ({"labels": pd.DataFrame({"any": [True]})}, "12 slices, but {'labels': 1}"),
         ({"sources": ()}, "12 slices, but {'sources': 0}"),
     ],

@@ -160,7 +160,6 @@ def test_few_slices():
         0,
         hu=whole.hu[:6],
         z_mm=whole.z_mm[:6],
-        shift_mm=whole.shift_mm[:6],
         labels=whole.labels[:6],
         mask=None,
         boxes_known=np.ones(6, bool),

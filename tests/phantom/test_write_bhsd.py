@@ -22,7 +22,7 @@ def test_bhsd_states_its_axes_in_the_qform_only(tmp_path, tilt):
         assert image.header["pixdim"][0] == -1
         vector = image.affine[:3, 1]
         assert np.degrees(np.arctan2(vector[2], vector[1])) == pytest.approx(tilt, abs=1e-3)
-        assert image.header.get_zooms()[2] == pytest.approx(5 / np.cos(np.radians(tilt)), abs=1e-4)
+        assert image.header.get_zooms()[2] == pytest.approx(5 * np.cos(np.radians(tilt)), abs=1e-4)
     assert row["patient_id"] == rsna_patient_id(5)
 
 

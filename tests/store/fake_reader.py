@@ -40,7 +40,6 @@ def make_scan(seed: int = 0, **changes: object) -> ScanVolume:
         "ref": ScanRef("fake", f"P{seed}", scan_id, (Path(f"{seed}.npz"),)),
         "hu": hu,
         "z_mm": np.arange(len(hu)) * 5.0,
-        "shift_mm": np.zeros((len(hu), 2)),
         "spacing_mm": (0.5, 0.5),
         "thickness_mm": float("nan") if seed % 2 else 5.0,
         "labels": labels,
