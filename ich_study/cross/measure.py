@@ -8,10 +8,11 @@ win by where it looks.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import torch
 from skimage.feature import peak_local_max
 from torch.nn import functional
@@ -22,8 +23,10 @@ from ich_study.evaluate.rivals import rivals
 from ich_study.evaluate.scan_methods import OneScan, ScanMethod
 from ich_study.evaluate.truth import Truth
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.new_scan.apply import marked
+from ich_study.models.weights import read_metadata
+from ich_study.new_scan.apply import PUBLISHED, marked, recipes_of
 from ich_study.store.read import Store
+from ich_study.study import assert_unseen
 
 ANY = "any"
 PEAKS_PER_SLICE = 5
@@ -56,6 +59,19 @@ class Entry:
 def common_grid(side: int) -> Preprocessing:
     """The grid that all are scored on: whole slices squeezed to `side` rows and columns."""
     return Preprocessing(("brain",), "fixed", 1, side, "none", (0.0,), (1.0,))
+
+
+def check_unseen(sources: Sequence[str], rows: pd.DataFrame) -> list[str]:
+    """Raise SplitError where weights of `new_scan.apply.open_methods` learned from a patient of
+    `rows`; give back the sources that do not say from whom they learned."""
+    silent = []
+    for source in sources:
+        for path in recipes_of(source):
+            if source.startswith(PUBLISHED) or "patients" not in read_metadata(path):
+                silent.append(source)
+            else:
+                assert_unseen(path, rows)
+    return silent
 
 
 def measure_method(

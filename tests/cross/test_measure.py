@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ich_study import study
 from ich_study.cross import measure
+from ich_study.errors import SplitError
 from ich_study.evaluate.truth import PackedMasks
+from ich_study.splits.overlap import patient_marks
 from tests.cross.fakes import SquareStore, method
 
 
@@ -60,3 +63,21 @@ def test_rivals_stand_beside_the_methods_and_cost_nothing(squares):
     assert np.isnan(found["random_map"].seconds) and found["random_map"].probability is None
     # acute blood of 70 HU is what the HU threshold knows
     assert (found["hu_threshold"].marked & truth.mask()).sum() > 0.7 * truth.mask().sum()
+
+
+def test_weights_that_learned_from_a_scored_patient_stop_and_those_that_do_not_say_are_named(
+    squares, tmp_path, monkeypatch
+):
+    _, truth = squares
+    paths = {name: tmp_path / name for name in ("seen", "unseen", "silent")}
+    marks = {
+        paths["seen"]: {"patients": patient_marks(truth.rows.iloc[:1])},
+        paths["unseen"]: {"patients": patient_marks(truth.rows.assign(patient_id="other"))},
+        paths["silent"]: {},
+    }
+    monkeypatch.setattr(measure, "recipes_of", lambda source: {paths[source]: None})
+    for module in (measure, study):
+        monkeypatch.setattr(module, "read_metadata", marks.__getitem__)
+    assert measure.check_unseen(["unseen", "silent"], truth.rows) == ["silent"]
+    with pytest.raises(SplitError, match="p0"):
+        measure.check_unseen(["unseen", "seen"], truth.rows)

@@ -25,6 +25,8 @@ from ich_study.training.callbacks import WEIGHTS_FILE
 
 BATCH = 8
 SOURCE = "masks-validation"
+NAME = "best_cam"
+"""Of the method, whichever CAM that is: which one is best may turn on the last bit of a weight."""
 
 
 def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, ScanRecipe]:
@@ -43,12 +45,13 @@ def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, Sc
     classifier = resolve(parameters["classifier_run"])
     gates = pd.read_csv(named_file(classifier, "thresholds.csv")).set_index("class")["threshold"]
     options = {
+        "method": str(best["method"]),
         "layer": str(best["layer"]),
         "reading": parameters["layer_reading"],
         "eigen_sign": parameters["eigen_sign"],
     }
     cut, gate = (float(best["threshold"]),), (float(gates[target]),)
-    recipe = ScanRecipe("cams", best["method"], "raw", (target,), cut, gate, SOURCE, options)
+    recipe = ScanRecipe("cams", NAME, "raw", (target,), cut, gate, SOURCE, options)
     return {named_file(classifier, WEIGHTS_FILE): recipe}
 
 
@@ -59,7 +62,7 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
         f"[{recipe.options['layer']}]",
         found.metadata["classes"].index(recipe.classes[0]),
     )
-    printed = {name: method for method, name in METHOD_IDS.items()}[recipe.name]
+    printed = {name: method for method, name in METHOD_IDS.items()}[recipe.options["method"]]
     cam = CamRecipe(
         (printed,),
         (depth,),

@@ -41,7 +41,8 @@ def test_the_best_map_of_the_validation_patients_is_taken(run):
     parameters = {**PARAMETERS, "classifier_run": str(folder / "classifier")}
     ((path, recipe),) = recipes_of_run(folder, parameters).items()
     assert path == folder / "classifier" / "weights.safetensors"
-    assert (recipe.name, recipe.options["layer"]) == ("grad_cam", "-2")
+    assert recipe.name == "best_cam"
+    assert (recipe.options["method"], recipe.options["layer"]) == ("grad_cam", "-2")
     assert (recipe.thresholds, recipe.gates) == ((0.2,), (0.45,))
     assert json.loads(json.dumps(recipe.describe()))["source"] == "masks-validation"
 
