@@ -10,7 +10,7 @@ from ich_study.datasets.phe_sich import PheSichReader, border_connected
 from ich_study.errors import DataError, ParameterError
 from ich_study.integrity.scan import note_findings
 from ich_study.paths import real_data_root
-from ich_study.store.fingerprint import fingerprint
+from ich_study.store.fingerprint import fingerprint, source_marks
 
 BOX = (
     "<object><name>a</name><bndbox><xmin>8</xmin><ymin>20</ymin>"
@@ -206,12 +206,15 @@ def test_a_picture_without_a_row_is_an_error_of_the_data_set(flat):
 
 
 def test_a_corrected_box_makes_the_scan_be_built_anew(flat):
-    reader = PheSichReader(flat)
-    before = fingerprint(reader.scans()[0], "", flat)
+    def found() -> str:
+        ref = PheSichReader(flat).scans()[0]
+        return fingerprint(ref, "", flat, source_marks(ref, flat))
+
+    before = found()
     path = flat / "annotations" / "0007_01.xml"
     path.write_text(path.read_text().replace("<xmax>16<", "<xmax>17<"))
     os.utime(path, ns=(1, 1))
-    assert fingerprint(reader.scans()[0], "", flat) != before
+    assert found() != before
 
 
 def test_bad_folders(flat, tmp_path):
