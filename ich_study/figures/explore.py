@@ -14,6 +14,9 @@ from ich_study.errors import ParameterError
 
 HEADLESS = "ICH_STUDY_HEADLESS"
 """Set by the runner: an executed copy holds pictures, not sliders that nobody can move."""
+FRONT_END = "JPY_SESSION_NAME"
+"""Set by a Jupyter server for the kernels of its notebooks. Papermill's and nbval's have none, and
+wait for ever for a front end to answer a slider."""
 
 
 def explore(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
@@ -49,4 +52,5 @@ def explore(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
 
 def sliders_wanted() -> bool:
     """Whether ipywidgets is installed and someone may sit before the notebook."""
-    return HEADLESS not in os.environ and importlib.util.find_spec("ipywidgets") is not None
+    present = importlib.util.find_spec("ipywidgets") is not None
+    return present and FRONT_END in os.environ and HEADLESS not in os.environ

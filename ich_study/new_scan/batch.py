@@ -34,7 +34,8 @@ class Wanted:
     """What is written of a scan. segmentation: "binary", "labelmap" or None for no DICOM SEG.
     anonymise: it too without identity. inside_brain: mark nothing outside the brain. allow_bad:
     pass over a scan that cannot be read, and files of a series that are damaged. sheet_slices: on
-    the contact sheet. allow: checks whose errors in a scan's header do not refuse it."""
+    the contact sheet. allow: checks whose errors in a scan's header do not refuse it. label: what
+    the scan is, for every title."""
 
     segmentation: str | None = "binary"
     anonymise: bool = False
@@ -42,6 +43,7 @@ class Wanted:
     allow_bad: bool = False
     sheet_slices: int = 8
     allow: tuple[str, ...] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,14 @@ class Studied:
     scan: OwnScan
     verdicts: pd.DataFrame
     methods: Mapping[str, ScanMethod]
-    inside_brain: bool = True
+    wanted: Wanted
 
     @cached_property
     def findings(self) -> list[Finding]:
         """What every method finds, computed when it is first asked for."""
         found = []
         for name, method in self.methods.items():
-            found.append(apply_method(name, method, self.scan, self.inside_brain))
+            found.append(apply_method(name, method, self.scan, self.wanted.inside_brain))
         return found
 
 
@@ -98,9 +100,8 @@ def study_scans(
         try:
             if isinstance(candidates, str):
                 raise DataError(candidates)
-            scan, verdicts = choose_series(candidates, wanted.allow)
-            studied = Studied(scan, verdicts, methods, wanted.inside_brain)
-            content, row["status"] = study_scan(studied, output, wanted)
+            studied = Studied(*choose_series(candidates, wanted.allow), methods, wanted)
+            content, row["status"] = study_scan(studied, output)
             row["scan"] = studied.scan.name
             for method in content["methods"]:
                 for name, volume in method["volumes_ml"].items():
@@ -116,10 +117,10 @@ def study_scans(
     return pd.DataFrame(rows), studied
 
 
-def study_scan(studied: Studied, output: Path, wanted: Wanted) -> tuple[dict[str, Any], str]:
+def study_scan(studied: Studied, output: Path) -> tuple[dict[str, Any], str]:
     """One scan in its folder of `output`: its report, which is written last, and whether that was
     "done" now or "kept"."""
-    scan, key = studied.scan, key_of(studied, wanted)
+    scan, wanted, key = studied.scan, studied.wanted, key_of(studied)
     folder = output / scan.name
     content = finished(folder, key)
     if content is not None:
@@ -130,7 +131,7 @@ def study_scan(studied: Studied, output: Path, wanted: Wanted) -> tuple[dict[str
             path = folder / f"{finding.name}.seg.dcm"
             write_segmentation(path, scan, finding, wanted.segmentation, wanted.anonymise)
     slices = write.shown_slices(studied.findings, wanted.sheet_slices)
-    sheet = write.contact_sheet(scan, studied.findings, slices)
+    sheet = write.contact_sheet(scan, studied.findings, slices, label=wanted.label)
     save_figure(sheet, folder / CONTACT_SHEET)
     plt.close(sheet)
     content = write.report(scan, studied.verdicts, studied.findings, asdict(wanted), key)
@@ -138,13 +139,13 @@ def study_scan(studied: Studied, output: Path, wanted: Wanted) -> tuple[dict[str
     return content, "done"
 
 
-def key_of(studied: Studied, wanted: Wanted) -> str:
+def key_of(studied: Studied) -> str:
     """What must be the same for a report to be kept: pixels, place, weights, recipes, settings."""
     scan, methods = studied.scan, studied.methods
     recipes = [json.dumps(each.recipe.describe(), sort_keys=True) for each in methods.values()]
     weights = [f"{name} {each.sha256}" for name, each in methods.items()]
     place = [str(scan.affine.round(6).tolist()), str(scan.depth_mm.round(6).tolist())]
-    parts = [scan.source.content_hash, *place, *weights, *recipes, str(wanted)]
+    parts = [scan.source.content_hash, *place, *weights, *recipes, str(studied.wanted)]
     return sha256_lines(parts)
 
 

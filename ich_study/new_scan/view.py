@@ -53,4 +53,4 @@ def slice_figure(
             mask = marked(finding.heat, probability, replace(recipe, thresholds=tuple(cuts)))
             mask[~studied.scan.source.brain] = 0
         drawn.append(replace(finding, mask=mask))
-    return contact_sheet(studied.scan, drawn, [number], window, opacity)
+    return contact_sheet(studied.scan, drawn, [number], window, opacity, studied.wanted.label)

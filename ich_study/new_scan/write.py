@@ -138,6 +138,7 @@ def contact_sheet(
     slices: Sequence[int] | np.ndarray,
     window: str = "brain",
     opacity: float = 0.55,
+    label: str = "",
 ) -> Figure:
     """A row per slice, a column per method: heat, outline of the mask, points.
 
@@ -156,7 +157,7 @@ def contact_sheet(
     return heatmap_grid(
         scan.hu[index],
         columns,
-        f"{scan.name}, patient's right on the left\n{RESEARCH_USE}\n",
+        f"{label or scan.name}, the right side on the left\n{RESEARCH_USE}\n",
         row_titles=[f"slice {number}" for number in index],
         window=named_window(window),
         opacity=opacity,

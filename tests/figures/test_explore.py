@@ -38,3 +38,15 @@ def test_with_ipywidgets_every_choice_has_a_slider(monkeypatch):
 def test_nothing_to_choose_from_is_named():
     with pytest.raises(ParameterError, match="for method"):
         explore(print, number=[1], method=[])
+
+
+def test_sliders_need_a_front_end_that_answers_them(monkeypatch):
+    """A kernel of papermill or nbval has none: a slider would stop its notebook for ever."""
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.delenv(HEADLESS, raising=False)
+    monkeypatch.delenv(module.FRONT_END, raising=False)
+    assert not module.sliders_wanted()
+    monkeypatch.setenv(module.FRONT_END, "notebooks/09_new_scan.ipynb")
+    assert module.sliders_wanted()
+    monkeypatch.setenv(HEADLESS, "1")
+    assert not module.sliders_wanted()

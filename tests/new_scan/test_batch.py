@@ -93,10 +93,11 @@ def test_a_table_needs_its_column(tmp_path):
 def test_the_viewer_is_a_picture_without_a_front_end(scans, tmp_path, monkeypatch):
     monkeypatch.setenv(HEADLESS, "1")
     _, studied = batch.study_scans(
-        scans.parent / "one", METHODS, tmp_path, batch.Wanted(sheet_slices=2)
+        scans.parent / "one", METHODS, tmp_path, batch.Wanted(sheet_slices=2, label="drawn head")
     )
     view.view(studied)
     figure = view.slice_figure(studied, 5, "bone", 0.3, 0.5, view.ALL)
+    assert "drawn head" in figure.get_suptitle()
     assert len([axis for axis in figure.axes if axis.get_title()]) == 3  # slice and two methods
     own = view.slice_figure(studied, 5, "brain", 0.3, 0.5, "bright")
     high = view.slice_figure(studied, 5, "brain", 0.3, 2.0, "bright")
