@@ -30,7 +30,7 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from ich_study.figures.explore import HEADLESS
+from ich_study.manifest import HEADLESS
 
 KERNEL_NAME = "python3"
 ENGINE_NAME = "ich_study"

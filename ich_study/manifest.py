@@ -28,6 +28,10 @@ RUN_NAME = "run.json"
 FAILED_NAME = "run-failed.json"
 """What `run.json` would be of a run that has begun and not ended, or failed: Snakemake deletes the
 output of a failed job, and this is not one."""
+EARLIER_NAME = "run-earlier.json"
+HEADLESS = "ICH_STUDY_HEADLESS"
+"""Set by the runner, which keeps the record; then an executed copy holds pictures, not sliders that
+nobody can move."""
 UNCHECKED = frozenset({".ipynb", ".npy"})
 """Outputs whose change is none of the run's results: an executed notebook, which JupyterLab saves
 when someone looks at it, and arrays, which store and map archive check on their own."""
@@ -90,6 +94,19 @@ def record(
     if licences:
         known["licences"] = {**known.get("licences", {}), **licences}
     write_json(target, known)
+
+
+def begin(output_dir: Path) -> None:
+    """Set an earlier run's record aside, as `EARLIER_NAME`, before its outputs are written over.
+
+    The runner has done so already; a notebook under plain papermill or in JupyterLab does it by
+    this, so that no record speaks of what nobody recorded.
+    """
+    if HEADLESS in os.environ:
+        return
+    for name in (FAILED_NAME, RUN_NAME):
+        if (output_dir / name).is_file():
+            (output_dir / name).replace(output_dir / EARLIER_NAME)
 
 
 def recorded(output_dir: Path) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def run(this: Plan) -> dict[str, Any]:
             this.folder / f"{this.notebook.stem}.running.ipynb",
             this.folder / this.notebook.name,
         )
-        for stale in (RUN_NAME, manifest.RECORD_NAME):
+        for stale in (RUN_NAME, manifest.EARLIER_NAME, manifest.RECORD_NAME):
             (this.folder / stale).unlink(missing_ok=True)
         started = datetime.now(UTC)
         begun = {**_provenance(this), "started": started.isoformat(timespec="seconds")}

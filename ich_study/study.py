@@ -49,7 +49,8 @@ class Study:
         datasets: Iterable[str],
         splits: Iterable[str] = (),
     ) -> Study:
-        """Open a finished run of `00_data` and set the look of all figures.
+        """Open a finished run of `00_data` and set the look of all figures; a record of an earlier
+        run in the output folder is set aside.
 
         Paths are relative to the project's folder. Raises DataError or SplitError where the run has
         no such store or split, StudyError where it failed or its files changed since.
@@ -57,6 +58,7 @@ class Study:
         style.use_study_style()
         output, data = paths.resolve(output_dir), paths.resolve(data_dir)
         manifest.check_run(data)
+        manifest.begin(output)
         stores = open_stores(data / "store", dict.fromkeys(datasets))
         tables = {
             split: read_split(data / "splits" / f"{split}.csv") for split in dict.fromkeys(splits)

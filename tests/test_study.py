@@ -61,6 +61,15 @@ def test_a_study_on_data_that_changed_is_refused(tmp_path, monkeypatch):
         Study.open("02_x", "out", "data", ["fake"], ["fake"])
 
 
+def test_what_a_notebook_writes_over_keeps_no_record_that_says_ok(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    record = {"status": "ok", "outputs": []}
+    (tmp_path / "out" / "run.json").write_text(json.dumps(record))
+    opened(tmp_path, monkeypatch)
+    assert not (tmp_path / "out" / "run.json").exists()
+    assert json.loads((tmp_path / "out" / "run-earlier.json").read_text()) == record
+
+
 def test_a_network_that_saw_a_patient_is_not_scored_on_it(tmp_path):
     def rows(dataset, *patients):
         return pd.DataFrame({"dataset": dataset, "patient_id": list(patients)})

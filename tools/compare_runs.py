@@ -22,7 +22,15 @@ import pandas as pd
 from ich_study.errors import StudyError
 
 CLOCK_FILES = frozenset(
-    {"run.json", "run-failed.json", "recorded.json", "cost.csv", "milliseconds.csv", "trust.png"}
+    {
+        "run.json",
+        "run-failed.json",
+        "run-earlier.json",
+        "recorded.json",
+        "cost.csv",
+        "milliseconds.csv",
+        "trust.png",
+    }
 )
 """Files of times, or that name their folder; `trust.png` draws what a CAM costs."""
 CLOCK_COLUMNS = frozenset({"seconds"})

@@ -11,9 +11,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from ich_study.errors import ParameterError
+from ich_study.manifest import HEADLESS
 
-HEADLESS = "ICH_STUDY_HEADLESS"
-"""Set by the runner: an executed copy holds pictures, not sliders that nobody can move."""
 FRONT_END = "JPY_SESSION_NAME"
 """Set by a Jupyter server for the kernels of its notebooks. Papermill's and nbval's have none, and
 wait for ever for a front end to answer a slider."""

@@ -26,6 +26,7 @@ from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
 from ich_study.sources import code_hash
 from ich_study.store.read import Store
+from ich_study.study import assert_unseen
 from ich_study.training.callbacks import WEIGHTS_FILE
 
 LIBRARY = "_library"
@@ -38,7 +39,7 @@ LIBRARY_METHODS: tuple[str, ...] = ("AblationCAM", "EigenCAM", "EigenGradCAM")
 @dataclass(frozen=True)
 class Subject:
     """The classifier whose maps are measured: evaluation mode, on `device`. target: its logit of
-    the class. path: of its checkpoint."""
+    the class."""
 
     model: nn.Module = field(repr=False)
     preprocessing: Preprocessing
@@ -46,7 +47,6 @@ class Subject:
     architecture: str
     sha256: str
     device: torch.device
-    path: Path = Path()
 
     def inputs(self, store: Store, rows: pd.DataFrame) -> tuple[Tensor, Tensor]:
         """Windowed channels in [0, 1] and network inputs, both (N, C, S, S), of a few slices."""
@@ -56,8 +56,15 @@ class Subject:
         return channels, self.preprocessing.normalised(channels)
 
 
-def load_subject(run_folder: str | Path, class_name: str, device: str | torch.device) -> Subject:
+def load_subject(
+    run_folder: str | Path,
+    class_name: str,
+    device: str | torch.device,
+    scored: pd.DataFrame | None = None,
+) -> Subject:
     """The classifier that a run of 01_backbones trained. Relative folders are the project's.
+
+    scored: slices of patients that it must not have seen (`study.assert_unseen`).
 
     Raises WeightsError where the run has no weights or they do not fit, and ParameterError where it
     has no logit of `class_name`, or two outputs for one class, StudyError where the run failed or
@@ -72,6 +79,8 @@ def load_subject(run_folder: str | Path, class_name: str, device: str | torch.de
             " 01_backbones -f params/<scale>/01_backbones.yaml -f"
             f" params/<scale>/01_backbones/{folder.name}.yaml"
         )
+    if scored is not None:
+        assert_unseen(path, scored)
     found = load(path, device, Backbone)
     classes = list(found.metadata["classes"])
     if found.metadata["two_outputs"]:
@@ -84,7 +93,7 @@ def load_subject(run_folder: str | Path, class_name: str, device: str | torch.de
             " one of them"
         )
     target, name = classes.index(class_name), found.network.name
-    return Subject(found.model, found.preprocessing, target, name, found.sha256, device, path)
+    return Subject(found.model, found.preprocessing, target, name, found.sha256, device)
 
 
 @dataclass(frozen=True)
