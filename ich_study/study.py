@@ -18,10 +18,9 @@ from matplotlib.figure import Figure
 
 from ich_study import manifest, paths
 from ich_study.atomic import write_csv
-from ich_study.errors import ParameterError, SplitError, WeightsError
+from ich_study.errors import ParameterError
 from ich_study.figures import style
-from ich_study.models.weights import read_metadata
-from ich_study.splits.overlap import assert_disjoint, seen_patients
+from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import read_split, rows_of, split_hash
 from ich_study.store import Store, open_stores
 
@@ -98,22 +97,6 @@ class Study:
         splits = {name: split_hash(table) for name, table in self.splits.items()}
         manifest.record(
             self.output, data=data, split=splits or None, weights=weights, licences=licences
-        )
-
-
-def assert_unseen(checkpoint: Path, rows: pd.DataFrame) -> None:
-    """Raise SplitError where a network was trained, or its epoch chosen, on a patient of `rows`,
-    WeightsError where its checkpoint does not say on whom."""
-    marks = read_metadata(checkpoint).get("patients")
-    if marks is None:
-        raise WeightsError(
-            f"{checkpoint} does not say which patients it was trained on; train it again"
-        )
-    seen = seen_patients(marks, rows)
-    if seen:
-        raise SplitError(
-            f"{checkpoint} was trained on {len(seen)} of the patients that it would be scored on"
-            f" ({', '.join(seen[:5])}); choose a run of the same split, or other patients"
         )
 
 

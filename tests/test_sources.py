@@ -105,3 +105,11 @@ def test_a_notebook_imports_what_its_code_cells_say(tmp_path):
     path = tmp_path / "n.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     assert sources.notebook_imports(path) == {"ich_study.ct.windows"}
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [STORE, TRAINING, ("ich_study.methods.cams.recipe",), ("ich_study.methods.hgi_sam.maps",)],
+)
+def test_what_takes_long_does_not_depend_on_what_only_draws(stage):
+    assert not [name for name in sources.made_by(stage) if name.startswith(sources.DRAWS)]

@@ -3,14 +3,11 @@ import shutil
 
 import pandas as pd
 import pytest
-import torch
 
 from ich_study import manifest
-from ich_study.errors import ParameterError, SplitError, StudyError, WeightsError
-from ich_study.models.weights import save_weights
-from ich_study.splits.overlap import patient_marks
+from ich_study.errors import ParameterError, SplitError, StudyError
 from ich_study.splits.split import split_hash, write_split
-from ich_study.study import Study, assert_all_disjoint, assert_unseen, parts_table
+from ich_study.study import Study, assert_all_disjoint, parts_table
 from tests.store.fake_reader import built
 
 
@@ -68,25 +65,6 @@ def test_what_a_notebook_writes_over_keeps_no_record_that_says_ok(tmp_path, monk
     opened(tmp_path, monkeypatch)
     assert not (tmp_path / "out" / "run.json").exists()
     assert json.loads((tmp_path / "out" / "run-earlier.json").read_text()) == record
-
-
-def test_a_network_that_saw_a_patient_is_not_scored_on_it(tmp_path):
-    def rows(dataset, *patients):
-        return pd.DataFrame({"dataset": dataset, "patient_id": list(patients)})
-
-    path = tmp_path / "weights.safetensors"
-    save_weights(
-        path, torch.nn.Linear(1, 1), {"patients": patient_marks(rows("rsna", "ID_a", "b"))}
-    )
-    assert "ID_a" not in path.read_bytes().decode("latin-1"), "no id stands in a checkpoint"
-    assert_unseen(path, rows("rsna", "c"))
-    assert_unseen(path, rows("cq500", "b"))
-    for seen in (rows("rsna", "c", "b"), rows("bhsd", "id_A "), rows("bhsd", "b")):
-        with pytest.raises(SplitError, match="1 of the patients"):
-            assert_unseen(path, seen)
-    save_weights(path, torch.nn.Linear(1, 1), {})
-    with pytest.raises(WeightsError, match="does not say which patients"):
-        assert_unseen(path, rows("rsna", "c"))
 
 
 def test_parts_that_share_a_patient_are_refused():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ich_study import paths
 from ich_study.errors import DataError, ParameterError, WeightsError
 from ich_study.evaluate.archive import MapArchive, MapName, device_batches, write_archive
+from ich_study.evaluate.unseen import assert_unseen
 from ich_study.hashing import sha256_lines
 from ich_study.inputs.devices import resolve_device
 from ich_study.inputs.preprocessing import Preprocessing
@@ -26,7 +27,6 @@ from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
 from ich_study.sources import code_hash
 from ich_study.store.read import Store
-from ich_study.study import assert_unseen
 from ich_study.training.callbacks import WEIGHTS_FILE
 
 LIBRARY = "_library"
@@ -64,7 +64,7 @@ def load_subject(
 ) -> Subject:
     """The classifier that a run of 01_backbones trained. Relative folders are the project's.
 
-    scored: slices of patients that it must not have seen (`study.assert_unseen`).
+    scored: slices of patients that it must not have seen (`unseen.assert_unseen`).
 
     Raises WeightsError where the run has no weights or they do not fit, and ParameterError where it
     has no logit of `class_name`, or two outputs for one class, StudyError where the run failed or

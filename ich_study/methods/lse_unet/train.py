@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ich_study.errors import DataError, ParameterError
+from ich_study.evaluate.unseen import assert_unseen
 from ich_study.inputs.preprocessing import preprocessing_from
 from ich_study.manifest import check_run
 from ich_study.methods.lse_unet.loss import LOSS_WEIGHTS, LSELoss
@@ -29,7 +30,7 @@ from ich_study.paths import resolve
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import EXCLUDED, rows_of
 from ich_study.store.read import Store
-from ich_study.study import assert_unseen, parts_table
+from ich_study.study import parts_table
 from ich_study.training.config import TrainingConfig
 from ich_study.training.learner import TrainingRun, train_classifier
 
@@ -207,7 +208,7 @@ def checked_encoder(
     differs: Collection[str],
 ) -> Path | None:
     """The checkpoint of the encoder's run, if there is one, after `check_encoder`; neither it nor
-    the baselines saw a patient that is tested on (`study.assert_unseen`)."""
+    the baselines saw a patient that is tested on (`unseen.assert_unseen`)."""
     for run in filter(None, [encoder_run, *baseline_runs]):
         assert_unseen(weights_of_run(run), test_rows)
     if encoder_run is None:
