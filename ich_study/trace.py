@@ -44,13 +44,13 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def run_folders(runs: Path) -> list[Path]:
-    """Folders below `runs` that hold a run: a record, or a result table that nobody recorded; not
-    those of `07_figures`."""
+    """Folders below `runs` that hold a run of a notebook that `07_figures` reads: a record, or a
+    result table that nobody recorded. Later notebooks may be running."""
     folders = {path.parent for name in (RUN_NAME, FAILED_NAME) for path in runs.rglob(name)}
     for path in runs.rglob(METRICS_FILE):
         if not any(path.is_relative_to(folder) for folder in folders):
             folders.add(path.parent)
-    return sorted(each for each in folders if FIGURES not in each.relative_to(runs).parts)
+    return sorted(each for each in folders if each.relative_to(runs).parts[:1] < (FIGURES,))
 
 
 def run_table(runs: Path) -> pd.DataFrame:
@@ -81,7 +81,9 @@ def check_runs(runs: Path, required: Sequence[str]) -> pd.DataFrame:
     missing = [name for name in required if name not in there]
     said = [*wrong["state"], *(f"{runs / name}: there is no run of it" for name in missing)]
     if said:
-        raise StudyError("\n".join([*said, "Run these again (snakemake), or name other runs_dir"]))
+        raise StudyError(
+            "\n".join([*said, "Run these again (snakemake), remove them, or name other runs_dir"])
+        )
     return table
 
 

@@ -103,6 +103,9 @@ def test_what_is_not_there_is_exit_2(runs, capsys, table, row, says):
 
 def test_runs_are_sound_there_and_of_one_data(runs):
     assert set(trace.check_runs(runs, ["00_data", "01_backbones"])["state"]) == {"ok"}
+    (runs / "08_later").mkdir()
+    (runs / "08_later" / "run-failed.json").write_text('{"status": "begun"}')
+    assert set(trace.check_runs(runs, [])["state"]) == {"ok"}, "a later notebook is running"
     with pytest.raises(StudyError, match="02_lse_unet: there is no run"):
         trace.check_runs(runs, ["02_lse_unet"])
     record(runs / "01_backbones" / "a", hashes={"data": {"rsna": "0" * 64}})
