@@ -61,7 +61,7 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
             if set(predictions["dataset"]) <= synthetic_datasets(runs):
                 write_parquet(place, small_predictions(predictions))
                 written.append(place)
-    pictures = [*figures.glob("*.csv"), *figures.glob("*.png")]
+    pictures = [*figures.glob("*.csv"), *figures.glob("*.png"), *figures.glob("*.md")]
     written += [_copied(source, target / "07_figures" / source.name) for source in sorted(pictures)]
     written += [
         _copied(source, target / "00_data" / source.name) for source in synthetic_pictures(runs)

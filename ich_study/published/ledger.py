@@ -1,0 +1,39 @@
+"""The ledger of claims as a page that is read in two minutes."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ich_study.published.claims import VERDICTS
+from ich_study.published.tables import PAPERS
+
+SHORT = 90
+"""Characters of a sentence that a line shows."""
+
+
+def ledger_page(ledger: pd.DataFrame, title: str) -> str:
+    """Verdicts by paper, a line each, as Markdown: claim, what was found under the paper's
+    protocol, under ours and against boxes, the sentence, and the runs that decided.
+
+    ledger: of `claims.verdicts`. Claims that nothing here can measure are counted, not listed.
+    """
+    lines = [f"# Claims of the five papers: {title}", ""]
+    for paper, name in PAPERS.items():
+        own = ledger[ledger["paper"] == paper]
+        counts = own["verdict"].value_counts()
+        said = ", ".join(f"{counts.get(each, 0)} {each}" for each in VERDICTS)
+        lines += [f"## {name}", "", f"{said}.", ""]
+        lines += ["| claim | verdict | ours | boxes | sentence | runs |", "|" + "---|" * 6]
+        verdicts = own[["verdict", "verdict_ours", "verdict_boxes"]]
+        measured = ~verdicts.isin(["not measured", ""]).all(axis=1)
+        for row in own[measured].itertuples():
+            found = f"{row.verdict} | {row.verdict_ours} | {row.verdict_boxes}"
+            link = f"[{row.study}](../{row.study}/)"
+            lines.append(f"| {row.claim_id} | {found} | {_short(row.sentence)} | {link} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _short(sentence: str) -> str:
+    text = sentence.replace("|", "/")
+    return text if len(text) <= SHORT else f"{text[:SHORT].rsplit(' ', 1)[0]} ..."

@@ -1,0 +1,32 @@
+from ich_study.published.claims import verdicts
+from ich_study.published.ledger import ledger_page
+from ich_study.published.tables import PAPERS
+from ich_study.schema import result_table
+
+
+def test_a_page_counts_every_claim_and_lists_the_measured_ones():
+    """One number is there: the mean point F1 of the pooling detector, 0.05 from the printed one."""
+    row = {
+        "study": "05_mil_detector",
+        "dataset": "cq500",
+        "method": "mil_max_pooling",
+        "variant": "printed",
+        "class": "any",
+        "unit": "slice",
+        "subset": "all",
+        "threshold_source": "masks-validation",
+        "metric": "point_f1",
+        "value": 0.53,
+        "ci_low": 0.51,
+        "ci_high": 0.54,
+        "n": 40,
+        "seed": 1,
+    }
+    ledger = verdicts(result_table([row]))
+    page = ledger_page(ledger, "one number")
+    assert all(f"## {name}" in page for name in PAPERS.values())
+    listed = [line for line in page.splitlines() if line.startswith("| ") and "claim" not in line]
+    assert len(listed) == 1 and listed[0].startswith("| mil-01 | contradicted |")
+    assert "[05_mil_detector](../05_mil_detector/)" in listed[0]
+    others = (ledger["paper"] == "mil_detector").sum() - 1
+    assert f"1 contradicted, 0 undecided, {others} not measured" in page
