@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("0[1-6]_*.ipynb"))
 NETWORKS = {
     "01_backbones": ["backbone"],
-    "02_lse_unet": ["backbone", "backbone_options"],
+    "02_lse_unet": ["backbone"],
     "03_resnet_lstm": ["backbone", "lstm", "unet"],
     "04_swin_hgi_sam": ["swin", "swin_options", "supervised_networks"],
     "05_mil_detector": ["network", "blocks"],
@@ -150,7 +150,7 @@ def test_a_scale_other_than_smoke_names_its_networks():
     for arm in arms():
         missing = set(NETWORKS[arm.notebook]) - set(arm.given)
         if arm.given.get("encoder_run"):  # the network of another run
-            missing -= {"backbone", "backbone_options"}
+            missing -= {"backbone"}
         assert arm.scale == "smoke" or not missing, f"{arm.scale} {arm.notebook} {arm.name}"
 
 
@@ -173,8 +173,7 @@ def test_every_lse_unet_is_built():
         if arm.values["encoder_run"]:
             encoder = built(classifier_of_run(arm, arm.values["encoder_run"]))
         else:
-            settings = {"name": arm.values["backbone"], "options": arm.values["backbone_options"]}
-            encoder = backbone_of(settings, config.outputs, config.in_channels)
+            encoder = backbone_of(arm.values["backbone"], config.outputs, config.in_channels)
         assert encoder.in_channels == config.in_channels
         for variant in ("printed", "authors"):
             settings = lse_settings(variant, arm.values["lse_changes"])

@@ -64,7 +64,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "road_shares": [0.5],
         "sanity_slices": 1,
         "bootstrap_replicates": 50,
-        "require_better_than_random": False,
+        "pointing_above": [],
     },
     # RSNA's test part has two patients here, too few for the intervals that the notebook wants
     "07_figures": {

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.models.registry import Network, register
-from ich_study.models.settings import check_hash
+from ich_study.models.settings import TRAINED, check_hash
 from ich_study.models.sources import Source, read_source
 from ich_study.models.weights import state_digest
 
@@ -52,6 +52,7 @@ class Backbone(Network):
     weights_source: "random", a file's or package's name, or timm's name of the hub weights.
     weights_sha256: of the file; for hub weights, of the loaded tensors; None when random.
     weights_licence: of published weights; None when random or where nobody says.
+    trained: "all", or the "head" alone.
     """
 
     model: nn.Module = field(repr=False)
@@ -64,6 +65,7 @@ class Backbone(Network):
     weights_source: str
     weights_sha256: str | None
     weights_licence: str | None = None
+    trained: str = "all"
 
     def arguments(self) -> dict[str, Any]:
         """All but the module; `rebuild` leaves out where the weights came from."""
@@ -84,6 +86,7 @@ def create_backbone(
     weights_sha256: str | None = None,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    trained: str = "all",
 ) -> Backbone:
     """The timm network `name` with `outputs` logits for `in_channels` input channels.
 
@@ -92,6 +95,8 @@ def create_backbone(
     classifier where the file has one; then the classifier is replaced by a freshly initialised one.
     timm adapts a first convolution of three channels to `in_channels`. What is initialised at
     random depends on `seed` alone; PyTorch's global stream stays where it was.
+
+    trained: see `train_only`.
 
     Raises ParameterError for an unknown network, source or option; WeightsError when the weights
     are absent, unreachable, of another hash or of another network. Never falls back to random ones.
@@ -119,6 +124,7 @@ def create_backbone(
             model.reset_classifier(outputs)
             described, sha256, licence = source.name, source.sha256, source.licence
             mean, std = source.mean or mean, source.std or std
+    train_only(model, trained)
     return Backbone(
         model,
         name,
@@ -130,7 +136,20 @@ def create_backbone(
         described,
         sha256,
         licence,
+        trained,
     )
+
+
+def train_only(model: nn.Module, trained: str) -> None:
+    """Which weights of a timm classifier learn: "all", or its "head" alone.
+
+    Batch norms of a body that does not learn still take the training slices' mean and variance, so
+    that weights from other pictures see inputs on their own scale.
+    """
+    if trained not in TRAINED:
+        raise ParameterError(f"trained is {trained!r}; expected {' or '.join(TRAINED)}")
+    model.requires_grad_(trained == "all")
+    model.get_classifier().requires_grad_(True)
 
 
 def class_logits(outputs: Tensor, two_outputs: bool) -> Tensor:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from ich_study.errors import ParameterError
-from ich_study.inputs.settings import Settings
+from ich_study.inputs.settings import Settings, one_of
 
+TRAINED = ("all", "head")
 KINDS_OF_WEIGHTS = ("hub", "package", "file", "run")
 
 
@@ -59,6 +60,9 @@ class BackboneSettings(Settings):
         None,
         description="first weights: null for random ones, `hub` for timm's published ones, `run:`"
         " and its folder, `file:` and its path, or `package:` and a name of `sources.PACKAGES`",
+    )
+    trained: Annotated[str, one_of(TRAINED)] = Field(
+        "all", description="what learns: all weights, or those of the head"
     )
     weights_sha256: str | None = Field(None, description="hash that a file or run must have")
 

@@ -207,3 +207,12 @@ def test_of_two_outputs_the_difference_is_the_logit():
     assert class_logits(logits, True).tolist() == [[1.5], [-2.0], [0.0]]
     assert torch.allclose(class_logits(logits, True).sigmoid()[:, 0], logits.softmax(1)[:, 1])
     assert class_logits(logits, False) is logits
+
+
+def test_the_head_alone_learns_where_asked():
+    backbone = create_backbone(BASE, 2, options=TINY, trained="head")
+    learns = {name for name, each in backbone.model.named_parameters() if each.requires_grad}
+    assert learns == {"classifier.weight", "classifier.bias"}
+    assert Backbone.rebuild(backbone.arguments()).model.conv_stem.weight.requires_grad
+    with pytest.raises(ParameterError, match="expected all or head"):
+        create_backbone(BASE, 2, options=TINY, trained="none")

@@ -37,7 +37,7 @@ COUNTS = {
     "road_shares",
     "sanity_slices",
 }
-WANTED_OF_RESULTS = {"minimum_auroc", "require_better_than_random"}
+WANTED_OF_RESULTS = {"minimum_auroc", "pointing_above"}
 ALLOWED_ON_GPU = COUNTS | WANTED_OF_RESULTS | {"weights", "data_label", "main_part"}
 ALLOWED_ON_CPU = ALLOWED_ON_GPU | {
     "device",

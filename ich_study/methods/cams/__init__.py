@@ -3,8 +3,8 @@
 layers, capture: which layers, and what is captured of them. formulas, ablation (tails,
 tail_layers): captured activations and gradients to raw maps. cams: all maps of a batch. recipe:
 which maps, of which classifier, into archives. heat, scores, rows, tables: against the truth, to
-Table II and its answers. faithfulness, imputation, sanity, trust: what Table II does not ask.
-one_slice, pictures, figures, classifiers: for a reader.
+Table II and its answers. faithfulness, imputation, sanity, trust, pointing: what Table II does not
+ask. one_slice, pictures, figures, classifiers: for a reader.
 """
 
 from ich_study.methods.cams import (
@@ -19,6 +19,7 @@ from ich_study.methods.cams import (
     layers,
     one_slice,
     pictures,
+    pointing,
     recipe,
     rows,
     sanity,
@@ -39,6 +40,7 @@ __all__ = [
     "layers",
     "one_slice",
     "pictures",
+    "pointing",
     "recipe",
     "rows",
     "sanity",

@@ -8,7 +8,7 @@ of the timm network, so that the paper's Swin-Base at 384 and a small one are th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,10 @@ import torch
 from timm.models.swin_transformer import SwinTransformer
 
 from ich_study.errors import ParameterError, WeightsError
-from ich_study.models.backbones import Backbone, create_backbone
+from ich_study.models.backbones import Backbone, create_backbone, train_only
 from ich_study.models.registry import load
 
 PAPER_NETWORK = "swin_base_patch4_window12_384"
-
-
-@dataclass(frozen=True)
-class SwinBackbone(Backbone):
-    """A Swin and what of it is trained: "all", or the "head" alone (HGI-SAM's code, first
-    stage)."""
-
-    trained: str = "all"
 
 
 def create_swin(
@@ -38,7 +30,7 @@ def create_swin(
     weights: str | None = None,
     weights_sha256: str | None = None,
     seed: int = 0,
-) -> SwinBackbone:
+) -> Backbone:
     """The timm Swin `name` with `outputs` logits; arguments and errors as in
     `backbones.create_backbone`.
 
@@ -47,23 +39,21 @@ def create_swin(
     """
     backbone = create_backbone(name, outputs, in_channels, weights, weights_sha256, options, seed)
     _check_swin(backbone)
-    return SwinBackbone(**vars(backbone))
+    return backbone
 
 
 def swin_from_parent(
     path: Path, outputs: int, sha256: str | None = None, seed: int = 0, trained: str = "all"
-) -> SwinBackbone:
+) -> Backbone:
     """The network of a checkpoint of this study, its body strictly loaded, with a new head of
     `outputs` logits.
 
     HGI-SAM is fine-tuned from the body of Swin-SAM binary (Section 4.2.2). With as many outputs as
     the
-    parent the head is kept. trained: see SwinBackbone; with "head" the body's weights are frozen.
+    parent the head is kept. trained: see Backbone (HGI-SAM's code trains the head first).
     Raises WeightsError where the file is absent, of another SHA-256, describes no Swin, or does not
     fit its own description.
     """
-    if trained not in ("all", "head"):
-        raise ParameterError(f"trained is {trained!r}; expected all or head")
     found = load(path, torch.device("cpu"), Backbone, sha256)
     parent = found.network
     _check_swin(parent, WeightsError)
@@ -71,15 +61,14 @@ def swin_from_parent(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             parent.model.reset_classifier(outputs)
-    parent.model.requires_grad_(trained == "all")
-    parent.model.head.requires_grad_(True)
-    described = {
-        **vars(parent),
-        "outputs": outputs,
-        "weights_source": path.name,
-        "weights_sha256": found.sha256,
-    }
-    return SwinBackbone(**described, trained=trained)
+    train_only(parent.model, trained)
+    return replace(
+        parent,
+        outputs=outputs,
+        weights_source=path.name,
+        weights_sha256=found.sha256,
+        trained=trained,
+    )
 
 
 def _check_swin(backbone: Backbone, error: type[Exception] = ParameterError) -> None:

@@ -14,7 +14,8 @@ import pandas as pd
 
 from ich_study.errors import ParameterError
 from ich_study.inputs.slices import SliceSource
-from ich_study.methods.hgi_sam.swin import SwinBackbone, swin_from_parent
+from ich_study.methods.hgi_sam.swin import swin_from_parent
+from ich_study.models.backbones import Backbone
 from ich_study.training.config import TWO_OUTPUT_LOSSES, TrainingConfig, from_parameters
 from ich_study.training.learner import TrainingRun, train_classifier
 
@@ -22,7 +23,7 @@ HEAD_FOLDER, BODY_FOLDER = "head", "all"
 
 
 def train_swins(
-    create: Callable[[TrainingConfig], SwinBackbone],
+    create: Callable[[TrainingConfig], Backbone],
     shared: Mapping[str, Any],
     multi_label_classes: Sequence[str],
     fine_tuning: Mapping[str, Any],

@@ -231,23 +231,28 @@ def finished(
 
 
 def required_differences(
-    results: pd.DataFrame, others: Sequence[str], base_variant: str, class_name: str, masks: bool
+    results: pd.DataFrame,
+    others: Sequence[str],
+    base_variant: str,
+    classes: Sequence[str],
+    metric: str,
 ) -> pd.DataFrame:
     """LSE-UNet minus each of `others`, a row of the results per protocol that a claim rests on.
 
-    With masks Dice of the subtypes' pixels pooled, at class thresholds and at true labels, with
-    cross-fitted mask thresholds; without, the pointing game of `class_name`. Raises StudyError
-    where one was not compared.
+    metric "dice": of the subtypes' pixels pooled, at class thresholds and at true labels, with
+    cross-fitted mask thresholds; "pointing_game": of the one class, or of all lesions pooled.
+    Raises StudyError where one was not compared.
     """
     wanted = []
     for other in others:
         pair = {"method": f"{METHOD} - {other}", "variant": base_variant}
-        if masks:
+        if metric == "dice":
             pair |= {"metric": "dice_difference", "class": POOLED}
             pair |= {"threshold_source": "masks-validation"}
             wanted += [{**pair, "subset": subset} for subset in ("all", "positive")]
         else:
-            wanted.append({**pair, "metric": "pointing_game_difference", "class": class_name})
+            pooled = POOLED if len(classes) > 1 else classes[0]
+            wanted.append({**pair, "metric": f"{metric}_difference", "class": pooled})
     found = [results.head(0)]
     for columns in wanted:
         rows = _only(results, **columns)

@@ -7,7 +7,7 @@ between two variants or subsets of one method these too read `first - second`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -200,36 +200,48 @@ def localisation_rows(
     rows: Rows, methods: Sequence[MethodMaps], truth: Truth, tolerance_px: int
 ) -> list[Row]:
     """`pointing_game` and `mass_inside` of every method and class, without any mask threshold, and
-    of the first method minus every other (`<metric>_difference`).
+    of the first method minus every other (`<metric>_difference`); of several classes also POOLED.
 
     They are of the whole heat 0..255. A map without heat has no mass inside.
     """
-    table, patients = [], truth.rows["patient_id"].to_numpy()
+    table: list[Row] = []
     base: dict[tuple[str, str], PatientStatistic] = {}
     model = methods[0].heat
     for method in methods:
         heat = method.heat
-        scores = score_classes(
-            method.levels, truth, classes=heat.classes, tolerance_px=tolerance_px
-        )
-        for name in heat.classes:
-            scored = scores[name]
-            inside = np.where(scored.positive, np.nan_to_num(scored.mass), np.nan)
-            for metric, values in (("pointing_game", scored.pointing), ("mass_inside", inside)):
-                if not scored.positive.any():
-                    continue
-                columns = named(heat.name, heat.variant, "truth", "none")
-                columns |= {"class_name": name, "unit": "slice"}
-                statistic = mean_of_items(patients, values)
-                table.append(rows.statistic(statistic, metric, **columns))
-                first = base.setdefault((name, metric), statistic)
-                if heat.name != model.name:
-                    columns["method"] = f"{model.name} - {heat.name}"
-                    columns["variant"] = model.variant
-                    table.append(
-                        rows.difference(first, statistic, f"{metric}_difference", **columns)
-                    )
+        for name, metric, statistic in _localised(method, truth, tolerance_px):
+            columns = named(heat.name, heat.variant, "truth", "none")
+            columns |= {"class_name": name, "unit": "slice"}
+            table.append(rows.statistic(statistic, metric, **columns))
+            first = base.setdefault((name, metric), statistic)
+            if heat.name != model.name:
+                columns["method"] = f"{model.name} - {heat.name}"
+                columns["variant"] = model.variant
+                table.append(rows.difference(first, statistic, f"{metric}_difference", **columns))
     return table
+
+
+def _localised(
+    method: MethodMaps, truth: Truth, tolerance_px: int
+) -> Iterator[tuple[str, str, PatientStatistic]]:
+    """Class, metric and its mean over slices, for every class with truth; last the mean over all
+    lesions, one per slice and class, where there are several classes."""
+    patients = truth.rows["patient_id"].to_numpy()
+    scores = score_classes(
+        method.levels, truth, classes=method.heat.classes, tolerance_px=tolerance_px
+    )
+    found = {name: each for name, each in scores.items() if each.positive.any()}
+    pointing = {name: each.pointing for name, each in found.items()}
+    inside = {
+        name: np.where(each.positive, np.nan_to_num(each.mass), np.nan)
+        for name, each in found.items()
+    }
+    for metric, values in (("pointing_game", pointing), ("mass_inside", inside)):
+        for name in values:
+            yield name, metric, mean_of_items(patients, values[name])
+        if len(values) > 1:
+            every = np.concatenate(list(values.values()))
+            yield POOLED, metric, mean_of_items(np.tile(patients, len(values)), every)
 
 
 def grid_row(rows: Rows, method: MethodMaps, slices: pd.DataFrame) -> Row:

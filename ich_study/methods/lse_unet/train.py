@@ -25,6 +25,7 @@ from ich_study.methods.lse_unet.network import (
     trained_encoder,
 )
 from ich_study.models.backbones import Backbone, create_backbone
+from ich_study.models.settings import BackboneSettings
 from ich_study.models.weights import read_metadata
 from ich_study.paths import resolve
 from ich_study.splits.overlap import assert_disjoint
@@ -63,15 +64,14 @@ class LSERecipe:
     """What all arms share. base_variant: the one that the ablation and the shared patients change.
 
     changes: settings of `LSESettings` that differ from the variant's, for every arm; empty for the
-    paper's. encoder_weights: of a 01_backbones run; without it the encoder starts from random
-    weights, and is `backbone` with `backbone_options`.
+    paper's. encoder_weights: of a 01_backbones run; without it the encoder is
+    `backbone`, settings of BackboneSettings.
     """
 
     base_variant: str
     changes: Mapping[str, Any]
     encoder_weights: Path | None
-    backbone: str
-    backbone_options: Mapping[str, Any]
+    backbone: Mapping[str, Any]
 
     def encoder(self, config: TrainingConfig, arm: str) -> Backbone:
         """A fresh encoder for an arm; ParameterError where a trained one has another number of
@@ -86,11 +86,10 @@ class LSERecipe:
                     " 01_backbones there"
                 )
             return create_backbone(
-                self.backbone,
-                config.outputs,
-                config.in_channels,
-                options=self.backbone_options,
+                outputs=config.outputs,
+                in_channels=config.in_channels,
                 seed=config.seed,
+                **BackboneSettings.read(self.backbone, "backbone").arguments(),
             )
         encoder = trained_encoder(self.encoder_weights)
         if encoder.in_channels != config.in_channels:

@@ -40,7 +40,7 @@ def test_the_report_finds_the_better_method_with_an_interval_that_excludes_zero(
         "printed",
     )
     table = lse_report.finished(ROWS, report.rows, {})
-    required = lse_report.required_differences(table, ["rdnet_tiny"], "printed", "any", True)
+    required = lse_report.required_differences(table, ["rdnet_tiny"], "printed", SUBTYPES, "dice")
     assert len(required) == 2 and (required["ci_low"] > 0.2).all()
     assert (required["n"] == PATIENTS).all()
     values = table[
@@ -145,20 +145,26 @@ def test_a_claim_rests_on_one_protocols_difference_from_the_method_asked_for():
         ("any", "IPH", "pooled_subtypes", "average"),
     )
     results = pd.DataFrame(list(every), columns=columns)
-    found = lse_report.required_differences(results, ["vgg"], "authors", "any", True)
+    found = lse_report.required_differences(results, ["vgg"], "authors", SUBTYPES, "dice")
     protocol = ("masks-validation", "dice_difference", "pooled_subtypes")
     assert [tuple(row) for row in found.to_numpy()] == [
         ("lse_unet - vgg", "authors", "all", *protocol),
         ("lse_unet - vgg", "authors", "positive", *protocol),
     ]
     of_boxes = results[(results["threshold_source"] == "none") & (results["subset"] == "positive")]
-    found = lse_report.required_differences(of_boxes, ["rdnet"], "printed", "any", False)
+    found = lse_report.required_differences(
+        of_boxes, ["rdnet"], "printed", ["any"], "pointing_game"
+    )
     assert [tuple(row) for row in found.to_numpy()] == [
         ("lse_unet - rdnet", "printed", "positive", "none", "pointing_game_difference", "any")
     ]
+    found = lse_report.required_differences(
+        of_boxes, ["rdnet"], "printed", SUBTYPES, "pointing_game"
+    )
+    assert found["class"].tolist() == ["pooled_subtypes"]
     with pytest.raises(StudyError, match="resnet152"):
-        lse_report.required_differences(results, ["resnet152"], "authors", "any", True)
-    assert lse_report.required_differences(results, [], "authors", "any", True).empty
+        lse_report.required_differences(results, ["resnet152"], "authors", SUBTYPES, "dice")
+    assert lse_report.required_differences(results, [], "authors", SUBTYPES, "dice").empty
 
 
 def test_the_table_says_where_a_trivial_rival_wins():

@@ -151,6 +151,18 @@ def test_localisation_of_a_map_without_heat():
     assert (empty.loc[empty["metric"] == "mass_inside", "value"] == 0).all()
 
 
+def test_all_lesions_pooled_count_each_lesion_once():
+    rows = lse_tables.localisation_rows(ROWS, [GOOD, BAD], SCORED, 0)
+    found = {
+        row["class"]: row["value"]
+        for row in rows
+        if (row["method"], row["metric"]) == ("lse_unet", "pointing_game")
+    }
+    counts = {name: SCORED.positive(name).sum() for name in found if name != "pooled_subtypes"}
+    hits = sum(found[name] * counts[name] for name in counts)
+    assert found["pooled_subtypes"] == pytest.approx(hits / sum(counts.values()))
+
+
 def test_the_share_of_empty_maps_counts_classes_that_a_slice_has():
     rows = pd.DataFrame({"IPH": [True, True, False], "SDH": [True, False, False]})
     maps = np.full((3, 2, 4, 4), -1.0, np.float32)

@@ -18,7 +18,8 @@ SMALL = {
     "num_blocks_list": [1] * 7,
     "ls_init_value": 1.0,
 }
-RECIPE = LSERecipe("printed", {}, None, "rdnet_tiny", SMALL)
+BACKBONE = {"name": "rdnet_tiny", "options": SMALL}
+RECIPE = LSERecipe("printed", {}, None, BACKBONE)
 
 
 PARTS = LSEParts(TRAIN, VALIDATION, NOBODY)
@@ -49,7 +50,7 @@ def test_each_arm_is_the_variant_it_says(tmp_path):
     ) == (3, 6, 3)
     assert losses["printed"]["alphas"][0] == 2 and losses["authors"]["alphas"][0] == 1.5
     assert [losses[arm]["consistency"] for arm in found] == [True, True, False]
-    changed = LSERecipe("printed", {"r": 5.0}, None, "rdnet_tiny", SMALL)
+    changed = LSERecipe("printed", {"r": 5.0}, None, BACKBONE)
     assert (
         metadata_of(trained("printed", tmp_path / "changed", recipe=changed))["architecture"][
             "settings"
@@ -87,7 +88,7 @@ def test_every_arm_trains_its_own_network_loss_and_patients(tmp_path, monkeypatc
     shared = pd.concat([named["in test"], named["not in test"]])
     own = LSEParts(named["train"], named["validation"], shared)
     test = named["in test"].assign(dataset="bhsd")
-    recipe = LSERecipe("authors", {}, tmp_path / "weights.safetensors", "unused", {})
+    recipe = LSERecipe("authors", {}, tmp_path / "weights.safetensors", BACKBONE)
     for arm in lse_training.ARMS:
         trained(arm, tmp_path / arm, own, test, recipe)
     authors = {
@@ -138,7 +139,7 @@ def test_an_encoder_of_a_run_is_where_training_starts(tmp_path):
     save_weights(
         tmp_path / "weights.safetensors", backbone.model, {"architecture": backbone.describe()}
     )
-    recipe = LSERecipe("authors", {}, lse_training.weights_of_run(tmp_path), "unused", {})
+    recipe = LSERecipe("authors", {}, lse_training.weights_of_run(tmp_path), BACKBONE)
     encoder = recipe.encoder(config(), "authors")
     assert (
         torch.equal(encoder.model.stem[0].weight, backbone.model.stem[0].weight)
@@ -161,7 +162,7 @@ def test_the_arm_with_a_random_encoder_has_the_same_network_with_other_weights(t
     save_weights(
         tmp_path / "weights.safetensors", backbone.model, {"architecture": backbone.describe()}
     )
-    recipe = LSERecipe("authors", {}, lse_training.weights_of_run(tmp_path), "unused", {})
+    recipe = LSERecipe("authors", {}, lse_training.weights_of_run(tmp_path), BACKBONE)
     encoders = [recipe.encoder(config(seed=seed), "random_encoder") for seed in (1, 1, 2)]
     first, again, other = (encoder.model.stem[0].weight for encoder in encoders)
     assert (
