@@ -3,7 +3,7 @@
 What notebook 05 calls is here by name, so that the notebook opens one room.
 """
 
-from ich_study.methods.mil.boxes import grid_boxes
+from ich_study.methods.mil.boxes import grid_boxes, with_known_boxes
 from ich_study.methods.mil.figures import Panel, free_response_figure, panel_figure
 from ich_study.methods.mil.network import HEADS
 from ich_study.methods.mil.one_slice import (
@@ -68,5 +68,6 @@ __all__ = [
     "tune_and_test",
     "tuning_bounds_of",
     "upsampled",
+    "with_known_boxes",
     "write_points",
 ]
