@@ -63,6 +63,19 @@ def test_parameters_of_an_arm_fit_their_notebook(path):
     params.load(notebook, [*([common] if common.is_file() else []), path])
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SINGLE if path.stem in ("03_resnet_lstm", "04_swin_hgi_sam")],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_a_sampled_training_is_not_monitored_by_the_loss_of_a_part_that_is_not_sampled(path):
+    """Among many negatives an epoch that calls nothing has the lowest loss, and would be kept."""
+    notebook = ROOT / "notebooks" / f"{path.stem}.ipynb"
+    classifier = params.complete(notebook, params.load(notebook, [path]))["classifier"]
+    if classifier.get("sampler", "none") != "none":
+        assert classifier.get("monitor", "valid_loss") != "valid_loss"
+
+
 def write(
     path: Path,
     *code: str,

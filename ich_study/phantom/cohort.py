@@ -89,8 +89,8 @@ def cohort_specs(
             share = POSITIVE_FRACTION[name]
             if positive_fraction is not None:
                 share = float(int((i + 1) * positive_fraction) - int(i * positive_fraction))
-            drawn = draw_spec(patient_seed(seed, name, i), share, matrix)
-            specs[name].append(replace(drawn, slices=slices, lesions=lesions))
+            drawn = draw_spec(patient_seed(seed, name, i), share, matrix, lesions)
+            specs[name].append(replace(drawn, slices=slices))
     if "bhsd" in specs and shared_with_rsna:
         positive = [spec for spec in specs.get("rsna", []) if spec.subtypes]
         if len(positive) < shared_with_rsna or shared_with_rsna > len(specs["bhsd"]):

@@ -72,14 +72,19 @@ class PatientSpec:
                 raise ParameterError(f"{name} is {value}; expected {low} to {high}")
 
 
-def draw_spec(seed: int, positive_fraction: float = 0.5, matrix: int = 256) -> PatientSpec:
+def draw_spec(
+    seed: int, positive_fraction: float = 0.5, matrix: int = 256, lesions: str = "priors"
+) -> PatientSpec:
     """Draws age, field of view, thickness and subtypes of a patient of a clinical cohort.
 
-    positive_fraction: probability of hemorrhage. Slices are mostly 5 mm thick, as in BHSD.
+    positive_fraction: probability of hemorrhage. lesions: as of `PatientSpec`. Slices are mostly
+    5 mm thick, as in BHSD. Raises ParameterError for unknown lesions.
     """
+    if lesions not in LESIONS:
+        raise ParameterError(f"lesions is {lesions!r}; known: {list(LESIONS)}")
     rng = np.random.default_rng([seed, 1])
     positive = rng.random() < positive_fraction
-    subtypes = draw_subtypes(rng)
+    subtypes = draw_subtypes(rng, lesions)
     return PatientSpec(
         seed=seed,
         subtypes=subtypes if positive else (),
@@ -87,6 +92,7 @@ def draw_spec(seed: int, positive_fraction: float = 0.5, matrix: int = 256) -> P
         thickness_mm=float(rng.choice([4.0, 4.5, 5.0, 5.0, 5.0, 5.0, 5.5])),
         fov_mm=float(np.round(rng.choice([220, 230, 240, 250, 250, 260]) * rng.normal(1, 0.01), 1)),
         age=float(np.round(np.clip(rng.normal(62 if positive else 58, 16), 18, 95), 1)),
+        lesions=lesions,
     )
 
 

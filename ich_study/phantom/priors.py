@@ -40,15 +40,20 @@ EDGE_HU = {"IPH": 4.0, "IVH": 6.0, "SAH": 12.0, "SDH": -2.0, "EDH": -2.0}
 @dataclass(frozen=True)
 class Lesions:
     """What a cohort's lesions are drawn from: the quantile of the volume prior at which the
-    smallest lies, and HU added to the density's mean."""
+    smallest lies, HU added to the density's mean, and subtypes that every positive scan has."""
 
     smallest: float
     added_hu: float
+    always: frozenset[str] = frozenset()
 
 
-LESIONS: dict[str, Lesions] = {"priors": Lesions(QUANTILES[0], 0.0), "demo": Lesions(0.85, 22.0)}
-"""`demo`: the largest sixth of each subtype, as dense as a fresh clot, so that small networks
-trained for seconds can find them. No real cohort looks like that."""
+LESIONS: dict[str, Lesions] = {
+    "priors": Lesions(QUANTILES[0], 0.0),
+    "demo": Lesions(0.85, 12.0, frozenset({"IPH"})),
+}
+"""`demo`: the largest sixth of each subtype, denser than its mean, and a hematoma in the brain in
+every positive scan, so that small networks trained for seconds can find them. No real cohort looks
+like that."""
 
 COMBINATIONS: dict[tuple[str, ...], float] = {
     ("IPH",): 0.30,
@@ -82,8 +87,8 @@ def draw_density(rng: np.random.Generator, subtype: str, lesions: str = "priors"
     return float(rng.normal(prior.hu_mean + EDGE_HU[subtype] + more, BETWEEN * prior.hu_sd))
 
 
-def draw_subtypes(rng: np.random.Generator) -> tuple[str, ...]:
+def draw_subtypes(rng: np.random.Generator, lesions: str = "priors") -> tuple[str, ...]:
     """The subtypes of a positive scan, in their order."""
-    names = list(COMBINATIONS)
+    names = [names for names in COMBINATIONS if LESIONS[lesions].always <= set(names)]
     weights = np.array([COMBINATIONS[name] for name in names])
     return names[int(rng.choice(len(names), p=weights / weights.sum()))]

@@ -24,7 +24,8 @@ def test_a_demo_lesion_is_larger_and_denser_than_most_of_the_priors():
         volumes = [draw_volume(rng, subtype, "demo") for _ in range(50)]
         assert prior.volume_ml[4] < min(volumes) and max(volumes) <= prior.volume_ml[-1]
         densities = [draw_density(rng, subtype, "demo") for _ in range(50)]
-        assert np.mean(densities) > prior.hu_mean + prior.hu_sd
+        assert np.mean(densities) > prior.hu_mean + 0.5 * prior.hu_sd
+    assert all("IPH" in draw_subtypes(rng, "demo") for _ in range(20))
 
 
 @pytest.mark.parametrize("subtype", SUBTYPES)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import DataError
+from ich_study.evaluate.pointing import pointing_differences
 from ich_study.evaluate.rows import METRICS, Row, Rows, statistic_of
 from ich_study.evaluate.score import Scores, score
 from ich_study.evaluate.thresholds import Choice
@@ -247,6 +248,23 @@ def pointing_rows(scores: Sequence[Scores], rows: Rows, variant: str) -> list[Ro
         for metric, values in (("pointing_game", each.pointing), ("mass_inside", each.mass)):
             found.append(rows.mean(values, each.rows, metric, **named))
     return found
+
+
+def pointing_table(
+    scores: Mapping[str, Scores],
+    rivals: Mapping[str, Scores],
+    heats: Mapping[str, Mapping[str, AttentionHeat]],
+    truth: Truth,
+    rows: Rows,
+    variant: str,
+) -> list[Row]:
+    """`pointing_rows` of the methods in `variant`, of the rivals, and of HGI-SAM with one norm per
+    head; and how much better than a random map HGI-SAM points."""
+    found = pointing_rows([*scores.values(), *rivals.values()], rows, variant)
+    if variant != "norm_of_head":
+        found += pointing_rows([score(heats["norm_of_head"][HGI], truth)], rows, "norm_of_head")
+    compared = [scores[HGI], rivals["random_map"]]
+    return found + pointing_differences(compared, [(HGI, "random_map")], rows, variant=variant)
 
 
 def box_rows(

@@ -13,9 +13,12 @@ from tqdm import tqdm
 
 from ich_study.atomic import write_parquet
 from ich_study.errors import ParameterError
+from ich_study.evaluate.pointing import pointing_differences
 from ich_study.evaluate.results import with_interval
+from ich_study.evaluate.rivals import rivals
 from ich_study.evaluate.rows import Row, Rows
-from ich_study.evaluate.truth import read_truth
+from ich_study.evaluate.score import score
+from ich_study.evaluate.truth import read_truth, truth_kind
 from ich_study.methods.mil import report
 from ich_study.methods.mil.figures import Panel, slices_of_each_outcome
 from ich_study.methods.mil.network import ReadyNetwork, published_preprocessing
@@ -230,6 +233,30 @@ def head_differences(
         }
         rows += table.differences(statistics, [pair], metric, replicates, **columns)[1]
     return rows
+
+
+def pointing_rows(evaluated: Sequence[Evaluated], store: Store, table: Rows) -> list[Row]:
+    """Pointing game of every map and of the trivial rivals, and each map minus a random one.
+
+    The truth is the masks of the slices, or their boxes; the grain of the random map is a sixteenth
+    of the slice. None for no network.
+    """
+    if not evaluated:
+        return []
+    first = evaluated[0]
+    grid, kind = published_preprocessing(first.scored.side), truth_kind(first.scored.rows)
+    truth = read_truth(store, first.scored.rows, grid, kind, progress=False)
+    heats = [each.scored.heat(method_of(each.head), first.variant) for each in evaluated]
+    heats += rivals(truth, smoothness_px=truth.size / 16, seed=table.seed)
+    scores = [score(heat, truth) for heat in heats]
+    columns = {"variant": first.variant, "class_name": "any", "threshold_source": "none"}
+    columns |= {"unit": "slice", "subset": "positive"}
+    found = []
+    for each in scores:
+        named = {"method": each.name, **columns}
+        found.append(table.mean(each.pointing, each.rows, "pointing_game", **named))
+    pairs = [(method_of(each.head), "random_map") for each in evaluated]
+    return found + pointing_differences(scores, pairs, table, variant=first.variant)
 
 
 def table_1(results: pd.DataFrame) -> pd.DataFrame:

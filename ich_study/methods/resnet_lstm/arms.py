@@ -223,15 +223,40 @@ def teaching_quality(fold: Fold, masks: FoldMasks) -> pd.DataFrame:
 def recipe_results(
     labeller: PseudoLabeller, channels: np.ndarray, region: np.ndarray, truth: np.ndarray
 ) -> pd.DataFrame:
-    """What every recipe makes of one slice's region: the cluster it takes, pixels, and overlap with
-    the truth, a row per recipe. channels: (C, S, S). region, truth: bool (S, S)."""
+    """What every recipe makes of one slice's region: how many clusters, which it takes (1 is the
+    darkest, 0 none) and which is the largest, pixels, and overlap with the truth, a row per recipe.
+    channels: (C, S, S). region, truth: bool (S, S)."""
     rows = []
     for name, recipe in labeller.recipes.items():
         label = labeller.label(channels, region, recipe)
-        made = {"recipe": name, "clusters": int(label.clusters.max()), "taken": label.chosen}
+        sizes = np.bincount(label.clusters.ravel())[1:]
+        largest = int(sizes.argmax()) + 1 if len(sizes) else 0
+        made = {"recipe": name, "clusters": len(sizes), "taken": label.chosen, "largest": largest}
         measured = overlap_measures(label.mask[None], truth[None])
         rows.append({**made, "pixels": int(label.mask.sum()), **measured})
     return pd.DataFrame(rows)
+
+
+def cluster_choices(masks: Mapping[int, FoldMasks], truths: Mapping[int, Truth]) -> pd.DataFrame:
+    """`recipe_results` after the LSTM of every test slice with truth: fold, scan_id and
+    slice_index, and whether the taken cluster is the largest, and the brightest.
+
+    masks, truths: of the test parts, by fold.
+    """
+    tables = []
+    for fold, truth in truths.items():
+        labeller = masks[fold].labellers["resnet_lstm"]
+        for number in np.flatnonzero(truth.positive()):
+            scan, index = truth.rows.loc[number, ["scan_id", "slice_index"]]
+            channels = labeller.channels(scan, [index])
+            region = cam_region(labeller.maps(scan, [index], channels), labeller.cam)[0]
+            inside = truth.mask("any", np.array([number]))[0]
+            table = recipe_results(labeller, channels[0].cpu().numpy(), region, inside)
+            tables.append(table.assign(fold=fold, scan_id=scan, slice_index=index))
+    found = pd.concat(tables, ignore_index=True)
+    found["took_largest"] = found["taken"] == found["largest"]
+    found["took_brightest"] = found["taken"] == found["clusters"]
+    return found
 
 
 def rival_masks(

@@ -81,6 +81,16 @@ def scaled_cam(maps: Tensor, size: int) -> Tensor:
     return minmax(resized_maps(maps, size))
 
 
+def cut_to_brain(scaled: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """Maps (n, S, S) scaled to [0, 1] over the brain alone, bool (n, S, S); 0 outside it.
+
+    >>> cut_to_brain(np.array([[[0.2, 0.4, 0.6, 1.0]]]), np.array([[[True, True, True, False]]]))
+    array([[[0. , 0.5, 1. , 0. ]]])
+    """
+    lowest = np.where(brain, scaled, np.inf).min((-2, -1), keepdims=True)
+    return minmax(np.where(brain, scaled, np.where(np.isfinite(lowest), lowest, 0)))
+
+
 def cam_region(scaled: np.ndarray, recipe: CamRegion) -> np.ndarray:
     """Where the scaled map lies strictly above the threshold, bool, shape kept.
 

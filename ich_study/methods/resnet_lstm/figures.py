@@ -47,8 +47,9 @@ def explored_slice(
 ) -> Figure:
     """Stage 1 on slice `number` of `truth` with another recipe or another threshold of the CAM."""
     row, inside = truth.rows.loc[number], truth.mask("any", np.array([number]))[0]
-    channels = labeller.channels(str(row["scan_id"]), np.array([row["slice_index"]]))
-    heat, image = labeller.cams(channels)[0], channels[0].cpu().numpy()
+    scan, slices = str(row["scan_id"]), np.array([row["slice_index"]])
+    channels = labeller.channels(scan, slices)
+    heat, image = labeller.maps(scan, slices, channels)[0], channels[0].cpu().numpy()
     region = heat > threshold
     label = labeller.label(image, region, recipes[recipe])
     dice = 2 * (label.mask & inside).sum() / max(label.mask.sum() + inside.sum(), 1)

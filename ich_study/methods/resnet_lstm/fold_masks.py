@@ -56,7 +56,7 @@ class FoldMasks:
         return _standing(self.made[classifier][recipe], tested)
 
     def heats(self, rows: pd.DataFrame, variant: str = "printed") -> list[Heat]:
-        """Heat of slices of the index by each classifier: its scaled CAM."""
+        """Heat of slices of the index by each classifier: its CAM, as the pseudo-masks take it."""
         named = self.labellers.items()
         return [labeller.heat(f"{name}_cam", rows, variant) for name, labeller in named]
 

@@ -19,14 +19,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ich_study.atomic import atomic_path
+from ich_study.ct.brain_mask import brain_mask
+from ich_study.ct.planes import PixelGrid
 from ich_study.errors import DataError, ParameterError
 from ich_study.evaluate.heat import Index, ReaderHeat
+from ich_study.evaluate.truth import PackedMasks
 from ich_study.hashing import sha256_lines
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.inputs.slices import SliceSource
 from ich_study.methods.resnet_lstm.class_activation import (
     cam_of,
     cam_region,
+    cut_to_brain,
     last_layer,
     scaled_cam,
 )
@@ -35,6 +38,7 @@ from ich_study.methods.resnet_lstm.settings import CamRegion, ClusterRecipe
 from ich_study.models.backbones import Backbone
 from ich_study.paths import safe_name
 from ich_study.sources import code_hash
+from ich_study.store import Store
 
 CAM = "cam"
 """Name of the pseudo-mask that is the thresholded CAM itself."""
@@ -52,10 +56,11 @@ class PseudoLabeller:
     backbone: Backbone = field(repr=False)
     preprocessing: Preprocessing
     weights_sha256: str
-    source: SliceSource = field(repr=False)
+    source: Store = field(repr=False)
     cam: CamRegion
     recipes: Mapping[str, ClusterRecipe]
     device: torch.device
+    _brains: dict[str, PackedMasks] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.preprocessing.stack_depth != 1 or self.preprocessing.crop != "none":
@@ -89,6 +94,23 @@ class PseudoLabeller:
                 parts.append(scaled_cam(maps, self.preprocessing.size).float().cpu())
         return torch.cat(parts).numpy()
 
+    def brain(self, scan: str, slices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Brain of some slices on the network's grid, bool (n, S, S)."""
+        if scan not in self._brains:
+            grid = PixelGrid.of(self.source.index[self.source.index["scan_id"] == scan])
+            inside = torch.from_numpy(brain_mask(np.array(self.source.volume(scan)), grid.pixel_mm))
+            on_grid = self.preprocessing.resized_codes(inside).numpy()
+            self._brains[scan] = PackedMasks.of(on_grid.astype(bool))
+        return self._brains[scan][np.asarray(slices)]
+
+    def maps(
+        self, scan: str, slices: Sequence[int] | np.ndarray, channels: Tensor | None = None
+    ) -> np.ndarray:
+        """Heat of some slices, float32 (n, S, S) in [0, 1]: the scaled CAM, cut to the brain where
+        the setting says so. channels: of these slices, where they are known already."""
+        cams = self.cams(self.channels(scan, slices) if channels is None else channels)
+        return cut_to_brain(cams, self.brain(scan, slices)) if self.cam.brain else cams
+
     def logits(self, channels: np.ndarray) -> np.ndarray:
         """The classifier's logits of slices (n, C, S, S), (n,)."""
         with torch.inference_mode():
@@ -107,21 +129,21 @@ class PseudoLabeller:
         if not len(slices):
             return found
         channels = self.channels(scan, slices)
-        found[CAM] = cam_region(self.cams(channels), self.cam)
+        found[CAM] = cam_region(self.maps(scan, slices, channels), self.cam)
         for index, (image, region) in enumerate(zip(channels.cpu().numpy(), found[CAM])):
             for name, recipe in self.recipes.items():
                 found[name][index] = self.label(image, region, recipe).mask
         return found
 
     def heat(self, name: str, rows: pd.DataFrame, variant: str = "printed") -> ReaderHeat:
-        """The scaled CAM of slices of the index as a method's heat."""
+        """`maps` of slices of the index as a method's heat."""
 
         def read(index: Index) -> np.ndarray:
             wanted, size = rows.iloc[index].reset_index(drop=True), self.preprocessing.size
             maps = np.zeros((len(wanted), 1, size, size), np.float32)
             for scan, group in wanted.groupby("scan_id", sort=False):
                 slices = group["slice_index"].to_numpy()
-                maps[group.index, 0] = self.cams(self.channels(str(scan), slices))
+                maps[group.index, 0] = self.maps(str(scan), slices)
             return maps
 
         return ReaderHeat(name, variant, None, ("any",), len(rows), read)

@@ -32,6 +32,9 @@ class CamRegion(Settings):
 
     threshold: float = Field(0.7, gt=0, lt=1, description="of the scaled map, strict (Section 2.1)")
     relu: bool = Field(False, description="negative values to 0 before scaling (the follow-up)")
+    brain: bool = Field(
+        False, description="cut to the brain and scaled there, as the trivial rivals are"
+    )
 
 
 class ClusterRecipe(Settings):

@@ -18,6 +18,7 @@ import pandas as pd
 
 from ich_study.errors import StudyError
 from ich_study.evaluate import classification, comparisons
+from ich_study.evaluate.pointing import pointing_differences
 from ich_study.evaluate.results import joined, with_interval
 from ich_study.evaluate.rows import Rows
 from ich_study.evaluate.score import Scores
@@ -143,7 +144,8 @@ def classifier_results(
 
 
 def map_results(scores: Sequence[Scores], rows: Rows, truth_kind: str) -> pd.DataFrame:
-    """Pointing game and mass inside over the slices with truth of all folds, by method."""
+    """Pointing game and mass inside over the slices with truth of all folds, by method, and how
+    much better than a random map the CAMs point."""
     found = []
     for method in sorted({each.name for each in scores}):
         own = [each for each in scores if each.name == method]
@@ -154,6 +156,10 @@ def map_results(scores: Sequence[Scores], rows: Rows, truth_kind: str) -> pd.Dat
             values = np.concatenate([getattr(each, name)[each.positive] for each in own])
             found.append(rows.mean(values, slices, metric, **named))
     found += claimed_rows(rows, found)
+    cams = sorted({each.name for each in scores if each.name.endswith("_cam")})
+    pairs = [(name, "random_map") for name in cams]
+    variant = {"variant": scores[0].variant}
+    found += pointing_differences(scores, pairs, rows, **variant)
     return _against(result_table(found), truth_kind)
 
 

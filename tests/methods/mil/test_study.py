@@ -113,6 +113,19 @@ def test_the_table_has_every_variant_and_the_differences_of_the_heads(both):
     assert len(printed) == 14 and {"PPV [%]", "SE [%]", "point F1 [%]"} <= set(printed.columns)
 
 
+def test_maps_point_at_the_blobs_more_often_than_a_random_map(both):
+    table = result_table(mil_study.pointing_rows(both, STORE, TABLE))
+    values = table[table["metric"] == "pointing_game"].set_index("method")["value"]
+    gains = table[table["metric"] == "pointing_game_difference"].set_index("method")
+    for each in both:
+        name = f"mil_{each.head}"
+        assert values[name] > 0.5 > values["random_map"]
+        gain = gains.loc[f"{name} - random_map"]
+        assert gain["value"] == pytest.approx(values[name] - values["random_map"])
+        assert gain["ci_low"] > 0
+    assert mil_study.pointing_rows([], STORE, TABLE) == []
+
+
 def test_without_a_threshold_there_are_more_false_points(both):
     for each in both:
         false = {

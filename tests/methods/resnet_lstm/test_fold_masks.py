@@ -5,7 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from ich_study.ct.brain_mask import brain_mask
+from ich_study.ct.planes import PixelGrid
+from ich_study.methods.resnet_lstm.arms import cluster_choices
 from ich_study.methods.resnet_lstm.fold_masks import called_positive, make_pseudo_masks
 from ich_study.methods.resnet_lstm.settings import CamRegion, ClusterRecipe
 from ich_study.methods.resnet_lstm.study import make_fold
@@ -102,3 +106,33 @@ def test_heat_is_the_own_networks_cam_of_the_slices_asked_for(gated):
     for heat, network in zip(heats, networks.values()):
         expected = network.cams(network.channels(scan, np.array([number])))
         assert np.allclose(heat.read(np.array([3]))[:, 0], expected, atol=1e-6)
+
+
+def test_maps_and_masks_are_cut_to_the_brain_where_the_setting_says_so():
+    store, slices = fake_heads(2), np.arange(3)
+    whole = labeller(source=store)
+    cut = labeller(source=store, cam=CamRegion(brain=True))
+    spacing = PixelGrid.of(store.index[store.index["scan_id"] == "scan001"]).pixel_mm
+    brain = brain_mask(store.volumes["scan001"], spacing)[slices]
+    inside = cut.preprocessing.resized_codes(torch.from_numpy(brain)).numpy()
+    maps, uncut = cut.maps("scan001", slices), whole.maps("scan001", slices)
+    assert inside.any((1, 2)).all() and not maps[~inside].any() and uncut[~inside].any()
+    for scaled, raw, brain in zip(maps, uncut, inside):
+        low, high = raw[brain].min(), raw[brain].max()
+        assert np.allclose(scaled[brain], (raw[brain] - low) / (high - low), atol=1e-6)
+    assert (cut.masks("scan001", slices)["kmeans"] <= inside).all()
+
+
+def test_the_table_says_which_cluster_was_taken(gated):
+    fold, masks, _ = gated
+    truth = fold.test_truth(masks.labellers["resnet_lstm"].preprocessing)
+    table = cluster_choices({0: masks}, {0: truth})
+    assert len(table) == truth.positive().sum() and set(table["recipe"]) == {"kmeans"}
+    assert (table["took_brightest"] == (table["taken"] == table["clusters"])).all()
+    first = table.iloc[0]
+    network = masks.labellers["resnet_lstm"]
+    channels = network.channels(first["scan_id"], [first["slice_index"]])
+    region = network.maps(first["scan_id"], [first["slice_index"]])[0] > 0.7
+    label = network.label(channels[0].numpy(), region, network.recipes["kmeans"])
+    sizes = [(label.clusters == number).sum() for number in range(1, label.clusters.max() + 1)]
+    assert (first["taken"], first["largest"]) == (label.chosen, int(np.argmax(sizes)) + 1)

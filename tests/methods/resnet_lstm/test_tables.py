@@ -120,31 +120,33 @@ def test_auroc_differences_are_with_the_lstm_minus_without():
 
 @pytest.mark.parametrize(("truth", "prefix"), [("masks", ""), ("boxes", "box_")])
 def test_maps_are_pooled_over_folds_by_method_and_measure(truth, prefix):
-    def scored(method, pointing, mass):
-        patients = pd.DataFrame({"patient_id": [f"{method}{n}" for n in range(len(mass))]})
+    def scored(method, first, pointing, mass):
+        patients = pd.DataFrame({"patient_id": [f"p{first + n}" for n in range(len(mass))]})
         counts = Counts(*np.zeros((3, len(mass), 0), int))
         values = np.array(pointing), np.array(mass)
         return Scores(method, "printed", None, "any", np.zeros(0), counts, *values, patients)
 
     # a slice without truth has no value and takes no part
     scores = [
-        scored("resnet_cam", [0.0, 1.0, np.nan], [0.2, 0.4, np.nan]),
-        scored("random_map", [0.0], [0.1]),
-        scored("resnet_cam", [1.0], [0.6]),
+        scored("resnet_cam", 0, [0.0, 1.0, np.nan], [0.2, 0.4, np.nan]),
+        scored("random_map", 0, [0.0, 0.0, np.nan], [0.1, 0.3, np.nan]),
+        scored("resnet_cam", 3, [1.0], [0.6]),
+        scored("random_map", 3, [1.0], [0.2]),
     ]
     table = map_results(scores, ROWS, truth)
     found = table.set_index(["method", "metric"])["value"].to_dict()
     assert found == pytest.approx(
         {
-            ("random_map", f"{prefix}mass_inside"): 0.1,
-            ("random_map", f"{prefix}pointing_game"): 0.0,
+            ("random_map", f"{prefix}mass_inside"): 0.2,
+            ("random_map", f"{prefix}pointing_game"): 1 / 3,
             ("resnet_cam", f"{prefix}mass_inside"): 0.4,
             ("resnet_cam", f"{prefix}pointing_game"): 2 / 3,
+            ("resnet_cam - random_map", f"{prefix}pointing_game_difference"): 1 / 3,
         }
     )
     assert set(table["unit"]) == {"slice"} and set(table["subset"]) == {"positive"}
-    assert table.set_index("method")["n"].to_dict() == {"random_map": 1, "resnet_cam": 2}
-    assert len(joined([table, table])) == 8
+    means = table[~table["metric"].str.contains("difference")]
+    assert set(means["n"]) == {3} and len(joined([table, table])) == 10
 
 
 def volumes(patients=9, seed=0, methods=ABLATION):
