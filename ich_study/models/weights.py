@@ -186,6 +186,8 @@ def _raw_bytes(tensor: Tensor) -> bytes:
 
 def _read_pickle(file: Path | BytesIO) -> dict[str, Tensor]:
     _refuse_bomb(file)
+    if isinstance(file, BytesIO):
+        file.seek(0)  # looking for an archive's end has moved it
     content = torch.load(file, map_location="cpu", weights_only=True)
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):

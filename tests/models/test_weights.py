@@ -1,4 +1,5 @@
 import hashlib
+import io
 
 import numpy as np
 import pytest
@@ -119,3 +120,11 @@ def test_a_description_that_is_no_json_object_is_named_with_its_remedy(tmp_path,
     save_file({"a": torch.zeros(1)}, path, metadata={METADATA_KEY: described})
     with pytest.raises(WeightsError, match=r"w\.safetensors: .*train it again"):
         read_metadata(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_bytes_of_either_kind_of_pickle_are_read_from_their_beginning(zipped):
+    buffer = io.BytesIO()
+    torch.save(net().state_dict(), buffer, _use_new_zipfile_serialization=zipped)
+    found = weights.unpickled(io.BytesIO(buffer.getvalue()), "a package")
+    assert found.keys() == net().state_dict().keys()
