@@ -22,11 +22,11 @@ from ich_study.evaluate.heat import ArrayHeat, Heat
 from ich_study.evaluate.rivals import rivals
 from ich_study.evaluate.scan_methods import OneScan, ScanMethod
 from ich_study.evaluate.truth import Truth
+from ich_study.evaluate.unseen import assert_unseen
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.models.weights import read_metadata
 from ich_study.new_scan.apply import PUBLISHED, marked, recipes_of
 from ich_study.store.read import Store
-from ich_study.study import assert_unseen
 
 ANY = "any"
 PEAKS_PER_SLICE = 5

@@ -71,11 +71,15 @@ class ClassifierReport:
         """`predictions.parquet`, `thresholds.csv`, `metrics.csv`, `roc.csv` and `pr.csv` in
         `folder`."""
         write_parquet(folder / "predictions.parquet", self.predictions)
-        cuts = threshold_frame(self.thresholds).rename(columns={"threshold": "logit"})
-        write_csv(folder / "thresholds.csv", cuts.assign(probability=expit(cuts["logit"])))
+        write_csv(folder / "thresholds.csv", self.cuts())
         write_csv(folder / "metrics.csv", self.results)
         write_csv(folder / "roc.csv", self.roc)
         write_csv(folder / "pr.csv", self.pr)
+
+    def cuts(self) -> pd.DataFrame:
+        """Thresholds by class, on the `logit` and as the `probability` that it stands for."""
+        cuts = threshold_frame(self.thresholds).rename(columns={"threshold": "logit"})
+        return cuts.assign(probability=expit(cuts["logit"]))
 
     def of_part(self, part: str) -> pd.DataFrame:
         """Predictions of one part."""

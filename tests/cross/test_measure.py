@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_study import study
 from ich_study.cross import measure
 from ich_study.errors import SplitError
+from ich_study.evaluate import unseen
 from ich_study.evaluate.truth import PackedMasks
 from ich_study.splits.overlap import patient_marks
 from tests.cross.fakes import SquareStore, method
@@ -76,7 +76,7 @@ def test_weights_that_learned_from_a_scored_patient_stop_and_those_that_do_not_s
         paths["silent"]: {},
     }
     monkeypatch.setattr(measure, "recipes_of", lambda source: {paths[source]: None})
-    for module in (measure, study):
+    for module in (measure, unseen):
         monkeypatch.setattr(module, "read_metadata", marks.__getitem__)
     assert measure.check_unseen(["unseen", "silent"], truth.rows) == ["silent"]
     with pytest.raises(SplitError, match="p0"):

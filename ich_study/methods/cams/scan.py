@@ -43,7 +43,7 @@ def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, Sc
         raise WeightsError(f"{folder}/thresholds.csv has no threshold of source {SOURCE}")
     best, target = own.iloc[0], str(parameters["target_class"])
     classifier = resolve(parameters["classifier_run"])
-    gates = pd.read_csv(named_file(classifier, "thresholds.csv")).set_index("class")["threshold"]
+    gates = pd.read_csv(named_file(classifier, "thresholds.csv")).set_index("class")["probability"]
     options = {
         "method": str(best["method"]),
         "layer": str(best["layer"]),

@@ -21,7 +21,7 @@ from ich_study.evaluate.quantification import agreement_rows, volume_table
 from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.rivals import RIVALS
 from ich_study.evaluate.rows import Row, Rows
-from ich_study.evaluate.thresholds import Threshold, threshold_frame
+from ich_study.evaluate.thresholds import Threshold
 from ich_study.evaluate.truth import Truth
 from ich_study.methods.lse_unet.joint_thresholds import BACKGROUND
 from ich_study.methods.lse_unet.study import (
@@ -142,8 +142,8 @@ def classification(
 
 
 def class_thresholds(classified: Mapping[str, ClassifierReport]) -> pd.DataFrame:
-    """Thresholds on the probability of every arm and class (`threshold_frame`), with `arm`."""
-    frames = {arm: threshold_frame(each.thresholds) for arm, each in classified.items()}
+    """Thresholds of every arm and class (`ClassifierReport.cuts`), with `arm`."""
+    frames = {arm: each.cuts() for arm, each in classified.items()}
     return pd.concat(frames, names=["arm"]).reset_index("arm")
 
 

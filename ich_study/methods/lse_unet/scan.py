@@ -27,7 +27,7 @@ def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, Sc
     """
     variant, classes = str(parameters["base_variant"]), tuple(parameters["map_classes"])
     table = pd.read_csv(named_file(folder, "class_thresholds.csv"))
-    gates = table[table["arm"] == variant].set_index("class")["threshold"].to_dict()
+    gates = table[table["arm"] == variant].set_index("class")["probability"].to_dict()
     cuts, source = dict.fromkeys(classes, HALF), "none"
     if (folder / "mask_thresholds.csv").is_file():
         masks = pd.read_csv(folder / "mask_thresholds.csv")

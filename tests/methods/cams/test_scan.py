@@ -4,9 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import logit
 from torch.nn.functional import interpolate
 
+from ich_study.evaluate.classifier_report import ClassifierReport
 from ich_study.evaluate.scan_methods import OneScan
+from ich_study.evaluate.thresholds import Threshold
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.cams.scan import open_method, recipes_of_run
 from ich_study.models.backbones import create_backbone
@@ -23,7 +26,9 @@ def run(tmp_path):
     described = {"architecture": network.describe(), "preprocessing": grid.describe()}
     described |= {"classes": ["any"], "two_outputs": False}
     save_weights(tmp_path / "classifier" / "weights.safetensors", network.model, described)
-    (tmp_path / "classifier" / "thresholds.csv").write_text("class,threshold\nany,0.45\n")
+    gate = {"any": Threshold(float(logit(0.45)), "labels", "youden")}
+    cuts = ClassifierReport(pd.DataFrame(), gate, *[pd.DataFrame()] * 3).cuts()
+    cuts.to_csv(tmp_path / "classifier" / "thresholds.csv", index=False)
     rows = [
         ("hires_cam", "-1", "raw", "masks-validation", 0.1, 0.3),
         ("grad_cam", "-2", "raw", "masks-validation", 0.2, 0.5),
@@ -43,7 +48,7 @@ def test_the_best_map_of_the_validation_patients_is_taken(run):
     assert path == folder / "classifier" / "weights.safetensors"
     assert recipe.name == "best_cam"
     assert (recipe.options["method"], recipe.options["layer"]) == ("grad_cam", "-2")
-    assert (recipe.thresholds, recipe.gates) == ((0.2,), (0.45,))
+    assert recipe.thresholds == (0.2,) and recipe.gates == pytest.approx((0.45,))
     assert json.loads(json.dumps(recipe.describe()))["source"] == "masks-validation"
 
 

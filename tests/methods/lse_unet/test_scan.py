@@ -1,8 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
 
+from ich_study.evaluate.classifier_report import ClassifierReport
+from ich_study.evaluate.thresholds import Threshold
 from ich_study.methods.lse_unet.algorithm1 import heat_levels, label_maps
+from ich_study.methods.lse_unet.report import class_thresholds
 from ich_study.methods.lse_unet.scan import recipes_of_run
 from ich_study.new_scan.apply import marked
 from ich_study.schema import MASK_CODES
@@ -14,9 +18,13 @@ PARAMETERS = {"base_variant": "authors", "map_classes": CLASSES}
 @pytest.fixture
 def run(tmp_path):
     """Tables of a run: class thresholds of two arms; the variant's weights."""
-    rows = [("authors", "IPH", 0.4), ("authors", "SAH", 0.6), ("printed", "IPH", 0.9)]
-    table = pd.DataFrame(rows, columns=["arm", "class", "threshold"])
-    table.to_csv(tmp_path / "class_thresholds.csv", index=False)
+    probabilities = {"authors": {"IPH": 0.4, "SAH": 0.6}, "printed": {"IPH": 0.9}}
+    classified = {}
+    for arm, of_class in probabilities.items():
+        found = {name: Threshold(logit(cut), "labels", "youden") for name, cut in of_class.items()}
+        classified[arm] = ClassifierReport(pd.DataFrame(), found, *[pd.DataFrame()] * 3)
+    # written as notebook 02 writes it: thresholds are on the logit, a scan's gates on probability
+    class_thresholds(classified).to_csv(tmp_path / "class_thresholds.csv", index=False)
     (tmp_path / "authors").mkdir()
     (tmp_path / "authors" / "weights.safetensors").touch()
     return tmp_path
@@ -31,7 +39,7 @@ def test_thresholds_saw_no_test_mask(run):
     table = pd.DataFrame(rows, columns=["method", "protocol", "subset", *CLASSES])
     table.to_csv(run / "mask_thresholds.csv", index=False)
     ((path, recipe),) = recipes_of_run(run, PARAMETERS).items()
-    assert path.parent.name == "authors" and recipe.gates == (0.4, 0.6)
+    assert path.parent.name == "authors" and recipe.gates == pytest.approx((0.4, 0.6))
     assert recipe.source == "labels"
     assert np.multiply(recipe.thresholds, 255).tolist() == pytest.approx([76, 151])
 
