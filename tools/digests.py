@@ -2,7 +2,7 @@
 
 CI fails where one moved; `make digests` writes them anew, on purpose, with a commit message that
 says what moved. Two digests of a table are kept. Its form is the same everywhere: the columns and,
-of a result table, which numbers there are (study, method, class, unit, metric). Its content is not:
+of a result table, which measures it holds in which unit. Its content is not:
 networks trained on another processor differ in their last bits, and after some epochs in more, even
 where both processors call themselves alike. So content is compared of the tables that no network
 made, on the kind of machine that wrote the digests. `--exact` compares the content of all: for one
@@ -25,12 +25,15 @@ from ich_study import manifest
 from ich_study.atomic import write_json
 from ich_study.errors import StudyError
 from ich_study.hashing import sha256_lines
-from ich_study.schema import MEASURED, RESULT_COLUMNS
+from ich_study.schema import RESULT_COLUMNS
 from tools.compare_runs import TABLE_SUFFIXES, comparable_files, read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMITTED = ROOT / "tests" / "smoke_digests.json"
 RUNS = ROOT / "runs" / "smoke"
+MEASURES = ("study", "metric", "unit")
+"""Of a result table what no processor decides. Which layer is best, whether a class was ever called
+or an interval exists may turn on a trained weight, and with it which rows there are."""
 Digest = dict[str, str]
 
 
@@ -64,12 +67,13 @@ def machine() -> dict[str, str]:
 def table_digest(path: Path) -> Digest:
     """Two SHA-256 of a table: `content` of all its cells, `form` of what no processor decides.
 
-    The form is the columns and, of a result table, the columns that say what was measured.
+    The form is the columns and, of a result table, which measures it holds.
     """
     table = read_table(path)
-    named = [name for name in RESULT_COLUMNS if name not in MEASURED]
     is_result = tuple(table.columns) == RESULT_COLUMNS
-    form = table[named] if is_result else table.head(0)
+    form = table.head(0)
+    if is_result:
+        form = table[list(MEASURES)].drop_duplicates().sort_values(list(MEASURES))
     return {
         "content": sha256_lines([table.to_csv(index=False)]),
         "form": sha256_lines([",".join(table.columns), form.to_csv(index=False)]),

@@ -56,7 +56,7 @@ def test_the_study_they_were_written_of_agrees(study, capsys):
         ({"metrics": scores(value=0.2500001)}, "content moved: 02/metrics.csv", False),
         ({"history": pd.DataFrame({"loss": [0.6]})}, "content moved: 02/history.csv", False),
         ({"metrics": scores(metric="iou")}, "content moved: 02/metrics.csv", True),
-        ({"metrics": scores(method="swin_sam")}, "content moved: 02/metrics.csv", True),
+        ({"metrics": scores(method="swin_sam")}, "content moved: 02/metrics.csv", False),
         ({"history": pd.DataFrame({"loss": [0.5], "rate": [1]})}, "moved: 02/history.csv", True),
         ({"extra": scores()}, "new: 02/extra.csv", True),
     ],
