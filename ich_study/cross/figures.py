@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from ich_study.cross.measure import ANY
 from ich_study.cross.tables import Scored
@@ -72,6 +72,7 @@ def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -
             title=dataset,
         )
         axis.set_ylim(bottom=0)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
     handles: dict[str, object] = {}
