@@ -195,11 +195,11 @@ def test_resources_come_from_the_scale_and_are_checked(project):
 
 def test_what_others_wait_for_runs_first_and_then_what_takes_longest(project):
     scale = project / "params" / "tiny"
-    for name in ("03_resnet_lstm", "05_mil_detector"):
+    for name in ("04_swin_hgi_sam", "05_mil_detector"):
         (scale / f"{name}.yaml").write_text("")
     for longer, other in (
-        ("03_resnet_lstm", "05_mil_detector"),
-        ("05_mil_detector", "03_resnet_lstm"),
+        ("04_swin_hgi_sam", "05_mil_detector"),
+        ("05_mil_detector", "04_swin_hgi_sam"),
     ):
         (scale / "resources.yaml").write_text(f"{longer}: {{runtime: 70}}\n")
         assert started(snakemake("-c", "1", "--forceall"))[1:5] == [

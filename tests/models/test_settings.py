@@ -59,5 +59,6 @@ def test_it_is_handed_to_the_network_whole():
         "name": "resnet18",
         "options": {"drop_rate": 0.1},
         "weights": None,
+        "trained": "all",
         "weights_sha256": None,
     }

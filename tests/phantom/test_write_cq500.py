@@ -9,6 +9,7 @@ import pytest
 from pydicom.uid import JPEGLosslessSV1
 
 from ich_study.datasets.cq500 import BOXED_BY_HAND, READERS, Cq500Reader
+from ich_study.errors import DataError
 from ich_study.phantom.write_cq500 import SIGNED, UNSIGNED, family, write_cq500
 from tests.phantom.fake_scans import LESIONS, fake_scan
 from tests.phantom.test_write_rsna import tree_hash
@@ -112,6 +113,9 @@ def test_identifiers_and_added_scans(tmp_path):
     assert [len(ref.details["boxes"]) for ref in refs] == [3, 3, 3]
 
 
-def test_no_hemorrhage_at_all_leaves_an_empty_box_table(tmp_path):
+def test_no_hemorrhage_at_all_leaves_an_empty_box_table_which_the_reader_refuses(tmp_path):
     write_cq500(tmp_path, [fake_scan(0, positive=False)])
-    assert pd.read_csv(tmp_path / BOXED_BY_HAND).empty and len(Cq500Reader(tmp_path).scans()) == 1
+    assert pd.read_csv(tmp_path / BOXED_BY_HAND).empty
+    # the real table has 6,283 boxes: one without any was cut short
+    with pytest.raises(DataError, match="no row below its header"):
+        Cq500Reader(tmp_path).scans()
