@@ -2,10 +2,9 @@
 
 CI fails where one moved; `make digests` writes them anew, on purpose, with a commit message that
 says what moved. Two digests of a table are kept. Its form is the same everywhere: the columns and,
-of a result table, which measures it holds in which unit. Its content is not:
-networks trained on another processor differ in their last bits, and after some epochs in more, even
-where both processors call themselves alike. So content is compared of the tables that no network
-made, on the kind of machine that wrote the digests. `--exact` compares the content of all: for one
+of a result table, which measures it holds in which unit. Its content is not: networks trained on
+another processor differ in their last bits, and after some epochs in more, even where both
+processors call themselves alike. So CI compares the form. `--exact` compares the content: for one
 machine, before and after a change that means to move no number (two runs there give equal tables).
 Exit codes: 0 agreed, 1 moved, 2 nothing to compare.
 """
@@ -37,27 +36,10 @@ or an interval exists may turn on a trained weight, and with it which rows there
 Digest = dict[str, str]
 
 
-WITHOUT_NETWORK = ("00_data/",)
-"""Notebooks whose tables no trained network decides."""
-
-CPU_FIELDS = ("cpu family", "model", "stepping", "cache size")
-
-
-def cpu_kind() -> str:
-    """The processor by its name and, on Linux, the numbers that tell generations apart."""
-    kind = [manifest.hardware()["cpu"]]
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
-    for field in CPU_FIELDS:
-        values = [line.split(":", 1)[1].strip() for line in lines if line.split("\t")[0] == field]
-        kind += [f"{field} {value}" for value in values[:1]]
-    return ", ".join(kind)
-
-
 def machine() -> dict[str, str]:
     """What decides the last bits of a number computed here: processor, instructions, torch."""
     return {
-        "cpu": cpu_kind(),
+        "cpu": manifest.hardware()["cpu"],
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "system": f"{platform.system()} {platform.machine()}",
         "torch": torch.__version__.split("+")[0],
@@ -91,17 +73,11 @@ def digests(runs: Path) -> dict[str, Digest]:
     }
 
 
-def moved(
-    committed: dict[str, Digest], found: dict[str, Digest], exact: Sequence[str]
-) -> list[str]:
-    """A line for each table that is missing, new, or whose form moved.
-
-    Of tables whose path starts with one of `exact`, the content is compared.
-    """
+def moved(committed: dict[str, Digest], found: dict[str, Digest], kind: str) -> list[str]:
+    """A line for each table that is missing, new, or whose digest of `kind` moved."""
     lines = [f"missing: {name}" for name in sorted(committed.keys() - found.keys())]
     lines += [f"new: {name}" for name in sorted(found.keys() - committed.keys())]
     for name in sorted(committed.keys() & found.keys()):
-        kind = "content" if name.startswith(tuple(exact)) else "form"
         if committed[name][kind] != found[name][kind]:
             lines.append(f"{kind} moved: {name}")
     return lines
@@ -110,16 +86,11 @@ def moved(
 def check(committed_file: Path, runs: Path, exact: bool = False) -> int:
     """Compares the tables of `runs` with the committed digests and says what moved."""
     committed = json.loads(committed_file.read_text(encoding="utf-8"))
-    here = machine()
-    stages: Sequence[str] = (
-        ("",) if exact else WITHOUT_NETWORK if here == committed["machine"] else ()
-    )
-    found = digests(runs)
-    lines = moved(committed["tables"], found, stages)
-    contents = sum(name.startswith(tuple(stages)) for name in found)
-    print(f"{len(found)} tables compared with {committed_file.name}, {contents} to the last digit")
-    if here != committed["machine"]:
-        print(f"the digests were written on {committed['machine']}, this is {here}")
+    kind, found = "content" if exact else "form", digests(runs)
+    lines = moved(committed["tables"], found, kind)
+    print(f"{len(found)} tables, their {kind} compared with {committed_file.name}")
+    if exact and machine() != committed["machine"]:
+        print(f"the digests were written on {committed['machine']}, this is {machine()}")
     if lines:
         print(*lines, sep="\n")
         print("If this was meant: `make digests`, and say in the commit what moved and why.")
