@@ -35,11 +35,13 @@ def checked_above_random(results: pd.DataFrame, method: str, needed: bool = True
 
     results: with the row `<method> - random_map` of `pointing_differences`; without, the sentence
     says that nothing was measured. Raises StudyError where it is `needed` that the interval lies
-    above 0, and it does not.
+    above 0, and it does not, or was not measured.
     """
     gains = results[results["method"] == f"{method} - random_map"]
     gains = gains[gains["metric"].str.endswith("pointing_game_difference")]
     if gains.empty:
+        if needed:
+            raise StudyError(f"{method}: no pointing game was measured against a random map")
         return f"{method}: no pointing game was measured"
     gain = gains.iloc[0]
     said = "{value:.3f} [{ci_low:.3f}, {ci_high:.3f}]".format(**gain)

@@ -40,4 +40,6 @@ def test_a_map_is_above_a_random_one_only_where_the_interval_says_so():
     ):
         checked_above_random(table, "poor")
     assert "poor" in checked_above_random(table, "poor", needed=False)
-    assert "no pointing game was measured" in checked_above_random(table, "absent")
+    assert "no pointing game" in checked_above_random(table, "absent", needed=False)
+    with pytest.raises(StudyError, match="absent: no pointing game was measured"):
+        checked_above_random(table, "absent")
