@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,7 +29,15 @@ def test_make_lab_opens_copies_and_keeps_those_that_are_there(tmp_path):
     python.write_text('#!/bin/sh\necho "$@" > said\n')
     python.chmod(0o755)
     (tmp_path / ".venv" / ".installed").touch()
-    subprocess.run(["make", "lab"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    # `make test VENV=...` hands its variables to every make below it; this one is a user's own.
+    own = {
+        name: each for name, each in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    own.pop("VENV", None)
+    done = subprocess.run(
+        ["make", "lab"], cwd=tmp_path, env=own, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "said").read_text().startswith("-m jupyterlab --notebook-dir=.")
     assert (tmp_path / "lab" / "00_data.ipynb").read_text() == "run and edited"
     assert (tmp_path / "lab" / "01_backbones.ipynb").read_text() == "committed"
