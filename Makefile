@@ -16,7 +16,7 @@ READY := $(VENV)/.installed
 export PATH := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(BIN):$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: phantom study smoke digests check-digests test lint lab lock clean-env
+.PHONY: phantom study report smoke digests check-digests test lint lab lock clean-env
 .DEFAULT_GOAL := phantom
 
 phantom:
@@ -24,6 +24,11 @@ phantom:
 
 study: $(READY)
 	$(BIN)/python -m snakemake -c $(CORES) $(SNAKEMAKE_FLAGS) --config scale=$(SCALE)
+	@$(BIN)/python -m tools.report runs/$(SCALE)
+
+# Pages that open from disk, of what has run at SCALE; `study` ends with it.
+report: $(READY)
+	@$(BIN)/python -m tools.report runs/$(SCALE)
 
 # The quickest whole study, which CI runs.
 smoke:

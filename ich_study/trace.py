@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,16 @@ def read_record(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def run_folders(runs: Path) -> list[Path]:
+def run_folders(runs: Path, later: bool = False) -> list[Path]:
     """Folders below `runs` that hold a run of a notebook that `07_figures` reads: a record, or a
-    result table that nobody recorded. Later notebooks may be running."""
+    result table that nobody recorded. later: of the other notebooks too, which may be running."""
     folders = {path.parent for name in (RUN_NAME, FAILED_NAME) for path in runs.rglob(name)}
     for path in runs.rglob(METRICS_FILE):
         if not any(path.is_relative_to(folder) for folder in folders):
             folders.add(path.parent)
-    return sorted(each for each in folders if each.relative_to(runs).parts[:1] < (FIGURES,))
+    return sorted(
+        each for each in folders if later or each.relative_to(runs).parts[:1] < (FIGURES,)
+    )
 
 
 def run_table(runs: Path) -> pd.DataFrame:
@@ -93,23 +96,33 @@ def _data_hashes(folder: Path) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def runs_of(table: Path, row: pd.Series) -> list[Path]:
-    """Folders of the runs that made a row of a table; StudyError where no run is known."""
+def numbers_below(runs: Path) -> pd.DataFrame:
+    """All result tables below a folder with the column `run`, where each number lies; the columns
+    MATCHED as text. StudyError where there is none."""
+    numbers = [
+        pd.read_csv(path, dtype=TEXT_COLUMNS).assign(run=path.parent.relative_to(runs).as_posix())
+        for path in sorted(runs.rglob(METRICS_FILE))
+    ]
+    if not numbers:
+        raise StudyError(f"there is no {METRICS_FILE} below {runs}")
+    found = pd.concat(numbers, ignore_index=True)
+    return found.astype(dict.fromkeys(MATCHED, "string"))
+
+
+def runs_of(table: Path, row: pd.Series, numbers: pd.DataFrame | None = None) -> list[Path]:
+    """Folders of the runs that made a row of a table; StudyError where no run is known.
+
+    numbers: of `numbers_below`, where many rows are asked for.
+    """
     own = next((folder for folder in table.parents if (folder / RUN_NAME).is_file()), None)
     if FIGURES not in table.parts[-2:]:
         if own is None:
             raise StudyError(f"{table}: no {RUN_NAME} in its folder or above; nobody recorded it")
         return [own]
     runs = table.parent.parent
-    numbers = [
-        pd.read_csv(path, dtype=TEXT_COLUMNS).assign(run=path.parent.relative_to(runs).as_posix())
-        for path in sorted(runs.rglob(METRICS_FILE))
-    ]
-    if not numbers:
-        raise StudyError(f"{table}: there is no {METRICS_FILE} below {runs}")
-    found = pd.concat(numbers, ignore_index=True)
+    found = numbers_below(runs) if numbers is None else numbers
     for column, values in _wanted(table, row).items():
-        kept = found[found[column].astype("string").isin(values)]
+        kept = found[found[column].isin(values)]
         found = kept if len(kept) else found
     return [table.parent, *(runs / run for run in sorted(found["run"].unique()))]
 
@@ -117,9 +130,7 @@ def runs_of(table: Path, row: pd.Series) -> list[Path]:
 def _wanted(table: Path, row: pd.Series) -> dict[str, list[str]]:
     """Column of the result table -> values, of the numbers that a row of `07_figures` is made
     of."""
-    names = load_study_tables().set_index("name")["study"]
-    study = names.get(table.stem, "01_backbones")
-    wanted = {"study": [str(row.get("study", study))]}
+    wanted = {"study": [study_of(table, row)]}
     for column in MATCHED[1:]:
         if column in row and not pd.isna(row[column]) and row[column] != "":
             wanted[column] = str(row[column]).split(" - ")
@@ -131,6 +142,17 @@ def _wanted(table: Path, row: pd.Series) -> dict[str, list[str]]:
     return {column: values for column, values in wanted.items() if values}
 
 
+def study_of(table: Path, row: pd.Series) -> str:
+    """The notebook whose numbers a row of `07_figures` is made of."""
+    return str(row["study"] if "study" in row else _studies().get(table.stem, "01_backbones"))
+
+
+@cache
+def _studies() -> dict[str, str]:
+    tables = load_study_tables()
+    return dict(zip(tables["name"], tables["study"]))
+
+
 def described(folder: Path) -> Iterator[str]:
     """Lines on one run: what its record says, and the runs it read."""
     record = read_record(folder)
@@ -138,12 +160,19 @@ def described(folder: Path) -> Iterator[str]:
     yield f"state: {run_problem(folder) or ('ok' if record else 'unrecorded')}"
     shown = {key: record[key] for key in SHOWN if record.get(key)}
     yield yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip()
+    for name, text in runs_read(record):
+        source = paths.project_root() / text
+        commit = (read_record(source).get("git") or {}).get("commit")
+        yield f"read: {text} ({name}), {run_problem(source) or 'ok'}, commit {commit}"
+
+
+def runs_read(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The parameters of a run that name the folder of another one, and that folder."""
     for name, value in (record.get("parameters") or {}).items():
         for text in value if isinstance(value, list) else [value]:
             source = paths.project_root() / text if isinstance(text, str) and text else None
             if name != "output_dir" and source is not None and (source / RUN_NAME).is_file():
-                commit = (read_record(source).get("git") or {}).get("commit")
-                yield f"read: {text} ({name}), {run_problem(source) or 'ok'}, commit {commit}"
+                yield name, text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
