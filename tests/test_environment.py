@@ -17,6 +17,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
+# what a user runs: the package, and the report that ends a study
+MODULES = [path for each in ("ich_study", "tools/report") for path in (ROOT / each).rglob("*.py")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # large weights that few runs need are an extra that the lock leaves out
 OPTIONAL = {name: PROJECT["optional-dependencies"][name] for name in ("cluster", "test")}
@@ -102,12 +104,12 @@ def test_this_python_is_one_that_pyproject_allows():
 
 
 def test_what_the_package_imports_is_declared():
-    """Every top-level import of ich_study belongs to a distribution declared outside the extras."""
+    """Every top-level import of MODULES belongs to a distribution declared outside the extras."""
     names = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     owners = importlib.metadata.packages_distributions()
     found = {
         match
-        for path in (ROOT / "ich_study").rglob("*.py")
+        for path in MODULES
         for match in re.findall(
             r"^\s*(?:import|from) ([A-Za-z_]\w*)", path.read_text(), re.MULTILINE
         )
@@ -136,7 +138,7 @@ NOT_IMPORTED = {
 def test_what_only_tests_import_stands_in_the_test_extra():
     """A dependency is imported by the package or a notebook, or it says who else needs it."""
     owners = importlib.metadata.packages_distributions()
-    sources = [*(ROOT / "ich_study").rglob("*.py"), *(ROOT / "notebooks").glob("*.ipynb")]
+    sources = [*MODULES, *(ROOT / "notebooks").glob("*.ipynb")]
     imported = set()
     for source in sources:
         found = re.findall(

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from pygments.formatters import HtmlFormatter
 
 from ich_study import paths
@@ -62,12 +61,12 @@ class Report:
         self._style()
         for path, page in self.documents.items():
             title = pages.title_of(path.read_text(encoding="utf-8"))
-            body = Markup(pages.markdown_body(path, page, self.pages))
+            body = pages.markdown_body(path, page, self.pages)
             self._page("page.html.j2", page, title=title, body=body)
         for run in self.study.runs:
             self._page("run.html.j2", run.page, run=run, read=self.study.read_by(run))
             if run.notebook and run.notebook_page:
-                body = Markup(pages.notebook_body(run.notebook, run.notebook_page, self.pages))
+                body = pages.notebook_body(run.notebook, run.notebook_page, self.pages)
                 self._page("notebook.html.j2", run.notebook_page, run=run, body=body)
         tables = self.study.tables()
         for paper, found in tables.items():
