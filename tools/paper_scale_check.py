@@ -48,7 +48,7 @@ PATIENTS: dict[str, int] = {
     "physionet": 5,
     "cq500": 5,
     "instance2022": 9,
-    "hemorica": 9,
+    "hemorica": 20,
 }
 """The fewest with which each fold of the scale's splits has a patient and each test part two, under
 which there is no interval."""
@@ -145,7 +145,7 @@ def run_jobs(jobs: Iterable[Job], report: Callable[[str], None]) -> pd.DataFrame
             if missing
             else _attempt(job, data if keep else None, report)
         )
-        data = hashes if job.notebook == DATA_NOTEBOOK else data
+        data = hashes if job.name == DATA_NOTEBOOK else data
         rows.append(row)
         report(f"{job.name}: {row['state']} {row['error']}".rstrip())
         if row["state"] == "interrupted":

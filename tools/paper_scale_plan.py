@@ -19,8 +19,13 @@ from ich_study import run
 from ich_study.errors import ParameterError
 
 DATA_NOTEBOOK = "00_data"
+VARIANTS = "variants"
+"""Folder of the scale whose `<notebook>.<name>.yaml` goes over `<notebook>.yaml`."""
 OVERRIDES: dict[str, dict[str, Any]] = {
-    "00_data": {"workers": 2},
+    "00_data": {
+        "splits": {"rsna": {"scans": {"train": 40, "validation": 5, "test": 5}}},
+        "workers": 2,
+    },
     "01_backbones": {
         "backbone": {"weights": None},
         "training": {"epochs": 2, "max_train_batches": 2, "max_validation_batches": 3},
@@ -109,8 +114,8 @@ class Job:
 def plan_jobs(scale: Path, work: Path, only: Sequence[str] = (), cuda: bool = False) -> list[Job]:
     """The runs of `scale` (the folder params/paper) in their order, into `work`.
 
-    only: names of runs, or of notebooks for all runs of theirs, which are planned with what they
-    need (default: all). cuda: leave the device's parameters as they are. Raises ParameterError for
+    only: names of runs, or of notebooks for all runs of theirs but variants, which are planned with
+    what they need (default: all). cuda: leave the device's parameters as they are. Raises ParameterError for
     an unknown name, a notebook that `OVERRIDES` does not know, or a parameter that names a run
     which is not the scale's.
     """
@@ -130,7 +135,11 @@ def plan_jobs(scale: Path, work: Path, only: Sequence[str] = (), cuda: bool = Fa
             f"{notebook}/{file.stem}": (*common, file)
             for file in sorted((scale / notebook).glob("*.yaml"))
         }
-        for name, files in (arms or {notebook: common}).items():
+        variants = {
+            f"{VARIANTS}/{file.stem}": (*common, file)
+            for file in sorted((scale / VARIANTS).glob(f"{notebook}.*.yaml"))
+        }
+        for name, files in ((arms or {notebook: common}) | variants).items():
             places, needs = _places(
                 name, run.plan(notebook, files, []).parameters, f"runs/{scale.name}", work, before
             )
@@ -144,7 +153,11 @@ def _chosen(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
         raise ParameterError(
             f"no runs {unknown} in the scale; there are {', '.join(sorted(known))}"
         )
-    wanted = {job.name for job in jobs if not only or job.name in only or job.notebook in only}
+    wanted = set()
+    for job in jobs:
+        of_notebook = job.notebook in only and not job.name.startswith(f"{VARIANTS}/")
+        if not only or job.name in only or of_notebook:
+            wanted.add(job.name)
     for job in reversed(jobs):
         wanted |= set(job.needs) if job.name in wanted else set()
     return [job for job in jobs if job.name in wanted]
@@ -164,7 +177,8 @@ def _places(
             else []
         )
         for text in named:
-            wanted = set(before) if text == runs else {text.removeprefix(f"{runs}/")}
+            all_runs = {each for each in before if not each.startswith(f"{VARIANTS}/")}
+            wanted = all_runs if text == runs else {text.removeprefix(f"{runs}/")}
             if not wanted <= set(before):
                 raise ParameterError(
                     f"{parameter} of {name} names {text}; the scale's runs before it are"

@@ -138,8 +138,9 @@ class GreyAugmentation(Augmentation):
     """The MIL detector's: grey values times [1, gain] or its inverse, plus +- offset; flip and
     affine map; blurred by a Gaussian of a standard deviation up to `blur` pixels, or sharpened by
     up to `sharpen` of the Laplacian. Each grey step for a `share` of the slices; `probability`: of
-    augmenting a slice at all. The units are those of the images, HU or windowed. Contrast,
-    brightness and noise are not used."""
+    augmenting a slice at all. The units are those of the images, HU or windowed. crop: px, side of
+    the square that is cut at random out of each slice last; None cuts nothing. Contrast, brightness
+    and noise are not used."""
 
     probability: float = 1.0
     share: float = 1.0
@@ -147,9 +148,11 @@ class GreyAugmentation(Augmentation):
     offset: float = 0.0
     blur: float = 0.0
     sharpen: float = 0.0
+    crop: int | None = None
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (B, C, H, W) to augmented ones of the same shape, clipped to nothing."""
+        """Images (B, C, H, W) to augmented ones of the same shape or of `crop` px, clipped to
+        nothing."""
         count = len(images)
 
         def drawn(low: float, high: float) -> Tensor:
@@ -168,7 +171,8 @@ class GreyAugmentation(Augmentation):
         kept = chosen(torch.ones(count), 0.0, self.probability).to(images)[:, None, None, None]
         gain, offset = (values.to(images)[:, None, None, None] for values in (gain, offset))
         moved = warp(images * gain + offset, matrices.to(images), self.fill)
-        return torch.where(kept > 0, _filtered(moved, sigma, sharpening), images)
+        augmented = torch.where(kept > 0, _filtered(moved, sigma, sharpening), images)
+        return augmented if self.crop is None else random_crops(augmented, self.crop, generator)
 
     def paired(
         self, images: Tensor, masks: Tensor, generator: torch.Generator
@@ -177,6 +181,24 @@ class GreyAugmentation(Augmentation):
         raise ParameterError(
             "the MIL detector's augmentation moves no masks; choose another for training with masks"
         )
+
+
+def random_crops(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """A square of `side` px out of each of the images (B, C, H, W), at a place of its own.
+
+    Raises ParameterError where the images are smaller.
+    """
+    height, width = images.shape[-2:]
+    if not 0 < side <= min(height, width):
+        raise ParameterError(
+            f"augmentation crop is {side} px of images of {height} x {width} px; set size larger"
+        )
+    cut = []
+    for image in images:
+        top = int(torch.randint(height - side + 1, (), generator=generator))
+        left = int(torch.randint(width - side + 1, (), generator=generator))
+        cut.append(image[:, top : top + side, left : left + side])
+    return torch.stack(cut)
 
 
 def _filtered(images: Tensor, sigma: Tensor, sharpening: Tensor) -> Tensor:

@@ -37,15 +37,17 @@ _KINDS: dict[str, tuple[Callable[..., pd.DataFrame], frozenset[str]]] = {
     "parts": (splits.make_split, frozenset({"fractions"})),
     "folds": (splits.make_folds, frozenset({"k"})),
     "listed": (listed_split, frozenset({"parts"})),
-    "slices": (splits.slice_level_split, frozenset({"test_fraction"})),
+    "scans": (splits.drawn_scans, frozenset({"scans"})),
+    "slices": (splits.slice_level_split, frozenset({"validation_fraction"})),
 }
 
 
 def plan_split(index: pd.DataFrame, name: str, plan: Mapping[str, Any], seed: int) -> pd.DataFrame:
-    """One named split from its plan: `{dataset, kind: parts | folds | listed | slices, ...}`.
+    """One named split from its plan: `{dataset, kind, ...}`.
 
-    `parts` takes `fractions`, `folds` takes `k`, `listed` takes `parts` (part -> patients),
-    `slices` (the leaking variant of HGI-SAM's code) takes `test_fraction`. Raises ParameterError
+    `parts` takes `fractions`, `folds` takes `k`, `listed` takes `parts` (part -> patients), `scans`
+    takes `scans` (part -> number of scans), `slices` (the leaking variant of HGI-SAM's code) takes
+    `validation_fraction`. Raises ParameterError
     naming what is missing, unknown or not in the index.
     """
     if plan.get("kind") not in _KINDS:
@@ -83,7 +85,7 @@ def write_splits(
     summaries, hashes = [], {}
     for name, plan in plans.items():
         split = plan_split(index, name, plan, seed)
-        if plan["kind"] == "parts":
+        if plan["kind"] in ("parts", "scans"):
             split = without_shared(split, overlap)
         hashes[name] = splits.write_split(folder / f"{name}.csv", split)
         summaries.append(split_summary(index, name, split))

@@ -4,10 +4,10 @@ A split is a table with a row per patient: `dataset, patient_id, part`; folds ca
 of `part`, the fold in which the patient is tested. The slice-level split of HGI-SAM's code has a
 row per slice and says so in its column `unit`.
 
-Settings of the papers: MIL `make_split` with train 0.97, validation 0.03 (printed_and_authors,
-004.12); HGI-SAM `make_folds` with k 5 and `slice_level_split` with 0.1 (its code on RSNA, 003.15);
-ResNet-LSTM 70-10-20 in "3 folds" (002.9): `make_folds` with k 5, `fold_split` of folds 0, 1 and 2
-with validation 0.1.
+Settings of the papers: LSE-UNet `drawn_scans` with its numbers of scans (Section 4); MIL
+`make_split` with train 0.97, validation 0.03 (printed_and_authors, 004.12); HGI-SAM `make_folds`
+with k 5 and `slice_level_split` with 0.1 (its code on RSNA, 003.15); ResNet-LSTM 70-10-20 in
+"3 folds" (002.9): `make_folds` with k 5, `fold_split` of folds 0, 1 and 2 with validation 0.1.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ PATIENT: list[str] = ["dataset", "patient_id"]
 SLICE: list[str] = [*PATIENT, "scan_id", "slice_index"]
 EXCLUDED = "excluded"
 """Part of the patients that the guard across data sets took out."""
+UNUSED = "unused"
+"""Part of the patients that a split leaves alone."""
 SHOWN = 10
 RESTORE = "Restore it, or delete it with everything that was trained on it and run 00_data again."
 
@@ -166,12 +168,41 @@ def fold_split(
     return split.sort_values(PATIENT, ignore_index=True)
 
 
-def slice_level_split(index: pd.DataFrame, test_fraction: float, seed: int) -> pd.DataFrame:
+def drawn_scans(index: pd.DataFrame, scans: Mapping[str, int], seed: int) -> pd.DataFrame:
+    """Patients drawn at random until each part has its number of scans; the others are `unused`.
+
+    LSE-UNet draws 2,734 scans to train and 89 to validate out of RSNA's 20,000 (Section 4), not
+    stratified. A patient's scans stay together, so one with more than a part still lacks waits for
+    the next part. Columns `dataset, patient_id, part`. Raises ParameterError for numbers below 1,
+    SplitError where the patients at hand do not fill a part exactly.
+    """
+    if len(scans) < 2 or any(wanted < 1 for wanted in scans.values()):
+        raise ParameterError(f"scans {dict(scans)}: expected two parts or more, each at least 1")
+    there = index.groupby(PATIENT, sort=True)["scan_id"].nunique()
+    drawn = there.iloc[np.random.default_rng(seed).permutation(len(there))]
+    part_of = pd.Series(UNUSED, index=drawn.index)
+    for part, lacking in scans.items():
+        for patient, number in drawn[part_of == UNUSED].items():
+            if number <= lacking:
+                part_of[patient] = part
+                lacking -= number
+            if lacking == 0:
+                break
+        if lacking:
+            raise SplitError(
+                f"part {part!r} wants {scans[part]} scans, and {lacking} of them cannot be filled:"
+                f" there are {there.sum()} scans of {len(there)} patients for {dict(scans)}"
+            )
+    return part_of.sort_index().rename("part").reset_index().astype("string")
+
+
+def slice_level_split(index: pd.DataFrame, validation_fraction: float, seed: int) -> pd.DataFrame:
     """The split of HGI-SAM's code on RSNA: slices, not patients, so patients stand in both parts.
 
     Stratified by the six labels as scikit-learn's `train_test_split` does it there
     (printed_and_authors, 003.15; the code sets no seed). Raises SplitError for too few slices.
-    Columns `dataset, patient_id, scan_id, slice_index, part` (train or test) and `unit` = "slice".
+    Columns `dataset, patient_id, scan_id, slice_index, part` (train or validation) and `unit` =
+    "slice".
     Slices whose labels occur once share one stratum.
     """
     rows = index.sort_values(SLICE, ignore_index=True)
@@ -179,16 +210,16 @@ def slice_level_split(index: pd.DataFrame, test_fraction: float, seed: int) -> p
     counts = strata.map(strata.value_counts())
     strata = strata.mask(counts < 2, "rare" if (counts < 2).sum() > 1 else strata.mode()[0])
     try:
-        _, test = train_test_split(
-            np.arange(len(rows)), test_size=test_fraction, stratify=strata, random_state=seed
+        _, held = train_test_split(
+            np.arange(len(rows)), test_size=validation_fraction, stratify=strata, random_state=seed
         )
     except ValueError as error:
         raise SplitError(
-            f"cannot split {len(rows)} slices {1 - test_fraction:g} to {test_fraction:g} by their"
-            f" labels: {error}"
+            f"cannot split {len(rows)} slices {1 - validation_fraction:g} to"
+            f" {validation_fraction:g} by their labels: {error}"
         ) from error
     split = rows[SLICE].assign(part="train", unit="slice")
-    split.loc[test, "part"] = "test"
+    split.loc[held, "part"] = "validation"
     return split
 
 

@@ -11,6 +11,7 @@ from ich_study.inputs.augment import (
     GreyAugmentation,
     affine_matrix,
     named_augmentation,
+    random_crops,
     warp,
 )
 from ich_study.inputs.seeds import seeded_generator
@@ -137,3 +138,26 @@ def test_masks_move_with_their_images():
     assert torch.equal(
         named_augmentation("none").paired(shapes, masks, seeded_generator(5))[1], masks
     )
+
+
+def test_crops_are_squares_of_the_slices_at_places_of_their_own():
+    columns = torch.arange(12.0).expand(64, 1, 12, 12)
+    numbered = columns + 12 * torch.arange(12.0)[:, None]
+    cut = random_crops(numbered, 5, torch.Generator().manual_seed(0))
+    assert cut.shape == (64, 1, 5, 5)
+    # neighbours in a square are neighbours in the slice
+    assert (cut[..., 1:] - cut[..., :-1] == 1).all() and (
+        cut[..., 1:, :] - cut[..., :-1, :] == 12
+    ).all()
+    corners = {(int(each) // 12, int(each) % 12) for each in cut[:, 0, 0, 0]}
+    assert {row for row, _ in corners} == {column for _, column in corners} == set(range(8))
+    with pytest.raises(ParameterError, match="crop is 13 px of images of 12 x 12"):
+        random_crops(numbered, 13, torch.Generator())
+
+
+def test_the_mil_detectors_augmentation_crops_where_it_is_told_to():
+    images = torch.rand(3, 2, 16, 16)
+    plain = named_augmentation("mil_printed")(images, torch.Generator().manual_seed(0))
+    cropped = named_augmentation("mil_printed", {"crop": 7})
+    assert plain.shape == images.shape
+    assert cropped(images, torch.Generator().manual_seed(0)).shape == (3, 2, 7, 7)

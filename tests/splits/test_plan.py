@@ -96,6 +96,6 @@ def test_a_wrong_plan_says_what_is_wrong(plan, message):
 def test_slice_level_summary_counts_slices_once():
     index = index_of("rsna", [f"p{i}" for i in range(6)])
     split = plan_split(
-        index, "leaky", {"dataset": "rsna", "kind": "slices", "test_fraction": 0.25}, 0
+        index, "leaky", {"dataset": "rsna", "kind": "slices", "validation_fraction": 0.25}, 0
     )
     assert split_summary(index, "leaky", split)["slices"].sum() == len(index)

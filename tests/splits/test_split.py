@@ -7,6 +7,7 @@ from ich_study.errors import ParameterError, SplitError
 from ich_study.schema import LABELS, SUBTYPES
 from ich_study.splits.split import (
     assert_no_leak,
+    drawn_scans,
     fold_split,
     leaking_patients,
     make_folds,
@@ -163,15 +164,36 @@ def test_folds_of_the_resnet_lstm_paper():
         make_folds(index, 1, 0)
 
 
+def test_drawn_scans_fill_each_part_and_keep_a_patients_scans_together():
+    index = make_index(30, slices=2)
+    index["scan_id"] = index["patient_id"] + index["slice_index"].astype("string")
+    index.loc[index["patient_id"] >= "P2", "scan_id"] = index["patient_id"]  # one scan each
+    split = drawn_scans(index, {"train": 11, "validation": 4}, 0)
+    scans = index.merge(split).groupby("part")["scan_id"].nunique()
+    assert scans.to_dict() == {
+        "train": 11,
+        "validation": 4,
+        "unused": index["scan_id"].nunique() - 15,
+    }
+    assert_no_leak(split)
+    again = drawn_scans(index.sample(frac=1, random_state=1), {"train": 11, "validation": 4}, 0)
+    pd.testing.assert_frame_equal(again, split)
+    assert not drawn_scans(index, {"train": 11, "validation": 4}, 1).equals(split)
+    with pytest.raises(SplitError, match="'validation' wants 400 scans"):
+        drawn_scans(index, {"train": 11, "validation": 400}, 0)
+    with pytest.raises(ParameterError, match="each at least 1"):
+        drawn_scans(index, {"train": 11, "validation": 0}, 0)
+
+
 def test_slice_level_split_leaks_and_says_so(tmp_path):
     index = make_index(40, slices=10)
     split = slice_level_split(index, 0.1, 0)
     assert set(split["unit"]) == {"slice"} and len(split) == len(index)
-    assert (split["part"] == "test").mean() == 0.1
+    assert (split["part"] == "validation").mean() == 0.1
     assert len(leaking_patients(split)) > 20
     with pytest.raises(SplitError, match="stand in more than one part"):
         assert_no_leak(split)
-    assert len(rows_of(index, split, "test")) == 40
+    assert len(rows_of(index, split, "validation")) == 40
     assert split_hash(
         slice_level_split(index.sample(frac=1, random_state=1), 0.1, 0)
     ) == split_hash(split)

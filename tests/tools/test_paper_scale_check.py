@@ -36,6 +36,7 @@ COUNTS = {
     "faithfulness_steps",
     "road_shares",
     "sanity_slices",
+    *("train", "validation", "test"),  # scans of each part
 }
 WANTED_OF_RESULTS = {"minimum_auroc", "pointing_above"}
 ALLOWED_ON_GPU = COUNTS | WANTED_OF_RESULTS | {"weights", "data_label", "main_part"}
@@ -62,7 +63,9 @@ def test_every_run_of_the_scale_is_planned_and_only_counts_weights_and_device_ar
         "06_cam_benchmark",
         "07_figures",
     )
-    assert [job.name for job in jobs] == [
+    variants = {f"variants/{path.stem}" for path in (PAPER / "variants").glob("*.yaml")}
+    assert len(variants) >= 9 and {job.name for job in jobs} - variants < {job.name for job in jobs}
+    assert [job.name for job in jobs if job.name not in variants] == [
         "00_data",
         *(f"01_backbones/{arm}" for arm in arms),
         *rest,
@@ -71,9 +74,10 @@ def test_every_run_of_the_scale_is_planned_and_only_counts_weights_and_device_ar
         planned, changed = plan.planned(job)
         assert {name.rpartition(".")[2] for name in changed} <= allowed, job.name
         assert planned.folder.is_relative_to(tmp_path)
-        original = {
-            name: setting.value for file in job.files for name, setting in read_file(file).items()
-        }
+        original = {}
+        for file in job.files:
+            given = {name: setting.value for name, setting in read_file(file).items()}
+            original = plan.merged(original, given)
         assert original.pop("output_dir") == f"runs/paper/{job.name}"
         touched = {name.partition(".")[0] for name in changed} | set(job.places)
         kept = {name: value for name, value in original.items() if name not in touched}
@@ -82,7 +86,7 @@ def test_every_run_of_the_scale_is_planned_and_only_counts_weights_and_device_ar
 
 
 def test_overrides_of_an_entry_leave_the_rest_of_its_dictionary_to_the_scale(tmp_path):
-    job = next(job for job in plan.plan_jobs(PAPER, tmp_path) if job.notebook == "03_resnet_lstm")
+    job = next(job for job in plan.plan_jobs(PAPER, tmp_path) if job.name == "03_resnet_lstm")
     planned, changed = plan.planned(job)
     given = read_file(PAPER / "03_resnet_lstm.yaml")
     assert planned.parameters["backbone"] == given["backbone"].value | {"weights": None}
@@ -118,6 +122,10 @@ def test_a_choice_brings_what_it_reads(tmp_path):
     def names(*only):
         return [job.name for job in plan.plan_jobs(PAPER, tmp_path, only)]
 
+    assert names("variants/02_lse_unet.bhsd_authors")[:2] == [
+        "00_data",
+        "variants/00_data.bhsd_authors",
+    ]
     assert names("01_backbones/resnet152") == ["00_data", "01_backbones/resnet152"]
     baselines = ("densenet121", "densenet121_scratch", "rdnet_tiny", "resnet152", "resnetrs200")
     assert names("02_lse_unet") == [
@@ -130,7 +138,7 @@ def test_a_choice_brings_what_it_reads(tmp_path):
         "03_resnet_lstm",
         "05_mil_detector",
     ]
-    assert names("07_figures") == names()
+    assert names("07_figures") == [name for name in names() if not name.startswith("variants/")]
     with pytest.raises(ParameterError, match=r"resnet512.*resnet152"):
         names("01_backbones/resnet512")
 
@@ -186,16 +194,21 @@ def test_the_phantom_fills_every_split_of_the_scale():
     index = pd.DataFrame(rows).astype(
         dict.fromkeys(("any", "IPH", "IVH", "SAH", "SDH", "EDH"), "boolean")
     )
-    for name, kind in read_file(PAPER / "00_data.yaml")["splits"].value.items():
+    scale = read_file(PAPER / "00_data.yaml")["splits"].value
+    for name, kind in plan.merged(scale, plan.OVERRIDES["00_data"]["splits"]).items():
         split = split_plan.plan_split(index, name, kind, seed=666)
         parts = split["part"].nunique() if "part" in split else split["fold"].nunique()
         assert (
             parts
-            == {"parts": len(kind.get("fractions", [])), "folds": kind.get("k"), "slices": 2}[
-                kind["kind"]
-            ]
+            == {
+                "parts": len(kind.get("fractions", [])),
+                "folds": kind.get("k"),
+                "slices": 2,
+                "scans": len(kind.get("scans", [])) + 1,  # the others are unused
+            }[kind["kind"]]
         ), name
-        assert kind["kind"] != "parts" or (split["part"] == "test").sum() >= 2, name
+        tested = "test" in kind.get("fractions", kind.get("scans", {}))
+        assert not tested or (split["part"] == "test").sum() >= 2, name
 
 
 def test_data_roots_are_read_from_the_scale_and_others_are_refused(tmp_path):

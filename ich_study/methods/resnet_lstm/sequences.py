@@ -78,7 +78,6 @@ class SequenceTask(Task):
         classes: Sequence[str],
         preprocessing: Preprocessing,
         *,
-        sequence_length: int | None = None,
         volumes_per_batch: int = 1,
         seed: int = 0,
         positive_weight: float = 1.0,
@@ -89,7 +88,7 @@ class SequenceTask(Task):
             raise ParameterError(f"volumes_per_batch is {volumes_per_batch}; expected at least 1")
         self.data = []
         for rows in parts:
-            kept = first_slices(rows, sequence_length)
+            kept = first_slices(rows, None)
             self.data.append(SliceDataset(source, kept, classes, preprocessing, cache_in_memory))
         self.loss = BinaryCrossEntropy([positive_weight] * len(classes))
         self._volumes = [_volumes(data.rows) for data in self.data]

@@ -24,6 +24,7 @@ from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.resnet_lstm.network import ResNetLSTM
 from ich_study.methods.resnet_lstm.sequences import (
     SequenceTask,
+    first_slices,
     metadata_of,
     predict_sequences,
     refit_last_layer,
@@ -139,8 +140,8 @@ def make_fold(
 @dataclass(frozen=True)
 class MethodSettings:
     """All that is set of networks, trainings and masks. sequence, head, unet_loop: trainings of
-    ResNet-LSTM, of the new last layer and of the U-Nets. recipes: by name. sequence_length: slices
-    of a volume that ResNet-LSTM learns from, None for all."""
+    ResNet-LSTM, of the new last layer and of the U-Nets. recipes: by name. sequence_length: the
+    first slices of a volume, from which both classifiers learn, None for all."""
 
     backbone: BackboneSettings
     classifier: TrainingConfig
@@ -227,6 +228,10 @@ def train_stage_1(
             f" loss {config.loss}"
         )
     train, validation, said = fold.rows["train"], fold.rows["validation"], (report, restart_changed)
+    if settings.sequence_length is not None:
+        train, validation = (
+            first_slices(rows, settings.sequence_length) for rows in (train, validation)
+        )
     described = settings.backbone.arguments()
     network = create_backbone(
         outputs=1, in_channels=config.in_channels, seed=config.seed, **described
@@ -239,7 +244,6 @@ def train_stage_1(
         (train, validation),
         config.classes,
         run.preprocessing,
-        sequence_length=settings.sequence_length,
         volumes_per_batch=settings.volumes_per_batch,
         seed=loop.seed,
         cache_in_memory=config.cache_in_memory,

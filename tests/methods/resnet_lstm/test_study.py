@@ -1,5 +1,6 @@
 """The whole method on heads whose lesions stand out: here it must find them, step by step."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -293,6 +294,11 @@ def test_stage_1_learns_from_the_training_part_and_stops_by_the_validation_part(
     for train, validation in seen.values():
         assert set(train["scan_id"]) == set(fold.scans("train"))
         assert set(validation["scan_id"]) == set(fold.scans("validation"))
+    # the author's notebook: the first slices of a volume alone reach either classifier
+    with pytest.raises(Stopped):
+        resnet_lstm_study.train_stage_1(fold, replace(SETTINGS, sequence_length=3), quiet)
+    for part in (rows for parts in seen.values() for rows in parts):
+        assert part.groupby("scan_id")["slice_index"].max().eq(2).all()
 
 
 def test_masks_come_before_boxes_and_each_scan_has_its_own_truth(tmp_path):
