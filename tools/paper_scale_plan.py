@@ -115,9 +115,9 @@ def plan_jobs(scale: Path, work: Path, only: Sequence[str] = (), cuda: bool = Fa
     """The runs of `scale` (the folder params/paper) in their order, into `work`.
 
     only: names of runs, or of notebooks for all runs of theirs but variants, which are planned with
-    what they need (default: all). cuda: leave the device's parameters as they are. Raises ParameterError for
-    an unknown name, a notebook that `OVERRIDES` does not know, or a parameter that names a run
-    which is not the scale's.
+    what they need (default: all). cuda: leave the device's parameters as they are. Raises
+    ParameterError for an unknown name, a notebook that `OVERRIDES` does not know, or a parameter
+    that names a run which is not the scale's.
     """
     names = sorted(
         {path.stem for path in scale.glob("*.yaml")}
