@@ -70,11 +70,16 @@ class Parameter:
         """Whether it holds several settings by name."""
         return self.annotation.startswith("dict[")
 
+    @property
+    def settings(self) -> type[Settings] | None:
+        """The model of the settings that it holds; ParameterError where there is no such."""
+        return None if self.model is None else _settings_model(self.model)
+
     def problems(self, value: Any) -> list[str]:
         """What is wrong with the settings that `value` holds, a sentence each."""
-        if self.model is None or value is None:
+        model = self.settings
+        if model is None or value is None:
             return []
-        model = _settings_model(self.model)
         if not self.collection:
             return model.problems(value, self.name)
         found: list[str] = []
@@ -84,9 +89,10 @@ class Parameter:
 
     def merged(self, earlier: Any, given: Any) -> Any:
         """`given` over what the earlier files and the notebook's default hold."""
-        if self.model is None or self.collection or earlier is None or given is None:
+        model = self.settings
+        if model is None or self.collection or earlier is None or given is None:
             return given
-        return _settings_model(self.model).merged(earlier, given)
+        return model.merged(earlier, given)
 
 
 @dataclass(frozen=True)
@@ -183,8 +189,8 @@ def described(notebook: Path) -> str:
         lines.append(f"{parameter.name}: {parameter.annotation} ({default})")
         if parameter.meaning:
             lines.append(f"    {parameter.meaning}")
-        if parameter.model and not parameter.collection:
-            lines += _settings_lines(_settings_model(parameter.model), parameter.default or {})
+        if parameter.settings and not parameter.collection:
+            lines += _settings_lines(parameter.settings, parameter.default or {})
     return "\n".join(lines)
 
 
@@ -195,25 +201,25 @@ def _settings_lines(model: type[Settings], defaults: Mapping[str, Any]) -> list[
         value = "required" if entry.is_required() else f"default {own!r:.60}"
         if name in defaults:
             value = f"default {defaults[name]!r:.60}"
-        lines.append(f"    .{name}: {_type_name(entry.annotation)} ({value})")
+        lines.append(f"    .{name}: {type_name(entry.annotation)} ({value})")
         if entry.description:
             lines.append(f"        {entry.description}")
     return lines
 
 
-def _type_name(annotation: Any) -> str:
+def type_name(annotation: Any) -> str:
     """A type as YAML's writer thinks of it: a tuple is a list, limits are left out."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _type_name(inner[0])
+        return type_name(inner[0])
     if origin is Literal:
         return " | ".join(str(choice) for choice in inner)
     if origin in (Union, UnionType):
-        return " | ".join(dict.fromkeys(_type_name(each) for each in inner))
+        return " | ".join(dict.fromkeys(type_name(each) for each in inner))
     if origin is None:
         return "null" if annotation is NoneType else getattr(annotation, "__name__", "any")
-    names = dict.fromkeys(_type_name(each) for each in inner if each is not ...)
-    return f"{'list' if origin is tuple else _type_name(origin)}[{', '.join(names)}]"
+    names = dict.fromkeys(type_name(each) for each in inner if each is not ...)
+    return f"{'list' if origin is tuple else type_name(origin)}[{', '.join(names)}]"
 
 
 def _comments(source: str) -> dict[int, str]:

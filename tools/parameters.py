@@ -1,0 +1,102 @@
+"""Writes `docs/parameters.md`: every parameter of every notebook, and every setting of the models
+that they name, from the parameters cells and the models themselves.
+
+`python -m tools.parameters` after a change of either; a test fails while the page says otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ich_study import params, paths
+from ich_study.atomic import write_text
+from ich_study.inputs.settings import Settings
+
+PAGE = "docs/parameters.md"
+HEADER = """\
+# Parameters and settings
+
+*Written by `python -m tools.parameters` from the notebooks' parameters cells and the models of
+settings; edit those.*
+
+Defaults are those of a notebook that is run alone. A scale's `params/<scale>/<notebook>.yaml` stands
+over them, `-p NAME VALUE` over that. `python -m ich_study.run NOTEBOOK --help` prints the same. A
+parameter that holds *settings* merges: what is given stands over the default, setting by setting.
+Values are YAML.
+"""
+BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+_NAMED = re.compile(r"\bsettings of [\w.]*\.(\w+)")
+
+
+def page(notebooks: Iterable[Path]) -> str:
+    """The page on these notebooks, and on each model that they name once."""
+    sections, models = [HEADER], {}
+    for notebook in notebooks:
+        declared = params.declared(notebook).values()
+        models |= {each.settings.__name__: each.settings for each in declared if each.settings}
+        rows = [_parameter(each) for each in declared]
+        sections.append(_table(f"## {notebook.stem}", ("parameter", "type", "default"), rows))
+    sections.append("## Settings\n")
+    for name, model in sorted(models.items()):
+        rows = [_setting(field, entry) for field, entry in model.model_fields.items()]
+        said = (model.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        heading = f"### {name}\n\n`{model.__module__}`: {' '.join(said.split())}"
+        sections.append(_table(heading, ("setting", "type", "default"), rows))
+    return "\n".join(sections)
+
+
+def _parameter(each: params.Parameter) -> tuple[str, ...]:
+    default = "required" if each.required else _value(each.default)
+    meaning = _NAMED.sub(
+        lambda named: f"settings of [{named[1]}](#{named[1].lower()})", each.meaning
+    )
+    return f"`{each.name}`", f"`{each.annotation}`", default, meaning
+
+
+def _setting(name: str, entry: Any) -> tuple[str, ...]:
+    default = entry.get_default(call_default_factory=True)
+    bounds = [
+        f"{sign} {getattr(limit, word)}"
+        for limit in entry.metadata
+        for word, sign in BOUNDS.items()
+        if hasattr(limit, word)
+    ]
+    kind = ", ".join([f"`{params.type_name(entry.annotation)}`", *bounds])
+    shown = "required" if entry.is_required() else _value(default)
+    return f"`{name}`", kind, shown, entry.description or ""
+
+
+def _value(value: Any) -> str:
+    """A default as a person would write it in YAML, on one line."""
+    if isinstance(value, Settings):
+        value = value.describe()
+    if isinstance(value, tuple):
+        value = list(value)
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
+    return f"`{text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}`"
+
+
+def _table(heading: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [heading, "", f"| {' | '.join((*columns, 'meaning'))} |", "|---|---|---|---|"]
+    for row in rows:
+        cells = [cell.replace("|", "\\|") for cell in row]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> int:
+    """Write the page; returns 0."""
+    root = paths.project_root()
+    write_text(root / PAGE, page(sorted((root / "notebooks").glob("*.ipynb"))))
+    print(root / PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
