@@ -25,10 +25,10 @@ HEADER = """\
 *Written by `python -m tools.parameters` from the notebooks' parameters cells and the models of
 settings; edit those.*
 
-Defaults are those of a notebook that is run alone. A scale's `params/<scale>/<notebook>.yaml` stands
-over them, `-p NAME VALUE` over that. `python -m ich_study.run NOTEBOOK --help` prints the same. A
-parameter that holds *settings* merges: what is given stands over the default, setting by setting.
-Values are YAML.
+Defaults are those of a notebook that is run alone. A scale's `params/<scale>/<notebook>.yaml`
+stands over them, `-p NAME VALUE` over that. `python -m ich_study.run NOTEBOOK --help` prints the
+same. A parameter that holds *settings* merges: what is given stands over the default, setting by
+setting. Values are YAML.
 """
 BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 _NAMED = re.compile(r"\bsettings of [\w.]*\.(\w+)")
