@@ -76,6 +76,10 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "data_label": "synthetic phantom, check of the paper scale, untrained",
         "main_part": "bhsd",
     },
+    "08_cross_benchmark": {
+        "data_label": "synthetic phantom, check of the paper scale, untrained",
+        "bootstrap_replicates": 50,
+    },
 }
 """Per notebook of the scale. A notebook that is not here is an error: what to reduce in it has to
 be decided."""
@@ -93,6 +97,7 @@ CPU_OVERRIDES: dict[str, dict[str, Any]] = {
     "04_swin_hgi_sam": {"device": "cpu", "overrides": _CPU_TRAINING, "map_batch_size": 2},
     "05_mil_detector": {"device": "cpu", **_CPU_TRAINING},
     "06_cam_benchmark": {"device": "cpu", "batch_size": 2},
+    "08_cross_benchmark": {"device": "cpu"},
 }
 """What a CPU needs besides; batch sizes for memory and time."""
 

@@ -62,6 +62,7 @@ def test_every_run_of_the_scale_is_planned_and_only_counts_weights_and_device_ar
         "05_mil_detector",
         "06_cam_benchmark",
         "07_figures",
+        "08_cross_benchmark",
     )
     variants = {f"variants/{path.stem}" for path in (PAPER / "variants").glob("*.yaml")}
     assert len(variants) >= 9 and {job.name for job in jobs} - variants < {job.name for job in jobs}
@@ -138,7 +139,9 @@ def test_a_choice_brings_what_it_reads(tmp_path):
         "03_resnet_lstm",
         "05_mil_detector",
     ]
-    assert names("07_figures") == [name for name in names() if not name.startswith("variants/")]
+    assert names("07_figures") == [
+        name for name in names() if not name.startswith(("variants/", "08_"))
+    ]
     with pytest.raises(ParameterError, match=r"resnet512.*resnet152"):
         names("01_backbones/resnet512")
 
