@@ -1,4 +1,5 @@
-"""README is read in one sitting, its links lead somewhere, and its examples run."""
+"""README and the pages of docs/ are read in one sitting, their links lead somewhere, and their
+examples run."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from tests.store.fake_reader import built, head
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+WRITTEN = ("README.md", "docs/getting_started.md", "docs/how_to.md", "docs/model_cards.md")
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in WRITTEN}
 EXAMPLE_LINES = 22
 
 
@@ -46,24 +49,35 @@ def test_a_sentence_ends_where_a_reader_ends_it():
     ]
 
 
-def test_no_paragraph_is_long():
-    assert [text[:60] for text in prose(TEXT) if len(text.split()) > 120] == []
-
-
-def test_no_sentence_is_long():
-    found = [each for text in prose(TEXT) for each in sentences(text)]
-    assert len(found) > 150
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_paragraph_and_no_sentence_is_long(name):
+    assert [text[:60] for text in prose(PAGES[name]) if len(text.split()) > 120] == []
+    found = [each for text in prose(PAGES[name]) for each in sentences(text)]
+    assert len(found) > 15
     assert [each for each in found if len(each.split()) > 30] == []
 
 
-def test_links_and_pictures_lead_to_files_and_headings():
-    headings = {
-        re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-")
-        for line in re.findall(r"^#+ (.+)$", TEXT, re.MULTILINE)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", TEXT):
-        known = target[1:] in headings if target.startswith("#") else (ROOT / target).is_file()
-        assert known, f"README links to {target}, which does not exist"
+def headings(text: str) -> set[str]:
+    """Anchors of a page as GitHub makes them."""
+    found = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in found}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_links_and_pictures_lead_to_files_and_headings(name):
+    page = ROOT / name
+    for link in re.findall(r"\]\(([^)]+)\)", PAGES[name]):
+        target, _, heading = link.partition("#")
+        file = page.parent / target if target else page
+        assert file.is_file(), f"{name} links to {link}, which does not exist"
+        if heading:
+            assert heading in headings(file.read_text(encoding="utf-8")), (name, link)
+
+
+def test_the_pages_say_different_things():
+    said = [text for text in PAGES.values() for text in set(prose(text)) if len(text.split()) > 12]
+    assert len(said) > 50
+    assert sorted({text for text in said if said.count(text) > 1}) == []
 
 
 def test_the_map_names_what_there_is():
@@ -74,15 +88,15 @@ def test_the_map_names_what_there_is():
 
 
 def example(heading: str, language: str) -> str:
-    """The code block below a heading."""
-    section = TEXT.split(f"### {heading}\n", 1)[1]
+    """The code block below a heading of the how-to."""
+    section = PAGES["docs/how_to.md"].split(f"## {heading}\n", 1)[1]
     code = section.split(f"```{language}\n", 1)[1].split("```", 1)[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= EXAMPLE_LINES
     return code
 
 
 def run(code: str, **names) -> dict:
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(code, "how_to.md", "exec"), names)
     return names
 
 
