@@ -4,7 +4,7 @@ A scale is a folder params/<scale>. A notebook belongs to it when the folder has
 folder <notebook>/ beside that file makes one run per arm, <notebook>/<arm>.yaml over <notebook>.yaml.
 A run is done when its run.json says so; notebooks, parameters and code that change are run again, and
 what follows from them. Code that only draws is 07's alone; its stale pictures elsewhere are named. After a kill the same command goes on: finished runs are kept, training resumes
-from its last epoch. Several at once share the cores; OMP_NUM_THREADS keeps each to its own.
+from its last epoch. Before the first run, parameters, data, runs, weights and devices of all are looked for. Several at once share the cores; OMP_NUM_THREADS keeps each to its own.
 """
 
 import json
@@ -17,6 +17,8 @@ import yaml
 
 sys.path.insert(0, workflow.basedir)
 from ich_study import atomic, manifest, sources
+from ich_study.errors import StudyError
+from ich_study.run import before, command, progress
 
 # A notebook and the notebooks whose runs it reads. A new notebook is one line here.
 READS = {
@@ -32,6 +34,9 @@ READS = {
     "09_new_scan": ["01_backbones", "02_lse_unet", "04_swin_hgi_sam", "05_mil_detector", "06_cam_benchmark"],
 }
 
+unknown = sorted(set(config) - {"scale"})
+if unknown:
+    raise WorkflowError(f"--config {', '.join(unknown)}: unknown; expected scale alone, as in --config scale=smoke")
 SCALE = str(config.get("scale", "phantom"))
 if not re.fullmatch(r"\w[\w.-]*", SCALE):
     raise WorkflowError(f"scale {SCALE!r} is no name of a folder in params/")
@@ -103,6 +108,38 @@ def code(notebook):
     return str(path)
 
 
+def parameter_files(notebook, arm=None):
+    """The YAML files of a run, the more particular behind."""
+    files = [PARAMS / f"{notebook}.yaml"] + ([PARAMS / notebook / f"{arm}.yaml"] if arm else [])
+    return [file for file in files if file.is_file()]
+
+
+# How long a whole scale takes is told by what its runs took before, or may take at most.
+SCHEDULE = Path(f"runs/{SCALE}/.schedule.json")
+
+
+onstart:
+    # Everything is looked for before the first run: what is wrong with the last one is known now.
+    folders = {Path(run).resolve().parent for notebook in PRESENT for run in runs(notebook)}
+    minutes, threads, problems = {}, [], []
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name == "all":
+            continue
+        notebook, folder = job.rule.name.removeprefix("run_"), Path(job.output[0]).parent
+        minutes[folder.relative_to(SCHEDULE.parent).as_posix()] = needs(notebook)["runtime"]
+        threads.append(needs(notebook)["threads"])
+        try:
+            plan = command.plan(notebook, parameter_files(notebook, job.wildcards_dict.get("arm")), [], str(folder))
+            # what a cluster's nodes have is not known here
+            before.check(notebook, plan.parameters, made=folders, devices=workflow.local_exec)
+        except StudyError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise WorkflowError("nothing was started:\n" + "\n".join(dict.fromkeys(problems)))
+    cores = workflow.resource_settings.cores
+    progress.write_schedule(SCHEDULE, minutes, max(cores // min(threads), 1) if cores and threads else len(threads))
+
+
 rule all:
     input: [run for notebook in PRESENT for run in runs(notebook)],
 
@@ -111,7 +148,7 @@ for notebook in PRESENT:
 
     fan_out = bool(arms(notebook))
     folder = f"runs/{SCALE}/{notebook}" + ("/{arm}" if fan_out else "")
-    common = [str(path) for path in [PARAMS / f"{notebook}.yaml"] if path.is_file()]
+    common = [str(path) for path in parameter_files(notebook)]
     own = [f"{PARAMS}/{notebook}/{{arm}}.yaml"] if fan_out else []
 
     rule:
@@ -126,7 +163,7 @@ for notebook in PRESENT:
             call=lambda wildcards, input, output, notebook=notebook: shlex.join(
                 [PYTHON, "-m", "ich_study.run", notebook]
                 + [part for file in input.params for part in ("-f", file)]
-                + ["--output-dir", str(Path(output[0]).parent)]
+                + ["--output-dir", str(Path(output[0]).parent), "--schedule", str(SCHEDULE)]
             ),
         threads: needs(notebook)["threads"]
         priority: urgency(notebook)

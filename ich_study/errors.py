@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import traceback
+from pathlib import Path
+
+RUN_LOG = "ICH_STUDY_LOG"
+"""Environment variable, set by the runner: the file that takes a run's log."""
+
 
 class StudyError(Exception):
     """Base of every error the study raises on purpose."""
@@ -12,20 +19,42 @@ class StudyError(Exception):
         return super().__str__().encode("utf-8", "backslashreplace").decode()
 
 
-class ParameterError(StudyError):
+class InputError(StudyError):
+    """Base of what is wrong with what a user gave: a run that meets it ends with exit code 2.
+
+    A notebook shows its sentence alone; the traceback goes to the run's log.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of this error."""
+        if RUN_LOG in os.environ:
+            with Path(os.environ[RUN_LOG]).open("a", encoding="utf-8") as log:
+                traceback.print_exception(self, file=log)
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ParameterError(InputError):
     """A parameter is unknown, missing, mistyped or out of range."""
 
 
-class DataError(StudyError):
+class DataError(InputError):
     """A file or folder of a data set is missing, unreadable or contradicts its documentation."""
 
 
-class SplitError(StudyError):
+class SplitError(InputError):
     """A patient would stand in two parts of a split, or a split no longer matches its hash."""
 
 
-class WeightsError(StudyError):
+class WeightsError(InputError):
     """A checkpoint is absent, has another hash, or does not fit the network it was asked for."""
+
+
+class RunError(InputError):
+    """A run or a training that is to be read or gone on with failed, is damaged or has changed."""
+
+
+class OtherRunError(RunError):
+    """A folder holds the state of a run with other settings, another network or other slices."""
 
 
 class MapError(StudyError):

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from ich_study.atomic import write_json
-from ich_study.errors import StudyError
+from ich_study.errors import RunError, StudyError
 from ich_study.hashing import sha256_file
 
 RECORD_NAME = "recorded.json"
@@ -29,6 +29,8 @@ FAILED_NAME = "run-failed.json"
 """What `run.json` would be of a run that has begun and not ended, or failed: Snakemake deletes the
 output of a failed job, and this is not one."""
 EARLIER_NAME = "run-earlier.json"
+LOG_NAME = "run.log"
+"""What notebook, kernel and papermill say while a run runs, and tracebacks."""
 HEADLESS = "ICH_STUDY_HEADLESS"
 """Set by the runner, which keeps the record; then an executed copy holds pictures, not sliders that
 nobody can move."""
@@ -163,20 +165,34 @@ def _changed(folder: Path, entry: Mapping[str, Any]) -> bool:
 
 
 def check_run(folder: Path) -> None:
-    """StudyError with the command that makes the run anew where `run_problem` finds one."""
+    """RunError with the command that makes the run where there is none, or anew where
+    `run_problem` finds one."""
+    if not folder.is_dir():
+        raise RunError(missing_run(folder))
     problem = run_problem(folder)
     if problem is not None:
-        raise StudyError(f"{problem}. Make it anew: {repeat_command(folder)}")
+        raise RunError(f"{problem}. Make it anew: {repeat_command(folder)}")
+
+
+def missing_run(folder: Path) -> str:
+    """The sentence for a run that is to be read and is not there."""
+    return f"expected a finished run in {folder}, found nothing; make it: {repeat_command(folder)}"
 
 
 def repeat_command(folder: Path, notebook: str = "<notebook>") -> str:
-    """The command that made the run in `folder`, or one that says what to fill in."""
+    """The command that made the run in `folder`, or that the names of the folders speak of, or one
+    that says what to fill in."""
     for name in (RUN_NAME, FAILED_NAME):
         try:
             return str(json.loads((folder / name).read_text(encoding="utf-8"))["command"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return f"python -m ich_study.run {notebook} -f params/<scale>/{notebook}.yaml"
+    scale, arm = "<scale>", ""
+    for place, part in enumerate(folder.parts[:-1]):
+        if part == "runs" and re.fullmatch(r"\d\d_\w+", "".join(folder.parts[place + 2 :][:1])):
+            scale, notebook, *arms = folder.parts[place + 1 :]
+            arm = "".join(f" -f params/{scale}/{notebook}/{each}.yaml" for each in arms[:1])
+    return f"python -m ich_study.run {notebook} -f params/{scale}/{notebook}.yaml{arm}"
 
 
 def versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 from ich_study import errors
 from ich_study.errors import DataError
 
-KINDS = ("ParameterError", "DataError", "SplitError", "WeightsError", "MapError")
+KINDS = ("ParameterError", "DataError", "SplitError", "WeightsError", "RunError", "MapError")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 import yaml
 
-from ich_study import run as runner
+from ich_study.run import command as runner
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = 'output_dir: str = "runs/default"\nepochs: int = 3\nrate: float = 0.1\n'
@@ -104,6 +104,8 @@ def test_a_scale_runs_in_order_with_its_arms_and_then_only_what_changed(project)
         record("01_backbones/b")["parameters"]["epochs"] == 7
         and record("00_data")["hardware"]["threads"] == "1"
     )
+    assert len(re.findall(r"^\[01/b \d+ s\] done.*; \d of 4 runs", output, re.MULTILINE)) == 1
+    assert "; 4 of 4 runs" in output
     assert "Nothing to be done" in snakemake()
 
     (project / "params" / "tiny" / "01_backbones" / "b.yaml").write_text("epochs: 8\n")
@@ -178,6 +180,22 @@ def test_a_scale_may_have_some_notebooks_and_no_arms(project):
 def test_an_unknown_scale_is_named_with_the_known_ones(project):
     output = snakemake("-n", scale="phantm", fails=True)
     assert "no scale 'phantm'" in output and "tiny" in output
+
+
+def test_an_unknown_key_of_the_configuration_is_refused(project):
+    assert "--config scal: unknown" in snakemake("-n", "--config", "scal=smoke", fails=True)
+
+
+def test_what_is_missing_for_the_last_run_is_said_before_the_first(project):
+    last = project / "notebooks" / "07_figures.ipynb"
+    content = nbformat.read(last, 4)
+    content.cells[0].source += 'data_roots: dict = {"bhsd": "$ICH_NOWHERE/bhsd"}\n'
+    nbformat.write(content, last)
+    (project / "params" / "tiny" / "01_backbones" / "a.yaml").write_text("epoch: 6\n")
+    output = snakemake(fails=True)
+    assert "nothing was started" in output and not started(output)
+    assert "uses $ICH_NOWHERE" in output and "did you mean 'epochs'" in output
+    assert "Traceback" not in output and not list(project.glob("runs/*/*/run*.json"))
 
 
 def test_resources_come_from_the_scale_and_are_checked(project):

@@ -31,12 +31,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ich_study import manifest, paths, run
+from ich_study import manifest, paths
 from ich_study.atomic import write_csv, write_json
 from ich_study.errors import ParameterError, StudyError
 from ich_study.hashing import sha256_file
 from ich_study.params import read_file
 from ich_study.phantom.cohort import write_cohort
+from ich_study.run import command
 from tools.paper_scale_plan import DATA_NOTEBOOK, OVERRIDES, Job, plan_jobs, planned
 
 DATA_VARIABLE = "ICH_DATA"
@@ -101,14 +102,14 @@ def data_leaves(scale: Path) -> dict[str, str]:
     return leaves
 
 
-def earlier(plan: run.Plan, data: Mapping[str, Any]) -> dict[str, Any] | None:
+def earlier(plan: command.Plan, data: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `run.json` holds where this very run has succeeded before on the same data and splits,
     else None.
 
     data: the hashes that the run of 00_data recorded. Splits that a notebook makes itself are not
     among them.
     """
-    record = plan.folder / run.RUN_NAME
+    record = plan.folder / command.RUN_NAME
     if not record.is_file():
         return None
     content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
@@ -168,7 +169,7 @@ def _attempt(
         if content is not None:
             return _row(job, "kept", content, overrides=shown), content["hashes"]
         shutil.rmtree(plan.folder, ignore_errors=True)
-        content = run.run(plan)
+        content = command.run(plan)
     except StudyError as error:
         return _row(job, "failed", {}, str(error)), {}
     error = content["error"] or {}

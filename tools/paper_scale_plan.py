@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from ich_study import run
 from ich_study.errors import ParameterError
+from ich_study.run import command
 
 DATA_NOTEBOOK = "00_data"
 VARIANTS = "variants"
@@ -146,7 +146,11 @@ def plan_jobs(scale: Path, work: Path, only: Sequence[str] = (), cuda: bool = Fa
         }
         for name, files in ((arms or {notebook: common}) | variants).items():
             places, needs = _places(
-                name, run.plan(notebook, files, []).parameters, f"runs/{scale.name}", work, before
+                name,
+                command.plan(notebook, files, []).parameters,
+                f"runs/{scale.name}",
+                work,
+                before,
             )
             jobs.append(Job(name, notebook, files, work / name, overrides, places, needs))
     return _chosen(jobs, only)
@@ -222,18 +226,18 @@ def merged(base: Any, over: Any) -> Any:
     }
 
 
-def planned(job: Job) -> tuple[run.Plan, dict[str, tuple[Any, Any]]]:
+def planned(job: Job) -> tuple[command.Plan, dict[str, tuple[Any, Any]]]:
     """The runner's plan of a job, and every override that changes a value: name -> (the scale's
     value, ours).
 
     Entries of dictionaries are named with a point, as classifier.epochs. Raises ParameterError
     where the scale's files or the overrides do not fit the notebook.
     """
-    original = run.plan(job.notebook, job.files, []).parameters
+    original = command.plan(job.notebook, job.files, []).parameters
     values = {name: merged(original.get(name), value) for name, value in job.overrides.items()}
     # Written as YAML, which would read the 2e-05 of JSON as a text.
     texts = {name: yaml.safe_dump(value) for name, value in (values | job.places).items()}
-    plan = run.plan(job.notebook, job.files, list(texts.items()), str(job.folder))
+    plan = command.plan(job.notebook, job.files, list(texts.items()), str(job.folder))
     ours = {
         name: value
         for name, value in plan.parameters.items()

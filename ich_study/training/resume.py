@@ -15,16 +15,12 @@ import pandas as pd
 import torch
 
 from ich_study.atomic import atomic_path
-from ich_study.errors import StudyError
+from ich_study.errors import OtherRunError, RunError
 from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.inputs.slices import ROW_KEYS, SliceDataset
 
 STATE_FILE = "state.pt"
 VERSION = 1
-
-
-class OtherRunError(StudyError):
-    """A folder holds the state of a run with other settings, another network or other slices."""
 
 
 @dataclass
@@ -76,7 +72,7 @@ def save_state(
 def load_state(folder: Path, marks: Mapping[str, str]) -> tuple[Progress, dict[str, Any]] | None:
     """What `save_state` wrote, or None where the folder holds no state.
 
-    Raises StudyError when the file cannot be read, OtherRunError when it belongs to a run with
+    Raises RunError when the file cannot be read, OtherRunError when it belongs to a run with
     other settings, network or slices, naming what differs.
     """
     path = folder / STATE_FILE
@@ -86,11 +82,11 @@ def load_state(folder: Path, marks: Mapping[str, str]) -> tuple[Progress, dict[s
         content = torch.load(path, map_location="cpu", weights_only=True)
         version, saved = content["version"], content["fingerprint"]
     except Exception as error:  # a damaged archive raises whatever its parser meets first
-        raise StudyError(
+        raise RunError(
             f"{path} is not a training state ({error}); delete it to train from the start"
         ) from error
     if version != VERSION:
-        raise StudyError(
+        raise RunError(
             f"{path} has version {version}, this code writes {VERSION}; delete it to train from the"
             " start"
         )

@@ -7,13 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ich_study.errors import ParameterError, StudyError
+from ich_study.errors import OtherRunError, ParameterError, StudyError
 from ich_study.inputs.seeds import seed_everything, seeded_generator
 from ich_study.models.registry import Network, register
 from ich_study.models.weights import state_digest
 from ich_study.training.config import LoopSettings
 from ich_study.training.loop import fit
-from ich_study.training.resume import OtherRunError
 from ich_study.training.task import BatchLoader, Task, ordered_batches, shuffled_batches
 
 

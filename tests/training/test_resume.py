@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ich_study.errors import StudyError
+from ich_study.errors import OtherRunError, StudyError
 from ich_study.models.weights import state_digest, verify_file
 from ich_study.training import loop
 from ich_study.training.learner import train_classifier
-from ich_study.training.resume import OtherRunError
 from tests.training.fakes import config, fake_store, network, parts
 
 SETTINGS = {

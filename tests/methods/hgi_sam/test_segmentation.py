@@ -3,7 +3,7 @@ import pytest
 import torch
 from monai.losses import DiceCELoss
 
-from ich_study.errors import DataError, MapError, ParameterError
+from ich_study.errors import DataError, MapError, OtherRunError, ParameterError
 from ich_study.methods.hgi_sam.segmentation import (
     SliceSegmentation,
     hemorrhage_probability,
@@ -12,7 +12,6 @@ from ich_study.methods.hgi_sam.segmentation import (
 )
 from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork, create_segmenter
 from ich_study.models.registry import load
-from ich_study.training.resume import OtherRunError
 from tests.training.fakes import FakeStore, config, fake_store, parts
 
 

@@ -3,8 +3,9 @@ params/phantom/01_backbones.yaml -p seed 1`.
 
 The run folder is the notebook's `output_dir` parameter. It receives the executed notebook and
 `run.json`: parameters, versions, git commit, hashes of data, split and weights, hardware, seconds,
-peak memory and outputs. Exit codes: 0 done, 1 the notebook failed (its partial copy is kept), 2 it
-was not started (unknown notebook or parameter, missing file, folder in use).
+peak memory and outputs. `run.log` holds what notebook and kernel say meanwhile. Exit codes: 0 done,
+1 the notebook failed (its partial copy is kept), 2 something that you gave is wrong, in a sentence
+(unknown notebook or parameter, missing file, damaged run, folder in use).
 """
 
 from __future__ import annotations
@@ -21,13 +22,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ich_study import manifest, params, paths, sources
+from ich_study import errors, manifest, params, paths, sources
 from ich_study.atomic import locked, write_json
 from ich_study.errors import ParameterError, StudyError
 from ich_study.hashing import sha256_file
-from ich_study.manifest import FAILED_NAME, RUN_NAME
+from ich_study.manifest import FAILED_NAME, LOG_NAME, RUN_NAME
+from ich_study.run import before, progress
 
 TRACEBACK_LINES = 40
+INPUT_ERRORS = {
+    name
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.InputError)
+}
+"""Names of the errors of a notebook that are of what the user gave."""
 FULL_DISK = ("No space left on device", "is full", "Disk quota exceeded")
 
 
@@ -101,7 +109,7 @@ def run(this: Plan) -> dict[str, Any]:
 
     Raises StudyError, before anything is touched, when another run is writing into the folder.
     """
-    from ich_study.execute import execute
+    from ich_study.run.execute import execute  # slow to import
 
     with _alone_in(this.folder), _writable(this.folder):
         partial, target = (
@@ -115,11 +123,13 @@ def run(this: Plan) -> dict[str, Any]:
         # what a kill leaves behind
         content = manifest.anonymous({**begun, "status": "begun"}, paths.project_root())
         write_json(this.folder / FAILED_NAME, content)
-        outcome = execute(this.notebook, partial, this.values, this.timeout)
+        told = progress.Progress(this.notebook.stem, this.folder)
+        told.say(f"started; what it prints goes to {told.log}")
+        outcome = execute(this.notebook, partial, this.values, told, this.timeout)
         if partial.exists():
             partial.replace(target)
         content = {**begun, **asdict(outcome), "hashes": manifest.recorded(this.folder)}
-        skip = frozenset({RUN_NAME, FAILED_NAME, manifest.RECORD_NAME})
+        skip = frozenset({RUN_NAME, FAILED_NAME, LOG_NAME, manifest.RECORD_NAME})
         content["outputs"] = manifest.outputs(this.folder, skip, since=started.timestamp() - 1)
         content = manifest.anonymous(content, paths.project_root())
         _write(this.folder, content)
@@ -176,16 +186,25 @@ def _writable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def explain(content: dict[str, Any], folder: Path) -> str:
-    """For a person: how a run ended, the failing cell and its error, and where the rest is."""
+def wrong_input(content: dict[str, Any]) -> bool:
+    """Whether a run ended by what its user gave it."""
+    return content["error"] is not None and content["error"]["type"] in INPUT_ERRORS
+
+
+def explain(content: dict[str, Any], folder: Path, schedule: Path | None = None) -> str:
+    """For a person: how a run ended, the failing cell and its error, and where the rest is.
+
+    schedule: of the runs that this is one of, see `progress.write_schedule`.
+    """
     name, status, error = content["notebook"], content["status"], content["error"]
+    begin = f"[{progress.title(name, folder)} {content['seconds']:.0f} s]"
     if error is None:
-        return (
-            f"{name}: done in {content['seconds']:.1f} s, at most {content['peak_memory_mb']:.0f}"
-            f" MB; see {folder}"
-        )
+        others = f"; {progress.remaining(schedule)}" if schedule else ""
+        return f"{begin} done, at most {content['peak_memory_mb']:.0f} MB, see {folder}{others}"
     where = f"in cell {error['cell'] + 1}" if error["cell"] is not None else "before its first cell"
-    lines = [f"{name}: {status} {where} after {content['seconds']:.1f} s"]
+    if wrong_input(content):
+        return f"{begin} error {where}: {error['message']} (traceback: {folder / LOG_NAME})"
+    lines = [f"{begin} {status} {where}"]
     lines += [f"    | {line}" for line in error["source"].splitlines()]
     lines += error["traceback"][-TRACEBACK_LINES:] or [f"{error['type']}: {error['message']}"]
     if any(sign in error["message"] for sign in FULL_DISK):
@@ -232,6 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=float, help="end the whole run after this long"
     )
+    parser.add_argument("--schedule", metavar="FILE", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
@@ -255,13 +275,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.output_dir,
             options.timeout,
         )
+        before.check(this.notebook.stem, this.parameters)
         content = run(this)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(explain(content, this.folder), file=sys.stderr)
-    return 0 if content["status"] == "ok" else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(explain(content, this.folder, options.schedule), file=sys.stderr)
+    if content["status"] == "ok":
+        return 0
+    return 2 if wrong_input(content) else 1

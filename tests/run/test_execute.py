@@ -8,8 +8,9 @@ import nbformat
 import psutil
 import pytest
 
-from ich_study import execute as module
-from ich_study.execute import execute
+from ich_study.run import execute as module
+from ich_study.run.execute import execute
+from ich_study.run.progress import Progress
 
 
 def notebook(path, *cells):
@@ -31,19 +32,14 @@ def test_a_cell_goes_by_the_heading_above_it_or_its_own_first_line():
     assert headings == ["import os", "Two", "Two"]
 
 
-def test_what_a_notebook_prints_is_relayed_by_whole_lines(capsys):
-    relay = module._Relay(module._Progress("05"))
-    for text in ("half ", "a line\n\n  ", "indented\rnext", "\n", "rest"):
-        relay.write(text)
-    lines = [line.split("] ", 1)[1] for line in capsys.readouterr().err.splitlines()]
-    assert lines == ["  half a line", "    indented", "  next"]
-
-
-def test_the_kernels_environment_is_taken_back_whatever_happens(monkeypatch):
+def test_the_kernels_environment_is_taken_back_whatever_happens(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.delenv("IPYTHONDIR", raising=False)
     before = dict(os.environ)
-    with pytest.raises(ZeroDivisionError), module._kernel_environment() as settings:
+    with (
+        pytest.raises(ZeroDivisionError),
+        module._kernel_environment(tmp_path / "run.log") as settings,
+    ):
         paths = os.environ["PYTHONPATH"].split(os.pathsep)
         assert paths[1] == "/elsewhere" and (Path(paths[0]) / "ich_study").is_dir()
         assert settings.KernelManager.transport == "ipc"
@@ -52,19 +48,21 @@ def test_the_kernels_environment_is_taken_back_whatever_happens(monkeypatch):
 
 
 def test_a_finished_a_failed_and_a_dead_kernel(tmp_path):
-    good = execute(notebook(tmp_path / "a.ipynb", "2 + 2"), tmp_path / "out.ipynb", {})
+    good = execute(
+        notebook(tmp_path / "a.ipynb", "2 + 2"), tmp_path / "out.ipynb", {}, Progress("n", tmp_path)
+    )
     assert (good.status, good.error) == ("ok", None)
     assert good.seconds > 0 and good.peak_memory_mb > 10
     assert "4" in str(nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs)
 
     broken = notebook(tmp_path / "b.ipynb", "# Start", "x = 1", "raise KeyError('mask')")
-    found = execute(broken, tmp_path / "out_b.ipynb", {})
+    found = execute(broken, tmp_path / "out_b.ipynb", {}, Progress("n", tmp_path))
     assert found.status == "failed" and found.error["type"] == "KeyError"
     assert "'mask'" in found.error["message"] and "KeyError('mask')" in found.error["source"]
     assert not any("\x1b" in line for line in found.error["traceback"])
 
     killed = notebook(tmp_path / "c.ipynb", "import os, signal", "os.kill(os.getpid(), 9)")
-    found = execute(killed, tmp_path / "out_c.ipynb", {})
+    found = execute(killed, tmp_path / "out_c.ipynb", {}, Progress("n", tmp_path))
     assert found.status == "failed" and found.error["type"] == "DeadKernel"
     assert found.error["source"] == "os.kill(os.getpid(), 9)"
     assert "killed, crashed or out of memory" in found.error["message"]
@@ -73,8 +71,49 @@ def test_a_finished_a_failed_and_a_dead_kernel(tmp_path):
 def test_the_time_limit_ends_the_kernel_and_what_it_started(tmp_path):
     code = "import subprocess, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"
     started = time.monotonic()
-    found = execute(notebook(tmp_path / "a.ipynb", code), tmp_path / "out.ipynb", {}, timeout=8)
+    found = execute(
+        notebook(tmp_path / "a.ipynb", code),
+        tmp_path / "out.ipynb",
+        {},
+        Progress("n", tmp_path),
+        timeout=8,
+    )
     assert found.status == "timeout" and "not finished after 8 s" in found.error["message"]
     assert time.monotonic() - started < 60
     left = [each.name() for each in psutil.Process().children(recursive=True)]
     assert "sleep" not in left
+
+
+SPEAKS = """import logging, sys, time
+from tqdm import tqdm
+for _ in tqdm(range(3), "maps", leave=False):
+    time.sleep(0.05)
+for _ in tqdm(range(3), "scans"):
+    pass
+print("a number")
+sys.__stderr__.write("from below\\n")
+limit"""
+
+
+def test_no_progress_bar_and_no_word_of_papermill_is_kept(tmp_path, capfd):
+    made = nbformat.read(notebook(tmp_path / "a.ipynb", "limit: int | None = None", SPEAKS), 4)
+    made.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(made, tmp_path / "a.ipynb")
+    progress = Progress("a", tmp_path)
+    found = execute(tmp_path / "a.ipynb", tmp_path / "out.ipynb", {"limit": 3}, progress)
+    assert found.status == "ok"
+    outputs = nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs
+    assert [each.get("name") for each in outputs] == ["stdout", None], outputs
+    log = (tmp_path / "run.log").read_text()
+    assert "maps:   0%" in log and "scans: 100%" in log and "a number" in log
+    assert "Passed unknown parameter" not in log
+    printed = capfd.readouterr()
+    assert all(line.startswith("[a/") for line in printed.err.splitlines()) and not printed.out
+
+
+def test_a_warning_is_no_progress_bar_and_is_kept(tmp_path):
+    code = "import warnings; warnings.warn('half of the labels are unknown')"
+    execute(notebook(tmp_path / "a.ipynb", code), tmp_path / "o.ipynb", {}, Progress("a", tmp_path))
+    (kept,) = nbformat.read(tmp_path / "o.ipynb", 4).cells[-1].outputs
+    assert kept.name == "stderr" and "half of the labels" in kept.text
+    assert "half of the labels" in (tmp_path / "run.log").read_text()

@@ -17,11 +17,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ich_study import atomic, manifest, run as runner
+from ich_study import atomic, manifest
 from ich_study.errors import ParameterError, StudyError
+from ich_study.run import command as runner
 
 PARAMETERS = 'output_dir: str = "runs/default"\nepochs: int = 3\nlimit: int | None = None\n'
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -90,7 +91,9 @@ def test_a_run_leaves_the_notebook_and_its_record(study, tmp_path, capsys):
     executed = nbformat.read(folder / "01_good.ipynb", as_version=4)
     assert any("training 5" in str(cell.get("outputs")) for cell in executed.cells)
     assert not list(folder.glob("*.running.ipynb")) and not (folder / "run-failed.json").exists()
-    assert "training 5" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "training 5" in (folder / "run.log").read_text() and "training 5" not in printed
+    assert printed.count("[01/a ") == len(printed.splitlines())
 
 
 def test_the_record_names_neither_home_nor_project_folder(study, tmp_path, monkeypatch):
@@ -418,3 +421,29 @@ def test_a_run_is_sound_until_an_output_or_its_record_changes(study, tmp_path):
         assert str(folder / "run.json") in manifest.run_problem(folder)
     (folder / "run.json").unlink()
     assert manifest.run_problem(folder) is None, "plain papermill leaves no record"
+
+
+def test_a_wrong_input_in_a_cell_is_a_sentence_and_its_traceback_is_in_the_log(
+    study, tmp_path, capsys
+):
+    study(
+        "n",
+        "from ich_study.errors import DataError\ndef read():\n    raise DataError('no index at x')",
+        "read()",
+    )
+    assert runner.main(["n"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    folder = tmp_path / "runs" / "default"
+    assert "error in cell" in last and "no index at x" in last and str(folder / "run.log") in last
+    assert "in read" in (folder / "run.log").read_text()
+    shown = nbformat.read(folder / "n.ipynb", 4).cells[-1].outputs[-1]
+    assert shown.traceback == ["DataError: no index at x"]
+    assert record_of(folder)["status"] == "failed"
+
+
+def test_what_a_run_reads_and_is_not_there_is_told_before_it_starts(study, tmp_path, capsys):
+    study("n", parameters=PARAMETERS + 'data_dir: str = "runs/x/00_data"\n')
+    assert runner.main(["n"]) == 2
+    printed = capsys.readouterr().err
+    assert "make it: python -m ich_study.run 00_data -f params/x/00_data.yaml" in printed
+    assert not (tmp_path / "runs").exists()

@@ -9,6 +9,7 @@ kernel and of all its children, in MB of 2**20 bytes, so pages they share count 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -18,19 +19,22 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import papermill
 import psutil
 from nbclient.exceptions import DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from ich_study.errors import RUN_LOG
 from ich_study.manifest import HEADLESS
+from ich_study.run.progress import Progress, without_bars
 
 KERNEL_NAME = "python3"
 ENGINE_NAME = "ich_study"
@@ -53,27 +57,6 @@ class Outcome:
     peak_memory_mb: float = 0.0
 
 
-@dataclass
-class _Progress:
-    """Prints a line per cell on standard error, and remembers the cell that runs."""
-
-    title: str
-    started: float = field(default_factory=time.monotonic)
-    cell: int | None = None
-    source: str = ""
-
-    def say(self, text: str) -> None:
-        line = f"[{self.title} {time.monotonic() - self.started:.0f} s] {text}"
-        with suppress(OSError):  # the terminal may be closed; the record is still to be written
-            print(line, file=sys.stderr, flush=True)
-
-    def start_cell(self, nb_man: NotebookExecutionManager, index: int) -> None:
-        cells = nb_man.nb.cells
-        self.cell, self.source = index, cells[index].source
-        if cells[index].cell_type == "code":
-            self.say(f"cell {index + 1}/{len(cells)}: {_heading(cells, index)}")
-
-
 def _heading(cells: list[Any], index: int) -> str:
     """The last markdown heading above a cell, or the cell's first line."""
     for cell in reversed(cells[:index]):
@@ -87,39 +70,62 @@ def _heading(cells: list[Any], index: int) -> str:
     return next(iter(cells[index].source.splitlines()), "")
 
 
-class _Relay:
-    """A text stream for papermill: what the notebook prints goes to standard error, line by
-    line."""
+@dataclass
+class _Where:
+    """The cell that runs, for the record of a run that ends in it."""
 
-    def __init__(self, progress: _Progress) -> None:
-        self._progress, self._rest = progress, ""
+    progress: Progress
+    cell: int | None = None
+    source: str = ""
 
-    def write(self, text: str) -> None:
-        *lines, self._rest = re.split(r"[\r\n]", self._rest + text)
-        for line in lines:
-            if line.strip():
-                self._progress.say(f"  {line.rstrip()}")
+    def start(self, cells: list[Any], index: int) -> None:
+        self.cell, self.source = index, cells[index].source
+        if cells[index].cell_type == "code":
+            self.progress.say(f"cell {index + 1}/{len(cells)}: {_heading(cells, index)}")
 
-    def flush(self) -> None:
-        """Nothing to do: `say` flushes every line."""
+
+class _Client(PapermillNotebookClient):
+    """papermill's own client; progress bars go to the log and not into the executed notebook."""
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        content = msg["content"]
+        if msg["msg_type"] == "stream" and content["name"] == "stderr":
+            kept = without_bars(content["text"])
+            if kept != content["text"]:
+                self.stderr_file.write(content["text"])
+                content["text"] = kept
+            if not kept:
+                return None
+        return super().process_message(msg, cell, cell_index)
 
 
 class _Engine(NBClientEngine):
-    """papermill's own engine, which also tells `progress` about each cell."""
+    """papermill's own engine, which also says which cell runs, and lets the kernel itself write
+    into the log."""
 
     @classmethod
     def execute_managed_notebook(
         cls, nb_man: NotebookExecutionManager, kernel_name: str, **kwargs: Any
     ) -> Any:
-        progress: _Progress = kwargs.pop("progress")
+        where: _Where = kwargs.pop("where")
         start = nb_man.cell_start
 
         def cell_start(cell: Any, cell_index: int, **options: Any) -> None:
-            progress.start_cell(nb_man, cell_index)
+            where.start(nb_man.nb.cells, cell_index)
             start(cell, cell_index, **options)
 
         nb_man.cell_start = cell_start
-        return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+        client = _Client(
+            nb_man,
+            kernel_name=kernel_name,
+            log=logging.getLogger("papermill"),
+            config=kwargs["config"],
+            startup_timeout=kwargs["start_timeout"],
+            stdout_file=where.progress,
+            stderr_file=where.progress,
+        )
+        with where.progress.log.open("ab") as log:
+            return client.execute(stdout=log, stderr=log)
 
 
 papermill_engines.register(ENGINE_NAME, _Engine)
@@ -173,7 +179,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 @contextmanager
-def _kernel_environment() -> Iterator[Config]:
+def _kernel_environment(log: Path) -> Iterator[Config]:
     """Environment in which `python3` is this interpreter with this package, and no user's start-up
     files are read.
 
@@ -187,13 +193,16 @@ def _kernel_environment() -> Iterator[Config]:
         (spec / "kernel.json").write_text(
             json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"})
         )
-        package = str(Path(__file__).resolve().parents[1])
+        package = str(Path(__file__).resolve().parents[2])
         changes = {
             "JUPYTER_PATH": _prepended(folder, "JUPYTER_PATH"),
             "PYTHONPATH": _prepended(package, "PYTHONPATH"),
             "JUPYTER_RUNTIME_DIR": str(Path(folder) / "runtime"),
             "IPYTHONDIR": str(Path(folder) / "ipython"),
             HEADLESS: "1",
+            RUN_LOG: str(log),
+            # a debugger that nobody attaches to says so at every start
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             # pictures belong into the executed notebook, whatever the shell asks for
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         }
@@ -238,8 +247,27 @@ def _signals_stop(watch: _Watch) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _papermills_log(progress: Progress) -> Iterator[None]:
+    """What papermill and Jupyter's client report goes to the log, and not to the terminal."""
+    logger, handler = logging.getLogger("papermill"), logging.StreamHandler(progress)
+    # papermill's parser does not read `int | None`; `params.check` refused what is unknown
+    handler.addFilter(lambda record: "Passed unknown parameter" not in record.getMessage())
+    logger.addHandler(handler)
+    before, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+
+
 def execute(
-    notebook: Path, target: Path, values: dict[str, Any], timeout: float | None = None
+    notebook: Path,
+    target: Path,
+    values: dict[str, Any],
+    progress: Progress,
+    timeout: float | None = None,
 ) -> Outcome:
     """Run `notebook` with parameters `values`, writing the executed notebook to `target` as it
     goes.
@@ -248,13 +276,16 @@ def execute(
     cell, a kernel that dies, the time limit and Ctrl-C are in the outcome, and `target` holds what
     had run until then. The kernel starts in the notebook's folder, as in JupyterLab.
     """
-    progress, watch, outcome = _Progress(notebook.stem), _Watch(timeout), Outcome()
+    where, watch, outcome = _Where(progress), _Watch(timeout), Outcome()
     reasons = {
         "timeout": f"not finished after {timeout or 0:g} s (--timeout)",
         "interrupted": "ended by Ctrl-C, SIGTERM or a closed terminal",
     }
-    relay: TextIO = _Relay(progress)  # type: ignore[assignment]
-    with _kernel_environment() as settings, _signals_stop(watch):
+    with (
+        _kernel_environment(progress.log) as settings,
+        _signals_stop(watch),
+        _papermills_log(progress),
+    ):
         watch.start()
         try:
             papermill.execute_notebook(
@@ -265,23 +296,21 @@ def execute(
                 language="python",
                 engine_name=ENGINE_NAME,
                 progress_bar=False,
-                progress=progress,
+                where=where,
                 config=settings,
                 cwd=notebook.parent,
-                stdout_file=relay,
-                stderr_file=relay,
             )
         except PapermillExecutionError as error:
             outcome.status, outcome.error = "failed", _cell_error(error)
         except DeadKernelError:
             outcome.status, outcome.error = (
                 "failed",
-                _other_error(progress, "DeadKernel", _death(watch, target.parent)),
+                _other_error(where, "DeadKernel", _death(watch, target.parent)),
             )
         except Exception as error:
             outcome.status, outcome.error = (
                 "failed",
-                _other_error(progress, type(error).__name__, str(error)),
+                _other_error(where, type(error).__name__, str(error)),
             )
         finally:
             watch.end_kernels()
@@ -289,7 +318,7 @@ def execute(
     if watch.stopped and outcome.error:
         outcome.status, outcome.error = (
             watch.stopped,
-            _other_error(progress, watch.stopped.capitalize(), reasons[watch.stopped]),
+            _other_error(where, watch.stopped.capitalize(), reasons[watch.stopped]),
         )
     outcome.seconds = round(time.monotonic() - progress.started, 3)
     outcome.peak_memory_mb = round(watch.peak_bytes / 2**20, 1)
@@ -308,10 +337,10 @@ def _cell_error(error: PapermillExecutionError) -> dict[str, Any]:
     }
 
 
-def _other_error(progress: _Progress, kind: str, message: str) -> dict[str, Any]:
+def _other_error(where: _Where, kind: str, message: str) -> dict[str, Any]:
     return {
-        "cell": progress.cell,
-        "source": progress.source,
+        "cell": where.cell,
+        "source": where.source,
         "type": kind,
         "message": message,
         "traceback": [],
