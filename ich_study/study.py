@@ -9,10 +9,12 @@ study.record(weights={"trained": sha256})
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -24,13 +26,15 @@ from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import read_split, rows_of, split_hash
 from ich_study.store import Store, open_stores
 
+SYNTHETIC = "synthetic phantom"
+
 
 @dataclass(frozen=True)
 class Study:
     """One notebook's data and its folder. name: of the notebook, the column `study` of results.
 
     stores: by data set. splits: a row per patient, by name of the split. output: where tables,
-    pictures and weights go.
+    pictures and weights go. synthetic: data sets that are a phantom.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Study:
     data: Path
     stores: Mapping[str, Store] = field(repr=False)
     splits: Mapping[str, pd.DataFrame] = field(repr=False)
+    synthetic: frozenset[str] = frozenset()
 
     @classmethod
     def open(
@@ -62,7 +67,7 @@ class Study:
         tables = {
             split: read_split(data / "splits" / f"{split}.csv") for split in dict.fromkeys(splits)
         }
-        return cls(name, output, data, stores, tables)
+        return cls(name, output, data, stores, tables, synthetic_datasets(data))
 
     def rows(self, dataset: str, split: str | None = None, part: str | None = None) -> pd.DataFrame:
         """Slices of a data set, of one part of a split where both are named; ParameterError where
@@ -84,7 +89,27 @@ class Study:
 
     def save(self, figure: Figure, name: str) -> None:
         """Write `<name>.png`; the figure stays open, so that the notebook shows it."""
-        style.save_figure(figure, self.output / f"{name}.png")
+        style.save_figure(self.titled(figure), self.output / f"{name}.png")
+
+    def titled(self, figure: Figure) -> Figure:
+        """`figure`, whose title says of a phantom that it is synthetic: where it names a data set
+        that is one, or where all data sets are."""
+        said = style.titles_of(figure)
+        named = any(re.search(rf"\b{re.escape(name)}\b", said) for name in self.synthetic)
+        everything = bool(self.synthetic) and self.synthetic >= set(self.stores)
+        if (named or everything) and "synthetic" not in said:
+            style.before_title(figure, SYNTHETIC)
+        style.fit_titles(figure)
+        return figure
+
+    def drawing(self, draw: Callable[..., object]) -> Callable[..., Figure]:
+        """`draw`, which makes one figure, as `explore` takes it: its figure is `titled`."""
+
+        def drawn(**chosen: object) -> Figure:
+            draw(**chosen)
+            return self.titled(plt.gcf())
+
+        return drawn
 
     def record(
         self,
@@ -98,6 +123,14 @@ class Study:
         manifest.record(
             self.output, data=data, split=splits or None, weights=weights, licences=licences
         )
+
+
+def synthetic_datasets(data: Path) -> frozenset[str]:
+    """Data sets that a run of `00_data` wrote itself; none where it has no `summary.csv`."""
+    if not (data / "summary.csv").is_file():
+        return frozenset()
+    summary = pd.read_csv(data / "summary.csv")
+    return frozenset(summary.loc[summary["synthetic"], "dataset"])
 
 
 def parts_table(

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
@@ -47,6 +48,38 @@ def test_tables_come_back_and_lie_in_the_folder(tmp_path, monkeypatch):
     study, _ = opened(tmp_path, monkeypatch, splits=())
     table = study.write(pd.DataFrame({"a": [1]}), "table")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out" / "table.csv"), table)
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "title", "expected"),
+    [
+        ({"fake": True}, "AUROC", "synthetic phantom: AUROC"),
+        ({"fake": True}, "fake, synthetic phantom", "fake, synthetic phantom"),
+        ({"fake": False}, "AUROC on fake", "AUROC on fake"),
+        ({"fake": False, "rsna": True}, "AUROC on fake", "AUROC on fake"),
+        (
+            {"fake": False, "rsna": True},
+            "AUROC on rsna/test",
+            "synthetic phantom: AUROC on rsna/test",
+        ),
+    ],
+)
+def test_a_phantom_is_called_synthetic_in_every_title(
+    tmp_path, monkeypatch, synthetic, title, expected
+):
+    (tmp_path / "data").mkdir()
+    rows = [{"dataset": name, "synthetic": each} for name, each in synthetic.items()]
+    pd.DataFrame(rows).to_csv(tmp_path / "data" / "summary.csv", index=False)
+    study, _ = opened(tmp_path, monkeypatch, splits=())
+
+    def draw(words):
+        plt.subplots()[1].set_title(words)
+
+    figure = study.drawing(draw)(words=title)
+    assert figure.axes[0].get_title() == expected
+    study.save(figure, "picture")
+    assert figure.axes[0].get_title() == expected, "said once"
+    plt.close(figure)
 
 
 def test_a_study_on_data_that_changed_is_refused(tmp_path, monkeypatch):

@@ -128,6 +128,6 @@ def heat_figure(scored: Mapping[str, Scored], truth: Truth, count: int, title: s
     return heatmap_grid(
         truth.hu[index],
         columns,
-        f"{title}, right of the patient on the left",
+        title,
         truth.mask("any", index),
     )

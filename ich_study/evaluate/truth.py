@@ -145,7 +145,7 @@ def read_truth(
             inside = torch.from_numpy(brain_mask(volume, grid.pixel_mm, recipe)[slices])
             brains[index] = preprocessing.resized_codes(inside)
         for number, boxes in zip(index, _boxes_of(store, scan_id, slices)):
-            annotated[number] = preprocessing.on_grid(torch.from_numpy(boxes), *native).numpy()
+            annotated[number] = preprocessing.on_grid(torch.tensor(boxes), *native).numpy()
         grid_pixels = preprocessing.on_grid(_PIXEL, *native)[0, 2:].prod().item()
         pixel_ml[index] = grid.pixel_ml[slices] / grid_pixels
         pixel_cm2[index] = grid.pixel_mm[0] * grid.pixel_mm[1] / 100 / grid_pixels

@@ -63,8 +63,8 @@ def bland_altman_figure(
     the mean of both, in mL.
 
     volumes: method -> `volume_table`. Crosses are scans without the class in truth (subset `all`).
-    Panels of one class share both scales, so that methods compare. Raises StudyError where no scan
-    is left.
+    Each panel has its own scale: a method that is litres away would hide the others. Raises
+    StudyError where no scan is left.
     """
     shown = [
         name
@@ -82,8 +82,6 @@ def bland_altman_figure(
         len(shown),
         figsize=size,
         squeeze=False,
-        sharex="col",
-        sharey="col",
         layout="constrained",
     )
     for line, (method, table) in zip(axes, volumes.items()):
@@ -97,8 +95,8 @@ def bland_altman_figure(
                 axis.set_xlabel("mean of both, mL", fontsize=7)
             axis.tick_params(labelsize=6)
         line[0].set_ylabel(f"{method}\npredicted - truth, mL", fontsize=7)
-    for axis in axes[0]:
-        # Room for the words above the points of every row, which share this scale.
+    for axis in axes.flat:
+        # room for the words above the points
         low, high = axis.get_ylim()
         axis.set_ylim(low, high + 0.3 * (high - low))
     markers = [

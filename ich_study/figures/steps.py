@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
-from ich_study.figures.style import CLASS_COLOURS
+from ich_study.figures.style import CLASS_COLOURS, inset_bar, mark_sides
 
 TRUTH_COLOUR, OUTLINE_COLOUR = CLASS_COLOURS["hemorrhage"], "#56B4E9"
 
@@ -90,11 +90,10 @@ def _draw_step(axis: Axes, step: Step) -> None:
     for mask, colour in ((step.truth, TRUTH_COLOUR), (step.outline, OUTLINE_COLOUR)):
         if mask is not None and mask.any():
             axis.contour(mask, levels=[0.5], colors=[colour], linewidths=0.9)
+    if step.kind == "hu" or step.under is not None:
+        mark_sides(axis)
     # a scale would hide what lies under: a step says its largest value in its title instead
-    if step.kind in ("signed", "clusters") and step.under is None:
-        # inside the picture, so that all pictures keep one size
-        bar = axis.inset_axes((0.06, 0.08, 0.05, 0.5))
-        axis.figure.colorbar(drawn, cax=bar).ax.tick_params(labelsize=6, colors="0.35", length=2)
+    if step.kind in ("signed", "heat", "clusters") and step.under is None:
+        bar = inset_bar(axis, drawn, "0.35" if step.kind == "signed" else "white")
         if step.kind == "clusters":
-            bar.tick_params(colors="white")
             bar.set_yticks(range(int(step.image.max()) + 1))

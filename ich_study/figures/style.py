@@ -1,12 +1,14 @@
 """Tables to pictures: the one look of every figure of the study.
 
 Slices are shown in radiological orientation (anterior at the top, the patient's right on the
-left) in a stated window. Colours of the subtypes are the same in every figure and safe for
-colour-blind readers (Okabe-Ito).
+left, and marked so) in a stated window. Colours of the subtypes are the same in every figure, have
+a contrast of 3 or more on white, and can be told apart by colour-blind readers (Okabe-Ito, but for
+its yellow, whose contrast is 1.3).
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import WINDOWS, Window, apply_window
@@ -29,7 +34,7 @@ CLASS_COLOURS: dict[str, str] = {
     "any": "#000000",
     "IPH": "#D55E00",
     "IVH": "#0072B2",
-    "SAH": "#F0E442",
+    "SAH": "#8E2FF0",
     "SDH": "#009E73",
     "EDH": "#CC79A7",
     "hemorrhage": "#E69F00",
@@ -38,6 +43,9 @@ _MASK_NAMES = {
     **{code: name for name, code in MASK_CODES.items()},
     UNSPECIFIED_HEMORRHAGE: "hemorrhage",
 }
+POINTS_PER_INCH = 72
+LETTER_WIDTH = 0.55
+"""Of a mean letter of a title, in units of its font size."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +72,62 @@ def use_study_style() -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """`figure` as PNG, atomically and without time stamps, so that the same numbers give the same
-    file."""
+    """`figure` as PNG, its titles whole, atomically and without time stamps, so that the same
+    numbers give the same file."""
+    fit_titles(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
     return path
+
+
+def fit_titles(figure: Figure) -> None:
+    """Break titles that are wider than their figure or, where panels stand beside it, their panel
+    into lines."""
+    width = figure.get_figwidth()
+    if figure.get_suptitle():
+        _broken(figure._suptitle, width)
+    for axis in figure.axes:
+        place = axis.get_subplotspec()
+        if place is not None and axis.get_title():
+            _broken(axis.title, width / place.get_gridspec().ncols)
+
+
+def _broken(title: Text, inches: float) -> None:
+    most = max(int(inches * POINTS_PER_INCH / (LETTER_WIDTH * title.get_fontsize())), 8)
+    lines = [textwrap.fill(line, most) for line in title.get_text().split("\n")]
+    title.set_text("\n".join(lines))
+
+
+def before_title(figure: Figure, words: str) -> None:
+    """Put `words` before the title of a figure, or of its only panel, or give it one."""
+    titled = [axis for axis in figure.axes if axis.get_title()]
+    if figure.get_suptitle() or len(titled) != 1:
+        old = figure.get_suptitle()
+        figure.suptitle(f"{words}: {old}" if old else words, fontsize=9)
+    else:
+        titled[0].set_title(f"{words}: {titled[0].get_title()}")
+
+
+def titles_of(figure: Figure) -> str:
+    """All that the titles of a figure and its panels say."""
+    return "\n".join([figure.get_suptitle(), *(axis.get_title() for axis in figure.axes)])
+
+
+def mark_sides(axis: Axes) -> None:
+    """R and L at the edges of a slice: column 0 is the patient's right in every volume of the study
+    (`datasets.contract`)."""
+    rim = [withStroke(linewidth=1.5, foreground="black")]
+    look = {"color": "white", "fontsize": 6, "va": "center", "path_effects": rim}
+    axis.text(0.03, 0.5, "R", ha="left", transform=axis.transAxes, **look)
+    axis.text(0.97, 0.5, "L", ha="right", transform=axis.transAxes, **look)
+
+
+def inset_bar(axis: Axes, drawn: AxesImage, colour: str = "0.35") -> Axes:
+    """A colour bar inside a picture, so that all pictures keep one size; its axis."""
+    bar = axis.inset_axes((0.06, 0.08, 0.05, 0.5))
+    axis.figure.colorbar(drawn, cax=bar)
+    bar.tick_params(labelsize=6, colors=colour, length=2)
+    return bar
 
 
 def draw_slice(axis: Axes, panel: SlicePanel) -> None:
@@ -97,6 +156,7 @@ def draw_slice(axis: Axes, panel: SlicePanel) -> None:
                     linewidth=1.2,
                 )
             )
+    mark_sides(axis)
     axis.set_title(panel.title, fontsize=8)
     axis.set_axis_off()
 
@@ -107,6 +167,7 @@ def montage(
     """Slices in a grid, row by row. Raises StudyError when there is nothing to show."""
     if not panels:
         raise StudyError(f"montage {title!r} has no slices to show")
+    columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(1.9 * columns, 2.1 * rows + 0.4), squeeze=False

@@ -157,7 +157,7 @@ def contact_sheet(
     return heatmap_grid(
         scan.hu[index],
         columns,
-        f"{label or scan.name}, the right side on the left\n{RESEARCH_USE}\n",
+        f"{label or scan.name}\n{RESEARCH_USE}\n",
         row_titles=[f"slice {number}" for number in index],
         window=named_window(window),
         opacity=opacity,

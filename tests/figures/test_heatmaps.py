@@ -16,7 +16,10 @@ def test_a_row_per_slice_and_a_column_per_method():
         MapColumn("points", points=[np.array([[3, 5]]), np.zeros((0, 2))]),
     ]
     figure = heatmap_grid(hu, columns, "two slices", truth, row_titles=["a", "b"])
-    assert len(figure.axes) == 2 * 5
+    assert len(figure.axes) == 2 * 5 + 1, "the last one is the colour bar"
+    assert figure.axes[-1].get_ylabel() == "heat" and figure.axes[-1].get_ylim() == (0, 1)
+    marks = [[text.get_text() for text in axis.texts] for axis in figure.axes[:10]]
+    assert marks == [["R", "L"], [], [], [], []] * 2
     assert [axis.get_title() for axis in figure.axes[:5]] == [
         "slice",
         "truth",
@@ -30,6 +33,7 @@ def test_a_row_per_slice_and_a_column_per_method():
 
 def test_boxes_stand_where_the_pixels_are():
     figure = heatmap_grid(np.zeros((1, 8, 8)), [], "box", boxes=[np.array([[2.0, 3.0, 4.0, 2.0]])])
+    assert len(figure.axes) == 2, "no heat, no colour bar"
     assert figure.axes[1].patches[0].get_bbox().bounds == (1.5, 2.5, 4.0, 2.0)
     plt.close(figure)
 

@@ -2,10 +2,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
 from ich_study.errors import StudyError
 from ich_study.figures import style as figures
-from ich_study.schema import result_table
+from ich_study.schema import LABELS, result_table
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +31,53 @@ def test_a_slice_is_drawn_in_its_window_with_outlines_and_boxes():
     rectangle = axis.patches[0]
     assert (rectangle.get_width(), rectangle.get_height()) == (6, 7)
     assert axis.get_title() == "t"
+
+
+def test_the_sides_of_a_slice_are_marked_as_a_radiologist_reads_them():
+    axis = figures.montage([panel()], 1).axes[0]
+    places = {text.get_text(): text.get_position()[0] for text in axis.texts}
+    assert places["R"] < 0.5 < places["L"] and set(places) == {"R", "L"}
+
+
+def contrast(colour):
+    """Of a colour and white, as WCAG 2 defines it."""
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in to_rgb(colour)
+    ]
+    return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+
+
+def test_colours_of_the_subtypes_can_be_seen_on_white():
+    assert contrast("#F0E442") < 1.4 and contrast("#FFFFFF") == 1
+    assert all(contrast(figures.CLASS_COLOURS[name]) >= 3 for name in LABELS)
+
+
+def test_long_titles_are_broken_and_not_cut(tmp_path):
+    words = "heat of each row's class of a method with a name that is longer than its picture " * 2
+    one = figures.montage([panel(title=words)], 1, words)
+    curves = pd.DataFrame({"false_positive_rate": [0.0, 1], "sensitivity": [0.0, 1], "class": "x"})
+    two = figures.curve_figure(curves.assign(hue="a"), "roc", words, hue="hue")
+    for figure in (one, two):
+        figures.save_figure(figure, tmp_path / "a.png")
+        figure.draw_without_rendering()
+        for text in [figure._suptitle, *(axis.title for axis in figure.axes)]:
+            if text is not None and text.get_text():
+                box = text.get_window_extent()
+                assert box.x0 >= 0 and box.x1 <= figure.bbox.width, text.get_text()
+                assert "".join(text.get_text().split()).startswith("heatofeachrow")
+
+
+def test_words_go_before_a_title_or_become_one():
+    first, second = figures.montage([panel(title="t")], 1, "bhsd"), plt.subplots(1, 2)[0]
+    figures.before_title(first, "synthetic phantom")
+    assert first.get_suptitle().startswith("synthetic phantom: bhsd")
+    figures.before_title(second, "synthetic phantom")
+    assert second.get_suptitle() == "synthetic phantom"
+    alone, axis = plt.subplots()
+    axis.set_title("AUROC")
+    figures.before_title(alone, "synthetic phantom")
+    assert figures.titles_of(alone).strip() == "synthetic phantom: AUROC"
 
 
 def test_a_montage_of_nothing_says_so():

@@ -19,6 +19,7 @@ from ich_study.evaluate.scaling import minmax, resized_maps
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.steps import Step, steps_figure
+from ich_study.figures.style import mark_sides
 from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS
 from ich_study.methods.hgi_sam.maps import (
     BINARY,
@@ -159,6 +160,7 @@ def comparison_figure(
             axis.set_axis_off()
             if row == 0:
                 axis.set_title(name, fontsize=8)
+        mark_sides(axis_row[0])
     figure.suptitle(f"{title}  (window {window.center:g} ± {window.width / 2:g} HU)", fontsize=9)
     legend = ((AUTOMATIC, "automatic only"), (TRUTH, "truth only"), (BOTH, "both"))
     handles = [Patch(color=np.array(colour) / 255, label=label) for colour, label in legend]

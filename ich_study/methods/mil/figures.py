@@ -17,6 +17,7 @@ from matplotlib.patheffects import withStroke
 
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
+from ich_study.figures.style import inset_bar, mark_sides
 from ich_study.metrics.overlap import Counts
 
 BOX_COLOUR, POINT_COLOUR = "#E69F00", "#D55E00"
@@ -63,13 +64,14 @@ def _draw(axis: Axes, panel: Panel) -> None:
     far = panel.side - 0.5
     place = {"extent": (-0.5, far, far, -0.5), "interpolation": "nearest"}
     if panel.window is None:
-        axis.imshow(panel.image, cmap=panel.colours, **place)
+        inset_bar(axis, axis.imshow(panel.image, cmap=panel.colours, **place), "white")
         colour, extremes = "white", (panel.image.min(), panel.image.max())
         title = f"{panel.title}\n{extremes[0]:.2g} to {extremes[1]:.2g}"
     else:
         grey = apply_window(panel.image, panel.window)
         axis.imshow(grey, cmap="gray", vmin=0, vmax=1, **place)
         colour, title = POINT_COLOUR, panel.title
+        mark_sides(axis)
     # a dark rim keeps lines visible on the bright end of a map
     rim = {"path_effects": [withStroke(linewidth=3, foreground="black", alpha=0.6)]}
     line = {"fill": False, "edgecolor": BOX_COLOUR, "linewidth": 1.4, **rim}

@@ -66,7 +66,7 @@ def test_pictures_are_drawn_of_masks_and_of_boxes(kind):
     scores = scored((VALIDATION, truth), maps)
     pictures = dict(map_pictures([heat_of(maps[1], *maps[2:])], scores, truth, "any", 1, "fake"))
     figure = next(iter(pictures.values()))
-    assert len(figure.axes) == 3 and "fake" in figure.get_suptitle()
+    assert len(figure.axes) == 4 and "fake" in figure.get_suptitle()
 
 
 def _boxed(truth):

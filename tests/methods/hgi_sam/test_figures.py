@@ -42,8 +42,8 @@ def test_the_layer_figure_has_a_row_per_slice_and_method():
     heats = {"swin_sam_binary": StagedHeat(), "swin_hgi_sam": StagedHeat()}
     masks = dict.fromkeys(heats, TRUTH)
     figure = layer_figure(truth_of(TRUTH), heats, masks, np.array([1, 0]), "title")
-    assert len(figure.axes) == 4 * 6
-    assert [axis.get_ylabel() for axis in figure.axes[::6]] == [
+    assert len(figure.axes) == 4 * 6 + 1, "and a colour bar"
+    assert [axis.get_ylabel() for axis in figure.axes[:-1:6]] == [
         "Swin-SAM binary",
         "Swin-HGI-SAM",
     ] * 2

@@ -168,7 +168,7 @@ def test_pictures_are_drawn(done):
     )
     titles = [axis.get_title() for axis in figure.axes[:7]]
     assert titles[:4] == ["slice", "truth", "CAM, ResNet", "CAM, ResNet-LSTM"]
-    assert len(figure.axes) == 2 * 7
+    assert len(figure.axes) == 2 * 7 + 1, "and a colour bar"
     assert figures.volumes_figure(volumes, "dice", "test").axes
 
 
