@@ -1,10 +1,11 @@
 # Two commands on a fresh machine with Python 3.11 or newer: `make phantom` runs the study, `make test` passes the tests.
-# Both set everything up first. Others: make lab, make smoke, make lock. VENV=... puts the environment elsewhere.
+# Both set everything up first. Others: make lab, make smoke, make lock, make release. VENV=... puts the environment elsewhere.
 
 VENV ?= .venv
 CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 SCALE ?= phantom
 SNAKEMAKE_FLAGS ?=
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 # The first of these that is new enough; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for each in python3 python python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
@@ -16,14 +17,15 @@ READY := $(VENV)/.installed
 export PATH := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(BIN):$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: phantom study report smoke digests check-digests test lint lab lock clean-env
+.PHONY: phantom study report smoke digests check-digests test lint lab release lock clean-env
 .DEFAULT_GOAL := phantom
 
 phantom:
 	$(MAKE) study SCALE=phantom
 
+# One line per event of each run; what else there is to say stands in the run.log of its folder.
 study: $(READY)
-	$(BIN)/python -m snakemake -c $(CORES) $(SNAKEMAKE_FLAGS) --config scale=$(SCALE)
+	$(BIN)/python -m snakemake -c $(CORES) --quiet rules reason host progress $(SNAKEMAKE_FLAGS) --config scale=$(SCALE)
 	@$(BIN)/python -m tools.report runs/$(SCALE)
 
 # Pages that open from disk, of what has run at SCALE; `study` ends with it.
@@ -63,6 +65,13 @@ lab: $(READY)
 	@mkdir -p lab
 	@for each in notebooks/*.ipynb; do test -e lab/$${each#notebooks/} || cp "$$each" lab/; done
 	$(BIN)/python -m jupyterlab --notebook-dir=. --LabApp.default_url=/lab/tree/lab
+
+# Tag the version that pyproject.toml, CITATION.cff and CHANGELOG.md agree on; pushing the tag is the releaser's.
+release: lint
+	@test -z "$$(git status --porcelain)" || { echo "error: the checkout holds changes; commit them first" >&2; exit 1; }
+	@grep -qx 'version: $(VERSION)' CITATION.cff || { echo "error: expected 'version: $(VERSION)' in CITATION.cff, as in pyproject.toml" >&2; exit 1; }
+	@grep -qx '## $(VERSION)' CHANGELOG.md || { echo "error: expected a heading '## $(VERSION)' in CHANGELOG.md, as in pyproject.toml" >&2; exit 1; }
+	git tag -a v$(VERSION) -m "ich_study $(VERSION)"
 
 # Write the versions of this environment into requirements.lock, after changing and testing it.
 lock: $(READY)

@@ -9,7 +9,7 @@ from ich_study import sources
 
 PACKAGE = Path(__file__).parents[1] / "ich_study"
 KNOW_NO_TRAINING = ("evaluate", "models", "metrics", "inputs", "ct")
-MOST_IN_ROOT = 13
+MOST_IN_ROOT = 11
 
 
 # What a module imports by name; `new_scan` asks methods by a name that it is told.

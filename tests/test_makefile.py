@@ -44,3 +44,34 @@ def test_make_lab_opens_copies_and_keeps_those_that_are_there(tmp_path):
     assert (tmp_path / "notebooks" / "00_data.ipynb").read_text() == "committed"
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert "/lab/" in ignored
+
+
+def git(folder, *words):
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    done = subprocess.run(["git", *who, *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+def test_a_release_is_tagged_where_all_files_say_its_version(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").write_text('name = "x"\nversion = "1.2.0"\n')
+    (tmp_path / "CITATION.cff").write_text("version: 1.2.0\n")
+    (tmp_path / "CHANGELOG.md").write_text("## Unreleased\n\n## 1.1.0\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    own = {name: each for name, each in os.environ.items() if not name.startswith("MAKE")}
+    own |= {"GIT_AUTHOR_NAME": "a", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+    command = ["make", "release", "-o", "lint"]
+
+    def release():
+        return subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True)
+
+    assert "heading '## 1.2.0' in CHANGELOG.md" in release().stderr
+    (tmp_path / "CHANGELOG.md").write_text("## 1.2.0\n")
+    assert "commit them first" in release().stderr
+    git(tmp_path, "commit", "-aqm", "two")
+    assert release().returncode == 0
+    assert git(tmp_path, "tag").split() == ["v1.2.0"]

@@ -3,6 +3,10 @@ notebook."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -188,3 +192,13 @@ def test_a_repeated_arm_differs_in_its_seed_alone(again):
     )
     differing = {name for name in own | other if own.get(name) != other.get(name)}
     assert differing == {"arm", "seed", "output_dir"}
+
+
+def test_after_a_cell_that_failed_nbval_skips_the_others(tmp_path):
+    shutil.copy(ROOT / "notebooks" / "conftest.py", tmp_path)
+    cells = [nbformat.v4.new_code_cell(code) for code in ("1 / 0", "a", "b")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
+    options = ["-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"]
+    command = [sys.executable, "-m", "pytest", "-c", os.devnull, *options, "n.ipynb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "1 failed, 2 skipped" in done.stdout, done.stdout + done.stderr
