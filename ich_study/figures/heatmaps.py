@@ -9,14 +9,12 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
-from ich_study.figures.style import CLASS_COLOURS, mark_sides
+from ich_study.figures.style import CLASS_COLOURS, heat_bar, mark_sides
 from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
 COLOUR_OF_CODE = {
@@ -92,9 +90,7 @@ def heatmap_grid(
             axis_row[0].set_ylabel(row_titles[row], fontsize=7)
         mark_sides(axis_row[0])
     if any(column.heatmaps is not None for column in columns):
-        scale = ScalarMappable(Normalize(0, 1), "inferno")
-        bar = figure.colorbar(scale, ax=axes, fraction=0.02, pad=0.01, label="heat")
-        bar.ax.tick_params(labelsize=6)
+        heat_bar(figure, axes)
     figure.suptitle(f"{title}  (window {window.center:g} ± {window.width / 2:g} HU)", fontsize=9)
     _legend(figure, [truth, *(column.codes for column in columns)])
     return figure

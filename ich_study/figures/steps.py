@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
-from ich_study.figures.style import CLASS_COLOURS, inset_bar, mark_sides
+from ich_study.figures.style import CLASS_COLOURS, heat_bar, inset_bar, mark_sides
 
 TRUTH_COLOUR, OUTLINE_COLOUR = CLASS_COLOURS["hemorrhage"], "#56B4E9"
 
@@ -60,6 +60,8 @@ def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
         axis.set_title(f"{number} {step.title}", fontsize=7.5)
         axis.set(xticks=[], yticks=[])
         axis.grid(visible=False)
+    if any(step.kind == "heat" and step.under is not None for step in steps):
+        heat_bar(figure, axes)
     figure.suptitle(title, fontsize=9)
     return figure
 
@@ -92,7 +94,7 @@ def _draw_step(axis: Axes, step: Step) -> None:
             axis.contour(mask, levels=[0.5], colors=[colour], linewidths=0.9)
     if step.kind == "hu" or step.under is not None:
         mark_sides(axis)
-    # a scale would hide what lies under: a step says its largest value in its title instead
+    # a scale inside would hide what lies under: a signed step says its largest value in its title
     if step.kind in ("signed", "heat", "clusters") and step.under is None:
         bar = inset_bar(axis, drawn, "0.35" if step.kind == "signed" else "white")
         if step.kind == "clusters":

@@ -19,6 +19,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
@@ -120,6 +122,14 @@ def mark_sides(axis: Axes) -> None:
     look = {"color": "white", "fontsize": 6, "va": "center", "path_effects": rim}
     axis.text(0.03, 0.5, "R", ha="left", transform=axis.transAxes, **look)
     axis.text(0.97, 0.5, "L", ha="right", transform=axis.transAxes, **look)
+
+
+def heat_bar(figure: Figure, axes: np.ndarray) -> None:
+    """The colour bar of heat in [0, 1], beside all pictures."""
+    scale = ScalarMappable(Normalize(0, 1), "inferno")
+    bar = figure.colorbar(scale, ax=axes, fraction=0.02, pad=0.01)
+    bar.set_label("heat", fontsize=8)
+    bar.ax.tick_params(labelsize=6)
 
 
 def inset_bar(axis: Axes, drawn: AxesImage, colour: str = "0.35") -> Axes:
