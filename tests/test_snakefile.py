@@ -68,7 +68,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def snakemake(*arguments: str, scale: str = "tiny", fails: bool = False) -> str:
+def snakemake(*arguments: str, scale: str = "tiny", fails: bool = False, more: str = "") -> str:
     command = [
         sys.executable,
         "-m",
@@ -76,6 +76,7 @@ def snakemake(*arguments: str, scale: str = "tiny", fails: bool = False) -> str:
         *(arguments or ("-c", "2")),
         "--config",
         f"scale={scale}",
+        *more.split(),
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -183,7 +184,7 @@ def test_an_unknown_scale_is_named_with_the_known_ones(project):
 
 
 def test_an_unknown_key_of_the_configuration_is_refused(project):
-    assert "--config scal: unknown" in snakemake("-n", "--config", "scal=smoke", fails=True)
+    assert "--config scal: unknown" in snakemake("-n", fails=True, more="scal=smoke")
 
 
 def test_what_is_missing_for_the_last_run_is_said_before_the_first(project):
@@ -253,7 +254,7 @@ def test_the_graph_of_each_scale_of_the_study_is_complete(scale, tmp_path, monke
     )
     if missing or not notebooks:
         pytest.skip(f"scale {scale}: notebooks not there yet: {missing or 'all'}")
-    for name in ("Snakefile", "profiles", "params", "notebooks"):
+    for name in ("Snakefile", "profiles", "params", "notebooks", "ich_study"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     assert set(started(snakemake("-n", scale=scale))) == notebooks
