@@ -12,7 +12,27 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+
+
+def make(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`make test VENV=...` hands its variables to every make below it; this one is a user's own."""
+    own = {
+        name: each for name, each in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    own.pop("VENV", None)
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=own, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("scale", ["smoke", "phantom"])
+def test_a_study_ends_with_its_report(scale):
+    said = make("-n", "study", f"SCALE={scale}", folder=ROOT).stdout.splitlines()
+    assert f"--config scale={scale}" in said[-2]
+    assert said[-1].endswith(f"-m tools.report runs/{scale}")
+
+
 def test_make_lab_opens_copies_and_keeps_those_that_are_there(tmp_path):
     tmp_path = tmp_path / "a checkout"
     tmp_path.mkdir()
@@ -29,14 +49,7 @@ def test_make_lab_opens_copies_and_keeps_those_that_are_there(tmp_path):
     python.write_text('#!/bin/sh\necho "$@" > said\n')
     python.chmod(0o755)
     (tmp_path / ".venv" / ".installed").touch()
-    # `make test VENV=...` hands its variables to every make below it; this one is a user's own.
-    own = {
-        name: each for name, each in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
-    }
-    own.pop("VENV", None)
-    done = subprocess.run(
-        ["make", "lab"], cwd=tmp_path, env=own, capture_output=True, text=True, timeout=60
-    )
+    done = make("lab", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "said").read_text().startswith("-m jupyterlab --notebook-dir=.")
     assert (tmp_path / "lab" / "00_data.ipynb").read_text() == "run and edited"
