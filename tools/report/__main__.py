@@ -80,6 +80,8 @@ class Report:
         self._index(tables)
 
     def _index(self, tables: dict[str, list[content.Table]]) -> None:
+        if self.study.ledger:
+            self._copy(self.study.ledger, "tables/claims.csv")
         choice = self.study.choice()
         if choice and choice.picture:
             self._copy(choice.picture, "pictures/quality_cost.png")

@@ -260,10 +260,16 @@ class Study:
         ]
         return [self.by_name[name] for name in names if name in self.by_name and name != FIGURES]
 
-    def claims(self) -> dict[str, list[Claim]]:
-        """The ledger by paper; empty where `07_figures` has not come so far."""
+    @property
+    def ledger(self) -> Path | None:
+        """The file of the claims, where `07_figures` has come so far."""
         path = self.folder / FIGURES / "claims.csv"
-        if not path.is_file():
+        return path if path.is_file() and FIGURES in self.by_name else None
+
+    def claims(self) -> dict[str, list[Claim]]:
+        """The ledger by paper; empty where there is none."""
+        path = self.ledger
+        if path is None:
             return {}
         ledger = read_text(path)
         return {

@@ -20,8 +20,8 @@ from traitlets.config import Config
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SHOWN = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain")
 """Kinds of output, the best first: none that needs a script, as widgets do."""
-UNKNOWN_COMMANDS = {r"\arg": r"\operatorname{arg}"}
-"""What the converter does not know, in its words."""
+UNKNOWN_COMMANDS = {r"\arg": r"\operatorname{arg}", r"\tag": r"\qquad\tag"}
+"""What the converter does not know, in its words; it sets an equation's number close to it."""
 
 
 def mathml(latex: str, display: str = "inline") -> str:
@@ -82,7 +82,11 @@ class Renderer(IPythonRenderer):
 
     def table(self, text: str) -> str:
         """A table that scrolls where the screen is narrow."""
-        return f'<div class="wide"><table>{text}</table></div>\n'
+        return f'<div class="wide prose"><table>{text}</table></div>\n'
+
+    def codespan(self, text: str) -> str:
+        """Code in a line; in a table GitHub wants a backslash before `|` there too."""
+        return super().codespan(text.replace(r"\|", "|"))
 
 
 def relative(page: str, origin: str) -> str:

@@ -36,6 +36,12 @@ def test_a_formula_says_what_it_says():
     assert 'display="block"' in text and "<mfrac>" in text and "(4)" in text
 
 
+def test_a_table_shows_a_bar_in_code(tmp_path):
+    source = tmp_path / "page.md"
+    source.write_text("| type |\n|---|\n| `int \\| None` |\n", encoding="utf-8")
+    assert "<code>int | None</code>" in pages.markdown_body(source, "page.html", {})
+
+
 @pytest.mark.parametrize(
     ("link", "becomes"),
     [
@@ -58,12 +64,15 @@ def test_an_executed_notebook_shows_formula_table_picture_and_the_end_of_a_bar(t
     bar = [v4.new_output("stream", name="stderr", text=f"\rscan {n}/3") for n in range(4)]
     widget = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "a slider"}
     table = {"text/html": "<table><tr><td>0.5</td></tr></table>", "text/plain": "0.5"}
+    wiped = [v4.new_output("stream", name="stderr", text=text) for text in ("9/9", "\r   \n")]
     outputs = [*bar, v4.new_output("display_data", widget), v4.new_output("display_data", table)]
     cells = [v4.new_markdown_cell("# Title\n\n$x_1$"), v4.new_code_cell("a = 1", outputs=outputs)]
+    cells.append(v4.new_code_cell("b = 2", outputs=wiped))
     source = tmp_path / "01.ipynb"
     nbformat.write(v4.new_notebook(cells=cells), source)
     body = pages.notebook_body(source, "notebooks/01.html", {})
     assert "<msub>" in body and "$x" not in body
     assert "scan 3/3" in body and "scan 2/3" not in body
+    assert body.count("output_stderr") == 1
     assert "<td>0.5</td>" in body and "a slider" in body
-    assert "<script" not in body and "code, 1 lines" in body
+    assert "<script" not in body and "code, 1 line<" in body
