@@ -88,8 +88,13 @@ def test_a_claim_finds_the_methods_of_both_sides(runs):
     found = trace.runs_of(runs / "07_figures" / "claims.csv", claim)
     assert [path.name for path in found] == ["07_figures", "a", "b"]
     difference = pd.Series({"first": "a", "second": "a"})
-    found = trace.runs_of(runs / "07_figures" / "differences.csv", difference)
-    assert [path.name for path in found] == ["07_figures", "a"]
+    table = runs / "07_figures" / "differences.csv"
+    for numbers in (None, trace.numbers_below(runs)):  # read for one row, or once for many
+        found = trace.runs_of(table, difference, numbers)
+        assert [path.name for path in found] == ["07_figures", "a"]
+    assert trace.study_of(table, claim) == trace.study_of(table, difference) == "01_backbones"
+    proposed = runs / "07_figures" / "lse_unet_table_1_proposed.csv"
+    assert trace.study_of(proposed, difference) == "02_lse_unet"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +111,10 @@ def test_runs_are_sound_there_and_of_one_data(runs):
     (runs / "08_later").mkdir()
     (runs / "08_later" / "run-failed.json").write_text('{"status": "begun"}')
     assert set(trace.check_runs(runs, [])["state"]) == {"ok"}, "a later notebook is running"
+    assert set(trace.run_folders(runs, later=True)) - set(trace.run_folders(runs)) == {
+        runs / "07_figures",
+        runs / "08_later",
+    }
     with pytest.raises(StudyError, match="02_lse_unet: there is no run"):
         trace.check_runs(runs, ["02_lse_unet"])
     record(runs / "01_backbones" / "a", hashes={"data": {"rsna": "0" * 64}})
