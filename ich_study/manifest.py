@@ -164,14 +164,20 @@ def _changed(folder: Path, entry: Mapping[str, Any]) -> bool:
     return not same_size or sha256_file(path) != entry["sha256"]
 
 
-def check_run(folder: Path) -> None:
+def check_run(folder: Path, notebook: str | None = None) -> None:
     """RunError with the command that makes the run where there is none, or anew where
-    `run_problem` finds one."""
+    `run_problem` finds one, or where it is of another notebook than is wanted."""
     if not folder.is_dir():
         raise RunError(missing_run(folder))
     problem = run_problem(folder)
     if problem is not None:
         raise RunError(f"{problem}. Make it anew: {repeat_command(folder)}")
+    if notebook is not None and (folder / RUN_NAME).is_file():
+        found = json.loads((folder / RUN_NAME).read_text(encoding="utf-8")).get("notebook")
+        if found not in (None, notebook):
+            raise RunError(
+                f"expected a run of {notebook} in {folder}, found one of {found}; correct the path"
+            )
 
 
 def missing_run(folder: Path) -> str:

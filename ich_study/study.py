@@ -61,7 +61,7 @@ class Study:
         """
         style.use_study_style()
         output, data = paths.resolve(output_dir), paths.resolve(data_dir)
-        manifest.check_run(data)
+        manifest.check_run(data, "00_data")
         manifest.begin(output)
         stores = open_stores(data / "store", dict.fromkeys(datasets))
         tables = {

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ich_study import manifest
-from ich_study.errors import ParameterError, SplitError, StudyError
+from ich_study.errors import ParameterError, RunError, SplitError, StudyError
 from ich_study.splits.split import split_hash, write_split
 from ich_study.study import Study, assert_all_disjoint, parts_table
 from tests.store.fake_reader import built
@@ -106,3 +106,13 @@ def test_parts_that_share_a_patient_are_refused():
         assert_all_disjoint(rows.iloc[:1], rows.iloc[1:], rows)
     found = parts_table({"one": rows})
     assert found.to_dict("records") == [{"part": "one", "patients": 2, "slices": 2, "any": 1}]
+
+
+def test_a_folder_of_another_notebook_is_no_data(tmp_path, monkeypatch):
+    opened(tmp_path, monkeypatch)
+    record = {"status": "ok", "outputs": [], "notebook": "07_figures"}
+    (tmp_path / "data" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"a run of 00_data in .*, found one of 07_figures"):
+        Study.open("02_x", "out", "data", ["fake"], ["fake"])
+    with pytest.raises(RunError, match=r"found nothing; make it: python -m ich_study\.run 00_data"):
+        Study.open("02_x", "out", "runs/x/00_data", ["fake"], ["fake"])

@@ -17,6 +17,8 @@ from ich_study.manifest import FAILED_NAME, LOG_NAME, RUN_NAME
 
 _BAR = re.compile(r"\[\d+:\d\d(:\d\d)?[<,]")
 """The clock that every progress bar of tqdm carries: `[00:12<00:31, ...]`."""
+_MOVES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+"""What moves the cursor, as one bar above another does."""
 
 
 class Progress:
@@ -44,8 +46,9 @@ class Progress:
     def write(self, text: str) -> None:
         """What the notebook prints, as to a file: it goes to the log by whole lines."""
         *lines, self._rest = re.split(r"[\r\n]", self._rest + text)
-        for line in filter(str.strip, lines):
-            self.note(f"  {line}")
+        for line in (_MOVES.sub("", line) for line in lines):
+            if line.strip():
+                self.note(f"  {line}")
 
     def flush(self) -> None:
         """Nothing to do: `note` flushes every line."""
@@ -71,7 +74,7 @@ def without_bars(text: str) -> str:
     parts = re.split(r"([\r\n])", text)
     kept = ""
     for part, end in zip(parts[::2], [*parts[1::2], ""]):
-        if part.strip() and not _BAR.search(part):
+        if _MOVES.sub("", part).strip() and not _BAR.search(part):
             kept += part + end
     return kept
 

@@ -18,6 +18,8 @@ def test_what_a_notebook_prints_goes_to_the_log_by_whole_lines(tmp_path, capsys)
 def test_bars_are_left_out_and_what_stands_between_them_is_kept():
     text = "\rmaps: 12scan [1:00:05, 2.30s/scan]\rWarning: 2 of 3\n\r  \r"
     assert progress.without_bars(text) == "Warning: 2 of 3\n"
+    nested = "\rscans: 50%| | 1/2 [00:01<00:01, 1s/scan]\n\rmaps: 1it [00:01, 1it/s]\x1b[A"
+    assert progress.without_bars(nested) == progress.without_bars("\x1b[A") == ""
     assert progress.without_bars("a\n\rb: 5%| | 1/20 [00:00<?, ?it/s]") == "a\n"
 
 
