@@ -97,7 +97,7 @@ def ship(run: str, target: Path = SHIPPED) -> list[Path]:
             " clean; expected openly licensed data and a commit that makes the weights again"
         )
     written = []
-    for path, recipe in recipes_of(run).items():
+    for path, recipe in recipes_of(run):
         shipped = target / f"{recipe.name}.safetensors"
         described = {**read_metadata(path), RECIPE_KEY: recipe.describe()}
         header = {METADATA_KEY: json.dumps(described, sort_keys=True)}

@@ -66,7 +66,7 @@ def check_unseen(sources: Sequence[str], rows: pd.DataFrame) -> list[str]:
     `rows`; give back the sources that do not say from whom they learned."""
     silent = []
     for source in sources:
-        for path in recipes_of(source):
+        for path, _ in recipes_of(source):
             if source.startswith(PUBLISHED) or "patients" not in read_metadata(path):
                 silent.append(source)
             else:

@@ -1,8 +1,10 @@
 """A scan of one's own before a trained method: what the method is given, and what it says of it.
 
-A room of `methods` has a module `scan` with two functions: `recipes_of_run(folder, parameters)`,
-which says what a finished run of its notebook trained and at which thresholds that works, and
-`open_method(path, recipe, device)`. `new_scan` asks them by the room's name and knows no method.
+A room of `methods` has a module `scan` with two functions: `recipes_of_run(folder, parameters,
+every)`, which says what a finished run of its notebook trained and at which thresholds that works,
+as pairs of a checkpoint and a recipe, and `open_method(path, recipe, device)`. `new_scan` asks them
+by the room's name and knows no method. A run gives the method that its paper stands for; with
+`every`, all that the paper compares, supervised networks among them.
 """
 
 from __future__ import annotations

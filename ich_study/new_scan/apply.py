@@ -34,6 +34,7 @@ ROOMS = {
 """The room that opens what a run of a notebook trained. A sixth method is one row here."""
 SHIPPED = Path(__file__).parent / "weights"
 PUBLISHED = "published_"
+EVERY = "every:"
 RUN_RECORD = "run.json"
 READ_AT_ONCE = 16
 
@@ -42,7 +43,8 @@ def open_methods(sources: Sequence[str], device: torch.device) -> dict[str, Scan
     """Methods by a name each. A source is one of
 
     * a name of the weights that travel with the package, `shipped()`;
-    * the folder of a finished run of a notebook of `ROOMS`;
+    * the folder of a finished run of a notebook of `ROOMS`, after `every:` with all that its paper
+      compares;
     * a checkpoint whose metadata holds a recipe (`tools.ship_weights` writes such);
     * `published_max_pooling:FILE` or `published_attention:FILE`, the MIL authors' own.
 
@@ -50,7 +52,7 @@ def open_methods(sources: Sequence[str], device: torch.device) -> dict[str, Scan
     """
     found: dict[str, ScanMethod] = {}
     for source in sources:
-        for path, recipe in recipes_of(source).items():
+        for path, recipe in recipes_of(source):
             method = _room(recipe.room).open_method(path, recipe, device)
             name = recipe.name
             if name in found:
@@ -75,14 +77,15 @@ def _room(name: str) -> ModuleType:
     return importlib.import_module(f"ich_study.methods.{name}.scan")
 
 
-def recipes_of(source: str) -> dict[Path, ScanRecipe]:
+def recipes_of(source: str) -> list[tuple[Path, ScanRecipe]]:
     """Checkpoints of a source of `open_methods`, each with its recipe."""
     if source.startswith(PUBLISHED) and ":" in source:
         head, _, path = source.removeprefix(PUBLISHED).partition(":")
-        return {resolve(path): _room("mil").published_recipe(head)}
+        return [(resolve(path), _room("mil").published_recipe(head))]
+    every, source = source.startswith(EVERY), source.removeprefix(EVERY)
     path = SHIPPED / f"{source}.safetensors" if source in shipped() else resolve(source)
     if path.is_file():
-        return {path: recipe_from(read_metadata(path), str(path))}
+        return [(path, recipe_from(read_metadata(path), str(path)))]
     record = path / RUN_RECORD
     if not record.is_file():
         raise WeightsError(
@@ -97,7 +100,7 @@ def recipes_of(source: str) -> dict[Path, ScanRecipe]:
             f"{source} is a run of {notebook} that ended {run['status']!r}; expected a finished run"
             f" of {', '.join(ROOMS)}"
         )
-    return _room(ROOMS[notebook]).recipes_of_run(path, run["parameters"])
+    return _room(ROOMS[notebook]).recipes_of_run(path, run["parameters"], every)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def test_weights_that_learned_from_a_scored_patient_stop_and_those_that_do_not_s
         paths["unseen"]: {"patients": patient_marks(truth.rows.assign(patient_id="other"))},
         paths["silent"]: {},
     }
-    monkeypatch.setattr(measure, "recipes_of", lambda source: {paths[source]: None})
+    monkeypatch.setattr(measure, "recipes_of", lambda source: [(paths[source], None)])
     for module in (measure, unseen):
         monkeypatch.setattr(module, "read_metadata", marks.__getitem__)
     assert measure.check_unseen(["unseen", "silent"], truth.rows) == ["silent"]

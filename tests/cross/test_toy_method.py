@@ -21,9 +21,9 @@ def test_a_toy_method_enters_the_benchmark(tmp_path, monkeypatch):
     )
     (run / "weights.bin").touch()
     room = types.ModuleType("ich_study.methods.toy.scan")
-    room.recipes_of_run = lambda folder, parameters: {
-        folder / "weights.bin": method("bright").recipe
-    }
+    room.recipes_of_run = lambda folder, parameters, every: [
+        (folder / "weights.bin", method("bright").recipe)
+    ]
     room.open_method = lambda path, recipe, device: method("bright")
     monkeypatch.setitem(sys.modules, "ich_study.methods.toy", types.ModuleType("toy"))
     monkeypatch.setitem(sys.modules, "ich_study.methods.toy.scan", room)

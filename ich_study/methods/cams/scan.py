@@ -29,9 +29,12 @@ NAME = "best_cam"
 """Of the method, whichever CAM that is: which one is best may turn on the last bit of a weight."""
 
 
-def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, ScanRecipe]:
+def recipes_of_run(
+    folder: Path, parameters: Mapping[str, Any], every: bool = False
+) -> list[tuple[Path, ScanRecipe]]:
     """The classifier that a run of 06_cam_benchmark explained, with the CAM and depth whose raw
-    maps have the best Dice on the validation patients, at their threshold there.
+    maps have the best Dice on the validation patients, at their threshold there; with `every`, each
+    CAM at its best depth.
 
     A slice is marked from the classifier's own threshold on (Youden, validation part of its run).
     """
@@ -41,18 +44,19 @@ def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, Sc
     own = own[own["method"].isin(names)].sort_values("objective", ascending=False, kind="stable")
     if own.empty:
         raise WeightsError(f"{folder}/thresholds.csv has no threshold of source {SOURCE}")
-    best, target = own.iloc[0], str(parameters["target_class"])
+    target = str(parameters["target_class"])
     classifier = resolve(parameters["classifier_run"])
     gates = pd.read_csv(named_file(classifier, "thresholds.csv")).set_index("class")["probability"]
-    options = {
-        "method": str(best["method"]),
-        "layer": str(best["layer"]),
-        "reading": parameters["layer_reading"],
-        "eigen_sign": parameters["eigen_sign"],
-    }
-    cut, gate = (float(best["threshold"]),), (float(gates[target]),)
-    recipe = ScanRecipe("cams", NAME, "raw", (target,), cut, gate, SOURCE, options)
-    return {named_file(classifier, WEIGHTS_FILE): recipe}
+    weights, gate = named_file(classifier, WEIGHTS_FILE), (float(gates[target]),)
+    read = {"reading": parameters["layer_reading"], "eigen_sign": parameters["eigen_sign"]}
+    best = own.drop_duplicates("method") if every else own.head(1)
+    found = []
+    for row in best.to_dict("records"):
+        options = {"method": row["method"], "layer": row["layer"], **read}
+        name, cut = row["method"] if every else NAME, (float(row["threshold"]),)
+        recipe = ScanRecipe("cams", name, "raw", (target,), cut, gate, SOURCE, options)
+        found.append((weights, recipe))
+    return sorted(found, key=lambda each: names.index(each[1].options["method"]))
 
 
 def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMethod:

@@ -9,35 +9,59 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
 from ich_study.inputs.samplers import OrderedBatches
 from ich_study.inputs.slices import SliceDataset, SliceLoader
-from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS, hgi_sam
-from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, HGI, TARGET
+from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS, hgi_sam, swin_grad_cam, swin_sam
+from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, GRAD_CAM, HGI, TARGET, grad_cam_target
+from ich_study.methods.hgi_sam.segmentation import hemorrhage_probability
+from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork
 from ich_study.methods.hgi_sam.train import BODY_FOLDER
 from ich_study.models.backbones import Backbone, class_logits
 from ich_study.models.registry import load
 from ich_study.training.callbacks import WEIGHTS_FILE
 
 BATCH = 8
+SUPERVISED_CUT = float(np.nextafter(0.5, 1))
+"""`folds.supervised_masks` marks above one half."""
 
 
-def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, ScanRecipe]:
+def recipes_of_run(
+    folder: Path, parameters: Mapping[str, Any], every: bool = False
+) -> list[tuple[Path, ScanRecipe]]:
     """HGI-SAM of a run of 04_swin_hgi_sam, at the threshold that saw no mask (Otsu's cut on other
-    slices); a slice is marked where its classifier prefers hemorrhage."""
-    table = pd.read_csv(named_file(folder, "thresholds.csv"))
-    own = table[(table["method"] == HGI) & table["fold"].isna()].iloc[0]
-    named = (HGI, str(parameters["variant"]), ("any",))
-    numbers = ((float(own["threshold"]),), (0.5,), str(own["threshold_source"]))
-    weights = named_file(folder, CLASSIFIER_OF[HGI], BODY_FOLDER, WEIGHTS_FILE)
-    return {weights: ScanRecipe("hgi_sam", *named, *numbers)}
+    slices); a slice is marked where its classifier prefers hemorrhage.
+
+    With `every`, all weakly supervised methods of Table 1 like this, and the supervised networks of
+    the first fold, which mark a pixel that is more probable blood than not.
+    """
+    table = pd.read_csv(named_file(folder, "thresholds.csv"), dtype={"fold": str})
+    variant, found = str(parameters["variant"]), []
+    for name in CLASSIFIER_OF if every else (HGI,):
+        own = table[(table["method"] == name) & table["fold"].isna()].iloc[0]
+        classifier = CLASSIFIER_OF[name]
+        body = [BODY_FOLDER] if (folder / classifier / BODY_FOLDER).is_dir() else []
+        numbers = ((float(own["threshold"]),), (0.5,), str(own["threshold_source"]))
+        recipe = ScanRecipe("hgi_sam", name, variant, ("any",), *numbers)
+        found.append((named_file(folder, classifier, *body, WEIGHTS_FILE), recipe))
+    for name in parameters["supervised_networks"] if every else ():
+        weights = folder / f"{name}_fold0" / WEIGHTS_FILE
+        if weights.is_file():  # data without masks train none
+            numbers = ((SUPERVISED_CUT,), (0.0,), "none")
+            recipe = ScanRecipe("hgi_sam", f"supervised_{name}", variant, ("any",), *numbers)
+            found.append((weights, recipe))
+    return found
 
 
 def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMethod:
     """The network of `path`; WeightsError where the file does not fit."""
-    found, variant = load(path, device, Backbone), HGI_VARIANTS[recipe.variant]
+    if recipe.name not in CLASSIFIER_OF:
+        return _open_segmenter(path, recipe, device)
+    found = load(path, device, Backbone)
+    outputs = found.metadata["two_outputs"], found.metadata["classes"].index("any")
 
     def say(scan: OneScan) -> Said:
         dataset = SliceDataset(scan, scan.rows, ("any",), found.preprocessing)
@@ -48,12 +72,39 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
         for inputs, _ in loader:
             inside = brain[done : done + len(inputs)]
             done += len(inputs)
-            read = hgi_sam(found.model, inputs, TARGET, inside, variant)
-            maps.append(read.fused.float().cpu())
-            probability.append(class_logits(read.logits, True).sigmoid().detach().cpu())
+            fused, logits = _fused(recipe, found.model, inputs, inside)
+            maps.append(fused.float().cpu())
+            called = class_logits(logits, outputs[0])[:, outputs[1] : outputs[1] + 1]
+            probability.append(called.sigmoid().detach().cpu())
         loader.close()
         heat = torch.cat(maps)[:, None].numpy().astype(np.float32)
         named = (recipe.name, recipe.variant, None, recipe.classes)
         return Said(ArrayHeat(*named, heat), torch.cat(probability).double().numpy())
+
+    return ScanMethod(recipe, found.sha256, found.preprocessing, say)
+
+
+def _fused(
+    recipe: ScanRecipe, model: nn.Module, inputs: Tensor, inside: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Map of a batch by one method of Table 1, and the logits."""
+    variant = HGI_VARIANTS[recipe.variant]
+    if recipe.name == GRAD_CAM:
+        return swin_grad_cam(model, inputs, grad_cam_target(recipe.variant), inside)
+    if recipe.name == HGI:
+        read = hgi_sam(model, inputs, TARGET, inside, variant)
+    else:
+        read = swin_sam(model, inputs, inside, variant)
+    return read.fused, read.logits
+
+
+def _open_segmenter(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMethod:
+    found = load(path, device, SegmentationNetwork)
+
+    def say(scan: OneScan) -> Said:
+        maps = hemorrhage_probability(found.model, found.preprocessing, scan, scan.rows, device)
+        named = (recipe.name, recipe.variant, None, recipe.classes)
+        # a slice is as probable as its surest pixel: a segmenter has no other word on slices
+        return Said(ArrayHeat(*named, maps[:, None]), maps.max((1, 2)).astype(np.float64)[:, None])
 
     return ScanMethod(recipe, found.sha256, found.preprocessing, say)

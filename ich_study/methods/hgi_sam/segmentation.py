@@ -26,6 +26,7 @@ from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.seeds import seeded_generator
 from ich_study.inputs.slices import SliceDataset, SliceSource
 from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork
+from ich_study.splits.overlap import patient_marks
 from ich_study.training.config import TrainingConfig
 from ich_study.training.learner import sampled_batches
 from ich_study.training.loop import Run, fit, named
@@ -178,7 +179,11 @@ def train_segmenter(
     task = SliceSegmentation(
         config, preprocessing, source, train_rows, validation_rows, dice_share, dice_over
     )
-    metadata = {"preprocessing": preprocessing.describe()}
+    learned_from = pd.concat([train_rows, validation_rows])
+    metadata = {
+        "preprocessing": preprocessing.describe(),
+        "patients": patient_marks(learned_from),
+    }
     named_report = named(report, folder.name)
     return fit(network, task, config.loop, folder, metadata, named_report, restart_changed)
 

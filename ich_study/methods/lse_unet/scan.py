@@ -19,7 +19,9 @@ from ich_study.models.registry import load
 from ich_study.training.callbacks import WEIGHTS_FILE
 
 
-def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, ScanRecipe]:
+def recipes_of_run(
+    folder: Path, parameters: Mapping[str, Any], every: bool = False
+) -> list[tuple[Path, ScanRecipe]]:
     """The base variant of a run of 02_lse_unet.
 
     Slices: the class thresholds of the validation part (Youden). Pixels: Otsu's cut of the
@@ -39,7 +41,7 @@ def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, Sc
     thresholds = tuple((int(cuts[name]) + 1) / HEAT_MAXIMUM for name in classes)
     probable = tuple(float(gates.get(name, NEVER)) for name in classes)
     recipe = ScanRecipe("lse_unet", METHOD, variant, classes, thresholds, probable, source)
-    return {named_file(folder, variant, WEIGHTS_FILE): recipe}
+    return [(named_file(folder, variant, WEIGHTS_FILE), recipe)]
 
 
 def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMethod:

@@ -30,14 +30,17 @@ PUBLISHED_WEIGHTS = "published_weights"
 """Variant of the authors' own networks."""
 
 
-def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, ScanRecipe]:
+def recipes_of_run(
+    folder: Path, parameters: Mapping[str, Any], every: bool = False
+) -> list[tuple[Path, ScanRecipe]]:
     """Every head that a run of 05_mil_detector trained, with the detector tuned on the boxes of its
-    tuning part, by the file of its weights."""
-    found = {}
+    tuning part."""
+    found = []
     for row in pd.read_csv(named_file(folder, "detectors.csv")).to_dict("records"):
         head = row.pop("head")
         detector, variant = Detector(**row), str(parameters["variant"])
-        found[named_file(folder, head, WEIGHTS_FILE)] = recipe_of(head, variant, detector)
+        weights = named_file(folder, head, WEIGHTS_FILE)
+        found.append((weights, recipe_of(head, variant, detector)))
     return found
 
 

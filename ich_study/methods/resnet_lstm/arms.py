@@ -157,7 +157,8 @@ def train_arm(
     parts, side = (fold.scans("train"), fold.scans("validation")), (settings.size, settings.size)
     masks = {scan: resized_masks(teacher[scan], side) for part in parts for scan in part}
     task = VolumeSegmentation(volumes, masks, parts, settings, loop.seed)
-    folder, named = fold.folder / "unet" / name, {"arm": name, "fold": fold.number}
+    folder = fold.folder / "unet" / name
+    named = {"arm": name, "fold": fold.number, "patients": fold.marks}
     run = train_unet(task, loop, folder, named, report, restart_changed)
     found = {}
     for scan in fold.scans("test"):

@@ -13,7 +13,7 @@ from scipy.special import expit
 from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.methods.resnet_lstm.arms import MAIN
+from ich_study.methods.resnet_lstm.arms import ARMS, MAIN, PLAIN, SUPERVISED
 from ich_study.methods.resnet_lstm.pseudo_masks import PseudoLabeller
 from ich_study.methods.resnet_lstm.settings import CamRegion, UNetSettings
 from ich_study.methods.resnet_lstm.volumes import VolumeNetwork, prepared_variants, segment
@@ -22,43 +22,41 @@ from ich_study.models.registry import load
 from ich_study.training.callbacks import WEIGHTS_FILE
 
 STAGE_1 = "resnet_lstm_cam"
+SUPERVISED_NAME = "supervised_unet_3d"
+"""Of the arm that real masks taught: other rooms have a supervised U-Net too."""
 
 
-def recipes_of_run(folder: Path, parameters: Mapping[str, Any]) -> dict[Path, ScanRecipe]:
+def recipes_of_run(
+    folder: Path, parameters: Mapping[str, Any], every: bool = False
+) -> list[tuple[Path, ScanRecipe]]:
     """Both stages of a run of 03_resnet_lstm, of its first fold: the CAM of the classifier that the
-    LSTM has taught, and the whole method's U-Net."""
+    LSTM has taught, and the whole method's U-Net. With `every`, the CAM before the LSTM and the
+    U-Net of every arm that was trained, the supervised one among them."""
     fold = folder / f"fold_{parameters['folds'][0]}"
-    variant, any_class = str(parameters["variant"]), ("any",)
     cam, unet = parameters["cam"], parameters["unet"]
-    first = ScanRecipe(
-        "resnet_lstm",
-        STAGE_1,
-        variant,
-        any_class,
-        (float(np.nextafter(CamRegion.read(cam).threshold, 1)),),
-        (float(parameters["slice_gate"]),),
-        "none",
-        {"cam": cam},
-    )
-    whole = ScanRecipe(
-        "resnet_lstm",
-        MAIN,
-        variant,
-        any_class,
-        (float(parameters["mask_threshold"]),),
-        (0.0,),
-        "none",
-        {"unet": unet},
-    )
-    return {
-        named_file(fold, "refitted", WEIGHTS_FILE): first,
-        named_file(fold, "unet", MAIN, WEIGHTS_FILE): whole,
-    }
+    cut = (float(np.nextafter(CamRegion.read(cam).threshold, 1)),)
+    gate, half = (float(parameters["slice_gate"]),), (float(parameters["mask_threshold"]),)
+    found = []
+
+    def add(weights: Path, name: str, cut: tuple[float], gate: tuple[float], options: dict) -> None:
+        named = ("resnet_lstm", name, str(parameters["variant"]), ("any",))
+        found.append((weights, ScanRecipe(*named, cut, gate, "none", options)))
+
+    if every:
+        add(named_file(fold, "resnet", WEIGHTS_FILE), "resnet_cam", cut, gate, {"cam": cam})
+    add(named_file(fold, "refitted", WEIGHTS_FILE), STAGE_1, cut, gate, {"cam": cam})
+    for arm in ARMS if every else (MAIN,):
+        weights = fold / "unet" / arm / WEIGHTS_FILE
+        if arm == MAIN or weights.is_file():
+            name = SUPERVISED_NAME if arm == SUPERVISED else arm
+            settings = {**unet, "equalise": False} if arm == PLAIN else unet
+            add(named_file(weights), name, half, (0.0,), {"unet": settings})
+    return found
 
 
 def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMethod:
     """The stage's network of `path`; WeightsError where the file does not fit."""
-    opened = _open_cam if recipe.name == STAGE_1 else _open_unet
+    opened = _open_cam if "cam" in recipe.options else _open_unet
     say, preprocessing, sha256 = opened(path, recipe, device)
     return ScanMethod(recipe, sha256, preprocessing, say)
 

@@ -39,7 +39,7 @@ from ich_study.methods.resnet_lstm.settings import (
 from ich_study.metrics.boxes import fill_boxes
 from ich_study.models.backbones import Backbone, create_backbone
 from ich_study.models.settings import BackboneSettings
-from ich_study.splits.overlap import assert_disjoint
+from ich_study.splits.overlap import assert_disjoint, patient_marks
 from ich_study.splits.split import fold_split, rows_of
 from ich_study.store import Store
 from ich_study.training.config import LoopSettings, TrainingConfig
@@ -101,6 +101,12 @@ class Fold:
         return read_truth(
             self.store, self.rows["test"], preprocessing, self.truth_kind, progress=False
         )
+
+    @property
+    def marks(self) -> dict[str, list[str]]:
+        """Of the patients that networks of this fold learn from or are chosen on
+        (`overlap.patient_marks`)."""
+        return patient_marks(pd.concat([self.rows["train"], self.rows["validation"]]))
 
     def _index(self, scan: str) -> pd.DataFrame:
         return self.store.index[self.store.index["scan_id"] == scan]
@@ -249,7 +255,7 @@ def train_stage_1(
         cache_in_memory=config.cache_in_memory,
         augmentation=None if config.augmentation == "none" else config.augmenter(),
     )
-    metadata = metadata_of(run.preprocessing, config.classes)
+    metadata = {**metadata_of(run.preprocessing, config.classes), "patients": fold.marks}
     lstm_run = train_sequences(
         network, settings.lstm, task, loop, fold.folder / "lstm", metadata, *said
     )

@@ -44,7 +44,7 @@ def run(tmp_path):
 def test_the_best_map_of_the_validation_patients_is_taken(run):
     folder, _, _ = run
     parameters = {**PARAMETERS, "classifier_run": str(folder / "classifier")}
-    ((path, recipe),) = recipes_of_run(folder, parameters).items()
+    ((path, recipe),) = recipes_of_run(folder, parameters)
     assert path == folder / "classifier" / "weights.safetensors"
     assert recipe.name == "best_cam"
     assert (recipe.options["method"], recipe.options["layer"]) == ("grad_cam", "-2")
@@ -52,10 +52,19 @@ def test_the_best_map_of_the_validation_patients_is_taken(run):
     assert json.loads(json.dumps(recipe.describe()))["source"] == "masks-validation"
 
 
+def test_each_cam_at_its_best_depth_where_every_one_is_asked_for(run):
+    folder, _, _ = run
+    parameters = {**PARAMETERS, "classifier_run": str(folder / "classifier")}
+    found = {recipe.name: recipe for _, recipe in recipes_of_run(folder, parameters, every=True)}
+    assert list(found) == ["grad_cam", "hires_cam"]  # in the paper's order, without the rival
+    assert found["grad_cam"].options["layer"] == "-2"
+    assert (found["hires_cam"].options["layer"], found["hires_cam"].thresholds) == ("-1", (0.1,))
+
+
 def test_its_heat_is_grad_cam_by_its_definition(run):
     folder, model, grid = run
     parameters = {**PARAMETERS, "classifier_run": str(folder / "classifier")}
-    ((path, recipe),) = recipes_of_run(folder, parameters).items()
+    ((path, recipe),) = recipes_of_run(folder, parameters)
     hu = np.random.default_rng(0).integers(-50, 120, (10, 64, 64)).astype(np.int16)
     said = open_method(path, recipe, torch.device("cpu")).say(OneScan("scan", hu, (0.5, 0.5)))
     # Eq. 1 of the benchmark by hand, slice by slice: the last block but one, by its gradients

@@ -38,14 +38,14 @@ def test_thresholds_saw_no_test_mask(run):
     ]
     table = pd.DataFrame(rows, columns=["method", "protocol", "subset", *CLASSES])
     table.to_csv(run / "mask_thresholds.csv", index=False)
-    ((path, recipe),) = recipes_of_run(run, PARAMETERS).items()
+    ((path, recipe),) = recipes_of_run(run, PARAMETERS)
     assert path.parent.name == "authors" and recipe.gates == pytest.approx((0.4, 0.6))
     assert recipe.source == "labels"
     assert np.multiply(recipe.thresholds, 255).tolist() == pytest.approx([76, 151])
 
 
 def test_without_masks_half_of_each_map_marks_as_algorithm_1_does(run):
-    ((_, recipe),) = recipes_of_run(run, PARAMETERS).items()
+    ((_, recipe),) = recipes_of_run(run, PARAMETERS)
     assert recipe.source == "none"
     heat = np.random.default_rng(1).random((2, 5, 8, 8)).astype(np.float32)
     heat[0, 0, 0, :4] = np.array([125, 126, 125.99, 126.5]) / 255
@@ -59,5 +59,5 @@ def test_without_masks_half_of_each_map_marks_as_algorithm_1_does(run):
 
 def test_a_class_without_a_threshold_is_never_marked(run):
     parameters = {**PARAMETERS, "map_classes": ["IPH", "EDH"]}
-    ((_, recipe),) = recipes_of_run(run, parameters).items()
+    ((_, recipe),) = recipes_of_run(run, parameters)
     assert recipe.gates[1] > 1

@@ -31,7 +31,7 @@ def test_what_a_run_says_of_a_scan_is_what_its_detector_finds(run):
     folder, ready, detector = run
     ready.model.eval()
     hu = np.random.default_rng(0).integers(-100, 200, (3, 48, 40)).astype(np.int16)
-    ((path, recipe),) = recipes_of_run(folder, {"variant": "printed"}).items()
+    ((path, recipe),) = recipes_of_run(folder, {"variant": "printed"})
     assert (recipe.name, recipe.thresholds) == ("mil_attention", (0.0005,))
     method = open_method(path, recipe, torch.device("cpu"))
     said = method.say(OneScan("scan", hu, (0.5, 0.5)))
