@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ich_study.errors import ParameterError
+from ich_study.new_scan.apply import EVERY
 from ich_study.run import command
 
 DATA_NOTEBOOK = "00_data"
@@ -202,7 +203,7 @@ def _places(
 def _texts(value: Any) -> Iterator[str]:
     """Every text in a parameter's value."""
     if isinstance(value, str):
-        yield value
+        yield value.removeprefix(EVERY)
     elif isinstance(value, Mapping | list):
         for entry in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(entry)
@@ -210,7 +211,9 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _moved(value: Any, runs: str, work: str) -> Any:
     if isinstance(value, str):
-        return work + value.removeprefix(runs) if value.startswith(runs) else value
+        mark = EVERY if value.startswith(EVERY) else ""
+        path = value.removeprefix(EVERY)
+        return mark + work + path.removeprefix(runs) if path.startswith(runs) else value
     if isinstance(value, Mapping):
         return {key: _moved(entry, runs, work) for key, entry in value.items()}
     return [_moved(entry, runs, work) for entry in value] if isinstance(value, list) else value

@@ -16,6 +16,9 @@ from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.intervals import COLOURS, MARKERS
 
+METHODS_BESIDE = 8
+"""Methods of one picture of heat, so that a slice is still seen."""
+
 
 def looks_of(methods: list[str]) -> dict[str, dict[str, str]]:
     """A colour and a marker for each method, the same in every panel."""
@@ -115,10 +118,22 @@ def reliability_figure(tables: dict[str, pd.DataFrame], title: str) -> Figure:
     return figure
 
 
-def heat_figure(scored: Mapping[str, Scored], truth: Truth, count: int, title: str) -> Figure:
+def heat_figures(
+    scored: Mapping[str, Scored], truth: Truth, count: int, title: str
+) -> list[Figure]:
     """The slices with the largest lesions of different patients: truth, then every method's heat,
-    its mask at its own threshold outlined."""
+    its mask at its own threshold outlined. A figure for each `METHODS_BESIDE` methods."""
     index = largest_lesions(truth, (ANY,), count)["index"].to_numpy()
+    found, names = [], list(scored)
+    for start in range(0, len(names), METHODS_BESIDE):
+        shown = {name: scored[name] for name in names[start : start + METHODS_BESIDE]}
+        found.append(_heat_figure(shown, truth, index, title))
+    return found
+
+
+def _heat_figure(
+    scored: Mapping[str, Scored], truth: Truth, index: np.ndarray, title: str
+) -> Figure:
     columns = []
     for name, each in scored.items():
         maps = each.entry.heat.read(slice(None))[:, 0]

@@ -25,7 +25,7 @@ from ich_study.evaluate.truth import Truth
 from ich_study.evaluate.unseen import assert_unseen
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.models.weights import read_metadata
-from ich_study.new_scan.apply import PUBLISHED, marked, recipes_of
+from ich_study.new_scan.apply import EVERY, PUBLISHED, marked, recipes_of
 from ich_study.store.read import Store
 
 ANY = "any"
@@ -68,10 +68,10 @@ def check_unseen(sources: Sequence[str], rows: pd.DataFrame) -> list[str]:
     for source in sources:
         for path, _ in recipes_of(source):
             if source.startswith(PUBLISHED) or "patients" not in read_metadata(path):
-                silent.append(source)
+                silent.append(source.removeprefix(EVERY))
             else:
                 assert_unseen(path, rows)
-    return silent
+    return list(dict.fromkeys(silent))
 
 
 def measure_method(

@@ -121,6 +121,9 @@ def test_pairs_ranks_sizes_and_triage(study):
     assert set(room.index) == {"bright", "flat"}  # a rival says no probability
     assert room.loc["bright", ["sensitivity", "specificity", "ppv", "npv"]].eq(1).all()
     assert room.loc["flat", "specificity"] == 0 and room.loc["flat", "ppv"] == pytest.approx(0.1)
-    figures.heat_figure(scored, truth, 2, "synthetic squares")
+    assert len(figures.heat_figures(scored, truth, 2, "synthetic squares")) == 1
+    many = {f"{name}_{number}": each for number in range(3) for name, each in scored.items()}
+    drawn = figures.heat_figures(many, truth, 2, "synthetic squares")
+    assert len(drawn) == -(-len(many) // figures.METHODS_BESIDE) > 1
     figures.ranks_figure(order, distance, "synthetic squares")
     figures.reliability_figure(tables.reliability_tables(scored, truth), "synthetic squares")
