@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from ich_study.errors import ParameterError
-from ich_study.new_scan.apply import EVERY
 from ich_study.run import command
+from ich_study.run.before import EVERY
 
 DATA_NOTEBOOK = "00_data"
 VARIANTS = "variants"

@@ -25,7 +25,8 @@ from ich_study.evaluate.truth import Truth
 from ich_study.evaluate.unseen import assert_unseen
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.models.weights import read_metadata
-from ich_study.new_scan.apply import EVERY, PUBLISHED, marked, recipes_of
+from ich_study.new_scan.apply import marked, recipes_of
+from ich_study.run.before import EVERY, PUBLISHED
 from ich_study.store.read import Store
 
 ANY = "any"

@@ -22,6 +22,7 @@ from ich_study.manifest import check_run
 from ich_study.models.weights import read_metadata
 from ich_study.new_scan.read import OwnScan
 from ich_study.paths import resolve
+from ich_study.run.before import EVERY, PUBLISHED
 from ich_study.schema import MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
 
 ROOMS = {
@@ -33,8 +34,6 @@ ROOMS = {
 }
 """The room that opens what a run of a notebook trained. A sixth method is one row here."""
 SHIPPED = Path(__file__).parent / "weights"
-PUBLISHED = "published_"
-EVERY = "every:"
 RUN_RECORD = "run.json"
 READ_AT_ONCE = 16
 

@@ -15,6 +15,8 @@ RUNS = ("data_dir", "runs_dir", "encoder_run", "classifier_run")
 LISTS_OF_RUNS = ("baseline_runs", "repeat_runs", "pointing_runs", "classifier_runs")
 PUBLISHED = "published_"
 """Sources of `methods` that begin so name a file behind a colon."""
+EVERY = "every:"
+"""Sources of `methods` that begin so are a run with all that its paper compares."""
 
 
 def check(
@@ -64,7 +66,7 @@ def _problem(name: str, value: Any, made: Collection[Path], devices: bool) -> st
     if first == "methods" and value.startswith(PUBLISHED) and ":" in value:
         return _absent_file(resolve(value.split(":", 1)[1]))
     if first == "methods" and "/" in value:
-        path = resolve(value)
+        path = resolve(value.removeprefix(EVERY))
         return None if path.is_file() else _absent_run(path, made)
     if first == "scan" or (first == "published_weights" and last == "path"):
         return _absent_file(resolve(value))

@@ -24,6 +24,7 @@ def project(tmp_path, monkeypatch):
         ({"backbone": {"weights": "package:none"}}, "known packages"),
         ({"methods": ["published_attention:a.pt"]}, "expected .*a.pt, found nothing"),
         ({"methods": ["runs/x/02_lse_unet"]}, "make it"),
+        ({"methods": ["every:runs/x/02_lse_unet"]}, "x/02_lse_unet.*make it"),
         ({"published_weights": {"attention": {"path": "a.pt"}}}, "published_weights.attention"),
         ({"scan": "here.nii"}, "n, scan: expected .*here.nii"),
         ({"training": {"device": "gpu"}}, "training.device: device is 'gpu'"),
