@@ -149,8 +149,10 @@ def study_of(table: Path, row: pd.Series) -> str:
 
 @cache
 def _studies() -> dict[str, str]:
-    tables = load_study_tables()
-    return dict(zip(tables["name"], tables["study"]))
+    lines = load_study_tables()
+    names = lines["paper"] + "_" + lines["table"]
+    studies = [parse_selector(text)["study"][0] for text in lines["ours"]]
+    return dict(zip(reversed(names), reversed(studies)))
 
 
 def described(folder: Path) -> Iterator[str]:

@@ -1,8 +1,4 @@
-"""Result tables of finished runs, gathered, and set beside the papers' printed tables.
-
-What a run measured on a synthetic phantom stands in a column that says so; it is there to show that
-the pipeline works, not to be compared with the printed number.
-"""
+"""Result tables of finished runs, gathered."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ich_study.errors import DataError
-from ich_study.schema import LABELS, RESULT_COLUMNS
+from ich_study.schema import RESULT_COLUMNS
 
 METRICS_FILE = "metrics.csv"
 """Name of the tidy result table in every run's folder."""
@@ -57,6 +53,19 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True).reindex(columns=list(RESULT_COLUMNS))
 
 
+def gain_rows(results: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
+    """Every method's `metric` minus that of the method `reference` of the same study, data set,
+    class and seed, as rows `<metric>_gain` without interval."""
+    own = results[results["metric"] == metric]
+    keys = ["study", "dataset", "class", "seed"]
+    base = own[own["method"] == reference].drop_duplicates(keys).set_index(keys)["value"]
+    others = own[own["method"] != reference]
+    against = base.reindex(pd.MultiIndex.from_frame(others[keys])).to_numpy()
+    unknown = dict.fromkeys(("ci_low", "ci_high", "interval"))
+    gains = others.assign(metric=f"{metric}_gain", value=others["value"] - against, **unknown)
+    return gains.dropna(subset=["value"])
+
+
 def collect_tables(runs: Path, name: str) -> pd.DataFrame:
     """One kind of table (such as `roc.csv`) of all runs below a folder, with the column `method`
     set to the run's folder name. Raises DataError where there is none."""
@@ -77,47 +86,6 @@ def with_interval(row: pd.Series, digits: int = 3) -> str:
         shown
         if pd.isna(row["ci_low"])
         else f"{shown} [{row['ci_low']:.{digits}f}, {row['ci_high']:.{digits}f}]"
-    )
-
-
-def beside_published(
-    printed: pd.DataFrame, results: pd.DataFrame, metric: str, run_label: str
-) -> pd.DataFrame:
-    """The printed table's cells beside ours, a row per method and class.
-
-    printed: rows of `published.tables`. results: tidy rows, at most one per method and class for
-    `metric`. Columns: method, class, `printed`, and `run_label`, which must say what the run's data
-    were; a cell one side lacks is empty. Raises DataError where a method and class stand twice.
-    """
-    ours = results[results["metric"] == metric]
-    twice = ours[ours.duplicated(["method", "class"])]
-    if len(twice):
-        raise DataError(
-            f"{metric} stands twice for"
-            f" {twice[['method', 'class']].drop_duplicates().to_numpy().tolist()}; select one"
-            " variant"
-        )
-    shown = ours[["method", "class"]].assign(
-        **{run_label: ours.apply(with_interval, axis=1) if len(ours) else pd.Series(dtype=str)}
-    )
-    left = printed.loc[printed["metric"] == metric, ["method", "class", "as_printed"]].rename(
-        columns={"as_printed": "printed"}
-    )
-    return left.merge(shown, on=["method", "class"], how="outer", sort=False).fillna(
-        {"printed": "", run_label: ""}
-    )
-
-
-def wide(cells: pd.DataFrame) -> pd.DataFrame:
-    """`beside_published` as the paper prints it: a row per method, for each class the printed and
-    our column."""
-    classes = [name for name in (*LABELS, "average") if name in set(cells["class"])]
-    values = [name for name in cells if name not in ("method", "class")]
-    table = cells.pivot_table(
-        index="method", columns="class", values=values, aggfunc="first", sort=False
-    )
-    return table.swaplevel(axis=1).reindex(
-        columns=[(name, value) for name in classes for value in values]
     )
 
 

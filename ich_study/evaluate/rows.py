@@ -155,6 +155,11 @@ class Rows:
         statistic = mean_of_items(rows["patient_id"], values, share=share)
         return self.statistic(statistic, metric, **columns)
 
+    def number(self, value: float, metric: str, n: int, **columns: Any) -> Row:
+        """A number without interval, such as a threshold that was chosen; n: patients behind it."""
+        named = {**self._named(columns), "metric": metric, "value": float(value)}
+        return {**named, "n": n, "seed": self.seed}
+
     def difference(
         self, first: PatientStatistic, second: PatientStatistic, metric: str, **columns: Any
     ) -> Row:

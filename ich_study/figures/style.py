@@ -30,6 +30,7 @@ from matplotlib.text import Text
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
+from ich_study.figures.names import readable
 from ich_study.schema import LABELS, MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
 CLASS_COLOURS: dict[str, str] = {
@@ -291,7 +292,8 @@ def interval_figure(
         axis.plot(part["value"], places, "o", color=CLASS_COLOURS[class_name], markersize=4)
         if chance is not None:
             axis.axvline(chance, color="0.5", linestyle=":", linewidth=1)
-        axis.set(title=class_name, yticks=places, yticklabels=names)
+        axis.set(title=readable(class_name), yticks=places)
+        axis.set_yticklabels([readable(name) for name in names])
     axes[0, 0].invert_yaxis()
     figure.suptitle(title, fontsize=10)
     return figure

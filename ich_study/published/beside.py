@@ -1,94 +1,159 @@
-"""Our results beside a printed table, cell by cell.
+"""Our results beside a printed table, in the paper's own layout: a row per printed row, a column
+per printed column, in each cell the printed number, ours with its interval, and the difference.
 
-`study_tables.csv` names the printed tables that notebooks 02 to 06 rebuild: which study, which
-table, which of its rows (`printed`, a selector over the table's columns), and which of our rows
-(`ours`, a selector as in `claims.csv`). Cells meet where method, class, layer, metric, unit and
-subset agree, as far as the printed cell says them. What else tells our rows apart (variant,
-threshold source, data set, layer, brain mask) stands in columns, so that two readings of one number
-are never mixed.
+`study_tables.csv` says which of our rows stands in which printed cells. A line names printed cells
+(`printed`, a selector over the columns of the printed tables), the label of our number there
+(`reading`), and our row (`ours`, a selector as in `claims.csv`). What the printed cell says of
+itself (method, class, layer, metric, unit, subset) need not be said again; `metric=box_*` stands
+for the cell's own metric with a prefix; every column of `claims.PROTOCOL` that nothing names must
+be empty in our row. So a cell has one number or none, and never one of another protocol. A line
+that names methods makes rows of its own: rivals that the paper does not print.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache, partial
 from importlib.resources import files
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ich_study.errors import StudyError
-from ich_study.evaluate.results import with_interval
-from ich_study.published.claims import parse_selector
+from ich_study.figures.names import readable
+from ich_study.published.claims import KEYS, PROTOCOL, TEST_PARTS, Results, Selector, parse_selector
+from ich_study.published.rounding import as_like
 from ich_study.published.tables import TABLE_COLUMNS, load_table
 
 STUDY_TABLE_COLUMNS: tuple[str, ...] = (
-    "name",
-    "study",
+    "line",
     "paper",
     "table",
-    "printed",
-    "ours",
     "title",
+    "printed",
+    "reading",
+    "ours",
 )
 CELL: tuple[str, ...] = ("method", "class", "layer", "metric", "unit", "subset")
-TELLING: tuple[str, ...] = ("dataset", "layer", "variant", "threshold_source", "brain_mask")
+"""Columns in which a printed cell can say what it is of."""
+CELL_COLUMNS: tuple[str, ...] = (
+    "line",
+    "row",
+    "column",
+    "reading",
+    "printed",
+    "printed_value",
+    "ours",
+    "difference",
+    "value",
+    "ci_low",
+    "ci_high",
+    "spread",
+    "n",
+    *(name for name in KEYS if name != "part"),
+)
+OURS = "ours"
+"""The reading that has a difference: under the paper's own protocol."""
+STARS: tuple[tuple[float, str], ...] = ((0.001, "**"), (0.05, "*"))
 
 
 @dataclass(frozen=True)
 class RebuiltTable:
-    """A printed table with our numbers in it: `table` of `beside_cells`, and the tidy `rows` behind
-    it."""
+    """A printed table with our numbers in it. cells: long, CELL_COLUMNS, for machines; a printed
+    cell without our number has an empty `ours`. columns: of the layout, in order."""
 
     name: str
     title: str
-    table: pd.DataFrame
-    rows: pd.DataFrame
+    cells: pd.DataFrame
+    columns: tuple[str, ...]
+
+    def wide(self) -> pd.DataFrame:
+        """The table in the paper's layout, columns `row`, `number` and the printed ones; for each
+        row its printed numbers, ours by reading, and the differences. Lines of numbers of which
+        there are none are left out."""
+        lines = []
+        for row, own in self.cells.groupby("row", sort=False):
+            numbers = {"printed": own.drop_duplicates("column").set_index("column")["printed"]}
+            for reading, part in own.groupby("reading", sort=False):
+                numbers[str(reading)] = part.set_index("column")["ours"]
+            numbers["difference"] = own[own["reading"] == OURS].set_index("column")["difference"]
+            for number, texts in numbers.items():
+                if (texts != "").any():
+                    lines.append({"row": row, "number": number, **texts})
+        return pd.DataFrame(lines, columns=["row", "number", *self.columns]).fillna("")
 
 
-def rebuilt_tables(results: pd.DataFrame, run_label: str) -> list[RebuiltTable]:
+def rebuilt_tables(results: pd.DataFrame) -> tuple[list[RebuiltTable], list[str]]:
     """The printed tables of which `results` hold at least one number, in the order of
-    `study_tables.csv`."""
-    found = []
-    for line in load_study_tables().itertuples():
-        cells = printed_cells(line.paper, line.table, line.printed)
-        table = beside_cells(cells, results, line.ours, line.study, run_label)
-        if (table[run_label] != "").any():
-            found.append(
-                RebuiltTable(
-                    line.name,
-                    line.title,
-                    table,
-                    study_results(results, line.ours, line.study, cells),
-                )
+    `study_tables.csv`, and the lines of it that find no number."""
+    table, found, empty = Results.of(results), [], []
+    for (paper, name), lines in load_study_tables().groupby(["paper", "table"], sort=False):
+        rows = [cell for line in lines.to_dict("records") for cell in line_cells(line, table)]
+        cells = pd.DataFrame(rows).reindex(columns=list(CELL_COLUMNS))
+        twice = cells[cells.duplicated(["row", "column", "reading"])]
+        if len(twice):
+            raise StudyError(
+                f"published/study_tables.csv: two lines fill a cell of {paper}, {name}, first"
+                f" {twice.iloc[0][['line', 'row', 'column', 'reading']].to_dict()}"
             )
-    return found
+        measured = cells["ours"] != ""
+        empty += [line for line in lines["line"] if line not in set(cells.loc[measured, "line"])]
+        if measured.any():
+            # a second reading or a rival is shown where it has a number
+            kept = cells[measured | ((cells["reading"] == OURS) & (cells["printed"] != ""))]
+            places = ", ".join(dict.fromkeys(cells.loc[measured, "dataset"]))
+            title = f"{lines['title'].iloc[0]}; {places}"
+            found.append(RebuiltTable(f"{paper}_{name}", title, *_in_order(kept, paper, name)))
+    return found, empty
 
 
+@cache
 def load_study_tables() -> pd.DataFrame:
-    """The printed tables that our studies rebuild, columns STUDY_TABLE_COLUMNS, empty text where
-    nothing is said.
+    """The lines of `study_tables.csv`, columns STUDY_TABLE_COLUMNS, empty text where nothing is
+    said; not to be changed.
 
-    Raises StudyError naming the line whose table, study or selector is not valid.
+    Raises StudyError naming the line whose table or selector is not valid.
     """
     with (files("ich_study.published") / "study_tables.csv").open(encoding="utf-8") as stream:
-        tables = pd.read_csv(stream, dtype="string", keep_default_na=False)
-    if tuple(tables.columns) != STUDY_TABLE_COLUMNS or not tables["name"].is_unique:
+        lines = pd.read_csv(stream, dtype="string", keep_default_na=False)
+    if tuple(lines.columns) != STUDY_TABLE_COLUMNS or not lines["line"].is_unique:
         raise StudyError(
             f"published/study_tables.csv: expected the columns {list(STUDY_TABLE_COLUMNS)} and"
-            " every name once"
+            " every line once"
         )
-    for row in tables.itertuples():
+    for line in lines.itertuples():
         try:
-            printed_cells(row.paper, row.table, row.printed)
-            parse_selector(row.ours)
+            printed_cells(line.paper, line.table, line.printed)
+            if "study" not in parse_selector(line.ours):
+                raise StudyError(f"{line.ours!r} names no study")
         except StudyError as error:
-            raise StudyError(f"published/study_tables.csv, {row.name}: {error}") from error
-    return tables
+            raise StudyError(f"published/study_tables.csv, {line.line}: {error}") from error
+    return lines
 
 
-def printed_cells(paper: str, table: str, selector: str = "") -> pd.DataFrame:
-    """A printed table, or those of its rows that `column=value;column=a|b` picks. Raises StudyError
-    where it picks none."""
-    cells = load_table(paper, table)
+def refuse_empty(empty: Sequence[str], expected: Sequence[str]) -> list[str]:
+    """Lines that find a number though they were not expected to. expected: names of lines, or
+    patterns such as `lse-2*`. Raises StudyError where another line finds none."""
+    names = load_study_tables()["line"]
+    allowed = [name for name in names if any(fnmatch(name, pattern) for pattern in expected)]
+    unexpected = [name for name in empty if name not in allowed]
+    if unexpected:
+        raise StudyError(
+            f"lines of published/study_tables.csv that find no number: {', '.join(unexpected)};"
+            " run what they need, or name them in `not_rebuilt` of this scale's 07_figures.yaml"
+        )
+    return [name for name in allowed if name not in empty]
+
+
+@cache
+def printed_cells(paper: str, table: str, selector: str = "") -> tuple[dict[str, Any], ...]:
+    """The cells of a printed table, or those that `column=value;column=a|b` picks, empty text where
+    one says nothing. Raises StudyError where it picks none."""
+    cells = _whole(paper, table)
     for part in filter(None, selector.split(";")):
         column, equals, values = part.partition("=")
         if not equals or column not in TABLE_COLUMNS:
@@ -96,63 +161,133 @@ def printed_cells(paper: str, table: str, selector: str = "") -> pd.DataFrame:
                 f"selector {selector!r}: {part!r}; expected column=value with a column of the"
                 " printed tables"
             )
-        cells = cells[cells[column].isin(values.split("|"))]
-    if cells.empty:
+        cells = tuple(cell for cell in cells if cell[column] in values.split("|"))
+    if not cells:
         raise StudyError(f"{paper}, {table}: no cell has {selector!r}")
-    return cells.reset_index(drop=True)
+    return cells
 
 
-def beside_cells(
-    cells: pd.DataFrame, results: pd.DataFrame, ours: str, study: str, run_label: str
-) -> pd.DataFrame:
-    """Printed cells with our numbers for them: CELL, the printed `row`, `printed`, TELLING and
-    `run_label`.
+@cache
+def _whole(paper: str, table: str) -> tuple[dict[str, Any], ...]:
+    cells = load_table(paper, table)
+    texts = cells.astype(object).where(cells.notna(), "")
+    return tuple(texts.to_dict("records"))
 
-    cells: of `printed_cells`. results: tidy rows. A printed cell without our number stands once,
-    with an empty one; `run_label` must say what our data were. Rows that `ours` leaves out are not
-    shown.
+
+def line_cells(line: Mapping[str, str], results: Results) -> list[dict[str, Any]]:
+    """The cells that one line of `study_tables.csv` fills, with CELL_COLUMNS.
+
+    Our numbers are of the printed data set where it was measured, else of the one that fills most
+    cells. Raises StudyError where a cell would have two numbers.
     """
-    chosen = results[results["study"] == study]
-    for key, values in parse_selector(ours).items() if ours else ():
-        chosen = chosen[_text(chosen[key]).isin(values)]
-    keys = [key for key in CELL if cells[key].notna().any()]
-    left = pd.DataFrame(
-        {
-            **{key: _text(cells[key]) for key in keys},
-            "row": cells["row"],
-            "printed": cells["as_printed"],
-        }
+    cells = printed_cells(line["paper"], line["table"], line["printed"])
+    given = parse_selector(line["ours"])
+    asked = list(_asked(cells, given))
+    picked = [results.select(selector) for _, selector in asked]
+    dataset = _dataset(cells, picked)
+    found = []
+    for (cell, selector), rows in zip(asked, picked):
+        own = [row for row in rows if row["dataset"] == dataset]
+        # where both were scored, held-out patients come before the whole
+        own = [row for row in own if row["part"] == max(each["part"] for each in own)]
+        if len(own) > 1:
+            raise StudyError(
+                f"published/study_tables.csv, {line['line']}: {len(own)} numbers for row"
+                f" {cell['row']!r}, column {cell['column']!r}; name in `ours` what tells apart"
+                f" {own[0]} and {own[1]}"
+            )
+        numbers = _numbers(cell, selector, own, results)
+        if line["reading"] != OURS:
+            numbers["difference"] = ""
+        named = {"line": line["line"], "reading": line["reading"]}
+        found.append({**cell, **named, **numbers})
+    return found
+
+
+def _asked(
+    cells: Sequence[dict[str, Any]], given: Selector
+) -> Iterator[tuple[dict[str, Any], Selector]]:
+    """Every cell with the selector of our row; of a line that names methods, a cell per method and
+    column, beside the printed ones where methods stand in columns, else below them."""
+    whole = _whole(cells[0]["paper"], cells[0]["table"])
+    across = len({(each["row"], each["method"]) for each in whole}) > len(
+        {each["row"] for each in whole}
     )
-    telling = [key for key in TELLING if key not in keys]
-    right = pd.DataFrame({key: _text(chosen[key]) for key in (*keys, *telling)}, dtype=object)
-    right[run_label] = (
-        chosen.apply(with_interval, axis=1) if len(chosen) else pd.Series(dtype=object)
+    for each in cells:
+        own = {key: (str(each[key]),) for key in CELL if each[key] != ""}
+        selector = {**dict.fromkeys(PROTOCOL, ("",)), "part": TEST_PARTS, **own, **given}
+        for key in ("metric", "part"):
+            selector[key] = tuple(name.format(**each) for name in selector[key])
+        cell = {**each, "printed": each["as_printed"], "printed_value": each["value"]}
+        for method in given.get("method", ("",)):
+            if not method:
+                yield cell, selector
+                continue
+            named = {"printed": "", "printed_value": np.nan}
+            if across:
+                named["column"] = f"{cell['column'].rpartition(', ')[0]}, {readable(method)}"
+            else:
+                named["row"] = readable(method)
+            yield {**cell, **named}, {**selector, "method": (method,)}
+
+
+def _numbers(
+    cell: Mapping[str, Any], selector: Selector, rows: list[dict[str, Any]], results: Results
+) -> dict[str, Any]:
+    """Our number of one cell, with its spread and the stars of its test where these were measured,
+    and its difference from the printed one; empty without a row."""
+    if not rows or not np.isfinite(rows[0]["value"]):
+        return {"dataset": "", "ours": "", "difference": "", "value": np.nan}
+    row = rows[0]
+    spread, p_value = (
+        _beside(row, selector, f"{row['metric']}_{suffix}", results)
+        for suffix in (cell["spread_kind"], "p_value")
     )
-    joined = left.merge(right, on=keys, how="left").fillna("")
-    return joined[[*keys, "row", "printed", *telling, run_label]]
+    like = partial(as_like, cell["as_printed"], percent="%" in cell["column"] + cell["as_printed"])
+    text = like(row["value"])
+    if np.isfinite(spread):
+        text += f" ± {like(spread)}"
+    text += next((stars for limit, stars in STARS if p_value < limit), "")
+    if np.isfinite(row["ci_low"]):
+        text += f" [{like(row['ci_low'])}, {like(row['ci_high'])}]"
+    change = row["value"] - cell["printed_value"]
+    signed = like(change, signed=True) if np.isfinite(change) else ""
+    place = f"{row['dataset']}/{row['part']}".removesuffix("/")
+    return {**row, "dataset": place, "spread": spread, "ours": text, "difference": signed}
 
 
-def study_results(
-    results: pd.DataFrame, ours: str, study: str, cells: pd.DataFrame
-) -> pd.DataFrame:
-    """Our rows behind `beside_cells`, as tidy rows, for a picture of them."""
-    chosen = results[(results["study"] == study) & results["metric"].isin(cells["metric"].dropna())]
-    for key, values in parse_selector(ours).items() if ours else ():
-        chosen = chosen[_text(chosen[key]).isin(values)]
-    for key in ("unit", "subset"):
-        stated = {
-            metric: set(values)
-            for metric, values in cells.groupby("metric")[key]
-            if values.notna().all()
-        }
-        chosen = chosen[
-            [
-                metric not in stated or value in stated[metric]
-                for metric, value in zip(chosen["metric"], chosen[key])
-            ]
-        ]
-    return chosen[chosen["method"].isin(cells["method"])].reset_index(drop=True)
+def _beside(row: Mapping[str, Any], selector: Selector, metric: str, results: Results) -> float:
+    """Another measure of the same row; NaN where there is none."""
+    same = {key: (row[key],) for key in selector} | {"metric": (metric,)}
+    found = results.select(same)
+    return found[0]["value"] if found else float("nan")
 
 
-def _text(values: pd.Series) -> pd.Series:
-    return values.map(lambda value: "" if pd.isna(value) else str(value)).astype(object)
+def _dataset(cells: Sequence[Mapping[str, Any]], picked: list[list[dict[str, Any]]]) -> str:
+    """The data set of a line's numbers: a printed one, else that of most cells; of equal ones the
+    first by name."""
+    times = Counter(name for rows in picked for name in {row["dataset"] for row in rows})
+    printed = {cell["dataset"] for cell in cells}
+    ranked = sorted(times, key=lambda name: (name not in printed, -times[name], name))
+    return ranked[0] if ranked else ""
+
+
+def _in_order(cells: pd.DataFrame, paper: str, table: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Cells row by row as printed, rows that are not printed last; and the columns in order, one
+    that is not printed behind the last of its group, which is its name before the comma."""
+    printed = _whole(paper, table)
+    rows, columns = (
+        list(dict.fromkeys(cell[name] for cell in printed)) for name in ("row", "column")
+    )
+    more = [name for name in dict.fromkeys(cells["column"]) if name not in columns]
+    for name in more:
+        group = name.rpartition(", ")[0]
+        last = max(at for at, other in enumerate(columns) if other.startswith(group))
+        columns.insert(last + 1, name)
+    rank = {name: at for at, name in enumerate(rows)}
+    order = cells["row"].map(lambda row: rank.get(row, len(rows)))
+    there = set(cells["column"])
+    return (
+        cells.iloc[order.argsort(kind="stable")].reset_index(drop=True),
+        tuple(name for name in columns if name in there),
+    )

@@ -36,7 +36,7 @@ from scipy.stats import norm
 from ich_study.errors import StudyError
 from ich_study.evaluate.pairs import pair_columns
 from ich_study.published.tables import PAPERS
-from ich_study.schema import RESULT_COLUMNS
+from ich_study.schema import MEASURED, RESULT_COLUMNS
 
 CLAIM_COLUMNS: tuple[str, ...] = (
     "claim_id",
@@ -75,14 +75,9 @@ VERDICT_COLUMNS: tuple[str, ...] = (
 )
 VERDICTS: tuple[str, ...] = ("supported", "contradicted", "undecided", "not measured")
 
-PROTOCOL: tuple[str, ...] = (
-    "variant",
-    "layer",
-    "class",
-    "unit",
-    "subset",
-    "threshold_source",
-    "brain_mask",
+_WHERE = ("study", "dataset", "method", "metric", "seed")
+PROTOCOL: tuple[str, ...] = tuple(
+    name for name in RESULT_COLUMNS if name not in MEASURED and name not in _WHERE
 )
 """Columns that must be empty in a row unless a selector names them."""
 KEYS: tuple[str, ...] = ("study", "dataset", "part", "method", "metric", *PROTOCOL)
@@ -236,7 +231,7 @@ def compared_pairs(
 ) -> list[tuple[dict[str, str], dict[str, str]]]:
     """`row_keys` of every two rows, at least one of them of `study`, that some claim compares and
     whose difference the table does not hold."""
-    table, found = _Results.of(results), {}
+    table, found = Results.of(results), {}
     for _, claim in load_claims().iterrows():
         for second in ("", *(name for name in SECOND if claim[name])):
             left, right = claim_sides(claim, second)
@@ -257,7 +252,7 @@ def verdict(claim: pd.Series, results: pd.DataFrame) -> str:
     minus the right's lower, so that only intervals that do not overlap decide. `not measured`: no
     such rows. Raises StudyError if `results` lacks a column.
     """
-    return str(_judge(claim, _Results.of(results))["verdict"])
+    return str(_judge(claim, Results.of(results))["verdict"])
 
 
 def verdicts(
@@ -271,7 +266,7 @@ def verdicts(
     phantom; claims about a printed number of one data set (their note begins with `absolute`) are
     then left undecided.
     """
-    claims, table = load_claims() if claims is None else claims, _Results.of(results)
+    claims, table = load_claims() if claims is None else claims, Results.of(results)
     rows = []
     for _, claim in claims.iterrows():
         row = claim.to_dict()
@@ -287,7 +282,7 @@ def verdicts(
     return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
 
 
-def _judge(claim: pd.Series, table: _Results, second: str = "") -> dict[str, object]:
+def _judge(claim: pd.Series, table: Results, second: str = "") -> dict[str, object]:
     """RULING_COLUMNS of one claim."""
     left, right = claim_sides(claim, second)
     comparison, pairs = parse_comparison(claim["comparison"]), table.bounds(left, right)
@@ -345,7 +340,7 @@ def corrected(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Results:
+class Results:
     """The result table for look-up. rows: KEYS as text and `value, ci_low, ci_high, n`, the lowest
     seed of each, by study and metric. differences: paired ones by their KEYS. occurs: (method,
     column, value) that some row has."""
@@ -355,7 +350,7 @@ class _Results:
     occurs: set[tuple[str, str, str]] = field(repr=False)
 
     @classmethod
-    def of(cls, results: pd.DataFrame) -> _Results:
+    def of(cls, results: pd.DataFrame) -> Results:
         """Raises StudyError on a missing column or a number given twice."""
         missing = [name for name in RESULT_COLUMNS if name not in results]
         if missing:

@@ -4,9 +4,11 @@ without the runs."""
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from ich_study import manifest
 from ich_study.atomic import atomic_path, write_csv, write_json, write_parquet
@@ -27,6 +29,9 @@ CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
 METHOD_NOTEBOOKS: tuple[str, ...] = ("02_", "03_", "04_", "05_", "06_")
 CURVE_POINTS = 200
 LARGEST_PICTURE_BYTES = 300_000
+"""A picture above this is published with fewer colours, then smaller (`small_picture`)."""
+SMALLER = (1.0, 0.75, 0.5)
+"""Shares of the width that are tried."""
 LARGEST_BYTES = 1_500_000
 """A file above this does not belong into a repository of small tables and pictures."""
 
@@ -38,7 +43,7 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
 
     Result tables are rounded to five digits and curves thinned to about CURVE_POINTS points each.
     Predictions, of phantoms only, go without anything but what the paired comparisons need; no
-    slice or label of a real patient is published.
+    slice or label of a real patient is published. Large pictures become `small_picture`s.
     Raises StudyError naming a file that is too large to publish.
     """
     if target.resolve() in (runs.resolve(), figures.resolve()):
@@ -61,14 +66,12 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
             if set(predictions["dataset"]) <= synthetic_datasets(runs):
                 write_parquet(place, small_predictions(predictions))
                 written.append(place)
-    pictures = [*figures.glob("*.csv"), *figures.glob("*.png"), *figures.glob("*.md")]
-    written += [_copied(source, target / "07_figures" / source.name) for source in sorted(pictures)]
-    written += [
-        _copied(source, target / "00_data" / source.name) for source in synthetic_pictures(runs)
-    ]
-    written += [
-        _copied(source, target / source.relative_to(runs)) for source in study_pictures(runs)
-    ]
+    texts = sorted([*figures.glob("*.csv"), *figures.glob("*.md")])
+    written += [_copied(source, target / "07_figures" / source.name) for source in texts]
+    pictures = {path: target / "07_figures" / path.name for path in sorted(figures.glob("*.png"))}
+    for path in [*synthetic_pictures(runs), *study_pictures(runs)]:
+        pictures[path] = target / path.relative_to(runs)
+    written += [small_picture(*pair) for pair in pictures.items()]
     records = {path: target / path.relative_to(runs) for path in runs.rglob(manifest.RUN_NAME)}
     # the run that publishes has not ended
     records[figures / manifest.FAILED_NAME] = target / "07_figures" / manifest.RUN_NAME
@@ -118,15 +121,31 @@ def synthetic_pictures(runs: Path) -> list[Path]:
 
 def study_pictures(runs: Path) -> list[Path]:
     """Pictures of notebooks 02 to 06, where every data set of these runs is synthetic; else none of
-    them. Those above LARGEST_PICTURE_BYTES stay with the runs."""
+    them."""
     if not all_synthetic(runs):
         return []
     folders = [folder for name in METHOD_NOTEBOOKS for folder in runs.glob(f"{name}*")]
-    return sorted(
-        path
-        for folder in folders
-        for path in folder.rglob("*.png")
-        if path.stat().st_size <= LARGEST_PICTURE_BYTES
+    return sorted(path for folder in folders for path in folder.rglob("*.png"))
+
+
+def small_picture(source: Path, target: Path) -> Path:
+    """A PNG as it is, or where it is above LARGEST_PICTURE_BYTES in 256 colours and at the largest
+    of the SMALLER widths that fits. Raises StudyError where none does."""
+    if source.stat().st_size <= LARGEST_PICTURE_BYTES:
+        return _copied(source, target)
+    with Image.open(source) as picture:
+        whole = picture.convert("RGB")
+    for share in SMALLER:
+        size = (round(share * whole.width), round(share * whole.height))
+        written = BytesIO()
+        whole.resize(size).quantize(256).save(written, "PNG", optimize=True)
+        if written.tell() <= LARGEST_PICTURE_BYTES:
+            with atomic_path(target) as temporary:
+                temporary.write_bytes(written.getvalue())
+            return target
+    raise StudyError(
+        f"{source}: {written.tell()} bytes at {SMALLER[-1]:g} of its width; expected at most"
+        f" {LARGEST_PICTURE_BYTES}. Draw fewer panels, or at fewer dots per inch"
     )
 
 

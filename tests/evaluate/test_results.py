@@ -3,14 +3,12 @@ import pytest
 
 from ich_study.errors import DataError
 from ich_study.evaluate.results import (
-    beside_published,
     collect_predictions,
     collect_results,
     collect_tables,
-    wide,
+    gain_rows,
     with_interval,
 )
-from ich_study.published.tables import load_table
 from ich_study.schema import result_table
 
 
@@ -39,23 +37,14 @@ def test_no_runs_and_foreign_tables_are_errors(tmp_path):
         collect_results(tmp_path)
 
 
-def test_ours_stands_beside_the_printed_number_under_its_label():
-    table = beside_published(
-        load_table("lse_unet", "table_1"), rows("resnet152"), "auroc", "phantom"
+def test_gains_are_against_the_reference_of_the_same_seed_and_data():
+    keys = {"study": "01", "dataset": "d", "seed": 1}
+    of_seed_2 = rows("a", 0.5, **{**keys, "seed": 2})
+    found = gain_rows(
+        pd.concat([rows("base", 0.7, **keys), rows("a", 0.9, **keys), of_seed_2]), "auroc", "base"
     )
-    cell = table[(table["method"] == "resnet152") & (table["class"] == "IPH")].iloc[0]
-    assert cell["printed"] == "0.970" and cell["phantom"] == "0.900 [0.850, 0.950]"
-    assert (table.loc[table["method"] == "rdnet_tiny", "phantom"] == "").all()
-    shown = wide(table)
-    assert shown.loc["resnet152", ("IPH", "printed")] == "0.970" and shown.loc[
-        "resnet152", ("IPH", "phantom")
-    ].startswith("0.900")
-
-
-def test_two_numbers_for_one_cell_are_refused():
-    twice = pd.concat([rows("resnet152"), rows("resnet152", 0.8)])
-    with pytest.raises(DataError, match="stands twice"):
-        beside_published(load_table("lse_unet", "table_1"), twice, "auroc", "phantom")
+    assert found[["method", "metric"]].to_numpy().tolist() == [["a", "auroc_gain"]]
+    assert found["value"].item() == pytest.approx(0.2) and found["ci_low"].isna().all()
 
 
 def test_numbers_without_value_or_interval_say_so():

@@ -1,96 +1,152 @@
-import pandas as pd
 import pytest
+import yaml
 
+from ich_study import paths
 from ich_study.errors import StudyError
+from ich_study.evaluate.results import collect_results, gain_rows, joined
 from ich_study.published import beside
-from ich_study.published.tables import load_table
+from ich_study.published.claims import Results
+from ich_study.published.tables import list_tables, load_table
 from ich_study.schema import result_table
 
+COMMON = {
+    "study": "06_cam_benchmark",
+    "dataset": "hemorica/test",
+    "method": "grad_cam",
+    "variant": "library",
+    "layer": "-1",
+    "class": "any",
+    "unit": "pixel",
+    "subset": "positive",
+    "threshold_source": "masks-test",
+    "brain_mask": "false",
+    "metric": "dice",
+    "value": 0.25,
+    "ci_low": 0.2,
+    "ci_high": 0.3,
+    "n": 10,
+    "seed": 1,
+}
+VOLUMES = {
+    "study": "03_resnet_lstm",
+    "dataset": "instance2022",
+    "method": "resnet_lstm_unet",
+    "variant": "printed",
+    "layer": None,
+    "unit": "scan",
+    "subset": "all",
+    "threshold_source": "none",
+    "brain_mask": None,
+}
+HGI = {
+    "study": "04_swin_hgi_sam",
+    "dataset": "physionet",
+    "layer": None,
+    "variant": "printed",
+    "unit": "slice",
+    "threshold_source": "masks-validation",
+    "brain_mask": "true",
+}
 
-def rows(**changes):
-    common = {
-        "study": "06_cam_benchmark",
-        "dataset": "hemorica/test",
-        "method": "grad_cam",
-        "variant": "printed",
-        "layer": "-1",
-        "class": "any",
-        "ci_high": 0.3,
-        "n": 10,
-        "seed": 1,
-        "unit": "pixel",
-        "subset": "positive",
-        "threshold_source": "masks-test",
-        "metric": "dice",
-        "value": 0.25,
-        "ci_low": 0.2,
+
+def rebuilt(*changes):
+    """The tables that rows with these changes to COMMON rebuild, wide, by name."""
+    tables, _ = beside.rebuilt_tables(result_table([{**COMMON, **each} for each in changes]))
+    return {table.name: table.wide().set_index(["row", "number"]) for table in tables}
+
+
+def test_every_printed_table_of_the_five_papers_is_asked_for():
+    lines = beside.load_study_tables()
+    asked = set(zip(lines["paper"], lines["table"]))
+    printed = {key for key in map(tuple, list_tables().to_numpy()) if key[1].startswith("table_")}
+    assert printed <= asked
+
+
+def test_each_cell_holds_the_printed_number_ours_and_the_difference():
+    table = rebuilt({})["cam_benchmark_table_2a"]
+    column = table["Pixel Dice [-1]"]
+    assert column["GradCAM"].to_dict() == {
+        "printed": "0.3640",
+        "ours": "0.2500 [0.2000, 0.3000]",
+        "difference": "-0.1140",
     }
-    return result_table([{**common, **changes}])
-
-
-def test_every_printed_table_of_the_five_papers_is_rebuilt_by_a_study():
-    named = beside.load_study_tables()
-    assert set(named["study"]) == {
-        "02_lse_unet",
-        "03_resnet_lstm",
-        "04_swin_hgi_sam",
-        "05_mil_detector",
-        "06_cam_benchmark",
-    }
-    for row in named.itertuples():
-        assert len(beside.printed_cells(row.paper, row.table, row.printed)) > 0
-
-
-def test_cells_meet_in_method_layer_and_metric():
-    cells = beside.printed_cells("cam_benchmark", "table_2a")
-    table = beside.beside_cells(
-        cells, rows(), "subset=positive", "06_cam_benchmark", "this study (phantom)"
+    # the layout is the paper's: its rows and its columns, in its order, every printed number
+    printed = load_table("cam_benchmark", "table_2a")
+    assert list(table.columns) == list(dict.fromkeys(printed["column"]))
+    assert list(dict.fromkeys(table.index.get_level_values("row"))) == list(
+        dict.fromkeys(printed["row"])
     )
-    assert len(table) == len(cells)
-    filled = table[table["this study (phantom)"] != ""]
-    assert len(filled) == 1
-    assert filled.iloc[0][["method", "layer", "metric", "printed"]].tolist() == [
-        "grad_cam",
-        "-1",
-        "dice",
-        "0.3640",
+    shown = table.xs("printed", level="number").stack()
+    expected = printed.set_index(["row", "column"])["as_printed"]
+    assert shown.to_dict() == expected.to_dict()
+
+
+def test_a_number_of_another_protocol_stands_in_a_line_of_its_own_or_nowhere():
+    """Thresholds from other patients are a second reading; raw maps and another layer are none."""
+    other = {"variant": "printed", "threshold_source": "masks-validation", "value": 0.2}
+    table = rebuilt({}, other, {"variant": "raw"}, {"brain_mask": "true", "value": 0.9})
+    column = table["cam_benchmark_table_2a"]["Pixel Dice [-1]"]
+    assert column["GradCAM"].tolist()[1:] == [
+        "0.2500 [0.2000, 0.3000]",
+        "0.2000 [0.2000, 0.3000]",
+        "-0.1140",
     ]
-    assert filled.iloc[0]["this study (phantom)"] == "0.250 [0.200, 0.300]"
+    assert rebuilt({"variant": "raw"}) == {}
 
 
-def test_two_readings_of_one_number_stand_apart():
-    both = pd.concat(
-        [rows(), rows(threshold_source="masks-validation", value=0.2, ci_low=0.1)],
-        ignore_index=True,
-    )
-    table = beside.beside_cells(
-        beside.printed_cells("cam_benchmark", "table_2a"), both, "", "06_cam_benchmark", "ours"
-    )
-    assert sorted(table.loc[table["ours"] != "", "threshold_source"]) == [
-        "masks-test",
-        "masks-validation",
+def test_rivals_that_no_paper_prints_stand_below_or_beside_the_printed_methods():
+    rival = {"method": "random_map", "variant": "raw", "layer": None}
+    below = rebuilt({}, rival)["cam_benchmark_table_2a"]
+    assert below.loc[("random map", "ours"), "Pixel Dice [-1]"] == "0.2500 [0.2000, 0.3000]"
+    assert below.index.get_level_values("row")[-1] == "random map"
+    # methods in columns: behind the last column of the same measure
+    own = {**HGI, "method": "swin_hgi_sam"}
+    columns = list(rebuilt(own, {**own, "method": "random_map"})["hgi_sam_table_1"].columns)
+    at = columns.index("Dice Coefficient, random map")
+    assert columns[at - 1] == "Dice Coefficient, Fully supervised Swin-UNETR"
+    assert columns[at + 1].startswith("Intersection over Union, ")
+
+
+def test_spread_and_stars_are_those_of_the_papers_kind():
+    """`resnet_lstm_unet` prints 0.31 ± 0.23**; percent stay percent."""
+    measures = {"dice": 0.3, "dice_sd": 0.12, "dice_p_value": 0.01}
+    rows = [{**VOLUMES, "metric": name, "value": value} for name, value in measures.items()]
+    column = rebuilt(*rows)["resnet_lstm_table_2"]["DICE"]
+    assert column["ResNet-LSTM + U-Net", "ours"] == "0.30 ± 0.12* [0.20, 0.30]"
+    points = {"study": "05_mil_detector", "method": "mil_attention", "metric": "point_ppv"}
+    points |= {"dataset": "cq500", "variant": "printed", "layer": None, "unit": "slice"}
+    points |= {"threshold_source": "masks-validation", "subset": "all", "brain_mask": None}
+    column = rebuilt(points)["mil_detector_table_1"]["PPV [%]"]["Attention"]
+    assert column.tolist() == ["38.19", "25.00 [20.00, 30.00]", "-13.19"]
+
+
+def test_folds_stand_in_their_rows():
+    own = {**HGI, "method": "swin_hgi_sam"}
+    table = rebuilt(own, {**own, "dataset": "physionet/fold_2", "value": 0.5})["hgi_sam_table_1"]
+    column = table["Dice Coefficient, Swin-HGI-SAM"]
+    assert column["2", "ours"].startswith("0.500")
+    assert column["Overall slice-wise", "ours"].startswith("0.250")
+    assert ("1", "ours") not in column
+
+
+def test_ours_are_of_the_printed_data_set_where_it_was_measured():
+    elsewhere = [{"dataset": "another", "layer": layer, "value": 0.9} for layer in ("-1", "-2")]
+    assert rebuilt({}, *elsewhere)["cam_benchmark_table_2a"].loc[("GradCAM", "ours")].tolist() == [
+        *([""] * 3),
+        "0.2500 [0.2000, 0.3000]",
+        *([""] * 11),
     ]
+    tables, _ = beside.rebuilt_tables(result_table([{**COMMON, **each} for each in elsewhere]))
+    assert tables[0].title.endswith("; another")
+    assert set(tables[0].cells["dataset"]) == {"another", ""}
 
 
-def test_a_selector_leaves_out_other_subsets_and_studies():
-    cells = beside.printed_cells("cam_benchmark", "table_2a")
-    assert (
-        beside.beside_cells(
-            cells, rows(subset="all"), "subset=positive", "06_cam_benchmark", "ours"
-        )["ours"]
-        == ""
-    ).all()
-    assert (
-        beside.beside_cells(cells, rows(study="other"), "", "06_cam_benchmark", "ours")["ours"]
-        == ""
-    ).all()
-
-
-def test_only_the_printed_rows_that_are_asked_for_stand_there():
-    overall = beside.printed_cells("hgi_sam", "table_1", "row=Overall slice-wise")
-    assert 0 < len(overall) < len(load_table("hgi_sam", "table_1")) and set(overall["row"]) == {
-        "Overall slice-wise"
-    }
+def test_a_cell_with_two_numbers_is_an_error():
+    line = beside.load_study_tables().set_index("line", drop=False).loc["cam-2a"].to_dict()
+    line["ours"] += "|true"
+    rows = result_table([COMMON, {**COMMON, "brain_mask": "true"}])
+    with pytest.raises(StudyError, match=r"cam-2a: 2 numbers for row 'GradCAM'"):
+        beside.line_cells(line, Results.of(rows))
 
 
 def test_selectors_that_pick_nothing_are_refused():
@@ -100,33 +156,22 @@ def test_selectors_that_pick_nothing_are_refused():
         beside.printed_cells("hgi_sam", "table_1", "colour=red")
 
 
-def test_rows_for_the_picture_are_those_of_the_cells():
-    cells = beside.printed_cells("cam_benchmark", "table_2a")
-    mixed = pd.concat(
-        [
-            rows(),
-            rows(metric="seconds"),
-            rows(method="random_map"),
-            rows(unit="scan"),
-            rows(unit="slice"),
-        ],
-        ignore_index=True,
-    )
-    assert {"pixel", "slice"} <= set(cells["unit"])
-    assert len(beside.study_results(mixed, "subset=positive", "06_cam_benchmark", cells)) == 1
+def test_a_line_without_a_number_is_an_error_unless_it_is_named():
+    with pytest.raises(StudyError, match="lse-4, hgi-1;"):
+        beside.refuse_empty(["lse-4", "hgi-1", "mil-1"], ["mil-*", "cam-1"])
+    assert beside.refuse_empty(["lse-4", "mil-1"], ["lse-4", "mil-1", "cam-1"]) == ["cam-1"]
 
 
-def test_only_tables_with_a_number_of_ours_are_rebuilt():
-    assert [found.name for found in beside.rebuilt_tables(rows(), "ours")] == [
-        "cam_benchmark_table_2a"
-    ]
-    found = beside.rebuilt_tables(rows(), "ours")[0]
-    assert len(found.rows) == 1 and len(found.table) == len(load_table("cam_benchmark", "table_2a"))
-
-
-def test_layers_that_a_printed_table_does_not_name_stand_apart():
-    hgi = {"study": "04_swin_hgi_sam", "method": "swin_hgi_sam", "unit": "slice"}
-    both = pd.concat([rows(**hgi, layer=None), rows(**hgi, layer="0-3")], ignore_index=True)
-    cells = beside.printed_cells("hgi_sam", "table_1", "row=Overall slice-wise")
-    table = beside.beside_cells(cells, both, "", "04_swin_hgi_sam", "ours")
-    assert sorted(table.loc[table["ours"] != "", "layer"]) == ["", "0-3"]
+@pytest.mark.parametrize("scale", ["open", "phantom"])
+def test_every_line_rebuilds_something_of_a_committed_scale_or_is_named_there(scale):
+    """Both ways: what `not_rebuilt` names is not rebuilt."""
+    given = yaml.safe_load(paths.resolve(f"params/{scale}/07_figures.yaml").read_text())
+    results = collect_results(paths.resolve("figures") / scale)
+    gains = gain_rows(results, "f1_top5", given.get("cam_reference", "cam_baseline"))
+    tables, empty = beside.rebuilt_tables(joined([results, gains]))
+    assert beside.refuse_empty(empty, given["not_rebuilt"]) == []
+    for table in tables:
+        long = table.cells[table.cells["difference"].fillna("") != ""]
+        change = long["value"] - long["printed_value"]
+        lower = long["difference"].str.startswith("-")
+        assert (change[lower] <= 0).all() and (change[~lower] >= 0).all()

@@ -1,5 +1,7 @@
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from ich_study.errors import StudyError
 from ich_study.published import publish
@@ -64,8 +66,8 @@ def test_only_what_the_comparisons_need_of_the_predictions_is_published(runs, tm
 def test_large_files_and_the_runs_own_folder_are_refused(runs, tmp_path):
     with pytest.raises(StudyError, match="own folder"):
         publish.publish_small(runs, runs / "07_figures", runs)
-    (runs / "07_figures" / "big.png").write_bytes(b"0" * (publish.LARGEST_BYTES + 1))
-    with pytest.raises(StudyError, match=r"big\.png"):
+    (runs / "07_figures" / "big.csv").write_bytes(b"0" * (publish.LARGEST_BYTES + 1))
+    with pytest.raises(StudyError, match=r"big\.csv"):
         publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
 
 
@@ -104,6 +106,23 @@ def test_pictures_of_the_methods_are_published_of_phantoms_alone(runs, tmp_path)
     )
     publish.publish_small(runs, runs / "07_figures", tmp_path / "phantom")
     assert (tmp_path / "phantom" / "05_mil_detector" / "arm" / "slices.png").is_file()
+
+
+def test_a_large_picture_is_published_smaller_and_never_dropped(tmp_path, monkeypatch):
+    """Noise in 256 colours takes a byte a pixel and a palette of 768: of 100 x 45 it fits at three
+    quarters."""
+    monkeypatch.setattr(publish, "LARGEST_PICTURE_BYTES", 4000)
+    for name, width in (("noise", 100), ("plain", 20), ("huge", 300)):
+        pixels = np.random.default_rng(1).integers(0, 256, (45, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    assert (tmp_path / "noise.png").stat().st_size > 4000
+    small = publish.small_picture(tmp_path / "noise.png", tmp_path / "out" / "noise.png")
+    with Image.open(small) as picture:
+        assert picture.width == 75 and small.stat().st_size <= 4000
+    plain = publish.small_picture(tmp_path / "plain.png", tmp_path / "out" / "plain.png")
+    assert plain.read_bytes() == (tmp_path / "plain.png").read_bytes()
+    with pytest.raises(StudyError, match=r"huge\.png: \d+ bytes at 0.5 of its width"):
+        publish.small_picture(tmp_path / "huge.png", tmp_path / "out" / "huge.png")
 
 
 def test_published_results_keep_five_digits_and_their_text():

@@ -27,14 +27,8 @@ NAMES = {
     "cam_benchmark": "CAM benchmark",
 }
 """What the papers are called here, in the order of the notebooks."""
-CLASSIFIERS = {
-    "table_1_lse_unet": ("lse_unet", "LSE-UNet, Table 1: AUROC of the slice classifiers"),
-    "table_1_cam_benchmark": (
-        "cam_benchmark",
-        "CAM benchmark, Table I: ablations of the classifier",
-    ),
-}
-"""Tables of `07_figures` that compare runs of `01_backbones`."""
+SHOWN = ("row", "column", "reading", "printed", "ours", "difference")
+"""Columns of the long tables of `07_figures` that a reader is shown."""
 MOST_LINKS = 6
 """Of a row made of more runs, those of its study are meant."""
 
@@ -283,28 +277,29 @@ class Study:
     def tables(self) -> dict[str, list[Table]]:
         """The papers' tables with our numbers beside the printed ones, by paper, as far as
         `07_figures` made them."""
-        known = dict(CLASSIFIERS)
-        for line in load_study_tables().itertuples():
-            known[line.name] = (line.paper, line.title)
+        known = {
+            f"{line.paper}_{line.table}": (line.paper, line.title)
+            for line in load_study_tables().itertuples()
+        }
         found: dict[str, list[Table]] = {paper: [] for paper in NAMES}
         for name, (paper, title) in known.items():
-            file = self.folder / FIGURES / f"{name}.csv"
+            file = self.folder / FIGURES / f"{name}_long.csv"
             if file.is_file() and FIGURES in self.by_name:
                 found[paper].append(self._table(file, title))
         return found
 
     def _table(self, file: Path, title: str) -> Table:
         whole = read_text(file)
-        ours = whole.columns[-1]
-        measured = whole[whole[ours] != ""]
-        shown = measured.loc[:, [name for name in whole if (measured[name] != "").any()]]
+        measured = whole[whole["ours"] != ""]
+        shown = measured[[name for name in SHOWN if (measured[name] != "").any()]]
         rows = [
             Row(list(shown.loc[index]), self.runs_of(file, row))
             for index, row in measured.iterrows()
         ]
-        picture = file.with_suffix(".png")
+        name = file.stem.removesuffix("_long")
+        picture = file.with_name(f"{name}.png")
         return Table(
-            file.stem,
+            name,
             title,
             file,
             picture if picture.is_file() else None,

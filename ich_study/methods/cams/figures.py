@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rivals import RIVALS
+from ich_study.figures.names import readable
 from ich_study.methods.cams.recipe import LIBRARY
 from ich_study.methods.cams.scores import (
     MethodScores,
@@ -23,27 +24,13 @@ from ich_study.methods.cams.scores import (
 )
 from ich_study.methods.cams.tables import best_layers
 
-METHOD_TITLES: dict[str, str] = {
-    "grad_cam": "GradCAM",
-    "hires_cam": "HiResCAM",
-    "grad_cam_element_wise": "GradCAM element-wise",
-    "grad_cam_plus_plus": "GradCAM++",
-    "xgrad_cam": "XGradCAM",
-    "ablation_cam": "AblationCAM",
-    "eigen_cam": "EigenCAM",
-    "eigen_grad_cam": "EigenGradCAM",
-    "layer_cam": "LayerCAM",
-    "hu_threshold": "HU 50-90 in the brain",
-    "centred_blob": "centred blob",
-    "random_map": "random map",
-}
 DEPTHS = ("-1", "-2", "-3")
 
 
 def titled(method: str) -> str:
     """A method's name for a reader."""
     own = method.removesuffix(LIBRARY)
-    return METHOD_TITLES.get(own, own) + (" (library)" if own != method else "")
+    return readable(own) + (" (library)" if own != method else "")
 
 
 def overview_figure(results: pd.DataFrame, title: str, dice: str = "dice") -> Figure:
@@ -71,9 +58,12 @@ def overview_figure(results: pd.DataFrame, title: str, dice: str = "dice") -> Fi
         gridspec_kw={"width_ratios": [3, 3, 1.5, 1.5]},
     )
     first = "pixel Dice" if dice == "dice" else "Dice against filled boxes"
+    pooled = chosen[(chosen["unit"] == "pixel") & (chosen["subset"] == "positive")]
+    both = pooled[pooled["metric"].isin([dice, "box_dice"]) & pooled["method"].isin(order)]
+    # one scale: a colour is the same Dice in both panels
+    top = max(float(both["value"].max()), 0.05)
     for axis, metric, name in ((axes[0], dice, first), (axes[1], "box_dice", "box Dice")):
-        pooled = chosen[(chosen["metric"] == metric) & (chosen["unit"] == "pixel")]
-        _cells(axis, pooled[pooled["subset"] == "positive"], order)
+        _cells(axis, pooled[pooled["metric"] == metric], order, top)
         axis.set_title(f"{name} (all positive slices pooled)", fontsize=9)
     for axis, metric, name, factor in (
         (axes[2], "healthy_brain_share", "healthy brain marked, %", 100),
@@ -92,8 +82,9 @@ def overview_figure(results: pd.DataFrame, title: str, dice: str = "dice") -> Fi
     return figure
 
 
-def _cells(axis: Axes, rows: pd.DataFrame, order: Sequence[str]) -> None:
-    """A cell per method and depth; a rival, which has no depth, has its value across all three."""
+def _cells(axis: Axes, rows: pd.DataFrame, order: Sequence[str], top: float) -> None:
+    """A cell per method and depth, coloured from 0 to `top`; a rival, which has no depth, has its
+    value across all three."""
     values = np.full((len(order), len(DEPTHS)), np.nan)
     text = np.full(values.shape, "", object)
     for row in rows.itertuples():
@@ -103,7 +94,6 @@ def _cells(axis: Axes, rows: pd.DataFrame, order: Sequence[str]) -> None:
         values[cell] = row.value
         middle = cell if row.layer else (cell[0], 1)
         text[middle] = f"{row.value:.2f}\n[{row.ci_low:.2f}, {row.ci_high:.2f}]"
-    top = max(float(np.nanmax(values)), 0.05) if np.isfinite(values).any() else 1.0
     look = {"cmap": "cividis", "vmin": 0, "vmax": top, "cbar": False, "linewidths": 0.6}
     sns.heatmap(values, ax=axis, annot=text, fmt="", annot_kws={"fontsize": 6.5}, **look)
     axis.set_xticks(np.arange(len(DEPTHS)) + 0.5, [f"[{depth}]" for depth in DEPTHS])

@@ -1,4 +1,4 @@
-"""Tables of the CAM benchmark for a reader: Table II beside the printed one, and the three answers.
+"""Tables of the CAM benchmark for a reader: Table II of our maps, and the three answers.
 
 Which depth, which method, by how much: each answer with its interval over patients, taken on
 held-out thresholds, and corrected for the number of comparisons.
@@ -7,18 +7,13 @@ held-out thresholds, and corrected for the number of comparisons.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from ich_study.errors import DataError
-from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.rivals import RIVALS
-from ich_study.methods.cams.heat import CAM_VARIANTS
 from ich_study.methods.cams.rows import CLAIM_METRICS
-from ich_study.methods.cams.scores import SOURCES
-from ich_study.published.tables import load_table
 
 BEST_VARIANT = "raw"
 OVER_CHANCE = "by how much over a random map"
@@ -66,38 +61,6 @@ def table_two(
         if (m, layer) in table.columns
     ]
     return table[order]
-
-
-def table_two_beside(results: pd.DataFrame, table: str, run_label: str) -> pd.DataFrame:
-    """Every printed cell of `table_2a` or `table_2b` with ours, columns method, metric, layer,
-    variant, threshold_source,
-    `printed`, `run_label`: once for each of our variants and threshold sources.
-
-    `run_label` says what our data were; rows of ours that the paper has not (the rivals) have an
-    empty `printed`.
-    """
-    keys, unit = ["method", "metric", "layer"], "pixel" if table == "table_2a" else "slice"
-    printed = load_table("cam_benchmark", table).rename(columns={"as_printed": "printed"})[
-        [*keys, "printed"]
-    ]
-    tables = []
-    for variant, source in product(CAM_VARIANTS, SOURCES):
-        ours = selected(results, variant, source, unit)
-        if not (ours["variant"] == variant).any():
-            continue
-        shown = ours.assign(
-            layer=ours["layer"].fillna(""), **{run_label: ours.apply(with_interval, axis=1)}
-        )
-        shown = shown[shown["metric"].isin(printed["metric"])]
-        both = printed.merge(shown[[*keys, run_label]], on=keys, how="outer", sort=False).fillna(
-            {"printed": "", run_label: ""}
-        )
-        tables.append(
-            both.assign(variant=variant, threshold_source=source)[
-                [*keys, "variant", "threshold_source", "printed", run_label]
-            ]
-        )
-    return pd.concat(tables, ignore_index=True)
 
 
 def answers(results: pd.DataFrame, differences: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:

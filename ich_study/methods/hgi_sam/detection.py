@@ -4,7 +4,7 @@ scores, named apart."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -148,13 +148,22 @@ def detection_table(detections: Mapping[str, Detection]) -> pd.DataFrame:
 
 def detection_rows(detections: Mapping[str, Detection], rows: Rows, variant: str) -> list[Row]:
     """Rows of the result table: every measure of TABLE_2 over all slices, with its interval over
-    patients."""
+    patients, and by fold (the part of the data set, counted from 1)."""
     named = {"variant": variant, "class_name": "any", "unit": "slice", "subset": "all"}
-    return [
-        rows.statistic(statistic, metric, **named, method=method, threshold_source="none")
+    named["threshold_source"] = "none"
+    table = [
+        rows.statistic(statistic, metric, **named, method=method)
         for method, found in detections.items()
         for metric, statistic in detection_statistics(found).items()
     ]
+    for cell in detection_table(detections).to_dict("records"):
+        if cell["fold"] != "overall":
+            fold = replace(rows, dataset=f"{rows.dataset}/fold_{int(cell['fold']) + 1}", made=[])
+            values = {**cell, "balanced_accuracy": cell["auc_of_decisions"]}
+            for metric in (*TABLE_2, "balanced_accuracy"):
+                own = {**named, "method": cell["method"]}
+                table.append(fold.number(values[metric], metric, cell["slices"], **own))
+    return table
 
 
 def position_rows(

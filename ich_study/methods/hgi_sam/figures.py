@@ -18,14 +18,11 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.scaling import minmax, resized_maps
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.names import readable
 from ich_study.figures.steps import Step, steps_figure
 from ich_study.figures.style import mark_sides
 from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS
 from ich_study.methods.hgi_sam.maps import (
-    BINARY,
-    GRAD_CAM,
-    HGI,
-    MULTI_LABEL,
     AttentionHeat,
     heat_of,
 )
@@ -33,14 +30,6 @@ from ich_study.metrics.overlap import dice, overlap_counts
 
 AUTOMATIC, TRUTH, BOTH = (213, 94, 0), (0, 114, 178), (240, 228, 66)
 """The paper's red, green and yellow in colours that colour-blind readers tell apart."""
-TITLES: dict[str, str] = {
-    GRAD_CAM: "Swin-Grad-CAM",
-    MULTI_LABEL: "Swin-SAM multi-label",
-    BINARY: "Swin-SAM binary",
-    HGI: "Swin-HGI-SAM",
-    "unet": "U-Net (supervised)",
-    "swin_unetr": "Swin-UNETR (supervised)",
-}
 
 
 def layer_steps(name: str, layers: Mapping[int, Tensor], mask: np.ndarray) -> list[Step]:
@@ -93,7 +82,7 @@ def explore_figure(
     for variant in HGI_VARIANTS:
         heat = heat_of(method, networks, inputs, brain, variant)[0]
         steps += heat_steps(variant, heat, truth, index, threshold)
-    return steps_figure(steps, f"{TITLES[method]}, slice {index}", columns=4)
+    return steps_figure(steps, f"{readable(method)}, slice {index}", columns=4)
 
 
 def layer_figure(
@@ -123,7 +112,7 @@ def layer_figure(
     drawn = [masks[name][: len(index)] for name in heats]
     columns.append(MapColumn("mask", codes=_by_slice(drawn)))
     repeated = np.repeat(index, len(heats))
-    titles = [TITLES[name] for name in heats] * len(index)
+    titles = [readable(name) for name in heats] * len(index)
     return heatmap_grid(
         truth.hu[repeated],
         columns,
@@ -154,7 +143,7 @@ def comparison_figure(
         grey = np.repeat(apply_window(hu[row], window)[..., None], 3, -1)
         pictures = {"slice": grey}
         for name, found in masks.items():
-            pictures[TITLES[name]] = _coloured(grey, found[row], real[row])
+            pictures[readable(name)] = _coloured(grey, found[row], real[row])
         for axis, (name, picture) in zip(axis_row, pictures.items()):
             axis.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
             axis.set_axis_off()

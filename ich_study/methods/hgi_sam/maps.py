@@ -187,6 +187,12 @@ def ablations(heat: AttentionHeat) -> list[AttentionHeat]:
     return [*settings, replace(heat, brain=None)]
 
 
+def first_stages(heat: AttentionHeat) -> AttentionHeat:
+    """Swin-SAM, which fuses all stages, over those of HGI-SAM alone, named by `layer` (paper,
+    Section 6)."""
+    return replace(heat, stages=HGI_STAGES, layer=f"{HGI_STAGES[0]}-{HGI_STAGES[-1]}")
+
+
 def stages_held(archive: MapArchive, kind: str, variant: str) -> tuple[int, ...]:
     """Stages whose maps of this kind and variant the archive holds; ParameterError where it holds
     none."""

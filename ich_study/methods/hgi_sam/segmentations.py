@@ -23,23 +23,16 @@ from ich_study.methods.hgi_sam.detection import decisions
 from ich_study.methods.hgi_sam.maps import (
     BINARY,
     CLASSIFIER_OF,
-    GRAD_CAM,
     HGI,
-    MULTI_LABEL,
     AttentionHeat,
     ablations,
+    first_stages,
 )
 from ich_study.methods.hgi_sam.thresholds import GRID, of_other_folds
 from ich_study.metrics.boxes import filled_box_counts
 from ich_study.metrics.overlap import Counts, overlap_counts
 
-CLAIMED: dict[str, tuple[str, ...]] = {
-    HGI: (GRAD_CAM, MULTI_LABEL, BINARY, "unet", "swin_unetr"),
-    GRAD_CAM: (MULTI_LABEL, BINARY, HGI, "unet", "swin_unetr"),
-    BINARY: (MULTI_LABEL,),
-}
-"""Method -> those it is compared with: each claim of the paper is about one of these pairs."""
-_PER_POSITIVE_SLICE = {"class_name": "any", "unit": "slice", "subset": "positive"}
+PER_POSITIVE_SLICE = {"class_name": "any", "unit": "slice", "subset": "positive"}
 
 
 @dataclass(frozen=True)
@@ -149,7 +142,7 @@ def mask_rows(
     truth: Truth,
     rows: Rows,
 ) -> list[Row]:
-    """Rows of all masks, and paired differences.
+    """Rows of all masks, and paired differences of the ablations.
 
     headline: Table 1's methods of one variant, at the thresholds of the other folds, supervised
     ones included. Beside it: the other variants and the ablations, from `heats` by variant; `free`,
@@ -157,7 +150,7 @@ def mask_rows(
     gated by the classifiers' `predictions`. truth: its rows name the `fold` of each slice.
     """
     index, variant = truth.rows, headline[HGI].variant
-    others = ablations(heats["printed"][HGI])
+    others = [*ablations(heats["printed"][HGI]), first_stages(heats["printed"][BINARY])]
     for reading, methods in heats.items():
         if reading != variant:
             # the norm of a head is a question of HGI-SAM alone
@@ -176,31 +169,7 @@ def mask_rows(
     shown = gated_by_classifiers(headline, predictions)
     table_1 = list(headline.values())
     table = segmentation_rows([*table_1, *beside, *unmasked, *trivial, *shown], index, rows)
-    table += claim_differences(table_1, index, rows)
     return table + ablation_differences([*table_1, *beside], index, rows)
-
-
-def claim_differences(
-    segmentations: Sequence[Segmentation], index: pd.DataFrame, rows: Rows
-) -> list[Row]:
-    """Rows `dice_difference` and `precision_difference` per positive slice, the first method minus
-    the second of CLAIMED, named by the columns of the first.
-
-    segmentations: one per method, all of one variant and layer.
-    """
-    positive = positive_slices(index)
-    by_method = {each.method: each for each in segmentations}
-    found = []
-    for metric in ("dice", "precision"):
-        statistics = {
-            name: statistic_of(each.counts[positive], index[positive], "slice", metric)
-            for name, each in by_method.items()
-        }
-        for first, others in CLAIMED.items():
-            pairs = [(first, second) for second in others if second in by_method]
-            named = {**by_method[first].columns, **_PER_POSITIVE_SLICE}
-            found += rows.differences(statistics, pairs, metric, **named)[1]
-    return found
 
 
 def setting_difference(
@@ -214,7 +183,7 @@ def setting_difference(
         for each in (first, second)
     )
     named = {**first.columns, "method": f"{first.method} - {second.method}"}
-    return rows.difference(one, two, "dice_difference", **named, **_PER_POSITIVE_SLICE)
+    return rows.difference(one, two, "dice_difference", **named, **PER_POSITIVE_SLICE)
 
 
 def ablation_differences(
@@ -243,7 +212,7 @@ def pointing_rows(scores: Sequence[Scores], rows: Rows, variant: str) -> list[Ro
     localisation without a threshold."""
     found = []
     for each in scores:
-        named = {**_PER_POSITIVE_SLICE, "threshold_source": "none", "brain_mask": True}
+        named = {**PER_POSITIVE_SLICE, "threshold_source": "none", "brain_mask": True}
         named |= {"method": each.name, "variant": variant}
         for metric, values in (("pointing_game", each.pointing), ("mass_inside", each.mass)):
             found.append(rows.mean(values, each.rows, metric, **named))

@@ -8,15 +8,21 @@ overall.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from ich_study.evaluate.rows import paired_differences, statistic_of
+from ich_study.evaluate.rows import Row, Rows, paired_differences, statistic_of
+from ich_study.evaluate.thresholds import Choice
 from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS, MEANINGS
 from ich_study.methods.hgi_sam.detection import SMALLEST_PX
 from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, HGI
-from ich_study.methods.hgi_sam.segmentations import positive_slices
+from ich_study.methods.hgi_sam.segmentations import (
+    PER_POSITIVE_SLICE,
+    Segmentation,
+    positive_slices,
+)
 from ich_study.methods.hgi_sam.thresholds import GRID, TRIED
 from ich_study.metrics.overlap import Counts, dice, iou, mean_over_units
 from ich_study.metrics.significance import holm, paired_t_test, standard_error
@@ -114,6 +120,34 @@ def significance_table(
         )
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
+
+def printed_rows(
+    segmentations: Mapping[str, Segmentation],
+    table: pd.DataFrame,
+    significance: pd.DataFrame,
+    thresholds: Mapping[str, Choice],
+    rows: Rows,
+) -> list[Row]:
+    """What the paper prints beside the means, as result rows: standard errors, Table 1 by fold (the
+    part of the data set, counted from 1), the p of its test against HGI-SAM, and the mean of the
+    folds' thresholds. table: `table_1`."""
+    named = {name: {**each.columns, **PER_POSITIVE_SLICE} for name, each in segmentations.items()}
+    found = []
+    for cell in table.itertuples():
+        own, slices = named[cell.method], int(cell.slices)
+        part = rows
+        if cell.fold != "overall":
+            part = replace(rows, dataset=f"{rows.dataset}/fold_{int(cell.fold) + 1}", made=[])
+            found.append(part.number(cell.mean, cell.metric, slices, **own))
+        found.append(part.number(cell.se, f"{cell.metric}_se", slices, **own))
+    for test in significance[significance["family"] == "HGI-SAM against"].itertuples():
+        found.append(rows.number(test.p_slices, "p_value", test.slices, **named[test.second]))
+    for name, choice in thresholds.items():
+        mean = float(np.mean([threshold.value for threshold in choice.by_fold.values()]))
+        own = {**named[name], "unit": "pixel"}
+        found.append(rows.number(mean, "map_threshold", len(choice.of_slice), **own))
+    return found
 
 
 def _patient_means(values: np.ndarray, rows: pd.DataFrame) -> np.ndarray:

@@ -41,6 +41,8 @@ from ich_study.methods.lse_unet.tables import (
     grid_row,
     localisation_rows,
     method_differences,
+    named,
+    overlap_row,
     own_differences,
     protocol_rows,
 )
@@ -56,11 +58,11 @@ RIVAL_IS_ABOVE = "a trivial rival is above"
 class MaskReport:
     """What masks say; empty where there are none.
 
-    rows: of the result table. tables: by file name, `mask_thresholds` (Table 4, a row per method,
-    protocol and class), `differences` (LSE-UNet minus each other method, Holm-corrected),
-    `volumes`. volumes: `quantification.volume_table` by `MethodMaps.name`, at class thresholds and
-    cross-fitted mask thresholds. chosen: mask thresholds chosen on the test masks, those of Tables
-    3 and 4, by `MethodMaps.name`.
+    rows: of the result table, the thresholds of Table 4 among them. tables: by file name,
+    `mask_thresholds` (Table 4, a row per method, protocol and class), `differences` (LSE-UNet minus
+    each other method, Holm-corrected), `volumes`. volumes: `quantification.volume_table` by
+    `MethodMaps.name`, at class thresholds and cross-fitted mask thresholds. chosen: mask thresholds
+    chosen on the test masks, those of Tables 3 and 4, by `MethodMaps.name`.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -110,6 +112,12 @@ def report_masks(
         for item in found:
             protocol = item.source if item.source != "none" else item.variant
             cuts = {label: threshold.value for label, threshold in item.thresholds.items()}
+            if item.source != "none" and item.rule == "truth":
+                columns = named(heat.name, item.variant, item.rule, item.source)
+                patients = scans["patient_id"].nunique()
+                for label, value in cuts.items():
+                    own = {**columns, "class_name": label, "unit": "pixel"}
+                    report.rows.append(rows.number(value, "mask_threshold", patients, **own))
             thresholds.append({"method": name, "protocol": protocol, "subset": item.rule, **cuts})
     others = [method.heat.name for method in methods if method.heat.name != METHOD]
     differences, found_rows = method_differences(rows, statistics, METHOD, others)
@@ -206,11 +214,14 @@ def rivals_above(rows: pd.DataFrame, classes: Sequence[str]) -> pd.Series:
 def localisation(
     rows: Rows, methods: Sequence[MethodMaps], truth: Truth, tolerance_px: int
 ) -> list[Row]:
-    """Result rows that need no mask threshold: pointing game and mass inside of every method, and
-    the grid pattern of LSE-UNet's own."""
+    """Result rows that need no chosen threshold: pointing game and mass inside of every method, how
+    far the maps of subtypes overlap, and the grid pattern of LSE-UNet's own."""
     table = localisation_rows(rows, methods, truth, tolerance_px)
     own = [method for method in methods if method.heat.name == METHOD]
-    return table + [grid_row(rows, method, truth.rows) for method in own]
+    table += [grid_row(rows, method, truth.rows) for method in own]
+    if len(methods[0].heat.classes) > 1:
+        table += [overlap_row(rows, method, truth.rows) for method in methods]
+    return table
 
 
 def finished(

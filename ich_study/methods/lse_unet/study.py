@@ -277,7 +277,7 @@ def protocols(
     `masks-test`: chosen jointly on the test masks at the true labels, as in the paper.
     `masks-validation`: cross-fitted between two halves of the patients. `labels`: Otsu's cut of the
     validation slices' heat, no mask at all. Fixed thresholds 125, 75 and 25 (Tables 5-7) at the
-    true labels, under a variant of their own.
+    true labels, under a variant of their own, of the two readings of the paper alone.
     """
     at_truth, classes, variant = histograms["truth"], method.heat.classes, method.heat.variant
     slabs, _ = slabs_of(truth)
@@ -288,8 +288,10 @@ def protocols(
     found = []
     for rule in histograms:
         found += [(rule, variant, source, cuts) for source, cuts in chosen.items()]
-    for value in FIXED if variant == "printed" else ():
-        found.append(("truth", f"threshold_{value}", "none", fixed_thresholds(value, classes)))
+    reading = {"printed": "", "authors": "authors_"}.get(variant)
+    for value in FIXED if reading is not None else ():
+        cuts = fixed_thresholds(value, classes)
+        found.append(("truth", f"{reading}threshold_{value}", "none", cuts))
     made = []
     for rule, variant, source, cuts in found:
         histogram = histograms[rule]

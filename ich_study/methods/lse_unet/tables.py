@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ich_study.evaluate.heat import batches
 from ich_study.evaluate.pairs import pair_columns
 from ich_study.evaluate.rows import Row, Rows, statistic_of
 from ich_study.evaluate.score import score_classes
@@ -20,6 +21,7 @@ from ich_study.evaluate.truth import Truth
 from ich_study.methods.lse_unet.grid_pattern import grid_pattern
 from ich_study.methods.lse_unet.joint_thresholds import BACKGROUND
 from ich_study.methods.lse_unet.study import (
+    FIXED,
     METHOD,
     SUBSET_OF_RULE,
     MethodMaps,
@@ -33,12 +35,15 @@ from ich_study.metrics.statistics import (
     mean_of_items,
     mean_of_statistics,
     micro_dice,
+    ratio_of_sums,
 )
 
 AVERAGE, SUBTYPE_AVERAGE, POOLED = "average", "average_subtypes", "pooled_subtypes"
 """Class of the mean with the background "Normal", the paper's AVG; of the mean without it; and of
 the five subtypes' pixels counted together, which no rare subtype decides."""
 DICE = {"metric": "dice"}
+HALF_HEAT = FIXED[0]
+"""Of heat 0 to 255; the mask threshold of Table 5."""
 
 
 class Key(NamedTuple):
@@ -242,6 +247,23 @@ def _localised(
         if len(values) > 1:
             every = np.concatenate(list(values.values()))
             yield POOLED, metric, mean_of_items(np.tile(patients, len(values)), every)
+
+
+def overlap_row(rows: Rows, method: MethodMaps, slices: pd.DataFrame) -> Row:
+    """Of the pixels that some subtype's heat claims, the share that a second one claims too
+    (Section 3.3: "nearly mutually exclusive"); slices with several subtypes, heat above HALF_HEAT.
+    Without such a slice there is no value."""
+    labels = labels_of(slices, method.heat.classes)
+    several = np.flatnonzero(labels.sum(1) > 1)
+    any_of, more = np.zeros((2, len(slices)), np.int64)
+    for part in batches(len(several), 32):
+        index = several[part]
+        claimed = (method.levels.read(index) > HALF_HEAT) & labels[index][:, :, None, None]
+        maps = claimed.sum(1)
+        any_of[index], more[index] = (maps > 0).sum((1, 2)), (maps > 1).sum((1, 2))
+    statistic = ratio_of_sums(slices["patient_id"].to_numpy(), more, any_of)
+    columns = named(method.heat.name, method.heat.variant, "truth", "none")
+    return rows.statistic(statistic, "subtype_overlap", **columns, class_name="any", unit="pixel")
 
 
 def grid_row(rows: Rows, method: MethodMaps, slices: pd.DataFrame) -> Row:

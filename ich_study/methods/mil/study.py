@@ -115,8 +115,8 @@ def evaluate_network(
     head: str,
     gate: float | None = 0.5,
 ) -> Evaluated:
-    """Every detector of `detectors` on one part; the first is the main one and has subtypes, a
-    curve and pictures. gate: see `report.point_rows`."""
+    """Every detector of `detectors` on one part; the first is the main one and has its h, T and d
+    in the rows, subtypes, a curve and pictures. gate: see `report.point_rows`."""
     if not detectors:
         raise ParameterError("there is no detector to evaluate")
     main = next(iter(detectors))
@@ -128,6 +128,13 @@ def evaluate_network(
         named = {**columns, "variant": name}
         rows += report.point_rows(scored, found[name], table, gated, **named)
     rows += report.subtype_rows(scored, found[main], table, **columns)
+    chosen, patients = detectors[main], scored.rows["patient_id"].nunique()
+    for name, value in (
+        ("h_maxima", chosen.prominence),
+        ("threshold", chosen.threshold),
+        ("distance", chosen.distance),
+    ):
+        rows.append(table.number(value, f"detector_{name}", patients, **columns, unit="slice"))
     counts = report.point_counts_of(scored, found[main])
     total, scans = counts.sum(), scored.rows["scan_id"].nunique()
     everything = scored.peaks(replace(detectors[main], threshold=-np.inf))

@@ -15,7 +15,6 @@ from ich_study.methods.cams.tables import (
     ranked,
     selected,
     table_two,
-    table_two_beside,
 )
 from ich_study.metrics.overlap import dice
 from tests.methods.cams.fakes import BENCHMARK_TEST as TEST, benchmark
@@ -40,22 +39,6 @@ def test_table_two_shows_the_rivals_and_the_library_in_its_variant():
     )
     assert library.loc["ablation_cam", ("dice", "-3")] == pytest.approx(expected["value"])
     assert "hires_cam" in library.index
-
-
-def test_the_printed_table_stands_beside_ours():
-    beside = table_two_beside(RESULTS, "table_2a", "ours")
-    chosen = (beside["variant"] == "raw") & (beside["threshold_source"] == "masks-validation")
-    beside = beside[chosen].set_index(["method", "metric", "layer"])
-    assert beside.loc[("hires_cam", "dice", "-3"), "printed"] == "0.5219"
-    assert beside.loc[("hires_cam", "dice", "-1"), "ours"].startswith("1.000 [")
-    assert (
-        beside.loc[("random_map", "dice", ""), "printed"] == ""
-        and beside.loc[("layer_cam", "dice", "-1"), "ours"] == ""
-    )
-    half = table_two_beside(RESULTS, "table_2b", "ours")
-    assert len(half[half["printed"] != ""]) == 3 * 2 * 108 and "loose_hit" not in set(
-        half["metric"]
-    )
 
 
 def test_answers_name_the_winner_and_its_margins():

@@ -43,7 +43,13 @@ def test_table_2_is_scikit_learns():
         assert table.loc[fold, list(expected)].astype(float).to_dict() == pytest.approx(expected)
     assert table.loc["overall", "auroc"] != pytest.approx(table.loc["overall", "auc_of_decisions"])
     rows = detection_rows({"swin_hgi_sam": FOUND}, Rows("04_swin_hgi_sam", "fake", 200), "printed")
-    rows = result_table(rows).set_index("metric")
+    everything = result_table(rows)
+    of_fold = everything[everything["dataset"] == "fake/fold_2"].set_index("metric")["value"]
+    expected = table.loc["1", list(TABLE_2)].astype(float).to_dict()
+    assert of_fold.to_dict() == pytest.approx(
+        {**expected, "balanced_accuracy": expected["auc_of_decisions"]}
+    )
+    rows = everything[everything["dataset"] == "fake"].set_index("metric")
     expected = table.loc["overall", list(TABLE_2)].astype(float).to_dict()
     assert rows["value"].to_dict() == pytest.approx(
         {**expected, "balanced_accuracy": expected["auc_of_decisions"]}

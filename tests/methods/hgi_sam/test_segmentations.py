@@ -14,7 +14,6 @@ from ich_study.methods.hgi_sam.segmentations import (
     Segmentation,
     ablation_differences,
     box_rows,
-    claim_differences,
     gated,
     gated_by_classifiers,
     mask_rows,
@@ -26,6 +25,7 @@ from ich_study.methods.hgi_sam.segmentations import (
 )
 from ich_study.methods.hgi_sam.thresholds import GRID, of_other_folds
 from ich_study.metrics.overlap import Counts
+from ich_study.published.claimed import with_claimed
 from ich_study.published.claims import load_claims, verdicts
 from ich_study.schema import result_table
 from tests.evaluate.fakes import heat_of, truth_of
@@ -164,36 +164,12 @@ def test_rows_are_of_positive_slices_and_of_all():
         segmentation_rows([], INDEX.assign(any=False), ROWS)
 
 
-def test_a_difference_is_the_first_method_minus_the_second():
-    methods = [
-        of_dice(25, "swin_grad_cam", "none"),
-        of_dice(40, "swin_sam_multi_label", "labels"),
-        of_dice(50, "swin_sam_binary"),
-        of_dice(60, "swin_hgi_sam", "masks-test"),
-        of_dice(80, "unet"),
-    ]
-    found = claim_differences(methods, INDEX, ROWS)
-    expected = {
-        "swin_hgi_sam - swin_grad_cam": (0.35, "masks-test"),
-        "swin_hgi_sam - swin_sam_multi_label": (0.20, "masks-test"),
-        "swin_hgi_sam - swin_sam_binary": (0.10, "masks-test"),
-        "swin_hgi_sam - unet": (-0.20, "masks-test"),
-        "swin_grad_cam - swin_sam_multi_label": (-0.15, "none"),
-        "swin_grad_cam - swin_sam_binary": (-0.25, "none"),
-        "swin_grad_cam - swin_hgi_sam": (-0.35, "none"),
-        "swin_grad_cam - unet": (-0.55, "none"),
-        "swin_sam_binary - swin_sam_multi_label": (0.10, "masks-validation"),
-    }
-    for metric in ("dice_difference", "precision_difference"):
-        rows = {row["method"]: row for row in found if row["metric"] == metric}
-        assert set(rows) == set(expected)
-        for method, (value, source) in expected.items():
-            row = rows[method]
-            assert (row["value"], row["threshold_source"]) == (pytest.approx(value), source)
-            assert (row["unit"], row["subset"], row["class"]) == ("slice", "positive", "any")
-    row = setting_difference(methods[1], methods[3], INDEX, ROWS)
+def test_a_difference_is_the_first_setting_minus_the_second():
+    methods = [of_dice(40, "swin_sam_multi_label", "labels"), of_dice(60, "swin_hgi_sam")]
+    row = setting_difference(*methods, INDEX, ROWS)
     assert row["method"] == "swin_sam_multi_label - swin_hgi_sam"
     assert (row["value"], row["threshold_source"]) == (pytest.approx(-0.20), "labels")
+    assert (row["unit"], row["subset"], row["class"]) == ("slice", "positive", "any")
 
 
 def test_the_differences_decide_the_claims_of_the_paper():
@@ -209,8 +185,8 @@ def test_the_differences_decide_the_claims_of_the_paper():
     ]
     rows, patients = Rows("04_swin_hgi_sam", "physionet", 20), [f"p{number}" for number in range(8)]
     index = INDEX.assign(patient_id=patients)
-    found = segmentation_rows(methods, index, rows) + claim_differences(methods, index, rows)
-    results = result_table(found)
+    found = segmentation_rows(methods, index, rows)
+    results = with_claimed(found, rows)
     claims = load_claims()
     wanted = claims[claims["claim_id"].isin(["hgi-04", "hgi-05", "hgi-07", "hgi-15"])]
     assert verdicts(results, wanted)["verdict"].tolist() == ["supported"] * 4
@@ -240,6 +216,9 @@ def test_every_mask_of_the_study_has_its_rows(monkeypatch):
             staged(heat.name, count, layer=layer, brain=brain) for layer, count, brain in settings
         ],
     )
+    monkeypatch.setattr(
+        segmentations, "first_stages", lambda heat: staged(heat.name, 1, layer="0-2")
+    )
     scores = {name: score(heat, folds, GRID) for name, heat in heats["printed"].items()}
     headline = {name: segmented(each, of_other_folds(each, FOLDS)) for name, each in scores.items()}
     headline["unet"] = supervised("unet", MASKS, folds, "printed")
@@ -265,6 +244,7 @@ def test_every_mask_of_the_study_has_its_rows(monkeypatch):
         ("swin_hgi_sam", "printed", layer, brain, "masks-validation"): of[columns]
         for layer, columns, brain in settings
     }
+    expected |= {("swin_sam_binary", "printed", "0-2", True, "masks-validation"): of[1]}
     expected |= {(name, "printed", None, True, "labels"): 0.0 for name in methods}
     expected |= {("random_map", "printed", *tuned): of[2]}
     # half of the positive slices pass the classifier

@@ -4,8 +4,12 @@ import pytest
 from scipy import stats
 
 from ich_study.errors import DataError
+from ich_study.evaluate.rows import Rows
+from ich_study.evaluate.thresholds import Choice, fixed_threshold
 from ich_study.methods.hgi_sam import tables
+from ich_study.methods.hgi_sam.segmentations import Segmentation
 from ich_study.metrics.overlap import Counts, dice, iou
+from ich_study.schema import result_table
 
 RNG = np.random.default_rng(3)
 ROWS = pd.DataFrame(
@@ -103,6 +107,31 @@ def test_the_papers_t_test_and_the_patients_stand_side_by_side():
     assert "swin_grad_cam < swin_sam_multi_label is reversed" in tables.order_line(
         tables.significance_table(reversed_, ROWS, 400)
     )
+
+
+def test_what_the_paper_prints_beside_the_means_is_in_the_results():
+    made = {
+        name: Segmentation(name, found, "masks-validation", True) for name, found in COUNTS.items()
+    }
+    table, significance = tables.table_1(COUNTS, ROWS), tables.significance_table(COUNTS, ROWS, 50)
+    by_fold = {0: fixed_threshold(0.1), 1: fixed_threshold(0.3)}
+    choice = Choice("masks-validation", by_fold, np.zeros(48), COUNTS["swin_hgi_sam"])
+    chosen = {"swin_hgi_sam": choice}
+    rows = Rows("04_swin_hgi_sam", "physionet", 20)
+    found = result_table(tables.printed_rows(made, table, significance, chosen, rows))
+    own = found[found["method"] == "swin_grad_cam"].set_index(["dataset", "metric"])["value"]
+    values = dice(COUNTS["swin_grad_cam"][POSITIVE])
+    first = (ROWS["fold"] == 0).to_numpy()[POSITIVE]
+    assert own["physionet", "dice_se"] == pytest.approx(stats.sem(values))
+    assert own["physionet/fold_1", "dice"] == pytest.approx(values[first].mean())
+    assert own["physionet/fold_2", "dice_se"] == pytest.approx(stats.sem(values[~first]))
+    test = stats.ttest_rel(dice(COUNTS["swin_hgi_sam"][POSITIVE]), values)
+    assert own["physionet", "p_value"] == pytest.approx(test.pvalue)
+    threshold = found[found["metric"] == "map_threshold"]
+    assert threshold[["method", "value"]].to_numpy().tolist() == [["swin_hgi_sam", 0.2]]
+    # no fold's number is a second one of the whole
+    whole = found[(found["dataset"] == "physionet") & found["metric"].isin(["dice", "iou"])]
+    assert whole.empty
 
 
 FLAT_ROWS = ROWS.assign(any=pd.array([True] * 48, dtype="boolean"))

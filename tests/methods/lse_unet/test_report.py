@@ -122,6 +122,12 @@ def test_table_4_names_each_threshold_and_what_it_was_chosen_on():
         "threshold_75": 75,
         "threshold_25": 25,
     }
+    rows = {
+        (row["variant"], row["threshold_source"]): row["value"]
+        for row in report.rows
+        if (row["metric"], row["method"]) == ("mask_threshold", "lse_unet")
+    }
+    assert rows == {("printed", "masks-test"): 200, ("printed", "labels"): 25}
     assert report.chosen["lse_unet"]["IPH"].source == "masks-test"
     assert report.chosen["lse_unet"]["IPH"].value == 200
     assert set(report.tables["volumes"]["method"]) == {"lse_unet", "rdnet"}

@@ -1,6 +1,7 @@
 """Counts under every protocol: Algorithm 1 drawn pixel by pixel, and where each threshold and each
 decision came from."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,6 +59,9 @@ def test_histograms_count_what_algorithm_1_draws():
         ("threshold_75", "none"),
         ("threshold_25", "none"),
     }
+    of_authors = replace(GOOD.heat, variant="authors")
+    found = protocols_of(replace(GOOD, heat=of_authors), SCORED, None)
+    assert ("truth", "authors_threshold_125", "none") in found
     best = {
         item.source: dice(item.counts.sum(0))[1:].mean()
         for item in protocols
@@ -111,11 +115,12 @@ def test_mask_thresholds_are_chosen_at_true_labels_whatever_decides_on_presence(
     )
 
 
-def test_thresholds_without_masks_need_validation_slices_and_fixed_ones_the_printed_variant():
-    made, slices = two_kinds(variant="authors")
+def test_thresholds_without_masks_need_validation_slices_and_fixed_ones_a_reading_of_the_paper():
+    made, slices = two_kinds(variant="no_consistency_loss")
     sources = {key[1:] for key in protocols_of(made, slices, None)}
-    assert sources == {("authors", "masks-test"), ("authors", "masks-validation")}
-    assert ("authors", "labels") in {key[1:] for key in protocols_of(made, slices)}
+    ablated = "no_consistency_loss"
+    assert sources == {(ablated, "masks-test"), (ablated, "masks-validation")}
+    assert (ablated, "labels") in {key[1:] for key in protocols_of(made, slices)}
 
 
 def test_otsu_reads_each_class_on_the_slices_that_have_it():

@@ -13,7 +13,7 @@ from ich_study.methods.lse_unet.study import MethodMaps, Protocol
 from ich_study.metrics.overlap import Counts, dice
 from ich_study.metrics.statistics import mean_of_items
 from ich_study.schema import SUBTYPES, result_table
-from tests.methods.lse_unet.cases import BAD, GOOD, RNG, SCORED, made_of, two_kinds
+from tests.methods.lse_unet.cases import BAD, GOOD, RNG, SCORED, made_of, slices_of, two_kinds
 
 ROWS = Rows("02_lse_unet", "bhsd", 20, 0)
 
@@ -221,3 +221,19 @@ def test_an_average_leaves_out_classes_that_the_drawn_patients_do_not_have():
     assert average.evaluate(
         np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
     ).tolist() == pytest.approx([8 / 11, 8 / 11, np.nan], nan_ok=True)
+
+
+def test_two_subtypes_overlap_where_both_maps_claim_a_pixel():
+    """Slice 0 has both: IPH on rows 0 to 3, IVH on rows 3 to 4, so 1 row of 5 is claimed twice.
+    Slice 1 has IPH alone, whatever the map of IVH says there."""
+    maps = np.zeros((2, 2, 8, 8), np.float32)
+    maps[:, 0, :4], maps[0, 1, 3:5], maps[1, 1, :4] = 1.0, 1.0, 1.0
+    codes = np.zeros((2, 8, 8), np.uint8)
+    codes[:, 0, 0], codes[0, 4, 4] = 1, 2
+    slices = slices_of(codes, ("IPH", "IVH"), ["a", "b"])
+    made = made_of(maps, ("IPH", "IVH"), "lse_unet")
+    row = lse_tables.overlap_row(ROWS, made, slices.rows)
+    assert row["value"] == pytest.approx(1 / 5)
+    assert (row["metric"], row["class"], row["unit"]) == ("subtype_overlap", "any", "pixel")
+    alone = lse_tables.overlap_row(ROWS, made, slices.rows.assign(IVH=False))
+    assert np.isnan(alone["value"])

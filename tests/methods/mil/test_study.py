@@ -109,6 +109,11 @@ def test_the_table_has_every_variant_and_the_differences_of_the_heads(both):
     values = main.set_index("method")["value"]
     assert difference["value"] == pytest.approx(values["mil_max_pooling"] - values["mil_attention"])
     assert difference["method"] == "mil_max_pooling - mil_attention"
+    for each in both:
+        own = table[table["method"] == f"mil_{each.head}"].set_index("metric")["value"]
+        chosen = own[["detector_h_maxima", "detector_threshold", "detector_distance"]].tolist()
+        detector = each.detector
+        assert chosen == [detector.prominence, detector.threshold, detector.distance]
     printed = mil_study.table_1(table)
     assert len(printed) == 14 and {"PPV [%]", "SE [%]", "point F1 [%]"} <= set(printed.columns)
 

@@ -1,0 +1,58 @@
+"""The names in tables and pictures, as a radiologist reads them."""
+
+from __future__ import annotations
+
+NAMES: dict[str, str] = {
+    "lse_unet": "LSE-UNet",
+    "resnet152": "ResNet152",
+    "densenet121": "DenseNet121",
+    "densenet121_scratch": "DenseNet121, untrained start",
+    "resnetrs200": "ResNetRS",
+    "rdnet_tiny": "RDNet",
+    "resnet_unet": "ResNet + U-Net",
+    "resnet_lstm_unet": "ResNet-LSTM + U-Net",
+    "resnet_kmeans_unet": "ResNet + K-means + U-Net",
+    "resnet_lstm_kmeans_unet": "ResNet-LSTM + K-means + U-Net",
+    "unet": "U-Net (supervised)",
+    "swin_unetr": "Swin-UNETR (supervised)",
+    "swin_hgi_sam": "Swin-HGI-SAM",
+    "swin_sam_binary": "Swin-SAM binary",
+    "swin_sam_multi_label": "Swin-SAM multi-label",
+    "swin_grad_cam": "Swin-Grad-CAM",
+    "mil_max_pooling": "MIL, max-pooling",
+    "mil_attention": "MIL, attention",
+    "grad_cam": "GradCAM",
+    "hires_cam": "HiResCAM",
+    "grad_cam_element_wise": "GradCAM element-wise",
+    "grad_cam_plus_plus": "GradCAM++",
+    "xgrad_cam": "XGradCAM",
+    "ablation_cam": "AblationCAM",
+    "eigen_cam": "EigenCAM",
+    "eigen_grad_cam": "EigenGradCAM",
+    "layer_cam": "LayerCAM",
+    "hu_threshold": "HU 50-90 in the brain",
+    "centred_blob": "centred blob",
+    "random_map": "random map",
+    "slice_position": "height in the head",
+    "average_subtypes": "average over subtypes",
+    "pooled_subtypes": "all subtypes together",
+    "any": "any hemorrhage",
+    "auroc": "AUROC",
+    "dice": "Dice",
+    "iou": "IoU",
+    "box_dice": "Dice of boxes",
+    "box_iou": "IoU of boxes",
+    "loose_hit": "loose hit rate",
+    "pointing_game": "pointing game",
+    "mass_inside": "heat inside the lesion",
+}
+"""Names that are more than their words; see `readable`."""
+
+
+def readable(name: str) -> str:
+    """The name that a table or a picture shows.
+
+    >>> readable("average_subtypes"), readable("box_match_f1")
+    ('average over subtypes', 'box match f1')
+    """
+    return NAMES.get(name, name.replace("_", " "))

@@ -1,0 +1,66 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from ich_study.figures import printed_table as tables, style
+
+
+def cells():
+    """Two rows and two measures: one cell without our number, one rival, a second reading."""
+    columns = ["row", "column", "reading", "printed", "printed_value", "ours", "difference"]
+    rows = [
+        ("A", "Dice, x", "ours", "0.50", 0.5, "0.75 [0.70, 0.80]", "+0.25", 0.75),
+        ("A", "Dice, x", "ours, against boxes", "0.50", 0.5, "0.20", "", 0.2),
+        ("A", "IoU, x", "ours", "0.40", 0.4, "0.10", "-0.30", 0.1),
+        ("B", "Dice, x", "ours", "0.30", 0.3, "", "", np.nan),
+        ("random map", "Dice, x", "ours", "", np.nan, "0.01", "", 0.01),
+    ]
+    return pd.DataFrame(rows, columns=[*columns, "value"])
+
+
+def test_every_number_stands_in_the_picture_and_the_shade_says_which_way():
+    figure = tables.table_figure(cells(), ["Dice, x", "IoU, x"], "a table of the phantom")
+    axis = figure.axes[0]
+    texts = {text.get_text(): text for text in axis.texts}
+    assert {"0.50 (+0.25)", "0.75 [0.70, 0.80]", "0.40 (-0.30)", "0.30", "0.01"} <= set(texts)
+    assert {"a table of the phantom", "random map", "ours, against boxes"} <= set(texts)
+    assert texts["0.20"].get_color() == texts["ours, against boxes"].get_color()
+    assert texts["0.20"].get_color() != texts["0.10"].get_color()
+    shades = [patch for patch in axis.patches if patch.get_alpha()]
+    higher, lower = shades  # in proportion to the larger number: 0.25 of 0.75, 0.30 of 0.40
+    assert to_rgb(higher.get_facecolor()) == to_rgb(tables.HIGHER)
+    assert to_rgb(lower.get_facecolor()) == to_rgb(tables.LOWER)
+    assert lower.get_alpha() / higher.get_alpha() == pytest.approx(0.75 * 3)
+    plt.close(figure)
+
+
+def test_a_picture_is_1200_pixels_wide_and_no_text_leaves_its_column(tmp_path):
+    style.use_study_style()
+    long = [f"Intersection over Union, supervised network {number}" for number in range(9)]
+    many = [
+        cells().iloc[[0]].assign(column=name, ours="0.755 ± 0.014 [0.705, 0.804]") for name in long
+    ]
+    figure = tables.table_figure(pd.concat(many), long, "wide")
+    style.save_figure(figure, tmp_path / "a.png")
+    assert plt.imread(tmp_path / "a.png").shape[1] == 1200
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+    over = [
+        (one, two)
+        for number, one in enumerate(boxes)
+        for two in boxes[number + 1 :]
+        if one.shrunk(0.9, 0.7).overlaps(two.shrunk(0.9, 0.7))
+    ]
+    assert not over
+    plt.close(figure)
+
+
+def test_columns_of_one_measure_stay_in_one_block():
+    depths = ["[-1]", "[-2]", "[-3]"]
+    names = [f"{measure} {depth}" for measure in ("Hit", "Dice", "IoU") for depth in depths]
+    assert tables.column_blocks(names) == [names[:6], names[6:]]
+    wide = [f"AUC, {number}" for number in range(9)]
+    assert tables.column_blocks(["Accuracy, 0", *wide]) == [["Accuracy, 0"], wide]
