@@ -14,7 +14,7 @@ from ich_study.cross.measure import ANY
 from ich_study.cross.tables import Scored
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
-from ich_study.figures.intervals import COLOURS, MARKERS
+from ich_study.figures.style import COLOURS, MARKERS
 
 METHODS_BESIDE = 8
 """Methods of one picture of heat, so that a slice is still seen."""

@@ -42,6 +42,22 @@ CLASS_COLOURS: dict[str, str] = {
     "EDH": "#CC79A7",
     "hemorrhage": "#E69F00",
 }
+COLOURS: tuple[str, ...] = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#999999",
+    "#882255",
+    "#44AA99",
+    "#661100",
+    "#DDCC77",
+)
+MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""Colours and markers of things that are not subtypes, such as methods."""
 _MASK_NAMES = {
     **{code: name for name, code in MASK_CODES.items()},
     UNSPECIFIED_HEMORRHAGE: "hemorrhage",
