@@ -93,7 +93,7 @@ def test_a_claim_finds_the_methods_of_both_sides(runs):
         found = trace.runs_of(table, difference, numbers)
         assert [path.name for path in found] == ["07_figures", "a"]
     assert trace.study_of(table, claim) == trace.study_of(table, difference) == "01_backbones"
-    proposed = runs / "07_figures" / "lse_unet_table_1_proposed.csv"
+    proposed = runs / "07_figures" / "lse_unet_table_2.csv"
     assert trace.study_of(proposed, difference) == "02_lse_unet"
 
 
