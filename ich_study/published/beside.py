@@ -105,8 +105,9 @@ def rebuilt_tables(results: pd.DataFrame) -> tuple[list[RebuiltTable], list[str]
         if measured.any():
             # a second reading or a rival is shown where it has a number
             kept = cells[measured | ((cells["reading"] == OURS) & (cells["printed"] != ""))]
-            places = ", ".join(dict.fromkeys(cells.loc[measured, "dataset"]))
-            title = f"{lines['title'].iloc[0]}; {places}"
+            # folds stand in their rows
+            places = cells.loc[measured, "dataset"].str.partition("/fold_")[0]
+            title = f"{lines['title'].iloc[0]}; {', '.join(dict.fromkeys(places))}"
             found.append(RebuiltTable(f"{paper}_{name}", title, *_in_order(kept, paper, name)))
     return found, empty
 
