@@ -17,6 +17,7 @@ from ich_study.methods.lse_unet.report import MaskReport, localisation
 from ich_study.methods.lse_unet.score_maps import RawHeat, lse_heatmaps, raw_maps
 from ich_study.methods.lse_unet.study import MethodMaps, Slices, rivals_of
 from ich_study.models.registry import load
+from ich_study.models.weights import read_metadata
 from ich_study.paths import resolve
 from ich_study.schema import result_table
 from ich_study.study import Study
@@ -29,11 +30,12 @@ def shipped_maps(weights: str, slices: Slices) -> tuple[MethodMaps, Truth]:
     """Maps of `any` by the LSE-UNet in `weights`, below the project's folder, as SHIPPED; and the
     masks of the slices on its grid. It calls a slice above a probability of one half.
 
-    Raises WeightsError where the file holds no LSE-UNet, SplitError where that learned from a
-    patient of the slices, MapError where it has no such class.
+    Raises WeightsError where the file holds no LSE-UNet, SplitError where it says that it learned
+    from a patient of the slices, MapError where it has no such class.
     """
     path, device = resolve(weights), torch.device("cpu")
-    assert_unseen(path, slices[1])
+    if "patients" in read_metadata(path):  # else its card says from whom it learned
+        assert_unseen(path, slices[1])
     found = load(path, device, LSENetwork)
     network = (lse_heatmaps, found.model, found.preprocessing, found.metadata["classes"])
     maps, logits = raw_maps(*network, (CLASS,), *slices, device)

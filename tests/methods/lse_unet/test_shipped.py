@@ -20,7 +20,7 @@ def network(monkeypatch):
     """Its raw maps are those of `hot`, (slices, rows, columns); what was asked of it."""
     found = {"model": "shipped", "preprocessing": SimpleNamespace(size=SCORED.size)}
     found |= {"metadata": {"classes": ["SDH", "any"]}}
-    told = SimpleNamespace(asked=[], guarded=[], hot=None)
+    told = SimpleNamespace(asked=[], guarded=[], hot=None, said={"patients": ["a mark"]})
 
     def raw_maps(method, model, _, outputs, classes, source, rows, device):
         told.asked.append((method.__name__, model, outputs, classes, source))
@@ -28,6 +28,7 @@ def network(monkeypatch):
 
     monkeypatch.setattr(shipped, "load", lambda *_: SimpleNamespace(**found))
     monkeypatch.setattr(shipped, "raw_maps", raw_maps)
+    monkeypatch.setattr(shipped, "read_metadata", lambda _: told.said)
     monkeypatch.setattr(shipped, "read_truth", lambda _, rows, *__: _only(rows))
     monkeypatch.setattr(shipped, "assert_unseen", lambda *asked: told.guarded.append(asked))
     return told
@@ -51,6 +52,12 @@ def test_a_patient_that_it_has_seen_is_refused(network, monkeypatch):
     monkeypatch.setattr(shipped, "assert_unseen", seen)
     with pytest.raises(SplitError, match="trained on"):
         shipped.shipped_maps("lse_unet.safetensors", ("a store", ROWS))
+
+
+def test_a_network_that_does_not_say_whom_it_has_seen_is_shown(network):
+    network.hot, network.said = SCORED.mask(), {}
+    shipped.shipped_maps("lse_unet.safetensors", ("a store", ROWS))
+    assert network.asked and not network.guarded
 
 
 def test_without_a_network_nothing_is_said():
