@@ -206,6 +206,8 @@ def _kernel_environment(log: Path) -> Iterator[Config]:
             # pictures belong into the executed notebook, whatever the shell asks for
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         }
+        if not _has_home():
+            changes["HOME"] = folder
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)
         try:
@@ -215,6 +217,12 @@ def _kernel_environment(log: Path) -> Iterator[Config]:
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _has_home() -> bool:
+    """Whether the user has a home folder; one whom the system does not know by name may have none,
+    and Jupyter stops there."""
+    return os.path.expanduser("~") != "~"  # noqa: PTH111 - `Path.home` raises where there is none
 
 
 def _short_folder() -> str | None:

@@ -47,6 +47,20 @@ def test_the_kernels_environment_is_taken_back_whatever_happens(monkeypatch, tmp
     assert dict(os.environ) == before
 
 
+def test_a_user_whom_the_system_does_not_know_gets_a_home_for_the_run(monkeypatch, tmp_path):
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.delenv("HOME")
+    with module._kernel_environment(tmp_path / "run.log"):
+        assert Path(os.environ["HOME"]).is_dir() and Path.home().is_dir()
+    assert "HOME" not in os.environ
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with module._kernel_environment(tmp_path / "run.log"):
+        assert os.environ["HOME"] == str(tmp_path)
+
+
 def test_a_finished_a_failed_and_a_dead_kernel(tmp_path):
     good = execute(
         notebook(tmp_path / "a.ipynb", "2 + 2"), tmp_path / "out.ipynb", {}, Progress("n", tmp_path)
