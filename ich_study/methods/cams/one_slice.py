@@ -63,14 +63,15 @@ def variant_results(maps: Mapping[str, np.ndarray], truth: np.ndarray) -> pd.Dat
 
     maps: (1 + healthy slices, S, S), the lesion's first. truth: its mask, bool (S, S). `Dice` at
     the best `threshold` of that slice itself; `healthy peak` is the maximum on the healthy slices
-    over that on the lesion's, `healthy marked` the share of their pixels at the threshold.
+    over that on the lesion's (unknown where its map is empty), `healthy marked` the share of their
+    pixels at the threshold.
     """
     rows = []
     for name, (lesion, *healthy) in maps.items():
         thresholds = np.quantile(lesion, np.linspace(0.5, 0.999, 64))
         reached = [float(dice(overlap_counts(lesion >= t, truth))) for t in thresholds]
         best = int(np.argmax(reached))
-        peak = np.max(healthy) / lesion.max() if healthy else np.nan
+        peak = np.max(healthy) / lesion.max() if healthy and lesion.any() else np.nan
         marked = (np.array(healthy) >= thresholds[best]).mean() if healthy else np.nan
         rows.append((name, reached[best], float(thresholds[best]), peak, marked))
     columns = ["variant", "Dice", "threshold", "healthy peak", "healthy marked"]

@@ -122,3 +122,13 @@ def test_the_browser_draws_the_map_that_is_asked_for(tmp_path, drawn):
     assert step.title == "GradCAM [-2]" and step.image.max() <= raw.max() + 1e-6
     assert np.array_equal(step.outline, step.image >= 0.5 * step.image.max())
     assert np.array_equal(step.truth, truth.mask("any", 2))
+
+
+def test_the_peak_over_that_of_an_empty_map_is_unknown_and_no_division():
+    empty, healthy = np.zeros((8, 8)), np.ones((8, 8))
+    truth = np.eye(8, dtype=bool)
+    with np.errstate(all="raise"):
+        found = one_slice.variant_results({"raw": np.stack([empty, healthy])}, truth)
+    assert np.isnan(found.loc["raw", "healthy peak"])
+    known = one_slice.variant_results({"raw": np.stack([2 * healthy, healthy])}, truth)
+    assert known.loc["raw", "healthy peak"] == 0.5
