@@ -25,13 +25,13 @@ from ich_study.inputs.devices import device_name, resolve_device
 from ich_study.inputs.slices import SliceDataset
 from ich_study.models.backbones import Backbone, create_backbone
 from ich_study.schema import INDEX_COLUMNS, LABELS, typed
-from ich_study.training.callbacks import Checkpoints, Destination, EpochRecord
+from ich_study.training.callbacks import Checkpoints, EpochRecord
 from ich_study.training.config import TrainingConfig
+from ich_study.training.epochs import learner_of
 from ich_study.training.fastai_api import DataLoaders
 from ich_study.training.learner import Classification
-from ich_study.training.loop import learner_of
 from ich_study.training.losses import build_loss
-from ich_study.training.resume import Progress
+from ich_study.training.resume import Destination, Progress
 
 SLICES_PER_SCAN = 24
 SMALL = {"channel_multiplier": 0.3, "depth_multiplier": 0.35}

@@ -1,5 +1,9 @@
 """Which parts of the package may know which others."""
 
+import ast
+import json
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -7,9 +11,20 @@ import pytest
 
 from ich_study import sources
 
-PACKAGE = Path(__file__).parents[1] / "ich_study"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "ich_study"
 KNOW_NO_TRAINING = ("evaluate", "models", "metrics", "inputs", "ct")
 MOST_IN_ROOT = 11
+SLOW = {
+    *("torchvision", "timm", "fastai", "monai", "pytorch_grad_cam"),
+    *("sklearn", "skimage", "bayes_opt", "highdicom", "papermill", "nbformat"),
+    *("scipy.stats", "scipy.optimize"),
+}
+"""Half a second to five each: imported in the function that uses them."""
+HAVE_SLOW = {
+    "ich_study.run.execute": "papermill",  # starts the kernel; imported by `run` when it starts one
+    "ich_study.training.fastai_api": "fastai",  # imported by `training.loop` when it trains
+}
 
 
 # What a module imports by name; `new_scan` asks methods by a name that it is told.
@@ -64,6 +79,52 @@ def test_no_module_imports_itself_by_a_detour():
         TopologicalSorter(GRAPH).prepare()
     except CycleError as error:
         pytest.fail(" imports ".join(error.args[1]))
+
+
+def on_import(module: str) -> set[str]:
+    """What importing a module imports: its statements outside functions and type checks."""
+    found = set()
+    waiting = list(ast.parse(sources.modules()[module].read_text()).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.With | ast.ClassDef | ast.Try):
+            waiting += node.body
+    return found
+
+
+def test_what_is_slow_to_import_is_imported_where_it_is_used():
+    wrong = {}
+    for module in sources.modules():
+        slow = {name for name in on_import(module) if {name, name.split(".")[0]} & SLOW}
+        if slow and slow != {HAVE_SLOW.get(module)}:
+            wrong[module] = sorted(slow)
+    assert set(wrong) <= HAVE_SLOW.keys(), wrong
+    users = {user for user in GRAPH for used in on_import(user) & HAVE_SLOW.keys()}
+    allowed = {"callbacks", "epochs", "schedules"}
+    assert {user.rpartition(".")[2] for user in users} == allowed
+    late = {f"ich_study.training.{name}" for name in allowed}
+    assert not [user for user in set(GRAPH) - late if on_import(user) & late]
+
+
+def test_data_and_figures_start_without_torch():
+    code = "\n".join(
+        statement
+        for name in ("00_data", "07_figures")
+        for cell in json.loads((ROOT / f"notebooks/{name}.ipynb").read_text())["cells"]
+        if cell["cell_type"] == "code"
+        for statement in map(ast.unparse, ast.parse("".join(cell["source"])).body)
+        if statement.startswith(("import ", "from "))
+    )
+    wanted = sorted(SLOW | {"torch"})
+    asked = f"{code}\nimport sys\nprint([each for each in {wanted} if each in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['scipy.optimize']", "the phantom's splines have that one"
 
 
 def test_the_root_stays_small():

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
-from skimage.feature import peak_local_max
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -180,6 +179,8 @@ def _brain_only(maps: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 def _peaks(heat: np.ndarray) -> np.ndarray:
     """The highest local maxima of one map, (n, 3) of row, column and heat; none of a flat map."""
+    from skimage.feature import peak_local_max  # slow to import
+
     distance = max(1, round(PEAK_DISTANCE_SHARE * len(heat)))
     found = peak_local_max(
         heat, min_distance=distance, num_peaks=PEAKS_PER_SLICE, exclude_border=False

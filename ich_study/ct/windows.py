@@ -6,14 +6,16 @@ Every function takes and gives NumPy arrays or torch tensors alike and keeps the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
 from ich_study.errors import ParameterError
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,14 @@ def named_window(name: str) -> Window:
 def apply_window(hu: Array, window: Window) -> Array:
     """HU of any shape to float32 in [0, 1]: 0 at and below `window.low`, 1 at and above
     `window.high`."""
-    if isinstance(hu, torch.Tensor):
-        # one copy, then in place: fresh memory costs more than the arithmetic
-        return hu.to(torch.float32, copy=True).sub_(window.low).div_(window.width).clamp_(0, 1)
-    return np.clip(
-        (hu.astype(np.float32) - np.float32(window.low)) / np.float32(window.width), 0, 1
-    )
+    if isinstance(hu, np.ndarray):
+        return np.clip(
+            (hu.astype(np.float32) - np.float32(window.low)) / np.float32(window.width), 0, 1
+        )
+    import torch  # slow to import, and whoever has a tensor has it
+
+    # one copy, then in place: fresh memory costs more than the arithmetic
+    return hu.to(torch.float32, copy=True).sub_(window.low).div_(window.width).clamp_(0, 1)
 
 
 def minmax_window(hu: Array, window: Window) -> Array:
@@ -72,13 +76,13 @@ def minmax_window(hu: Array, window: Window) -> Array:
     HGI-SAM's code does this instead of a fixed scale. A slice that is constant after clipping
     becomes 0 here; the code leaves it in HU (printed_and_authors, 003.5), which no network can use.
     """
-    if isinstance(hu, torch.Tensor):
-        clipped = hu.float().clamp(window.low, window.high)
-        low, high = clipped.amin((-2, -1), keepdim=True), clipped.amax((-2, -1), keepdim=True)
-        return (clipped - low) / (high - low).where(high > low, torch.ones_like(high))
-    clipped = np.clip(hu.astype(np.float32), window.low, window.high)
-    low, high = clipped.min((-2, -1), keepdims=True), clipped.max((-2, -1), keepdims=True)
-    return (clipped - low) / np.where(high > low, high - low, np.float32(1))
+    if isinstance(hu, np.ndarray):
+        clipped = np.clip(hu.astype(np.float32), window.low, window.high)
+        low, high = clipped.min((-2, -1), keepdims=True), clipped.max((-2, -1), keepdims=True)
+        return (clipped - low) / np.where(high > low, high - low, np.float32(1))
+    clipped = hu.float().clamp(window.low, window.high)
+    low, high = clipped.amin((-2, -1), keepdim=True), clipped.amax((-2, -1), keepdim=True)
+    return (clipped - low) / (high - low).where(high > low, 1.0)
 
 
 def window_uint8(hu: np.ndarray, window: Window) -> np.ndarray:
@@ -95,9 +99,9 @@ def wrapped_uint8(hu: np.ndarray) -> np.ndarray:
 
 def wrapped_grey(hu: Array) -> Array:
     """`wrapped_uint8` over 255: whole HU of any shape to float32 in [0, 1]."""
-    if isinstance(hu, torch.Tensor):
-        return hu.to(torch.int32).remainder(256).float() / 255
-    return wrapped_uint8(hu).astype(np.float32) / np.float32(255)
+    if isinstance(hu, np.ndarray):
+        return wrapped_uint8(hu).astype(np.float32) / np.float32(255)
+    return hu.int().remainder(256).float() / 255
 
 
 def mil_channels(hu: Array) -> Array:
@@ -107,10 +111,13 @@ def mil_channels(hu: Array) -> Array:
     -15..115, each stretched to 0..4096; all standardised by the constants 400 and 1000
     (printed_and_authors, 004.2).
     """
-    stack = torch.stack if isinstance(hu, torch.Tensor) else np.stack
-    raw = (hu.float() if isinstance(hu, torch.Tensor) else hu.astype(np.float32)) + 1024
+    raw = (hu.astype(np.float32) if isinstance(hu, np.ndarray) else hu.float()) + 1024
     raw = raw * (raw >= -500)
     channels = [raw] + [
         apply_window(raw - 1024, WINDOWS[name]) * 4096 for name in ("mil_80", "mil_130")
     ]
-    return (stack(channels, -3) - 400) / 1000
+    if isinstance(hu, np.ndarray):
+        return (np.stack(channels, -3) - 400) / 1000
+    import torch
+
+    return (torch.stack(channels, -3) - 400) / 1000

@@ -7,7 +7,7 @@ Section IV and Table I (thresholds 0.3-0.7, F1 of the top five epochs).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,12 @@ from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.samplers import OrderedBatches
 from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource
-from ich_study.metrics.classification import f1_of_top_epochs, pr_curve, roc_curve
+from ich_study.metrics.classification import (
+    DECISIONS,
+    f1_of_top_epochs,
+    pr_curve,
+    roc_curve,
+)
 from ich_study.metrics.statistics import (
     PatientStatistic,
     auroc_of_items,
@@ -38,14 +43,6 @@ from ich_study.schema import SUBTYPES, result_table
 
 FIXED_THRESHOLDS = (0.3, 0.5, 0.7)
 """Probabilities of the CAM benchmark's Figure 3."""
-DECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]] = {
-    "f1": lambda truth, decided: (2 * (truth & decided), truth.astype(int) + decided, truth),
-    "sensitivity": lambda truth, decided: (truth & decided, truth),
-    "specificity": lambda truth, decided: (~truth & ~decided, ~truth),
-    "precision": lambda truth, decided: (truth & decided, decided, truth),
-}
-"""Each as a `ratio_of_sums` over slices: numerator and denominator per slice, and for those that a
-sample without the class would still give, which slices have it."""
 
 
 def predict(

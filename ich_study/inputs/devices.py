@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 
 import torch
+from torch import nn
 
 from ich_study.errors import ParameterError
 
@@ -60,3 +61,19 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     """Context in which the forward pass runs in `precision`."""
     dtype = torch.float16 if precision == "amp" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+def memory_format(model: nn.Module) -> tuple[torch.memory_format, int]:
+    """Channels last as networks over slices have it, or over volumes, and the axes of what it is
+    for."""
+    if any(parameter.dim() == 5 for parameter in model.parameters()):
+        return torch.channels_last_3d, 5
+    return torch.channels_last, 4
+
+
+def placed(model: nn.Module, device: torch.device, channels_last: bool) -> nn.Module:
+    """`model` on `device`, its weights laid out for training and for use alike: the memory format
+    decides on the order of sums."""
+    return model.to(
+        device, memory_format=memory_format(model)[0] if channels_last else torch.contiguous_format
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ich_study.errors import StudyError
 from ich_study.metrics.overlap import Counts, overlap_counts, stack_counts
@@ -135,6 +134,8 @@ def match_boxes(
     >>> int(counts.tp), int(counts.fp), int(counts.fn), pairs.tolist()
     (1, 1, 0, [[0, 0]])
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     if not 0 < min_iou <= 1:
         raise StudyError(f"min_iou is {min_iou}; expected a value in (0, 1]")
     overlap = box_iou(predicted, truth)

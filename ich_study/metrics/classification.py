@@ -7,11 +7,21 @@ measure that needs it is NaN and never an exception, so that a bootstrap replica
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
-from sklearn import metrics as sklearn_metrics
 
 from ich_study.errors import StudyError
+
+DECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]] = {
+    "f1": lambda truth, decided: (2 * (truth & decided), truth.astype(int) + decided, truth),
+    "sensitivity": lambda truth, decided: (truth & decided, truth),
+    "specificity": lambda truth, decided: (~truth & ~decided, ~truth),
+    "precision": lambda truth, decided: (truth & decided, decided, truth),
+}
+"""Each as a `ratio_of_sums` over slices: numerator and denominator per slice, and for those that a
+sample without the class would still give, which slices have it."""
 
 
 def checked(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +194,9 @@ def pr_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     truth, scores = checked(truth, scores)
     if not truth.any():
         raise StudyError("a PR curve needs at least one positive item; there is none")
-    precision, recall, thresholds = sklearn_metrics.precision_recall_curve(truth, scores)
+    from sklearn.metrics import precision_recall_curve  # slow to import
+
+    precision, recall, thresholds = precision_recall_curve(truth, scores)
     return pd.DataFrame(
         {"sensitivity": recall, "precision": precision, "threshold": np.append(thresholds, np.inf)}
     )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from ich_study.errors import StudyError
 
@@ -55,6 +54,8 @@ def paired_t_test(first: np.ndarray, second: np.ndarray) -> PairedTest:
     elif np.ptp(difference) == 0:
         statistic, p = float(np.copysign(np.inf, mean)), 0.0
     else:
+        from scipy import stats  # slow to import
+
         result = stats.ttest_1samp(difference, 0)
         statistic, p = float(result.statistic), float(result.pvalue)
     return PairedTest(statistic, p, count, dropped, mean)
@@ -102,6 +103,8 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
     >>> mean_ranks([[0.9, 0.5, 0.5], [0.8, 0.9, 0.1]])
     array([1.5 , 1.75, 2.75])
     """
+    from scipy import stats
+
     return stats.rankdata(-np.asarray(values, np.float64), axis=1).mean(0)
 
 
@@ -113,6 +116,8 @@ def critical_difference(methods: int, blocks: int, level: float = 0.05) -> float
     >>> round(critical_difference(5, 30), 3)
     1.114
     """
+    from scipy import stats
+
     if methods < 2 or blocks < 1:
         raise StudyError(f"{methods} methods in {blocks} blocks; ranks need two in one at least")
     quantile = stats.studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)

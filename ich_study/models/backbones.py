@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -101,6 +100,8 @@ def create_backbone(
     Raises ParameterError for an unknown network, source or option; WeightsError when the weights
     are absent, unreachable, of another hash or of another network. Never falls back to random ones.
     """
+    import timm  # slow to import
+
     options = dict(options or {})
     _check_request(name, outputs, in_channels, options)
     check_hash(weights, weights_sha256)
@@ -164,6 +165,8 @@ def _check_request(
     in_channels: int,
     options: dict[str, Any],
 ) -> None:
+    import timm
+
     if not timm.is_model(name.split(".")[0]):
         similar = timm.list_models(f"*{name.split('.')[0][:6]}*")[:8]
         raise ParameterError(
@@ -182,6 +185,8 @@ def _check_request(
 
 
 def _build(name: str, options: dict[str, Any], **arguments: Any) -> nn.Module:
+    import timm
+
     entry = name.split(".")[0]
     if entry in _BASE_MEMBERS and _MULTIPLIERS & set(options):
         name = _EFFICIENTNET_V2_BASE
@@ -215,6 +220,8 @@ def _loaded(
 
 def _of_source(name: str, source: Source, in_channels: int) -> dict[str, Any]:
     """What timm is told of the file: its tensors, classes (0 without a classifier) and channels."""
+    import timm
+
     config = timm.get_pretrained_cfg(name)
     classifier = source.tensors.get(f"{config.classifier}.weight")
     first = source.tensors.get(f"{config.first_conv}.weight")

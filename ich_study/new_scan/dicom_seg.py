@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import highdicom as hd
 import numpy as np
 import pydicom
 from pydicom.sr.codedict import codes
@@ -26,6 +26,9 @@ from ich_study.new_scan.apply import Finding
 from ich_study.new_scan.read import OwnScan
 from ich_study.new_scan.write import IDENTIFIERS, IDENTITY, RESEARCH_USE
 from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
+
+if TYPE_CHECKING:
+    import highdicom as hd
 
 KINDS = ("binary", "labelmap")
 NAMES = {
@@ -72,6 +75,8 @@ def write_segmentation(
     if not present:
         return False
     stored = _as_stored(scan, finding.mask)
+    import highdicom as hd  # slow to import
+
     # segments are numbered from 1 without gaps
     numbers = np.zeros(UNSPECIFIED_HEMORRHAGE + 1, np.uint8)
     numbers[present] = np.arange(1, len(present) + 1)
@@ -105,6 +110,8 @@ def write_segmentation(
 def _described(
     number: int, code: int, finding: Finding, entropy: list[str]
 ) -> hd.seg.SegmentDescription:
+    import highdicom as hd
+
     name = {code: name for name, code in MASK_CODES.items()}.get(code, "any")
     recipe = finding.method.recipe
     identification = hd.AlgorithmIdentificationSequence(

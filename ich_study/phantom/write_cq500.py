@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
-from skimage.measure import label as connected, regionprops
 
 from ich_study.atomic import write_csv
 from ich_study.datasets.bhx import LABEL_NAMES
@@ -132,6 +131,8 @@ def _reads_row(scan: PhantomScan, patient_id: str, number: int) -> dict[str, obj
 
 
 def _box_rows(scan: PhantomScan) -> list[dict[str, object]]:
+    from skimage.measure import label as connected, regionprops  # slow to import
+
     rng = np.random.default_rng([scan.seed, 501])
     uids = {"SeriesInstanceUID": _uid(scan, "series"), "StudyInstanceUID": _uid(scan, "study")}
     names = {subtype: name for name, subtype in LABEL_NAMES.items()}

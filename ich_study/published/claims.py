@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.pairs import pair_columns
@@ -91,7 +91,7 @@ EMPTY = "-"
 MINIMUM_PATIENTS = 5
 """Under this many patients an interval decides nothing: a bootstrap over so few is narrow by
 accident."""
-_Z = float(norm.ppf(0.975))
+_Z = float(ndtri(0.975))
 Selector = dict[str, tuple[str, ...]]
 Row = dict[str, Any]
 
@@ -135,7 +135,7 @@ class Comparison:
         spread = (high - low) / (2 * _Z)
         if spread == 0:
             return 1.0
-        return max(0.0, float(2 * norm.cdf(self.margin / spread - _Z) - 1))
+        return max(0.0, float(2 * ndtr(self.margin / spread - _Z) - 1))
 
 
 def parse_comparison(text: str) -> Comparison:
@@ -330,7 +330,7 @@ def _judge(claim: pd.Series, table: Results, second: str = "") -> dict[str, obje
 def corrected(pairs: pd.DataFrame) -> pd.DataFrame:
     """95 % intervals `low`, `high` around `value` as simultaneous ones over all rows: each side is
     stretched by the ratio of the normal quantiles (Bonferroni)."""
-    stretch = norm.ppf(1 - 0.025 / len(pairs)) / _Z
+    stretch = ndtri(1 - 0.025 / len(pairs)) / _Z
     return pd.DataFrame(
         {
             name: pairs["value"] + stretch * (pairs[name] - pairs["value"])

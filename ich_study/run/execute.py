@@ -24,17 +24,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import papermill
 import psutil
-from nbclient.exceptions import DeadKernelError
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
-from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from ich_study.errors import RUN_LOG
 from ich_study.manifest import HEADLESS
 from ich_study.run.progress import Progress, without_bars
+
+
+@contextmanager
+def _unknown(package: str) -> Iterator[None]:
+    """Inside, `package` cannot be imported."""
+    absent = package not in sys.modules
+    sys.modules.setdefault(package, None)  # type: ignore[arg-type]
+    yield
+    if absent:
+        del sys.modules[package]
+
+
+# jsonschema, which checks notebooks for papermill, takes three seconds to build a grammar of
+# addresses with this package; it does without, and no notebook's format asks for the check
+with _unknown("rfc3987_syntax"):
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+    from papermill.exceptions import PapermillExecutionError
 
 KERNEL_NAME = "python3"
 ENGINE_NAME = "ich_study"

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 from ich_study.atomic import write_csv, write_json
 from ich_study.errors import ParameterError, SplitError
@@ -205,6 +204,8 @@ def slice_level_split(index: pd.DataFrame, validation_fraction: float, seed: int
     "slice".
     Slices whose labels occur once share one stratum.
     """
+    from sklearn.model_selection import train_test_split  # slow to import
+
     rows = index.sort_values(SLICE, ignore_index=True)
     strata = rows[list(LABELS)].astype("Int8").astype("string").fillna("?").agg("".join, axis=1)
     counts = strata.map(strata.value_counts())

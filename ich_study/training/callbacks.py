@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,11 +17,15 @@ from ich_study.models.weights import save_weights
 from ich_study.training.config import LoopSettings
 from ich_study.training.distributed import gathered, rank, world_size
 from ich_study.training.fastai_api import Callback, CancelFitException, MixedPrecision
-from ich_study.training.resume import Progress, save_state
+from ich_study.training.resume import (
+    HISTORY_FILE,
+    WEIGHTS_FILE,
+    Destination,
+    Progress,
+    save_state,
+)
 from ich_study.training.task import Task
 
-WEIGHTS_FILE = "weights.safetensors"
-HISTORY_FILE = "history.csv"
 LONG = 50
 """Epochs beyond which not every one gets a line."""
 CUDA_CHECK_INTERVAL = 50
@@ -130,15 +132,6 @@ class EpochRecord(Callback):
             " place of amp, or look at what is in that batch"
         )
         raise CancelFitException
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where a run writes, what identifies it, and what its checkpoint says about the network."""
-
-    folder: Path
-    fingerprint: Mapping[str, str]
-    metadata: Mapping[str, Any]
 
 
 class Checkpoints(Callback):

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import accelerate
 import torch
@@ -16,7 +16,9 @@ from torch.multiprocessing import start_processes
 
 from ich_study.errors import ParameterError
 from ich_study.training.config import LoopSettings
-from ich_study.training.fastai_api import Learner
+
+if TYPE_CHECKING:
+    from ich_study.training.fastai_api import Learner
 
 Item = TypeVar("Item")
 

@@ -1,4 +1,4 @@
-"""The one loop: fastai's Learner around our seeds, checkpoints and resume, for every network.
+"""The one training of every network: a folder, what identifies its run, and how it goes on.
 
 What is learnt, from which batches, is a `Task`.
 """
@@ -18,35 +18,13 @@ import torch
 from torch import nn
 
 from ich_study.errors import StudyError
-from ich_study.inputs.devices import (
-    check_precision,
-    device_name,
-    peak_memory_mib,
-    resolve_device,
-)
+from ich_study.inputs.devices import device_name, peak_memory_mib, placed, resolve_device
 from ich_study.models.registry import Network
-from ich_study.models.weights import load_tensors, load_weights, verify_file
+from ich_study.models.weights import load_weights, verify_file
 from ich_study.sources import code_marks
-from ich_study.training.callbacks import (
-    WEIGHTS_FILE,
-    Checkpoints,
-    Destination,
-    EpochRecord,
-    EpochSeeds,
-    MemoryFormat,
-    Precision,
-)
 from ich_study.training.config import LoopSettings
-from ich_study.training.distributed import distributed_context, launch, launched, local_rank
-from ich_study.training.fastai_api import (
-    Callback,
-    DataLoaders,
-    Learner,
-    OptimWrapper,
-    TrainEvalCallback,
-)
-from ich_study.training.resume import Progress, forget_changed_run, load_state
-from ich_study.training.schedules import Schedule
+from ich_study.training.distributed import launch, launched, local_rank
+from ich_study.training.resume import WEIGHTS_FILE, Destination, forget_changed_run, load_state
 from ich_study.training.task import Task
 
 Report = Callable[[str], None]
@@ -120,93 +98,10 @@ def _reported(report: Report, name: str, line: str) -> None:
     report(f"{name}, {line}")
 
 
-def _train(
-    model: nn.Module,
-    task: Task,
-    settings: LoopSettings,
-    destination: Destination,
-    report: Report,
-) -> None:
-    device = resolve_device(settings.device, local_rank())
-    check_precision(settings.precision, device)
-    resumed = load_state(destination.folder, destination.fingerprint)
-    progress, state = resumed if resumed is not None else (Progress(), None)
-    if progress.finished:
-        return
-    if state is not None:
-        load_tensors(model, state["model"], str(destination.folder))
-        report(
-            f"going on after epoch {progress.next_epoch} of {settings.epochs}, from"
-            f" {destination.folder}"
-        )
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True
-    loaders = DataLoaders(*task.loaders(device), device=device)
-    record = EpochRecord(task)
-    checkpoints = Checkpoints(settings, destination, progress, state, report)
-    learner = learner_of(model, task, settings, loaders, [record, checkpoints])
-    try:
-        with distributed_context(learner, settings, device):
-            learner.fit(settings.epochs, lr=settings.learning_rate, start_epoch=progress.next_epoch)
-    finally:
-        for loader in loaders:
-            loader.close()
-    failure = record.failure or checkpoints.failure
-    if failure:
-        raise StudyError(failure)
+def _train(*work: Any) -> None:
+    from ich_study.training.epochs import train  # fastai takes seconds to import
 
-
-def learner_of(
-    model: nn.Module,
-    task: Task,
-    settings: LoopSettings,
-    loaders: DataLoaders,
-    callbacks: list[Callback],
-) -> Learner:
-    """A fastai Learner over PyTorch's optimizer and our callbacks, without fastai's recorder and
-    progress bar."""
-    callbacks = [TrainEvalCallback(), EpochSeeds(settings.seed), Schedule(settings), *callbacks]
-    if settings.precision != "fp32":
-        callbacks.append(Precision(settings.precision, loaders.device))
-    if settings.channels_last:
-        callbacks.append(MemoryFormat(*_channels_last(model)))
-    return Learner(
-        loaders,
-        _placed(model, settings, loaders.device),
-        loss_func=task.loss,
-        opt_func=_optimizer(settings, task.fused),
-        lr=settings.learning_rate,
-        wd_bn_bias=True,
-        train_bn=False,
-        default_cbs=False,
-        cbs=callbacks,
-        path=Path(),
-    )
-
-
-def _channels_last(model: nn.Module) -> tuple[torch.memory_format, int]:
-    """The format of networks over slices, or over volumes, and the axes of what it is for."""
-    if any(parameter.dim() == 5 for parameter in model.parameters()):
-        return torch.channels_last_3d, 5
-    return torch.channels_last, 4
-
-
-def _placed(model: nn.Module, settings: LoopSettings, device: torch.device) -> nn.Module:
-    # loaded weights must lie as trained ones do: the memory format decides on the order of sums
-    last = settings.channels_last
-    return model.to(
-        device, memory_format=_channels_last(model)[0] if last else torch.contiguous_format
-    )
-
-
-def _optimizer(settings: LoopSettings, fused: bool) -> Callable[..., OptimWrapper]:
-    """PyTorch's SGD, Adam or AdamW as fastai takes it. Weight decay is L2 in SGD and Adam,
-    decoupled in AdamW."""
-    common: dict[str, Any] = {"weight_decay": settings.weight_decay, "fused": fused}
-    if settings.optimizer == "sgd":
-        return partial(OptimWrapper, opt=torch.optim.SGD, momentum=settings.momentum, **common)
-    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return partial(OptimWrapper, opt=kind, betas=(settings.momentum, 0.999), **common)
+    train(*work)
 
 
 def _finished(
@@ -225,7 +120,7 @@ def _finished(
     progress, device = loaded[0], resolve_device(settings.device, local_rank())
     load_weights(folder / WEIGHTS_FILE, model)
     return Run(
-        _placed(model, settings, device).eval(),
+        placed(model, device, settings.channels_last).eval(),
         settings,
         device,
         device_name(device),

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import sigmoid_focal_loss
 
 from ich_study.errors import DataError
 from ich_study.training.config import TWO_OUTPUT_LOSSES, TrainingConfig
@@ -51,6 +50,8 @@ class Focal(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Scalar mean over known labels; 0 where the batch has none."""
+        from torchvision.ops import sigmoid_focal_loss  # slow to import
+
         known = ~labels.isnan()
         return masked_mean(
             sigmoid_focal_loss(logits, labels.nan_to_num(), alpha=self.alpha, gamma=self.gamma),

@@ -20,6 +20,8 @@ from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.inputs.slices import ROW_KEYS, SliceDataset
 
 STATE_FILE = "state.pt"
+WEIGHTS_FILE = "weights.safetensors"
+HISTORY_FILE = "history.csv"
 VERSION = 1
 
 
@@ -42,6 +44,15 @@ class Progress:
     def frame(self) -> pd.DataFrame:
         """The history as a table."""
         return pd.DataFrame(self.history)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a run writes, what identifies it, and what its checkpoint says about the network."""
+
+    folder: Path
+    fingerprint: Mapping[str, str]
+    metadata: Mapping[str, Any]
 
 
 def slice_marks(data: Mapping[str, SliceDataset]) -> dict[str, str]:
@@ -113,7 +124,7 @@ def forget_changed_run(folder: Path, marks: Mapping[str, str]) -> bool:
     try:
         load_state(folder, marks)
     except OtherRunError:
-        for name in (STATE_FILE, "weights.safetensors", "history.csv"):
+        for name in (STATE_FILE, WEIGHTS_FILE, HISTORY_FILE):
             (folder / name).unlink(missing_ok=True)
         return True
     return False

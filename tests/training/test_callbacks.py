@@ -10,9 +10,7 @@ from torch import nn
 from ich_study.inputs.seeds import seed_everything
 from ich_study.models.weights import read_tensors
 from ich_study.training.callbacks import (
-    WEIGHTS_FILE,
     Checkpoints,
-    Destination,
     EpochRecord,
     EpochSeeds,
     MemoryFormat,
@@ -20,7 +18,7 @@ from ich_study.training.callbacks import (
 )
 from ich_study.training.config import LoopSettings
 from ich_study.training.fastai_api import CancelFitException
-from ich_study.training.resume import Progress
+from ich_study.training.resume import WEIGHTS_FILE, Destination, Progress
 
 
 def row(epoch, **scores):

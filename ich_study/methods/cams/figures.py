@@ -9,13 +9,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rivals import RIVALS
 from ich_study.figures.names import readable
+from ich_study.figures.style import hues
 from ich_study.methods.cams.recipe import LIBRARY
 from ich_study.methods.cams.scores import (
     MethodScores,
@@ -94,8 +94,12 @@ def _cells(axis: Axes, rows: pd.DataFrame, order: Sequence[str], top: float) -> 
         values[cell] = row.value
         middle = cell if row.layer else (cell[0], 1)
         text[middle] = f"{row.value:.2f}\n[{row.ci_low:.2f}, {row.ci_high:.2f}]"
-    look = {"cmap": "cividis", "vmin": 0, "vmax": top, "cbar": False, "linewidths": 0.6}
-    sns.heatmap(values, ax=axis, annot=text, fmt="", annot_kws={"fontsize": 6.5}, **look)
+    axis.pcolormesh(values, cmap="cividis", vmin=0, vmax=top, edgecolors="white", linewidth=0.6)
+    for (row, column), words in np.ndenumerate(text):
+        colour = "black" if values[row, column] > 0.55 * top else "white"
+        axis.text(
+            column + 0.5, row + 0.5, words, color=colour, fontsize=6.5, ha="center", va="center"
+        )
     axis.set_xticks(np.arange(len(DEPTHS)) + 0.5, [f"[{depth}]" for depth in DEPTHS])
     axis.grid(visible=False)
 
@@ -128,7 +132,7 @@ def precision_recall_figure(
         raise StudyError(f"figure {title!r} has no curve to show")
     figure, axis = plt.subplots(figsize=(6.2, 4.4))
     top = 0.0
-    for colour, each in zip(sns.color_palette("husl", len(shown)), shown):
+    for colour, each in zip(hues(len(shown)), shown):
         scores, style = each.scores, ":" if each.scores.name in RIVALS else "-"
         area = pixel_average_precision(scores, size, scores.positive).value()
         name = each.label.replace(scores.name, titled(scores.name), 1)
@@ -219,7 +223,7 @@ def figure_three(
     """
     figure, axis = plt.subplots(figsize=(6.2, 4.2))
     runs = list(dict.fromkeys(curves["run"]))
-    for colour, run in zip(sns.color_palette("husl", len(runs)), runs):
+    for colour, run in zip(hues(len(runs)), runs):
         part = curves[curves["run"] == run].sort_values("threshold")
         axis.plot(part["sensitivity"], part["precision"], color=colour, linewidth=1.1, label=run)
         for threshold, marker in zip(marked, "osD"):

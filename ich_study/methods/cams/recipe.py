@@ -27,7 +27,7 @@ from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
 from ich_study.sources import code_hash
 from ich_study.store.read import Store
-from ich_study.training.callbacks import WEIGHTS_FILE
+from ich_study.training.resume import WEIGHTS_FILE
 
 LIBRARY = "_library"
 """Ends the name in archives of a method as pytorch-grad-cam computes it, where that differs; in

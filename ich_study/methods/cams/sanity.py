@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import rankdata
-from skimage.metrics import structural_similarity
 from torch import nn
 
 from ich_study.errors import MapError
@@ -76,6 +74,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     first, second: finite (slices, rows, columns) of one shape. Equal values share their mean rank.
     """
+    from scipy.stats import rankdata  # slow to import
+
     first, second = _paired(first, second)
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
     ranks = [part - part.mean(1, keepdims=True) for part in ranks]
@@ -91,6 +91,8 @@ def structural_similarities(first: np.ndarray, second: np.ndarray) -> np.ndarray
 
     The window is 7 pixels, or the largest odd number that the map's sides hold.
     """
+    from skimage.metrics import structural_similarity  # slow to import
+
     first, second = (minmax(maps) for maps in _paired(first, second))
     if min(first.shape[1:]) < 3:
         return np.full(len(first), np.nan)

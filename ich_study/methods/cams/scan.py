@@ -21,7 +21,7 @@ from ich_study.methods.cams.recipe import CamRecipe
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
 from ich_study.paths import resolve
-from ich_study.training.callbacks import WEIGHTS_FILE
+from ich_study.training.resume import WEIGHTS_FILE
 
 BATCH = 8
 SOURCE = "masks-validation"

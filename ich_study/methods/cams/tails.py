@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from timm.layers import BatchNormAct2d
-from timm.models._efficientnet_blocks import ConvBnAct, EdgeResidual, InvertedResidual
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -23,12 +21,12 @@ from ich_study.methods.cams.layers import stages_of
 from ich_study.methods.cams.tail_layers import Convolution, Pointwise, is_pointwise
 
 Stage = Callable[[Tensor], Tensor]
-_FOLDED: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
-    InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
-    EdgeResidual: (("conv_exp", "bn1"), ("conv_pwl", "bn2")),
-    ConvBnAct: (("conv", "bn1"),),
+_FOLDED: dict[str, tuple[tuple[str, str], ...]] = {
+    "InvertedResidual": (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+    "EdgeResidual": (("conv_exp", "bn1"), ("conv_pwl", "bn2")),
+    "ConvBnAct": (("conv", "bn1"),),
 }
-"""Convolutions and the normalisations right after them, by block."""
+"""Convolutions and the normalisations right after them, by timm's block."""
 _BEFORE_HEAD = ("conv_head", "bn2", "norm_pre", "norm")
 """What stands between the last stage and the head: of EfficientNet, ConvNeXt and Swin."""
 
@@ -97,6 +95,8 @@ def prepared(stages: Sequence[nn.Module | Stage], dtype: torch.dtype) -> list[nn
     The head (pooling and classifier) stays float32. So do other stages, which are the network's
     own; with them `dtype` must be float32 (ParameterError).
     """
+    from timm.layers import BatchNormAct2d  # slow to import
+
     flat = [block for stage in stages for block in _flattened(stage)]
     ready: list[nn.Module | Stage] = []
     while flat:
@@ -113,7 +113,7 @@ def prepared(stages: Sequence[nn.Module | Stage], dtype: torch.dtype) -> list[nn
                     fuse_conv_bn_eval(stage, normalisation), copy.deepcopy(normalisation.act)
                 ).to(dtype)
             )
-        elif type(stage) in _FOLDED and _foldable(stage):
+        elif type(stage).__name__ in _FOLDED and _foldable(stage):
             ready.append(_folded(stage).to(dtype))
         elif (
             isinstance(stage, nn.Module)
@@ -135,8 +135,11 @@ def _flattened(stage: nn.Module | Stage) -> list[nn.Module | Stage]:
 
 
 def _foldable(block: nn.Module) -> bool:
+    from timm.layers import BatchNormAct2d
+
     pairs = [
-        (getattr(block, first), getattr(block, second)) for first, second in _FOLDED[type(block)]
+        (getattr(block, first), getattr(block, second))
+        for first, second in _FOLDED[type(block).__name__]
     ]
     return all(
         isinstance(conv, nn.Conv2d) and isinstance(norm, BatchNormAct2d) for conv, norm in pairs
@@ -145,7 +148,7 @@ def _foldable(block: nn.Module) -> bool:
 
 def _folded(block: nn.Module) -> nn.Module:
     folded = copy.deepcopy(block).eval().requires_grad_(False)
-    for first, second in _FOLDED[type(block)]:
+    for first, second in _FOLDED[type(block).__name__]:
         convolution, normalisation = getattr(folded, first), getattr(folded, second)
         fused = fuse_conv_bn_eval(convolution, normalisation).requires_grad_(False)
         setattr(
@@ -166,7 +169,7 @@ def expansion_of(stages: Sequence[nn.Module | Stage]) -> Expansion | None:
             first, lambda expanded, _: run(rest, first.activation(expanded)), needs_input=False
         )
     if (
-        isinstance(first, InvertedResidual)
+        type(first).__name__ == "InvertedResidual"
         and isinstance(first.conv_pw, Pointwise)
         and first.conv_s2d is None
     ):

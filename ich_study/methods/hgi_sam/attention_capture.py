@@ -12,13 +12,16 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor, nn
 
 from ich_study.errors import MapError, ParameterError
 from ich_study.models.frozen import frozen
+
+if TYPE_CHECKING:
+    from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 
 GRADIENTS: tuple[str, ...] = ("attention", "scores")
 """With respect to the attention weights w of Eq. 2, or to the scores before the softmax."""
@@ -189,6 +192,8 @@ def target_sum(logits: Tensor, targets: Targets | None) -> Tensor:
 
 def checked_swin(model: nn.Module) -> SwinTransformer:
     """`model`, if it is a timm SwinTransformer in evaluation mode; ParameterError otherwise."""
+    from timm.models.swin_transformer import SwinTransformer  # slow to import
+
     if not isinstance(model, SwinTransformer):
         raise ParameterError(
             "attention maps are defined for timm's SwinTransformer; this network is a"

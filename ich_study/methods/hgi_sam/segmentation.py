@@ -15,7 +15,6 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 import torch
-from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -90,6 +89,8 @@ class SliceSegmentation(Task):
             "lambda_ce": 1 - dice_share,
             "batch": dice_over == "batch",
         }
+        from monai.losses import DiceCELoss  # MONAI takes seconds to import
+
         self.loss = DiceCELoss(False, to_onehot_y=True, softmax=True, **shares)
         self._loss_marks = repr(shares)
 

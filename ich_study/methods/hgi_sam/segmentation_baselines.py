@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from monai.networks.nets import SwinUNETR
 from torch import Tensor, nn
 
 from ich_study.errors import ParameterError
@@ -123,6 +122,8 @@ def _unet(in_channels: int, options: dict[str, Any]) -> tuple[nn.Module, int]:
 
 
 def _swin_unetr(in_channels: int, options: dict[str, Any]) -> tuple[nn.Module, int]:
+    from monai.networks.nets import SwinUNETR  # MONAI takes seconds to import
+
     settings = {
         "feature_size": 12,
         "depths": (2, 2, 2, 2),

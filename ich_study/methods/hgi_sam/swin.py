@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models.swin_transformer import SwinTransformer
 
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.models.backbones import Backbone, create_backbone, train_only
@@ -72,6 +71,8 @@ def swin_from_parent(
 
 
 def _check_swin(backbone: Backbone, error: type[Exception] = ParameterError) -> None:
+    from timm.models.swin_transformer import SwinTransformer  # slow to import
+
     model = backbone.model
     if not isinstance(model, SwinTransformer):
         raise error(

@@ -16,7 +16,6 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field, PositiveFloat
-from timm.layers import EffectiveSEModule, LayerNorm2d, SEModule
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -133,6 +132,8 @@ class UpsamplingBlock(nn.Module):
     norm."""
 
     def __init__(self, channels: int, finer: int, order: str) -> None:
+        from timm.layers import LayerNorm2d  # slow to import
+
         super().__init__()
         self.narrow, self.widen = (
             nn.Conv2d(channels, finer, 1),
@@ -150,6 +151,8 @@ class ConvolutionBlock(nn.Module):
     ReLU, squeeze and excitation."""
 
     def __init__(self, channels: int, excitation: type[nn.Module]) -> None:
+        from timm.layers import LayerNorm2d  # slow to import
+
         super().__init__()
         self.join, self.norm, self.excite = (
             nn.Conv2d(2 * channels, channels, 1),
@@ -169,6 +172,8 @@ class LSEUNet(nn.Module):
     outputs)."""
 
     def __init__(self, encoder: FeatureEncoder, outputs: int, settings: LSESettings) -> None:
+        from timm.layers import EffectiveSEModule, SEModule  # slow to import
+
         super().__init__()
         channels = encoder.channels
         excitation = SEModule if settings.squeeze_excitation == "se" else EffectiveSEModule

@@ -16,7 +16,7 @@ from ich_study.methods.lse_unet.network import LSENetwork
 from ich_study.methods.lse_unet.score_maps import RawHeat, lse_heatmaps, raw_maps
 from ich_study.methods.lse_unet.study import HALF, METHOD, NEVER
 from ich_study.models.registry import load
-from ich_study.training.callbacks import WEIGHTS_FILE
+from ich_study.training.resume import WEIGHTS_FILE
 
 
 def recipes_of_run(

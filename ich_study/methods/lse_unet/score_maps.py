@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -91,6 +89,9 @@ def lse_heatmaps(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> tupl
 def gradcam_heatmaps(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> np.ndarray:
     """Grad-CAM at the pooled score map by backpropagation (pytorch-grad-cam), float32 (B, classes,
     H, W) in [0, 1]: what `lse_heatmaps` after `scaled_heatmaps` gives without it."""
+    from pytorch_grad_cam import GradCAM  # slow to import
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
     found = []
     with GradCAM(model=model, target_layers=[model.pooling[0].pooled_maps]) as cam:
         for number in classes:

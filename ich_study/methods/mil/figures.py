@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -109,7 +108,8 @@ def free_response_figure(
     curves: name -> `report.free_response`. operating: name -> (false points per scan, sensitivity).
     """
     figure, axis = plt.subplots(figsize=(5.2, 4.2))
-    for (name, curve), colour in zip(curves.items(), sns.color_palette("colorblind", len(curves))):
+    for number, (name, curve) in enumerate(curves.items()):
+        colour = f"C{number}"
         steps = curve["false_points_per_scan"], curve["sensitivity"]
         axis.step(*steps, where="post", label=name, color=colour, linewidth=1.6)
         axis.plot(*operating[name], "o", color=colour, markersize=7, markeredgecolor="black")

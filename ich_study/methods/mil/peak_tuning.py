@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bayes_opt import BayesianOptimization
 from tqdm import tqdm
 
 from ich_study.atomic import write_csv
@@ -132,6 +131,8 @@ def tune_detector(
     the folder are taken from there and the search goes on to the same end. Raises StudyError where
     no slice has a box.
     """
+    from bayes_opt import BayesianOptimization  # slow to import
+
     if not any(map(len, scored.boxes)):
         raise StudyError(
             f"none of the {len(scored)} tuning slices has a box; h, T and d cannot be tuned on them"

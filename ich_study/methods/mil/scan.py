@@ -24,7 +24,7 @@ from ich_study.methods.mil.pipeline import score_slices
 from ich_study.methods.mil.study import TUNED_ON_BOXES, method_of
 from ich_study.models.registry import load
 from ich_study.models.weights import verify_file
-from ich_study.training.callbacks import WEIGHTS_FILE
+from ich_study.training.resume import WEIGHTS_FILE
 
 PUBLISHED_WEIGHTS = "published_weights"
 """Variant of the authors' own networks."""

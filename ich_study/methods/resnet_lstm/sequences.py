@@ -32,11 +32,10 @@ from ich_study.methods.resnet_lstm.network import (
 )
 from ich_study.models.backbones import Backbone
 from ich_study.models.weights import save_weights, state_digest
-from ich_study.training.callbacks import WEIGHTS_FILE
 from ich_study.training.config import LoopSettings
 from ich_study.training.loop import Run, fit, named
 from ich_study.training.losses import BinaryCrossEntropy
-from ich_study.training.resume import slice_marks
+from ich_study.training.resume import WEIGHTS_FILE, slice_marks
 from ich_study.training.task import (
     Batch,
     BatchLoader,

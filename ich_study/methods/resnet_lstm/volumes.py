@@ -16,8 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
-from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,7 +36,7 @@ from ich_study.training.task import (
 )
 
 
-class VolumeUNet(UNet):
+class VolumeUNet(nn.Module):
     """MONAI's 3-D U-Net, (B, 1, D, S, S) to logits of the same shape.
 
     In training mode D is that of a patch. In evaluation mode a window of a patch's size slides over
@@ -46,7 +44,10 @@ class VolumeUNet(UNet):
     """
 
     def __init__(self, settings: UNetSettings) -> None:
-        super().__init__(
+        from monai.networks.nets import UNet  # MONAI takes seconds to import
+
+        super().__init__()
+        self.unet = UNet(
             3, 1, 1, settings.channels, settings.strides, num_res_units=settings.residual_units
         )
         self._window = (settings.depth, settings.size, settings.size)
@@ -54,11 +55,11 @@ class VolumeUNet(UNet):
 
     def forward(self, volumes: Tensor) -> Tensor:
         """Logits."""
+        from monai.inferers import sliding_window_inference
+
         if self.training:
-            return super().forward(volumes)
-        return sliding_window_inference(
-            volumes, self._window, 1, super().forward, overlap=self._overlap
-        )
+            return self.unet(volumes)
+        return sliding_window_inference(volumes, self._window, 1, self.unet, overlap=self._overlap)
 
 
 @register("unet_3d")

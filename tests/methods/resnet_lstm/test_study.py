@@ -178,7 +178,7 @@ def test_run_again_it_only_loads(done, monkeypatch):
     def never(*arguments, **named):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("ich_study.training.loop.learner_of", never)
+    monkeypatch.setattr("ich_study.training.epochs.learner_of", never)
     again = resnet_lstm_study.train_stage_1(fold, SETTINGS, quiet)
     assert dict(again.weights) == dict(stage.weights)
 
