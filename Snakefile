@@ -70,6 +70,17 @@ def needs(notebook):
     return {**DEFAULTS, **NEEDS.get(notebook, {})}
 
 
+def read_by(notebook):
+    """The runs that a notebook waits for: of a notebook with arms, those arms that its parameters name, or all where they name none."""
+    said = "".join(file.read_text() for file in [Path(f"notebooks/{notebook}.ipynb"), *PARAMS.glob(f"{notebook}*.yaml"), *PARAMS.glob(f"{notebook}/*.yaml")])
+    waited = []
+    for upstream in READS[notebook]:
+        folders = {run: re.escape(str(Path(run).parent)) for run in runs(upstream)}
+        named = [run for run in folders if re.search(rf"(?<![\w./-]){folders[run]}(?![\w.-])", said)]
+        waited += named or list(folders)
+    return waited
+
+
 def urgency(notebook):
     """Of the runs that could start, first those that most others wait for, of these those that take longest."""
     return 10**6 * sum(notebook in reads for reads in READS.values()) + needs(notebook)["runtime"]
@@ -157,7 +168,7 @@ for notebook in PRESENT:
             notebook=f"notebooks/{notebook}.ipynb",
             params=common + own,
             code=code(notebook),
-            reads=[run for upstream in READS[notebook] for run in runs(upstream)],
+            reads=read_by(notebook),
         output: f"{folder}/run.json",
         params:
             call=lambda wildcards, input, output, notebook=notebook: shlex.join(
@@ -167,5 +178,5 @@ for notebook in PRESENT:
             ),
         threads: needs(notebook)["threads"]
         priority: urgency(notebook)
-        resources: **{key: value for key, value in needs(notebook).items() if key != "threads"},
+        resources: **{key: value for key, value in needs(notebook).items() if key != "threads"}, **(config.get("with_gpu", {}) if needs(notebook)["gpu"] else {}),
         shell: ENVIRONMENT + " {params.call}"

@@ -229,21 +229,49 @@ def test_what_others_wait_for_runs_first_and_then_what_takes_longest(project):
         ]
 
 
-def test_slurm_asks_for_a_gpu_per_training_job_and_only_the_profile_knows_partitions(project):
-    output = snakemake("-n", "--workflow-profile", "profiles/slurm")
-    jobs = {
-        part.split(":")[0]: part for part in re.split(r"^rule run_", output, flags=re.MULTILINE)[1:]
-    }
-    assert "gpu=1" in jobs["01_backbones"] and "slurm_partition=gpu" in jobs["01_backbones"]
-    assert "gpu=0" in jobs["00_data"] and "slurm_partition=cpu" in jobs["00_data"]
-    assert (
-        "partition" not in (ROOT / "Snakefile").read_text()
-        and "slurm" not in (ROOT / "Snakefile").read_text()
-    )
-    assert (
-        yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())["executor"]
-        == "slurm"
-    )
+def jobs_of(output: str) -> dict[str, str]:
+    """Each rule that a dry run shows, and what it shows of it."""
+    parts = re.split(r"^rule run_", output, flags=re.MULTILINE)[1:]
+    return {part.split(":")[0]: part for part in parts}
+
+
+def test_slurm_sends_to_the_partition_with_gpus_exactly_what_has_a_gpu(project):
+    needs = project / "params" / "tiny" / "resources.yaml"
+    slurm = ("-n", "--workflow-profile", "profiles/slurm")
+    assert "slurm_partition=gpu" not in snakemake(*slurm), "of a scale that asks for none"
+    needs.write_text("01_backbones: {gpu: 1}\n07_figures: {gpu: 2}\n")
+    jobs = jobs_of(snakemake(*slurm))
+    for name, gpus, partition in (
+        ("00_data", 0, "cpu"),
+        ("01_backbones", 1, "gpu"),
+        ("07_figures", 2, "gpu"),
+    ):
+        assert f"gpu={gpus}" in jobs[name] and f"slurm_partition={partition}" in jobs[name]
+    assert "partition" not in snakemake("-n"), "only the profile knows partitions"
+    text = (ROOT / "Snakefile").read_text()
+    assert "partition" not in text and "slurm" not in text
+
+
+def test_a_gpu_is_asked_for_where_the_device_is_one():
+    """Of every scale and notebook: resources.yaml against the device of the run."""
+    for scale in sorted((ROOT / "params").glob("*/")):
+        needs = scale / "resources.yaml"
+        asked = yaml.safe_load(needs.read_text()) if needs.is_file() else {}
+        for common in sorted(scale.glob("[0-9]*.yaml")):
+            said = "".join(file.read_text() for file in scale.rglob(f"{common.stem}*.yaml"))
+            wanted = bool(re.search(r"\bdevice: cuda\b", said))
+            assert bool(asked.get(common.stem, {}).get("gpu")) is wanted, common
+
+
+def test_a_notebook_waits_for_the_arms_that_its_parameters_name(project):
+    scale = project / "params" / "tiny"
+    (scale / "02_lse_unet.yaml").write_text("encoder_run: runs/tiny/01_backbones/b\n")
+    (scale / "01_backbones" / "b.c.yaml").write_text("epochs: 8\n")
+    jobs = jobs_of(snakemake("-n"))
+    read = re.search(r"input: (.*)", jobs["02_lse_unet"])[1]
+    assert "01_backbones/b/run.json" in read and "00_data/run.json" in read
+    assert "01_backbones/a/" not in read and "01_backbones/b.c/" not in read
+    assert all(f"01_backbones/{arm}/run.json" in jobs["07_figures"] for arm in ("a", "b", "b.c"))
 
 
 @pytest.mark.parametrize("scale", sorted(path.name for path in (ROOT / "params").glob("*/")))
