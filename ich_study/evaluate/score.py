@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from ich_study.errors import MapError
 from ich_study.evaluate.heat import Heat, Index, batches
 from ich_study.evaluate.thresholds import counts_over_grid
 from ich_study.evaluate.truth import Truth
+from ich_study.metrics.cores import side_by_side
 from ich_study.metrics.localisation import mass_inside, pointing_game
 from ich_study.metrics.overlap import Counts
 
@@ -93,8 +95,11 @@ def score_classes(
     thresholds, count = np.asarray(grid, np.float64), len(truth)
     tp, fp, fn = np.zeros((3, len(classes), count, len(thresholds)), np.int64)
     pointing, mass = np.full((2, len(classes), count), np.nan)
-    for index in _read_in(truth, classes, batch, everything=bool(len(thresholds))):
-        maps = heat.read(index)
+    reading = Lock()
+
+    def score_batch(index: Index) -> None:
+        with reading:  # a network may have to run for it, and does so for one caller at a time
+            maps = heat.read(index)
         for number, name in enumerate(classes):
             inside = truth.mask(name, index)
             own = _maps_of(heat, maps, name, inside.shape)
@@ -105,6 +110,9 @@ def score_classes(
                 tp[number, index] = counted.tp
                 fp[number, index] = counted.fp
                 fn[number, index] = counted.fn
+
+    for _ in side_by_side(score_batch, _read_in(truth, classes, batch, bool(len(thresholds)))):
+        pass
     found = {}
     for number, name in enumerate(classes):
         counts = Counts(tp[number], fp[number], fn[number])

@@ -19,6 +19,7 @@ from ich_study.ct.planes import PixelGrid
 from ich_study.errors import DataError, ParameterError
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.metrics.boxes import component_boxes, fill_boxes
+from ich_study.metrics.cores import side_by_side
 from ich_study.schema import MASK_CODES
 from ich_study.store.read import Store
 
@@ -130,9 +131,9 @@ def read_truth(
     hu, codes, brains = (np.zeros(shape, kind) for kind in (np.int16, np.uint8, bool))
     pixel_ml, pixel_cm2 = np.full((2, len(rows)), np.nan)
     annotated = [np.zeros((0, 4)) for _ in range(len(rows))]
-    scans = rows.groupby("scan_id", sort=False).groups.items()
-    bar = {"unit": "scan", "mininterval": 5, "leave": False, "disable": not progress}
-    for scan_id, index in tqdm(scans, "reading scans with their truth", **bar):
+
+    def read(scan: tuple[str, pd.Index]) -> None:
+        scan_id, index = scan
         slices = rows.loc[index, "slice_index"].to_numpy()
         volume = np.array(store.volume(scan_id))
         grid = PixelGrid.of(store.index[store.index["scan_id"] == scan_id])
@@ -149,6 +150,12 @@ def read_truth(
         grid_pixels = preprocessing.on_grid(_PIXEL, *native)[0, 2:].prod().item()
         pixel_ml[index] = grid.pixel_ml[slices] / grid_pixels
         pixel_cm2[index] = grid.pixel_mm[0] * grid.pixel_mm[1] / 100 / grid_pixels
+
+    scans = rows.groupby("scan_id", sort=False).groups
+    bar = {"unit": "scan", "mininterval": 5, "leave": False, "disable": not progress}
+    done = side_by_side(read, scans.items())
+    for _ in tqdm(done, "reading scans with their truth", len(scans), **bar):
+        pass
     return Truth(
         rows,
         kind,

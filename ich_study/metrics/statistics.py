@@ -20,6 +20,7 @@ import numpy as np
 
 from ich_study.errors import StudyError
 from ich_study.metrics.classification import RankedScores
+from ich_study.metrics.cores import cores, side_by_side
 from ich_study.metrics.overlap import Counts
 
 MAX_DEGENERATE = 0.05
@@ -169,15 +170,14 @@ def _ranked(
 ) -> PatientStatistic:
     names, index = _patients(patients, len(truth))
     curve = getattr(RankedScores(truth, scores), measure)
-    chunk = max(1, _ELEMENTS_AT_ONCE // len(index))
+    most = max(1, _ELEMENTS_AT_ONCE // len(index))
 
     def evaluate(weights: np.ndarray) -> np.ndarray:
-        return np.concatenate(
-            [
-                curve(weights[start : start + chunk][:, index])
-                for start in range(0, len(weights), chunk)
-            ]
-        )
+        # each replicate is on its own, so that the cores share them
+        chunk = min(most, -(-len(weights) // cores()))
+        starts = range(0, len(weights), chunk)
+        areas = side_by_side(lambda start: curve(weights[start : start + chunk][:, index]), starts)
+        return np.concatenate(list(areas))
 
     return PatientStatistic(names, evaluate, share=True)
 

@@ -13,6 +13,7 @@ from scipy.spatial import KDTree
 
 from ich_study.ct.planes import PixelGrid
 from ich_study.errors import StudyError
+from ich_study.metrics.cores import cores
 
 ROUNDING_MM = 1e-9
 """By how much sums of positions may be off: a voxel at the tolerance is within it."""
@@ -68,7 +69,11 @@ def surface_distances(
     if not prediction.any() or not truth.any():
         raise StudyError("an empty mask has no surface")
     first, second = grid.points_mm(_surface(prediction)), grid.points_mm(_surface(truth))
-    return KDTree(second).query(first)[0], KDTree(first).query(second)[0]
+    workers = cores()
+    return (
+        KDTree(second).query(first, workers=workers)[0],
+        KDTree(first).query(second, workers=workers)[0],
+    )
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:

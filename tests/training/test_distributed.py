@@ -92,13 +92,26 @@ def test_batches_taken_in_turns_come_back_in_their_order():
     assert distributed.in_turns([["a"], [], []]) == ["a"]
 
 
-def test_two_processes_train_any_network_and_validate_each_batch_once(tmp_path):
+def test_two_processes_train_as_one_with_the_same_batch_over_both(tmp_path):
+    """Each takes every second slice of the epoch's order; what they step by is the mean over both.
+    Each batch of the validation part is seen once."""
     if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
         pytest.skip("this PyTorch has no gloo, which joins processes on a CPU")
-    settings = LoopSettings(
-        distributed=True, processes=2, epochs=3, keep="last", learning_rate=0.05
-    )
-    run = fit(line.network(), line.Line(), settings, tmp_path, {})
+    alike = {"epochs": 3, "keep": "last", "learning_rate": 0.05}
+    settings = LoopSettings(distributed=True, processes=2, **alike)
+    run = fit(line.network(dropout=0), line.Line(batch=8), settings, tmp_path / "two", {})
+    runs = {8: run}
+    for batch in (16, 32):
+        task, alone = line.Line(batch=batch), LoopSettings(**alike)
+        runs[batch] = fit(line.network(dropout=0), task, alone, tmp_path / str(batch), {})
+    weights = {
+        batch: torch.cat([each.detach().flatten() for each in found.model.parameters()])
+        for batch, found in runs.items()
+    }
+    assert torch.allclose(weights[8], weights[16], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(weights[8], weights[32], rtol=1e-2)
+    losses = [runs[batch].history[["train_loss", "valid_loss"]].to_numpy() for batch in (8, 16)]
+    assert np.allclose(*losses, rtol=1e-5)
     x = torch.linspace(-1, 1, 64)[:, None]
     with torch.no_grad():
         loss = float((run.model(x) - 2 * x).square().mean())

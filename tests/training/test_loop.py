@@ -33,9 +33,9 @@ class LineNetwork(Network):
         return network()
 
 
-def network():
+def network(dropout=0.1):
     torch.manual_seed(0)
-    return LineNetwork(nn.Sequential(nn.Linear(1, 4), nn.Dropout(0.1), nn.Linear(4, 1)))
+    return LineNetwork(nn.Sequential(nn.Linear(1, 4), nn.Dropout(dropout), nn.Linear(4, 1)))
 
 
 def order(epoch):
@@ -47,12 +47,12 @@ class Line(Task):
 
     loss = staticmethod(functional.mse_loss)
 
-    def __init__(self, what="line", kill_at=None, spoil=None):
-        self.what, self.kill_at, self.spoil = what, kill_at, spoil
+    def __init__(self, what="line", kill_at=None, spoil=None, batch=16):
+        self.what, self.kill_at, self.spoil, self.batch = what, kill_at, spoil, batch
 
     def loaders(self, device):
         return (
-            BatchLoader(shuffled_batches(order, 16), partial(self.read, "train", device)),
+            BatchLoader(shuffled_batches(order, self.batch), partial(self.read, "train", device)),
             BatchLoader(ordered_batches(64, 32), partial(self.read, "valid", device)),
         )
 
@@ -66,10 +66,10 @@ class Line(Task):
         return {"what": self.what}
 
 
-def run(folder, task=None, report=lambda line: None, restart_changed=False, **changes):
+def run(folder, task=None, report=lambda line: None, restart_changed=False, dropout=0.1, **changes):
     settings = LoopSettings(**{"epochs": 8, "learning_rate": 0.05, "optimizer": "adam", **changes})
     about = {"made by": "a test"}
-    return fit(network(), task or Line(), settings, folder, about, report, restart_changed)
+    return fit(network(dropout), task or Line(), settings, folder, about, report, restart_changed)
 
 
 def test_it_learns_keeps_the_best_epoch_and_leaves_a_history(tmp_path):

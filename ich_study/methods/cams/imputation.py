@@ -9,6 +9,8 @@ device.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,6 +18,9 @@ from torch.nn import functional
 from ich_study.errors import MapError
 
 _COARSEST = 8
+_LOOKS_EVERY_ON_GPU = 16
+"""Iterations between looks at the residuals, each of which waits for the device; what is solved
+stays as it is."""
 
 
 def noisy_linear_imputation(
@@ -23,11 +28,12 @@ def noisy_linear_imputation(
     removed: Tensor,
     noise: float = 0.01,
     seed: int = 0,
+    alike: int | None = None,
     tolerance: float = 1e-4,
     max_iterations: int = 4000,
 ) -> Tensor:
     """`channels` (N, C, S, S) with the pixels of `removed`, bool (N, S, S), imputed and noise of SD
-    `noise` added there.
+    `noise` added there, the same for every `alike` slices.
 
     Solved until the residual is below `tolerance` times the right hand side. Raises MapError where
     a slice has no pixel left to impute from, or the iterations do not suffice.
@@ -42,10 +48,18 @@ def noisy_linear_imputation(
     gone = removed[:, None].to(channels)
     solved = _imputed(channels * (1 - gone), gone, tolerance, max_iterations)
     generator = torch.Generator().manual_seed(seed)
-    speckle = (
-        torch.randn(channels.shape, generator=generator).to(channels) * noise if noise else 0.0
-    )
-    return solved + gone * speckle
+    if not noise:
+        return solved
+    slices = alike or len(channels)
+    speckle = torch.randn(slices, *channels.shape[1:], generator=generator).to(channels) * noise
+    return solved + gone * speckle.repeat(len(channels) // slices, 1, 1, 1)
+
+
+def imputed_alike(channels: Tensor, removed: Sequence[Tensor], noise: float, seed: int) -> Tensor:
+    """`noisy_linear_imputation` of the same slices for each of several masks, one after the other,
+    (masks * N, C, S, S), solved together, each with the same noise."""
+    repeated = channels.repeat(len(removed), 1, 1, 1)
+    return noisy_linear_imputation(repeated, torch.cat(list(removed)), noise, seed, len(channels))
 
 
 def _imputed(known: Tensor, gone: Tensor, tolerance: float, limit: int) -> Tensor:
@@ -90,8 +104,9 @@ def _conjugate_gradients(
     residual = right - system(x)
     direction, squared = residual, dot(residual, residual)
     enough = (tolerance**2) * dot(right, right).clamp_min(1e-20)
-    for _ in range(limit):
-        if bool((squared <= enough).all()):
+    every = _LOOKS_EVERY_ON_GPU if x.is_cuda else 1
+    for number in range(limit):
+        if number % every == 0 and bool((squared <= enough).all()):
             return x
         image = system(direction)
         curvature = dot(direction, image)

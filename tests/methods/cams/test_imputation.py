@@ -3,7 +3,7 @@ import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
 from ich_study.errors import MapError
-from ich_study.methods.cams.imputation import noisy_linear_imputation
+from ich_study.methods.cams.imputation import imputed_alike, noisy_linear_imputation
 
 
 def slices(count=2, channels=2, side=26, seed=0):
@@ -55,3 +55,12 @@ def test_what_cannot_be_imputed_is_an_error():
         noisy_linear_imputation(channels, torch.ones(2, 26, 26))
     with pytest.raises(MapError, match="did not converge"):
         noisy_linear_imputation(channels, torch.rand(2, 26, 26) < 0.9, max_iterations=1)
+
+
+def test_several_masks_solved_together_are_each_as_alone():
+    rng = torch.Generator().manual_seed(4)
+    channels = torch.rand(3, 2, 26, 26, generator=rng)
+    masks = [torch.rand(3, 26, 26, generator=rng) < share for share in (0.2, 0.6)]
+    together = imputed_alike(channels, masks, 0.05, 7)
+    alone = torch.cat([noisy_linear_imputation(channels, mask, 0.05, 7) for mask in masks])
+    assert torch.allclose(together, alone, atol=1e-6) and not torch.equal(alone[:3], alone[3:])

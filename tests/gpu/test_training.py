@@ -1,0 +1,68 @@
+"""Training on a GPU against the CPU: one step, a kill, mixed precision and memory."""
+
+import pytest
+import torch
+
+from ich_study.evaluate.classification import predict
+from ich_study.inputs.devices import peak_memory_mib
+from ich_study.training.learner import train_classifier
+from tests.training import test_loop as line
+from tests.training.fakes import config, fake_store, network, parts
+
+pytestmark = pytest.mark.gpu
+STORE = fake_store()
+TRAIN, VALIDATION = parts(STORE)
+
+
+def weights(model):
+    return torch.cat([each.detach().cpu().flatten() for each in model.parameters()])
+
+
+def classifier(folder, device, **changes):
+    settings = config(device=device, epochs=1, keep="last", **changes)
+    built = network(settings)
+    before = weights(built.model)
+    run = train_classifier(built, settings, STORE, TRAIN, VALIDATION, folder)
+    return run, weights(run.model) - before
+
+
+def test_an_epoch_moves_the_weights_as_on_the_cpu(cuda, tmp_path):
+    steps = {}
+    for device in ("cpu", cuda.type):
+        # without dropout, which each device draws from its own generator
+        found = line.run(
+            tmp_path / device, line.Line(), epochs=3, device=device, dropout=0, optimizer="sgd"
+        )
+        assert found.device.type == device
+        steps[device] = weights(found.model)
+    assert torch.allclose(steps["cpu"], steps[cuda.type], atol=1e-5)
+
+
+def test_a_killed_run_goes_on_and_ends_where_the_other_does(cuda, tmp_path):
+    whole = line.run(tmp_path / "whole", epochs=6, device=cuda.type)
+    with pytest.raises(line.Killed):
+        line.run(tmp_path / "killed", line.Line(kill_at=3), epochs=6, device=cuda.type)
+    said = []
+    resumed = line.run(tmp_path / "killed", report=said.append, epochs=6, device=cuda.type)
+    assert any("going on after epoch 3" in each for each in said)
+    assert torch.allclose(weights(whole.model), weights(resumed.model), atol=1e-6)
+    assert len(resumed.history) == 6
+
+
+@pytest.mark.parametrize("precision", ["amp", "bf16"])
+def test_mixed_precision_moves_weights_in_the_same_direction(cuda, tmp_path, precision):
+    _, plain = classifier(tmp_path / "fp32", cuda.type)
+    run, mixed = classifier(tmp_path / precision, cuda.type, precision=precision)
+    assert torch.isfinite(mixed).all() and run.history["valid_loss"].notna().all()
+    assert float(torch.nn.functional.cosine_similarity(plain, mixed, dim=0)) > 0.7
+    assert next(run.model.parameters()).dtype == torch.float32
+
+
+def test_predictions_are_the_cpus_and_memory_is_told(cuda, tmp_path):
+    run, _ = classifier(tmp_path, cuda.type)
+    assert 0 < run.peak_memory_mib <= peak_memory_mib(cuda) and "cuda" in run.device_name
+    found = [
+        predict(run.model.to(place), run.preprocessing, ("any",), STORE, VALIDATION, place)["logit"]
+        for place in (cuda, torch.device("cpu"))
+    ]
+    assert (found[0] - found[1]).abs().max() < 0.02
