@@ -17,7 +17,7 @@ READY := $(VENV)/.installed
 export PATH := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(BIN):$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: phantom study report smoke digests check-digests test lint lab release lock clean-env
+.PHONY: phantom phantom-gpu study report smoke digests check-digests test lint lab release lock clean-env
 .DEFAULT_GOAL := phantom
 
 phantom:
@@ -31,6 +31,10 @@ study: $(READY)
 # Pages that open from disk, of what has run at SCALE; `study` ends with it.
 report: $(READY)
 	@$(BIN)/python -m tools.report runs/$(SCALE)
+
+# On a machine with a GPU: its tests, the benchmarks, the scale `phantom-gpu`, and its tables into figures/phantom-gpu.
+phantom-gpu: $(READY)
+	$(BIN)/python -m tools.phantom_gpu
 
 # The quickest whole study, which CI runs.
 smoke:

@@ -16,7 +16,10 @@ from tests.store.fake_reader import built, head
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-WRITTEN = ("README.md", "docs/getting_started.md", "docs/how_to.md", "docs/model_cards.md")
+WRITTEN = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("getting_started", "how_to", "model_cards", "scale")),
+)
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in WRITTEN}
 EXAMPLE_LINES = 22
 

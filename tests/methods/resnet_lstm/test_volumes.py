@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 from monai.losses import DiceLoss
-from monai.networks.nets import UNet
 from torch import nn
 
 from ich_study.errors import DataError, ParameterError
@@ -128,7 +127,7 @@ def test_a_volume_of_one_patch_is_the_network_itself_and_padding_is_cut_off():
     )
     with torch.inference_mode():
         direct = (
-            UNet.forward(model, torch.from_numpy(volume.astype(np.float32) / 255)[None, None])
+            model.unet(torch.from_numpy(volume.astype(np.float32) / 255)[None, None])
             .sigmoid()[0, 0]
             .numpy()
         )
