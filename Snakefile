@@ -34,7 +34,7 @@ READS = {
     "09_new_scan": ["01_backbones", "02_lse_unet", "04_swin_hgi_sam", "05_mil_detector", "06_cam_benchmark"],
 }
 
-unknown = sorted(set(config) - {"scale"})
+unknown = sorted(set(config) - {"scale", "with_gpu"})
 if unknown:
     raise WorkflowError(f"--config {', '.join(unknown)}: unknown; expected scale alone, as in --config scale=smoke")
 SCALE = str(config.get("scale", "phantom"))
