@@ -37,9 +37,11 @@ def _unknown(package: str) -> Iterator[None]:
     """Inside, `package` cannot be imported."""
     absent = package not in sys.modules
     sys.modules.setdefault(package, None)  # type: ignore[arg-type]
-    yield
-    if absent:
-        del sys.modules[package]
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[package]
 
 
 # jsonschema, which checks notebooks for papermill, takes three seconds to build a grammar of
