@@ -41,9 +41,9 @@ Report = Callable[[str], None]
 SEARCH_PAYS_FROM = 5000
 """Batches of a training from which cuDNN may search for the fastest algorithm of each convolution.
 
-It searches anew for each shape, pass and size of batch. RDNet-T has 72 shapes of convolution and
-took 160 s longer for its first epoch on an H200 than for the next, EfficientNetV2-S has 38 and took
-50 s; the same slices were read. At a tenth less time a batch that is paid back in thousands.
+It searches anew for each shape, pass and size of batch. On an H200 the first epoch of RDNet-T, with
+72 shapes of convolution, took 160 s longer than the next; EfficientNetV2-S, with 38, took 50 s
+longer, on other slices. That the search is why, and this number, are inferred and not measured.
 """
 
 

@@ -49,8 +49,8 @@ Scores = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Ablation:
     """How AblationCAM runs. variant: "zero" or "library". library_batch: the library's batch size,
     which its values depend on. precision: "fp32" or "bf16" of the re-run; on a GPU it stays
-    float32, since an H200 took six times as long for a tail's many small convolutions in
-    bfloat16."""
+    float32: an H200 took six times as long for all 27 maps in bfloat16, and these many small
+    convolutions are the likely reason (not measured apart)."""
 
     variant: str = "zero"
     library_batch: int = 32
