@@ -9,9 +9,10 @@ its yellow, whose contrast is 1.3).
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -81,8 +82,8 @@ class SlicePanel:
 
 
 def use_study_style() -> None:
-    """The look of every figure: white, with a grid, in colours for colour-blind readers, and of a
-    paper's sizes."""
+    """Seaborn's look of every figure, as matplotlib has it: white, with a grid, in colours for
+    colour-blind readers, and of a paper's sizes."""
     plt.style.use(["seaborn-v0_8-whitegrid", "seaborn-v0_8-colorblind"])
     plt.rcParams.update(
         {
@@ -99,11 +100,6 @@ def use_study_style() -> None:
             "lines.markersize": 4.8,
         }
     )
-
-
-def hues(count: int) -> np.ndarray:
-    """So many colours around the rainbow, (count, 4), for more lines than a palette has."""
-    return plt.colormaps["turbo"](np.linspace(0.04, 0.96, count))
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
@@ -253,10 +249,21 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
     if kind not in axes_of_kind:
         raise StudyError(f"curve kind {kind!r}; expected one of {sorted(axes_of_kind)}")
     x, y, x_label, y_label = axes_of_kind[kind]
+    palette = CLASS_COLOURS if hue == "class" else None
     figure, axis = plt.subplots(figsize=(4.6, 4.2))
-    for name, curve in curves.groupby(hue, sort=False):
-        colour = CLASS_COLOURS[str(name)] if hue == "class" else None
-        axis.plot(curve[x], curve[y], color=colour, linewidth=1.4, label=name)
+    import seaborn as sns  # slow to import
+
+    sns.lineplot(
+        curves,
+        x=x,
+        y=y,
+        hue=hue,
+        palette=palette,
+        estimator=None,
+        sort=False,
+        ax=axis,
+        linewidth=1.4,
+    )
     if kind == "roc":
         axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
     axis.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
@@ -322,25 +329,17 @@ def interval_figure(
     return figure
 
 
-def strip_points(
-    axis: Axes,
-    values: Mapping[str, np.ndarray],
-    colours: Mapping[str, str] | str,
-    upright: bool = True,
-    spread: float = 0.1,
-) -> None:
-    """Values as points, a column per name (a row, from the top, unless `upright`), spread across it
-    by up to `spread` of its width, the same way each time."""
-    rng = np.random.default_rng(0)
-    for place, (name, along) in enumerate(values.items()):
-        across = place + rng.uniform(-spread, spread, len(along))
-        colour = colours if isinstance(colours, str) else colours[name]
-        axis.scatter(*((across, along) if upright else (along, across)), s=12, color=colour)
-    (axis.set_xticks if upright else axis.set_yticks)(range(len(values)), list(values))
-    if upright:
-        axis.set_xlim(-0.5, len(values) - 0.5)
-    else:
-        axis.set_ylim(len(values) - 0.5, -0.5)
+def strip_points(axis: Axes, values: pd.DataFrame, **options: Any) -> None:
+    """Strip plot whose points are spread the same way each time."""
+    import seaborn as sns  # slow to import
+
+    # seaborn draws the spread from NumPy's global stream, which is left as it was
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        sns.stripplot(values, size=3.5, ax=axis, **options)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 def distribution_figure(
@@ -357,7 +356,17 @@ def distribution_figure(
             [prior.low, prior.high], place - 0.32, place + 0.32, color="0.85", zorder=0
         )
         axis.hlines(prior.median, place - 0.32, place + 0.32, color="0.35", linewidth=1.6, zorder=1)
-    measured = {name: values.loc[values["class"] == name, "value"].to_numpy() for name in order}
-    strip_points(axis, measured, CLASS_COLOURS)
+    palette = {name: CLASS_COLOURS[name] for name in order}
+    strip_points(
+        axis,
+        values,
+        x="class",
+        y="value",
+        order=order,
+        hue="class",
+        palette=palette,
+        legend=False,
+        zorder=2,
+    )
     axis.set(xlabel="", ylabel=unit, title=title, yscale="log" if log else "linear")
     return figure

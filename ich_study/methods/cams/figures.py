@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from ich_study.errors import StudyError
 from ich_study.evaluate.rivals import RIVALS
 from ich_study.figures.names import readable
-from ich_study.figures.style import hues
 from ich_study.methods.cams.recipe import LIBRARY
 from ich_study.methods.cams.scores import (
     MethodScores,
@@ -85,6 +84,8 @@ def overview_figure(results: pd.DataFrame, title: str, dice: str = "dice") -> Fi
 def _cells(axis: Axes, rows: pd.DataFrame, order: Sequence[str], top: float) -> None:
     """A cell per method and depth, coloured from 0 to `top`; a rival, which has no depth, has its
     value across all three."""
+    import seaborn as sns  # slow to import
+
     values = np.full((len(order), len(DEPTHS)), np.nan)
     text = np.full(values.shape, "", object)
     for row in rows.itertuples():
@@ -94,12 +95,8 @@ def _cells(axis: Axes, rows: pd.DataFrame, order: Sequence[str], top: float) -> 
         values[cell] = row.value
         middle = cell if row.layer else (cell[0], 1)
         text[middle] = f"{row.value:.2f}\n[{row.ci_low:.2f}, {row.ci_high:.2f}]"
-    axis.pcolormesh(values, cmap="cividis", vmin=0, vmax=top, edgecolors="white", linewidth=0.6)
-    for (row, column), words in np.ndenumerate(text):
-        colour = "black" if values[row, column] > 0.55 * top else "white"
-        axis.text(
-            column + 0.5, row + 0.5, words, color=colour, fontsize=6.5, ha="center", va="center"
-        )
+    look = {"cmap": "cividis", "vmin": 0, "vmax": top, "cbar": False, "linewidths": 0.6}
+    sns.heatmap(values, ax=axis, annot=text, fmt="", annot_kws={"fontsize": 6.5}, **look)
     axis.set_xticks(np.arange(len(DEPTHS)) + 0.5, [f"[{depth}]" for depth in DEPTHS])
     axis.grid(visible=False)
 
@@ -122,6 +119,8 @@ def precision_recall_figure(
 ) -> Figure:
     """Precision and sensitivity of pixels of positive slices over all thresholds, a line per method
     at its depth `layer_of` (rivals: ""), the area under it in the legend. size: of a slice."""
+    import seaborn as sns  # slow to import
+
     shown = [
         each
         for each in scored
@@ -132,7 +131,7 @@ def precision_recall_figure(
         raise StudyError(f"figure {title!r} has no curve to show")
     figure, axis = plt.subplots(figsize=(6.2, 4.4))
     top = 0.0
-    for colour, each in zip(hues(len(shown)), shown):
+    for colour, each in zip(sns.color_palette("husl", len(shown)), shown):
         scores, style = each.scores, ":" if each.scores.name in RIVALS else "-"
         area = pixel_average_precision(scores, size, scores.positive).value()
         name = each.label.replace(scores.name, titled(scores.name), 1)
@@ -221,9 +220,11 @@ def figure_three(
 
     curves: run, sensitivity, precision, threshold.
     """
+    import seaborn as sns  # slow to import
+
     figure, axis = plt.subplots(figsize=(6.2, 4.2))
     runs = list(dict.fromkeys(curves["run"]))
-    for colour, run in zip(hues(len(runs)), runs):
+    for colour, run in zip(sns.color_palette("husl", len(runs)), runs):
         part = curves[curves["run"] == run].sort_values("threshold")
         axis.plot(part["sensitivity"], part["precision"], color=colour, linewidth=1.1, label=run)
         for threshold, marker in zip(marked, "osD"):

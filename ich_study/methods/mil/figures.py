@@ -107,9 +107,10 @@ def free_response_figure(
 
     curves: name -> `report.free_response`. operating: name -> (false points per scan, sensitivity).
     """
+    import seaborn as sns  # slow to import
+
     figure, axis = plt.subplots(figsize=(5.2, 4.2))
-    for number, (name, curve) in enumerate(curves.items()):
-        colour = f"C{number}"
+    for (name, curve), colour in zip(curves.items(), sns.color_palette("colorblind", len(curves))):
         steps = curve["false_points_per_scan"], curve["sensitivity"]
         axis.step(*steps, where="post", label=name, color=colour, linewidth=1.6)
         axis.plot(*operating[name], "o", color=colour, markersize=7, markeredgecolor="black")

@@ -111,8 +111,7 @@ def volumes_figure(volumes: pd.DataFrame, metric: str, title: str) -> Figure:
     shown = volumes[volumes[metric].notna()]
     order = list(dict.fromkeys(shown["method"]))
     figure, axis = plt.subplots(figsize=(6.0, 0.8 + 0.32 * len(order)))
-    measured = {name: shown.loc[shown["method"] == name, metric].to_numpy() for name in order}
-    strip_points(axis, measured, "0.45", upright=False, spread=0.18)
+    strip_points(axis, shown, x=metric, y="method", order=order, color="0.45", jitter=0.18)
     means = shown.groupby("method")[metric].mean().reindex(order)
     axis.plot(
         means.to_numpy(), np.arange(len(order)), "D", color="#D55E00", markersize=5, label="mean"
