@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_study.errors import DataError
+from ich_study.errors import DataError, RunError
 from ich_study.methods.cams.classifiers import figure_three_curves, table_one
 
 PART = "hemorica/test"
@@ -63,7 +63,7 @@ def test_curves_are_those_of_the_part(runs):
 
 
 def test_runs_that_did_not_finish_are_named(runs, tmp_path):
-    with pytest.raises(DataError, match="cam_final"):
+    with pytest.raises(RunError, match="cam_final, found nothing"):
         table_one([*runs, tmp_path / "cam_final"], PART, None)
     with pytest.raises(DataError, match="no average precision of 'any' on rsna/test"):
         table_one(runs, "rsna/test", None)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ich_study.errors import DataError, ParameterError, WeightsError
+from ich_study.errors import DataError, ParameterError, RunError, WeightsError
 from ich_study.evaluate.truth import read_truth
 from ich_study.methods.cams.cams import cam_maps
 from ich_study.methods.cams.heat import layer_heats, rival_heats, threshold_grid
@@ -127,7 +127,7 @@ def test_the_depths_are_described(subject):
 
 
 def test_checkpoints_that_do_not_serve_are_refused(tmp_path, subject):
-    with pytest.raises(WeightsError, match="train the classifier first"):
+    with pytest.raises(RunError, match="absent, found nothing; make it"):
         load_subject(tmp_path / "absent", "any", CPU)
     write_run(tmp_path / "two", two_outputs=True)
     with pytest.raises(ParameterError, match="two outputs"):

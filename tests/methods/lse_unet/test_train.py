@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ich_study.errors import DataError, ParameterError, SplitError, WeightsError
+from ich_study.errors import DataError, ParameterError, RunError, SplitError, WeightsError
 from ich_study.methods.lse_unet import train as lse_training
 from ich_study.methods.lse_unet.train import LSEParts, LSERecipe
 from ich_study.models.backbones import create_backbone
@@ -149,7 +149,7 @@ def test_an_encoder_of_a_run_is_where_training_starts(tmp_path):
         ParameterError, match="takes 3 channels; the windows and slices here make 6"
     ):
         recipe.encoder(config(stack_depth=3, windows=("brain", "bone")), "authors")
-    with pytest.raises(DataError, match="train the classifier first"):
+    with pytest.raises(RunError, match="absent, found nothing; make it"):
         lse_training.weights_of_run(tmp_path / "absent")
     described = {"architecture": {"kind": "not_registered", "module": "ich_study.elsewhere"}}
     save_weights(tmp_path / "weights.safetensors", backbone.model, described)
