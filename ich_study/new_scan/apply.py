@@ -55,7 +55,7 @@ def open_methods(sources: Sequence[str], device: torch.device) -> dict[str, Scan
             method = _room(recipe.room).open_method(path, recipe, device)
             name = recipe.name
             if name in found:
-                name = f"{name}_{method.sha256[:6]}"
+                name += "_shipped" if source in shipped() else f"_{method.sha256[:6]}"
             if name in found:
                 raise ParameterError(f"the weights of {source} are named twice")
             found[name] = method

@@ -88,6 +88,8 @@ def test_a_source_that_is_nothing_and_a_method_named_twice_are_refused(tmp_path)
         open_methods([], device)
     with pytest.raises(WeightsError, match="none of the shipped weights"):
         open_methods([str(tmp_path)], device)
+    found = open_methods(["mil_max_pooling"] * 2, device)  # as a run's and the shipped weights
+    assert list(found) == ["mil_max_pooling", "mil_max_pooling_shipped"]
     with pytest.raises(ParameterError, match="named twice"):
         open_methods(["mil_max_pooling"] * 3, device)
     (tmp_path / "run.json").write_text('{"notebook": "00_data", "status": "ok", "parameters": {}}')

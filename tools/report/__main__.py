@@ -142,6 +142,7 @@ def build(runs: Path, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".report-") as folder:
         Report(study, Path(folder)).write()
+        Path(folder).chmod(0o755)  # temporary folders are their owner's alone
         if target.exists():
             shutil.rmtree(target)
         shutil.copytree(folder, target)

@@ -205,3 +205,4 @@ def test_it_replaces_a_report_and_nothing_else(tmp_path, capsys):
     assert report.main([str(runs), "--target", str(target)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"report: {target / 'index.html'}"
     assert not (target / "runs" / "stale.html").exists()
+    assert target.stat().st_mode & 0o777 == 0o755  # a colleague may read it
