@@ -3,6 +3,8 @@ slices at a time.
 
 27 maps of a slice at 512 px take about 80 kB at layer resolution against 28 MB at full size. One
 memory-mapped float32 file per method and layer; a run that was killed goes on after its last batch.
+The archive holds a hash of each file's finished maps, which is checked before they are read or
+continued.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+import xxhash
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,6 +32,7 @@ MapName = tuple[str, str]
 Maps = Mapping[MapName, Tensor]
 _STATE = "archive.json"
 _SAVE_EVERY_S = 10.0
+_ANEW = "delete the folder {} and run the notebook again, which computes them anew"
 
 
 class MapArchive:
@@ -46,13 +50,16 @@ class MapArchive:
             )
         self.names: list[MapName] = [tuple(name) for name in state["names"]]
         self.count, self.seconds = int(state["count"]), float(state["seconds"])
-        self._arrays = {name: np.load(_file(folder, name), mmap_mode="r") for name in self.names}
+        self._hashes = dict(zip(self.names, state["hashes"]))
+        self._arrays: dict[MapName, np.ndarray] = {}
 
     def raw(self, name: MapName, places: slice | np.ndarray | None = None) -> np.ndarray:
         """Raw maps (slices, h, w) at layer resolution, float32, a copy. Raises DataError for a name
-        that is not held."""
-        if name not in self._arrays:
+        that is not held, and for maps that are not those that were written."""
+        if name not in self._hashes:
             raise DataError(f"no maps of {name} in {self.folder}; it holds {self.names}")
+        if name not in self._arrays:
+            self._arrays[name], _ = _opened(self.folder, name, self.count, self._hashes[name], "r")
         return np.array(self._arrays[name][slice(None) if places is None else places])
 
 
@@ -76,21 +83,16 @@ def write_archive(
     mark = sha256_bytes(json.dumps({**key, "count": count}, sort_keys=True, default=str).encode())
     state = _state(folder)
     if state.get("mark") != mark:
-        state = {"mark": mark, "count": count, "done": 0, "names": [], "seconds": 0.0}
-    done, spent, started, saved = (
-        state["done"],
-        state["seconds"],
-        time.perf_counter(),
-        time.perf_counter(),
-    )
-    arrays = (
-        {
-            tuple(name): np.load(_file(folder, tuple(name)), mmap_mode="r+")
-            for name in state["names"]
-        }
-        if done
-        else {}
-    )
+        state = {"mark": mark, "count": count, "done": 0, "names": [], "seconds": 0.0, "hashes": []}
+    if state["done"] == count:
+        return MapArchive(folder)
+    done, started = state["done"], time.perf_counter()
+    spent, saved = state["seconds"], started
+    arrays: dict[MapName, np.ndarray] = {}
+    hashes: dict[MapName, xxhash.xxh3_128] = {}
+    for listed, known in zip(state["names"], state["hashes"]):
+        name = tuple(listed)
+        arrays[name], hashes[name] = _opened(folder, name, done, known, "r+")
     bar = tqdm(
         total=count,
         initial=done,
@@ -99,12 +101,13 @@ def write_archive(
         mininterval=5,
         leave=False,
     )
-    for inputs in batches(done) if done < count else ():
+    for inputs in batches(done):
         found = maps_of(inputs)
         arrays = arrays or _created(folder, count, found)
         places = slice(done, done + len(inputs))
         for name, maps in found.items():
             arrays[name][places] = _checked(maps, name, places, arrays[name].shape[1:])
+            hashes.setdefault(name, xxhash.xxh3_128()).update(arrays[name][places])
         done = places.stop
         bar.update(len(inputs))
         if time.perf_counter() - saved > _SAVE_EVERY_S or done == count:
@@ -114,6 +117,7 @@ def write_archive(
                 {
                     **state,
                     "names": list(arrays),
+                    "hashes": [hashes[name].hexdigest() for name in arrays],
                     "done": done,
                     "seconds": spent + time.perf_counter() - started,
                 },
@@ -156,9 +160,27 @@ def _save(folder: Path, arrays: Mapping[MapName, np.ndarray], state: Mapping[str
     write_json(folder / _STATE, state)
 
 
+def _opened(
+    folder: Path, name: MapName, done: int, known: str, mode: Literal["r", "r+"]
+) -> tuple[np.ndarray, xxhash.xxh3_128]:
+    """The maps of one name, with the hash of the first `done`; DataError unless it is `known`."""
+    path, found = _file(folder, name), xxhash.xxh3_128()
+    try:
+        array = np.load(path, mmap_mode=mode)
+        found.update(array[:done])
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); {_ANEW.format(folder)}") from error
+    if found.hexdigest() != known:
+        raise DataError(f"{path}: its maps are not those that were written; {_ANEW.format(folder)}")
+    return array, found
+
+
 def _state(folder: Path) -> dict[str, Any]:
+    """What the folder's archive says of itself; nothing where it was written before maps had
+    hashes, so that those are computed anew."""
     path = folder / _STATE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    state = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return state if "hashes" in state else {}
 
 
 def _file(folder: Path, name: MapName) -> Path:

@@ -76,3 +76,31 @@ def test_maps_that_failed_are_named(tmp_path):
         write_archive(tmp_path, 0, batches(), maps_of, KEY)
     with pytest.raises(DataError, match="end too early"):
         write_archive(tmp_path / "short", 12, batches(), maps_of, KEY)
+
+
+def flip_a_bit(path, offset):
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+
+
+def test_flipped_bits_are_not_used(tmp_path):
+    write_archive(tmp_path, 10, batches(), maps_of, KEY)
+    flip_a_bit(tmp_path / "m[-1].npy", -3)
+    for archive in (MapArchive(tmp_path), write_archive(tmp_path, 10, batches(), maps_of, KEY)):
+        assert len(archive.raw(("m", "[-2]"))) == 10  # the other file is whole
+        with pytest.raises(DataError, match=r"m\[-1\]\.npy: its maps are not .* delete the folder"):
+            archive.raw(("m", "[-1]"), slice(0, 2))
+    (tmp_path / "m[-1].npy").write_bytes(b"no array")
+    with pytest.raises(DataError, match=r"cannot be read.*delete the folder"):
+        MapArchive(tmp_path).raw(("m", "[-1]"))
+
+
+def test_a_killed_run_goes_on_from_whole_maps_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("ich_study.evaluate.archive._SAVE_EVERY_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        write_archive(tmp_path, 10, batches(upto=6), maps_of, KEY)
+    pixels = 10 * 16 * 4  # of the file m[-1].npy, in bytes
+    flip_a_bit(tmp_path / "m[-1].npy", -pixels + 100)
+    with pytest.raises(DataError, match="not those that were written"):
+        write_archive(tmp_path, 10, batches(), maps_of, KEY)
