@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -40,7 +41,7 @@ class Entry:
 
     heat: of any hemorrhage, class `any`, lowest outside the brain. marked: bool (N, S, S), at the
     method's own threshold, which no mask of these slices chose; threshold_source: who did.
-    probability: that a slice holds hemorrhage, (N,), None for a rival. points: of each slice, (n,
+    logit: that a slice holds hemorrhage, (N,), None for a rival. points: of each slice, (n,
     3) of row, column and heat, the method's own where it gives points, else peaks of the heat.
     seconds: per scan; NaN for a rival.
     """
@@ -51,9 +52,14 @@ class Entry:
     heat: Heat
     marked: np.ndarray = field(repr=False)
     threshold_source: str
-    probability: np.ndarray | None = field(repr=False)
+    logit: np.ndarray | None = field(repr=False)
     points: list[np.ndarray] = field(repr=False)
     seconds: float = float("nan")
+
+    @property
+    def probability(self) -> np.ndarray | None:
+        """That a slice holds hemorrhage, (N,), None for a rival."""
+        return None if self.logit is None else expit(self.logit)
 
 
 def common_grid(side: int) -> Preprocessing:
@@ -81,7 +87,7 @@ def measure_method(
     count, side, recipe = len(truth), truth.size, method.recipe
     classes = recipe.classes
     heat = np.zeros((count, len(classes), side, side), np.float32)
-    probability = np.zeros((count, len(classes)))
+    logits = np.zeros((count, len(classes)))
     own_points: list[np.ndarray | None] = [None] * count
     groups = truth.rows.groupby("scan_id", sort=False)
     seconds = 0.0
@@ -95,7 +101,7 @@ def measure_method(
         maps = torch.from_numpy(said.heat.read(slices))
         seconds += time.perf_counter() - started
         heat[rows.index] = _on_grid(maps, method, scan.hu.shape[1:], side)
-        probability[rows.index] = said.probability[slices]
+        logits[rows.index] = said.logits[slices]
         for index, number in zip(rows.index, slices):
             if said.points is not None:
                 found = method.preprocessing.native_points(
@@ -104,7 +110,7 @@ def measure_method(
                 scale = np.array([side / scan.hu.shape[1], side / scan.hu.shape[2]])
                 own_points[index] = (found + 0.5) * scale - 0.5
     inside = _inside(truth)
-    codes = marked(heat.swapaxes(0, 1), probability, recipe)
+    codes = marked(heat.swapaxes(0, 1), expit(logits), recipe)
     together = _brain_only(heat.max(1), inside)
     return Entry(
         name,
@@ -113,7 +119,7 @@ def measure_method(
         ArrayHeat(name, recipe.variant, None, (ANY,), together[:, None]),
         (codes > 0) & inside,
         recipe.source,
-        probability[:, classes.index(ANY)] if ANY in classes else probability.max(1),
+        logits[:, classes.index(ANY)] if ANY in classes else logits.max(1),
         [
             _peaks(each) if own is None else _with_heat(own, each)
             for own, each in zip(own_points, together)

@@ -115,9 +115,9 @@ def _heat_rows(
     labels = truth.rows["any"].astype("boolean")
     known = labels.notna().to_numpy()
     positive = labels.fillna(False).to_numpy(bool)
-    if entry.probability is not None and 0 < positive[known].sum() < known.sum():
+    if entry.logit is not None and 0 < positive[known].sum() < known.sum():
         ranked = auroc_of_items(
-            truth.rows["patient_id"][known], positive[known], entry.probability[known]
+            truth.rows["patient_id"][known], positive[known], entry.logit[known]
         )
         found.append(rows.statistic(ranked, "auroc", unit="slice", **named))
     return found

@@ -14,10 +14,13 @@ from pandas import DataFrame
 from pyarrow import csv
 
 from ich_study.errors import DataError
+from ich_study.hashing import sha256_file
 
 MAX_BYTES = 2**30
 """Largest content of one file, unpacked: 2,048 slices of 512 x 512 in 16 bits. A small compressed
 file can state any size."""
+SUMS_NAME = "SHA256SUMS.txt"
+"""Checksums beside tables, as PhysioNet ships them and `sha256sum *.csv` writes them."""
 _MOST_COLUMNS = 512
 
 
@@ -57,15 +60,35 @@ def read_json(path: Path, expected: str) -> dict[str, Any]:
     return content
 
 
+def _stated_sum(path: Path) -> str | None:
+    """SHA-256 of a file by the checksums beside it; None where there are none of it."""
+    sums = path.parent / SUMS_NAME
+    if not sums.is_file():
+        return None
+    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+        stated, _, name = line.partition(" ")
+        if name.lstrip(" *").removeprefix("./") == path.name:
+            return stated.lower()
+    return None
+
+
 def read_table(path: Path, columns: Sequence[str], remedy: str) -> DataFrame:
     """A CSV as text without blanks around it; an empty cell is missing. Row i is line i + 2, blank
     lines not counted.
 
     Raises DataError with the `remedy` for a file that is absent, empty, not UTF-8, binary or
-    ragged, lacks one of `columns` or has it twice, or holds no row, as one cut short may.
+    ragged, lacks one of `columns` or has it twice, or holds no row, as one cut short may, and for
+    one that is not as the checksums beside it say: a table cut at the end of a line shows by
+    nothing else.
     """
     expected = f"a CSV in UTF-8 with the columns {', '.join(columns)}"
     require_file(path, f"{expected}. {remedy}")
+    stated = _stated_sum(path)
+    if stated not in (None, sha256_file(path)):
+        raise DataError(
+            f"{path} is not the file of {path.parent / SUMS_NAME}, whose SHA-256 begins with"
+            f" {stated[:12]}; was it cut short or edited? {remedy}"
+        )
     # Every row must have as many cells as the first; no cell is guessed to be a number.
     texts = {f"f{column}": pa.string() for column in range(_MOST_COLUMNS)}
     try:

@@ -311,8 +311,9 @@ def load_pair(
     """A scan in HU and its mask, both in the contract's orientation.
 
     codes: value in the file to `schema.MASK_CODES` or 6. Raises DataError when the shapes
-    disagree, or the directions, unless `pair_by` says what to believe; affines that disagree
-    otherwise (four volumes of BHSD) are noted.
+    disagree, or the directions, or a mask of other axes lies on blood only as it is stored, unless
+    `pair_by` says what to believe; affines that disagree otherwise (four volumes of BHSD) are
+    noted.
     """
     image = load_nifti(image_path, pair_by=pair_by)
     hu, notes = to_hounsfield(image.voxels, image_path, allow_nan)
@@ -327,6 +328,9 @@ def load_pair(
         )
     notes += [note for note in drawn.notes if mask_path.name in note and note not in notes]
     notes += _direction_notes(image, drawn, mask_path, pair_by)
+    if pair_by is None and _axes_words(image.file_affine) != _axes_words(drawn.file_affine):
+        by_index = load_nifti(mask_path, image.file_affine, "index").voxels > 0
+        _refuse_denser(hu, drawn.voxels > 0, by_index, mask_path)
     if not np.allclose(drawn.spacing_mm, image.spacing_mm, rtol=1e-3):
         notes.append(
             f"mask-geometry: voxels of the mask are {_mm(drawn)}, those of the scan {_mm(image)}"
@@ -366,6 +370,23 @@ def _direction_notes(
             " `pair_by` what to pair by: {scan id: index}, or qform or sform of each file"
         )
     return [f"orientation: {said}; each was turned by its own {pair_by}, as `pair_by` says"]
+
+
+def _refuse_denser(hu: np.ndarray, drawn: np.ndarray, by_index: np.ndarray, path: Path) -> None:
+    """DataError where a mask whose header names other axes than its scan's, and covers the same
+    place, lies on denser tissue as its voxels are stored: fresh blood is denser than brain, so the
+    mask was drawn on the voxels and its header alone is mirrored. All are (slices, rows, columns).
+    """
+    if not drawn.any() or by_index.shape != hu.shape:
+        return
+    by_header, as_stored = (float(np.median(hu[marked])) for marked in (drawn, by_index))
+    if as_stored > by_header:
+        raise DataError(
+            f"{path}: its axes are not its scan's. Turned as its header says, the mask lies on a"
+            f" median of {by_header:g} HU; as its voxels are stored, on {as_stored:g} HU. Is the"
+            " header alone mirrored? Look how the mask lies on the scan, and name in this"
+            " reader's `pair_by` what to pair by: {scan id: index}, or sform if the header is right"
+        )
 
 
 def _mm(array: NiftiArray) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
 from ich_study.ct.brain_mask import brain_mask
 from ich_study.errors import WeightsError
@@ -114,13 +115,26 @@ class OneScan:
 class Said:
     """What a method says of every slice of a scan, on its network's grid.
 
-    probability: float (slices, classes). points: of each slice, (n, 2) of row and column, highest
-    first; None where the method gives heat alone.
+    logits: float64 (slices, classes), by which slices are ranked; a probability near 1 has no
+    digits left for that. points: of each slice, (n, 2) of row and column, highest first; None where
+    the method gives heat alone.
     """
 
     heat: Heat
-    probability: np.ndarray = field(repr=False)
+    logits: np.ndarray = field(repr=False)
     points: list[np.ndarray] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of_probability(cls, heat: Heat, probability: np.ndarray) -> Said:
+        """What a method says that has no logits of slices; 0 and 1 get the nearest finite logit."""
+        least = np.finfo(np.float64)
+        inside = np.clip(probability.astype(np.float64), least.tiny, 1 - least.epsneg)
+        return cls(heat, logit(inside))
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Of each slice and class, as `logits`."""
+        return expit(self.logits)
 
 
 @dataclass(frozen=True)

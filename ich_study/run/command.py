@@ -5,7 +5,7 @@ The run folder is the notebook's `output_dir` parameter. It receives the execute
 `run.json`: parameters, versions, git commit, hashes of data, split and weights, hardware, seconds,
 peak memory and outputs. `run.log` holds what notebook and kernel say meanwhile. Exit codes: 0 done,
 1 the notebook failed (its partial copy is kept), 2 something that you gave is wrong, in a sentence
-(unknown notebook or parameter, missing file, damaged run, folder in use).
+(unknown notebook or parameter, missing file, damaged run, folder in use, full disk).
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ INPUT_ERRORS = {
 }
 """Names of the errors of a notebook that are of what the user gave."""
 FULL_DISK = ("No space left on device", "is full", "Disk quota exceeded")
+RESERVE_NAME, RESERVE_BYTES = ".reserve", 2**20
+"""A file that keeps room for the record of a run whose disk becomes full."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,12 @@ def run(this: Plan) -> dict[str, Any]:
         # what a kill leaves behind
         content = manifest.anonymous({**begun, "status": "begun"}, paths.project_root())
         write_json(this.folder / FAILED_NAME, content)
+        reserve = this.folder / RESERVE_NAME
+        reserve.write_bytes(bytes(RESERVE_BYTES))
         told = progress.Progress(this.notebook.stem, this.folder)
         told.say(f"started; what it prints goes to {told.log}")
         outcome = execute(this.notebook, partial, this.values, told, this.timeout)
+        reserve.unlink(missing_ok=True)
         if partial.exists():
             partial.replace(target)
         content = {**begun, **asdict(outcome), "hashes": manifest.recorded(this.folder)}
@@ -187,8 +192,13 @@ def _writable(folder: Path) -> Iterator[None]:
 
 
 def wrong_input(content: dict[str, Any]) -> bool:
-    """Whether a run ended by what its user gave it."""
-    return content["error"] is not None and content["error"]["type"] in INPUT_ERRORS
+    """Whether a run ended by what its user gave it, room on the disk included."""
+    error = content["error"]
+    return error is not None and (error["type"] in INPUT_ERRORS or _full(error))
+
+
+def _full(error: dict[str, Any]) -> bool:
+    return any(sign in error["message"] for sign in FULL_DISK)
 
 
 def explain(content: dict[str, Any], folder: Path, schedule: Path | None = None) -> str:
@@ -203,12 +213,12 @@ def explain(content: dict[str, Any], folder: Path, schedule: Path | None = None)
         return f"{begin} done, at most {content['peak_memory_mb']:.0f} MB, see {folder}{others}"
     where = f"in cell {error['cell'] + 1}" if error["cell"] is not None else "before its first cell"
     if wrong_input(content):
-        return f"{begin} error {where}: {error['message']} (traceback: {folder / LOG_NAME})"
+        again = ". Free space there and run the same command again; what is finished is kept"
+        told = f"{error['message']}{again if _full(error) else ''}"
+        return f"{begin} error {where}: {told} (traceback: {folder / LOG_NAME})"
     lines = [f"{begin} {status} {where}"]
     lines += [f"    | {line}" for line in error["source"].splitlines()]
     lines += error["traceback"][-TRACEBACK_LINES:] or [f"{error['type']}: {error['message']}"]
-    if any(sign in error["message"] for sign in FULL_DISK):
-        lines.append("Free space there and run the same command again; what is finished is kept.")
     return "\n".join([*lines, f"kept: {folder / (name + '.ipynb')}"])
 
 

@@ -64,6 +64,7 @@ def method(what: str, size: int = SIDE, crop: str = "none") -> ScanMethod:
         if what == "flat":
             heat = np.full_like(heat, 0.7)
         probability = heat.max((1, 2)).astype(np.float64).clip(0, 1)[:, None]
-        return Said(ArrayHeat(what, "printed", None, ("any",), heat[:, None]), probability)
+        heat = ArrayHeat(what, "printed", None, ("any",), heat[:, None])
+        return Said.of_probability(heat, probability)
 
     return ScanMethod(recipe, what * 16, grid, say)

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 
 from ich_study.cross import figures, measure, tables
 from ich_study.evaluate.rows import Rows
@@ -104,6 +106,20 @@ def test_tables_to_choose_by(study):
         "centred_blob",
         "random_map",
     ]
+
+
+def test_slices_are_ranked_by_logits_where_probabilities_are_all_one(study):
+    truth, scored, _ = study
+    label = truth.rows["any"].to_numpy(bool)
+    logits = 40 + np.random.default_rng(0).normal(size=len(label)) + label
+    assert (expit(logits) == 1).all()  # ranked by these, AUROC would be 0.5
+    entry = replace(scored["bright"].entry, logit=logits)
+    each = {"bright": replace(scored["bright"], entry=entry)}
+    rows = result_table(tables.result_rows(each, truth, Rows("08", "squares", 50, 0)))
+    expected = roc_auc_score(label, logits)
+    assert 0.55 < expected < 1 and value(rows, "bright", "auroc", "slice") == pytest.approx(
+        expected
+    )
 
 
 def test_pairs_ranks_sizes_and_triage(study):

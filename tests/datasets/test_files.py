@@ -1,5 +1,6 @@
 """Files that are no files, sizes that are no sizes, tables that are no tables: a sentence each."""
 
+import hashlib
 import os
 
 import pytest
@@ -72,6 +73,21 @@ def test_a_box_table_that_ends_inside_a_line_was_cut(tmp_path):
         read_boxes([path])
     path.write_text(path.read_text() + "awn\n")
     assert len(read_boxes([path])) == 1
+
+
+@pytest.mark.parametrize("mark", ["  ", " *", "  ./"])
+def test_a_table_cut_between_two_lines_is_told_by_the_checksums_beside_it(tmp_path, mark):
+    path, lines = tmp_path / "boxes.csv", [b"a,b\n", b"1,2\n", b"3,4\n"]
+    path.write_bytes(b"".join(lines))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest().upper()
+    sums = tmp_path / "SHA256SUMS.txt"
+    sums.write_text(f"{'0' * 64}{mark}other.csv\n{digest}{mark}boxes.csv\n")
+    assert len(read_table(path, ["a"], "Fetch it")) == 2
+    path.write_bytes(b"".join(lines[:2]))
+    with pytest.raises(DataError, match=r"boxes\.csv is not the file of .*SHA256SUMS.*Fetch it"):
+        read_table(path, ["a"], "Fetch it")
+    sums.unlink()
+    assert len(read_table(path, ["a"], "Fetch it")) == 1  # nothing tells
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):

@@ -22,7 +22,7 @@ def bright(name: str = "bright", classes: tuple[str, ...] = ("any",), size: int 
         hu = np.where(scan.hu > 80, 0, scan.hu).astype(np.int16)
         small = preprocessing.resized(torch.from_numpy(hu), clipped=False).numpy() / 100
         heat = np.repeat(small[:, None], count, 1).astype(np.float32)
-        seen = ((scan.hu > 60) & (scan.hu <= 80)).any((1, 2)).astype(float)
+        seen = np.where(((scan.hu > 60) & (scan.hu <= 80)).any((1, 2)), 1000.0, -1000.0)
         return Said(
             ArrayHeat(name, "printed", None, classes, heat), np.repeat(seen[:, None], count, 1)
         )

@@ -375,8 +375,38 @@ def test_a_disk_that_is_full_for_the_record_is_exit_2_and_a_sentence(
 
 def test_a_full_disk_in_the_notebook_says_what_to_do(study, capsys):
     study("n", "raise OSError(28, 'No space left on device')")
-    assert runner.main(["n"]) == 1
+    assert runner.main(["n"]) == 2
     assert "Free space there and run the same command again" in capsys.readouterr().err
+
+
+FILLED = {
+    "file by file": "for number in range(400):\n"
+    "    (folder / str(number)).write_bytes(bytes(2**16))",
+    "a memory map": "import numpy as np\nnp.lib.format.open_memmap(folder / 'a.npy', 'w+',"
+    " np.uint8, (2**24,))[:] = 1",
+}
+
+
+@pytest.mark.parametrize("code", FILLED.values(), ids=FILLED)
+def test_a_disk_that_is_really_full_leaves_a_record_and_says_what_to_do(study, tmp_path, code):
+    study("n", f"from ich_study import paths\nfolder = paths.resolve(output_dir)\n{code}")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    run = f"{sys.executable} -m ich_study.run n --output-dir {disk}/run; echo exit $?"
+    # a disk of 12 MB in name spaces of its own: it is gone with the shell
+    mounted = f"mount -t tmpfs -o size=12m tmpfs {disk} && cd {ROOT} &&"
+    words = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*words, f"{mounted} true"], capture_output=True).returncode:
+        pytest.skip("this system mounts no disk for its users")
+    ended = subprocess.run(
+        [*words, f"{mounted} ({run}; cat {disk}/run/run.json)"], capture_output=True, text=True
+    )
+    status, _, record = ended.stdout.partition("\n")
+    assert status == "exit 2" and "Traceback" not in ended.stderr
+    assert "is full. Free" in ended.stderr or "left on device. Free" in ended.stderr
+    found = json.loads(record)
+    assert found["status"] == "failed" and found["error"]["cell"] == 3
+    assert ".reserve" not in {entry["path"] for entry in found["outputs"]}
 
 
 def test_a_file_system_without_locks_is_named_and_the_run_goes_on(

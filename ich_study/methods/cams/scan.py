@@ -87,6 +87,6 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
         loader.close()
         heat = torch.cat(maps)[:, None].numpy().astype(np.float32)
         named = (recipe.name, recipe.variant, recipe.options["layer"], recipe.classes)
-        return Said(ArrayHeat(*named, heat), torch.cat(logits).sigmoid()[:, None].numpy())
+        return Said(ArrayHeat(*named, heat), torch.cat(logits)[:, None].numpy())
 
     return ScanMethod(recipe, found.sha256, found.preprocessing, say)

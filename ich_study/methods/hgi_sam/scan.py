@@ -68,18 +68,18 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
         batches = OrderedBatches(len(dataset), BATCH)
         loader = SliceLoader(dataset, batches, device)
         brain = found.preprocessing.resized_codes(torch.from_numpy(scan.brain)).to(device)
-        maps, probability, done = [], [], 0
+        maps, called, done = [], [], 0
         for inputs, _ in loader:
             inside = brain[done : done + len(inputs)]
             done += len(inputs)
             fused, logits = _fused(recipe, found.model, inputs, inside)
             maps.append(fused.float().cpu())
-            called = class_logits(logits, outputs[0])[:, outputs[1] : outputs[1] + 1]
-            probability.append(called.sigmoid().detach().cpu())
+            of_any = class_logits(logits, outputs[0])[:, outputs[1] : outputs[1] + 1]
+            called.append(of_any.detach().double().cpu())
         loader.close()
         heat = torch.cat(maps)[:, None].numpy().astype(np.float32)
         named = (recipe.name, recipe.variant, None, recipe.classes)
-        return Said(ArrayHeat(*named, heat), torch.cat(probability).double().numpy())
+        return Said(ArrayHeat(*named, heat), torch.cat(called).numpy())
 
     return ScanMethod(recipe, found.sha256, found.preprocessing, say)
 
@@ -105,6 +105,6 @@ def _open_segmenter(path: Path, recipe: ScanRecipe, device: torch.device) -> Sca
         maps = hemorrhage_probability(found.model, found.preprocessing, scan, scan.rows, device)
         named = (recipe.name, recipe.variant, None, recipe.classes)
         # a slice is as probable as its surest pixel: a segmenter has no other word on slices
-        return Said(ArrayHeat(*named, maps[:, None]), maps.max((1, 2)).astype(np.float64)[:, None])
+        return Said.of_probability(ArrayHeat(*named, maps[:, None]), maps.max((1, 2))[:, None])
 
     return ScanMethod(recipe, found.sha256, found.preprocessing, say)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from scipy.special import expit
 
 from ich_study.evaluate.scaling import HEAT_MAXIMUM
 from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
@@ -53,6 +52,6 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
         maps, logits = raw_maps(*network, recipe.classes, scan, scan.rows, device)
         size = found.preprocessing.size
         heat = RawHeat(recipe.name, recipe.variant, recipe.classes, size, maps)
-        return Said(heat, expit(logits))
+        return Said(heat, logits)
 
     return ScanMethod(recipe, found.sha256, found.preprocessing, say)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import expit
 
 from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
 from ich_study.methods.mil.network import (
@@ -70,7 +69,7 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
     def say(scan: OneScan) -> Said:
         scored = score_slices(ready, scan, scan.rows, "none")
         points = [peaks.points for peaks in scored.peaks(detector)]
-        probability = expit(scored.logits)[:, None].astype(np.float64)
-        return Said(scored.heat(recipe.name, recipe.variant), probability, points)
+        logits = scored.logits[:, None].astype(np.float64)
+        return Said(scored.heat(recipe.name, recipe.variant), logits, points)
 
     return ScanMethod(recipe, verify_file(path), ready.preprocessing, say)

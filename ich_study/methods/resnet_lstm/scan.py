@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
 
 from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
@@ -72,9 +71,9 @@ def _open_cam(path: Path, recipe: ScanRecipe, device: torch.device) -> Opened:
         made_of = found.network, found.preprocessing, found.sha256, scan
         labeller = PseudoLabeller(*made_of, region, {}, device)
         channels = labeller.channels(scan.name, np.arange(len(scan.hu)))
-        probability = expit(labeller.logits(channels.cpu().numpy()).astype(np.float64))
+        logits = labeller.logits(channels.cpu().numpy()).astype(np.float64)
         maps = labeller.cams(channels)[:, None]
-        return Said(_heat(recipe, maps), probability[:, None])
+        return Said(_heat(recipe, maps), logits[:, None])
 
     return say, found.preprocessing, found.sha256
 
@@ -88,7 +87,7 @@ def _open_unet(path: Path, recipe: ScanRecipe, device: torch.device) -> Opened:
         prepared = prepared_variants(scan.hu, settings.size, [settings.equalise])
         maps = segment(found.model, prepared[settings.equalise], settings, device)
         # a slice is as probable as its surest voxel: the method has no other word on slices
-        return Said(_heat(recipe, maps[:, None]), maps.max((1, 2)).astype(np.float64)[:, None])
+        return Said.of_probability(_heat(recipe, maps[:, None]), maps.max((1, 2))[:, None])
 
     return say, grid, found.sha256
 
