@@ -18,6 +18,7 @@ from scipy.special import expit
 from torch.nn import functional
 from tqdm import tqdm
 
+from ich_study.cross.memory import PeakMemory
 from ich_study.evaluate.heat import ArrayHeat, Heat
 from ich_study.evaluate.rivals import rivals
 from ich_study.evaluate.scan_methods import OneScan, ScanMethod
@@ -43,7 +44,7 @@ class Entry:
     method's own threshold, which no mask of these slices chose; threshold_source: who did.
     logit: that a slice holds hemorrhage, (N,), None for a rival. points: of each slice, (n,
     3) of row, column and heat, the method's own where it gives points, else peaks of the heat.
-    seconds: per scan; NaN for a rival.
+    seconds, memory_mib: per scan; NaN for a rival. The weights are in memory before.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Entry:
     logit: np.ndarray | None = field(repr=False)
     points: list[np.ndarray] = field(repr=False)
     seconds: float = float("nan")
+    memory_mib: float = float("nan")
 
     @property
     def probability(self) -> np.ndarray | None:
@@ -90,16 +92,17 @@ def measure_method(
     logits = np.zeros((count, len(classes)))
     own_points: list[np.ndarray | None] = [None] * count
     groups = truth.rows.groupby("scan_id", sort=False)
-    seconds = 0.0
+    seconds, peak = 0.0, PeakMemory()
     bar = {"unit": "scan", "mininterval": 5, "leave": False, "disable": not progress}
     for scan_id, rows in tqdm(groups, name, **bar):
         pixel_mm = tuple(rows[["spacing_y_mm", "spacing_x_mm"]].iloc[0].astype(float))
         scan = OneScan(str(scan_id), np.array(store.volume(scan_id)), pixel_mm)
-        started = time.perf_counter()
-        said = method.say(scan)
         slices = rows["slice_index"].to_numpy()
-        maps = torch.from_numpy(said.heat.read(slices))
-        seconds += time.perf_counter() - started
+        with peak:
+            started = time.perf_counter()
+            said = method.say(scan)
+            maps = torch.from_numpy(said.heat.read(slices))
+            seconds += time.perf_counter() - started
         heat[rows.index] = _on_grid(maps, method, scan.hu.shape[1:], side)
         logits[rows.index] = said.logits[slices]
         for index, number in zip(rows.index, slices):
@@ -125,6 +128,7 @@ def measure_method(
             for own, each in zip(own_points, together)
         ],
         seconds / max(1, groups.ngroups),
+        peak.mib,
     )
 
 

@@ -168,8 +168,9 @@ def _volume_rows(
 
 
 def by_size(scored: Mapping[str, Scored], truth: Truth) -> pd.DataFrame:
-    """Pointing game by size of the lesion on the slice: thirds of the slices with truth, a row per
-    method and third with the area's range in pixels of the grid."""
+    """Pointing game, and pooled Dice at held-out thresholds, by size of the lesion on the slice:
+    thirds of the slices with truth, a row per method and third with the area's range in pixels of
+    the grid."""
     areas = truth.mask().sum((1, 2))
     with_truth = np.flatnonzero(areas)
     thirds = np.array_split(with_truth[np.argsort(areas[with_truth], kind="stable")], 3)
@@ -178,8 +179,10 @@ def by_size(scored: Mapping[str, Scored], truth: Truth) -> pd.DataFrame:
         for size, index in zip(SIZES, thirds):
             if len(index):
                 hit = float(np.mean(each.scores.pointing[index]))
-                rows.append((name, size, *np.quantile(areas[index], (0, 1)), len(index), hit))
-    columns = ["method", "size", "least_px", "most_px", "slices", "pointing_game"]
+                overlap = float(dice(each.held_out.counts[index].sum()))
+                pixels = np.quantile(areas[index], (0, 1))
+                rows.append((name, size, *pixels, len(index), hit, overlap))
+    columns = ["method", "size", "least_px", "most_px", "slices", "pointing_game", "dice"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -265,6 +268,6 @@ def choosing_table(results: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
     }
     keys = ["dataset", "method"]
     table = pd.DataFrame({name: part.set_index(keys)["value"] for name, part in picked.items()})
-    table = table.join(cost.set_index(keys)["milliseconds"])
+    table = table.join(cost.set_index(keys)[["milliseconds", "memory_mib"]])
     order = table.sort_values("dice, held-out threshold", ascending=False, kind="stable")
     return order.reset_index().sort_values("dataset", kind="stable", ignore_index=True)

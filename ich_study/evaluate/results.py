@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -77,7 +78,7 @@ def collect_tables(runs: Path, name: str) -> pd.DataFrame:
     )
 
 
-def with_interval(row: pd.Series, digits: int = 3) -> str:
+def with_interval(row: Mapping[str, Any] | pd.Series, digits: int = 3) -> str:
     """A value with its 95 % interval, as `0.913 [0.884, 0.941]`."""
     if pd.isna(row["value"]):
         return "undefined"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+EFFICIENTNETS = ("b0", "b1", "b2", "b3", "s", "l")
 NAMES: dict[str, str] = {
     "lse_unet": "LSE-UNet",
     "resnet152": "ResNet152",
@@ -9,6 +10,14 @@ NAMES: dict[str, str] = {
     "densenet121_scratch": "DenseNet121, untrained start",
     "resnetrs200": "ResNetRS",
     "rdnet_tiny": "RDNet",
+    "cam_baseline": "baseline",
+    "cam_size_448": "448 px",
+    "cam_size_512": "512 px",
+    "cam_augment": "augmentation",
+    "cam_posweight_2": "positive weight 2",
+    "cam_posweight_3": "positive weight 3",
+    "cam_final": "final classifier",
+    **{f"efficientnetv2_{size}": f"EfficientNetV2-{size.upper()}" for size in EFFICIENTNETS},
     "resnet_unet": "ResNet + U-Net",
     "resnet_lstm_unet": "ResNet-LSTM + U-Net",
     "resnet_kmeans_unet": "ResNet + K-means + U-Net",
@@ -52,7 +61,7 @@ NAMES: dict[str, str] = {
 def readable(name: str) -> str:
     """The name that a table or a picture shows.
 
-    >>> readable("average_subtypes"), readable("box_match_f1")
-    ('average over subtypes', 'box match f1')
+    >>> readable("average_subtypes"), readable("box_match_f1"), readable("grad_cam_of_rdnet_tiny")
+    ('average over subtypes', 'box match f1', 'GradCAM of RDNet')
     """
-    return NAMES.get(name, name.replace("_", " "))
+    return " of ".join(NAMES.get(part, part.replace("_", " ")) for part in name.split("_of_"))

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import StudyError
+from ich_study.evaluate.results import with_interval
 from ich_study.figures.names import readable
 from ich_study.published.claims import KEYS, PROTOCOL, TEST_PARTS, Results, Selector, parse_selector
 from ich_study.published.rounding import as_like
@@ -58,6 +59,15 @@ CELL_COLUMNS: tuple[str, ...] = (
 )
 OURS = "ours"
 """The reading that has a difference: under the paper's own protocol."""
+TABLE_X: dict[str, str] = {
+    "precision@0.5": "Precision",
+    "sensitivity@0.5": "Recall",
+    "f1@0.5": "F1",
+    "specificity@0.5": "Specificity",
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+}
+"""Measures of the CAM benchmark's Table X, at its classification threshold 0.5, and columns."""
 STARS: tuple[tuple[float, str], ...] = ((0.001, "**"), (0.05, "*"))
 
 
@@ -134,6 +144,34 @@ def load_study_tables() -> pd.DataFrame:
         except StudyError as error:
             raise StudyError(f"published/study_tables.csv, {line.line}: {error}") from error
     return lines
+
+
+def table_x(
+    results: pd.DataFrame, dataset: str, arms: Sequence[str], rival: str
+) -> list[RebuiltTable]:
+    """The CAM benchmark's "Table X", which Section IV names for "precision, recall, and other
+    evaluation metrics" of its baseline and its final classifier and which the paper does not hold:
+    nothing is printed beside ours, and the layout is ours. Empty without a number.
+
+    dataset: as in the results, with its part. arms: runs of 01_backbones, in order. rival: a method
+    that stands below them, once.
+    """
+    own = results[(results["study"] == "01_backbones") & (results["dataset"] == dataset)]
+    own = own[(own["class"] == "any") & own["metric"].isin(TABLE_X)]
+    cells = []
+    for method in (*arms, rival):
+        rows = own[own["method"] == method].drop_duplicates("metric").set_index("metric")
+        for metric in (name for name in TABLE_X if name in rows.index):
+            row = rows.loc[metric].to_dict()
+            numbers = {"ours": with_interval(row), "printed": "", "difference": ""}
+            place = {"row": readable(method), "column": TABLE_X[metric], "metric": metric}
+            cells.append({**row, **numbers, **place, "reading": OURS, "line": "cam-x"})
+    if not cells:
+        return []
+    title = f"CAM benchmark, Table X, which the paper names and does not hold; {dataset}"
+    long = pd.DataFrame(cells).reindex(columns=list(CELL_COLUMNS))
+    there = tuple(name for name in TABLE_X.values() if name in set(long["column"]))
+    return [RebuiltTable("cam_benchmark_table_x", title, long, there)]
 
 
 def refuse_empty(empty: Sequence[str], expected: Sequence[str]) -> list[str]:

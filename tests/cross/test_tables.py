@@ -93,11 +93,13 @@ def test_tables_to_choose_by(study):
             "method": list(scored),
             "rival": [each.entry.rival for each in scored.values()],
             "milliseconds": [5.0, 1.0, np.nan, np.nan, np.nan],
+            "memory_mib": [7.0, 2.0, np.nan, np.nan, np.nan],
         }
     )
     choose = tables.choosing_table(rows, cost)
     assert set(choose["method"]) == set(scored) and choose["method"].iloc[0] == "bright"
-    assert choose.loc[choose["method"] == "bright", "milliseconds"].item() == 5
+    bright = choose[choose["method"] == "bright"]
+    assert bright[["milliseconds", "memory_mib"]].to_numpy().tolist() == [[5, 7]]
     figure = figures.quality_cost_figure(rows, cost, "synthetic squares")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "bright",

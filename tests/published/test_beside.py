@@ -149,6 +149,26 @@ def test_a_cell_with_two_numbers_is_an_error():
         beside.line_cells(line, Results.of(rows))
 
 
+def test_table_x_holds_the_measures_that_the_paper_names_and_does_not_print():
+    named = {"study": "01_backbones", "method": "cam_final", "class": "any"}
+    rows = [
+        {**COMMON, **named, "metric": "precision@0.5", "value": 0.5},
+        {**COMMON, **named, "metric": "precision@0.5", "dataset": "hemorica/validation"},
+        {**COMMON, **named, "metric": "auroc", "value": 0.75, "ci_low": None, "ci_high": None},
+        {**COMMON, **named, "metric": "auroc", "method": "slice_position", "variant": "beside it"},
+    ]
+    asked = ("hemorica/test", ["cam_baseline", "cam_final"], "slice_position")
+    (table,) = beside.table_x(result_table(rows), *asked)
+    wide = table.wide().set_index("row")
+    assert wide.loc["final classifier", ["number", "Precision", "AUROC"]].tolist() == [
+        "ours",
+        "0.500 [0.200, 0.300]",
+        "0.750",
+    ]
+    assert wide.loc["height in the head", "AUROC"] == "0.250 [0.200, 0.300]" and len(wide) == 2
+    assert beside.table_x(result_table(rows), "elsewhere", *asked[1:]) == []
+
+
 def test_selectors_that_pick_nothing_are_refused():
     with pytest.raises(StudyError, match="no cell has"):
         beside.printed_cells("hgi_sam", "table_1", "row=7")

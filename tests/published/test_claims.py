@@ -104,7 +104,7 @@ def test_every_claim_parses_to_columns_and_levels_of_the_result_table(known):
             assert set(side["unit"]) <= RESULT_LEVELS["unit"]
             subsets = [level for name in side["subset"] for level in name.split(" - ")]
             assert set(subsets) <= {*RESULT_LEVELS["subset"], ""}
-            assert set(side["class"]) <= {*LABELS, "average"}
+            assert set(side["class"]) <= {*LABELS, "average", "small_lesions"}
             assert set(side["study"]) <= STUDIES
             assert side.get("metric")
         assert row["sentence"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -115,20 +115,63 @@ def chosen_slices(truth: Truth, classes: Sequence[str]) -> pd.DataFrame:
     return largest_lesions(truth, tuple(classes), 1 if truth.kind == "masks" else 6)
 
 
+def more_slices(truth: Truth, classes: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Slices of the paper's other pictures of several networks, by rule, `class, index`, by the
+    number of the figure; those that masks can say.
+
+    "1": the slice with most subtypes, of equal ones that with the largest smallest lesion, a row
+    for each of them. "6": of each class the lesion of middle area.
+    """
+    if truth.kind != "masks":
+        return {}
+    areas = pd.DataFrame({name: truth.mask(name).sum((1, 2)) for name in classes})
+    areas = areas.where(areas > 0)
+    several = pd.DataFrame({"number": areas.count(axis=1), "smallest": areas.min(axis=1)})
+    first = several.sort_values(["number", "smallest"], kind="stable").index[-1]
+    found = {"6": [(name, _middle(areas[name])) for name in classes if areas[name].any()]}
+    if several["number"].max() > 1:
+        found["1"] = [(name, first) for name in classes if areas.loc[first, name] > 0]
+    return {name: pd.DataFrame(own, columns=["class", "index"]) for name, own in found.items()}
+
+
+def _middle(areas: pd.Series) -> int:
+    """Index of the middle one of the known areas, the lower of two."""
+    known = areas.dropna().sort_values(kind="stable").index
+    return int(known[(len(known) - 1) // 2])
+
+
+def map_figures(
+    variants: Sequence[MethodMaps],
+    networks: Sequence[MethodMaps],
+    truth: Truth,
+    largest: pd.DataFrame,
+    report: MaskReport,
+    dataset: str,
+) -> Iterator[tuple[str, Figure]]:
+    """Name and figure of the paper's pictures: of LSE-UNet's variants on the slices `largest`, and
+    of several networks there and on `more_slices`."""
+    shown = [("lse_unet", variants, largest, "Figures 4 and 5")]
+    shown.append(("methods", networks, largest, "Figure 2"))
+    for number, slices in more_slices(truth, variants[0].heat.classes).items():
+        shown.append((f"figure_{number}", networks, slices, f"Figure {number}"))
+    for name, methods, slices, figure in shown:
+        yield name, methods_figure(methods, truth, slices, report, f"{dataset}, as {figure}")
+
+
 def methods_figure(
     methods: Sequence[MethodMaps],
     truth: Truth,
     shown: pd.DataFrame,
     report: MaskReport,
-    dataset: str,
+    title: str,
 ) -> Figure:
     """A row per slice of `shown`, a column per method: the heat of the row's class, and Algorithm
-    1's mask at the true labels where there are masks (Figs. 4 to 6)."""
+    1's mask at the true labels where there are masks (Figs. 1, 2, 4 to 6)."""
     index = shown["index"].to_numpy()
     return heatmap_grid(
         truth.hu[index],
         map_columns(methods, truth, shown, report),
-        f"{dataset}: heat of each row's class",
+        f"{title}: heat of each row's class",
         truth.codes[index] if truth.kind == "masks" else None,
         [truth.annotated[number] for number in index],
         list(shown["class"]),

@@ -36,6 +36,7 @@ from ich_study.methods.lse_unet.study import (
 from ich_study.methods.lse_unet.tables import (
     AVERAGE,
     POOLED,
+    SIZES,
     SUBTYPE_AVERAGE,
     dice_statistics,
     grid_row,
@@ -45,11 +46,14 @@ from ich_study.methods.lse_unet.tables import (
     overlap_row,
     own_differences,
     protocol_rows,
+    size_statistics,
 )
 from ich_study.published.claimed import with_claimed
 from ich_study.schema import LABELS, MEASURED, SUBTYPES, result_table
 from ich_study.training.learner import TrainingRun
 
+PRINTED = ("any", BACKGROUND, *SUBTYPES, AVERAGE, SUBTYPE_AVERAGE, POOLED)
+"""Classes of a table to read, in order."""
 RIVAL_IS_ABOVE = "a trivial rival is above"
 """Column of the tables to read: the classes of which that is true."""
 
@@ -98,6 +102,7 @@ def report_masks(
         found = protocols(method, histograms, truth, validation_labels, rows.seed)
         by_rule = {(item.rule, item.source): item for item in found}
         own = dice_statistics(heat.name, found, scans, classes)
+        own |= size_statistics(method, found, truth)
         report.rows.extend(protocol_rows(rows, own, heat.name, found, scans, classes))
         statistics |= own
         fitted = by_rule["class_thresholds", "masks-validation"]
@@ -164,14 +169,13 @@ def auroc_table(classified: Mapping[str, ClassifierReport]) -> pd.DataFrame:
     return pd.concat(found, names=["arm"]).fillna("")
 
 
-def readable(rows: pd.DataFrame) -> pd.DataFrame:
+def readable(rows: pd.DataFrame, names: Sequence[str] = PRINTED) -> pd.DataFrame:
     """Rows of the results in a printed table's shape: a row per method and variant, per metric a
-    column per class, `value [low, high]`, and RIVAL_IS_ABOVE."""
+    column per class of `names`, `value [low, high]`, and RIVAL_IS_ABOVE."""
     if rows.empty:
         return pd.DataFrame()
     cells = rows.assign(text=rows.apply(with_interval, axis=1))
     wide = cells.pivot(index=["method", "variant"], columns=["metric", "class"], values="text")
-    names = ("any", BACKGROUND, *SUBTYPES, AVERAGE, SUBTYPE_AVERAGE, POOLED)
     order = []
     for metric, of_one in rows.groupby("metric"):
         classes = [name for name in names if (metric, name) in wide]
@@ -184,6 +188,15 @@ def dice_table(results: pd.DataFrame, source: str, subset: str) -> pd.DataFrame:
     """Dice over pixels of one protocol, `readable`; empty where nothing was counted."""
     wanted = {"metric": "dice", "unit": "pixel", "threshold_source": source, "subset": subset}
     table = readable(_only(results, **wanted))
+    return table if table.empty else table["dice"]
+
+
+def size_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Dice by size of the lesion, at the true labels and thresholds of the test masks (as in Table
+    3), `readable`; empty where nothing was counted."""
+    wanted = {"metric": "dice", "threshold_source": "masks-test", "subset": "positive"}
+    rows = _only(results, **wanted)
+    table = readable(rows[rows["class"].isin(SIZES)], SIZES)
     return table if table.empty else table["dice"]
 
 

@@ -26,14 +26,14 @@ SHIPPED = "lse_unet_shipped"
 CLASS = "any"
 
 
-def shipped_maps(weights: str, slices: Slices) -> tuple[MethodMaps, Truth]:
+def shipped_maps(weights: str, slices: Slices, device: torch.device) -> tuple[MethodMaps, Truth]:
     """Maps of `any` by the LSE-UNet in `weights`, below the project's folder, as SHIPPED; and the
     masks of the slices on its grid. It calls a slice above a probability of one half.
 
     Raises WeightsError where the file holds no LSE-UNet, SplitError where it says that it learned
     from a patient of the slices, MapError where it has no such class.
     """
-    path, device = resolve(weights), torch.device("cpu")
+    path = resolve(weights)
     if "patients" in read_metadata(path):  # else its card says from whom it learned
         assert_unseen(path, slices[1])
     found = load(path, device, LSENetwork)
@@ -51,6 +51,7 @@ def shipped_rows(
     replicates: int,
     seed: int,
     tolerance_px: int,
+    device: torch.device,
 ) -> list[Row]:
     """`report.localisation` of the shipped network and the trivial rivals, on the slices with
     hemorrhage of `place`: data set, split and part. Writes the picture `heatmaps_shipped`. Without
@@ -59,7 +60,7 @@ def shipped_rows(
         return []
     rows = study.rows(*place)
     positive = rows[rows[CLASS].fillna(False).astype(bool)]
-    shipped, truth = shipped_maps(weights, (study.stores[place[0]], positive))
+    shipped, truth = shipped_maps(weights, (study.stores[place[0]], positive), device)
     # the grain of the random map is that of the other networks' rival
     beside = [shipped, *rivals_of(shipped, truth, truth.size / 32, seed)]
     named = f"{place[0]}/{place[2]}"

@@ -18,8 +18,9 @@ from ich_study.evaluate.pairs import pair_columns
 from ich_study.evaluate.rows import Row, Rows, statistic_of
 from ich_study.evaluate.score import score_classes
 from ich_study.evaluate.truth import Truth
+from ich_study.methods.lse_unet.algorithm1 import label_maps
 from ich_study.methods.lse_unet.grid_pattern import grid_pattern
-from ich_study.methods.lse_unet.joint_thresholds import BACKGROUND
+from ich_study.methods.lse_unet.joint_thresholds import BACKGROUND, setting_of
 from ich_study.methods.lse_unet.study import (
     FIXED,
     METHOD,
@@ -27,6 +28,7 @@ from ich_study.methods.lse_unet.study import (
     MethodMaps,
     Protocol,
     labels_of,
+    truth_codes,
 )
 from ich_study.methods.lse_unet.train import NO_CONSISTENCY, RANDOM_ENCODER, SHARED_PATIENTS
 from ich_study.metrics.overlap import Counts
@@ -41,7 +43,11 @@ from ich_study.metrics.statistics import (
 AVERAGE, SUBTYPE_AVERAGE, POOLED = "average", "average_subtypes", "pooled_subtypes"
 """Class of the mean with the background "Normal", the paper's AVG; of the mean without it; and of
 the five subtypes' pixels counted together, which no rare subtype decides."""
+SIZES = ("small_lesions", "middle_lesions", "large_lesions")
+"""Class of the Dice of a third of the slices with hemorrhage, by its area; subtypes pooled."""
 DICE = {"metric": "dice"}
+ONE_FOR_ALL = ("masks-test", "labels")
+"""Threshold sources that give every patient the same mask thresholds."""
 HALF_HEAT = FIXED[0]
 """Of heat 0 to 255; the mask threshold of Table 5."""
 
@@ -107,6 +113,46 @@ def dice_statistics(
             table[key._replace(class_name=name)] = statistic_of(counts, scans, "pixel", "dice")
         for name, statistic in average_of(protocol.counts, scans["patient_id"]).items():
             table[key._replace(class_name=name)] = statistic
+    return table
+
+
+def lesion_sizes(truth: Truth) -> np.ndarray:
+    """Which of SIZES every slice is, by the area of its hemorrhage in cm²; -1 without any."""
+    pixels = truth.mask().sum((1, 2))
+    with_truth = np.flatnonzero(pixels)
+    area = (pixels * truth.pixel_cm2)[with_truth]
+    sizes = np.full(len(truth), -1)
+    for number, index in enumerate(np.array_split(np.argsort(area, kind="stable"), len(SIZES))):
+        sizes[with_truth[index]] = number
+    return sizes
+
+
+def size_statistics(
+    method: MethodMaps, found: Sequence[Protocol], truth: Truth
+) -> dict[Key, PatientStatistic]:
+    """Dice over the pixels of small, middle and large lesions, at the true labels, for every choice
+    of mask thresholds that is the same for all patients. A pixel of another subtype is wrong."""
+    classes, sizes = method.heat.classes, lesion_sizes(truth)
+    codes, labels = truth_codes(truth, classes), labels_of(truth.rows, classes)
+    chosen = [item for item in found if item.rule == "truth" and item.source in ONE_FOR_ALL]
+    true, right, marked = np.zeros((3, len(chosen), len(truth)), np.int64)
+    shown = np.flatnonzero(sizes >= 0)
+    for part in batches(len(shown), 32):
+        index = shown[part]
+        levels = method.levels.read(index)
+        for number, item in enumerate(chosen):
+            maps = label_maps(levels, labels[index], setting_of(item.thresholds, classes))
+            hits = (maps == codes[index]) & (maps > 0)
+            true[number, index] = (codes[index] > 0).sum((1, 2))
+            right[number, index] = hits.sum((1, 2))
+            marked[number, index] = (maps > 0).sum((1, 2))
+    table = {}
+    for number, item in enumerate(chosen):
+        for size, name in enumerate(SIZES):
+            own, tp = sizes == size, right[number]
+            counts = Counts(own * tp, own * (marked[number] - tp), own * (true[number] - tp))
+            key = Key(method.heat.name, item.variant, item.source, item.rule, name)
+            table[key] = statistic_of(counts, truth.rows, "pixel", "dice")
     return table
 
 

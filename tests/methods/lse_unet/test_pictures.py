@@ -113,3 +113,19 @@ def test_heat_at_the_mask_threshold_is_not_above_it():
 def heat_of(opened):
     """Pixels above 175 of each slice."""
     return (opened.walks["authors"].whole[:, 0] > 175).sum((1, 2))
+
+
+def test_figure_1_is_the_slice_with_most_subtypes_and_figure_6_the_lesion_of_middle_size():
+    codes = np.zeros((5, 8, 8), np.uint8)
+    codes[0, 0, :1], codes[0, 1, :8] = 1, 2
+    codes[1, 0, :4], codes[1, 1, :4] = 1, 2
+    codes[2, :4] = 1
+    codes[3, 0, :6] = 1
+    slices = slices_of(codes, ("IPH", "IVH", "SAH"), list("abcde"))
+    found = pictures.more_slices(slices, ["IPH", "IVH", "SAH"])
+    assert found["1"].to_dict("list") == {"class": ["IPH", "IVH"], "index": [1, 1]}
+    assert found["6"].to_dict("list") == {"class": ["IPH", "IVH"], "index": [1, 1]}
+    alone = slices_of(np.where(codes == 2, 0, codes), ("IPH",), list("abcde"))
+    assert list(pictures.more_slices(alone, ["IPH"])) == ["6"]
+    boxed = slices_of(np.zeros_like(codes), ("IPH",), list("abcde"), boxes=[np.zeros((0, 4))] * 5)
+    assert pictures.more_slices(boxed, ["IPH"]) == {}

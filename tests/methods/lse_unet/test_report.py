@@ -10,6 +10,7 @@ import pytest
 from ich_study.errors import StudyError
 from ich_study.evaluate.rows import Rows
 from ich_study.methods.lse_unet import report as lse_report, study as lse_study
+from ich_study.methods.lse_unet.tables import SIZES
 from ich_study.schema import SUBTYPES, result_table
 from tests.methods.lse_unet.cases import (
     BAD,
@@ -18,6 +19,8 @@ from tests.methods.lse_unet.cases import (
     PATIENTS,
     SCORED,
     VALIDATION_LABELS,
+    levels_as_maps,
+    made_of,
     method,
     slices_of,
     two_kinds,
@@ -234,6 +237,25 @@ def test_localisation_is_a_column_per_metric_and_class():
     assert above["pointing_game"]["lse_unet", "printed"] == "IPH"
     assert above["mass_inside"]["lse_unet", "printed"] == ""
     assert len(shown) == 2, "differences are no rows of this table"
+
+
+def test_dice_by_size_is_of_thirds_of_the_slices_by_area_in_cm2():
+    """The lesion of most pixels is the smallest where its pixels are small; each is hit by half."""
+    codes = np.zeros((4, 8, 8), np.uint8)
+    codes[0, 0, :2], codes[1, 0, :4], codes[2, 0, :6] = 1, 1, 1
+    slices = slices_of(codes, ("IPH",), list("abcd"))
+    slices.pixel_cm2[:] = [1.0, 1.0, 0.1, 1.0]
+    levels = np.zeros((4, 8, 8))
+    levels[0, 0, :2], levels[1, 0, :4], levels[2, 0, 3:6] = 255, 255, 255
+    # a mark beside a lesion counts against its third, one where nothing is true against none
+    levels[3, 5], levels[1, 5, :4] = 255, 255
+    made = made_of(levels_as_maps(levels), ("IPH",), "lse_unet", logits=np.ones((4, 1)))
+    report = lse_report.report_masks(ROWS, [made], slices, None, "printed")
+    table = result_table(report.rows).query("metric == 'dice' and unit == 'pixel'")
+    own = table[table["class"].isin(SIZES)].set_index("class")["value"]
+    assert own.to_dict() == {"small_lesions": 2 / 3, "middle_lesions": 1.0, "large_lesions": 2 / 3}
+    shown = lse_report.size_table(lse_report.finished(ROWS, report.rows, {}))
+    assert list(shown.columns) == [*SIZES, lse_report.RIVAL_IS_ABOVE]
 
 
 def test_boxes_have_no_mask_report():

@@ -20,13 +20,17 @@ def network(monkeypatch):
     """Its raw maps are those of `hot`, (slices, rows, columns); what was asked of it."""
     found = {"model": "shipped", "preprocessing": SimpleNamespace(size=SCORED.size)}
     found |= {"metadata": {"classes": ["SDH", "any"]}}
-    told = SimpleNamespace(asked=[], guarded=[], hot=None, said={"patients": ["a mark"]})
+    told = SimpleNamespace(asked=[], loaded=[], guarded=[], hot=None, said={"patients": ["a mark"]})
 
     def raw_maps(method, model, _, outputs, classes, source, rows, device):
-        told.asked.append((method.__name__, model, outputs, classes, source))
+        told.asked.append((method.__name__, model, outputs, classes, source, device))
         return told.hot[rows.index][:, None].astype(np.float32), np.zeros((len(rows), 1))
 
-    monkeypatch.setattr(shipped, "load", lambda *_: SimpleNamespace(**found))
+    def load(path, device, kind):
+        told.loaded.append((path, device))
+        return SimpleNamespace(**found)
+
+    monkeypatch.setattr(shipped, "load", load)
     monkeypatch.setattr(shipped, "raw_maps", raw_maps)
     monkeypatch.setattr(shipped, "read_metadata", lambda _: told.said)
     monkeypatch.setattr(shipped, "read_truth", lambda _, rows, *__: _only(rows))
@@ -36,8 +40,9 @@ def network(monkeypatch):
 
 def test_its_maps_are_of_its_own_class_and_its_patients_are_guarded(network, tmp_path):
     network.hot, path = SCORED.mask(), tmp_path / "lse_unet.safetensors"
-    maps, _ = shipped.shipped_maps(str(path), ("a store", ROWS))
-    assert network.asked == [("lse_heatmaps", "shipped", ["SDH", "any"], ("any",), "a store")]
+    maps, _ = shipped.shipped_maps(str(path), ("a store", ROWS), "a device")
+    asked = ("lse_heatmaps", "shipped", ["SDH", "any"], ("any",), "a store", "a device")
+    assert network.asked == [asked] and network.loaded == [(path, "a device")]
     assert [guarded for guarded, _ in network.guarded] == [path]
     assert (maps.name, maps.heat.classes) == ("lse_unet_shipped (authors)", ("any",))
     # a slice is called above a probability of one half
@@ -51,17 +56,17 @@ def test_a_patient_that_it_has_seen_is_refused(network, monkeypatch):
 
     monkeypatch.setattr(shipped, "assert_unseen", seen)
     with pytest.raises(SplitError, match="trained on"):
-        shipped.shipped_maps("lse_unet.safetensors", ("a store", ROWS))
+        shipped.shipped_maps("lse_unet.safetensors", ("a store", ROWS), "cpu")
 
 
 def test_a_network_that_does_not_say_whom_it_has_seen_is_shown(network):
     network.hot, network.said = SCORED.mask(), {}
-    shipped.shipped_maps("lse_unet.safetensors", ("a store", ROWS))
+    shipped.shipped_maps("lse_unet.safetensors", ("a store", ROWS), "cpu")
     assert network.asked and not network.guarded
 
 
 def test_without_a_network_nothing_is_said():
-    assert shipped.shipped_rows(None, None, [], 10, 0, 0) == []
+    assert shipped.shipped_rows(None, None, [], 10, 0, 0, "cpu") == []
     said = checked_above_random(shipped.pointing([]), shipped.SHIPPED, False)
     assert said == "lse_unet_shipped: no pointing game was measured"
 
@@ -77,7 +82,7 @@ def test_only_positive_slices_are_shown_and_beside_a_random_map(network):
     for hot, better in ((SCORED.mask(), True), (~SCORED.mask(), False)):
         network.hot = hot
         place = ["instance2022", "parts", "test"]
-        rows = shipped.shipped_rows("lse_unet.safetensors", study, place, 200, 1, 0)
+        rows = shipped.shipped_rows("lse_unet.safetensors", study, place, 200, 1, 0, "cpu")
         table = shipped.pointing(rows)
         own = table[table["method"] == shipped.SHIPPED].iloc[0]
         assert (own["dataset"], own["value"]) == ("instance2022/test", float(better))
