@@ -128,9 +128,17 @@ def files_of(names: Iterable[str]) -> list[Path]:
     for name in set(names) & modules().keys():
         path = modules()[name]
         found.add(path)
-        if "importlib" in imported(name) and "importlib.resources" in path.read_text("utf-8"):
+        if _reads_tables(name):
             found.update(path.parent.rglob("*.csv"))
     return sorted(found)
+
+
+def _reads_tables(module: str) -> bool:
+    """Whether it opens files that ship with the package, by `importlib.resources`."""
+    return any(
+        isinstance(node, ast.ImportFrom) and (node.module or "").startswith("importlib.resources")
+        for node in ast.walk(_tree(module))
+    )
 
 
 def code_marks(

@@ -113,3 +113,11 @@ def test_a_notebook_imports_what_its_code_cells_say(tmp_path):
 )
 def test_what_takes_long_does_not_depend_on_what_only_draws(stage):
     assert not [name for name in sources.made_by(stage) if name.startswith(sources.DRAWS)]
+
+
+def test_a_table_is_part_of_what_reads_it_and_of_nothing_else():
+    loop = sources.code_marks(["ich_study.training.loop"])
+    assert "ich_study/sources.py" in loop  # which names the module that opens tables
+    assert not [name for name in loop if name.endswith(".csv")]
+    claims = sources.code_marks(["ich_study.published.claims"])
+    assert "ich_study/published/claims.csv" in claims

@@ -49,15 +49,22 @@ def test_a_killed_run_goes_on_and_ends_where_the_other_does(cuda, tmp_path):
     assert len(resumed.history) == 6
 
 
+def moved(folder, precision, device):
+    """How far plain gradient steps move weights, and the record of it."""
+    # without dropout, whose masks differ with the precision
+    settings = {"epochs": 10, "dropout": 0, "optimizer": "sgd", "learning_rate": 0.02}
+    found = line.run(folder, line.Line(), precision=precision, device=device, **settings)
+    return weights(found.model) - weights(line.network(0).model), found
+
+
 @pytest.mark.parametrize("precision", ["amp", "bf16"])
 def test_mixed_precision_moves_weights_in_the_same_direction(cuda, tmp_path, precision):
-    # Adam's first steps follow each gradient's sign, which rounding turns where it is nearly zero
-    steps = {"optimizer": "sgd", "learning_rate": 0.01}
-    _, plain = classifier(tmp_path / "fp32", cuda.type, **steps)
-    run, mixed = classifier(tmp_path / precision, cuda.type, precision=precision, **steps)
-    assert torch.isfinite(mixed).all() and run.history["valid_loss"].notna().all()
-    assert float(torch.nn.functional.cosine_similarity(plain, mixed, dim=0)) > 0.7
-    assert next(run.model.parameters()).dtype == torch.float32
+    plain, _ = moved(tmp_path / "fp32", "fp32", cuda.type)
+    mixed, found = moved(tmp_path / precision, precision, cuda.type)
+    assert found.history["valid_loss"].notna().all()
+    # amp passes over its first steps, until the scale of its loss fits; the direction stays
+    assert float(torch.nn.functional.cosine_similarity(plain, mixed, dim=0)) > 0.9
+    assert next(found.model.parameters()).dtype == torch.float32
 
 
 def test_predictions_are_the_cpus_and_memory_is_told(cuda, tmp_path):

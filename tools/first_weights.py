@@ -1,0 +1,66 @@
+"""A classifier of a finished or stopped run as first weights that travel with the package.
+
+    python -m tools.first_weights RUN/weights.safetensors ich_study/models/first_weights/NAME.safetensors
+
+Half precision, which the networks read back as float32. The hashes of the run's patients go: they
+name synthetic patients, and another phantom's patients have the same ids. Its card is written by
+hand beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ich_study.errors import StudyError, WeightsError
+from ich_study.models.backbones import Backbone
+from ich_study.models.registry import load
+from ich_study.models.weights import read_metadata, read_tensors, save_tensors
+
+LARGEST_CHANGE = 0.02
+"""Of a logit of random inputs, by half precision."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0 done, 1 refused."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    asked = parser.parse_args(arguments)
+    try:
+        print(f"{asked.target}: SHA-256 {halved(asked.source, asked.target)}")
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def halved(source: Path, target: Path) -> str:
+    """Writes the checkpoint in half precision, without its patients; its SHA-256. Raises
+    WeightsError where that moves a logit by more than LARGEST_CHANGE."""
+    described = {key: value for key, value in read_metadata(source).items() if key != "patients"}
+    tensors = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in read_tensors(source).items()
+    }
+    sha256 = save_tensors(target, tensors, described)
+    networks = [load(path, torch.device("cpu"), Backbone) for path in (source, target)]
+    size = networks[0].preprocessing.size
+    inputs = torch.randn(
+        4, networks[0].network.in_channels, size, size, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.no_grad():
+        before, after = (each.model(inputs) for each in networks)
+    change = float((before - after).abs().max())
+    if not change <= LARGEST_CHANGE:
+        target.unlink()
+        raise WeightsError(f"{source}: half precision moves a logit by {change:.3f}")
+    return sha256
+
+
+if __name__ == "__main__":
+    sys.exit(main())
