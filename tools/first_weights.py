@@ -1,10 +1,10 @@
 """A classifier of a finished or stopped run as first weights that travel with the package.
 
-    python -m tools.first_weights RUN/weights.safetensors ich_study/models/first_weights/NAME.safetensors
+    python -m tools.first_weights RUN/weights.safetensors FOLDER/NAME.safetensors
 
-Half precision, which the networks read back as float32. The hashes of the run's patients go: they
-name synthetic patients, and another phantom's patients have the same ids. Its card is written by
-hand beside it.
+FOLDER is ich_study/models/first_weights. The file has half precision, which networks read back as float32.
+The hashes of the run's patients go: they name synthetic patients, and another phantom's patients
+have the same ids. Its card is written by hand beside it.
 """
 
 from __future__ import annotations
