@@ -2,9 +2,9 @@
 
     python -m tools.first_weights RUN/weights.safetensors FOLDER/NAME.safetensors
 
-FOLDER is ich_study/models/first_weights. The file has half precision, which networks read back as float32.
-The hashes of the run's patients go: they name synthetic patients, and another phantom's patients
-have the same ids. Its card is written by hand beside it.
+FOLDER is ich_study/models/first_weights. The file has half precision, which networks read back as
+float32. The hashes of the run's patients go: they name synthetic patients, and another phantom's
+patients have the same ids. Its card is written by hand beside it.
 """
 
 from __future__ import annotations
