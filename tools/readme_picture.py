@@ -1,8 +1,12 @@
-"""Draws README's picture from finished runs: one slice of a phantom with the heat of the five
-methods. `python -m tools.readme_picture [--runs runs/smoke] [--dataset bhsd]`
+"""Draws README's pictures from finished runs: one slice with the heat of the five methods.
 
-The slice is the one with the largest lesion of the data set, which no method is trained on. Each
-network is loaded from its checkpoint and sees the slice as it was trained to.
+    python -m tools.readme_picture --runs runs/phantom --dataset bhsd --target figures/readme.png
+    python -m tools.readme_picture --runs runs/open --dataset phe_sich --target figures/real.png
+
+The slice is the one with the largest lesion, or box, of patients that no method is trained on: all
+of a phantom's data set for testing, the test part of real data. Each network is loaded from its
+checkpoint and sees the slice as it was trained to. Real slices are drawn only where LICENCES says
+that they may be published.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from ich_study.methods.resnet_lstm.class_activation import CamRegion, cam_of, sc
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import Checkpoint, Network, load
 from ich_study.paths import project_root, resolve
+from ich_study.splits.split import read_split, rows_of
 from ich_study.store import Store
 
 SIDE = 256
@@ -43,6 +48,8 @@ SIDE = 256
 DEPTH = "[-3]"
 """Layer of the CAM: the deepest with a finer grid, the paper's best."""
 DEVICE = torch.device("cpu")
+LICENCES = {"phe_sich": "PHE-SICH-CT-IDS, Ma et al., CC BY 4.0"}
+"""Real data whose slices may be published, and whom to name."""
 
 
 @torch.no_grad()
@@ -117,17 +124,23 @@ def heat_of(method: Method, runs: Path, store: Store, row: pd.DataFrame) -> np.n
 
 
 def draw(runs: Path, dataset: str, target: Path) -> str:
-    """Draws the picture into `target`; returns which slice it shows. Only of synthetic scans.
+    """Draws the picture into `target`; returns which slice it shows.
 
-    Raises StudyError for a data set of real patients: their slices are not published.
+    Raises StudyError for a data set of real patients that LICENCES does not name.
     """
     summary = pd.read_csv(runs / "00_data" / "summary.csv").set_index("dataset")
-    if not bool(summary["synthetic"].get(dataset, default=False)):
-        raise StudyError(f"{dataset} of {runs} is not a synthetic phantom; its slices stay here")
+    real = not bool(summary["synthetic"].get(dataset, default=False))
+    if real and dataset not in LICENCES:
+        raise StudyError(
+            f"{dataset} of {runs} is not a synthetic phantom, and no licence is known under which"
+            " its slices may be published; they stay here"
+        )
     store = Store(runs / "00_data" / "store" / dataset)
     grid = Preprocessing(("brain",), "fixed", 1, SIDE, "none", (0.0,), (1.0,))
-    rows = store.index[store.index["has_mask"] & store.index["any"].fillna(False)]
-    truth = read_truth(store, rows, grid, brain=False, progress=False)
+    kind, rows = ("boxes", held_out(runs, store)) if real else ("masks", store.index)
+    known = rows["has_boxes" if real else "has_mask"]
+    rows = rows[known & rows["any"].fillna(False)]
+    truth = read_truth(store, rows, grid, kind, brain=False, progress=False)
     number = int(largest_lesions(truth, ("any",))["index"].iloc[0])
     row = truth.rows.iloc[[number]].reset_index(drop=True)
     columns = [
@@ -135,16 +148,27 @@ def draw(runs: Path, dataset: str, target: Path) -> str:
         for method in (*METHODS, classifier_of(runs))
     ]
     shown = slice(number, number + 1)
-    title = f"Synthetic phantom ({dataset}), trained networks of {runs.name}"
-    figure = heatmap_grid(
-        truth.hu[shown], columns, title, truth.codes[shown], window=WINDOWS["brain"]
+    outline = truth.mask("any", [number]) if real else truth.codes[shown]
+    said = (
+        f"Real slice ({LICENCES[dataset]}); box: truth"
+        if real
+        else f"Synthetic phantom ({dataset})"
     )
+    title = f"{said}; trained networks of {runs.name}"
+    figure = heatmap_grid(truth.hu[shown], columns, title, outline, window=WINDOWS["brain"])
     # wide and low, as it stands on README's first screen
     figure.set_layout_engine("none")
     figure.set_size_inches(14, 2.7)
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.09, top=0.8, wspace=0.03)
     save_figure(figure, target)
     return f"{row.loc[0, 'scan_id']}, slice {row.loc[0, 'slice_index']}"
+
+
+def held_out(runs: Path, store: Store) -> pd.DataFrame:
+    """The test part of the split that is named as its data set."""
+    dataset = store.path.name
+    split = read_split(runs / "00_data" / "splits" / f"{dataset}.csv")
+    return rows_of(store.index, split, "test")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import matplotlib.image
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from ich_study.methods.lse_unet.network import LSE_VARIANTS, create_lse_unet
 from ich_study.methods.mil.network import create_mil
 from ich_study.models.backbones import create_backbone
 from ich_study.models.weights import save_weights
+from ich_study.splits.split import write_split
 from ich_study.store import build_store
 from tests.methods.hgi_sam.swins import NAME, OPTIONS
 from tests.methods.lse_unet.test_network import SMALL
@@ -90,6 +93,33 @@ def test_a_slice_of_a_real_data_set_is_not_drawn(runs, tmp_path, capsys):
     arguments = ["--runs", str(runs), "--dataset", "real", "--target", str(target)]
     assert readme_picture.main(arguments) == 2
     assert "not a synthetic phantom" in capsys.readouterr().err and not target.exists()
+
+
+def test_a_real_slice_is_of_a_test_patient_and_names_its_licence(
+    runs, tmp_path, capsys, monkeypatch
+):
+    real = tmp_path / "open"
+    shutil.copytree(runs, real)
+    write_csv(
+        real / "00_data" / "summary.csv", pd.DataFrame({"dataset": ["fake"], "synthetic": [False]})
+    )
+    # the boxes of both scans are alike, so that only the split tells whose slice is drawn
+    parts = pd.DataFrame(
+        {"dataset": "fake", "patient_id": ["P0", "P1"], "part": ["test", "train"]}, dtype="string"
+    )
+    write_split(real / "00_data" / "splits" / "fake.csv", parts)
+    monkeypatch.setattr(readme_picture, "LICENCES", {"fake": "somebody, CC BY 4.0"})
+    titles = []
+    grid = readme_picture.heatmap_grid
+    monkeypatch.setattr(
+        readme_picture,
+        "heatmap_grid",
+        lambda *given, **named: titles.append(given[2]) or grid(*given, **named),
+    )
+    arguments = ["--runs", str(real), "--dataset", "fake", "--target", str(tmp_path / "real.png")]
+    assert readme_picture.main(arguments) == 0
+    assert "scan 0, slice 3" in capsys.readouterr().out
+    assert "Real slice (somebody, CC BY 4.0)" in titles[0]
 
 
 def test_a_run_that_is_missing_is_named(tmp_path, capsys):
