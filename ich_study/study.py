@@ -25,6 +25,7 @@ from ich_study.figures import style
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import read_split, rows_of, split_hash
 from ich_study.store import Store, open_stores
+from ich_study.store.joined import JoinedStores
 
 SYNTHETIC = "synthetic phantom"
 
@@ -81,6 +82,17 @@ class Study:
             )
         index = self.stores[dataset].index
         return index if split is None else rows_of(index, self.splits[split], part)
+
+    def rows_together(self, splits: Mapping[str, str], part: str) -> pd.DataFrame:
+        """Slices of one part of several data sets: data set -> its split, in that order."""
+        found = [self.rows(dataset, split, part) for dataset, split in splits.items()]
+        return found[0] if len(found) == 1 else pd.concat(found, ignore_index=True)
+
+    def source(self, datasets: Iterable[str]) -> Store | JoinedStores:
+        """Where training reads the slices of these data sets; DataError where two name a scan
+        alike."""
+        chosen = [self.stores[name] for name in datasets]
+        return chosen[0] if len(chosen) == 1 else JoinedStores(chosen)
 
     def write(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
         """Write `<name>.csv`, whole or not at all, and give the table back."""

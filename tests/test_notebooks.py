@@ -21,7 +21,8 @@ NOT_PARAMETERS = {"resources.yaml"}
 SINGLE = [
     path for path in sorted((ROOT / "params").glob("*/*.yaml")) if path.name not in NOT_PARAMETERS
 ]
-ARMS = sorted((ROOT / "params").glob("*/[0-9]*/*.yaml"))  # variants: test_printed_settings
+ARMS = sorted((ROOT / "params").glob("*/[0-9]*/*.yaml"))
+VARIANTS = sorted((ROOT / "params").glob("*/variants/*.yaml"))
 
 FIRST = """# Title
 **Question** which? **Paper** none. **Inputs** scans. **Outputs** a table.
@@ -65,6 +66,17 @@ def test_parameters_of_an_arm_fit_their_notebook(path):
     notebook = needs_notebook(ROOT / "notebooks" / f"{path.parent.name}.ipynb")
     common = path.parent.with_suffix(".yaml")
     params.load(notebook, [*([common] if common.is_file() else []), path])
+
+
+@pytest.mark.parametrize("path", VARIANTS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_parameters_of_a_variant_fit_their_notebook_and_say_how_it_is_run(path):
+    notebook, scale = path.stem.split(".")[0], path.parent.parent
+    common = scale / f"{notebook}.yaml"
+    found = params.load(ROOT / "notebooks" / f"{notebook}.ipynb", [common, path])
+    assert found["output_dir"] == f"runs/{scale.name}/variants/{path.stem}"
+    folder = f"params/{scale.name}"
+    said = f"{notebook} -f {folder}/{notebook}.yaml -f {folder}/variants/{path.name}"
+    assert said in path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,10 @@ def test_every_paper_and_training_notebook_is_in_the_list():
     assert PRINTED[["quote", "source"]].ne("").all(axis=None)
 
 
-def test_each_variant_names_its_command_and_a_folder_of_its_own():
+def test_each_variant_differs_from_its_base():
     variants = sorted((PAPER / "variants").glob("*.yaml"))
     assert len(variants) >= 9
     for path in variants:
-        values, text = values_of(f"variants/{path.stem}"), path.read_text()
+        values = values_of(f"variants/{path.stem}")
         notebook = path.stem.split(".")[0]
-        assert values["output_dir"] == f"runs/paper/variants/{path.stem}"
-        assert f"-f params/paper/{notebook}.yaml -f params/paper/variants/{path.name}" in text
         assert values != values_of(notebook) | {"output_dir": values["output_dir"]}

@@ -36,6 +36,31 @@ def test_a_study_knows_its_parts_and_records_what_it_is_of(tmp_path, monkeypatch
     assert noted["weights"] == {"net": "0" * 64}
 
 
+def test_parts_of_several_data_sets_are_learned_from_together(tmp_path, monkeypatch):
+    study, dataset = opened(tmp_path, monkeypatch)
+    own = study.rows(dataset, "fake", "train")
+    pd.testing.assert_frame_equal(study.rows_together({dataset: "fake"}, "train"), own)
+    assert study.source([dataset]) is study.stores[dataset]
+
+    class Other:
+        dataset, scan_ids, content_hash = "other", ["elsewhere"], "0" * 64
+        index = study.stores[dataset].index.assign(dataset="other", scan_id="elsewhere")
+
+    both = Study(
+        study.name,
+        study.output,
+        study.data,
+        {**study.stores, "other": Other()},
+        {**study.splits, "mine": study.splits["fake"].assign(dataset="other")},
+    )
+    rows = both.rows_together({dataset: "fake", "other": "mine"}, "train")
+    assert len(rows) == 2 * len(own) and list(rows.index) == list(range(len(rows)))
+    assert set(rows["dataset"]) == {dataset, "other"}
+    scan = own["scan_id"].iloc[0]
+    joined = both.source([dataset, "other"])
+    assert (joined.volume(scan) == study.stores[dataset].volume(scan)).all()
+
+
 def test_half_a_part_or_an_unknown_one_is_refused(tmp_path, monkeypatch):
     study, dataset = opened(tmp_path, monkeypatch)
     with pytest.raises(ParameterError, match="name both or neither"):

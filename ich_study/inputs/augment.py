@@ -35,11 +35,11 @@ class Affine:
 @dataclass(frozen=True)
 class Augmentation:
     """Horizontal flip, then each affine map in turn (composed, so pixels are interpolated once),
-    then a random window: contrast drawn from 1 +- `contrast` about mid-grey and brightness from
-    +- `brightness` of the windowed scale, clipped to [0, 1]; then Gaussian noise with probability
+    then a loss of resolution to a share drawn from [`resolution`, 1] (`coarser`), then a random
+    window: contrast drawn from 1 +- `contrast` about mid-grey and brightness from +- `brightness`
+    of the windowed scale, clipped to [0, 1]; then Gaussian noise with probability
     `noise_probability` and a standard deviation drawn from [0, `noise_std`]. `fill` is
-    grid_sample's
-    padding mode. `on_hu`: the images are HU before windowing, not windowed."""
+    grid_sample's padding mode. `on_hu`: the images are HU before windowing, not windowed."""
 
     flip_probability: float = 0.0
     affines: tuple[Affine, ...] = ()
@@ -48,6 +48,7 @@ class Augmentation:
     fill: str = "zeros"
     contrast: float = 0.0
     brightness: float = 0.0
+    resolution: float = 1.0
     on_hu: bool = False
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -76,6 +77,8 @@ class Augmentation:
                 masks = warp(masks[:, None].to(images), output_to_input, self.fill, "nearest")[
                     :, 0
                 ].to(masks.dtype)
+        if self.resolution < 1:
+            images = coarser(images, self.resolution, generator)
         if self.contrast or self.brightness:
             gain, shift = (
                 (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1).to(images)
@@ -133,14 +136,27 @@ def warp(images: Tensor, output_to_input: Tensor, fill: str, mode: str = "biline
     return functional.grid_sample(images, grid, mode=mode, padding_mode=fill, align_corners=False)
 
 
+def coarser(images: Tensor, lowest: float, generator: torch.Generator) -> Tensor:
+    """Each of the images (B, C, H, W) at a share of its rows and columns that is drawn from
+    [`lowest`, 1], and back at its size: what a coarser scanner or a smaller picture leaves."""
+    sides = images.shape[-2:]
+    shares = lowest + (1 - lowest) * torch.rand(len(images), generator=generator)
+    found = []
+    for image, share in zip(images, shares.tolist()):
+        fewer = [max(1, round(share * side)) for side in sides]
+        less = functional.interpolate(image[None], fewer, mode="bilinear", antialias=True)
+        found.append(functional.interpolate(less, sides, mode="bilinear"))
+    return torch.cat(found)
+
+
 @dataclass(frozen=True)
 class GreyAugmentation(Augmentation):
     """The MIL detector's: grey values times [1, gain] or its inverse, plus +- offset; flip and
     affine map; blurred by a Gaussian of a standard deviation up to `blur` pixels, or sharpened by
     up to `sharpen` of the Laplacian. Each grey step for a `share` of the slices; `probability`: of
     augmenting a slice at all. The units are those of the images, HU or windowed. crop: px, side of
-    the square that is cut at random out of each slice last; None cuts nothing. Contrast, brightness
-    and noise are not used."""
+    the square that is cut at random out of each slice last; None cuts nothing. Resolution,
+    contrast, brightness and noise are not used."""
 
     probability: float = 1.0
     share: float = 1.0
@@ -281,6 +297,11 @@ def named_augmentation(name: str, options: Mapping[str, Any] | None = None) -> A
     if augmentation.fill not in ("zeros", "border", "reflection"):
         raise ParameterError(
             f"augmentation fill is {augmentation.fill!r}; expected zeros, border or reflection"
+        )
+    if not 0 < augmentation.resolution <= 1:
+        raise ParameterError(
+            f"augmentation resolution is {augmentation.resolution}; expected a share above 0, at"
+            " most 1"
         )
     return augmentation
 

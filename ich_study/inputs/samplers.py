@@ -19,10 +19,12 @@ ORDER_STREAM = 1
 """Keeps the order's random stream apart from the augmentation's."""
 
 
-def inverse_frequency_weights(label: Tensor) -> Tensor:
-    """Weight per row, 1 / frequency of its label value, float64 (rows,).
+def inverse_frequency_weights(label: Tensor, group: Tensor | None = None) -> Tensor:
+    """Weight per row, 1 / frequency of its label value in its group, float64 (rows,).
 
-    Raises DataError when a label is unknown or only one value occurs.
+    group: number of each row's data set, int64, so that all weigh alike and the data set says
+    nothing about the label; None is one group. Raises DataError when a label is unknown or a group
+    has only one value.
     """
     unknown = int(label.isnan().sum())
     if unknown:
@@ -30,26 +32,33 @@ def inverse_frequency_weights(label: Tensor) -> Tensor:
             f"the sampler's label is unknown in {unknown} of {len(label)} training slices; choose"
             " another sampler_label"
         )
-    positives = int(label.sum())
-    if positives in (0, len(label)):
-        raise DataError(
-            f"the sampler's label is positive in {positives} of {len(label)} training slices; it"
-            " cannot be balanced"
-        )
-    return 1 / torch.where(label > 0, positives, len(label) - positives).double()
+    group = torch.zeros(len(label), dtype=torch.int64) if group is None else group
+    weights = torch.empty(len(label), dtype=torch.float64)
+    for number in group.unique():
+        own = group == number
+        rows, positives = int(own.sum()), int(label[own].sum())
+        if positives in (0, rows):
+            raise DataError(
+                f"the sampler's label is positive in {positives} of {rows} training slices of a"
+                " data set; it cannot be balanced"
+            )
+        weights[own] = 1 / torch.where(label[own] > 0, positives, rows - positives).double()
+    return weights
 
 
-def epoch_order(kind: str, rows: int, label: Tensor, seed: int, epoch: int) -> Tensor:
+def epoch_order(
+    kind: str, rows: int, label: Tensor, seed: int, epoch: int, group: Tensor | None = None
+) -> Tensor:
     """Row numbers of one epoch, int64.
 
     kind: "none" is a permutation of all rows; "inverse_frequency" draws `rows` with replacement,
-    weighted by 1/frequency of `label`; "balanced" draws 2 x positives without replacement, weighted
-    the same (HGI-SAM's code; printed_and_authors, 003.8).
+    weighted by 1/frequency of `label` in its `group`; "balanced" draws 2 x positives without
+    replacement, weighted the same (HGI-SAM's code; printed_and_authors, 003.8).
     """
     generator = seeded_generator(seed, epoch, ORDER_STREAM)
     if kind == "none":
         return torch.randperm(rows, generator=generator)
-    weights = inverse_frequency_weights(label)
+    weights = inverse_frequency_weights(label, group)
     balanced = kind == "balanced"
     count = min(rows, 2 * int(label.sum())) if balanced else rows
     return torch.multinomial(weights, count, replacement=not balanced, generator=generator)

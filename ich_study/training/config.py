@@ -165,8 +165,8 @@ class TrainingConfig(LoopSettings):
     sampler: Annotated[str, one_of(("none", "inverse_frequency", "balanced"))] = Field(
         "none",
         description="`inverse_frequency` draws as many slices as there are, with replacement,"
-        " weighted by 1/frequency of `sampler_label`; `balanced` draws 2 x positives without"
-        " (HGI-SAM's code)",
+        " weighted by 1/frequency of `sampler_label` in their data set; `balanced` draws 2 x"
+        " positives without (HGI-SAM's code)",
     )
     sampler_label: Label = Field("any", description="the label that the sampler balances")
     monitor: Annotated[str, one_of(("valid_loss", "auroc", "auroc_mean", "f1", "accuracy"))] = (

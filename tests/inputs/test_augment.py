@@ -10,6 +10,7 @@ from ich_study.inputs.augment import (
     Augmentation,
     GreyAugmentation,
     affine_matrix,
+    coarser,
     named_augmentation,
     random_crops,
     warp,
@@ -161,3 +162,28 @@ def test_the_mil_detectors_augmentation_crops_where_it_is_told_to():
     cropped = named_augmentation("mil_printed", {"crop": 7})
     assert plain.shape == images.shape
     assert cropped(images, torch.Generator().manual_seed(0)).shape == (3, 2, 7, 7)
+
+
+def test_a_coarser_image_keeps_its_mean_and_loses_its_detail():
+    # stripes a pixel wide, and one step of brightness
+    stripes = (torch.arange(64) % 2).float().repeat(64, 1)
+    step = (torch.arange(64) >= 32).float().repeat(64, 1)
+    pictures = torch.stack([stripes, step])[None].repeat(8, 1, 1, 1)
+    less = coarser(pictures, 0.25, seeded_generator(1))
+    assert less.shape == pictures.shape
+    assert torch.allclose(less.mean((2, 3)), pictures.mean((2, 3)), atol=0.02)
+    assert (less[:, 0, 8:-8, 8:-8].std((1, 2)) < 0.5 * stripes.std()).sum() >= 6
+    assert torch.allclose(less[:, 1, :, :24], pictures[:, 1, :, :24], atol=1e-4)
+    # a share of its own for each image
+    assert len({round(float(each.std()), 6) for each in less[:, 1]}) > 4
+    assert torch.allclose(coarser(pictures, 1.0, seeded_generator(1)), pictures, atol=1e-6)
+
+
+def test_resolution_is_an_option_and_a_share():
+    whole = Augmentation()(images(), seeded_generator(1))
+    assert not torch.equal(
+        named_augmentation("none", {"resolution": 0.3})(images(), seeded_generator(1)), whole
+    )
+    for wrong in (0, 1.5):
+        with pytest.raises(ParameterError, match="resolution is"):
+            named_augmentation("none", {"resolution": wrong})

@@ -51,6 +51,23 @@ def test_weights_are_the_inverse_frequencies():
     assert weights[0] == 1 / 20 and weights[-1] == 1 / 180
 
 
+def test_data_sets_weigh_alike_and_say_nothing_of_the_label():
+    # 20 of 200 slices of one data set are positive, 30 of 40 of the other
+    label = torch.cat([LABEL, torch.tensor([1.0] * 30 + [0.0] * 10)])
+    group = torch.tensor([0] * 200 + [1] * 40)
+    drawn = torch.cat(
+        [epoch_order("inverse_frequency", 240, label, 0, epoch, group) for epoch in range(50)]
+    )
+    for number in (0, 1):
+        for value in (0, 1):
+            share = float(((group[drawn] == number) & (label[drawn] == value)).double().mean())
+            assert abs(share - 0.25) < 4 * np.sqrt(0.25 * 0.75 / len(drawn))
+    one = epoch_order("inverse_frequency", 200, LABEL, 0, 3, torch.zeros(200, dtype=torch.int64))
+    assert torch.equal(one, epoch_order("inverse_frequency", 200, LABEL, 0, 3))
+    with pytest.raises(DataError, match="positive in 40 of 40"):
+        inverse_frequency_weights(torch.cat([LABEL, torch.ones(40)]), group)
+
+
 @pytest.mark.parametrize(
     ("label", "words"),
     [

@@ -16,6 +16,7 @@ import pandas as pd
 from ich_study.errors import DataError, ParameterError
 from ich_study.evaluate.unseen import assert_unseen
 from ich_study.inputs.preprocessing import preprocessing_from
+from ich_study.inputs.slices import SliceSource
 from ich_study.manifest import check_run
 from ich_study.methods.lse_unet.loss import LOSS_WEIGHTS, LSELoss
 from ich_study.methods.lse_unet.network import (
@@ -120,7 +121,7 @@ def train_variant(
     arm: str,
     recipe: LSERecipe,
     config: TrainingConfig,
-    store: Store,
+    source: SliceSource,
     parts: LSEParts,
     test_rows: pd.DataFrame,
     folder: Path,
@@ -147,7 +148,7 @@ def train_variant(
     )
     loss = arm_loss(arm, recipe.base_variant, config)
     return train_classifier(
-        network, config, store, rows, parts.validation, folder, report, restart_changed, loss
+        network, config, source, rows, parts.validation, folder, report, restart_changed, loss
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ich_study.errors import WeightsError
+from ich_study.inputs.slices import SliceSource
 from ich_study.methods.mil.network import (
     WINDOWS,
     MilBackbone,
@@ -20,7 +21,6 @@ from ich_study.methods.mil.network import (
 )
 from ich_study.models.registry import load
 from ich_study.paths import resolve
-from ich_study.store import Store
 from ich_study.training.config import TrainingConfig
 from ich_study.training.learner import train_classifier
 from ich_study.training.losses import balancing_weight
@@ -50,7 +50,7 @@ def train_head(
     network: str,
     blocks: int | None,
     config: TrainingConfig,
-    store: Store,
+    source: SliceSource,
     train: pd.DataFrame,
     validation: pd.DataFrame,
     folder: Path,
@@ -62,7 +62,7 @@ def train_head(
     """
     blocks = blocks if network == "printed" else None
     backbone = create_mil(network, head, config.seed, blocks=blocks)
-    parts = (store, train, validation)
+    parts = (source, train, validation)
     run = train_classifier(backbone, config, *parts, folder, print, restart_changed)
     found = load(run.weights_path, run.device, MilBackbone, run.weights_sha256)
     named = replace(found.network, weights_source=found.path.name, weights_sha256=found.sha256)
