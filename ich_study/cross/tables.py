@@ -13,7 +13,7 @@ import pandas as pd
 from ich_study.cross.measure import ANY, Entry
 from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.quantification import agreement_rows
-from ich_study.evaluate.rows import Rows, statistic_of
+from ich_study.evaluate.rows import Rows
 from ich_study.evaluate.score import Scores, score, score_classes
 from ich_study.evaluate.thresholds import Choice, choose
 from ich_study.evaluate.truth import Truth
@@ -26,13 +26,15 @@ from ich_study.metrics.free_response import FALSE_POINTS, scored_boxes, threshol
 from ich_study.metrics.overlap import dice, overlap_counts
 from ich_study.metrics.points import slice_counts
 from ich_study.metrics.significance import critical_difference, mean_ranks
-from ich_study.metrics.statistics import auroc_of_items, ratio_of_sums
+from ich_study.metrics.statistics import PatientStatistic, auroc_of_items, ratio_of_sums
 from ich_study.schema import SUBTYPES
 
 HELD_OUT = "masks-validation"
 OWN = "_at_own_threshold"
 """End of a measure's name: at the threshold that the method came with."""
 SIZES = ("small", "middle", "large")
+COMPARED = {("dice", "pixel"), ("pointing_game", None), ("point_f1", None), ("auroc", "slice")}
+"""Measures with their unit by which pairs of methods are compared."""
 STEPS = 96
 """Thresholds that are tried, from all of the brain down to a hundred-thousandth of its pixels."""
 
@@ -227,15 +229,21 @@ def perfect_dice(truth: Truth, folds: int, seed: int) -> float:
     return float(dice(chosen.counts.sum()))
 
 
-def all_pairs(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> pd.DataFrame:
-    """Pooled Dice of every pair at held-out thresholds, on the same drawn patients, Holm-corrected
-    over all pairs."""
-    statistics = {
-        name: statistic_of(each.held_out.counts, truth.rows, "pixel", "dice")
-        for name, each in scored.items()
-    }
-    table, _ = rows.differences(statistics, list(combinations(statistics, 2)), "dice")
-    return table
+def all_pairs(rows: Rows) -> pd.DataFrame:
+    """Every pair of methods on the same drawn patients, by each of `COMPARED` and class of which
+    `result_rows` made a row: columns `metric` and `class`, and those of `paired_differences`,
+    Holm-corrected over the pairs of one measure."""
+    statistics: dict[tuple[str, str], dict[str, PatientStatistic]] = {}
+    for row, statistic in rows.made:
+        if (row["metric"], row.get("unit")) in COMPARED:
+            # of a method's two thresholds the held-out one comes last, and stays
+            measure = statistics.setdefault((row["metric"], row["class"]), {})
+            measure[row["method"]] = statistic
+    tables = []
+    for (metric, name), found in statistics.items():
+        table, _ = rows.differences(found, list(combinations(found, 2)), metric)
+        tables.append(table.assign(**{"metric": metric, "class": name}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def ranks(scored: Mapping[str, Scored], truth: Truth) -> tuple[pd.Series, float]:

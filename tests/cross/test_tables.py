@@ -23,8 +23,8 @@ def study():
     methods = {name: method(name) for name in ("bright", "flat")}
     entries = measure.measure_all(methods, store, truth, 4.0, 0, progress=False)
     scored = tables.score_all(entries, truth, folds=2, seed=0)
-    rows = result_table(tables.result_rows(scored, truth, Rows("08", "squares", 50, 0)))
-    return truth, scored, rows
+    made = Rows("08", "squares", 50, 0)
+    return truth, scored, result_table(tables.result_rows(scored, truth, made)), made
 
 
 def value(rows, method, metric, unit=None, class_name="any"):
@@ -44,7 +44,7 @@ def test_patients_stand_in_one_fold_each_and_those_with_truth_in_every_fold(stud
 
 
 def test_the_seeing_method_wins_and_the_blind_one_does_not(study):
-    _, _, rows = study
+    _, _, rows, _ = study
     assert value(rows, "bright", "dice", "pixel") == pytest.approx(1, abs=0.02)
     assert value(rows, "bright", "dice_at_own_threshold", "pixel") == pytest.approx(1, abs=0.02)
     assert value(rows, "flat", "dice", "pixel") < 0.1
@@ -58,7 +58,7 @@ def test_the_seeing_method_wins_and_the_blind_one_does_not(study):
 
 
 def test_volumes_are_of_scans_in_ml(study):
-    _, _, rows = study
+    _, _, rows, _ = study
     assert value(rows, "bright", "volume_bias_ml", "scan") == pytest.approx(0, abs=1e-3)
     whole_head = 6 * 32 * 32 * 0.5 * 0.5 * 5 / 1000
     blood = 2 * 64 * 0.5 * 0.5 * 5 / 1000 * 4 / 5
@@ -86,7 +86,7 @@ def test_truth_given_as_heat_is_perfect(study):
 
 
 def test_tables_to_choose_by(study):
-    _, scored, rows = study
+    _, scored, rows, _ = study
     cost = pd.DataFrame(
         {
             "dataset": "squares",
@@ -125,11 +125,30 @@ def test_slices_are_ranked_by_logits_where_probabilities_are_all_one(study):
 
 
 def test_pairs_ranks_sizes_and_triage(study):
-    truth, scored, _ = study
-    pairs = tables.all_pairs(scored, truth, Rows("08", "squares", 50, 0))
-    assert len(pairs) == 10
-    first = pairs[(pairs["first"] == "bright") & (pairs["second"] == "flat")].iloc[0]
-    assert first["difference"] > 0.9
+    truth, scored, results, made = study
+    pairs = tables.all_pairs(made)
+    whole = pairs[pairs["class"] == "any"]
+    # a rival says no probability, so that its slices are not ranked
+    assert whole.groupby("metric").size().to_dict() == {
+        "auroc": 1,
+        "dice": 10,
+        "point_f1": 10,
+        "pointing_game": 10,
+    }
+    assert set(pairs.loc[pairs["metric"] == "pointing_game", "class"]) == {"any", "IPH"}
+    for row in pairs[(pairs["first"] == "bright") & (pairs["second"] == "flat")].itertuples():
+        unit = {"dice": "pixel", "auroc": "slice"}.get(row.metric)
+        both = [
+            value(results, name, row.metric, unit, pairs["class"][row.Index])
+            for name in ("bright", "flat")
+        ]
+        assert row.difference == pytest.approx(both[0] - both[1])
+    assert (
+        whole.query("first == 'bright' and second == 'flat' and metric == 'dice'")[
+            "difference"
+        ].item()
+        > 0.9
+    )
     order, distance = tables.ranks(scored, truth)
     assert order.index[0] == "bright" and order["bright"] < order["flat"]
     assert distance == pytest.approx(2.728 * np.sqrt(5 * 6 / (6 * 4)), abs=2e-3)

@@ -30,9 +30,8 @@ from ich_study.models.settings import BackboneSettings
 from ich_study.models.weights import read_metadata
 from ich_study.paths import resolve
 from ich_study.splits.overlap import assert_disjoint
-from ich_study.splits.split import EXCLUDED, rows_of
-from ich_study.store.read import Store
-from ich_study.study import parts_table
+from ich_study.splits.split import EXCLUDED
+from ich_study.study import Study, parts_table
 from ich_study.training.config import TrainingConfig
 from ich_study.training.learner import TrainingRun, train_classifier
 
@@ -47,11 +46,13 @@ changed."""
 @dataclass(frozen=True)
 class LSEParts:
     """Index rows of training and validation, and of the patients whom the overlap guard took out of
-    the training part."""
+    the training part. `monitored`: where several data sets are learned from, the validation rows of
+    all, which tell the epoch; `validation` is that of the one that thresholds are for."""
 
     train: pd.DataFrame
     validation: pd.DataFrame
     excluded: pd.DataFrame
+    monitored: pd.DataFrame | None = None
 
     def table(self, test_rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         """Patients, slices and positive slices of each class, a row per part and for the test
@@ -104,16 +105,18 @@ class LSERecipe:
         )
 
 
-def lse_parts(store: Store, split: pd.DataFrame) -> LSEParts:
-    """Rows of the parts `train`, `validation` and `excluded`; the last is empty where the guard
-    took nobody out."""
-    excluded = (
-        rows_of(store.index, split, EXCLUDED)
-        if (split["part"] == EXCLUDED).any()
-        else store.index.head(0)
-    )
+def lse_parts(
+    study: Study, dataset: str, split: str, train_with: Mapping[str, str] | None = None
+) -> LSEParts:
+    """Rows of the parts `train`, `validation` and `excluded` of a data set; the last is empty where
+    the guard took nobody out. train_with: data set -> its split, learned from too."""
+    learned = {dataset: split, **(train_with or {})}
+    took = (study.splits[split]["part"] == EXCLUDED).any()
     return LSEParts(
-        rows_of(store.index, split, "train"), rows_of(store.index, split, "validation"), excluded
+        study.rows_together(learned, "train"),
+        study.rows(dataset, split, "validation"),
+        study.rows(dataset, split, EXCLUDED) if took else study.rows(dataset).head(0),
+        study.rows_together(learned, "validation"),
     )
 
 
@@ -136,7 +139,8 @@ def train_variant(
     """
     if arm not in ARMS:
         raise ParameterError(f"arm {arm!r}; expected one of {', '.join(ARMS)}")
-    assert_disjoint(parts.validation, test_rows)
+    monitored = parts.validation if parts.monitored is None else parts.monitored
+    assert_disjoint(monitored, test_rows)
     assert_disjoint(parts.train, test_rows)
     rows = with_shared_patients(parts, test_rows) if arm == SHARED_PATIENTS else parts.train
     network = create_lse_unet(
@@ -148,7 +152,7 @@ def train_variant(
     )
     loss = arm_loss(arm, recipe.base_variant, config)
     return train_classifier(
-        network, config, source, rows, parts.validation, folder, report, restart_changed, loss
+        network, config, source, rows, monitored, folder, report, restart_changed, loss
     )
 
 

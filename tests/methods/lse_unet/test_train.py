@@ -7,6 +7,7 @@ from ich_study.methods.lse_unet import train as lse_training
 from ich_study.methods.lse_unet.train import LSEParts, LSERecipe
 from ich_study.models.backbones import create_backbone
 from ich_study.models.weights import read_metadata, save_weights
+from ich_study.study import Study
 from tests.training.fakes import config, fake_store, parts
 
 STORE = fake_store()
@@ -125,13 +126,31 @@ def test_test_patients_train_only_the_arm_that_measures_it(tmp_path):
 def test_the_split_gives_the_parts(tmp_path):
     split = STORE.index[["dataset", "patient_id"]].drop_duplicates().assign(part="train")
     split.loc[split["patient_id"] == "p003", "part"] = "validation"
-    assert lse_training.lse_parts(STORE, split).excluded.empty
+    study = Study("02", tmp_path, tmp_path, {"fake": STORE}, {"fake": split})
+    assert lse_training.lse_parts(study, "fake", "fake").excluded.empty
     split.loc[split["patient_id"] == "p005", "part"] = "excluded"
-    found = lse_training.lse_parts(STORE, split)
+    found = lse_training.lse_parts(study, "fake", "fake")
     assert set(found.validation["patient_id"]) == {"p003"} and set(
         found.excluded["patient_id"]
     ) == {"p005"}
     assert not {"p003", "p005"} & set(found.train["patient_id"])
+
+
+def test_another_data_set_trains_and_tells_the_epoch_and_gives_no_threshold(tmp_path, monkeypatch):
+    split = STORE.index[["dataset", "patient_id"]].drop_duplicates().assign(part="train")
+    split.loc[split["patient_id"] == "p003", "part"] = "validation"
+    stores, splits = {"fake": STORE, "other": STORE}, {"fake": split, "mine": split}
+    study = Study("02", tmp_path, tmp_path, stores, splits)
+    alone = lse_training.lse_parts(study, "fake", "fake")
+    both = lse_training.lse_parts(study, "fake", "fake", {"other": "mine"})
+    assert len(both.train) == 2 * len(alone.train)
+    assert len(both.monitored) == 2 * len(alone.monitored) == 2 * len(both.validation)
+    given = []
+    monkeypatch.setattr(
+        lse_training, "train_classifier", lambda *arguments: given.append(arguments[3:5])
+    )
+    trained("authors", tmp_path, both)
+    assert given[0][0] is both.train and given[0][1] is both.monitored
 
 
 def test_an_encoder_of_a_run_is_where_training_starts(tmp_path):
