@@ -32,12 +32,21 @@ from ich_study.hashing import sha256_file
 from ich_study.models.weights import METADATA_KEY, read_metadata, read_tensors
 from ich_study.new_scan.apply import RUN_RECORD, SHIPPED, recipes_of
 from ich_study.paths import resolve
+from ich_study.study import synthetic_datasets
 
 LARGEST, LARGEST_TOGETHER = 10 * 2**20, 25 * 2**20
 MEASURES = ("auroc", "point_f1", "point_sensitivity", "point_ppv", "pointing_game", "mass_inside")
 """Rows of the run's result table that a card shows, where the run has them."""
-LICENCES = {"phe_sich": "PHE-SICH-CT-IDS (Ma et al., arXiv:2308.10521), CC BY 4.0"}
-"""Data whose licence allows weights to travel, and how to cite it."""
+LICENCES = {
+    "phe_sich": "PHE-SICH-CT-IDS (Ma et al., arXiv:2308.10521), CC BY 4.0. Head CTs of\n"
+    "  spontaneous hemorrhage, a label per slice"
+}
+"""Data whose licence allows weights to travel, how to cite it, and what it is."""
+PHANTOM = (
+    "this study's synthetic phantom in the layout of `{data}`, no patients: heads with and\n"
+    "  without hemorrhage of five subtypes, a label per slice"
+)
+"""Of a data set that the study made itself and may give away."""
 
 CARD = """\
 # {name}
@@ -45,12 +54,11 @@ CARD = """\
 {title}, trained by this study from slice labels alone. **Research software, not a medical device:
 nothing here may be used to diagnose or treat anyone, to triage, or to leave a scan unread.**
 
-- **Data**: {licence}. Head CTs of spontaneous
-  hemorrhage, a label per slice.
-- **Split**: `{split}` by patient, SHA-256 `{split_hash}`; data SHA-256 `{data_hash}`.
+{data}
 - **Made by**: `{notebook}` at commit `{commit}`, parameters in the checkpoint's metadata.
-- **Input**: window{windows} at {size} x {size} pixels. These data are 8-bit grey of a window; the
-  network sees HU {low:g} to {high:g} alone, which lie inside it, so that grey and HU are one scale.
+- **Input**: window{windows} at {size} x {size} pixels. The real slices are 8-bit grey of a window;
+  the network sees HU {low:g} to {high:g} alone, which lie inside it, so that grey and HU are one
+  scale.
 - **Thresholds**: heat {thresholds}, slices {gates}; from `{source}`.
 - **Weights**: `{file}`, {size_kb:.0f} kB, float32, SHA-256 `{sha256}`.
 
@@ -66,10 +74,10 @@ misses there stands in `likely_scans.csv` (`tools.likely_scans`; synthetic, one 
 ## What it must not be used for, and what it misses
 
 - Any decision about a patient.
-- Hemorrhage other than spontaneous hemorrhage inside the brain: it saw no subdural, epidural or
-  traumatic subarachnoid hemorrhage, and knows no subtype.
-- Healthy people: every patient of its data has hemorrhage, so what it calls in scans without any is
-  unknown.
+- Hemorrhage other than spontaneous hemorrhage inside the brain: it saw no real subdural, epidural
+  or traumatic subarachnoid hemorrhage{other_subtypes}, and knows no subtype.
+- Healthy people: every real patient of its data has hemorrhage{healthy}, so what it calls in scans
+  without any is unknown.
 - Volumes as measurements: the boxes that its thresholds rest on enclose oedema too, and heat is no
   outline.
 - Contrast agent, bone kernels, thin slices, children, scanners and countries that it never saw.
@@ -89,8 +97,8 @@ def ship(run: str, target: Path = SHIPPED) -> list[Path]:
     clean, and for files that are too large.
     """
     record = json.loads((resolve(run) / RUN_RECORD).read_text(encoding="utf-8"))
-    data = list(record["hashes"]["data"])
-    unknown = [name for name in data if name not in LICENCES]
+    allowed = {*LICENCES, *synthetic_datasets(resolve(record["parameters"]["data_dir"]))}
+    unknown = [name for name in record["hashes"]["data"] if name not in allowed]
     if unknown or record["git"]["dirty"] is not False:
         raise WeightsError(
             f"{run}: data {unknown} without a licence that allows it, or a checkout that was not"
@@ -116,16 +124,20 @@ def card(shipped: Path, recipe: ScanRecipe, run: Path, record: dict[str, Any]) -
     metadata, parameters = read_metadata(shipped), record["parameters"]
     seen = metadata["preprocessing"]
     windows = [named_window(name) for name in seen["windows"]]
-    (data, data_hash), *_ = record["hashes"]["data"].items()
-    (split, split_hash), *_ = record["hashes"]["split"].items()
+    learned = {parameters["dataset"]: parameters["split"], **parameters.get("train_with", {})}
+    hashes, synthetic = record["hashes"], any(name not in LICENCES for name in learned)
     table = held_out(pd.read_csv(run / "metrics.csv"), recipe, parameters["test_part"])
     return CARD.format(
         name=recipe.name,
         title=TITLES[recipe.room],
-        licence=LICENCES[data],
-        split=split,
-        split_hash=split_hash,
-        data_hash=data_hash,
+        data="\n".join(
+            f"- **Data**: {LICENCES.get(data, PHANTOM.format(data=data))}. SHA-256"
+            f" `{hashes['data'][data]}`;\n  split `{split}` by patient, SHA-256"
+            f" `{hashes['split'][split]}`."
+            for data, split in learned.items()
+        ),
+        other_subtypes=" (synthetic ones alone)" if synthetic else "",
+        healthy=" (synthetic heads without any stood beside)" if synthetic else "",
         notebook=record["notebook"],
         commit=record["git"]["commit"],
         windows=f" {', '.join(seen['windows'])}",

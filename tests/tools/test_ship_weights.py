@@ -18,7 +18,13 @@ RECORD = {
     "status": "ok",
     "git": {"commit": "c0ffee", "dirty": False},
     "hashes": {"data": {"phe_sich": "d" * 64}, "split": {"phe_sich": "5" * 64}},
-    "parameters": {"variant": "printed", "test_part": "test"},
+    "parameters": {
+        "variant": "printed",
+        "test_part": "test",
+        "data_dir": "no/such/run",
+        "dataset": "phe_sich",
+        "split": "phe_sich",
+    },
 }
 
 
@@ -70,6 +76,29 @@ def test_weights_that_cannot_be_made_again_or_given_away_are_refused(run, tmp_pa
     with pytest.raises(WeightsError, match="openly licensed"):
         ship(str(folder), tmp_path / "weights")
     assert main([str(folder)]) == 1 and "openly licensed" in capsys.readouterr().err
+
+
+def test_a_phantom_that_the_study_made_may_travel_and_the_card_says_so(run, tmp_path):
+    folder, _ = run
+    hashes = {"data": {"phe_sich": "d" * 64, "rsna": "e" * 64}, "split": {"phe_sich": "5" * 64}}
+    hashes["split"]["mine"] = "6" * 64
+    own = {
+        **RECORD["parameters"],
+        "data_dir": str(tmp_path / "data"),
+        "train_with": {"rsna": "mine"},
+    }
+    (folder / "run.json").write_text(json.dumps({**RECORD, "hashes": hashes, "parameters": own}))
+    (tmp_path / "data").mkdir()
+    made = pd.DataFrame({"dataset": ["phe_sich", "rsna"], "synthetic": [False, True]})
+    made.to_csv(tmp_path / "data" / "summary.csv", index=False)
+    (path,) = ship(str(folder), tmp_path / "weights")
+    card = path.with_suffix(".md").read_text()
+    for said in ("CC BY 4.0", "synthetic phantom", "e" * 64, "6" * 64, "synthetic ones alone"):
+        assert said in card
+    # real RSNA has no licence that allows it
+    made.assign(synthetic=False).to_csv(tmp_path / "data" / "summary.csv", index=False)
+    with pytest.raises(WeightsError, match="rsna"):
+        ship(str(folder), tmp_path / "weights")
 
 
 def test_what_travels_is_small_and_has_its_card():
