@@ -63,6 +63,9 @@ def _problem(name: str, value: Any, made: Collection[Path], devices: bool) -> st
         return _absent_run(resolve(value), made)
     if last == "weights" and isinstance(value, str):
         return _absent_weights(value, made)
+    if last == "first_weights":
+        path = resolve(value)
+        return None if any(path.is_relative_to(each) for each in made) else _absent_file(path)
     if first == "methods" and value.startswith(PUBLISHED) and ":" in value:
         return _absent_file(resolve(value.split(":", 1)[1]))
     if first == "methods" and "/" in value:

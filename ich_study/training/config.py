@@ -127,6 +127,11 @@ class LoopSettings(Settings):
 class TrainingConfig(LoopSettings):
     """Settings of training a slice classifier: what it sees, what it learns, and the loop's."""
 
+    first_weights: str | None = Field(
+        None,
+        description="checkpoint of the same network, below the project's folder, that training"
+        " goes on from; null: those that the network comes with",
+    )
     classes: Annotated[tuple[Label, ...], AfterValidator(_labels_once)] = Field(
         LABELS, description="labels in the order of the logits; one for the losses of two outputs"
     )

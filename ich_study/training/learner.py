@@ -17,12 +17,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError
+from ich_study.errors import ParameterError, WeightsError
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.samplers import TrainingBatches, epoch_order
 from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource, label_tensor
 from ich_study.metrics.classification import auroc, decision_metrics
 from ich_study.models.backbones import class_logits
+from ich_study.models.weights import load_weights, read_metadata, verify_file
+from ich_study.paths import resolve
 from ich_study.splits.overlap import patient_marks
 from ich_study.training.config import TrainingConfig
 from ich_study.training.distributed import rank
@@ -77,6 +79,7 @@ class Classification(Task):
         source: SliceSource,
         parts: tuple[pd.DataFrame, pd.DataFrame],
         loss: Loss | None = None,
+        first_sha256: str | None = None,
     ) -> None:
         self._config, self._preprocessing, self._source, self._parts = (
             config,
@@ -85,6 +88,7 @@ class Classification(Task):
             parts,
         )
         self._own, self.loss = loss, loss or build_loss(config)
+        self._first = first_sha256
         self._criterion = build_loss(config)
 
     def loaders(self, device: torch.device) -> tuple[SliceLoader, SliceLoader]:
@@ -111,8 +115,10 @@ class Classification(Task):
         )
 
     def marks(self) -> dict[str, str]:
-        """Hashes of both parts' slices, and a loss of the network's own."""
+        """Hashes of both parts' slices and of the first weights, and a loss of the network's
+        own."""
         own = {} if self._own is None else {"network loss": repr(self._own.describe())}
+        own |= {} if self._first is None else {"first weights": self._first}
         return {**slice_marks(self._datasets(cache=False)), **own}
 
     def kept(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> tuple[Tensor, ...]:
@@ -164,6 +170,16 @@ def label_scores(outputs: Tensor, labels: Tensor, config: TrainingConfig) -> dic
     return {"auroc": areas[primary], "auroc_mean": mean, "f1": f1, "accuracy": accuracy}
 
 
+def known_patients(checkpoint: Path) -> dict[str, list[str]]:
+    """`patient_marks` of whom a network learned from; WeightsError where it does not say."""
+    marks = read_metadata(checkpoint).get("patients")
+    if marks is None:
+        raise WeightsError(
+            f"{checkpoint} does not say which patients it was trained on; train it again"
+        )
+    return marks
+
+
 def train_classifier(
     network: Classifier,
     config: TrainingConfig,
@@ -179,8 +195,10 @@ def train_classifier(
     see `training.loop.fit` for what is in there, for `restart_changed`, and for a kill.
 
     loss: takes the place of the configured one in training; `valid_loss` stays the configured one,
-    of the logits. Raises ParameterError when the network, device or precision does not fit the
-    configuration, DataError for unusable rows, StudyError as `fit` does.
+    of the logits. The checkpoint says whom it learned from, by way of `first_weights` too. Raises
+    ParameterError when the network, device or precision does not fit the configuration, DataError
+    for unusable rows, WeightsError for first weights that do not fit or do not say whom they
+    learned from, StudyError as `fit` does.
     """
     wanted, found = (config.outputs, config.in_channels), (network.outputs, network.in_channels)
     if wanted != found:
@@ -189,12 +207,21 @@ def train_classifier(
             f" network has {found[0]} and {found[1]}",
         )
     preprocessing = config.preprocessing(network.input_mean, network.input_std)
-    task = Classification(config, preprocessing, source, (train_rows, validation_rows), loss)
+    patients = patient_marks(pd.concat([train_rows, validation_rows]))
+    first = None if config.first_weights is None else resolve(config.first_weights)
+    if first is not None:
+        load_weights(first, network.model)
+        for dataset, marks in known_patients(first).items():
+            patients[dataset] = sorted({*patients.get(dataset, []), *marks})
+    sha256 = None if first is None else verify_file(first)
+    rows = train_rows, validation_rows
+    task = Classification(config, preprocessing, source, rows, loss, sha256)
     metadata = {
         "preprocessing": preprocessing.describe(),
         "classes": list(config.classes),
         "two_outputs": config.outputs > len(config.classes),
-        "patients": patient_marks(pd.concat([train_rows, validation_rows])),
+        "patients": patients,
+        **({} if sha256 is None else {"first_weights": sha256}),
         **({} if loss is None else {"loss": loss.describe()}),
     }
     run = fit(network, task, config, folder, metadata, report, restart_changed)

@@ -111,7 +111,7 @@ def test_tables_to_choose_by(study):
 
 
 def test_slices_are_ranked_by_logits_where_probabilities_are_all_one(study):
-    truth, scored, _ = study
+    truth, scored, _, _ = study
     label = truth.rows["any"].to_numpy(bool)
     logits = 40 + np.random.default_rng(0).normal(size=len(label)) + label
     assert (expit(logits) == 1).all()  # ranked by these, AUROC would be 0.5

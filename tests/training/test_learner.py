@@ -4,9 +4,9 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, roc_auc_score
 
-from ich_study.errors import DataError, ParameterError, StudyError
+from ich_study.errors import DataError, ParameterError, StudyError, WeightsError
 from ich_study.evaluate.classification import predict
-from ich_study.models.weights import read_metadata
+from ich_study.models.weights import read_metadata, save_weights
 from ich_study.training.learner import train_classifier
 from tests.training.fakes import config, fake_store, network, parts
 
@@ -38,6 +38,31 @@ def test_it_learns_what_generalises_to_other_patients_and_nothing_from_shuffled_
         chance.model, chance.preprocessing, ("any",), STORE, VALIDATION, chance.device
     )
     assert abs(roc_auc_score(shuffled[1]["any"].to_numpy(bool), predictions["logit"]) - 0.5) < 0.25
+
+
+def test_training_goes_on_from_first_weights_and_says_whom_they_learned_from(tmp_path):
+    first = trained(tmp_path / "first", epochs=2, max_train_batches=4)
+    others = TRAIN[TRAIN["patient_id"] == TRAIN["patient_id"].iloc[0]]
+    still = {"epochs": 1, "max_train_batches": 1, "learning_rate": 1e-12, "optimizer": "sgd"}
+    settings = {**still, "first_weights": str(first.weights_path)}
+    run = trained(tmp_path / "second", others, **settings)
+    # a step of next to nothing; statistics of batch normalisation are no parameters
+    for one, other in zip(first.model.parameters(), run.model.parameters()):
+        assert torch.allclose(one, other, atol=1e-6)
+    other_start = trained(tmp_path / "other", others, **still)
+    assert not torch.allclose(
+        next(first.model.parameters()), next(other_start.model.parameters()), atol=1e-3
+    )
+    said = read_metadata(run.weights_path)
+    assert said["first_weights"] == first.weights_sha256
+    assert said["patients"] == read_metadata(first.weights_path)["patients"]
+    # other first weights in the same place are another training
+    save_weights(first.weights_path, run.model, {**said, "note": "other"})
+    with pytest.raises(StudyError, match="first weights"):
+        trained(tmp_path / "second", others, **settings)
+    save_weights(first.weights_path, run.model, {"preprocessing": said["preprocessing"]})
+    with pytest.raises(WeightsError, match="which patients"):
+        trained(tmp_path / "third", others, **settings)
 
 
 def test_history_report_and_checkpoint_say_what_happened(tmp_path):
