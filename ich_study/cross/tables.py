@@ -33,7 +33,12 @@ HELD_OUT = "masks-validation"
 OWN = "_at_own_threshold"
 """End of a measure's name: at the threshold that the method came with."""
 SIZES = ("small", "middle", "large")
-COMPARED = {("dice", "pixel"), ("pointing_game", None), ("point_f1", None), ("auroc", "slice")}
+COMPARED = frozenset(
+    {
+        *(("dice", "pixel"), ("box_dice", "pixel"), ("pointing_game", None)),
+        *(("point_f1", None), ("auroc", "slice")),
+    }
+)
 """Measures with their unit by which pairs of methods are compared."""
 STEPS = 96
 """Thresholds that are tried, from all of the brain down to a hundred-thousandth of its pixels."""
@@ -89,8 +94,9 @@ def result_rows(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> list[
             (own, entry.threshold_source, OWN),
             (each.held_out.counts, HELD_OUT, ""),
         ):
-            more = rows.overlap(counts, truth.rows, threshold_source=source, **named)
-            found += [{**row, "metric": f"{prefix}{row['metric']}{end}"} for row in more]
+            columns = {"prefix": prefix, "threshold_source": source, **named}
+            more = rows.overlap(counts, truth.rows, **columns)
+            found += [{**row, "metric": f"{row['metric']}{end}"} for row in more]
         found += _heat_rows(each, truth, rows, named)
         found += _point_rows(entry, truth, rows, named)
         if truth.kind == "masks":

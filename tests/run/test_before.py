@@ -26,7 +26,7 @@ def project(tmp_path, monkeypatch):
         ({"methods": ["runs/x/02_lse_unet"]}, "make it"),
         ({"methods": ["every:runs/x/02_lse_unet"]}, "x/02_lse_unet.*make it"),
         ({"published_weights": {"attention": {"path": "a.pt"}}}, "published_weights.attention"),
-        ({"training": {"first_weights": "w.safetensors"}}, "first_weights: expected .*w.safetensors"),
+        ({"training": {"first_weights": "w.safetensors"}}, "first_weights: expected .*w.safe"),
         ({"scan": "here.nii"}, "n, scan: expected .*here.nii"),
         ({"training": {"device": "gpu"}}, "training.device: device is 'gpu'"),
     ],
