@@ -221,10 +221,12 @@ def slabs_of(truth: Truth) -> tuple[pd.DataFrame, np.ndarray]:
 
 def truth_codes(truth: Truth, classes: Sequence[str]) -> np.ndarray:
     """Truth as label maps, 0 and 1.. in the order of `classes`; DataError where a mask holds
-    another hemorrhage."""
+    another hemorrhage, or where `any` stands beside subtypes, which are parts of it."""
+    if "any" in classes and len(classes) > 1:
+        raise DataError(f"map_classes {list(classes)}: a pixel is of one class; any stands alone")
     codes = np.zeros_like(truth.codes)
     for number, name in enumerate(classes, start=1):
-        codes[truth.codes == MASK_CODES[name]] = number
+        codes[truth.mask(name)] = number
     if ((truth.codes > 0) & (codes == 0)).any():
         raise DataError(
             f"masks hold hemorrhage that is none of {list(classes)}; a label map by subtype cannot"
@@ -313,8 +315,10 @@ def otsu_of(heat: Heat, labels: np.ndarray) -> dict[str, Threshold]:
 def masks_of(
     method: MethodMaps, thresholds: Mapping[str, Threshold], labels: np.ndarray, index: np.ndarray
 ) -> np.ndarray:
-    """Algorithm 1's label maps of some slices as mask codes, uint8 (n, size, size)."""
+    """Algorithm 1's label maps of some slices as mask codes, uint8 (n, size, size); `any`, which
+    has no code, is 1."""
     classes = method.heat.classes
     cuts = setting_of(thresholds, classes)
     numbers = label_maps(method.levels.read(index), labels[index], cuts)
-    return np.asarray([0, *(MASK_CODES[name] for name in classes)], np.uint8)[numbers]
+    codes = [0, *(MASK_CODES.get(name, 1) for name in classes)]
+    return np.asarray(codes, np.uint8)[numbers]

@@ -267,6 +267,13 @@ def test_drawn_masks_are_of_the_true_classes_in_their_own_codes():
     assert set(np.unique(codes)) == {0, 4}
 
 
+def test_any_hemorrhage_is_one_class_of_all_masks():
+    whole = lse_study.truth_codes(SCORED, ["any"])
+    assert (whole == (SCORED.codes > 0)).all() and whole.any()
+    with pytest.raises(DataError, match="any stands alone"):
+        lse_study.truth_codes(SCORED, ["any", "IPH"])
+
+
 def test_slices_that_cannot_be_scored_are_refused():
     unknown = SCORED.rows.assign(SAH=pd.array([pd.NA] * len(SCORED), dtype="boolean"))
     with pytest.raises(DataError, match="30 slices have an unknown label"):
