@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
 from ich_study import params
@@ -214,3 +215,15 @@ def test_after_a_cell_that_failed_nbval_skips_the_others(tmp_path):
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, *options, "n.ipynb"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "1 failed, 2 skipped" in done.stdout, done.stdout + done.stderr
+
+
+def test_00_takes_two_data_sets_that_name_scans_alike():
+    """INSTANCE 2022 and PhysioNet both have a scan 049: each is checked for gaps by itself."""
+    notebook = nbformat.read(ROOT / "notebooks" / "00_data.ipynb", as_version=4)
+    check = next(cell.source for cell in notebook.cells if "has gaps" in cell.source)
+    loop = check.split("assert index[")[0]
+    slices = {"dataset": ["instance2022"] * 3 + ["physionet"] * 2, "scan_id": "049"}
+    index = pd.DataFrame({**slices, "slice_index": [0, 1, 2, 0, 1]})
+    exec(loop, {"index": index})
+    with pytest.raises(AssertionError, match=r"049.* has gaps"):
+        exec(loop, {"index": index.drop(index=1)})
