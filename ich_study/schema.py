@@ -77,7 +77,7 @@ MEASURED = frozenset({"value", "ci_low", "ci_high", "interval", "n"})
 
 RESULT_LEVELS: dict[str, frozenset[str]] = {
     "unit": frozenset({"pixel", "slice", "scan", "patient"}),
-    "subset": frozenset({"all", "positive"}),
+    "subset": frozenset({"all", "positive", "positive_or_called"}),
     "threshold_source": frozenset({"none", "labels", "masks-validation", "masks-test"}),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 EFFICIENTNETS = ("b0", "b1", "b2", "b3", "s", "l")
 NAMES: dict[str, str] = {
     "lse_unet": "LSE-UNet",
+    "lse_unet_shipped": "LSE-UNet, shipped",
     "resnet152": "ResNet152",
     "densenet121": "DenseNet121",
     "densenet121_scratch": "DenseNet121, untrained start",

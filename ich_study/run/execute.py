@@ -56,6 +56,9 @@ with _unknown("rfc3987_syntax"):
 KERNEL_NAME = "python3"
 ENGINE_NAME = "ich_study"
 SAMPLE_SECONDS = 0.25
+OUTPUT_SECONDS = 300
+"""How long a finished cell's last output may take to arrive; nbclient's own 4 seconds end good runs
+on a machine that is busy with others."""
 LONGEST_TMPDIR = 60
 FULL_BYTES = 2**24
 """With less space left a kernel that dies has died of that: writing into a mapped file has no other
@@ -138,6 +141,7 @@ class _Engine(NBClientEngine):
             log=logging.getLogger("papermill"),
             config=kwargs["config"],
             startup_timeout=kwargs["start_timeout"],
+            iopub_timeout=OUTPUT_SECONDS,
             stdout_file=where.progress,
             stderr_file=where.progress,
         )

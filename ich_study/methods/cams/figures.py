@@ -107,10 +107,16 @@ def _bars(axis: Axes, table: pd.DataFrame, order: Sequence[tuple[str, str]], fac
             continue
         value, low, high = factor * table.loc[key, ["value", "ci_low", "ci_high"]].astype(float)
         axis.barh(number + 0.5, value, height=0.6, color="0.55")
-        axis.hlines(number + 0.5, low, high, color="0.15", linewidth=1.4)
-        end = np.nanmax([value, high])
-        axis.text(end, number + 0.5, f"  {value:.3g}", va="center", fontsize=6.5)
-    axis.margins(x=0.3)
+        said, end = f"{value:.0f}" if value >= 100 else f"{value:.3g}", value
+        if table.loc[key, "interval"] == "exact":
+            # a bound that few patients leave wide is said, not drawn: it would fill the panel
+            said += f" (at most {high:.2g})" if value == 0 else ""
+        else:
+            axis.hlines(number + 0.5, low, high, color="0.15", linewidth=1.4)
+            end = np.nanmax([value, high])
+        axis.text(end, number + 0.5, f"  {said}", va="center", fontsize=6.5)
+    axis.margins(x=0.45)
+    axis.set_xlim(left=0)
     axis.grid(visible=False, axis="y")
 
 

@@ -15,6 +15,7 @@ from ich_study.evaluate.scaling import HEAT_MAXIMUM, minmax
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.bland_altman import bland_altman_figure
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.names import readable
 from ich_study.figures.steps import Step, steps_figure
 from ich_study.methods.lse_unet.algorithm1 import label_maps
 from ich_study.methods.lse_unet.report import MaskReport
@@ -193,7 +194,8 @@ def map_columns(
             labels = labels_of(truth.rows, heat.classes)
             codes = masks_of(method, report.chosen[method.name], labels, index)
         several = names.count(heat.name) > 1
-        title = f"{heat.name}\n({heat.variant})" if several else method.name.replace(" (", "\n(")
+        said = readable(heat.name)
+        title = said if heat.variant == "printed" and not several else f"{said}\n({heat.variant})"
         columns.append(MapColumn(title, heatmaps, codes))
     return columns
 

@@ -45,8 +45,13 @@ from ich_study.store.read import Store
 from ich_study.training.learner import TrainingRun
 
 METHOD = "lse_unet"
-SUBSET_OF_RULE = {"class_thresholds": "all", "truth": "positive"}
-"""Presence rule -> `subset` in the result table: Table 2, and Tables 3 and 5-7."""
+SUBSET_OF_RULE = {
+    "class_thresholds": "all",
+    "truth": "positive",
+    "authors": "positive_or_called",
+}
+"""Presence rule -> `subset` in the result table: Table 2; Tables 3 and 5-7; the authors' evaluation
+script (printed_and_authors, 000.8)."""
 FIXED = (125, 75, 25)
 """Tables 5, 6 and 7; 125 is also the protocol without any choice, half of each map's own
 maximum."""
@@ -82,10 +87,14 @@ class MethodMaps:
         return whole_heat(self.heat)
 
     def present(self, rule: str, truth: np.ndarray) -> np.ndarray:
-        """Which classes get a mask, bool (slices, classes): those of the `truth`, or those above
-        `class_thresholds`, which a class without a threshold never is."""
+        """Which classes get a mask, bool (slices, classes): those of the `truth`; those above
+        `class_thresholds`, which a class without a threshold never is; or, as `authors`, either,
+        on slices that hold hemorrhage and on no other."""
         if rule == "truth":
             return truth
+        if rule == "authors":
+            called = self.present("class_thresholds", truth)
+            return (truth | called) & truth.any(1, keepdims=True)
         cuts = [
             self.class_thresholds[name].value if name in self.class_thresholds else NEVER
             for name in self.heat.classes

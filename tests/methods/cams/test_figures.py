@@ -57,6 +57,17 @@ def test_the_overview_sorts_methods_and_puts_rivals_below():
         figures_cams.overview_figure(results().assign(variant="printed"), "test")
 
 
+def test_an_exact_bound_of_nothing_marked_is_said_and_fills_no_panel():
+    """0 in every patient has a bound that three patients leave at half; the other panels' scale."""
+    table = results().astype({"interval": object})
+    marked = table["metric"] == "healthy_brain_share"
+    nothing = {"value": 0.0, "ci_low": 0.0, "ci_high": 0.52, "interval": "exact"}
+    table.loc[marked, list(nothing)] = list(nothing.values())
+    axis = figures_cams.overview_figure(table, "test").axes[2]
+    assert {text.get_text().strip() for text in axis.texts} == {"0 (at most 52)"}
+    assert axis.get_xlim()[1] < 52 and not axis.collections
+
+
 def test_curves_and_trust_draw_every_method():
     parts = truth_part(seed=1, prefix="v"), truth_part(seed=2, prefix="t")
     scores = scored(

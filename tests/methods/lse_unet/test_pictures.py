@@ -39,14 +39,14 @@ def test_columns_name_their_variant_where_a_method_has_several():
     shown = largest_lesions(SCORED, SUBTYPES)
     report = lse_report.report_masks(ROWS, [GOOD, BAD], SCORED, None, "printed")
     columns = pictures.map_columns([GOOD, BAD], SCORED, shown, report)
-    assert [column.title for column in columns] == ["lse_unet", "rdnet_tiny"]
+    assert [column.title for column in columns] == ["LSE-UNet", "RDNet"]
     assert columns[0].codes.shape == (5, SIDE, SIDE)
     several = [GOOD, method("lse_unet", 0.4, "authors"), BAD]
     variants = pictures.map_columns(several, SCORED, shown, lse_report.MaskReport())
     assert [column.title for column in variants] == [
-        "lse_unet\n(printed)",
-        "lse_unet\n(authors)",
-        "rdnet_tiny",
+        "LSE-UNet\n(printed)",
+        "LSE-UNet\n(authors)",
+        "RDNet",
     ]
 
 

@@ -25,6 +25,7 @@ from tests.methods.lse_unet.cases import (
     made_of,
     method,
     two_kinds,
+    youden,
 )
 
 
@@ -171,6 +172,15 @@ def test_each_class_is_decided_by_its_own_threshold_and_one_equal_to_it_is_absen
     made = made_of(zeros, ("IPH", "SDH"), logits=logits, cuts=cuts)
     truth = np.zeros((2, 2), bool)
     assert made.present("class_thresholds", truth).tolist() == [[False, True], [True, False]]
+
+
+def test_the_authors_rule_adds_called_classes_on_slices_with_hemorrhage_alone():
+    logits = np.array([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+    zeros = np.zeros((3, 2, 8, 8), np.float32)
+    cuts = youden(("IPH", "SDH"))
+    made = made_of(zeros, ("IPH", "SDH"), logits=logits, cuts=cuts)
+    truth = np.array([[False, True], [False, True], [False, False]])
+    assert made.present("authors", truth).tolist() == [[True, True], [False, True], [False, False]]
 
 
 def test_rivals_borrow_the_decisions_of_the_method_beside_them():

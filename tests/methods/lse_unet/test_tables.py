@@ -105,6 +105,9 @@ def test_a_rule_gives_the_subset_and_the_protocol_its_source():
         ("positive", "masks-validation", "printed"): pytest.approx(36 / 98),
         ("all", "masks-test", "printed"): pytest.approx(4 / 34),
         ("all", "masks-validation", "printed"): pytest.approx(4 / 34),
+        # the authors' rule: every slice holds the one class, so all true classes again
+        ("positive_or_called", "masks-test", "printed"): pytest.approx(36 / 50),
+        ("positive_or_called", "masks-validation", "printed"): pytest.approx(36 / 98),
         ("positive", "none", "threshold_125"): pytest.approx(36 / 98),
         ("positive", "none", "threshold_75"): pytest.approx(36 / 98),
         ("positive", "none", "threshold_25"): pytest.approx(64 / 128),
