@@ -100,7 +100,7 @@ def result_rows(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> list[
         found += _heat_rows(each, truth, rows, named)
         found += _point_rows(entry, truth, rows, named)
         if truth.kind == "masks":
-            found += _volume_rows(entry, truth, rows, named)
+            found += _volume_rows(name, entry, truth, rows)
     return found
 
 
@@ -155,24 +155,15 @@ def _point_rows(
     return found
 
 
-def _volume_rows(
-    entry: Entry, truth: Truth, rows: Rows, named: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def _volume_rows(method: str, entry: Entry, truth: Truth, rows: Rows) -> list[dict[str, Any]]:
     marked = entry.marked.sum((1, 2)) * truth.pixel_ml
     true = truth.mask().sum((1, 2)) * truth.pixel_ml
     slices = truth.rows[["scan_id", "patient_id"]].assign(predicted_ml=marked, truth_ml=true)
     keys = ["scan_id", "patient_id"]
     volumes = slices.groupby(keys, sort=False).sum(min_count=1).reset_index()
-    common = {
-        "study": rows.study,
-        "dataset": rows.dataset,
-        "method": named["method"],
-        "variant": named["variant"],
-        "threshold_source": entry.threshold_source,
-        "seed": rows.seed,
-    }
     volumes = volumes.assign(**{"class": ANY})
-    return agreement_rows(volumes, common, ("all",), rows.replicates, rows.seed)
+    columns = {"variant": entry.variant, "threshold_source": entry.threshold_source}
+    return agreement_rows(volumes, rows, ("all",), method=method, **columns)
 
 
 def by_size(scored: Mapping[str, Scored], truth: Truth) -> pd.DataFrame:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from importlib import import_module
 from typing import Any, get_type_hints
 
@@ -58,11 +58,8 @@ def open_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Rea
 
 
 def _options(reader: type) -> type[Settings]:
-    """The parameters of a reader but its root, as settings."""
-    hints = get_type_hints(reader.__init__)
-    fields: dict[str, Any] = {
-        option: (hints[option], parameter.default)
-        for option, parameter in inspect.signature(reader).parameters.items()
-        if option != "root"
-    }
-    return create_model(f"{reader.__name__}Options", __base__=Settings, **fields)
+    """The fields of a reader but its root, as settings; what is not given keeps its default."""
+    hints = get_type_hints(reader)
+    names = [option.name for option in fields(reader) if option.init and option.name != "root"]
+    options: dict[str, Any] = {name: (hints[name], None) for name in names}
+    return create_model(f"{reader.__name__}Options", __base__=Settings, **options)

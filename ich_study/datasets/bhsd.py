@@ -18,12 +18,13 @@ the qform, often tilted; four volumes have another affine than their mask.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ich_study.datasets.contract import ScanRef, ScanVolume
 from ich_study.datasets.files import read_json
-from ich_study.datasets.layout import first_folder, nifti_stem, paired_files, require_root
-from ich_study.datasets.nifti import Pairing, empty_mask_notes, load_pair, mask_labels, pair_volume
+from ich_study.datasets.layout import nifti_stem, paired_files
+from ich_study.datasets.nifti_reader import NiftiReader
 from ich_study.errors import DataError, ParameterError
 from ich_study.schema import MASK_CODES
 
@@ -48,39 +49,30 @@ AUTHORS_MAP: dict[int, str] = {1: "EDH", 2: "IPH", 3: "SDH", 4: "SAH", 5: "IVH"}
 _NAME = re.compile(r"(ID_[0-9a-fA-F]+)_ID_[0-9a-fA-F]+")
 
 
-class BhsdReader:
+@dataclass
+class BhsdReader(NiftiReader):
     """Reader of the labelled part of BHSD.
 
     label_map: "dataset.json" takes the file's own map, and the published one where there is no
-    such file; "authors" takes that of LSE-UNet's code. allow_nan: read NaN as air, with a note.
-    pair_by: scan id to what decides where headers of scan and mask contradict each other about
-    direction, see `nifti.Pairing`.
+    such file; "authors" takes that of LSE-UNet's code.
     """
 
-    name = "bhsd"
-    intensity = "hu"
+    label_map: str = "dataset.json"
 
-    def __init__(
-        self,
-        root: Path,
-        label_map: str = "dataset.json",
-        allow_nan: bool = False,
-        pair_by: dict[str, Pairing] | None = None,
-    ) -> None:
-        if label_map not in ("dataset.json", "authors"):
+    name, title, layout, origin = "bhsd", "BHSD", LAYOUT, ORIGIN
+
+    def __post_init__(self) -> None:
+        """Reads dataset.json, where there is one."""
+        if self.label_map not in ("dataset.json", "authors"):
             raise ParameterError(
-                f"label_map is {label_map!r}; expected 'dataset.json' or 'authors'"
+                f"label_map is {self.label_map!r}; expected 'dataset.json' or 'authors'"
             )
-        self.root = require_root(Path(root), "BHSD", LAYOUT, ORIGIN)
-        self.allow_nan, self.pair_by = allow_nan, pair_by or {}
-        description = self.root / "dataset.json"
-        self._description = _read_description(description) if description.is_file() else None
-        own = (
-            PUBLISHED_MAP
-            if self._description is None
-            else _label_map(self._description, description)
-        )
-        self.label_map = AUTHORS_MAP if label_map == "authors" else own
+        super().__post_init__()
+        path = self.root / "dataset.json"
+        self._description = _read_description(path) if path.is_file() else {}
+        own = _label_map(self._description, path) if self._description else PUBLISHED_MAP
+        self.codes = AUTHORS_MAP if self.label_map == "authors" else own
+        """Code in a mask to the subtype."""
         self._notes = () if own == PUBLISHED_MAP else (f"dataset.json has its own label map {own}",)
 
     def scans(self) -> list[ScanRef]:
@@ -89,11 +81,11 @@ class BhsdReader:
         Raises DataError for a missing folder or mask, a name that is not a BHSD name, and names
         in dataset.json without a file.
         """
-        folder = first_folder(self.root, ("label_192",), "BHSD", LAYOUT, ORIGIN)
-        images = first_folder(folder, ("images",), "BHSD", LAYOUT, ORIGIN)
-        masks = first_folder(folder, ("ground truths", "ground_truths"), "BHSD", LAYOUT, ORIGIN)
+        folder = self.folder("label_192")
+        images = self.folder("images", under=folder)
+        masks = self.folder("ground truths", "ground_truths", under=folder)
         pairs = paired_files(images, masks, require_masks=True)
-        parts = _parts(self._description) if self._description else {}
+        parts = _parts(self._description)
         absent = sorted(set(parts) - {stem for stem, _, _ in pairs})
         if absent:
             raise DataError(
@@ -114,10 +106,9 @@ class BhsdReader:
     def load(self, ref: ScanRef) -> ScanVolume:
         """HU, mask, and the slice labels that the mask implies. Raises DataError naming a damaged
         file."""
-        codes = {value: MASK_CODES[subtype] for value, subtype in self.label_map.items()}
-        pair = load_pair(*ref.files, codes, self.allow_nan, self.pair_by.get(ref.scan_id))
-        notes = (*self._notes, *empty_mask_notes(pair.mask))
-        return pair_volume(ref, self.root, pair, mask_labels(pair.mask), notes)
+        codes = {value: MASK_CODES[subtype] for value, subtype in self.codes.items()}
+        volume = self.labelled_by_mask(ref, self.pair(ref, codes))
+        return replace(volume, notes=(*volume.notes, *self._notes))
 
 
 def _read_description(path: Path) -> dict:

@@ -33,7 +33,7 @@ LABEL_NAMES: dict[str, str] = {
 """labelName to the study's subtypes; `Chronic`, which is no subtype, is kept apart."""
 CHRONIC = "Chronic"
 _COLUMNS = ("SOPInstanceUID", "SeriesInstanceUID", "data", "labelName")
-_SIDES = ("x", "y", "width", "height")
+SIDES = ("x", "y", "width", "height")
 
 
 def read_boxes(paths: Sequence[Path]) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def read_boxes(paths: Sequence[Path]) -> pd.DataFrame:
     Raises DataError naming the file and line of a box that cannot be read.
     """
     rows = [row for path in paths for row in _rows(path)]
-    columns = ["sop_uid", "series_uid", *_SIDES, "label", "chronic"]
+    columns = ["sop_uid", "series_uid", *SIDES, "label", "chronic"]
     return pd.DataFrame(rows, columns=columns).drop_duplicates(ignore_index=True)
 
 
@@ -78,7 +78,7 @@ def _box(data: str, path: Path, line: int) -> tuple[float, ...]:
     """x, y, width, height of one `data` cell; only literals are evaluated, never code."""
     try:
         parsed = ast.literal_eval(data)
-        box = tuple(float(parsed[side]) for side in _SIDES)
+        box = tuple(float(parsed[side]) for side in SIDES)
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError) as error:
         raise DataError(
             f"{path}: line {line} has no box in `data`; expected {{'x': .., 'y': .., 'width': ..,"

@@ -25,13 +25,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ich_study.datasets.bhx import read_boxes
+from ich_study.datasets.bhx import SIDES, read_boxes
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, coded_labels
 from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
@@ -53,6 +54,7 @@ READS_NAMES: dict[str, str] = {
 READERS: tuple[str, ...] = ("R1", "R2", "R3")
 NOT_PLAIN = r"(?<!PRE )CONTRAST|POST|BONE|\bC\b"
 """Series folders that are no plain brain series: with contrast medium, or a bone kernel."""
+READS = "reads.csv"
 BOXED_BY_HAND = "1_Initial_Manual_Labeling.csv"
 SOURCE = (
     "CQ500 (CC BY-NC-SA 4.0) is mirrored at kaggle.com/datasets/crawford/qureai-headct, BHX at"
@@ -63,56 +65,31 @@ _STUDY_FOLDER = re.compile(r"CQ500CT(\d+) CQ500CT\1")
 _DEEPEST = 3
 
 
+@dataclass
 class Cq500Reader:
-    """Reader of CQ500 + BHX (see the module's docstring for the layout)."""
+    """Reader of CQ500 + BHX (see the module's docstring for the layout).
 
-    name = "cq500"
-    intensity = "hu"
+    boxes: one or several BHX CSVs under the root, or None. exclude_series: regular expression
+    searched, whatever the case, in the name of a series folder. mixed, same_position: see
+    `dicom_series.read_series`. workers: processes that read headers (default: all CPUs). findings:
+    what `scans` found in the data set as a whole, in words; empty before.
+    """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        reads: str = "reads.csv",
-        boxes: str | tuple[str, ...] | None = BOXED_BY_HAND,
-        include_series: str = "",
-        exclude_series: str | None = NOT_PLAIN,
-        boxed_series_complete: bool = True,
-        chronic: str = "drop",
-        skip_bad: bool = False,
-        mixed: str = "error",
-        same_position: str = "error",
-        workers: int | None = None,
-        progress: bool = True,
-    ) -> None:
-        """Opens nothing yet.
+    root: Path
+    boxes: str | tuple[str, ...] | None = BOXED_BY_HAND
+    exclude_series: str | None = NOT_PLAIN
+    mixed: str = "error"
+    same_position: str = "error"
+    workers: int | None = None
+    progress: bool = True
+    findings: tuple[str, ...] = field(default=(), init=False)
 
-        reads: CSV under the root. boxes: one or several BHX CSVs under the root, or None.
-        include_series, exclude_series: regular expressions searched, whatever the case, in the name
-        of a series folder. boxed_series_complete: a slice without box in a series that BHX boxed
-        has
-        no hemorrhage. chronic: BHX's Chronic boxes are dropped ("drop", as in the MIL paper), or
-        make their slice unknown ("unknown"), or count as hemorrhage of unknown subtype ("keep").
-        skip_bad: leave out damaged files and note it; mixed, same_position: see
-        `dicom_series.read_series`.
-        """
-        if chronic not in ("drop", "unknown", "keep"):
-            raise ParameterError(f"chronic is {chronic!r}; expected 'drop', 'unknown' or 'keep'")
-        self.root = Path(root)
-        self.reads = reads
-        self.boxes = () if boxes is None else (boxes,) if isinstance(boxes, str) else tuple(boxes)
-        self.include, self.exclude = _pattern(include_series), _pattern(exclude_series)
-        self.complete, self.chronic = boxed_series_complete, chronic
-        self.skip_bad, self.mixed, self.same_position = skip_bad, mixed, same_position
-        self.workers, self.progress = workers, progress
-        self.findings: tuple[str, ...] = ()
-        """What `scans` found in the data set as a whole, in words; empty before."""
+    name, intensity = "cq500", "hu"
 
     def scans(self) -> list[ScanRef]:
         """Every wanted series, by patient number and series folder. Reads the CSVs and all headers.
 
-        Raises DataError for a missing folder, file or column, and (unless `skip_bad`) for a file
-        that cannot be read.
+        Raises DataError for a missing folder, file or column, and for a file that cannot be read.
         """
         folders = dict(self._series_folders())
         if not folders:
@@ -120,17 +97,12 @@ class Cq500Reader:
                 f"{self.root}: no wanted series folder like 'CQ500CT0 CQ500CT0/Unknown Study/CT"
                 f" PLAIN THIN'. {SOURCE}"
             )
-        majority = read_majority(_existing(self.root / self.reads, "the reads of CQ500"))
-        boxes = read_boxes(
-            [_existing(self.root / name, "a box table of BHX") for name in self.boxes]
-        )
+        majority = read_majority(_existing(self.root / READS, "the reads of CQ500"))
+        tables = () if self.boxes is None else np.atleast_1d(self.boxes).tolist()
+        boxes = read_boxes([_existing(self.root / name, "a box table of BHX") for name in tables])
         files = [path for folder in folders for path in sorted(folder.glob("*.dcm"))]
         headers, rejected = read_headers(
-            files,
-            skip_bad=self.skip_bad,
-            workers=self.workers,
-            label="CQ500 headers",
-            progress=self.progress,
+            files, workers=self.workers, label="CQ500 headers", progress=self.progress
         )
         by_folder: dict[Path, list[SliceHeader]] = {}
         for header in headers:
@@ -149,15 +121,9 @@ class Cq500Reader:
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """One series in HU with labels and boxes per slice; no mask."""
-        series = read_series(
-            ref.files,
-            mixed=self.mixed,
-            same_position=self.same_position,
-            skip_bad=self.skip_bad,
-        )
-        headers, drawn = series.stack.headers, self._drawn(ref, series)
-        labels, known = self._slice_labels(ref, drawn, self._boxed_beside(ref, series))
-        visible = drawn if self.chronic == "keep" else [box for box in drawn if not box["chronic"]]
+        series = read_series(ref.files, mixed=self.mixed, same_position=self.same_position)
+        headers, drawn = series.stack.headers, _drawn(ref, series)
+        labels, known = _slice_labels(ref, drawn, _boxed_beside(ref, series))
         return ScanVolume(
             ref=ref,
             hu=series.hu,
@@ -167,10 +133,10 @@ class Cq500Reader:
             thickness_mm=series.stack.thickness_mm,
             labels=labels,
             mask=None,
-            boxes=box_frame(visible),
+            boxes=box_frame(drawn),
             boxes_known=known,
             sources=tuple(header.path.relative_to(self.root).as_posix() for header in headers),
-            notes=series.notes + tuple(_scan_notes(ref, visible)),
+            notes=series.notes + tuple(_scan_notes(ref, drawn)),
         )
 
     def _series_folders(self) -> Iterator[tuple[Path, str]]:
@@ -180,12 +146,11 @@ class Cq500Reader:
                 f"no folder {self.root}: expected CQ500 there, a folder 'CQ500CT0 CQ500CT0' per"
                 f" study. {SOURCE}"
             )
+        exclude = _pattern(self.exclude_series)
         studies = sorted(_study_folders(self.root, _DEEPEST), key=lambda item: (item[0], item[1]))
         for number, study in studies:
             for folder in sorted({path.parent for path in study.rglob("*.dcm")}):
-                if self.include.search(folder.name) and not (
-                    self.exclude and self.exclude.search(folder.name)
-                ):
+                if exclude is None or not exclude.search(folder.name):
                     yield folder, str(number)
 
     def _folder_refs(
@@ -208,66 +173,55 @@ class Cq500Reader:
             )
         return refs
 
-    def _drawn(self, ref: ScanRef, series: Series) -> list[dict[str, Any]]:
-        """The boxes of this series in contract orientation, with the index of their slice; one on
-        an identical copy belongs to the slice that was kept."""
-        place = {
-            header.sop_uid: i
-            for i, (kept, copies) in enumerate(zip(series.stack.headers, series.copies))
-            for header in (kept, *copies)
-        }
-        shape, drawn = series.hu.shape[1:], []
-        for box in ref.details["boxes"] or []:
-            if box["sop_uid"] in place:
-                x, y, width, height = series.stack.in_plane.box(
-                    box["x"], box["y"], box["width"], box["height"], shape
-                )
-                where = {
-                    "scan_id": ref.scan_id,
-                    "slice_index": place[box["sop_uid"]],
-                    "x": x,
-                    "y": y,
-                    "width": width,
-                    "height": height,
-                }
-                found = {**where, "label": box["label"], "chronic": box["chronic"]}
-                drawn += [found] if found not in drawn else []
-        return sorted(drawn, key=lambda box: box["slice_index"])
 
-    def _boxed_beside(self, ref: ScanRef, series: Series) -> np.ndarray:
-        """Slices at whose place an image that was left out has a box that counts, bool."""
-        boxed = {
-            box["sop_uid"]
-            for box in ref.details["boxes"] or []
-            if not (box["chronic"] and self.chronic == "drop")
-        }
-        uids = [{header.sop_uid for header in headers} for headers in series.beside]
-        return np.array([bool(boxed & own) for own in uids])
+def _acute(ref: ScanRef) -> list[dict[str, Any]]:
+    """The boxes of a series but for the Chronic ones, as the MIL detector's paper has it."""
+    return [box for box in ref.details["boxes"] or [] if not box["chronic"]]
 
-    def _slice_labels(
-        self, ref: ScanRef, drawn: list[dict[str, Any]], boxed_beside: np.ndarray
-    ) -> tuple[pd.DataFrame, np.ndarray]:
-        """Labels per slice and where boxes are known; the rules stand in the module's docstring."""
-        slices = len(boxed_beside)
-        majority, boxed = ref.details["majority"], ref.details["boxes"] is not None
-        clear = self.complete if boxed else majority is not None and not majority["any"]
-        state, known = (
-            np.full((slices, len(LABELS)), 0 if clear else -1, np.int8),
-            np.full(slices, clear),
-        )
-        for box in drawn:
-            index, labels = box["slice_index"], state[box["slice_index"]]
-            if box["chronic"] and self.chronic == "drop":
-                continue
-            labels[0] = -1 if box["chronic"] and self.chronic == "unknown" and labels[0] < 1 else 1
-            known[index] = labels[0] == 1
-            if box["chronic"]:
-                labels[1:][labels[1:] == 0] = -1
-            else:
-                labels[1 + SUBTYPES.index(box["label"])] = 1
-        state[boxed_beside[:, None] & (state == 0)] = -1
-        known &= ~boxed_beside | (state[:, 0] == 1)
-        return coded_labels(state), known
+
+def _drawn(ref: ScanRef, series: Series) -> list[dict[str, Any]]:
+    """The boxes of this series in contract orientation, with the index of their slice; one on an
+    identical copy belongs to the slice that was kept."""
+    place = {
+        header.sop_uid: i
+        for i, (kept, copies) in enumerate(zip(series.stack.headers, series.copies))
+        for header in (kept, *copies)
+    }
+    shape, drawn = series.hu.shape[1:], []
+    for box in _acute(ref):
+        if box["sop_uid"] in place:
+            sides = series.stack.in_plane.box(*(box[side] for side in SIDES), shape)
+            found = {
+                "scan_id": ref.scan_id,
+                "slice_index": place[box["sop_uid"]],
+                **dict(zip(SIDES, sides)),
+                "label": box["label"],
+            }
+            drawn += [found] if found not in drawn else []
+    return sorted(drawn, key=lambda box: box["slice_index"])
+
+
+def _boxed_beside(ref: ScanRef, series: Series) -> np.ndarray:
+    """Slices at whose place an image that was left out has a box, bool."""
+    boxed = {box["sop_uid"] for box in _acute(ref)}
+    uids = [{header.sop_uid for header in headers} for headers in series.beside]
+    return np.array([bool(boxed & own) for own in uids])
+
+
+def _slice_labels(
+    ref: ScanRef, drawn: list[dict[str, Any]], boxed_beside: np.ndarray
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Labels per slice and where boxes are known; the rules stand in the module's docstring."""
+    slices, majority = len(boxed_beside), ref.details["majority"]
+    clear = ref.details["boxes"] is not None or (majority is not None and not majority["any"])
+    state = np.full((slices, len(LABELS)), 0 if clear else -1, np.int8)
+    known = np.full(slices, clear)
+    for box in drawn:
+        state[box["slice_index"], [0, 1 + SUBTYPES.index(box["label"])]] = 1
+        known[box["slice_index"]] = True
+    state[boxed_beside[:, None] & (state == 0)] = -1
+    known &= ~boxed_beside | (state[:, 0] == 1)
+    return coded_labels(state), known
 
 
 def scan_name(patient_id: str, folder: str, count: int = 1) -> str:
@@ -334,19 +288,13 @@ def _findings(headers: Sequence[SliceHeader], boxes: pd.DataFrame, unread: set[s
     ]
 
 
-def _scan_notes(ref: ScanRef, visible: list[dict[str, Any]]) -> list[str]:
+def _scan_notes(ref: ScanRef, drawn: list[dict[str, Any]]) -> list[str]:
     majority = ref.details["majority"]
     if majority is None:
         return ["no reads for this scan"]
-    seen = {box["label"] for box in visible} - {"any"}
-    notes = (
-        ["boxes on a scan whose majority of readers sees no hemorrhage"]
-        if visible and not majority["any"]
-        else []
-    )
-    unread = sorted(name for name in seen if not majority[name])
-    return notes + (
-        [f"boxes of {', '.join(unread)}, which the majority of readers does not see"]
-        if unread and majority["any"]
-        else []
-    )
+    unread = sorted({box["label"] for box in drawn if not majority[box["label"]]})
+    if drawn and not majority["any"]:
+        return ["boxes on a scan whose majority of readers sees no hemorrhage"]
+    if unread:
+        return [f"boxes of {', '.join(unread)}, which the majority of readers does not see"]
+    return []

@@ -19,7 +19,6 @@ from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ich_study.ct.hounsfield import to_hounsfield, unwrap_rsna
-from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
 from ich_study.datasets.dicom_checks import (
     Complaints,
     complaint_notes,
@@ -31,18 +30,15 @@ from ich_study.datasets.dicom_headers import (
     Rejected,
     SliceHeader,
     dataset_fields,
-    dicom_files,
     open_dicom,
     parse_slice,
     read_bytes,
-    read_headers,
     slice_header,
 )
 from ich_study.datasets.files import require_room
 from ich_study.datasets.slice_geometry import InPlane, SliceStack, group_series, stack_slices
 from ich_study.errors import DataError, ParameterError
 from ich_study.hashing import sha256_lines
-from ich_study.integrity import check_volume, findings_table, stop_on_errors
 
 Headers: TypeAlias = tuple[SliceHeader, ...]
 _NATIVE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian})
@@ -168,58 +164,6 @@ def rejection_notes(rejected: Sequence[Rejected]) -> list[str]:
     }
     counts = {kind: sum(item.kind == kind for item in rejected) for kind in words}
     return [f"{count} {words[kind]}" for kind, count in counts.items() if count]
-
-
-def read_anonymous(
-    folder: Path,
-    series: str | None = None,
-    *,
-    mixed: str = "error",
-    same_position: str = "error",
-    skip_bad: bool = False,
-    allow: Sequence[str] = (),
-) -> ScanVolume:
-    """A user's own scan without its identity: labels and boxes unknown, no mask, no file names.
-
-    folder: searched with its subfolders. series: pseudonym of one series, needed where the folder
-    holds several; the error lists them. mixed, same_position, skip_bad: see `read_series`. Patient
-    and scan are named by SHA-256 of the study's and the series' UID: a pseudonym that whoever has
-    the original files can link, nobody else.
-
-    Raises DataError for what 00_data stops at, unless `allow` names the check.
-    """
-    headers, rejected = read_headers(dicom_files(folder), skip_bad=skip_bad)
-    found = {pseudonym(*key): items for key, items in group_series(headers).items()}
-    if series is None and len(found) == 1:
-        series = next(iter(found))
-    if series not in found:
-        listed = "; ".join(
-            f"{name}: {len(items)} slices of {items[0].thickness_mm:g} mm"
-            for name, items in found.items()
-        )
-        raise DataError(
-            f"{folder} holds {len(found)} series of CT slices; name one of: {listed or 'none'}"
-        )
-    paths = [header.path for header in found[series]]
-    read = read_series(paths, mixed=mixed, same_position=same_position, skip_bad=skip_bad)
-    study = pseudonym(read.stack.headers[0].study_uid)
-    slices = len(read.hu)
-    volume = ScanVolume(
-        ref=ScanRef("own-scan", study, series, ()),
-        hu=read.hu,
-        z_mm=read.stack.z_mm,
-        shift_mm=read.stack.shift_mm,
-        spacing_mm=read.stack.spacing_mm,
-        thickness_mm=read.stack.thickness_mm,
-        labels=label_frame({}, slices),
-        mask=None,
-        boxes=box_frame([]),
-        boxes_known=np.zeros(slices, bool),
-        sources=tuple(f"{series}/slice-{i:04d}" for i in range(slices)),
-        notes=read.notes + tuple(rejection_notes(rejected)),
-    )
-    stop_on_errors(findings_table(check_volume(volume)), allow)
-    return volume
 
 
 def pseudonym(*uids: str) -> str:

@@ -14,15 +14,15 @@ name of that column. Described in arXiv:2509.22993 (2025); ask its authors for d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from ich_study.datasets.contract import ScanRef, ScanVolume, label_frame
 from ich_study.datasets.files import read_table
-from ich_study.datasets.layout import first_folder, paired_files, require_root
-from ich_study.datasets.nifti import Pairing, load_pair, pair_volume
-from ich_study.datasets.slice_tables import read_slice_table, rows_by_slice
+from ich_study.datasets.nifti_reader import TabledReader
 from ich_study.errors import DataError
 from ich_study.schema import MASK_CODES
 
@@ -38,99 +38,42 @@ COLUMNS: dict[str, str] = {"IPH": "IPH", "IVH": "IVH", "SAH": "SAH", "SDH": "SDH
 KEYS = ("patient_id", "study", "slice_index")
 
 
-class HemoricaReader:
-    """Reader of Hemorica in the layout above.
+@dataclass
+class HemoricaReader(TabledReader):
+    """Reader of Hemorica in the layout above."""
 
-    allow_missing_labels: slices without a row get unknown labels instead of a DataError.
-    allow_nan: read NaN as air, with a note. pair_by: scan id to what decides where headers of scan
-    and mask contradict each other about direction, see `nifti.Pairing`.
-    """
+    name, title, layout, origin = "hemorica", "Hemorica", LAYOUT, ORIGIN
+    images, table, keys, first_slice, row_of = "images", "slice_labels.csv", KEYS, 0, "study"
 
-    name = "hemorica"
-    intensity = "hu"
+    def columns(self, path: Path) -> Mapping[str, str]:
+        """A table with ICH and without IPH calls intraparenchymal hemorrhage ICH."""
+        present = set(read_table(path, KEYS, f"Expected:\n{LAYOUT}"))
+        return {**COLUMNS, "IPH": "ICH"} if "ICH" in present and "IPH" not in present else COLUMNS
 
-    def __init__(
-        self,
-        root: Path,
-        allow_missing_labels: bool = False,
-        allow_nan: bool = False,
-        pair_by: dict[str, Pairing] | None = None,
-    ) -> None:
-        self.root = require_root(Path(root), "Hemorica", LAYOUT, ORIGIN)
-        self.allow_missing_labels = allow_missing_labels
-        self.allow_nan, self.pair_by = allow_nan, pair_by or {}
+    def keys_of_rows(self, path: Path, table: pd.DataFrame) -> pd.Series:
+        """The study."""
+        return table["study"]
 
-    def scans(self) -> list[ScanRef]:
-        """Every study; its rows of the table lie in `details`. Raises DataError for a missing file,
-        mask, column or study, and for a study of two patients."""
-        images = first_folder(self.root, ("images",), "Hemorica", LAYOUT, ORIGIN)
-        path = self.root / "slice_labels.csv"
-        columns = _columns(path)
-        table, repeated = read_slice_table(path, KEYS, tuple(columns.values()), LAYOUT)
-        by_study = dict(
-            iter(
-                table.rename(columns={column: name for name, column in columns.items()}).groupby(
-                    "study"
-                )
-            )
-        )
-        notes = [f"{repeated} rows of {path.name} stood there twice"] if repeated else []
-        pairs = paired_files(images, self.root / "masks", require_masks=True)
-        return [self._ref(stem, (image, mask), by_study, notes) for stem, image, mask in pairs]
+    def key_of_file(self, stem: str, path: Path) -> str:
+        """The study, by which files are named."""
+        return stem
 
-    def _ref(
-        self,
-        stem: str,
-        files: tuple[Path, ...],
-        by_study: dict[str, pd.DataFrame],
-        notes: list[str],
-    ) -> ScanRef:
-        rows = by_study.get(stem)
-        if rows is None:
-            raise DataError(f"{files[0]}: slice_labels.csv has no row of study {stem}")
+    def patient(self, stem: str, rows: pd.DataFrame, path: Path) -> str:
+        """As the study's rows say; DataError where they name two."""
         patients = rows["patient_id"].unique()
         if len(patients) != 1 or pd.isna(patients[0]):
             raise DataError(
-                f"{files[0]}: slice_labels.csv gives study {stem} the patients {list(patients)};"
+                f"{path}: slice_labels.csv gives study {stem} the patients {list(patients)};"
                 " expected one"
             )
-        return ScanRef(
-            self.name,
-            str(patients[0]),
-            stem,
-            files,
-            {"rows": rows.drop(columns=["patient_id", "study"]), "notes": notes},
-        )
+        return str(patients[0])
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """HU, mask and the table's labels, `any` being their OR. Raises DataError naming a damaged
         file, and for slices and rows that do not match one to one."""
-        pair = load_pair(
-            *ref.files,
-            {value: MASK_CODES[name] for value, name in LABEL_MAP.items()},
-            self.allow_nan,
-            self.pair_by.get(ref.scan_id),
-        )
-        rows, notes = rows_by_slice(
-            ref.details["rows"],
-            "slice_index",
-            0,
-            pair.image.file_slices,
-            f"study {ref.scan_id}",
-            self.allow_missing_labels,
-        )
+        pair = self.pair(ref, {value: MASK_CODES[name] for value, name in LABEL_MAP.items()})
+        rows, notes = self.rows(ref, pair)
         subtypes = rows[list(MASK_CODES)].astype("boolean")
-        labels = label_frame(
-            {
-                **{name: subtypes[name] for name in subtypes},
-                "any": subtypes.any(axis=1, skipna=False),
-            },
-            len(rows),
-        )
-        return pair_volume(ref, self.root, pair, labels, (*ref.details["notes"], *notes))
-
-
-def _columns(path: Path) -> dict[str, str]:
-    """Subtype to column; a table with ICH and without IPH calls intraparenchymal hemorrhage ICH."""
-    present = set(read_table(path, KEYS, f"Expected:\n{LAYOUT}"))
-    return {**COLUMNS, "IPH": "ICH"} if "ICH" in present and "IPH" not in present else COLUMNS
+        labels = {name: subtypes[name] for name in subtypes}
+        labels["any"] = subtypes.any(axis=1, skipna=False)
+        return self.volume(ref, pair, label_frame(labels, len(rows)), notes)

@@ -13,51 +13,34 @@ and the subtypes of a slice with hemorrhage are unknown. There is one scan per p
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
-from ich_study.datasets.contract import ScanRef, ScanVolume
-from ich_study.datasets.layout import first_folder, paired_files, require_root
-from ich_study.datasets.nifti import (
-    Pairing,
-    empty_mask_notes,
-    load_pair,
-    mask_labels,
-    pair_volume,
-    unknown_labels,
-)
+from ich_study.datasets.contract import ScanRef, ScanVolume, label_frame
+from ich_study.datasets.layout import paired_files
+from ich_study.datasets.nifti_reader import NiftiReader
 from ich_study.schema import UNSPECIFIED_HEMORRHAGE
 
 LAYOUT = "  train_2/data/001.nii.gz ... (or train/)\n  train_2/label/001.nii.gz ..."
 ORIGIN = "instance.grand-challenge.org, after a signed agreement."
 
 
-class Instance2022Reader:
+@dataclass
+class Instance2022Reader(NiftiReader):
     """Reader of INSTANCE 2022.
 
     require_masks: False reads a part that has no label folder, with masks and labels unknown.
-    allow_nan: read NaN as air, with a note. pair_by: scan id to what decides where headers of scan
-    and mask contradict each other about direction, see `nifti.Pairing`.
     """
 
-    name = "instance2022"
-    intensity = "hu"
+    require_masks: bool = True
 
-    def __init__(
-        self,
-        root: Path,
-        require_masks: bool = True,
-        allow_nan: bool = False,
-        pair_by: dict[str, Pairing] | None = None,
-    ) -> None:
-        self.root = require_root(Path(root), "INSTANCE 2022", LAYOUT, ORIGIN)
-        self.require_masks = require_masks
-        self.allow_nan, self.pair_by = allow_nan, pair_by or {}
+    name, title, layout, origin = "instance2022", "INSTANCE 2022", LAYOUT, ORIGIN
 
     def scans(self) -> list[ScanRef]:
         """Every scan of train_2, or of train. Raises DataError for a missing folder or mask."""
-        folder = first_folder(self.root, ("train_2", "train"), "INSTANCE 2022", LAYOUT, ORIGIN)
-        images = first_folder(folder, ("data",), "INSTANCE 2022", LAYOUT, ORIGIN)
-        pairs = paired_files(images, folder / "label", self.require_masks)
+        folder = self.folder("train_2", "train")
+        pairs = paired_files(
+            self.folder("data", under=folder), folder / "label", self.require_masks
+        )
         return [
             ScanRef(self.name, stem, stem, (image, *([mask] if mask else [])))
             for stem, image, mask in pairs
@@ -66,15 +49,7 @@ class Instance2022Reader:
     def load(self, ref: ScanRef) -> ScanVolume:
         """HU, binary mask as code 6, slice labels from it. Raises DataError naming a damaged
         file."""
-        image, *masks = ref.files
-        pair = load_pair(
-            image,
-            masks[0] if masks else None,
-            {1: UNSPECIFIED_HEMORRHAGE},
-            self.allow_nan,
-            self.pair_by.get(ref.scan_id),
-        )
+        pair = self.pair(ref, {1: UNSPECIFIED_HEMORRHAGE})
         if pair.mask is None:
-            return pair_volume(ref, self.root, pair, unknown_labels(len(pair.hu)))
-        notes = empty_mask_notes(pair.mask)
-        return pair_volume(ref, self.root, pair, mask_labels(pair.mask), notes)
+            return self.volume(ref, pair, label_frame({}, len(pair.hu)))
+        return self.labelled_by_mask(ref, pair)

@@ -27,7 +27,7 @@ from nibabel.orientations import (
 )
 from nibabel.spatialimages import HeaderDataError
 
-from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
+from ich_study.datasets.contract import label_frame
 from ich_study.datasets.files import require_file, require_room
 from ich_study.errors import DataError
 from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
@@ -406,39 +406,3 @@ def mask_labels(mask: np.ndarray) -> pd.DataFrame:
             True if yes else None if unknown else False for yes, unknown in zip(shown, silent)
         ]
     return label_frame(columns, len(mask))
-
-
-def empty_mask_notes(mask: np.ndarray) -> tuple[str, ...]:
-    """For a scan whose labels come from its mask: no voxel drawn makes it negative, unseen."""
-    if mask.any():
-        return ()
-    return ("empty-mask: nothing is drawn, so every slice counts as negative; is that so?",)
-
-
-def unknown_labels(slices: int) -> pd.DataFrame:
-    """Labels of a scan without any: all missing."""
-    return label_frame({}, slices)
-
-
-def pair_volume(
-    ref: ScanRef, root: Path, pair: NiftiPair, labels: pd.DataFrame, notes: tuple[str, ...] = ()
-) -> ScanVolume:
-    """The contract's volume of a NIfTI scan without boxes.
-
-    NIfTI states no slice thickness: `thickness_mm` is the distance between slices.
-    """
-    slices = len(pair.hu)
-    return ScanVolume(
-        ref=ref,
-        hu=pair.hu,
-        z_mm=pair.image.z_mm,
-        shift_mm=np.outer(np.arange(slices), pair.image.step_mm),
-        spacing_mm=pair.image.spacing_mm[:2],
-        thickness_mm=pair.image.spacing_mm[2],
-        labels=labels,
-        mask=pair.mask,
-        boxes=box_frame([]),
-        boxes_known=np.zeros(slices, bool),
-        sources=(ref.files[0].relative_to(root).as_posix(),) * slices,
-        notes=(*pair.notes, *notes),
-    )

@@ -28,6 +28,7 @@ integer
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ from scipy import ndimage
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
 from ich_study.datasets.files import read_table, require_file, require_room
 from ich_study.datasets.layout import require_root
-from ich_study.datasets.voc_boxes import read_voc_boxes, turn_box
+from ich_study.datasets.voc_boxes import read_voc_boxes
 from ich_study.errors import DataError, ParameterError
 
 LAYOUT = (
@@ -48,6 +49,9 @@ LAYOUT = (
 ORIGIN = "figshare.com, article 23957937 (CC BY 4.0)."
 
 AIR_HU = -1000
+EXPORT_CENTRE = 40
+WHITE_HU = 1000
+"""HU of grey 255, which is bone and whatever else lies above the window."""
 OBJECT_NAMES = frozenset({"a"})
 LEVELS_OF_A_WINDOW = range(41, 251)
 """Numbers of grey levels from which a window's width can be read; with 251 or more, levels
@@ -57,59 +61,27 @@ _NAME = re.compile(r"(\d{1,6})_(\d{1,4})", re.ASCII)
 Key = tuple[int, int]
 
 
+@dataclass
 class PheSichReader:
     """Reader of PHE-SICH-CT-IDS.
 
-    export_center, export_width: window in HU that the grey values were exported with; a width of
-    None reads it per scan off the grey levels.
-    white_hu: HU of grey 255, which is bone and whatever else lies above the window.
-    air_outside_head: black that touches the picture's border becomes -1000 HU; black inside the
-    head (fat, air cells) keeps the window's lower end.
-    rotate_clockwise (0, 90, 180, 270 degrees), then mirror (left to right): to the contract's
-    orientation.
-    pixel_mm, slice_spacing_mm: sizes where the user knows them; else NaN.
+    export_width: of the window in HU that the grey values were exported with; None reads it per
+    scan off the grey levels. findings: what `scans` found in the data set as a whole, in words;
+    empty before.
     """
+
+    root: Path
+    export_width: float | None = None
+    findings: tuple[str, ...] = field(default=(), init=False)
 
     name = "phe_sich"
 
-    def __init__(
-        self,
-        root: Path,
-        export_center: float = 40.0,
-        export_width: float | None = None,
-        white_hu: int = 1000,
-        air_outside_head: bool = True,
-        rotate_clockwise: int = 90,
-        mirror: bool = True,
-        pixel_mm: float | None = None,
-        slice_spacing_mm: float | None = None,
-    ) -> None:
-        sizes = {
-            "export_width": export_width,
-            "pixel_mm": pixel_mm,
-            "slice_spacing_mm": slice_spacing_mm,
-        }
-        wrong = {
-            name: value
-            for name, value in sizes.items()
-            if value is not None and not 0 < value < 5000
-        }
-        if wrong or rotate_clockwise not in (0, 90, 180, 270) or not -1000 <= white_hu <= 3071:
+    def __post_init__(self) -> None:
+        if self.export_width is not None and not 0 < self.export_width < 5000:
             raise ParameterError(
-                f"PHE-SICH: {wrong or ''} rotate_clockwise={rotate_clockwise}, white_hu={white_hu};"
-                " expected positive sizes, a rotation of 0, 90, 180 or 270 degrees and white_hu"
-                " from -1000 to 3071"
+                f"PHE-SICH: export_width is {self.export_width}; expected a width in HU"
             )
-        self.root = require_root(Path(root), "PHE-SICH-CT-IDS", LAYOUT, ORIGIN)
-        self.export_center, self.export_width, self.white_hu = export_center, export_width, white_hu
-        self.air_outside_head, self.quarter_turns, self.mirror = (
-            air_outside_head,
-            rotate_clockwise // 90,
-            mirror,
-        )
-        self.pixel_mm, self.slice_spacing_mm = pixel_mm or np.nan, slice_spacing_mm or np.nan
-        self.findings: tuple[str, ...] = ()
-        """What `scans` found in the data set as a whole, in words; empty before."""
+        self.root = require_root(Path(self.root), "PHE-SICH-CT-IDS", LAYOUT, ORIGIN)
 
     @property
     def intensity(self) -> str:
@@ -119,11 +91,10 @@ class PheSichReader:
             if self.export_width is None
             else f"{self.export_width:g} HU wide"
         )
-        air = f"black outside the head is {AIR_HU} HU, " if self.air_outside_head else ""
         return (
-            f"8-bit grey of a window around {self.export_center:g} HU, {width}, mapped back"
-            f" linearly to HU; {air}grey 255 is {self.white_hu} HU; what lay outside the window is"
-            " lost"
+            f"8-bit grey of a window around {EXPORT_CENTRE} HU, {width}, mapped back linearly to"
+            f" HU; black outside the head is {AIR_HU} HU, grey 255 is {WHITE_HU} HU; what lay"
+            " outside the window is lost"
         )
 
     def scans(self) -> list[ScanRef]:
@@ -203,7 +174,7 @@ class PheSichReader:
         grey = _read_stack(pictures)
         width, notes = self._width(grey, ref)
         known = np.array([path is not None for path in ref.details["annotations"]])
-        boxes = self._boxes(ref, grey.shape[1:])
+        boxes = _boxes(ref)
         answers = [
             (
                 label
@@ -216,10 +187,10 @@ class PheSichReader:
         notes += [f"missing-slices: the numbering leaves out {missing}"] if missing else []
         return ScanVolume(
             ref=ref,
-            hu=self._hounsfield(self._turned(grey), width),
-            z_mm=numbers * self.slice_spacing_mm,
-            spacing_mm=(self.pixel_mm, self.pixel_mm),
-            thickness_mm=self.slice_spacing_mm,
+            hu=_hounsfield(np.ascontiguousarray(grey.transpose(0, 2, 1)), width),
+            z_mm=np.full(len(grey), np.nan),
+            spacing_mm=(np.nan, np.nan),
+            thickness_mm=np.nan,
             labels=label_frame({"any": answers}, len(grey)),
             mask=None,
             boxes=boxes,
@@ -248,29 +219,26 @@ class PheSichReader:
             [f"slices {odd} have other grey levels than the rest of the scan"] if odd else []
         )
 
-    def _turned(self, grey: np.ndarray) -> np.ndarray:
-        turned = np.rot90(grey, -self.quarter_turns, axes=(1, 2))
-        return np.ascontiguousarray(turned[:, :, ::-1] if self.mirror else turned)
 
-    def _hounsfield(self, grey: np.ndarray, width: float) -> np.ndarray:
-        table = np.rint(self.export_center + width * (np.arange(256) / 255 - 0.5)).astype(np.int16)
-        table[255] = self.white_hu
-        hu = table[grey]
-        if self.air_outside_head:
-            for picture, values in zip(grey, hu):
-                values[border_connected(picture == 0)] = AIR_HU
-        return hu
+def _hounsfield(grey: np.ndarray, width: float) -> np.ndarray:
+    """HU of pictures (slices, rows, columns). Black that touches a picture's border is air; black
+    inside the head (fat, air cells) is the window's lower end."""
+    table = np.rint(EXPORT_CENTRE + width * (np.arange(256) / 255 - 0.5)).astype(np.int16)
+    table[255] = WHITE_HU
+    hu = table[grey]
+    for picture, values in zip(grey, hu):
+        values[border_connected(picture == 0)] = AIR_HU
+    return hu
 
-    def _boxes(self, ref: ScanRef, shape: tuple[int, int]) -> pd.DataFrame:
-        rows = []
-        for index, path in enumerate(ref.details["annotations"]):
-            for box in read_voc_boxes(path, OBJECT_NAMES) if path is not None else []:
-                x, y, width, height = turn_box(box, *shape, self.quarter_turns, self.mirror)
-                place = {"scan_id": ref.scan_id, "slice_index": index}
-                rows.append(
-                    {**place, "x": x, "y": y, "width": width, "height": height, "label": "any"}
-                )
-        return box_frame(rows)
+
+def _boxes(ref: ScanRef) -> pd.DataFrame:
+    """Boxes in the contract's orientation: x and y change places, as in the pictures."""
+    rows = []
+    for index, path in enumerate(ref.details["annotations"]):
+        for x, y, width, height in read_voc_boxes(path, OBJECT_NAMES) if path is not None else []:
+            place = {"scan_id": ref.scan_id, "slice_index": index, "label": "any"}
+            rows.append({**place, "x": y, "y": x, "width": height, "height": width})
+    return box_frame(rows)
 
 
 def border_connected(black: np.ndarray) -> np.ndarray:

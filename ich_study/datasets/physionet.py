@@ -17,15 +17,15 @@ subtypes: on a slice with exactly one labelled subtype they take its code, elsew
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ich_study.datasets.contract import ScanRef, ScanVolume, label_frame
-from ich_study.datasets.layout import first_folder, paired_files, require_root
-from ich_study.datasets.nifti import NiftiPair, Pairing, load_pair, pair_volume
-from ich_study.datasets.slice_tables import read_slice_table, rows_by_slice
+from ich_study.datasets.nifti_reader import TabledReader
 from ich_study.errors import DataError
 from ich_study.schema import MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
 
@@ -42,92 +42,47 @@ COLUMNS: dict[str, str] = {
 NO_HEMORRHAGE = "No_Hemorrhage"
 
 
-class PhysionetReader:
-    """Reader of PhysioNet ct-ich.
+@dataclass
+class PhysionetReader(TabledReader):
+    """Reader of PhysioNet ct-ich."""
 
-    allow_missing_labels: slices without a row get unknown labels instead of a DataError.
-    allow_nan: read NaN as air, with a note. pair_by: scan id to what decides where headers of scan
-    and mask contradict each other about direction, see `nifti.Pairing`.
-    """
+    name, title, layout, origin = "physionet", "PhysioNet ct-ich", LAYOUT, ORIGIN
+    images, table = "ct_scans", "hemorrhage_diagnosis_raw_ct.csv"
+    keys, first_slice, row_of = ("PatientNumber", "SliceNumber"), 1, "patient"
 
-    name = "physionet"
-    intensity = "hu"
+    def columns(self, path: Path) -> Mapping[str, str]:
+        """The subtypes', and the one of slices without any."""
+        return {**COLUMNS, NO_HEMORRHAGE: NO_HEMORRHAGE}
 
-    def __init__(
-        self,
-        root: Path,
-        allow_missing_labels: bool = False,
-        allow_nan: bool = False,
-        pair_by: dict[str, Pairing] | None = None,
-    ) -> None:
-        self.root = require_root(Path(root), "PhysioNet ct-ich", LAYOUT, ORIGIN)
-        self.allow_missing_labels = allow_missing_labels
-        self.allow_nan, self.pair_by = allow_nan, pair_by or {}
-
-    def scans(self) -> list[ScanRef]:
-        """Every scan; its rows of the table lie in `details`. Raises DataError for a missing file,
-        mask, column or patient."""
-        images = first_folder(self.root, ("ct_scans",), "PhysioNet ct-ich", LAYOUT, ORIGIN)
-        keys = ("PatientNumber", "SliceNumber")
-        path = self.root / "hemorrhage_diagnosis_raw_ct.csv"
-        table, repeated = read_slice_table(path, keys, (*COLUMNS.values(), NO_HEMORRHAGE), LAYOUT)
+    def keys_of_rows(self, path: Path, table: pd.DataFrame) -> pd.Series:
+        """The patient's number; there is one scan of each."""
         numbers = pd.to_numeric(table["PatientNumber"], errors="coerce")
         if numbers.isna().any():
             raise DataError(
                 f"{path}: PatientNumber is not a number in {int(numbers.isna().sum())} rows"
             )
-        by_patient = {int(number): rows for number, rows in table.groupby(numbers)}
-        notes = [f"{repeated} rows of {path.name} stood there twice"] if repeated else []
-        return [
-            self._ref(stem, (image, mask), by_patient, notes)
-            for stem, image, mask in paired_files(images, self.root / "masks", require_masks=True)
-        ]
+        return numbers
 
-    def _ref(
-        self,
-        stem: str,
-        files: tuple[Path, ...],
-        by_patient: dict[int, pd.DataFrame],
-        notes: list[str],
-    ) -> ScanRef:
+    def key_of_file(self, stem: str, path: Path) -> int:
+        """The patient's number."""
         if not stem.isdecimal():
-            raise DataError(f"{files[0]}: expected a patient number such as 049 as file name")
-        rows = by_patient.get(int(stem))
-        if rows is None:
-            raise DataError(
-                f"{files[0]}: hemorrhage_diagnosis_raw_ct.csv has no row of patient {int(stem)}"
-            )
-        return ScanRef(
-            self.name,
-            stem,
-            stem,
-            files,
-            {"rows": rows.drop(columns="PatientNumber"), "notes": notes},
-        )
+            raise DataError(f"{path}: expected a patient number such as 049 as file name")
+        return int(stem)
+
+    def patient(self, stem: str, rows: pd.DataFrame, path: Path) -> str:
+        """The number as files are named."""
+        return stem
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """HU, mask and the table's labels. Raises DataError naming a damaged file, and for slices
         and rows that do not match one to one."""
-        pair = load_pair(
-            *ref.files, {255: UNSPECIFIED_HEMORRHAGE}, self.allow_nan, self.pair_by.get(ref.scan_id)
-        )
-        rows, notes = rows_by_slice(
-            ref.details["rows"],
-            "SliceNumber",
-            1,
-            pair.image.file_slices,
-            f"patient {ref.patient_id}",
-            self.allow_missing_labels,
-        )
-        columns: dict[str, list[bool | None]] = {
-            name: _nullable(rows[column]) for name, column in COLUMNS.items()
-        }
-        columns["any"] = [
-            None if value is None else not value for value in _nullable(rows[NO_HEMORRHAGE])
-        ]
-        labels = label_frame(columns, len(pair.hu))
-        named = NiftiPair(pair.image, pair.hu, subtype_mask(pair.mask, labels), pair.notes)
-        return pair_volume(ref, self.root, named, labels, (*ref.details["notes"], *notes))
+        pair = self.pair(ref, {255: UNSPECIFIED_HEMORRHAGE})
+        rows, notes = self.rows(ref, pair)
+        said = rows[[*COLUMNS, NO_HEMORRHAGE]].astype("boolean")
+        columns = {name: said[name] for name in COLUMNS}
+        labels = label_frame({**columns, "any": ~said[NO_HEMORRHAGE]}, len(rows))
+        named = replace(pair, mask=subtype_mask(pair.mask, labels))
+        return self.volume(ref, named, labels, notes)
 
 
 def subtype_mask(mask: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
@@ -139,7 +94,3 @@ def subtype_mask(mask: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
         single, shown @ np.array([MASK_CODES[name] for name in SUBTYPES]), UNSPECIFIED_HEMORRHAGE
     )
     return np.where(mask > 0, codes[:, None, None], 0).astype(np.uint8)
-
-
-def _nullable(column: pd.Series) -> list[bool | None]:
-    return [None if pd.isna(value) else bool(value) for value in column]

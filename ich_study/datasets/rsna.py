@@ -18,6 +18,7 @@ is the median distance of its slices.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +29,13 @@ from ich_study.datasets.contract import (
     ScanVolume,
     box_frame,
     coded_labels,
-    folded_id,
     joined_codes,
 )
 from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
 from ich_study.datasets.files import read_table
 from ich_study.datasets.slice_geometry import along_normal, group_series
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import DataError
 from ich_study.schema import LABELS, SUBTYPES
 
 SUBTYPE_NAMES: dict[str, str] = {
@@ -47,7 +47,7 @@ SUBTYPE_NAMES: dict[str, str] = {
     "any": "any",
 }
 """Names in the CSV, in its order, to the study's."""
-_NO_BOXES = box_frame([])
+IMAGES_NAME, LABELS_NAME = "stage_2_train", "stage_2_train.csv"
 KNOWN_CORRUPT: tuple[str, ...] = ("ID_6431af929",)
 SOURCE = (
     "RSNA 2019 is at kaggle.com/c/rsna-intracranial-hemorrhage-detection (non-commercial research"
@@ -56,50 +56,28 @@ SOURCE = (
 )
 
 
+@dataclass
 class RsnaReader:
-    """Reader of RSNA 2019 (see the module's docstring for the layout)."""
+    """Reader of RSNA 2019 (see the module's docstring for the layout).
 
-    name = "rsna"
-    intensity = "hu"
+    labels: CSV under the root; None where there is none (test part). known_corrupt: images left
+    out, by id. conflicting: images whose rows in the CSV contradict each other and which are
+    accepted, with unknown labels. mixed, same_position: see `dicom_series.read_series`. workers:
+    processes that read headers (default: all CPUs). findings: what `scans` found in the data set as
+    a whole, in words; empty before.
+    """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        images: str = "stage_2_train",
-        labels: str | None = "stage_2_train.csv",
-        known_corrupt: tuple[str, ...] = KNOWN_CORRUPT,
-        exclude_patients: tuple[str, ...] = (),
-        conflicting: tuple[str, ...] = (),
-        mixed: str = "error",
-        same_position: str = "error",
-        workers: int | None = None,
-        progress: bool = True,
-    ) -> None:
-        """Opens nothing yet.
+    root: Path
+    labels: str | None = LABELS_NAME
+    known_corrupt: tuple[str, ...] = KNOWN_CORRUPT
+    conflicting: tuple[str, ...] = ()
+    mixed: str = "error"
+    same_position: str = "error"
+    workers: int | None = None
+    progress: bool = True
+    findings: tuple[str, ...] = field(default=(), init=False)
 
-        images, labels: folder and CSV under the root; labels None where there are none (test part).
-        known_corrupt: images left out, by id. exclude_patients: patients left out, by id (guard
-        across data sets). conflicting: images whose rows in the CSV contradict each other and which
-        are accepted, with unknown labels. mixed, same_position: see
-        `dicom_series.read_series`. workers: processes that read headers (default: all CPUs).
-        """
-        for option, ids in {
-            "known_corrupt": known_corrupt,
-            "exclude_patients": exclude_patients,
-            "conflicting": conflicting,
-        }.items():
-            if isinstance(ids, str):
-                raise ParameterError(f"{option} is the text {ids!r}; expected a list of ids")
-        self.root = Path(root)
-        self.images, self.labels = images, labels
-        self.known_corrupt = frozenset(known_corrupt)
-        self.exclude_patients = frozenset(map(folded_id, exclude_patients))
-        self.conflicting = tuple(conflicting)
-        self.mixed, self.same_position = mixed, same_position
-        self.workers, self.progress = workers, progress
-        self.findings: tuple[str, ...] = ()
-        """What `scans` found in the data set as a whole, in words; empty before."""
+    name, intensity = "rsna", "hu"
 
     def scans(self) -> list[ScanRef]:
         """Every series, by patient and series. Reads the CSV and all headers, in parallel.
@@ -123,8 +101,6 @@ class RsnaReader:
         refs = []
         for items in group_series(headers).values():
             ordered = sorted(items, key=lambda header: (along_normal(header), header.path))
-            if folded_id(ordered[0].patient_id) in self.exclude_patients:
-                continue
             paths = tuple(header.path for header in ordered)
             images = [path.stem for path in paths]
             rows = {image: known[image].tolist() for image in images if image in known}
@@ -161,7 +137,7 @@ class RsnaReader:
             thickness_mm=series.stack.thickness_mm,
             labels=coded_labels(answers),
             mask=None,
-            boxes=_NO_BOXES.copy(),
+            boxes=box_frame([]),
             boxes_known=np.zeros(slices, bool),
             sources=tuple(header.path.relative_to(self.root).as_posix() for header in headers),
             notes=series.notes + tuple(_scan_notes(series, answers, ref.details["labelled"])),
@@ -174,7 +150,7 @@ class RsnaReader:
         return np.array(rows, int).reshape(-1, len(LABELS))
 
     def _files(self) -> list[Path]:
-        folder = self.root / self.images
+        folder = self.root / IMAGES_NAME
         if not folder.is_dir():
             raise DataError(
                 f"no folder {folder}: expected the RSNA 2019 slices there, <image>.dcm. {SOURCE}"

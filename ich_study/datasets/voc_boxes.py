@@ -63,13 +63,3 @@ def _box(found: ElementTree.Element, path: Path, names: frozenset[str]) -> Box:
             f"{path}: box {left:g},{top:g},{right:g},{bottom:g} has no area inside the picture"
         )
     return left, top, right - left, bottom - top
-
-
-def turn_box(box: Box, rows: int, columns: int, quarter_turns: int, mirror: bool) -> Box:
-    """`box` on a picture (rows, columns) that is turned clockwise by quarter turns, then mirrored
-    left to right."""
-    x, y, width, height = box
-    for _ in range(quarter_turns):
-        x, y, width, height = rows - y - height, x, height, width
-        rows, columns = columns, rows
-    return (columns - x - width if mirror else x), y, width, height

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,8 @@ from tqdm import tqdm
 from ich_study.atomic import write_json
 from ich_study.errors import DataError, MapError
 from ich_study.evaluate.scaling import checked_maps
-from ich_study.hashing import sha256_bytes
+from ich_study.hashing import sha256_bytes, sha256_lines
+from ich_study.inputs.slices import SliceDataset
 
 MapName = tuple[str, str]
 """Method and layer, such as ("hires_cam", "[-3]")."""
@@ -187,11 +188,27 @@ def _file(folder: Path, name: MapName) -> Path:
     return folder / f"{name[0]}{name[1]}.npy"
 
 
-def device_batches(
-    dataset: torch.utils.data.Dataset, batch_size: int, device: torch.device, start: int = 0
-) -> Iterable[Tensor]:
-    """Network inputs of a `SliceDataset` from slice `start` on, without augmentation, on
-    `device`."""
-    for first in range(start, len(dataset), batch_size):
-        hu, _ = dataset.__getitems__(range(first, min(first + batch_size, len(dataset))))
-        yield dataset.preprocessing.inputs(hu.to(device))
+def archive_slices(
+    folder: Path,
+    dataset: SliceDataset,
+    batch_size: int,
+    device: torch.device,
+    maps_of: Callable[[Tensor], Maps],
+    key: Mapping[str, Any],
+    what: str,
+) -> MapArchive:
+    """`write_archive` of the slices of `dataset`, without augmentation, on `device`. key: what the
+    maps depend on beside the slices and what is seen of them."""
+
+    def batches(start: int) -> Iterator[Tensor]:
+        for first in range(start, len(dataset), batch_size):
+            hu, _ = dataset.__getitems__(range(first, min(first + batch_size, len(dataset))))
+            yield dataset.preprocessing.inputs(hu.to(device))
+
+    seen = {
+        "data": dataset.source.content_hash,
+        "slices": sha256_lines(dataset.rows.astype(str).agg(" ".join, axis=1)),
+        "preprocessing": dataset.preprocessing.describe(),
+        "batch": batch_size,
+    }
+    return write_archive(folder, len(dataset), batches, maps_of, {**seen, **key}, what)

@@ -8,22 +8,21 @@ Section IV and Table I (thresholds 0.3-0.7, F1 of the top five epochs).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.special import expit, logit
 from torch import nn
-from tqdm import tqdm
 
 from ich_study.errors import StudyError
+from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.slice_predictions import known_of, prediction_table
 from ich_study.evaluate.thresholds import Threshold, fixed_threshold, youden_threshold
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.inputs.samplers import OrderedBatches
-from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource
+from ich_study.inputs.slices import ROW_KEYS, SliceSource, label_tensor, ordered_inputs
 from ich_study.metrics.classification import (
     DECISIONS,
     f1_of_top_epochs,
@@ -35,7 +34,6 @@ from ich_study.metrics.statistics import (
     auroc_of_items,
     average_precision_of_items,
     mean_of_statistics,
-    patient_bootstrap,
     ratio_of_sums,
 )
 from ich_study.models.backbones import class_logits
@@ -62,22 +60,19 @@ def predict(
     `model` is in evaluation mode on `device`. With `two_outputs` the logit is present minus absent.
     Raises StudyError when an output is not finite, naming the first slice.
     """
-    dataset = SliceDataset(source, rows, classes, preprocessing)
-    loader = SliceLoader(
-        dataset, OrderedBatches(len(dataset), batch_size), device, num_workers=num_workers
-    )
+    seen = (source, rows, preprocessing, batch_size, device)
     outputs = []
     with torch.inference_mode(), autocast(precision, device):
-        for inputs, _ in tqdm(loader, desc="predicting", unit="batch", mininterval=5, leave=False):
+        for inputs in ordered_inputs(*seen, what="predicting", num_workers=num_workers):
             outputs.append(class_logits(model(inputs), two_outputs).double().cpu())
-    loader.close()
     logits = torch.cat(outputs).numpy()
     if logits.shape != (len(rows), len(classes)):
         raise StudyError(
             f"the network gives {logits.shape[1]} logits per slice for {len(classes)} classes"
             f" {list(classes)}"
         )
-    return prediction_table(dataset.rows, dataset.labels.numpy(), logits, classes)
+    named, labels = rows[ROW_KEYS].reset_index(drop=True), label_tensor(rows, classes).numpy()
+    return prediction_table(named, labels, logits, classes)
 
 
 def validation_thresholds(predictions: pd.DataFrame) -> dict[str, Threshold]:
@@ -97,57 +92,39 @@ def validation_thresholds(predictions: pd.DataFrame) -> dict[str, Threshold]:
 def classification_results(
     predictions: pd.DataFrame,
     thresholds: Mapping[str, Threshold],
-    *,
-    study: str,
+    rows: Rows,
     method: str,
     variant: str = "printed",
-    fixed: Sequence[float] = FIXED_THRESHOLDS,
-    replicates: int = 1000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Result table of a classifier on `predictions`, per data set and class.
 
-    `auroc`, `average_precision`; and `f1`, `sensitivity`, `specificity`, `precision` at each fixed
-    probability (`f1@0.5`) and at the validation part's threshold of the class, a logit
+    `auroc`, `average_precision`; and `f1`, `sensitivity`, `specificity`, `precision` at each of
+    FIXED_THRESHOLDS (`f1@0.5`) and at the validation part's threshold of the class, a logit
     (`f1@youden`). Where all five subtypes have an AUROC their mean stands under class `average`
     (LSE-UNet, Table 1, AVG). `n` is the number of patients; a measure without value is NaN.
     """
-    rows = []
+    named = {"method": method, "variant": variant, "unit": "slice", "subset": "all"}
+    fixed = {f"{value:g}": fixed_threshold(logit(value)) for value in FIXED_THRESHOLDS}
+    found: list[Row] = []
     for dataset, part in predictions.groupby("dataset", sort=True):
-        common = {
-            "study": study,
-            "dataset": dataset,
-            "method": method,
-            "variant": variant,
-            "layer": None,
-            "unit": "slice",
-            "subset": "all",
-            "brain_mask": None,
-        }
+        own = replace(rows, dataset=str(dataset), made=[])
         ranked: dict[str, PatientStatistic] = {}
         for name in part["class"].unique():
             known = known_of(part, name)
             if known.empty:
                 continue
-            cuts = {
-                f"{probability:g}": fixed_threshold(logit(probability)) for probability in fixed
-            }
-            if name in thresholds:
-                cuts[thresholds[name].rule] = thresholds[name]
-            statistics = class_statistics(known, cuts)
+            chosen = thresholds.get(name)
+            statistics = class_statistics(known, fixed | ({chosen.rule: chosen} if chosen else {}))
             ranked[name] = statistics["auroc", "none"]
-            rows += [
-                {
-                    **common,
-                    "class": name,
-                    "metric": metric,
-                    "threshold_source": origin,
-                    **patient_bootstrap(statistic, replicates, seed).columns(),
-                }
-                for (metric, origin), statistic in statistics.items()
-            ]
-        rows += _subtype_mean(ranked, common, replicates, seed)
-    return result_table(rows)
+            for (metric, source), statistic in statistics.items():
+                columns = {**named, "class_name": name, "threshold_source": source}
+                found.append(own.statistic(statistic, metric, **columns))
+        members = [ranked[name] for name in SUBTYPES if name in ranked]
+        alike = all(np.array_equal(each.patients, members[0].patients) for each in members)
+        if len(members) == len(SUBTYPES) and alike:
+            columns = {**named, "class_name": "average", "threshold_source": "none"}
+            found.append(own.statistic(mean_of_statistics(members), "auroc", **columns))
+    return result_table(found)
 
 
 def class_statistics(
@@ -168,34 +145,8 @@ def class_statistics(
     return found
 
 
-def _subtype_mean(
-    ranked: Mapping[str, PatientStatistic], common: Mapping[str, Any], replicates: int, seed: int
-) -> list[dict[str, Any]]:
-    members = [ranked[name] for name in SUBTYPES if name in ranked]
-    if len(members) < len(SUBTYPES) or any(
-        not np.array_equal(member.patients, members[0].patients) for member in members
-    ):
-        return []
-    interval = patient_bootstrap(mean_of_statistics(members), replicates, seed)
-    return [
-        {
-            **common,
-            "class": "average",
-            "metric": "auroc",
-            "threshold_source": "none",
-            **interval.columns(),
-        }
-    ]
-
-
 def top_epochs_results(
-    history: pd.DataFrame,
-    *,
-    study: str,
-    dataset: str,
-    method: str,
-    name: str,
-    variant: str = "printed",
+    history: pd.DataFrame, rows: Rows, method: str, name: str, variant: str = "printed"
 ) -> pd.DataFrame:
     """Mean and SD of the five best epochs' validation F1 of class `name` (CAM benchmark, Table I,
     "F1 (Top-5)").
@@ -204,23 +155,11 @@ def top_epochs_results(
     number of epochs it averages.
     """
     mean, deviation = f1_of_top_epochs(history["f1"].to_numpy())
-    common = {
-        "study": study,
-        "dataset": dataset,
-        "method": method,
-        "variant": variant,
-        "class": name,
-        "unit": "slice",
-        "subset": "all",
-        "threshold_source": "none",
-        "n": min(5, int(history["f1"].notna().sum())),
-    }
-    return result_table(
-        [
-            {**common, "metric": "f1_top5", "value": mean},
-            {**common, "metric": "f1_top5_sd", "value": deviation},
-        ]
-    )
+    count = min(5, int(history["f1"].notna().sum()))
+    named = {"method": method, "variant": variant, "class_name": name, "unit": "slice"}
+    named |= {"subset": "all", "threshold_source": "none"}
+    values = {"f1_top5": mean, "f1_top5_sd": deviation}
+    return result_table([rows.number(values[each], each, count, **named) for each in values])
 
 
 def curves(predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -4,7 +4,7 @@ it scored."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -111,28 +111,15 @@ def report_classifier(
     renamed = pd.concat(
         [table.assign(dataset=name) for name, table in predictions.items()], ignore_index=True
     )
-    measured = evaluation.classification_results(
-        renamed,
-        thresholds,
-        study=study,
-        method=method,
-        variant=variant,
-        replicates=replicates,
-        seed=seed,
-    )
-    top = evaluation.top_epochs_results(
-        run.history,
-        study=study,
-        dataset=validation.name,
-        method=method,
-        name=run.config.primary_class,
-        variant=variant,
-    )
+    rows = Rows(study, validation.name, replicates, seed)
+    measured = evaluation.classification_results(renamed, thresholds, rows, method, variant)
+    name = run.config.primary_class
+    top = evaluation.top_epochs_results(run.history, rows, method, name, variant)
     beside = []
     for part in (validation, *others):
         rival = position_predictions(training, part.rows, run.config.classes)
-        rows = Rows(study, part.name, replicates, seed)
-        beside += position_rows(predictions[part.name], rival, rows, method, variant)
+        own = replace(rows, dataset=part.name, made=[])
+        beside += position_rows(predictions[part.name], rival, own, method, variant)
     results = joined([measured, top, result_table(beside)])
     roc, pr = evaluation.curves(renamed)
     labelled = pd.concat(

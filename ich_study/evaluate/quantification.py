@@ -8,15 +8,16 @@ with intervals over patients, because scans of one patient resemble each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ich_study.errors import StudyError
+from ich_study.evaluate.rows import Row, Rows
 from ich_study.metrics.overlap import Counts
-from ich_study.metrics.statistics import PatientStatistic, patient_bootstrap
+from ich_study.metrics.statistics import PatientStatistic
 from ich_study.schema import SUBTYPES
 
 ALL_SUBTYPES = "any"
@@ -125,32 +126,19 @@ def agreement_statistic(volumes: pd.DataFrame, metric: str) -> PatientStatistic:
 
 
 def agreement_rows(
-    volumes: pd.DataFrame,
-    common: Mapping[str, Any],
-    subsets: Sequence[str] = ("all", "positive"),
-    replicates: int = 1000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
+    volumes: pd.DataFrame, rows: Rows, subsets: Sequence[str] = ("all", "positive"), **columns: Any
+) -> list[Row]:
     """Result rows of `volume_table`: AGREEMENT_METRICS per class and subset, unit `scan`, with 95 %
     intervals over patients.
 
     `all` counts scans where both volumes are 0, which narrows the limits; `positive` has only scans
     with the class in truth. A class without scans in a subset gives no rows.
     """
-    table: list[dict[str, Any]] = []
+    found = []
     for name in dict.fromkeys(volumes["class"]):
         for subset in subsets:
             part = scans_of(volumes, name, subset)
+            named = {**columns, "class_name": name, "unit": "scan", "subset": subset}
             for metric in AGREEMENT_METRICS if len(part) else ():
-                interval = patient_bootstrap(agreement_statistic(part, metric), replicates, seed)
-                table.append(
-                    {
-                        **common,
-                        "class": name,
-                        "unit": "scan",
-                        "subset": subset,
-                        "metric": metric,
-                        **interval.columns(),
-                    }
-                )
-    return table
+                found.append(rows.statistic(agreement_statistic(part, metric), metric, **named))
+    return found

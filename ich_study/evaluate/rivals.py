@@ -22,27 +22,18 @@ from ich_study.evaluate.truth import Truth
 RIVALS: tuple[str, ...] = ("hu_threshold", "centred_blob", "random_map")
 BLOOD_HU: tuple[float, float] = (50.0, 90.0)
 """Range of acute blood above grey matter (40 HU) and below calcification and bone."""
+BLOB_SIGMA = 0.25
+"""Of the centred blob, in units of the square root of the brain's area."""
 
 
-def hu_threshold_maps(
-    hu: np.ndarray,
-    brain: np.ndarray,
-    low: float = BLOOD_HU[0],
-    high: float = BLOOD_HU[1],
-    smooth_px: float = 1.0,
-) -> np.ndarray:
-    """1 where the smoothed HU inside the brain lies in [low, high], else 0.
+def hu_threshold_maps(hu: np.ndarray, brain: np.ndarray, smooth_px: float = 1.0) -> np.ndarray:
+    """1 where the smoothed HU inside the brain lies in BLOOD_HU, else 0.
 
     hu: (slices, rows, columns). brain: bool, same shape. smooth_px: sigma of a Gaussian over the
     brain's own pixels, 0 for none; bone and air beside the brain take no part, or its whole rim
     would look like blood.
     """
     hu, brain = np.asarray(hu), _brain(brain, np.asarray(hu).shape)
-    if not low < high or smooth_px < 0:
-        raise ParameterError(
-            f"HU range {low}..{high}, smoothing {smooth_px} px; expected low below high and 0 px or"
-            " more"
-        )
     smooth = hu.astype(np.float32)
     if smooth_px:
         for target, mask in zip(smooth, brain.astype(np.float32)):
@@ -50,15 +41,13 @@ def hu_threshold_maps(
             target[:] = cv2.GaussianBlur(target * mask, (0, 0), smooth_px) / np.maximum(
                 weight, 1e-6
             )
-    return (brain & (smooth >= low) & (smooth <= high)).astype(np.float32)
+    return (brain & (smooth >= BLOOD_HU[0]) & (smooth <= BLOOD_HU[1])).astype(np.float32)
 
 
-def centred_blob_maps(brain: np.ndarray, sigma: float = 0.25) -> np.ndarray:
-    """A Gaussian at the brain's centre of mass, its sigma `sigma` times the square root of the
+def centred_blob_maps(brain: np.ndarray) -> np.ndarray:
+    """A Gaussian at the brain's centre of mass, its sigma a quarter of the square root of the
     brain's area; zeros without brain."""
     brain = _brain(brain, np.asarray(brain).shape)
-    if sigma <= 0:
-        raise ParameterError(f"sigma is {sigma}; expected a share of the brain's width above 0")
     maps = np.zeros(brain.shape, np.float32)
     for target, mask in zip(maps, brain):
         rows, columns = np.nonzero(mask)
@@ -66,7 +55,7 @@ def centred_blob_maps(brain: np.ndarray, sigma: float = 0.25) -> np.ndarray:
             distance = (np.arange(mask.shape[0])[:, None] - rows.mean()) ** 2 + (
                 np.arange(mask.shape[1]) - columns.mean()
             ) ** 2
-            target[:] = np.exp(-distance / (2 * sigma**2 * len(rows))) * mask
+            target[:] = np.exp(-distance / (2 * BLOB_SIGMA**2 * len(rows))) * mask
     return maps
 
 

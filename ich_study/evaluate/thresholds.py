@@ -43,10 +43,10 @@ class Threshold:
             raise StudyError(f"threshold is {self.value}; expected a finite number")
 
 
-def fixed_threshold(value: float, rule: str = "fixed", source: Source = "none") -> Threshold:
+def fixed_threshold(value: float, rule: str = "fixed") -> Threshold:
     """A number given beforehand, such as .5. A number taken from a paper that chose it on masks
     says so by `source`."""
-    return Threshold(float(value), source, rule)
+    return Threshold(float(value), "none", rule)
 
 
 def _cuts(

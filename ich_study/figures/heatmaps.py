@@ -10,17 +10,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
 
-from ich_study.ct.windows import WINDOWS, Window, apply_window
+from ich_study.ct.windows import WINDOWS, Window
 from ich_study.errors import StudyError
-from ich_study.figures.style import CLASS_COLOURS, heat_bar, mark_sides
-from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
+from ich_study.figures.style import (
+    CLASS_COLOURS,
+    codes_legend,
+    heat_bar,
+    mark_sides,
+    outline_box,
+    outline_codes,
+    show_hu,
+)
 
-COLOUR_OF_CODE = {
-    **{code: CLASS_COLOURS[name] for name, code in MASK_CODES.items()},
-    UNSPECIFIED_HEMORRHAGE: CLASS_COLOURS["hemorrhage"],
-}
 _CELL = 1.75
 
 
@@ -70,16 +72,12 @@ def heatmap_grid(
     figure, axes = plt.subplots(len(hu), len(shown), figsize=size, squeeze=False)
     for row, axis_row in enumerate(axes):
         for column, axis in zip(shown, axis_row):
-            axis.imshow(
-                apply_window(hu[row], window), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-            )
+            show_hu(axis, hu[row], window)
             _draw(axis, column, row, opacity)
-            if column.title == "truth":
-                _draw_truth(
-                    axis,
-                    truth[row] if truth is not None else None,
-                    boxes[row] if boxes is not None else None,
-                )
+            if column.title == "truth" and truth is not None:
+                outline_codes(axis, truth[row])
+            for box in boxes[row] if column.title == "truth" and boxes is not None else ():
+                outline_box(axis, box, CLASS_COLOURS["hemorrhage"])
             if row == 0:
                 axis.set_title(column.title, fontsize=8)
             axis.set(
@@ -92,7 +90,7 @@ def heatmap_grid(
     if any(column.heatmaps is not None for column in columns):
         heat_bar(figure, axes)
     figure.suptitle(f"{title}  (window {window.center:g} ± {window.width / 2:g} HU)", fontsize=9)
-    _legend(figure, [truth, *(column.codes for column in columns)])
+    codes_legend(figure, [truth, *(column.codes for column in columns)])
     return figure
 
 
@@ -108,51 +106,9 @@ def _draw(axis: Axes, column: MapColumn, row: int, opacity: float) -> None:
             interpolation="bilinear",
         )
     if column.codes is not None:
-        _outline(axis, column.codes[row])
+        outline_codes(axis, column.codes[row])
     if column.points is not None and len(column.points[row]):
         places = np.asarray(column.points[row], np.float64)
         axis.plot(
             places[:, 1], places[:, 0], "+", color="#56B4E9", markersize=7, markeredgewidth=1.4
-        )
-
-
-def _draw_truth(axis: Axes, truth: np.ndarray | None, boxes: np.ndarray | None) -> None:
-    if truth is not None:
-        _outline(axis, truth)
-    for x, y, width, height in () if boxes is None else boxes:
-        axis.add_patch(
-            Rectangle(
-                (x - 0.5, y - 0.5),
-                width,
-                height,
-                fill=False,
-                edgecolor=CLASS_COLOURS["hemorrhage"],
-                linewidth=1.1,
-            )
-        )
-
-
-def _outline(axis: Axes, codes: np.ndarray) -> None:
-    codes = codes * np.uint8(UNSPECIFIED_HEMORRHAGE) if codes.dtype == bool else codes
-    for code in np.unique(codes[codes > 0]):
-        axis.contour(
-            codes == code, levels=[0.5], colors=[COLOUR_OF_CODE[int(code)]], linewidths=0.9
-        )
-
-
-def _legend(figure: Figure, parts: Sequence[np.ndarray | None]) -> None:
-    shown = {
-        int(code)
-        for part in parts
-        if part is not None and part.dtype != bool
-        for code in np.unique(part[part > 0])
-    }
-    names = {
-        **{code: name for name, code in MASK_CODES.items()},
-        UNSPECIFIED_HEMORRHAGE: "hemorrhage",
-    }
-    handles = [Patch(color=COLOUR_OF_CODE[code], label=names[code]) for code in sorted(shown)]
-    if handles:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=6, frameon=False, fontsize=7
         )

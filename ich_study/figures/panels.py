@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from ich_study.ct.windows import WINDOWS, Window
 from ich_study.figures.style import SlicePanel
 from ich_study.schema import MASK_CODES, SUBTYPES
 
@@ -31,7 +30,6 @@ def slice_panel(
     scan_id: str,
     slice_index: int,
     title: str = "",
-    window: Window = WINDOWS["brain"],
 ) -> SlicePanel:
     """One stored slice with whatever truth is known of it: mask outlines, boxes."""
     row = scans.index[
@@ -45,9 +43,7 @@ def slice_panel(
         if row["has_boxes"]
         else None
     )
-    return SlicePanel(
-        scans.slice(scan_id, slice_index), title=title, mask=mask, boxes=boxes, window=window
-    )
+    return SlicePanel(scans.slice(scan_id, slice_index), title=title, mask=mask, boxes=boxes)
 
 
 def labelled_slices(index: pd.DataFrame, label: str, count: int) -> list[tuple[str, int]]:

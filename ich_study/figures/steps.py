@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
-from ich_study.figures.style import CLASS_COLOURS, heat_bar, inset_bar, mark_sides
+from ich_study.figures.style import CLASS_COLOURS, heat_bar, inset_bar, mark_sides, show_hu
 
 TRUTH_COLOUR, OUTLINE_COLOUR = CLASS_COLOURS["hemorrhage"], "#56B4E9"
 
@@ -69,8 +69,7 @@ def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
 def _draw_step(axis: Axes, step: Step) -> None:
     opacity = None
     if step.under is not None:
-        below = apply_window(step.under, step.window)
-        axis.imshow(below, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        show_hu(axis, step.under, step.window)
     if step.kind == "signed":
         size = np.abs(step.image)
         limit = step.limit or max(float(size.max()), 1e-6)

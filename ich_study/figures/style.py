@@ -57,10 +57,11 @@ COLOURS: tuple[str, ...] = (
 )
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
 """Colours and markers of things that are not subtypes, such as methods."""
-_MASK_NAMES = {
+NAME_OF_CODE = {
     **{code: name for name, code in MASK_CODES.items()},
     UNSPECIFIED_HEMORRHAGE: "hemorrhage",
 }
+"""Of the codes of a mask."""
 POINTS_PER_INCH = 72
 LETTER_WIDTH = 0.55
 """Of a mean letter of a title, in units of its font size."""
@@ -169,32 +170,46 @@ def inset_bar(axis: Axes, drawn: AxesImage, colour: str = "0.35") -> Axes:
     return bar
 
 
+def show_hu(axis: Axes, hu: np.ndarray, window: Window) -> None:
+    """A slice (rows, columns) in grey."""
+    axis.imshow(apply_window(hu, window), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+
+
+def outline_codes(axis: Axes, codes: np.ndarray) -> None:
+    """A mask's codes (rows, columns), each in its subtype's colour; bool is hemorrhage."""
+    codes = codes * np.uint8(UNSPECIFIED_HEMORRHAGE) if codes.dtype == bool else codes
+    for code in np.unique(codes[codes > 0]):
+        colour = CLASS_COLOURS[NAME_OF_CODE[int(code)]]
+        axis.contour(codes == code, levels=[0.5], colors=[colour], linewidths=0.9)
+
+
+def outline_box(axis: Axes, box: Sequence[float], colour: str) -> None:
+    """A box of x, y, width, height in pixels."""
+    x, y, width, height = box
+    look = {"fill": False, "edgecolor": colour, "linewidth": 1.2}
+    axis.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, **look))
+
+
+def codes_legend(figure: Figure, masks: Sequence[np.ndarray | None]) -> None:
+    """The subtypes' colours of the codes that occur; none where all masks are bool."""
+    codes = [np.unique(mask[mask > 0]) for mask in masks if mask is not None and mask.dtype != bool]
+    shown = sorted({int(code) for each in codes for code in each})
+    names = [NAME_OF_CODE[code] for code in shown]
+    handles = [Patch(color=CLASS_COLOURS[name], label=name) for name in names]
+    if handles:
+        place = {"loc": "outside lower center", "ncols": 6, "frameon": False, "fontsize": 7}
+        figure.legend(handles=handles, **place)
+
+
 def draw_slice(axis: Axes, panel: SlicePanel) -> None:
     """One slice with the outlines of its mask and its boxes."""
-    axis.imshow(
-        apply_window(panel.hu, panel.window), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-    )
+    show_hu(axis, panel.hu, panel.window)
     if panel.mask is not None:
-        for code in np.unique(panel.mask[panel.mask > 0]):
-            axis.contour(
-                panel.mask == code,
-                levels=[0.5],
-                colors=CLASS_COLOURS[_MASK_NAMES[int(code)]],
-                linewidths=0.9,
-            )
+        outline_codes(axis, panel.mask)
     if panel.boxes is not None:
         for box in panel.boxes.itertuples():
-            colour = CLASS_COLOURS["hemorrhage" if box.label == "any" else str(box.label)]
-            axis.add_patch(
-                Rectangle(
-                    (box.x - 0.5, box.y - 0.5),
-                    box.width,
-                    box.height,
-                    fill=False,
-                    edgecolor=colour,
-                    linewidth=1.2,
-                )
-            )
+            label = "hemorrhage" if box.label == "any" else str(box.label)
+            outline_box(axis, (box.x, box.y, box.width, box.height), CLASS_COLOURS[label])
     mark_sides(axis)
     axis.set_title(panel.title, fontsize=8)
     axis.set_axis_off()
@@ -223,16 +238,7 @@ def montage(
         f"{title}  (window center {window.center:g}, width {window.width:g} HU)", fontsize=10
     )
     if legend:
-        shown = {
-            _MASK_NAMES[int(code)]
-            for p in panels
-            if p.mask is not None
-            for code in np.unique(p.mask[p.mask > 0])
-        }
-        handles = [
-            Patch(color=CLASS_COLOURS[name], label=name) for name in CLASS_COLOURS if name in shown
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
+        codes_legend(figure, [panel.mask for panel in panels])
     return figure
 
 

@@ -29,8 +29,8 @@ def inverse_frequency_weights(label: Tensor, group: Tensor | None = None) -> Ten
     unknown = int(label.isnan().sum())
     if unknown:
         raise DataError(
-            f"the sampler's label is unknown in {unknown} of {len(label)} training slices; choose"
-            " another sampler_label"
+            f"the sampler's label is unknown in {unknown} of {len(label)} training slices; set"
+            " sampler to none"
         )
     group = torch.zeros(len(label), dtype=torch.int64) if group is None else group
     weights = torch.empty(len(label), dtype=torch.float64)

@@ -20,6 +20,7 @@ from ich_study.ct.stacks import neighbours
 from ich_study.errors import DataError
 from ich_study.inputs.augment import Augmentation
 from ich_study.inputs.preprocessing import Preprocessing
+from ich_study.inputs.samplers import OrderedBatches
 from ich_study.inputs.seeds import seeded_generator
 
 ROW_KEYS = ["dataset", "patient_id", "scan_id", "slice_index"]
@@ -215,3 +216,28 @@ class SliceLoader:
 
 def _as_is(batch: Batch) -> Batch:
     return batch
+
+
+def ordered_inputs(
+    source: SliceSource,
+    rows: pd.DataFrame,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    device: torch.device,
+    *,
+    what: str = "",
+    num_workers: int = 0,
+    channels_last: bool = False,
+) -> Iterator[Tensor]:
+    """Network inputs (B, C, H, W) of `rows` in their order, without augmentation, on `device`.
+    what: names the progress bar; there is none without."""
+    dataset = SliceDataset(source, rows, ("any",), preprocessing)
+    batches = OrderedBatches(len(dataset), batch_size)
+    workers = {"num_workers": num_workers, "channels_last": channels_last}
+    loader = SliceLoader(dataset, batches, device, **workers)
+    bar = {"unit": "batch", "mininterval": 5, "leave": False, "disable": not what}
+    try:
+        for inputs, _ in tqdm(loader, what, **bar):
+            yield inputs
+    finally:
+        loader.close()

@@ -32,11 +32,11 @@ def as_boxes(boxes: np.ndarray) -> np.ndarray:
     return boxes
 
 
-def component_boxes(mask: np.ndarray, connectivity: int = 8, min_pixels: int = 1) -> np.ndarray:
+def component_boxes(mask: np.ndarray, min_pixels: int = 1) -> np.ndarray:
     """Tight boxes of the connected components of a slice's mask, int64 (n, 4); none gives (0, 4).
 
-    mask: bool (rows, columns). connectivity: 4 or 8 neighbours. Components under `min_pixels` are
-    left out.
+    mask: bool (rows, columns); a pixel has 8 neighbours. Components under `min_pixels` are left
+    out.
 
     >>> mask = np.zeros((6, 6), bool)
     >>> mask[1:3, 2:5] = True
@@ -46,10 +46,8 @@ def component_boxes(mask: np.ndarray, connectivity: int = 8, min_pixels: int = 1
     mask = np.asarray(mask)
     if mask.ndim != 2:
         raise StudyError(f"mask has shape {mask.shape}; expected (rows, columns)")
-    if connectivity not in (4, 8):
-        raise StudyError(f"connectivity is {connectivity}; expected 4 or 8")
     _, _, statistics, _ = cv2.connectedComponentsWithStats(
-        mask.astype(bool).view(np.uint8), connectivity=connectivity
+        mask.astype(bool).view(np.uint8), connectivity=8
     )
     components = statistics[1:]
     return components[components[:, cv2.CC_STAT_AREA] >= min_pixels, :4].astype(np.int64)
@@ -69,7 +67,7 @@ def fill_boxes(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return filled
 
 
-def filled_box_counts(prediction: np.ndarray, truth: np.ndarray, connectivity: int = 8) -> Counts:
+def filled_box_counts(prediction: np.ndarray, truth: np.ndarray) -> Counts:
     """Pixel counts between the unions of filled tight boxes of two stacks of masks, one item per
     slice.
 
@@ -92,9 +90,7 @@ def filled_box_counts(prediction: np.ndarray, truth: np.ndarray, connectivity: i
         )
     return stack_counts(
         [
-            filled_counts(
-                component_boxes(p, connectivity), component_boxes(t, connectivity), p.shape
-            )
+            filled_counts(component_boxes(p), component_boxes(t), p.shape)
             for p, t in zip(prediction, truth)
         ]
     )

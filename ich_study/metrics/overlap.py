@@ -67,12 +67,17 @@ def stack_counts(items: list[Counts]) -> Counts:
     )
 
 
-def _masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _of_one_shape(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape:
         raise StudyError(
             f"prediction has shape {prediction.shape}, truth {truth.shape}; expected the same"
         )
+    return prediction, truth
+
+
+def _masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    prediction, truth = _of_one_shape(prediction, truth)
     for name, mask in (("prediction", prediction), ("truth", truth)):
         if mask.dtype != bool and not (
             mask.dtype.kind in "iu" and (mask.size == 0 or (mask.min() >= 0 and mask.max() <= 1))
@@ -113,11 +118,7 @@ def label_counts(prediction: np.ndarray, truth: np.ndarray, classes: int) -> Cou
     >>> label_counts([[0, 1, 1, 2]], [[0, 1, 2, 2]], classes=3).tp  # background, 1, 2
     array([[1, 1, 1]])
     """
-    prediction, truth = np.asarray(prediction), np.asarray(truth)
-    if prediction.shape != truth.shape:
-        raise StudyError(
-            f"prediction has shape {prediction.shape}, truth {truth.shape}; expected the same"
-        )
+    prediction, truth = _of_one_shape(prediction, truth)
     for name, labels in (("prediction", prediction), ("truth", truth)):
         if labels.dtype.kind not in "iub" or (
             labels.size and (labels.min() < 0 or labels.max() >= classes)

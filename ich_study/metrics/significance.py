@@ -108,8 +108,8 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
     return stats.rankdata(-np.asarray(values, np.float64), axis=1).mean(0)
 
 
-def critical_difference(methods: int, blocks: int, level: float = 0.05) -> float:
-    """Mean ranks that differ by less do not differ at `level` (Nemenyi; Demsar 2006, 3.2.2).
+def critical_difference(methods: int, blocks: int) -> float:
+    """Mean ranks that differ by less do not differ at 0.05 (Nemenyi; Demsar 2006, 3.2.2).
 
     q of the studentised range over sqrt(2), times sqrt(k (k + 1) / (6 N)).
 
@@ -120,5 +120,5 @@ def critical_difference(methods: int, blocks: int, level: float = 0.05) -> float
 
     if methods < 2 or blocks < 1:
         raise StudyError(f"{methods} methods in {blocks} blocks; ranks need two in one at least")
-    quantile = stats.studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)
+    quantile = stats.studentized_range.ppf(0.95, methods, np.inf) / np.sqrt(2)
     return float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))

@@ -23,6 +23,8 @@ from ich_study.metrics.classification import RankedScores
 from ich_study.metrics.cores import cores, side_by_side
 from ich_study.metrics.overlap import Counts
 
+LEVEL = 0.95
+"""Of all intervals."""
 MAX_DEGENERATE = 0.05
 """Share of replicates without a value above which no interval is given."""
 _ELEMENTS_AT_ONCE = 4_000_000
@@ -258,23 +260,21 @@ def resampled_multiplicities(n_patients: int, replicates: int, seed: int) -> np.
     )
 
 
-def clopper_pearson(share: float, n_patients: int, level: float = 0.95) -> tuple[float, float]:
+def clopper_pearson(share: float, n_patients: int) -> tuple[float, float]:
     """Exact bounds of a share that was 0 or 1 in all of n patients (Clopper and Pearson, 1934).
 
     >>> [round(bound, 2) for bound in clopper_pearson(1.0, 15)]
     [0.78, 1.0]
     """
-    end = ((1 - level) / 2) ** (1 / n_patients)
+    end = ((1 - LEVEL) / 2) ** (1 / n_patients)
     return (end, 1.0) if share else (0.0, 1 - end)
 
 
-def _exact(
-    statistics: Sequence[PatientStatistic], level: float
-) -> tuple[float, float, int] | str | None:
+def _exact(statistics: Sequence[PatientStatistic]) -> tuple[float, float, int] | str | None:
     """Exact bounds of a measure, or of the first minus the second, and the fewest patients behind
     them; None where percentiles serve, a reason where neither does.
 
-    Each bound leaves out (1 - level) / 2, so that those of a difference of two hold together.
+    Each bound leaves out (1 - LEVEL) / 2, so that those of a difference of two hold together.
     """
     constants = [statistic.constant() for statistic in statistics]
     if None in constants:
@@ -284,9 +284,9 @@ def _exact(
         return "0 or 1 in every patient, and a measure without an upper end has no exact bound"
     if not fewest:
         return "0 or 1 in every replicate, and no patient has a value alone"
-    low, high = clopper_pearson(*constants[0], level)
+    low, high = clopper_pearson(*constants[0])
     for value, patients in constants[1:]:
-        second_low, second_high = clopper_pearson(value, patients, level)
+        second_low, second_high = clopper_pearson(value, patients)
         low, high = low - second_high, high - second_low
     return low, high, fewest
 
@@ -298,12 +298,8 @@ def _lacking(statistic: PatientStatistic, values: np.ndarray, weights: np.ndarra
     return float(np.isnan(np.atleast_2d(values)).mean(1).max())
 
 
-def _interval(
-    statistics: Sequence[PatientStatistic], replicates: int, seed: int, level: float
-) -> Interval:
+def _interval(statistics: Sequence[PatientStatistic], replicates: int, seed: int) -> Interval:
     """Of one measure, or of the first minus the second on the same drawn patients."""
-    if not 0 < level < 1:
-        raise StudyError(f"level is {level}; expected a value between 0 and 1, such as 0.95")
     n_patients = len(statistics[0].patients)
     weights = resampled_multiplicities(n_patients, replicates, seed)
     drawn = [statistic.evaluate(weights) for statistic in statistics]
@@ -322,7 +318,7 @@ def _interval(
         missing = round(lacking * replicates)
         reason = f"the measure has no value in {missing} of {replicates} replicates"
     elif np.ptp(usable) == 0:
-        exact = _exact(statistics, level)
+        exact = _exact(statistics)
         reason = exact if isinstance(exact, str) else ""
     if reason:
         low, high, p = (np.nan,) * 3
@@ -330,7 +326,7 @@ def _interval(
         low, high, fewest = exact
         p = 2 * 0.5**fewest if value else 1.0
     else:
-        low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.quantile(usable, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         # those at 0 stand on both sides; one is added above and below the line, so p is never 0
         tail = min(int((usable <= 0).sum()), int((usable >= 0).sum()))
         p = 2 * (tail + 1) / (len(usable) + 1)
@@ -349,19 +345,19 @@ def _interval(
 
 
 def patient_bootstrap(
-    statistic: PatientStatistic, replicates: int = 1000, seed: int = 0, level: float = 0.95
+    statistic: PatientStatistic, replicates: int = 1000, seed: int = 0
 ) -> Interval:
     """Interval of a measure over patients drawn with replacement: percentiles, or exact bounds.
 
     The bounds are NaN, with the reason, for one patient, for a measure without value on the sample,
-    and where more than 5 % of the replicates have none. Raises StudyError for level outside (0, 1).
+    and where more than 5 % of the replicates have none.
 
     >>> statistic = ratio_of_sums(["a", "b", "c", "d"], [1, 1, 0, 1], [1, 1, 1, 1])
     >>> interval = patient_bootstrap(statistic, replicates=1000)
     >>> interval.value, interval.low, interval.high, interval.n_patients
     (0.75, 0.25, 1.0, 4)
     """
-    return _interval([statistic], replicates, seed, level)
+    return _interval([statistic], replicates, seed)
 
 
 def paired_bootstrap(
@@ -369,7 +365,6 @@ def paired_bootstrap(
     second: PatientStatistic,
     replicates: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """Interval and two-sided p of `first` - `second`, both measured on the same drawn patients in
     every replicate.
@@ -387,4 +382,4 @@ def paired_bootstrap(
             f"the measures stand on different patients ({len(first.patients)} and"
             f" {len(second.patients)}); pair them first"
         )
-    return _interval([first, second], replicates, seed, level)
+    return _interval([first, second], replicates, seed)

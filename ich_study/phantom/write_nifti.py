@@ -51,14 +51,13 @@ def save_nifti(
     affine: np.ndarray,
     dtype: npt.DTypeLike,
     axes: str = "LAS",
-    qform: int = 1,
     sform: int = 1,
 ) -> None:
     """An array (slices, rows, columns) in the contract's orientation, as `path` (.nii or .nii.gz),
     atomically.
 
-    affine: of the array, see `contract_affine`. axes: direction of each axis of the file. qform,
-    sform: their codes; 0 leaves that form out.
+    affine: of the array, see `contract_affine`. axes: direction of each axis of the file. sform:
+    its code; 0 leaves that form out.
     """
     transform = ornt_transform(axcodes2ornt(CONTRACT_AXES), axcodes2ornt(tuple(axes)))
     voxels = array.transpose(2, 1, 0)
@@ -67,7 +66,7 @@ def save_nifti(
     # sform on writing.
     image = nibabel.Nifti1Image(apply_orientation(voxels, transform).astype(dtype), None)
     image.header.set_xyzt_units("mm")
-    image.header.set_qform(turned, qform)
+    image.header.set_qform(turned, 1)
     image.header.set_sform(turned if sform else None, sform)
     content = image.to_bytes()
     with atomic_path(path) as temporary:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ich_study.ct.stacks import neighbours
 from ich_study.errors import DataError
@@ -271,7 +270,7 @@ class Store:
             raise self._damaged(name, f"holds {found}, the index says {expected}")
         return array
 
-    def verify(self, progress: bool = False) -> None:
+    def verify(self) -> None:
         """Compare every array and table with the content hash; DataError names the scans that
         differ."""
         tables = {
@@ -282,15 +281,10 @@ class Store:
             name: dict(iter(table.groupby("scan_id", sort=False))) for name, table in tables.items()
         }
         recorded = self._recorded["content_hash"].to_dict()
-        bar = tqdm(
-            self.scan_ids,
-            f"verify {self.dataset}",
-            unit="scan",
-            mininterval=5,
-            disable=not progress,
-        )
         damaged = [
-            scan_id for scan_id in bar if self._hash_of(scan_id, rows) != recorded.get(scan_id)
+            scan_id
+            for scan_id in self.scan_ids
+            if self._hash_of(scan_id, rows) != recorded.get(scan_id)
         ]
         if damaged:
             raise DataError(

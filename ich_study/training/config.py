@@ -49,8 +49,6 @@ def _rising(values: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Label = Annotated[str, one_of(LABELS)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
 Optimizer = Annotated[str, one_of(("sgd", "adam", "adamw"))]
 Device = Annotated[str, one_of(("cpu", "cuda", "auto"))]
 
@@ -62,7 +60,7 @@ class LoopSettings(Settings):
     learning_rate: PositiveFloat = Field(1e-3, description="the schedule's highest")
     weight_decay: NonNegativeFloat = Field(0.0, description="of the optimizer")
     momentum: NonNegativeFloat = Field(
-        0.9, description="of SGD, or Adam's first beta; one_cycle takes `one_cycle_momenta`"
+        0.9, description="of SGD, or Adam's first beta; one_cycle takes fastai's"
     )
     schedule: Annotated[str, one_of(("constant", "step", "cosine", "one_cycle"))] = Field(
         "constant", description="of the learning rate; one_cycle is fastai's"
@@ -71,18 +69,6 @@ class LoopSettings(Settings):
         10, description="`step` multiplies by `step_factor` every so many epochs, or after each"
     )
     step_factor: PositiveFloat = Field(0.1, description="see `step_epochs`")
-    warmup_epochs: NonNegativeFloat = Field(
-        0.0, description="linear rise before `step` and `cosine`, epochs"
-    )
-    min_learning_rate: NonNegativeFloat = Field(0.0, description="where `cosine` ends")
-    one_cycle_rise: Share = Field(0.25, description="share of the training that rises")
-    one_cycle_divisor: PositiveFloat = Field(25.0, description="highest over first learning rate")
-    one_cycle_final_divisor: PositiveFloat = Field(
-        1e5, description="highest over last learning rate"
-    )
-    one_cycle_momenta: tuple[Momentum, Momentum, Momentum] = Field(
-        (0.95, 0.85, 0.95), description="at the start, in the middle and at the end"
-    )
     epochs: PositiveInt = Field(40, description="passes over the training part, at most")
     early_stopping_patience: PositiveInt | None = Field(
         None, description="epochs without improvement of `monitor`; null never stops early"
@@ -108,16 +94,6 @@ class LoopSettings(Settings):
         """Settings that do not go together."""
         if self.processes is not None and not self.distributed:
             raise ParameterError(f"processes is {self.processes}, but distributed is false")
-        if self.warmup_epochs and self.schedule in ("constant", "one_cycle"):
-            raise ParameterError(
-                f"warmup_epochs is {self.warmup_epochs}, but schedule {self.schedule} has no"
-                " warm-up of that kind"
-            )
-        if self.warmup_epochs >= self.epochs:
-            raise ParameterError(
-                f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the warm-up must"
-                " end before the training"
-            )
 
     def marks(self) -> dict[str, str]:
         """What must be the same for a run to be resumed."""
@@ -164,21 +140,16 @@ class TrainingConfig(LoopSettings):
         1.0, description="weight of positive labels in `bce`, one number or one per class"
     )
     focal_gamma: NonNegativeFloat = Field(2.0, description="exponent of `focal`")
-    focal_alpha: float | None = Field(
-        None, description="weight of positives against negatives in `focal`; null leaves both at 1"
-    )
     sampler: Annotated[str, one_of(("none", "inverse_frequency", "balanced"))] = Field(
         "none",
         description="`inverse_frequency` draws as many slices as there are, with replacement,"
-        " weighted by 1/frequency of `sampler_label` in their data set; `balanced` draws 2 x"
+        " weighted by 1/frequency of label `any` in their data set; `balanced` draws 2 x"
         " positives without (HGI-SAM's code)",
     )
-    sampler_label: Label = Field("any", description="the label that the sampler balances")
     monitor: Annotated[str, one_of(("valid_loss", "auroc", "auroc_mean", "f1", "accuracy"))] = (
         Field("valid_loss", description="what tells the best epoch, on the validation part")
     )
     batch_size: PositiveInt = Field(16, description="slices of a batch")
-    drop_last: bool = Field(True, description="leave out the last batch where it is not full")
     num_workers: NonNegativeInt = Field(0, description="processes that load slices")
     cache_in_memory: bool = Field(False, description="keep all resized slices in memory")
     max_train_batches: PositiveInt | None = Field(None, description="of an epoch; null: all")

@@ -141,10 +141,10 @@ class Classification(Task):
 
 def sampled_batches(rows: pd.DataFrame, config: TrainingConfig) -> TrainingBatches:
     """Batches of `rows` in the order of the configured sampler, the share of this process."""
-    label = label_tensor(rows, [config.sampler_label])[:, 0]
+    label = label_tensor(rows, ["any"])[:, 0]
     group = torch.from_numpy(rows["dataset"].factorize()[0])
     order = partial(epoch_order, config.sampler, len(label), label, config.seed, group=group)
-    return shuffled_batches(order, config.batch_size, config.drop_last, config.max_train_batches)
+    return shuffled_batches(order, config.batch_size, True, config.max_train_batches)
 
 
 def label_scores(outputs: Tensor, labels: Tensor, config: TrainingConfig) -> dict[str, float]:

@@ -41,12 +41,11 @@ class BinaryCrossEntropy(nn.Module):
 
 
 class Focal(nn.Module):
-    """Sigmoid focal loss, logits and labels (B, K): -alpha_t (1 - p_t)^gamma log p_t; without
-    alpha, alpha_t is 1."""
+    """Sigmoid focal loss, logits and labels (B, K): -(1 - p_t)^gamma log p_t."""
 
-    def __init__(self, gamma: float, alpha: float | None) -> None:
+    def __init__(self, gamma: float) -> None:
         super().__init__()
-        self.gamma, self.alpha = gamma, -1.0 if alpha is None else alpha
+        self.gamma = gamma
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Scalar mean over known labels; 0 where the batch has none."""
@@ -54,7 +53,7 @@ class Focal(nn.Module):
 
         known = ~labels.isnan()
         return masked_mean(
-            sigmoid_focal_loss(logits, labels.nan_to_num(), alpha=self.alpha, gamma=self.gamma),
+            sigmoid_focal_loss(logits, labels.nan_to_num(), alpha=-1, gamma=self.gamma),
             known,
         )
 
@@ -106,7 +105,7 @@ def masked_mean(terms: Tensor, known: Tensor) -> Tensor:
 def build_loss(config: TrainingConfig) -> nn.Module:
     """The configured loss."""
     if config.loss == "focal":
-        return Focal(config.focal_gamma, config.focal_alpha)
+        return Focal(config.focal_gamma)
     if config.loss in TWO_OUTPUT_LOSSES:
         return TwoOutputCrossEntropy(config.loss == "cross_entropy_softmaxed")
     weight = config.positive_weight

@@ -5,32 +5,27 @@ from __future__ import annotations
 from ich_study.training.config import LoopSettings
 from ich_study.training.fastai_api import Callback, SchedCos, combined_cos
 
+ONE_CYCLE_RISE = 0.25
+"""Share of the training in which `one_cycle` rises, as in fastai, like its other numbers."""
+
 
 def hyperparameters(config: LoopSettings, step: int, steps_per_epoch: int) -> dict[str, float]:
     """`lr`, and for one_cycle `mom`, at training step `step` counted from 0 over all epochs.
 
     constant; step: x step_factor every step_epochs (LSE-UNet, Section 4), or after each of several
-    (MIL detector, II-E); cosine to min_learning_rate; one_cycle as fastai's fit_one_cycle.
+    (MIL detector, II-E); cosine to 0; one_cycle as fastai's fit_one_cycle.
     """
     rate, total = config.learning_rate, config.epochs * steps_per_epoch
     if config.schedule == "constant":
         return {"lr": rate}
     if config.schedule == "one_cycle":
-        peak = combined_cos(
-            config.one_cycle_rise,
-            rate / config.one_cycle_divisor,
-            rate,
-            rate / config.one_cycle_final_divisor,
-        )
+        rates, momenta = (rate / 25, rate, rate / 1e5), (0.95, 0.85, 0.95)
         return {
-            "lr": peak(step / total),
-            "mom": combined_cos(config.one_cycle_rise, *config.one_cycle_momenta)(step / total),
+            "lr": combined_cos(ONE_CYCLE_RISE, *rates)(step / total),
+            "mom": combined_cos(ONE_CYCLE_RISE, *momenta)(step / total),
         }
-    warm = config.warmup_epochs * steps_per_epoch
-    if step < warm:
-        return {"lr": rate * (step + 1) / (warm + 1)}
     if config.schedule == "cosine":
-        return {"lr": SchedCos(rate, config.min_learning_rate)((step - warm) / (total - warm))}
+        return {"lr": SchedCos(rate, 0.0)(step / total)}
     epoch, steps = step // steps_per_epoch, config.step_epochs
     passed = (
         sum(epoch >= milestone for milestone in steps)

@@ -15,8 +15,8 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from ich_study.ct.planes import PixelGrid, slice_depths_mm
-from ich_study.datasets.contract import ScanRef, ScanVolume
-from ich_study.datasets.dicom_series import read_anonymous
+from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame
+from ich_study.datasets.dicom_series import read_series
 from ich_study.datasets.instance2022 import Instance2022Reader
 from ich_study.datasets.nifti import mask_labels
 from ich_study.errors import DataError
@@ -85,10 +85,20 @@ def dicom(folder: Path, z_mm: np.ndarray, tilt: float, shift: str) -> Scan:
         add_image(dataset, scan, 0.0, Storage().stored(scan.hu[i]), Storage())
         add(dataset, ImagePositionPatient=[f"{value:.6f}" for value in corner])
         save(dataset, folder / f"{SLICES - i}.dcm")
-    volume = replace(
-        read_anonymous(folder, allow=["hu-range"]),  # no head is in these pictures
-        mask=np.uint8(TRUTH),
-        labels=mask_labels(np.uint8(TRUTH)),
+    series, mask = read_series(sorted(folder.iterdir())), np.uint8(TRUTH)
+    stack = series.stack
+    volume = ScanVolume(
+        ref=ScanRef("own", "p", "s", ()),
+        hu=series.hu,
+        z_mm=stack.z_mm,
+        shift_mm=stack.shift_mm,
+        spacing_mm=stack.spacing_mm,
+        thickness_mm=stack.thickness_mm,
+        labels=mask_labels(mask),
+        mask=mask,
+        boxes=box_frame([]),
+        boxes_known=np.zeros(SLICES, bool),
+        sources=("",) * SLICES,
     )
     return Scan(volume, corners, PIXEL * across, PIXEL * down)
 

@@ -64,7 +64,7 @@ def test_the_files_own_map_is_used_and_checked(copy):
     description["labels"].update({"3": "subdural", "5": "intraventricular"})
     path.write_text(json.dumps(description))
     reader = BhsdReader(copy)
-    assert reader.label_map == BhsdReader(copy, label_map="authors").label_map
+    assert reader.codes == BhsdReader(copy, label_map="authors").codes
     assert any("its own label map" in note for note in reader.load(reader.scans()[0]).notes)
     description["labels"]["3"] = "epidural"
     path.write_text(json.dumps(description))

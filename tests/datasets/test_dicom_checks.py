@@ -11,9 +11,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ich_study.datasets import dicom_headers
 from ich_study.datasets.dicom_headers import open_dicom, read_headers
-from ich_study.datasets.dicom_series import read_anonymous, read_series
+from ich_study.datasets.dicom_series import read_series
 from ich_study.errors import DataError
 from ich_study.integrity.scan import note_findings
+from ich_study.new_scan.read import check_head, read_dicom
 from tests.datasets.dicom_files import real, write_series
 from tests.phantom.fake_scans import fake_scan
 
@@ -42,15 +43,17 @@ HEADERS = [
 
 
 @pytest.mark.parametrize(("check", "elements"), HEADERS)
-def test_a_header_that_denies_hu_is_an_error_by_name_and_stops_the_anonymous_reader(
+def test_a_header_that_denies_hu_is_an_error_by_name_and_stops_a_scan_of_ones_own(
     tmp_path, check, elements
 ):
     paths = write_series(tmp_path, SCAN, **elements)
     assert errors(read_series(paths))[check].startswith("12 of 12 slices")
+    own = read_dicom(tuple(paths), "anon")
     with pytest.raises(DataError, match=check):
-        read_anonymous(tmp_path)
-    others = ["hu-range", "constant-image", "clipped", "rescale", "bits-stored"]
-    assert len(read_anonymous(tmp_path, allow=[check, *others]).hu) == 12
+        check_head(own)
+    others = ["clipped", "rescale", "bits-stored"]
+    with pytest.raises(DataError, match=r"no head|no HU"):  # it goes on to the pixels
+        check_head(own, allow=[check, *others])
 
 
 @pytest.mark.parametrize(
@@ -164,4 +167,3 @@ def test_real_series_have_no_error(name):
     files = sorted(real(name).glob("*.dcm"))
     series = read_series(files)
     assert errors(series) == {} and len(series.hu) == len(files)
-    assert read_anonymous(real(name)).hu.shape == series.hu.shape

@@ -11,7 +11,7 @@ from pydicom.pixels import apply_modality_lut
 
 from ich_study.datasets import dicom_series
 from ich_study.datasets.dicom_headers import dicom_files, read_headers
-from ich_study.datasets.dicom_series import read_anonymous, read_series
+from ich_study.datasets.dicom_series import read_series
 from ich_study.datasets.slice_geometry import InPlane, group_series, missing_gaps
 from ich_study.errors import DataError, ParameterError
 from tests.datasets.dicom_files import real, write_series
@@ -135,8 +135,6 @@ def test_plain_and_contrast_in_one_series_are_not_one_volume(tmp_path):
     paths += write_series(tmp_path, plain, name="b", AcquisitionNumber="2")
     with pytest.raises(DataError, match=r"2 stacks of slices: .*acquisition 2.*acquisition 12"):
         read_series(paths)
-    with pytest.raises(DataError, match="2 stacks of slices"):
-        read_anonymous(tmp_path)
     longer = replace(
         plain, hu=np.concatenate([plain.hu, plain.hu]), z_mm=np.arange(12) * 5 + plain.z_mm[0]
     )
@@ -153,8 +151,6 @@ def test_two_series_in_one_folder(tmp_path):
     assert [len(items) for items in group_series(headers).values()] == [6, 6]
     with pytest.raises(DataError, match="hold 2 series"):
         read_series(one + two)
-    with pytest.raises(DataError, match="holds 2 series"):
-        read_anonymous(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"rows": 40}, {"tilt": 5.0}])
@@ -223,18 +219,6 @@ def test_missing_decoder_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(dicom_series, "_decodable", lambda syntax: False)
     with pytest.raises(DataError, match="install one with `python -m pip install python-gdcm`"):
         read_series(paths, skip_bad=True)
-
-
-def test_own_scan_gives_no_identity_away(tmp_path):
-    folder = tmp_path / "SECRET^PERSON"
-    write_series(folder, fake_scan(15, tilt=4))
-    (folder / "LICENSE").write_text("no DICOM")
-    volume = read_anonymous(folder, allow=["hu-range"])
-    assert "SECRET" not in repr((volume.ref, volume.notes, volume.sources)) and "1.2.3" not in repr(
-        (volume.ref, volume.sources)
-    )
-    assert volume.ref.patient_id.startswith("anon-") and volume.labels.isna().all(axis=None)
-    assert volume.hu.shape == (6, 64, 64) and not volume.boxes_known.any()
 
 
 def test_folder_without_dicom(tmp_path):

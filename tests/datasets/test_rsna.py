@@ -77,13 +77,6 @@ def test_corrupt_image_is_left_out_by_name_and_fails_otherwise(root):
             strict.load(ref)
 
 
-def test_excluded_patients_are_left_out(root):
-    left = {
-        ref.patient_id for ref in RsnaReader(root, exclude_patients=(rsna_patient_id(0),)).scans()
-    }
-    assert len(left) == 5 and rsna_patient_id(0) not in left
-
-
 def test_duplicate_rows_are_dropped(root, labels):
     assert labels.duplicated().sum() == 24
     assert read_labels(root / "stage_2_train.csv").shape == (len(SEEDS) * 6 + 1, 6)
@@ -150,7 +143,7 @@ def test_without_labels_all_are_unknown(root):
 
 def test_ids_given_as_text_are_refused(tmp_path):
     with pytest.raises(ParameterError, match="known_corrupt"):
-        RsnaReader(tmp_path, known_corrupt="ID_6431af929")
+        open_dataset("rsna", tmp_path, known_corrupt="ID_6431af929")
 
 
 def test_csv_order_of_subtypes_is_mapped():

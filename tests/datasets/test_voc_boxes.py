@@ -1,8 +1,6 @@
-import numpy as np
 import pytest
-from hypothesis import given, strategies as st
 
-from ich_study.datasets.voc_boxes import read_voc_boxes, turn_box
+from ich_study.datasets.voc_boxes import read_voc_boxes
 from ich_study.errors import DataError
 
 A = frozenset({"a"})
@@ -52,25 +50,3 @@ def test_bad_files_are_named(tmp_path, text, message):
     with pytest.raises(DataError, match=message) as error:
         read_voc_boxes(tmp_path / "bad.xml", A)
     assert "bad.xml" in str(error.value)
-
-
-@given(
-    rows=st.integers(8, 20),
-    columns=st.integers(8, 20),
-    corner=st.tuples(st.integers(0, 4), st.integers(0, 4)),
-    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    quarter_turns=st.integers(0, 3),
-    mirror=st.booleans(),
-)
-def test_boxes_turn_with_their_picture(rows, columns, corner, size, quarter_turns, mirror):
-    picture = np.zeros((rows, columns), bool)
-    picture[corner[1] : corner[1] + size[1], corner[0] : corner[0] + size[0]] = True
-    turned = np.rot90(picture, -quarter_turns)
-    turned = turned[:, ::-1] if mirror else turned
-    y, x = np.nonzero(turned)
-    assert turn_box((*corner, *size), rows, columns, quarter_turns, mirror) == (
-        x.min(),
-        y.min(),
-        np.ptp(x) + 1,
-        np.ptp(y) + 1,
-    )

@@ -20,6 +20,7 @@ from ich_study.evaluate.classification import (
     top_epochs_results,
     validation_thresholds,
 )
+from ich_study.evaluate.rows import Rows
 from ich_study.evaluate.slice_predictions import PREDICTION_COLUMNS
 from ich_study.evaluate.thresholds import Threshold
 from ich_study.schema import LABELS, RESULT_COLUMNS, SUBTYPES
@@ -103,7 +104,7 @@ def value(results, name, metric):
 def test_results_equal_scikit_learn_and_lie_in_their_intervals():
     validation, test = predictions(seed=1), predictions(seed=2)
     thresholds = validation_thresholds(validation)
-    results = classification_results(test, thresholds, study="s", method="m", replicates=200)
+    results = classification_results(test, thresholds, Rows("s", "", 200), "m")
     assert results.columns.tolist() == list(RESULT_COLUMNS)
     for name in ("any", "EDH"):
         rows = test[test["class"] == name]
@@ -132,7 +133,7 @@ def test_a_probability_at_the_threshold_is_called():
     test = predictions(patients=2, per_patient=2, classes=("any",))
     test["label"] = pd.array([True, False, True, False], dtype="boolean")
     test["logit"] = logit([0.5, 0.5, 0.7, 0.2])
-    results = classification_results(test, {}, study="s", method="m", replicates=2)
+    results = classification_results(test, {}, Rows("s", "", 2), "m")
     assert value(results, "any", "sensitivity@0.5")["value"] == 1.0
     assert value(results, "any", "specificity@0.5")["value"] == 0.5
     assert value(results, "any", "sensitivity@0.7")["value"] == 0.5
@@ -141,7 +142,7 @@ def test_a_probability_at_the_threshold_is_called():
 def test_what_a_threshold_was_chosen_on_stands_beside_what_it_gives():
     test = predictions(classes=("any",))
     source = {"any": Threshold(0.4, "masks-test", "best F1")}
-    results = classification_results(test, source, study="s", method="m", replicates=2)
+    results = classification_results(test, source, Rows("s", "", 2), "m")
     assert value(results, "any", "f1@best F1")["threshold_source"] == "masks-test"
     assert value(results, "any", "f1@0.5")["threshold_source"] == "none"
     assert value(results, "any", "auroc")["threshold_source"] == "none"
@@ -151,7 +152,7 @@ def test_unknown_labels_and_absent_classes():
     test = predictions(classes=("any", "IPH"))
     test.loc[test["class"] == "IPH", "label"] = False
     test.loc[(test["class"] == "any") & (test["slice_index"] < 10), "label"] = pd.NA
-    results = classification_results(test, {}, study="s", method="m", replicates=50)
+    results = classification_results(test, {}, Rows("s", "", 50), "m")
     assert np.isnan(value(results, "IPH", "auroc")["value"]) and np.isnan(
         value(results, "IPH", "sensitivity@0.5")["value"]
     )
@@ -176,14 +177,14 @@ def test_unknown_labels_and_absent_classes():
 
 def test_data_sets_are_scored_apart():
     both = pd.concat([predictions(seed=3), predictions(seed=4, dataset="other")], ignore_index=True)
-    results = classification_results(both, {}, study="s", method="m", replicates=20)
+    results = classification_results(both, {}, Rows("s", "", 20), "m")
     sizes = results.groupby("dataset").size()
     assert sizes["fake"] == sizes["other"] and len(sizes) == 2
 
 
 def test_f1_of_the_top_five_epochs():
     history = pd.DataFrame({"f1": [0.1, 0.9, 0.8, np.nan, 0.7, 0.6, 0.5]})
-    results = top_epochs_results(history, study="s", dataset="d", method="m", name="any")
+    results = top_epochs_results(history, Rows("s", "d"), "m", "any")
     assert results["value"].tolist() == pytest.approx(
         [0.7, np.std([0.9, 0.8, 0.7, 0.6, 0.5], ddof=1)]
     )
@@ -197,7 +198,7 @@ def test_f1_of_the_top_five_epochs():
 def test_slices_are_ranked_by_logits_that_no_probability_tells_apart(shift):
     """At +100 every probability is 1.0, and at -1000 every one is 0.0."""
     validation, test = predictions(seed=1, classes=("any",)), predictions(seed=2, classes=("any",))
-    plain = classification_results(test, validation_thresholds(validation), study="s", method="m")
+    plain = classification_results(test, validation_thresholds(validation), Rows("s", ""), "m")
     tables = []
     for table in (validation, test):
         moved = table["logit"] + shift
@@ -206,7 +207,7 @@ def test_slices_are_ranked_by_logits_that_no_probability_tells_apart(shift):
     assert chosen["any"].value == pytest.approx(
         validation_thresholds(validation)["any"].value + shift
     )
-    found = classification_results(tables[1], chosen, study="s", method="m")
+    found = classification_results(tables[1], chosen, Rows("s", ""), "m")
     truth, logits = test["label"].to_numpy(bool), test["logit"].to_numpy()
     assert value(found, "any", "auroc")["value"] == pytest.approx(roc_auc_score(truth, logits))
     for metric in ("auroc", "average_precision", "f1@youden", "specificity@youden"):

@@ -13,6 +13,7 @@ from ich_study.evaluate.quantification import (
     scans_of,
     volume_table,
 )
+from ich_study.evaluate.rows import Rows
 from ich_study.metrics.overlap import label_counts
 from ich_study.metrics.statistics import patient_bootstrap, resampled_multiplicities
 from ich_study.metrics.volume import volume_ml
@@ -99,17 +100,15 @@ def test_agreement_is_the_plain_formula_on_sample_and_replicates():
 
 def test_rows_say_which_scans_they_count():
     volumes = scans(2)[3]
-    table = result_table(
-        agreement_rows(volumes, {"method": "m", "study": "02_lse_unet"}, replicates=40)
-    )
+    table = result_table(agreement_rows(volumes, Rows("02_lse_unet", "d", 40), method="m"))
     assert set(table["unit"]) == {"scan"} and set(table["metric"]) == set(AGREEMENT_METRICS)
     assert set(table["class"]) == {*SUBTYPES, "any"} and set(table["subset"]) == {"all", "positive"}
-    perfect = agreement_rows(volumes.assign(predicted_ml=volumes["truth_ml"]), {}, replicates=10)
+    perfect = agreement_rows(volumes.assign(predicted_ml=volumes["truth_ml"]), Rows("s", "d", 10))
     # mL have no upper end, so that no bound follows from agreement in every patient
     assert all(row["value"] == 0 and np.isnan(row["ci_high"]) for row in perfect)
     assert all("no exact bound" in row["interval"] for row in perfect)
     none = volumes[volumes["class"] == "EDH"].assign(truth_ml=0.0)
-    assert {row["subset"] for row in agreement_rows(none, {}, replicates=10)} == {"all"}
+    assert {row["subset"] for row in agreement_rows(none, Rows("s", "d", 10))} == {"all"}
 
 
 def test_one_scan_has_a_bias_but_no_limits():

@@ -32,14 +32,14 @@ def corners(boxes):
 
 
 @settings(max_examples=60, deadline=None)
-@given(masks, st.sampled_from([4, 8]))
-def test_component_boxes_are_scipys(mask, connectivity):
-    labels, _ = ndimage.label(mask, np.ones((3, 3)) if connectivity == 8 else None)
+@given(masks)
+def test_component_boxes_are_scipys(mask):
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
     oracle = {
         (c.start, r.start, c.stop - c.start, r.stop - r.start)
         for r, c in ndimage.find_objects(labels)
     }
-    found = component_boxes(mask, connectivity)
+    found = component_boxes(mask)
     assert {tuple(box) for box in found.tolist()} == oracle
     assert not (mask & ~fill_boxes(found, mask.shape)).any()
 
@@ -141,8 +141,6 @@ def test_what_is_no_box_is_refused():
             box_iou(wrong, [[0, 0, 1, 1]])
     with pytest.raises(StudyError, match="min_iou"):
         match_boxes([], [], 0)
-    with pytest.raises(StudyError, match="connectivity"):
-        component_boxes(np.zeros((2, 2), bool), 6)
     with pytest.raises(StudyError, match="rows, columns"):
         component_boxes(np.zeros((2, 2, 2), bool))
     with pytest.raises(StudyError, match="one shape"):

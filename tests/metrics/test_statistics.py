@@ -336,8 +336,6 @@ def test_bad_input_is_named():
         mean_of_items(["a"], [1, 2])
     with pytest.raises(StudyError, match="finite"):
         ratio_of_sums(["a", "b"], [1, np.nan], [1, 1])
-    with pytest.raises(StudyError, match="level"):
-        patient_bootstrap(mean_of_items(["a", "b"], [1, 2]), level=95)
     with pytest.raises(StudyError, match="replicates"):
         patient_bootstrap(mean_of_items(["a", "b"], [1, 2]), replicates=0)
 

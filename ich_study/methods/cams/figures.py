@@ -24,6 +24,8 @@ from ich_study.methods.cams.scores import (
 from ich_study.methods.cams.tables import best_layers
 
 DEPTHS = ("-1", "-2", "-3")
+MARKED = {0.3: "o", 0.5: "s", 0.7: "D"}
+"""Thresholds that Figure 3 compares, and their markers."""
 
 
 def titled(method: str) -> str:
@@ -219,9 +221,7 @@ def figure_two(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def figure_three(
-    curves: pd.DataFrame, title: str, marked: Sequence[float] = (0.3, 0.5, 0.7)
-) -> Figure:
+def figure_three(curves: pd.DataFrame, title: str) -> Figure:
     """Precision-recall curves of the classifiers, points at the thresholds that Figure 3 compares.
 
     curves: run, sensitivity, precision, threshold.
@@ -233,7 +233,7 @@ def figure_three(
     for colour, run in zip(sns.color_palette("husl", len(runs)), runs):
         part = curves[curves["run"] == run].sort_values("threshold")
         axis.plot(part["sensitivity"], part["precision"], color=colour, linewidth=1.1, label=run)
-        for threshold, marker in zip(marked, "osD"):
+        for threshold, marker in MARKED.items():
             above = part[part["threshold"] >= threshold]
             if len(above):
                 axis.plot(
@@ -243,7 +243,7 @@ def figure_three(
                     color=colour,
                     markersize=4,
                 )
-    for threshold, marker in zip(marked, "osD"):
+    for threshold, marker in MARKED.items():
         axis.plot([], [], marker, color="0.4", markersize=4, label=f"threshold {threshold:g}")
     axis.set(
         xlabel="sensitivity", ylabel="PPV", title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01)

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from ich_study import paths
 from ich_study.errors import DataError, ParameterError, WeightsError
-from ich_study.evaluate.archive import MapArchive, MapName, device_batches, write_archive
+from ich_study.evaluate.archive import MapArchive, MapName, archive_slices
 from ich_study.evaluate.unseen import assert_unseen
-from ich_study.hashing import sha256_lines
 from ich_study.inputs.devices import resolve_device
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceDataset
@@ -181,21 +180,17 @@ def archive_part(
     """Maps of `rows`, in their order, in `folder`; kept where they are there already, continued
     where they were begun."""
     dataset = SliceDataset(store, rows, ("any",), subject.preprocessing)
-    names = [f"{row.scan_id}/{row.slice_index}" for row in rows.itertuples()]
     key = {
         "weights": subject.sha256,
         "recipe": asdict(recipe),
         "target": subject.target,
-        "data": store.content_hash,
-        "batch": batch_size,
-        "preprocessing": subject.preprocessing.describe(),
-        "rows": sha256_lines(names),
         "code": code_hash(__name__, exact=False),
     }
-    return write_archive(
+    return archive_slices(
         folder,
-        len(rows),
-        lambda start: device_batches(dataset, batch_size, subject.device, start),
+        dataset,
+        batch_size,
+        subject.device,
         lambda inputs: recipe.maps(subject.model, inputs, subject.target),
         key,
         what,

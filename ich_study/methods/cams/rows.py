@@ -94,29 +94,24 @@ def statistics_of(
 
 
 def compare_all(
-    scored: Sequence[MethodScores],
-    metric: str,
-    unit: str = "pixel",
-    source: str = "masks-validation",
-    replicates: int | None = None,
-    seed: int = 0,
-    variant: str = "raw",
+    scored: Sequence[MethodScores], metric: str, replicates: int | None = None, seed: int = 0
 ) -> pd.DataFrame:
     """Every pair of methods at one depth, every pair of depths of one method, and each against the
-    trivial rivals, in one variant: differences with interval, p and Holm's p over all of them.
+    trivial rivals, all of raw maps at held-out thresholds: differences with interval, p and Holm's
+    p over all of them.
 
     A p of R replicates is never below 2 / (R + 1); None takes 100 per pair, so that the correction
     leaves it below 0.05.
     """
-    chosen = [each for each in scored if each.scores.variant == variant]
+    chosen = [each for each in scored if each.scores.variant == "raw"]
     pairs = []
     for first, second in combinations(chosen, 2):
         one, other = first.scores, second.scores
         rival = not (one.layer and other.layer)
         if rival or one.layer == other.layer or one.name == other.name:
             pairs.append((first.label, second.label))
-    statistics = statistics_of(chosen, metric, unit, source)
+    statistics = statistics_of(chosen, metric, "pixel", "masks-validation")
     table = paired_differences(
         statistics, pairs, replicates or REPLICATES_PER_PAIR * len(pairs), seed
     )
-    return table.assign(metric=metric, unit=unit, threshold_source=source)
+    return table.assign(metric=metric, unit="pixel", threshold_source="masks-validation")

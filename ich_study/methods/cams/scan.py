@@ -14,8 +14,7 @@ from ich_study.errors import WeightsError
 from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.scaling import resized_maps
 from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
-from ich_study.inputs.samplers import OrderedBatches
-from ich_study.inputs.slices import SliceDataset, SliceLoader
+from ich_study.inputs.slices import ordered_inputs
 from ich_study.methods.cams.cams import METHOD_IDS
 from ich_study.methods.cams.recipe import CamRecipe
 from ich_study.models.backbones import Backbone
@@ -76,15 +75,12 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
     )
 
     def say(scan: OneScan) -> Said:
-        dataset = SliceDataset(scan, scan.rows, ("any",), found.preprocessing)
-        loader = SliceLoader(dataset, OrderedBatches(len(dataset), BATCH), device)
         maps, logits = [], []
-        for inputs, _ in loader:
+        for inputs in ordered_inputs(scan, scan.rows, found.preprocessing, BATCH, device):
             with torch.no_grad():
                 logits.append(found.model(inputs)[:, target].double().cpu())
             (raw,) = cam.maps(found.model, inputs, target).values()
             maps.append(resized_maps(raw.float().cpu(), found.preprocessing.size))
-        loader.close()
         heat = torch.cat(maps)[:, None].numpy().astype(np.float32)
         named = (recipe.name, recipe.variant, recipe.options["layer"], recipe.classes)
         return Said(ArrayHeat(*named, heat), torch.cat(logits)[:, None].numpy())

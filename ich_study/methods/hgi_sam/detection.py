@@ -76,23 +76,21 @@ def predictions_of(
     return found
 
 
-def decisions(predictions: pd.DataFrame, name: str = "any") -> np.ndarray:
+def decisions(predictions: pd.DataFrame) -> np.ndarray:
     """Whether the classifier calls each slice positive, bool (slices,), known label or not: at
     probability 0.5, which for two outputs is the larger one."""
-    return predictions.loc[predictions["class"] == name, "logit"].to_numpy(float) > 0
+    return predictions.loc[predictions["class"] == "any", "logit"].to_numpy(float) > 0
 
 
-def detection_of_classifier(
-    predictions: pd.DataFrame, rows: pd.DataFrame, name: str = "any"
-) -> Detection:
+def detection_of_classifier(predictions: pd.DataFrame, rows: pd.DataFrame) -> Detection:
     """Its decisions and logits; of the multi-label network those of class `any` only.
 
     predictions: of `classification.predict` on `rows`, in their order. Slices without a known label
     are left out.
     """
-    known = known_of(predictions, name)
-    kept = predictions.loc[predictions["class"] == name, "label"].notna().to_numpy()
-    decided = decisions(predictions, name)[kept]
+    known = known_of(predictions, "any")
+    kept = predictions.loc[predictions["class"] == "any", "label"].notna().to_numpy()
+    decided = decisions(predictions)[kept]
     truth, logits = (known[column].to_numpy() for column in ("label", "logit"))
     return Detection(rows.loc[kept].reset_index(drop=True), truth, decided, logits)
 

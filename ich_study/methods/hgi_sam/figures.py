@@ -29,6 +29,7 @@ from ich_study.methods.hgi_sam.maps import (
 from ich_study.metrics.overlap import dice, overlap_counts
 
 AUTOMATIC, TRUTH, BOTH = (213, 94, 0), (0, 114, 178), (240, 228, 66)
+OPACITY = 0.6
 """The paper's red, green and yellow in colours that colour-blind readers tell apart."""
 
 
@@ -163,11 +164,9 @@ def _by_slice(parts: list[np.ndarray]) -> np.ndarray:
     return stacked.reshape(-1, *stacked.shape[2:])
 
 
-def _coloured(
-    grey: np.ndarray, found: np.ndarray, truth: np.ndarray, opacity: float = 0.6
-) -> np.ndarray:
+def _coloured(grey: np.ndarray, found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     parts = ((found & ~truth, AUTOMATIC), (truth & ~found, TRUTH), (found & truth, BOTH))
     painted = grey.copy()
     for mask, colour in parts:
-        painted[mask] = (1 - opacity) * painted[mask] + opacity * np.array(colour) / 255
+        painted[mask] = (1 - OPACITY) * painted[mask] + OPACITY * np.array(colour) / 255
     return painted

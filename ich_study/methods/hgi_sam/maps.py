@@ -18,13 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from ich_study.errors import ParameterError
-from ich_study.evaluate.archive import MapArchive, MapName, device_batches, write_archive
+from ich_study.evaluate.archive import MapArchive, MapName, archive_slices
 from ich_study.evaluate.heat import Index
 from ich_study.evaluate.scaling import minmax
 from ich_study.evaluate.truth import PackedMasks, Truth
-from ich_study.hashing import sha256_lines
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.inputs.slices import ROW_KEYS, SliceDataset, SliceSource
+from ich_study.inputs.slices import SliceDataset, SliceSource
 from ich_study.methods.hgi_sam.attention_capture import capture_attention, checked_swin
 from ich_study.methods.hgi_sam.attention_maps import (
     HGI_STAGES,
@@ -115,21 +114,12 @@ def attention_archive(
     dataset = SliceDataset(source, rows, ("any",), preprocessing)
     key = {
         "weights": weights_sha256,
-        "preprocessing": preprocessing.describe(),
-        "data": source.content_hash,
         "precision": precision,
-        "slices": sha256_lines(dataset.rows[ROW_KEYS].astype(str).agg(" ".join, axis=1)),
         "code": code_hash(__name__, exact=False),
     }
     maps_of = partial(_maps_of, checked_swin(model), precision)
-    return write_archive(
-        folder,
-        len(dataset),
-        partial(device_batches, dataset, batch_size, device),
-        maps_of,
-        key,
-        f"maps of {folder.name}",
-    )
+    what = f"maps of {folder.name}"
+    return archive_slices(folder, dataset, batch_size, device, maps_of, key, what)
 
 
 def archives_of(

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
-from ich_study.inputs.samplers import OrderedBatches
-from ich_study.inputs.slices import SliceDataset, SliceLoader
+from ich_study.inputs.slices import ordered_inputs
 from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS, hgi_sam, swin_grad_cam, swin_sam
 from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, GRAD_CAM, HGI, TARGET, grad_cam_target
 from ich_study.methods.hgi_sam.segmentation import hemorrhage_probability
@@ -64,19 +63,15 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
     outputs = found.metadata["two_outputs"], found.metadata["classes"].index("any")
 
     def say(scan: OneScan) -> Said:
-        dataset = SliceDataset(scan, scan.rows, ("any",), found.preprocessing)
-        batches = OrderedBatches(len(dataset), BATCH)
-        loader = SliceLoader(dataset, batches, device)
         brain = found.preprocessing.resized_codes(torch.from_numpy(scan.brain)).to(device)
         maps, called, done = [], [], 0
-        for inputs, _ in loader:
+        for inputs in ordered_inputs(scan, scan.rows, found.preprocessing, BATCH, device):
             inside = brain[done : done + len(inputs)]
             done += len(inputs)
             fused, logits = _fused(recipe, found.model, inputs, inside)
             maps.append(fused.float().cpu())
             of_any = class_logits(logits, outputs[0])[:, outputs[1] : outputs[1] + 1]
             called.append(of_any.detach().double().cpu())
-        loader.close()
         heat = torch.cat(maps)[:, None].numpy().astype(np.float32)
         named = (recipe.name, recipe.variant, None, recipe.classes)
         return Said(ArrayHeat(*named, heat), torch.cat(called).numpy())

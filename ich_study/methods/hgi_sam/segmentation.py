@@ -16,14 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ich_study.errors import DataError, MapError, ParameterError
 from ich_study.hashing import sha256_bytes
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.seeds import seeded_generator
-from ich_study.inputs.slices import SliceDataset, SliceSource
+from ich_study.inputs.slices import SliceDataset, SliceSource, ordered_inputs
 from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork
 from ich_study.splits.overlap import patient_marks
 from ich_study.training.config import TrainingConfig
@@ -33,7 +32,6 @@ from ich_study.training.resume import slice_marks
 from ich_study.training.task import Batch, BatchLoader, Task, ordered_batches
 
 AUGMENTATION_STREAM = 2
-DICE_OVER = ("slice", "batch")
 
 
 class MaskedSource(SliceSource, Protocol):
@@ -47,10 +45,9 @@ class MaskedSource(SliceSource, Protocol):
 
 
 class SliceSegmentation(Task):
-    """Slices with their masks on the network's grid, and Dice plus cross-entropy.
+    """Slices with their masks on the network's grid; half Dice of hemorrhage over all pixels of the
+    batch, half cross-entropy. The paper does not say over what its Dice runs.
 
-    dice_share: of the Dice term in the loss, cross-entropy has the rest. dice_over: pixels of each
-    "slice", or of the whole "batch", make one Dice, of hemorrhage; the paper does not say.
     Raises DataError where a part is empty, a scan has no mask, or no training slice holds
     hemorrhage.
     """
@@ -62,14 +59,7 @@ class SliceSegmentation(Task):
         source: MaskedSource,
         train_rows: pd.DataFrame,
         validation_rows: pd.DataFrame,
-        dice_share: float = 0.5,
-        dice_over: str = "batch",
     ) -> None:
-        if dice_over not in DICE_OVER or not 0 <= dice_share <= 1:
-            raise ParameterError(
-                f"dice_share {dice_share}, dice_over {dice_over!r}: expected 0 to 1, and one of"
-                f" {', '.join(DICE_OVER)}"
-            )
         self._config, self._preprocessing, self._train_rows = config, preprocessing, train_rows
         rows = {"training": train_rows, "validation": validation_rows}
         self._slices = {
@@ -84,11 +74,7 @@ class SliceSegmentation(Task):
                 f"none of the {len(train_rows)} training slices holds hemorrhage on the network's"
                 " grid"
             )
-        shares = {
-            "lambda_dice": dice_share,
-            "lambda_ce": 1 - dice_share,
-            "batch": dice_over == "batch",
-        }
+        shares = {"lambda_dice": 0.5, "lambda_ce": 0.5, "batch": True}
         from monai.losses import DiceCELoss  # MONAI takes seconds to import
 
         self.loss = DiceCELoss(False, to_onehot_y=True, softmax=True, **shares)
@@ -160,14 +146,12 @@ def train_segmenter(
     folder: Path,
     report: Callable[[str], None] = print,
     restart_changed: bool = False,
-    dice_share: float = 0.5,
-    dice_over: str = "batch",
 ) -> Run:
     """Trains `network` on the masks of `train_rows`; the weights of the best epoch stay in
     `folder`.
 
     Of `config` data, sampling, augmentation and optimisation count; its classes and its loss do
-    not. dice_share, dice_over: see SliceSegmentation. Resumes after a kill. Raises ParameterError
+    not. Resumes after a kill. Raises ParameterError
     where size or channels do not fit, DataError as in SliceSegmentation.
     """
     if network.in_channels != config.in_channels:
@@ -177,9 +161,7 @@ def train_segmenter(
         )
     network.check_size(config.size)
     preprocessing = config.preprocessing()
-    task = SliceSegmentation(
-        config, preprocessing, source, train_rows, validation_rows, dice_share, dice_over
-    )
+    task = SliceSegmentation(config, preprocessing, source, train_rows, validation_rows)
     learned_from = pd.concat([train_rows, validation_rows])
     metadata = {
         "preprocessing": preprocessing.describe(),
@@ -200,19 +182,17 @@ def hemorrhage_probability(
 ) -> np.ndarray:
     """Probability of hemorrhage per pixel of every row, float32 (N, S, S). MapError where it is not
     finite."""
-    dataset = SliceDataset(source, rows, ("any",), preprocessing)
-    found = np.empty((len(dataset), preprocessing.size, preprocessing.size), np.float32)
-    starts = range(0, len(dataset), batch_size)
+    found = np.empty((len(rows), preprocessing.size, preprocessing.size), np.float32)
+    seen, done = (source, rows, preprocessing, batch_size, device), 0
     with torch.inference_mode(), autocast(precision, device):
-        for start in tqdm(starts, desc="segmenting", unit="batch", mininterval=5, leave=False):
-            places = range(start, min(start + batch_size, len(dataset)))
-            hu, _ = dataset.__getitems__(places)
-            probability = model(preprocessing.inputs(hu.to(device))).float().softmax(1)[:, 1]
+        for inputs in ordered_inputs(*seen, what="segmenting"):
+            probability = model(inputs).float().softmax(1)[:, 1]
             if not bool(torch.isfinite(probability).all()):
-                first = dataset.rows.iloc[start]
+                first = rows.iloc[done]
                 raise MapError(
                     f"a segmentation is not finite in the batch from {first.scan_id}, slice"
                     f" {first.slice_index}"
                 )
-            found[places.start : places.stop] = probability.cpu().numpy()
+            found[done : done + len(inputs)] = probability.cpu().numpy()
+            done += len(inputs)
     return found

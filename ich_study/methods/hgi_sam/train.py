@@ -85,31 +85,13 @@ def fine_tune(
             f"the two-output network takes a loss of {', '.join(TWO_OUTPUT_LOSSES)}, not"
             f" {config.loss}"
         )
+    slices, said = (source, train_rows, validation_rows), (report, restart_changed)
     start = parent
     if head_stage is not None:
         first = from_parameters({**config.describe(), **head_stage})
         network = swin_from_parent(parent, config.outputs, seed=config.seed, trained="head")
         report("fine-tuning, first stage: the head alone")
-        run = train_classifier(
-            network,
-            first,
-            source,
-            train_rows,
-            validation_rows,
-            folder / HEAD_FOLDER,
-            report,
-            restart_changed,
-        )
-        start = run.weights_path
+        start = train_classifier(network, first, *slices, folder / HEAD_FOLDER, *said).weights_path
         report("fine-tuning, second stage: all weights")
     network = swin_from_parent(start, config.outputs, seed=config.seed)
-    return train_classifier(
-        network,
-        config,
-        source,
-        train_rows,
-        validation_rows,
-        folder / BODY_FOLDER,
-        report,
-        restart_changed,
-    )
+    return train_classifier(network, config, *slices, folder / BODY_FOLDER, *said)

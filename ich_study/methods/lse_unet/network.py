@@ -277,11 +277,11 @@ def create_lse_unet(
     )
 
 
-def trained_encoder(path: Path, sha256: str | None = None) -> Backbone:
+def trained_encoder(path: Path) -> Backbone:
     """The classifier of a `01_backbones` checkpoint, weights loaded strictly.
 
-    Raises WeightsError where the file is absent, of another hash, of no timm classifier, or does
+    Raises WeightsError where the file is absent, of no timm classifier, or does
     not fit its own description.
     """
-    found = load(path, torch.device("cpu"), Backbone, sha256)
+    found = load(path, torch.device("cpu"), Backbone)
     return replace(found.network, weights_source=path.name, weights_sha256=found.sha256)

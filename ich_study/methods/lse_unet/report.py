@@ -107,12 +107,8 @@ def report_masks(
         statistics |= own
         fitted = by_rule["class_thresholds", "masks-validation"]
         report.volumes[name] = volume_table(fitted.by_slab, slabs, pixel_ml, classes)
-        common = {"study": rows.study, "dataset": rows.dataset, "method": heat.name}
-        common |= {"variant": heat.variant, "threshold_source": fitted.source}
-        volumes = report.volumes[name]
-        report.rows.extend(
-            agreement_rows(volumes, common, replicates=rows.replicates, seed=rows.seed)
-        )
+        common = {"method": heat.name, "variant": heat.variant, "threshold_source": fitted.source}
+        report.rows.extend(agreement_rows(report.volumes[name], rows, **common))
         report.chosen[name] = by_rule["truth", "masks-test"].thresholds
         for item in found:
             protocol = item.source if item.source != "none" else item.variant

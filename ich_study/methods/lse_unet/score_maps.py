@@ -14,15 +14,13 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ich_study.errors import MapError
 from ich_study.evaluate.heat import Index
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.inputs.samplers import OrderedBatches
-from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource
+from ich_study.inputs.slices import SliceDataset, SliceSource, ordered_inputs
 from ich_study.methods.lse_unet.network import LSEUNet
 
 Method = Callable[[nn.Module, Tensor, Sequence[int]], tuple[Tensor, Tensor]]
@@ -134,17 +132,11 @@ def raw_maps(
     and float64 (slices, classes). Raises MapError for a class that the model does not have.
     """
     numbers = class_numbers(outputs, classes)
-    dataset = SliceDataset(source, rows, classes, preprocessing)
-    batches = OrderedBatches(len(dataset), batch_size)
-    loader = SliceLoader(dataset, batches, device, num_workers=num_workers)
-    bar = {"desc": method.__name__, "unit": "batch", "mininterval": 5, "leave": False}
+    seen = (source, rows, preprocessing, batch_size, device)
     maps, logits = [], []
-    try:
-        with torch.no_grad(), autocast(precision, device):
-            for inputs, _ in tqdm(loader, **bar):
-                found, all_logits = method(model, inputs, numbers)
-                maps.append(found.float().cpu())
-                logits.append(all_logits[:, numbers].double().cpu())
-    finally:
-        loader.close()
+    with torch.no_grad(), autocast(precision, device):
+        for inputs in ordered_inputs(*seen, what=method.__name__, num_workers=num_workers):
+            found, all_logits = method(model, inputs, numbers)
+            maps.append(found.float().cpu())
+            logits.append(all_logits[:, numbers].double().cpu())
     return torch.cat(maps).numpy(), torch.cat(logits).numpy()

@@ -23,12 +23,12 @@ STEP_TITLES = {
 }
 
 
-def largest_boxes(rows: pd.DataFrame, boxes: Sequence[np.ndarray], count: int = 6) -> list[int]:
-    """Which slices to show, by rule: those whose boxes cover most, one per patient."""
+def largest_boxes(rows: pd.DataFrame, boxes: Sequence[np.ndarray]) -> list[int]:
+    """Which slices to show, by rule: those whose boxes cover most, of six patients."""
     areas = [each[:, 2:].prod(1).sum() for each in boxes]
     table = rows.reset_index(drop=True).assign(area=areas)
     largest = table[table["area"] > 0].sort_values("area", ascending=False, kind="stable")
-    return largest.drop_duplicates("patient_id").index[:count].tolist()
+    return largest.drop_duplicates("patient_id").index[:6].tolist()
 
 
 def detector_in_shares(

@@ -54,9 +54,9 @@ class Bounds:
                     " 0, d from 1"
                 )
 
-    def on_side(self, side: int, reference: int = 256) -> Bounds:
+    def on_side(self, side: int) -> Bounds:
         """The same bounds for maps of `side` pixels: d scaled."""
-        low, high = (value * side / reference for value in self.distance)
+        low, high = (value * side / 256 for value in self.distance)
         return Bounds(self.prominence, (max(1.0, low), max(2.0, high)), self.threshold)
 
 

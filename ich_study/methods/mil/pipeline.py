@@ -12,12 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ich_study.errors import DataError, MapError
 from ich_study.evaluate.heat import Index, ReaderHeat, batches
-from ich_study.inputs.samplers import OrderedBatches
-from ich_study.inputs.slices import SliceDataset, SliceLoader
+from ich_study.inputs.slices import ordered_inputs
 from ich_study.methods.mil.boxes import BoxedSource, grid_boxes
 from ich_study.methods.mil.network import MilNetwork, ReadyNetwork
 from ich_study.methods.mil.peaks import Centroids, Detector, Peaks, upsampled
@@ -85,20 +83,17 @@ def score_slices(
     rows: pd.DataFrame,
     truth: str = "boxes",
     batch_size: int | None = None,
-    num_workers: int = 0,
 ) -> ScoredMaps:
     """Logits and maps of rows of the slice index, with their boxes (`grid_boxes`).
 
     batch_size: None is `batch_size_on` the device. Raises DataError for no rows, MapError for a
     broken map.
     """
-    dataset = SliceDataset(source, rows, ["any"], ready.preprocessing)
-    order = OrderedBatches(len(dataset), batch_size or batch_size_on(ready.device))
-    loader = SliceLoader(dataset, order, ready.device, num_workers=num_workers, channels_last=True)
     model, side = ready.folded().model, ready.preprocessing.size
-    bar = tqdm(loader, "likelihood maps", unit="batch", mininterval=5, leave=False)
-    logits, cells = zip(*(run_network(model, inputs) for inputs, _ in bar))
-    loader.close()
+    together = batch_size or batch_size_on(ready.device)
+    seen = (source, rows, ready.preprocessing, together, ready.device)
+    batches_of = ordered_inputs(*seen, what="likelihood maps", channels_last=True)
+    logits, cells = zip(*(run_network(model, inputs) for inputs in batches_of))
     truths = grid_boxes(source, rows, side, truth)
     scores = np.concatenate(logits), np.concatenate(cells)
     return ScoredMaps(rows.reset_index(drop=True), *scores, side, *truths)

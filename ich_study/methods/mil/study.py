@@ -90,10 +90,10 @@ class Evaluated:
         """As figures call it."""
         return f"{method_of(self.head)} ({self.variant})"
 
-    def panels(self, store: Store, each: int = 2) -> list[list[Panel]]:
+    def panels(self, store: Store) -> list[list[Panel]]:
         """Slices chosen by rule (`figures.slices_of_each_outcome`), and below each its map."""
         slices, maps = [], []
-        for index, kind in slices_of_each_outcome(self.counts, self.scored.rows, each).items():
+        for index, kind in slices_of_each_outcome(self.counts, self.scored.rows).items():
             row = self.scored.rows.iloc[index]
             drawn = {
                 "side": self.scored.side,

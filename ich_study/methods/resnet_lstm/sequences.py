@@ -79,7 +79,6 @@ class SequenceTask(Task):
         *,
         volumes_per_batch: int = 1,
         seed: int = 0,
-        positive_weight: float = 1.0,
         augmentation: Augmentation | None = None,
         cache_in_memory: bool = False,
     ) -> None:
@@ -89,7 +88,7 @@ class SequenceTask(Task):
         for rows in parts:
             kept = first_slices(rows, None)
             self.data.append(SliceDataset(source, kept, classes, preprocessing, cache_in_memory))
-        self.loss = BinaryCrossEntropy([positive_weight] * len(classes))
+        self.loss = BinaryCrossEntropy([1.0] * len(classes))
         self._volumes = [_volumes(data.rows) for data in self.data]
         self._seed, self._per_batch, self._augmentation = seed, volumes_per_batch, augmentation
 
@@ -163,7 +162,6 @@ def predict_sequences(
     rows: pd.DataFrame,
     preprocessing: Preprocessing,
     device: torch.device,
-    name: str = "any",
 ) -> pd.DataFrame:
     """Predictions of all slices, typed as `slice_predictions.PREDICTION_COLUMNS`, volume by volume.
 
@@ -171,7 +169,7 @@ def predict_sequences(
     is not finite.
     """
     rows = first_slices(rows, None)
-    data = SliceDataset(source, rows, [name], preprocessing)
+    data = SliceDataset(source, rows, ["any"], preprocessing)
     logits = []
     with torch.inference_mode():
         for places in _volumes(data.rows):
@@ -180,7 +178,7 @@ def predict_sequences(
                 network(preprocessing.inputs(hu.to(device)), [len(places)]).double().cpu()
             )
     labels = data.labels.numpy()
-    return prediction_table(data.rows, labels, torch.cat(logits).numpy(), [name])
+    return prediction_table(data.rows, labels, torch.cat(logits).numpy(), ["any"])
 
 
 class HeadTask(Task):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ich_study.ct.windows import WINDOWS, Window, window_uint8
+from ich_study.ct.windows import WINDOWS, window_uint8
 from ich_study.errors import ParameterError
 
 _ROUNDING = 0.01
@@ -120,9 +120,7 @@ def equalised(grey: np.ndarray) -> np.ndarray:
     return cv2.equalizeHist(grey)
 
 
-def stripped_slice(
-    hu: np.ndarray, window: Window = WINDOWS["brain"], recipe: SkullRecipe | None = None
-) -> np.ndarray:
-    """One slice in HU to uint8 (rows, columns): skull removed, window applied, contrast as it
+def stripped_slice(hu: np.ndarray) -> np.ndarray:
+    """One slice in HU to uint8 (rows, columns): skull removed, brain window applied, contrast as it
     is."""
-    return np.where(find_skull(hu, recipe).inside, window_uint8(hu, window), np.uint8(0))
+    return np.where(find_skull(hu).inside, window_uint8(hu, WINDOWS["brain"]), np.uint8(0))

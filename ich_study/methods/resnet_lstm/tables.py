@@ -85,7 +85,6 @@ def paired_rows(
     volumes: pd.DataFrame,
     pairs: Sequence[tuple[str, str]],
     rows: Rows,
-    metrics: Sequence[str] = TESTED,
     **columns: Any,
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Paired differences of means as a table and as `<metric>_difference` rows; pairs with a method
@@ -93,7 +92,7 @@ def paired_rows(
     known = set(volumes["method"])
     kept = [pair for pair in pairs if set(pair) <= known]
     tables, found = [], []
-    for metric in metrics:
+    for metric in TESTED:
         statistics = {}
         for name, part in volumes.groupby("method", sort=False):
             statistics[name] = volume_statistic(part, metric)
@@ -114,12 +113,9 @@ def classifier_results(
     predictions: method -> `slice_predictions.PREDICTION_COLUMNS`, all folds. rival: those of
     `evaluate.slice_position` on the same slices, which stand beside every AUROC.
     """
-    drawn = {"replicates": rows.replicates, "seed": rows.seed}
     tables, parts = [], {}
     for method, table in predictions.items():
-        measured = classification.classification_results(
-            table, {}, study=rows.study, method=method, **drawn
-        )
+        measured = classification.classification_results(table, {}, rows, method)
         tables.append(measured.assign(seed=rows.seed))
         tables.append(result_table(position_rows(table, rival, rows, method, "printed")))
         parts[method] = table.assign(part=rows.dataset)

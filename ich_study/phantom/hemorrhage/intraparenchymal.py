@@ -51,17 +51,13 @@ class Hematoma:
 
 
 def draw_hematoma(
-    rng: np.random.Generator,
-    person: Person,
-    volume_ml: float,
-    density: float,
-    side: int | None = None,
+    rng: np.random.Generator, person: Person, volume_ml: float, density: float
 ) -> Hematoma:
     """Draws site, shape and oedema of a hematoma of `volume_ml`."""
     possible = {name: site for name, site in SITES.items() if site.most_ml >= volume_ml}
     shares = np.array([site.share for site in possible.values()])
     site = list(possible.values())[int(rng.choice(len(possible), p=shares / shares.sum()))]
-    side = side or int(rng.choice([-1, 1]))
+    side = int(rng.choice([-1, 1]))
     place = np.array(site.centre) + np.clip(rng.standard_normal(3), -1.6, 1.6) * site.spread
     axes = np.array(site.axes) * np.exp(rng.normal(0, 0.12, 3))
     radius = (3 * volume_ml * 1000 / (4 * np.pi * np.prod(person.scale))) ** (1 / 3)

@@ -28,7 +28,6 @@ def test_the_slices_with_most_box_area_are_shown_one_per_patient():
         )
     ]
     assert largest_boxes(rows, boxes) == [2, 1]
-    assert largest_boxes(rows, boxes, 1) == [2]
 
 
 def test_h_and_t_are_shares_of_the_range_of_the_map():
