@@ -149,10 +149,6 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path):
     )
     with pytest.raises(DataError, match="scan unmasked has no mask"):
         trained(tmp_path, train=TRAIN.assign(scan_id="unmasked"), source=unmasked)
-    with pytest.raises(ParameterError, match="one of slice, batch"):
-        SliceSegmentation(
-            settings(), settings().preprocessing(), STORE, TRAIN, VALIDATION, 0.5, "scan"
-        )
     with pytest.raises(ParameterError, match="multiple of 2"):
         trained(tmp_path, size=33)
     with pytest.raises(ParameterError, match="input channels"):
