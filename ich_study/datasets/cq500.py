@@ -71,8 +71,9 @@ class Cq500Reader:
 
     boxes: one or several BHX CSVs under the root, or None. exclude_series: regular expression
     searched, whatever the case, in the name of a series folder. mixed, same_position: see
-    `dicom_series.read_series`. workers: processes that read headers (default: all CPUs). findings:
-    what `scans` found in the data set as a whole, in words; empty before.
+    `dicom_series.read_series`. skip_bad: damaged files are left out and noted. workers: processes
+    that read headers (default: all CPUs). findings: what `scans` found in the data set as a whole,
+    in words; empty before.
     """
 
     root: Path
@@ -80,6 +81,7 @@ class Cq500Reader:
     exclude_series: str | None = NOT_PLAIN
     mixed: str = "error"
     same_position: str = "error"
+    skip_bad: bool = False
     workers: int | None = None
     progress: bool = True
     findings: tuple[str, ...] = field(default=(), init=False)
@@ -89,7 +91,8 @@ class Cq500Reader:
     def scans(self) -> list[ScanRef]:
         """Every wanted series, by patient number and series folder. Reads the CSVs and all headers.
 
-        Raises DataError for a missing folder, file or column, and for a file that cannot be read.
+        Raises DataError for a missing folder, file or column, and (unless `skip_bad`) for a file
+        that cannot be read.
         """
         folders = dict(self._series_folders())
         if not folders:
@@ -102,7 +105,11 @@ class Cq500Reader:
         boxes = read_boxes([_existing(self.root / name, "a box table of BHX") for name in tables])
         files = [path for folder in folders for path in sorted(folder.glob("*.dcm"))]
         headers, rejected = read_headers(
-            files, workers=self.workers, label="CQ500 headers", progress=self.progress
+            files,
+            skip_bad=self.skip_bad,
+            workers=self.workers,
+            label="CQ500 headers",
+            progress=self.progress,
         )
         by_folder: dict[Path, list[SliceHeader]] = {}
         for header in headers:
@@ -121,7 +128,12 @@ class Cq500Reader:
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """One series in HU with labels and boxes per slice; no mask."""
-        series = read_series(ref.files, mixed=self.mixed, same_position=self.same_position)
+        series = read_series(
+            ref.files,
+            mixed=self.mixed,
+            same_position=self.same_position,
+            skip_bad=self.skip_bad,
+        )
         headers, drawn = series.stack.headers, _drawn(ref, series)
         labels, known = _slice_labels(ref, drawn, _boxed_beside(ref, series))
         return ScanVolume(

@@ -205,11 +205,13 @@ def test_missing_files_and_columns(root, tmp_path):
         Cq500Reader(root).scans()
 
 
-def test_damaged_slice_is_named(root):
+def test_damaged_slice_is_named_or_skipped(root):
     path = next((root / "CQ500CT0 CQ500CT0").rglob("*.dcm"))
     path.write_bytes(path.read_bytes()[:-800])
     with pytest.raises(DataError, match=path.name):
         load_first(root)
+    volume = load_first(root, skip_bad=True)
+    assert len(volume.hu) == 5 and "1 damaged files skipped" in volume.notes
 
 
 def test_real_series_reads_and_boxes(tmp_path):
