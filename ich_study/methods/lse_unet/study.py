@@ -123,7 +123,10 @@ def lse_maps(
     config = run.config
     network = (lse_heatmaps, run.model, run.preprocessing, config.classes)
     inference = (run.device, config.batch_size, config.num_workers, config.precision)
-    return _maps_of(METHOD, variant, network, thresholds, classes, test, validation, inference)
+    size = run.preprocessing.size
+    return _maps_of(
+        METHOD, variant, network, thresholds, classes, test, validation, inference, size
+    )
 
 
 def baseline_maps(
@@ -133,11 +136,13 @@ def baseline_maps(
     validation: Slices,
     device: torch.device,
     batch_size: int,
+    size: int,
     num_workers: int = 0,
     precision: str = "fp32",
 ) -> MethodMaps:
     """Grad-CAM before global pooling of a 01_backbones run, named after its folder, with the
-    thresholds that the run found."""
+    thresholds that the run found. Its maps are read at `size`, that of the truth, whatever the
+    classifier sees."""
     folder = resolve(run_folder)
     found = load(weights_of_run(folder), device, Backbone)
     if found.preprocessing.crop != "none":
@@ -158,7 +163,7 @@ def baseline_maps(
     network = (head_gradcam, found.model, found.preprocessing, found.metadata["classes"])
     inference = (device, batch_size, num_workers, precision)
     return _maps_of(
-        folder.name, "printed", network, thresholds, classes, test, validation, inference
+        folder.name, "printed", network, thresholds, classes, test, validation, inference, size
     )
 
 
@@ -171,9 +176,11 @@ def _maps_of(
     test: Slices,
     validation: Slices,
     inference: tuple[torch.device, int, int, str],
+    size: int,
 ) -> MethodMaps:
-    """network, inference: what `raw_maps` takes before and after classes and slices."""
-    size, classes = network[2].size, tuple(classes)
+    """network, inference: what `raw_maps` takes before and after classes and slices. size: of the
+    heat that is read."""
+    classes = tuple(classes)
     maps, logits = raw_maps(*network, classes, *test, *inference)
     validation_maps, _ = raw_maps(*network, classes, *validation, *inference)
     heat = RawHeat(name, variant, classes, size, maps)

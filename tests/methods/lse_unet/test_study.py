@@ -246,7 +246,8 @@ def test_a_baselines_maps_are_its_own_networks_with_its_own_thresholds(monkeypat
             "rule": "youden",
         }
     ).to_csv(folder / "thresholds.csv", index=False)
-    places = (["IPH"], ("bhsd", "test"), ("rsna", "valid"), "cpu", 8)
+    # the classifier sees 16 px, the truth lies on 24
+    places = (["IPH"], ("bhsd", "test"), ("rsna", "valid"), "cpu", 8, 24)
     found = lse_study.baseline_maps(folder, *places)
     assert loaded == [folder / "weights.safetensors"]
     assert [(name, rows) for name, _, _, _, rows, _ in asked] == [
@@ -254,7 +255,8 @@ def test_a_baselines_maps_are_its_own_networks_with_its_own_thresholds(monkeypat
         ("head_gradcam", "valid"),
     ]
     assert (found.heat.maps[0, 0, 0, 0], found.validation.maps[0, 0, 0, 0]) == (1, 2)
-    assert found.logits[0, 0] == -1 and found.heat.size == 16
+    assert found.logits[0, 0] == -1 and found.heat.read([0]).shape[2:] == (24, 24)
+    assert found.validation.size == 24
     assert found.name == "densenet" and found.class_thresholds["IPH"].value == 0.6
     old = pd.read_csv(folder / "thresholds.csv").rename(columns={"logit": "threshold"})
     old.to_csv(folder / "thresholds.csv", index=False)
