@@ -159,7 +159,8 @@ def draw(runs: Path, dataset: str, target: Path) -> str:
     # wide and low, as it stands on README's first screen
     figure.set_layout_engine("none")
     figure.set_size_inches(14, 2.7)
-    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.09, top=0.8, wspace=0.03)
+    figure.subplots_adjust(left=0.005, right=0.955, bottom=0.09, top=0.8, wspace=0.03)
+    figure.axes[-1].set_position((0.965, 0.12, 0.006, 0.65))  # the colour bar
     save_figure(figure, target)
     return f"{row.loc[0, 'scan_id']}, slice {row.loc[0, 'slice_index']}"
 
