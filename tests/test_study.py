@@ -1,5 +1,6 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -42,15 +43,17 @@ def test_parts_of_several_data_sets_are_learned_from_together(tmp_path, monkeypa
     pd.testing.assert_frame_equal(study.rows_together({dataset: "fake"}, "train"), own)
     assert study.source([dataset]) is study.stores[dataset]
 
-    class Other:
-        dataset, scan_ids, content_hash = "other", ["elsewhere"], "0" * 64
-        index = study.stores[dataset].index.assign(dataset="other", scan_id="elsewhere")
-
+    other = SimpleNamespace(
+        dataset="other",
+        scan_ids=["elsewhere"],
+        content_hash="0" * 64,
+        index=study.stores[dataset].index.assign(dataset="other", scan_id="elsewhere"),
+    )
     both = Study(
         study.name,
         study.output,
         study.data,
-        {**study.stores, "other": Other()},
+        {**study.stores, "other": other},
         {**study.splits, "mine": study.splits["fake"].assign(dataset="other")},
     )
     rows = both.rows_together({dataset: "fake", "other": "mine"}, "train")

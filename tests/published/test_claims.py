@@ -410,7 +410,8 @@ def test_a_difference_of_two_settings_is_named_by_both():
     assert judged(asked, *rows, {**named, "variant": "x"}) == "undecided"
 
 
-SCALES = [path.name for path in sorted(paths.resolve("figures").iterdir()) if path.is_dir()]
+# a scale that ran in parts has no ledger
+SCALES = [path.parent.name for path in sorted(paths.resolve("figures").glob("*/07_figures"))]
 
 
 @pytest.mark.parametrize("scale", SCALES)
