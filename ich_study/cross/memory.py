@@ -18,16 +18,18 @@ SECONDS_BETWEEN_LOOKS = 0.005
 class PeakMemory:
     """The most memory that its `with` blocks took, each beyond what was held before it; `mib`.
 
-    Of the GPU's allocator where this process uses one, else resident memory, looked at every
-    SECONDS_BETWEEN_LOOKS. What freed memory the allocator still held is given back first (glibc),
-    so that a method is not cheaper because another ran before it.
+    Of the GPU's allocator where this process uses one as a block begins, else resident memory,
+    looked at every SECONDS_BETWEEN_LOOKS. What freed memory the allocator still held is given back
+    first (glibc), so that a method is not cheaper because another ran before it.
     """
 
     mib: float = 0.0
 
     def __enter__(self) -> Self:
         self._ended, self._process = threading.Event(), psutil.Process()
-        if torch.cuda.is_initialized():
+        # a block that begins on the CPU is measured there, even where it then turns to a GPU
+        self._on_gpu = torch.cuda.is_initialized()
+        if self._on_gpu:
             torch.cuda.reset_peak_memory_stats()
             self._before = torch.cuda.memory_allocated()
             return self
@@ -44,7 +46,7 @@ class PeakMemory:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if torch.cuda.is_initialized():
+        if self._on_gpu:
             self._most = torch.cuda.max_memory_allocated()
         else:
             self._ended.set()
