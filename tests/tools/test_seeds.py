@@ -1,0 +1,100 @@
+"""Headlines from several seeds: which run, which row, which seed."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from ich_study import params
+from ich_study.errors import ParameterError, RunError
+from ich_study.paths import project_root
+from tools import seeds
+
+ROOT = project_root()
+SAID = yaml.safe_load((ROOT / "params/open/seeds/headlines.yaml").read_text())
+ROW = {
+    "what": "AUROC",
+    "run": "02_lse_unet",
+    "where": {"variant": "authors", "metric": "auroc", "layer": "-3"},
+}
+
+
+def write_run(folder: Path, seed: int, value: float) -> None:
+    folder.mkdir(parents=True)
+    rows = pd.DataFrame(
+        {
+            "variant": ["printed", "authors"],
+            "metric": "auroc",
+            "layer": [-3, -3],
+            "value": [0.1, value],
+            "ci_low": 0.0,
+            "ci_high": 1.0,
+            "n": 15,
+            "seed": seed,
+        }
+    )
+    rows.to_csv(folder / "metrics.csv", index=False)
+
+
+def test_seed_is_replaced_alone_and_within_texts() -> None:
+    changes = {"training": {"seed": "SEED"}, "runs": ["runs/SEED/01"], "arms": ["authors"]}
+
+    assert seeds.with_seed(changes, 3) == {
+        "training": {"seed": 3},
+        "runs": ["runs/3/01"],
+        "arms": ["authors"],
+    }
+
+
+@pytest.mark.parametrize("run", SAID["runs"])
+def test_command_is_one_that_the_notebook_takes(run: str) -> None:
+    command = seeds.command_of("open", run, SAID["runs"][run], 2)
+    files = [ROOT / command[at + 1] for at, word in enumerate(command) if word == "-f"]
+    pairs = [tuple(command[at + 1 : at + 3]) for at, word in enumerate(command) if word == "-p"]
+    notebook = ROOT / "notebooks" / f"{run.split('/')[0]}.ipynb"
+
+    values = params.complete(notebook, params.load(notebook, files, pairs))
+
+    seed = values["training"]["seed"] if run == "02_lse_unet" else values["seed"]
+    assert seed == 2
+    assert values["output_dir"] == f"runs/open-seeds/2/{run}"
+
+
+def test_every_headline_is_of_a_run_that_is_trained_anew() -> None:
+    assert {row["run"] for row in SAID["headlines"]} <= set(SAID["runs"])
+
+
+def test_headline_is_the_row_that_is_meant(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", 2, 0.9)
+
+    found = seeds.headline("open", ROW, tmp_path / "run")
+
+    assert (found["value"], found["seed"]) == (0.9, 2)
+    with pytest.raises(ParameterError, match="found 2"):
+        seeds.headline("open", {**ROW, "where": {"metric": "auroc"}}, tmp_path / "run")
+
+
+def test_seeds_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params/open/seeds").mkdir(parents=True)
+    said = {"runs": {"02_lse_unet": {}}, "headlines": [ROW]}
+    (tmp_path / "params/open/seeds/headlines.yaml").write_text(yaml.safe_dump(said))
+    write_run(tmp_path / "runs/open/02_lse_unet", 1, 0.9)
+    write_run(tmp_path / "runs/open-seeds/2/02_lse_unet", 2, 0.7)
+    monkeypatch.setattr(seeds, "project_root", lambda: tmp_path)
+
+    table = seeds.gathered("open", [2], train=False)
+
+    assert table[["seed", "value"]].to_numpy().tolist() == [[1, 0.9], [2, 0.7]]
+    assert seeds.side_by_side(table) == "| AUROC | 0.900 [0.000, 1.000]; 0.700 [0.000, 1.000] |"
+
+
+def test_failed_run_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params/open/seeds").mkdir(parents=True)
+    said = {"runs": {"no_such_notebook": {}}, "headlines": []}
+    (tmp_path / "params/open/seeds/headlines.yaml").write_text(yaml.safe_dump(said))
+    monkeypatch.setattr(seeds, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(seeds, "command_of", lambda *_: ["python3", "-c", "raise SystemExit(1)"])
+
+    with pytest.raises(RunError, match="seed 2 of no_such_notebook failed"):
+        seeds.gathered("open", [2])
