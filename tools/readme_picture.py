@@ -30,7 +30,7 @@ from ich_study.evaluate.truth import largest_lesions, read_truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.style import save_figure
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.inputs.slices import SliceDataset
+from ich_study.inputs.slices import network_view
 from ich_study.methods.cams.cams import cam_maps, library_scaled
 from ich_study.methods.cams.layers import timm_layers
 from ich_study.methods.hgi_sam.attention_maps import hgi_sam
@@ -118,8 +118,7 @@ def heat_of(method: Method, runs: Path, store: Store, row: pd.DataFrame) -> np.n
     """Heat of one slice, float32 (1, SIDE, SIDE) in [0, 1]; WeightsError where a run is missing."""
     path = runs / method.weights / "weights.safetensors"
     found: Checkpoint = load(path, DEVICE, method.kind)
-    slices = SliceDataset(store, row, ("any",), found.preprocessing)
-    inputs = found.preprocessing.inputs(slices.__getitems__([0])[0])
+    _, inputs = network_view(store, row, found.preprocessing, DEVICE)
     return method.heat(found.model, inputs).detach().numpy().astype(np.float32)
 
 

@@ -218,6 +218,16 @@ def _as_is(batch: Batch) -> Batch:
     return batch
 
 
+def network_view(
+    source: SliceSource, rows: pd.DataFrame, preprocessing: Preprocessing, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What a network sees of a few slices, without augmentation: windowed channels in [0, 1], and
+    the same normalised, its input; both (B, C, size, size) on `device`."""
+    hu, _ = SliceDataset(source, rows, ("any",), preprocessing).__getitems__(range(len(rows)))
+    channels = preprocessing.channels(hu.to(device))
+    return channels, preprocessing.normalised(channels)
+
+
 def ordered_inputs(
     source: SliceSource,
     rows: pd.DataFrame,

@@ -9,7 +9,7 @@ from ich_study.errors import DataError
 from ich_study.inputs.augment import named_augmentation
 from ich_study.inputs.samplers import OrderedBatches, TrainingBatches, epoch_order
 from ich_study.inputs.seeds import seeded_generator
-from ich_study.inputs.slices import SliceDataset, SliceLoader, label_tensor
+from ich_study.inputs.slices import SliceDataset, SliceLoader, label_tensor, network_view
 from tests.training.fakes import config, fake_store
 
 STORE = fake_store(4)
@@ -122,3 +122,12 @@ def test_channels_last_is_a_matter_of_memory_only():
         for flag in (False, True)
     )
     assert torch.equal(plain, last) and last.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_network_sees_its_windows_and_neighbours_without_augmentation():
+    preprocessing = config(size=32, windows=("brain",), stack_depth=3).preprocessing((0.5,), (0.5,))
+    channels, inputs = network_view(STORE, STORE.index.iloc[[4, 2]], preprocessing, CPU)
+    volume = torch.from_numpy(STORE.volume(STORE.index["scan_id"].iloc[0]))
+    stacks = torch.stack([preprocessing.resized(volume[n - 1 : n + 2]) for n in (4, 2)])
+    assert inputs.shape == (2, 3, 32, 32) and torch.equal(inputs, preprocessing.inputs(stacks))
+    assert torch.equal(channels, preprocessing.channels(stacks)) and channels.min() == 0

@@ -14,6 +14,7 @@ from torch import Tensor
 from ich_study.evaluate.scaling import resized_maps
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.steps import Step, steps_figure
+from ich_study.inputs.slices import network_view
 from ich_study.methods.cams.cams import library_scaled
 from ich_study.methods.cams.capture import Captured
 from ich_study.methods.cams.figures import titled
@@ -152,8 +153,9 @@ class Browser:
     def __call__(self, index: int, method: str, depth: str, threshold: float) -> Figure:
         """The raw map over the slice, and what lies at or above `threshold` times its peak."""
         row = self.truth.rows.iloc[[index]]
-        _, inputs = self.subject.inputs(self.store, row)
         model, target = self.subject.model, self.subject.target
+        grid, device = self.subject.preprocessing, self.subject.device
+        _, inputs = network_view(self.store, row, grid, device)
         raw = self.recipe.maps(model, inputs, target, [method], [depth])[method, depth]
         heat = resized_maps(raw, self.truth.size)[0].cpu().numpy()
         step = _over(self.truth, index, heat, f"{titled(method)} {depth}", self.class_name)

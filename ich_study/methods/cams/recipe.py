@@ -47,13 +47,6 @@ class Subject:
     sha256: str
     device: torch.device
 
-    def inputs(self, store: Store, rows: pd.DataFrame) -> tuple[Tensor, Tensor]:
-        """Windowed channels in [0, 1] and network inputs, both (N, C, S, S), of a few slices."""
-        dataset = SliceDataset(store, rows, ("any",), self.preprocessing)
-        hu, _ = dataset.__getitems__(range(len(rows)))
-        channels = self.preprocessing.channels(hu.to(self.device))
-        return channels, self.preprocessing.normalised(channels)
-
 
 def load_subject(
     run_folder: str | Path,

@@ -28,6 +28,7 @@ from ich_study.evaluate.heat import batches
 from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.scaling import resized_maps
 from ich_study.evaluate.truth import Truth
+from ich_study.inputs.slices import network_view
 from ich_study.methods.cams import faithfulness as tests
 from ich_study.methods.cams.recipe import LIBRARY, CamRecipe, Subject, load_subject
 from ich_study.methods.cams.sanity import COMPARED_COLUMNS, cascading_randomisation, compare_maps
@@ -203,7 +204,7 @@ def repeatability(
                 f"{folder} has the very weights whose maps are compared; a repeated run is trained"
                 " from another seed"
             )
-        _, inputs = other.inputs(store, slices)
+        _, inputs = network_view(store, slices, other.preprocessing, other.device)
         again = recipe.maps(other.model, inputs, other.target)
         tables.append(compare_maps(maps, again).assign(run=Path(folder).name))
     return pd.concat(tables[-max(1, len(run_folders)) :], ignore_index=True)[
@@ -222,7 +223,8 @@ def surest_slices(
     logits = []
     with torch.inference_mode():
         for some in batches(len(positive), 32):
-            _, inputs = subject.inputs(store, truth.rows.iloc[positive[some]])
+            rows = truth.rows.iloc[positive[some]]
+            _, inputs = network_view(store, rows, subject.preprocessing, subject.device)
             logits.append(subject.model(inputs)[:, subject.target].cpu().numpy())
     order = np.argsort(-np.concatenate(logits), kind="stable")
     return np.sort(positive[order[:count]])

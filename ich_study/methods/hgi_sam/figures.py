@@ -75,7 +75,7 @@ def explore_figure(
 ) -> Figure:
     """Heat of one slice by one method in both readings, computed now, and masks at a threshold.
 
-    view: `maps.network_view` of the test slices.
+    view: `inputs.slices.network_view` of rows of the test slices.
     """
     _, inputs = view(truth.rows.iloc[[index]])
     brain = torch.from_numpy(truth.brain[[index]])

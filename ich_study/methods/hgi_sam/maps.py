@@ -141,16 +141,6 @@ def archives_of(
     return found
 
 
-def network_view(
-    source: SliceSource, preprocessing: Preprocessing, device: torch.device, rows: pd.DataFrame
-) -> tuple[Tensor, Tensor]:
-    """What a network sees of some rows: windowed channels in [0, 1], and the same normalised, its
-    input; both (B, C, size, size)."""
-    dataset = SliceDataset(source, rows, ("any",), preprocessing)
-    channels = preprocessing.channels(dataset.__getitems__(range(len(rows)))[0].to(device))
-    return channels, preprocessing.normalised(channels)
-
-
 def attention_heats(
     archives: Mapping[str, MapArchive], variant: str, truth: Truth
 ) -> dict[str, AttentionHeat]:

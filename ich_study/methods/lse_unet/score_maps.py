@@ -20,7 +20,7 @@ from ich_study.evaluate.heat import Index
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.inputs.slices import SliceDataset, SliceSource, ordered_inputs
+from ich_study.inputs.slices import SliceSource, ordered_inputs
 from ich_study.methods.lse_unet.network import LSEUNet
 
 Method = Callable[[nn.Module, Tensor, Sequence[int]], tuple[Tensor, Tensor]]
@@ -96,12 +96,6 @@ def gradcam_heatmaps(model: LSEUNet, inputs: Tensor, classes: Sequence[int]) -> 
             targets = [ClassifierOutputTarget(number)] * len(inputs)
             found.append(cam(input_tensor=inputs, targets=targets))
     return np.stack(found, 1)
-
-
-def network_inputs(preprocessing: Preprocessing, source: SliceSource, rows: pd.DataFrame) -> Tensor:
-    """What a network sees of some slices, without augmentation, float32 (n, channels, H, W)."""
-    dataset = SliceDataset(source, rows, ("any",), preprocessing)
-    return preprocessing.inputs(dataset.__getitems__(range(len(dataset)))[0])
 
 
 def class_numbers(outputs: Sequence[str], classes: Sequence[str]) -> list[int]:

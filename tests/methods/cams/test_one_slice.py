@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ich_study.evaluate.truth import read_truth
+from ich_study.inputs.slices import network_view
 from ich_study.methods.cams import one_slice
 from ich_study.methods.cams.cams import library_scaled
 from ich_study.methods.cams.capture import Captured
@@ -116,7 +117,7 @@ def test_the_browser_draws_the_map_that_is_asked_for(tmp_path, drawn):
     recipe = CamRecipe(("HiResCAM", "GradCAM"), ablations=("zero",))
     browser = one_slice.Browser(subject, recipe, store, truth)
     browser(index=2, method="grad_cam", depth="[-2]", threshold=0.5)
-    _, inputs = subject.inputs(store, truth.rows.iloc[[2]])
+    _, inputs = network_view(store, truth.rows.iloc[[2]], subject.preprocessing, subject.device)
     raw = recipe.maps(subject.model, inputs, subject.target)["grad_cam", "[-2]"]
     (step,) = drawn
     assert step.title == "GradCAM [-2]" and step.image.max() <= raw.max() + 1e-6

@@ -5,6 +5,7 @@ import torch
 
 from ich_study.errors import DataError, ParameterError, RunError, WeightsError
 from ich_study.evaluate.truth import read_truth
+from ich_study.inputs.slices import network_view
 from ich_study.methods.cams.cams import cam_maps
 from ich_study.methods.cams.heat import layer_heats, rival_heats, threshold_grid
 from ich_study.methods.cams.layers import timm_layers
@@ -50,7 +51,7 @@ def archives(subject, tmp_path_factory):
 def test_the_archive_holds_the_engines_maps(subject, archives):
     rows = choose_slices(STORE.index, "any", 6, 4)
     rows = rows[rows["scan_id"].isin(STORE.index["scan_id"].unique()[:3])]
-    _, inputs = subject.inputs(STORE, rows)
+    _, inputs = network_view(STORE, rows, subject.preprocessing, CPU)
     expected = cam_maps(subject.model, inputs, timm_layers(subject.model), 0, ["HiResCAM"])
     found = archived_maps(archives["validation"], np.arange(len(rows)))
     assert set(archives["validation"].names) - set(found) == {
@@ -64,7 +65,7 @@ def test_the_archive_holds_the_engines_maps(subject, archives):
 def test_ablation_in_both_variants_is_the_engines(subject, archives):
     rows = choose_slices(STORE.index, "any", 6, 4)
     rows = rows[rows["scan_id"].isin(STORE.index["scan_id"].unique()[:3])].iloc[:2]
-    _, inputs = subject.inputs(STORE, rows)
+    _, inputs = network_view(STORE, rows, subject.preprocessing, CPU)
     layers, found = timm_layers(subject.model), {}
     for ablation, name in (("zero", "ablation_cam"), ("library", "ablation_cam" + LIBRARY)):
         maps = cam_maps(subject.model, inputs, layers, 0, ["AblationCAM"], ablation=ablation)
@@ -79,7 +80,7 @@ def test_ablation_in_both_variants_is_the_engines(subject, archives):
 def test_the_librarys_eigen_maps_have_the_sign_that_lapack_gives(subject, archives):
     rows = choose_slices(STORE.index, "any", 6, 4)
     rows = rows[rows["scan_id"].isin(STORE.index["scan_id"].unique()[:3])].iloc[:2]
-    _, inputs = subject.inputs(STORE, rows)
+    _, inputs = network_view(STORE, rows, subject.preprocessing, CPU)
     layers = timm_layers(subject.model)
     maps = cam_maps(subject.model, inputs, layers, 0, ["EigenCAM"], eigen_sign="lapack")
     for depth in RECIPE.depths:

@@ -8,6 +8,7 @@ import torch
 
 from ich_study.errors import DataError, MapError, ParameterError
 from ich_study.evaluate.rows import Rows
+from ich_study.inputs.slices import network_view
 from ich_study.methods.cams import trust as cam_trust
 from ich_study.methods.cams.recipe import CamRecipe, Subject, load_subject
 from ich_study.methods.cams.sanity import compare_maps
@@ -101,7 +102,7 @@ def test_cost_is_per_map_and_slice():
     assert set(rows["metric"]) == {"milliseconds"} and set(rows["unit"]) == {"slice"}
 
 
-def test_the_surest_positives_are_explained():
+def test_the_surest_positives_are_explained(monkeypatch):
     channels = spot_slices(6)
     channels[:, :, :6, :6] *= torch.linspace(0.1, 1, 6)[:, None, None, None]
     part = truth_part(1, 6)
@@ -110,10 +111,12 @@ def test_the_surest_positives_are_explained():
     class Shown:
         # all of the positive slices are so sure that their probability is 1.0
         model, target = staticmethod(lambda inputs: 1000 + inputs.mean((2, 3))), 0
+        preprocessing = device = None
 
-        def inputs(self, store, rows):
-            return None, channels[rows.index.to_numpy()]
+    def seen(store, rows, preprocessing, device):
+        return None, channels[rows.index.to_numpy()]
 
+    monkeypatch.setattr(cam_trust, "network_view", seen)
     found = cam_trust.surest_slices(Shown(), None, part, "any", 2)
     assert found.tolist() == [2, 4]
     with pytest.raises(DataError, match="no positive"):
@@ -134,7 +137,7 @@ def run(tmp_path_factory):
 def test_repeatability_compares_with_the_same_classifier_trained_again(run):
     folder, subject = run
     rows = STORE.index.iloc[:3]
-    _, inputs = subject.inputs(STORE, rows)
+    _, inputs = network_view(STORE, rows, subject.preprocessing, subject.device)
     maps = RECIPE.maps(subject.model, inputs, subject.target)
     write_run(folder / "again", seed=7)
     table = cam_trust.repeatability(subject, [folder / "again"], "any", RECIPE, STORE, rows, maps)
@@ -149,12 +152,13 @@ def test_repeatability_compares_with_the_same_classifier_trained_again(run):
 def test_every_repeated_run_is_compared_with_the_maps_of_the_subject(run):
     folder, subject = run
     rows = STORE.index.iloc[:3]
-    maps = RECIPE.maps(subject.model, subject.inputs(STORE, rows)[1], subject.target)
+    _, inputs = network_view(STORE, rows, subject.preprocessing, subject.device)
+    maps = RECIPE.maps(subject.model, inputs, subject.target)
     expected = {}
     for name, seed in (("second", 8), ("third", 9)):
         write_run(folder / name, seed=seed)
         other = load_subject(folder / name, "any", torch.device("cpu"))
-        _, inputs = other.inputs(STORE, rows)
+        _, inputs = network_view(STORE, rows, other.preprocessing, other.device)
         expected[name] = compare_maps(maps, RECIPE.maps(other.model, inputs, other.target))
     folders = [folder / name for name in expected]
     table = cam_trust.repeatability(subject, folders, "any", RECIPE, STORE, rows, maps)

@@ -9,7 +9,6 @@ from ich_study.methods.lse_unet.score_maps import (
     RawHeat,
     gradcam_heatmaps,
     lse_heatmaps,
-    network_inputs,
     raw_maps,
     scaled_heatmaps,
 )
@@ -46,15 +45,6 @@ def test_the_score_map_after_relu_is_pytorch_grad_cams_heatmap(variant):
     theirs = gradcam_heatmaps(model, INPUTS, [2, 0])
     assert theirs.shape == ours.shape and np.abs(ours - theirs).max() < 1e-5
     assert np.abs(ours[:, ::-1] - theirs).max() > 0.1, "each class has its own map"
-
-
-def test_inputs_are_what_the_network_was_trained_on():
-    store = fake_store(1)
-    preprocessing = config(size=32, windows=("brain",), stack_depth=3).preprocessing((0.5,), (0.5,))
-    found = network_inputs(preprocessing, store, store.index.iloc[[4, 2]])
-    volume = torch.from_numpy(store.volume(store.index["scan_id"].iloc[0]))
-    stacks = torch.stack([preprocessing.resized(volume[n - 1 : n + 2]) for n in (4, 2)])
-    assert found.shape == (2, 3, 32, 32) and torch.equal(found, preprocessing.inputs(stacks))
 
 
 def test_a_map_without_a_positive_value_gives_no_heat():
