@@ -75,7 +75,8 @@ class Truth:
         return len(self.rows)
 
     def mask(self, name: str = "any", index: Index = slice(None)) -> np.ndarray:
-        """Mask of one subtype or of any hemorrhage, or the boxes filled, bool (n, S, S).
+        """Mask of one subtype or of any hemorrhage, or the boxes filled, bool (n, S, S); (S, S) of
+        one slice.
 
         Boxes do not know a subtype: they stand for every class that is asked for. DataError where
         no truth was read.
@@ -86,8 +87,10 @@ class Truth:
         if self.kind == "none":
             raise DataError("no truth of these slices was read; ask read_truth for masks or boxes")
         numbers = np.arange(len(self))[index]
-        filled = [fill_boxes(self.annotated[number], (self.size,) * 2) for number in numbers]
-        return np.stack(filled) if filled else np.zeros((0, self.size, self.size), bool)
+        filled = np.zeros((numbers.size, self.size, self.size), bool)
+        for row, number in enumerate(np.atleast_1d(numbers)):
+            filled[row] = fill_boxes(self.annotated[number], (self.size,) * 2)
+        return filled.reshape(*numbers.shape, self.size, self.size)
 
     def boxes(self, name: str = "any") -> list[np.ndarray]:
         """Boxes of every slice, (n, 4): as annotated, or around the components of the masks."""

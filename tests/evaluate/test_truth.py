@@ -83,6 +83,8 @@ def test_filled_boxes_stand_for_masks_only_where_asked_for(tmp_path):
     boxes = read_truth(store, rows, preprocessing(), "boxes", progress=False)
     assert boxes.codes is None and (boxes.kind, masks.kind) == ("boxes", "masks")
     np.testing.assert_array_equal(boxes.mask(), masks.mask())
+    # one slice, as a picture asks for it
+    np.testing.assert_array_equal(boxes.mask("any", 0), masks.mask("any", 0))
     for drawn, around in zip(boxes.boxes(), masks.boxes()):
         np.testing.assert_allclose(drawn, around)
     none = read_truth(store, rows, preprocessing(), "none", brain=False, progress=False)
