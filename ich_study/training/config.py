@@ -26,7 +26,7 @@ from ich_study.inputs.settings import Settings, one_of
 from ich_study.schema import LABELS
 
 TWO_OUTPUT_LOSSES = ("cross_entropy_two_outputs", "cross_entropy_softmaxed")
-INDIFFERENT = frozenset({"num_workers", "cache_in_memory"})
+INDIFFERENT = frozenset({"num_workers", "cache_in_memory", "restart_changed"})
 """Fields that do not change a single weight; a run may be resumed with other values of these."""
 
 
@@ -88,6 +88,11 @@ class LoopSettings(Settings):
     distributed: bool = Field(False, description="train on several GPUs")
     processes: PositiveInt | None = Field(
         None, description="with `distributed`, started by accelerate; null: one per visible GPU"
+    )
+    restart_changed: bool = Field(
+        False,
+        description="a folder that holds another run is trained anew; false makes it an error",
+        exclude=True,  # a checkpoint does not say it
     )
 
     def check(self) -> None:
