@@ -3,7 +3,8 @@ pixels, Figures 2 and 3."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,8 +15,11 @@ from matplotlib.figure import Figure
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rivals import RIVALS
+from ich_study.evaluate.truth import Truth
 from ich_study.figures.names import readable
+from ich_study.methods.cams.classifiers import figure_three_curves
 from ich_study.methods.cams.recipe import LIBRARY
+from ich_study.methods.cams.rows import prefix_of
 from ich_study.methods.cams.scores import (
     MethodScores,
     pixel_average_precision,
@@ -32,6 +36,19 @@ def titled(method: str) -> str:
     """A method's name for a reader."""
     own = method.removesuffix(LIBRARY)
     return readable(own) + (" (library)" if own != method else "")
+
+
+def overview_figures(
+    results: pd.DataFrame, scored: Sequence[MethodScores], truth: Truth, data: str
+) -> Iterator[tuple[str, Figure]]:
+    """File name and figure of the page to choose by, of precision and recall, and of what Table II
+    does not ask, each method at its best depth. data: what the figures are of."""
+    dice = f"{prefix_of(truth)}dice"
+    best = best_layers(results, dice)
+    yield "overview", overview_figure(results, data, dice)
+    pixels = f"pixels of positive slices, {data}"
+    yield "precision_recall", precision_recall_figure(scored, best, truth.size, pixels)
+    yield "trust", trust_figure(results, f"faithfulness and randomisation, {data}", best)
 
 
 def overview_figure(results: pd.DataFrame, title: str, dice: str = "dice") -> Figure:
@@ -195,6 +212,16 @@ def trust_figure(results: pd.DataFrame, title: str, layer_of: Mapping[str, str])
     axes[0].invert_yaxis()
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def classifier_figures(
+    table: pd.DataFrame, folders: Sequence[str | Path], part: str, class_name: str, data: str
+) -> Iterator[tuple[str, Figure]]:
+    """File name and figure of the classifiers' F1 and precision-recall curves. table: of
+    `classifiers.table_one`, and the rest as there."""
+    yield "figure_2", figure_two(table, f"{data}, as Figure 2")
+    curves = figure_three_curves(folders, part, class_name)
+    yield "figure_3", figure_three(curves, f"{part}: {data}, as Figure 3")
 
 
 def figure_two(table: pd.DataFrame, title: str) -> Figure:
