@@ -25,9 +25,10 @@ MAX_CELLS = 36
 MAX_STATEMENTS = 110
 STUDIES = ("02_", "03_", "04_", "05_", "06_")
 """Beginnings of the notebooks of one method each: they show the method and wire a study."""
-MAX_NAMES, MAX_MODULES = 60, 8
+MAX_NAMES, MAX_MODULES = 60, 15
 """Of the package in a notebook of STUDIES. Each step of a method that is called where a reader sees
-its arrays is a name, so this is far above what a notebook would need that hid its method."""
+its arrays is a name, so this is far above what a notebook would need that hid its method. 02 and 03
+take theirs from the room's modules: a room that imports them all slows the start of every run."""
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
