@@ -107,7 +107,7 @@ def test_a_killed_training_ends_at_the_same_weights(heads, tmp_path):
 
     loop = LoopSettings(epochs=3, learning_rate=0.01, optimizer="adam")
     whole = train_unet(task(heads), loop, tmp_path / "whole", {})
-    with pytest.raises(Killed), patch("builtins.print", side_effect=Killed):
+    with pytest.raises(Killed), patch("builtins.print", side_effect=Killed("now")):
         train_unet(task(heads), loop, tmp_path / "killed", {})
     resumed = train_unet(task(heads), loop, tmp_path / "killed", {})
     assert state_digest(resumed.model) == state_digest(whole.model)
