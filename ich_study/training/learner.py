@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ich_study.errors import ParameterError, WeightsError
+from ich_study.evaluate.slice_position import head_positions
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.samplers import TrainingBatches, epoch_order
 from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource, label_tensor
@@ -141,7 +142,9 @@ def sampled_batches(rows: pd.DataFrame, config: TrainingConfig) -> TrainingBatch
     """Batches of `rows` in the order of the configured sampler, the share of this process."""
     label = label_tensor(rows, ["any"])[:, 0]
     group = torch.from_numpy(rows["dataset"].factorize()[0])
-    order = partial(epoch_order, config.sampler, len(label), label, config.seed, group=group)
+    height = torch.from_numpy(head_positions(rows))
+    drawn = {"group": group, "height": height}
+    order = partial(epoch_order, config.sampler, len(label), label, config.seed, **drawn)
     return shuffled_batches(order, config.batch_size, True, config.max_train_batches)
 
 
