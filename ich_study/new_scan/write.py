@@ -15,12 +15,15 @@ from matplotlib.figure import Figure
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import named_window
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.names import readable
 from ich_study.new_scan.apply import Finding
 from ich_study.new_scan.read import OwnScan
 
 RESEARCH_USE = "Research use only: not a medical device, not for diagnosis or treatment."
 REPORT = "report.json"
 NIFTI_HEADER = 352
+SHEET_COLUMNS = 6
+"""Pictures of a contact sheet beside each other: slices share a row where few methods are shown."""
 IDENTITY = (
     "PatientName",
     "PatientID",
@@ -123,13 +126,12 @@ def shown_slices(findings: Sequence[Finding], count: int) -> np.ndarray:
     """Which slices to show, by rule: those that the methods mark most, then others evenly spread,
     `count` at most, in order."""
     marked = sum((finding.mask > 0).sum((1, 2)) for finding in findings)
-    chosen = [int(number) for number in np.argsort(-marked, kind="stable")[: count - count // 4]]
-    chosen = [number for number in chosen if marked[number]]
-    spread = np.linspace(0, len(marked) - 1, count + 2)[1:-1].round().astype(int)
-    for number in spread:
-        if len(chosen) < min(count, len(marked)) and number not in chosen:
-            chosen.append(int(number))
-    return np.array(sorted(chosen))
+    chosen = np.argsort(-marked, kind="stable")[: count - count // 4]
+    chosen = chosen[marked[chosen] > 0]
+    others = np.setdiff1d(np.arange(len(marked)), chosen)
+    spare = min(count - len(chosen), len(others))
+    spread = np.linspace(0, len(others) - 1, spare + 2)[1:-1].round().astype(int)
+    return np.sort(np.concatenate([chosen, others[spread]]))
 
 
 def contact_sheet(
@@ -140,7 +142,8 @@ def contact_sheet(
     opacity: float = 0.55,
     label: str = "",
 ) -> Figure:
-    """A row per slice, a column per method: heat, outline of the mask, points.
+    """Every slice bare, then by each method: heat, outline of the mask, points; titled with its
+    number and the height of its middle in patient coordinates.
 
     Half of the colours is each method's threshold (`shown_heat`).
     """
@@ -152,15 +155,21 @@ def contact_sheet(
             places.loc[places["slice_index"] == number, ["row", "column"]].to_numpy()
             for number in index
         ]
-        volume = f"{finding.name}\n{finding.volumes_ml['any']:.1f} mL"
+        volume = f"{readable(finding.name)}\n{finding.volumes_ml['any']:.1f} mL"
         columns.append(MapColumn(volume, shown_heat(finding, index), finding.mask[index], points))
+    middle = np.column_stack(
+        [index, np.tile((np.array(scan.hu.shape[1:]) - 1) / 2, (len(index), 1))]
+    )
+    heights = scan.world_mm(middle)[:, 2]
     return heatmap_grid(
         scan.hu[index],
         columns,
         f"{label or scan.name}\n{RESEARCH_USE}\n",
-        row_titles=[f"slice {number}" for number in index],
+        row_titles=[f"slice {number}, z {z:.0f} mm" for number, z in zip(index, heights)],
         window=named_window(window),
         opacity=opacity,
+        across=max(1, SHEET_COLUMNS // (1 + len(columns))),
+        heat_names={0: "low", 0.5: "threshold", 1: "highest"},
     )
 
 

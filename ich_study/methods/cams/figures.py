@@ -17,6 +17,7 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.rivals import RIVALS
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.names import readable
+from ich_study.figures.style import COLOURS
 from ich_study.methods.cams.classifiers import figure_three_curves
 from ich_study.methods.cams.recipe import LIBRARY
 from ich_study.methods.cams.rows import prefix_of
@@ -28,6 +29,8 @@ from ich_study.methods.cams.scores import (
 from ich_study.methods.cams.tables import best_layers
 
 DEPTHS = ("-1", "-2", "-3")
+LINES = ("-", "--", "-.")
+"""Of the curves that share a colour."""
 MARKED = {0.3: "o", 0.5: "s", 0.7: "D"}
 """Thresholds that Figure 3 compares, and their markers."""
 
@@ -144,8 +147,6 @@ def precision_recall_figure(
 ) -> Figure:
     """Precision and sensitivity of pixels of positive slices over all thresholds, a line per method
     at its depth `layer_of` (rivals: ""), the area under it in the legend. size: of a slice."""
-    import seaborn as sns  # slow to import
-
     shown = [
         each
         for each in scored
@@ -156,12 +157,13 @@ def precision_recall_figure(
         raise StudyError(f"figure {title!r} has no curve to show")
     figure, axis = plt.subplots(figsize=(6.2, 4.4))
     top = 0.0
-    for colour, each in zip(sns.color_palette("husl", len(shown)), shown):
+    for number, each in enumerate(shown):
         scores, style = each.scores, ":" if each.scores.name in RIVALS else "-"
         area = pixel_average_precision(scores, size, scores.positive).value()
         name = each.label.replace(scores.name, titled(scores.name), 1)
         sensitivity, precision = precision_recall(scores, size)
         top = max(top, float(np.nanmax(precision)))
+        colour = COLOURS[number % len(COLOURS)]
         look = {"color": colour, "linewidth": 1.4, "label": f"{name}: {area:.3f}"}
         axis.plot(sensitivity, precision, style, **look)
     axis.set(
@@ -177,7 +179,7 @@ def precision_recall_figure(
 
 def _legend_beside(axis: Axes, **options: Any) -> None:
     beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
-    axis.legend(fontsize=6.5, frameon=False, **beside, **options)
+    axis.legend(fontsize=7.5, frameon=False, **beside, **options)
 
 
 def trust_figure(results: pd.DataFrame, title: str, layer_of: Mapping[str, str]) -> Figure:
@@ -240,7 +242,7 @@ def figure_two(table: pd.DataFrame, title: str) -> Figure:
     )
     axis.set(
         yticks=places,
-        yticklabels=table["method"],
+        yticklabels=[readable(name) for name in table["method"]],
         xlabel="F1, mean and SD of the five best epochs",
         title=title,
     )
@@ -253,13 +255,12 @@ def figure_three(curves: pd.DataFrame, title: str) -> Figure:
 
     curves: run, sensitivity, precision, threshold.
     """
-    import seaborn as sns  # slow to import
-
     figure, axis = plt.subplots(figsize=(6.2, 4.2))
-    runs = list(dict.fromkeys(curves["run"]))
-    for colour, run in zip(sns.color_palette("husl", len(runs)), runs):
+    for number, run in enumerate(dict.fromkeys(curves["run"])):
+        colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
         part = curves[curves["run"] == run].sort_values("threshold")
-        axis.plot(part["sensitivity"], part["precision"], color=colour, linewidth=1.1, label=run)
+        look = {"color": colour, "linestyle": line, "linewidth": 1.1, "label": readable(run)}
+        axis.plot(part["sensitivity"], part["precision"], **look)
         for threshold, marker in MARKED.items():
             above = part[part["threshold"] >= threshold]
             if len(above):
