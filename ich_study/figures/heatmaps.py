@@ -16,6 +16,7 @@ from ich_study.ct.windows import WINDOWS, Window
 from ich_study.errors import StudyError
 from ich_study.figures.style import (
     CLASS_COLOURS,
+    POINT_COLOUR,
     codes_legend,
     fit_titles,
     heat_bar,
@@ -25,13 +26,14 @@ from ich_study.figures.style import (
     show_hu,
 )
 
-_CELL = 1.75
+SIDE = 1.75
+"""Inches of a picture."""
 _BAR = 0.75
-"""Inches of a picture, and of the colour bar's column."""
+"""Inches of the colour bar's column."""
 _READ_AT = 8.0
 """Inches of a figure that is read in its own size; wider ones are shown smaller, and their letters
 grow with them."""
-_POINT = {"color": "#56B4E9", "linestyle": "", "marker": "+", "markersize": 7, "mew": 1.4}
+_POINT = {"color": POINT_COLOUR, "linestyle": "", "marker": "+", "markersize": 7, "mew": 1.4}
 """How a point is drawn."""
 
 
@@ -59,14 +61,15 @@ def heatmap_grid(
     opacity: float = 0.55,
     across: int = 1,
     heat_names: Mapping[float, str] | None = None,
+    side: float = SIDE,
 ) -> Figure:
     """A row per slice: the bare slice, the slice with its truth where there is one, then a column
     per method.
 
     hu: (N, S, S). truth: mask codes or bool, outlined in the colours of the subtypes. boxes: of
     each slice, (n, 4) of x, y, width, height. across: slices that share a row. heat_names: of
-    places on the colour bar, in place of numbers. Raises StudyError when shapes differ or there is
-    nothing to show.
+    places on the colour bar, in place of numbers. side: of a picture, inches. Raises StudyError
+    when shapes differ or there is nothing to show.
     """
     if not len(hu):
         raise StudyError(f"figure {title!r} has no slices to show")
@@ -83,12 +86,12 @@ def heatmap_grid(
     heated = any(column.heatmaps is not None for column in columns)
     across = min(across, len(hu))
     lines = -(-len(hu) // across)
-    width = _CELL * across * len(shown) + (_BAR if heated else 0)
+    width = side * across * len(shown) + (_BAR if heated else 0)
     letters = 7.5 * max(1.0, width / _READ_AT)
     figure, axes = plt.subplots(
         lines,
         across * len(shown),
-        figsize=(width, _CELL * hu.shape[1] / hu.shape[2] * lines + 0.12 * letters),
+        figsize=(width, side * hu.shape[1] / hu.shape[2] * lines + 0.12 * letters),
         squeeze=False,
     )
     by_slice = axes.reshape(lines * across, len(shown))

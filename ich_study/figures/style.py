@@ -59,6 +59,8 @@ COLOURS: tuple[str, ...] = (
 )
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
 """Colours and markers of things that are not subtypes, such as methods."""
+POINT_COLOUR = "#56B4E9"
+"""Of points on a slice."""
 NAME_OF_CODE = {
     **{code: name for name, code in MASK_CODES.items()},
     UNSPECIFIED_HEMORRHAGE: "hemorrhage",

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import named_window
-from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.heatmaps import SIDE, MapColumn, heatmap_grid
 from ich_study.figures.names import readable
 from ich_study.new_scan.apply import Finding
 from ich_study.new_scan.read import OwnScan
@@ -107,19 +107,13 @@ def _method(finding: Finding) -> dict[str, Any]:
 
 def shown_heat(finding: Finding, index: int | np.ndarray | slice = slice(None)) -> np.ndarray:
     """Heat of all classes together for pictures, float32 in [0, 1]: 0.5 is the threshold, 1 the
-    scan's highest value; see `shown_span`."""
+    scan's highest value; see `apply.shown_span`."""
     shown = []
-    for heat, threshold in zip(finding.heat, finding.method.recipe.thresholds):
-        above = (heat[index] - threshold) / shown_span(heat, threshold)
+    recipe = finding.method.recipe
+    for heat, threshold, span in zip(finding.heat, recipe.thresholds, finding.spans):
+        above = (heat[index] - threshold) / span
         shown.append(np.clip(0.5 + 0.5 * above, 0, 1))
     return np.max(shown, axis=0).astype(np.float32)
-
-
-def shown_span(heat: np.ndarray, threshold: float) -> float:
-    """How far above the threshold pictures show full heat: at the highest value, but no less far
-    than the median lies below, so that a scan without heat stays dark."""
-    reach = max(float(heat.max()) - threshold, threshold - float(np.median(heat)))
-    return max(reach, 1e-6 * max(1.0, abs(threshold)))
 
 
 def shown_slices(findings: Sequence[Finding], count: int) -> np.ndarray:
@@ -141,9 +135,10 @@ def contact_sheet(
     window: str = "brain",
     opacity: float = 0.55,
     label: str = "",
+    side: float = SIDE,
 ) -> Figure:
     """Every slice bare, then by each method: heat, outline of the mask, points; titled with its
-    number and the height of its middle in patient coordinates.
+    number and the height of its middle in patient coordinates. side: of a picture, inches.
 
     Half of the colours is each method's threshold (`shown_heat`).
     """
@@ -170,6 +165,7 @@ def contact_sheet(
         opacity=opacity,
         across=max(1, SHEET_COLUMNS // (1 + len(columns))),
         heat_names={0: "low", 0.5: "threshold", 1: "highest"},
+        side=side,
     )
 
 
