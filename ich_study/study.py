@@ -10,9 +10,10 @@ study.record(weights={"trained": sha256})
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -22,6 +23,7 @@ from ich_study import manifest, paths
 from ich_study.atomic import write_csv
 from ich_study.errors import ParameterError
 from ich_study.figures import style
+from ich_study.figures.explore import explore
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import read_split, rows_of, split_hash
 from ich_study.store import Store, open_stores
@@ -114,14 +116,14 @@ class Study:
         style.fit_titles(figure)
         return figure
 
-    def drawing(self, draw: Callable[..., object]) -> Callable[..., Figure]:
-        """`draw`, which makes one figure, as `explore` takes it: its figure is `titled`."""
+    def explore(self, draw: Callable[..., object], **choices: Sequence[Any]) -> None:
+        """`figures.explore.explore` of `draw`, which makes one figure; the figure is `titled`."""
 
         def drawn(**chosen: object) -> Figure:
             draw(**chosen)
             return self.titled(plt.gcf())
 
-        return drawn
+        explore(drawn, **choices)
 
     def record(
         self,

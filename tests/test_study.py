@@ -103,7 +103,8 @@ def test_a_phantom_is_called_synthetic_in_every_title(
     def draw(words):
         plt.subplots()[1].set_title(words)
 
-    figure = study.drawing(draw)(words=title)
+    study.explore(draw, words=[title])
+    figure = plt.gcf()
     assert figure.axes[0].get_title() == expected
     study.save(figure, "picture")
     assert figure.axes[0].get_title() == expected, "said once"

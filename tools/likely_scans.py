@@ -1,10 +1,10 @@
 """What the shipped weights see in scans that users are likely to bring:
 `python -m tools.likely_scans` writes `ich_study/new_scan/weights/likely_scans.csv`.
 
-Synthetic phantoms, generated and not patients: each subtype, none, thin slices, a strong tilt; and
-the real series without hemorrhage where ICH_REAL_DATA has it. A row per scan and method: slices
-with hemorrhage and how many of them are marked, slices without and how many of these are, points in
-the lesion (2 mm around it) of all points, volumes in mL.
+Synthetic phantoms, generated and not patients: each subtype, none, thin and thick slices, a strong
+tilt, a contrast agent; and the real series without hemorrhage where ICH_REAL_DATA has it. A row per
+scan and method: slices with hemorrhage and how many of them are marked, slices without and how many
+of these are, points in the lesion (2 mm around it) of all points, volumes in mL.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ SCANS: dict[str, dict[str, Any]] = {
     "synthetic, no hemorrhage": {},
     "synthetic, IPH, thin slices": {"subtypes": ("IPH",), "thickness_mm": 1.25},
     "synthetic, IPH, tilt of 20 degrees": {"subtypes": ("IPH",), "tilt_degrees": 20.0},
+    "synthetic, IPH, thick slices": {"subtypes": ("IPH",), "thickness_mm": 8.0},
+    "synthetic, IPH, contrast agent": {"subtypes": ("IPH",), "contrast": True},
+    "synthetic, no hemorrhage, contrast agent": {"contrast": True},
 }
 
 
@@ -77,7 +80,8 @@ def main() -> int:
     methods = open_methods(shipped(), torch.device("cpu"))
     rows = []
     for number, (kind, settings) in enumerate(SCANS.items()):
-        phantom = simulate(PatientSpec(**{"seed": SEED + number, "matrix": MATRIX, **settings}))
+        settings = {"seed": SEED + number, "matrix": MATRIX, **settings}
+        phantom = simulate(contrast=settings.pop("contrast", False), spec=PatientSpec(**settings))
         with tempfile.TemporaryDirectory() as folder:
             write_cq500(Path(folder), [phantom])
             scan = read(Path(folder))

@@ -11,7 +11,7 @@ import argparse
 import ast
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import nbformat
@@ -19,15 +19,24 @@ import nbformat
 from ich_study import params, paths
 from ich_study.atomic import write_text
 from ich_study.errors import ParameterError
+from ich_study.sources import modules
 
 MAX_CELLS = 36
 MAX_STATEMENTS = 110
+STUDIES = ("02_", "03_", "04_", "05_", "06_")
+"""Beginnings of the notebooks of one method each: they show the method and wire a study."""
+MAX_NAMES, MAX_MODULES = 60, 15
+"""Of the package in a notebook of STUDIES. Each step of a method that is called where a reader sees
+its arrays is a name, so this is far above what a notebook would need that hid its method. 02 and 03
+take theirs from the room's modules: a room that imports them all slows the start of every run."""
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 """The kernel that every Jupyter has; papermill reads no parameters of a notebook without one."""
 FIRST_CELL_SAYS = ("question", "paper", "inputs", "outputs", "command", "time", "memory")
+TOP = ("ich_study", "ich_study")
+"""What `import ich_study.store` binds."""
 _MACHINE_PATH = re.compile(
     r"(?<![\w./])(/(?:home|Users|mnt|lustre|projects|root|tmp|work|scratch)/|[A-Z]:\\)"
 )
@@ -47,6 +56,7 @@ def problems(path: Path) -> list[str]:
         *_first_cell(notebook),
         *_parameters(path),
         *_code(notebook),
+        *(_borrowed(notebook) if path.name.startswith(STUDIES) else ()),
     ]
 
 
@@ -131,6 +141,45 @@ def _code(notebook: nbformat.NotebookNode) -> Iterator[str]:
             yield f"cell {number} defines a function or class: it belongs in ich_study, with a test"
     if len(importing) != 1:
         yield f"should import in one cell, imports in {importing or 'none'}"
+
+
+def _borrowed(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    try:
+        names = package_names(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    except SyntaxError:
+        return  # which another rule says
+    homes = {name.rpartition(".")[0] for name in names}
+    if len(names) > MAX_NAMES or len(homes) > MAX_MODULES:
+        yield (
+            f"takes {len(names)} names from {len(homes)} modules of ich_study, at most {MAX_NAMES}"
+            f" from {MAX_MODULES} are allowed: wiring belongs there"
+        )
+
+
+def package_names(sources: Iterable[str]) -> set[str]:
+    """Names of the package that cells of code use, with the module that each is taken from.
+
+    Of a module that is imported whole every attribute that is used counts.
+
+    >>> sorted(package_names(["from ich_study.methods import mil", "mil.spaced(mil.upsampled(x))"]))
+    ['ich_study.methods.mil.spaced', 'ich_study.methods.mil.upsampled']
+    """
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    bound = {}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ich_study"):
+            bound |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+        elif isinstance(node, ast.Import):
+            whole = [each for each in node.names if each.name.startswith("ich_study")]
+            bound |= dict((each.asname, each.name) if each.asname else TOP for each in whole)
+    used = {name for name in bound.values() if name not in modules()}
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            first, _, rest = ast.unparse(node).partition(".")
+            name = f"{bound.get(first)}.{rest}"
+            if name.rpartition(".")[0] in modules() and name not in modules():
+                used.add(name)
+    return used
 
 
 def fix(path: Path) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
@@ -14,6 +15,7 @@ from ich_study.cross.measure import ANY
 from ich_study.cross.tables import Scored
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.names import readable
 from ich_study.figures.style import COLOURS, MARKERS
 
 METHODS_BESIDE = 8
@@ -32,7 +34,9 @@ def looks_of(methods: list[str]) -> dict[str, dict[str, str]]:
 def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -> Figure:
     """Pooled Dice at held-out thresholds against time a scan, a panel per data set.
 
-    Rivals cost nothing and are lines: a method below the highest of them has found nothing.
+    Numbered, with interval, and listed below by their Dice are the methods to choose from: above
+    every trivial rival, and no other is better and as cheap. The rest is grey, hollow where a rival
+    is better, which means that it has found nothing.
     """
     dice = results[
         results["metric"].isin(["dice", "box_dice"])
@@ -41,52 +45,65 @@ def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -
     ]
     table = dice.merge(cost, on=["dataset", "method"])
     datasets = list(dict.fromkeys(table["dataset"]))
-    looks = looks_of(list(dict.fromkeys(table.loc[~table["rival"], "method"])))
+    choices = {name: choice_of(table[table["dataset"] == name]) for name in datasets}
+    longest = max(len(choice) for choice in choices.values())
+    size = (max(7.0, 5.2 * len(datasets)), 4.4 + 0.2 * longest)
     figure, axes = plt.subplots(
-        1,
-        len(datasets),
-        figsize=(3.6 * len(datasets) + 2.2, 3.8),
-        squeeze=False,
-        sharey=True,
-        layout="constrained",
+        1, len(datasets), figsize=size, squeeze=False, sharey=True, layout="constrained"
     )
-    for axis, dataset in zip(axes.flat, datasets):
+    for axis, (dataset, choice) in zip(axes.flat, choices.items()):
         part = table[table["dataset"] == dataset]
-        for row in part[~part["rival"]].itertuples():
-            spread = [[row.value - row.ci_low], [row.ci_high - row.value]]
-            axis.errorbar(
-                row.milliseconds,
-                row.value,
-                np.maximum(spread, 0),
-                markersize=7,
-                capsize=2,
-                linestyle="",
-                label=row.method,
-                **looks[row.method],
-            )
-        # a name at each line would lie on the next; the highest is the one to beat
-        for row, style in zip(part[part["rival"]].itertuples(), ("-", "--", ":")):
-            axis.axhline(row.value, color="0.45", linestyle=style, linewidth=1, label=row.method)
+        _draw_choice(axis, part, choice)
         what = "Dice" if (part["metric"] == "dice").all() else "Dice with filled boxes"
-        axis.set(
-            xscale="log",
-            xlabel="milliseconds a scan",
-            ylabel=f"{what}, pixels pooled",
-            title=dataset,
-        )
+        axis.set(xscale="log", ylabel=f"{what}, pixels pooled", title=dataset)
         axis.set_ylim(bottom=0)
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
-    handles: dict[str, object] = {}
-    for axis in axes.flat:
-        for handle, label in zip(*axis.get_legend_handles_labels()):
-            handles.setdefault(label, handle)
-    names = sorted(handles, key=lambda name: name not in looks)  # rivals below the methods
-    entries = [handles[name] for name in names]
-    figure.legend(entries, names, loc="outside right center", frameon=False, fontsize=8)
-    figure.suptitle(f"{title}: higher is better, further left is cheaper", fontsize=9)
+    figure.suptitle(f"{title}: higher is better, further left is cheaper", fontsize=10)
     return figure
+
+
+def choice_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The methods of one data set that are worth a choice, the best first: above every rival, and
+    none is better and takes no more time. table: method, value, milliseconds, rival."""
+    floor = table.loc[table["rival"], "value"].max()
+    # of methods that take the same time the best comes first
+    sought = table[~table["rival"] & ~(table["value"] <= floor)]
+    sought = sought.sort_values(["milliseconds", "value"], ascending=[True, False], kind="stable")
+    best_cheaper = sought["value"].cummax().shift(fill_value=-np.inf)
+    return sought[sought["value"] > best_cheaper].iloc[::-1]
+
+
+def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame) -> None:
+    """One panel of `quality_cost_figure`: the choice in colour, the others in grey, the highest
+    rival as the floor."""
+    rivals = table[table["rival"]]
+    floor, others = rivals["value"].max(), table[~table["rival"]]
+    others = others[~others["method"].isin(choice["method"])]
+    below = others["value"] <= floor
+    for part, face in ((others[~below], "0.6"), (others[below], "none")):
+        look = {"facecolors": face, "edgecolors": "0.6", "s": 26, "zorder": 2}
+        axis.scatter(part["milliseconds"], part["value"], **look)
+    if len(rivals):
+        best = readable(rivals.loc[rivals["value"].idxmax(), "method"])
+        axis.axhspan(0, floor, color="0.5", alpha=0.12, linewidth=0)
+        place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "top"}
+        axis.annotate(f"no better than {best}", (0.99, floor), fontsize=8, **place)
+    axis.plot(choice["milliseconds"], choice["value"], color=COLOURS[0], linewidth=1, zorder=2)
+    listed = []
+    for number, row in enumerate(choice.itertuples(), start=1):
+        spread = np.maximum([[row.value - row.ci_low], [row.ci_high - row.value]], 0)
+        place, look = (row.milliseconds, row.value), {"color": COLOURS[0], "zorder": 3}
+        axis.errorbar(*place, spread, marker="o", markersize=12, capsize=3, **look)
+        inside = {"ha": "center", "va": "center", "color": "white", "weight": "bold"}
+        axis.annotate(str(number), place, fontsize=8, zorder=4, **inside)
+        interval = f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
+        listed.append(f"{number}  {readable(row.method)}: {interval}, {row.milliseconds:.0f} ms")
+    listed = listed or ["no method is better than the best trivial rival"]
+    listed.append(f"grey: {(~below).sum()} others; for each a better one is as quick")
+    listed.append(f"hollow: {below.sum()} that are no better than a trivial rival")
+    axis.set_xlabel("milliseconds a scan\n\n" + "\n".join(listed), multialignment="left")
 
 
 def ranks_figure(ranks: pd.Series, distance: float, title: str) -> Figure:
@@ -97,7 +114,7 @@ def ranks_figure(ranks: pd.Series, distance: float, title: str) -> Figure:
     axis.plot(ranks, places, "o", color=COLOURS[0])
     axis.set(
         yticks=places,
-        yticklabels=ranks.index,
+        yticklabels=[readable(name) for name in ranks.index],
         xlabel=f"mean rank over patients, 1 is best; critical difference {distance:.2f}",
     )
     axis.invert_yaxis()
@@ -111,7 +128,8 @@ def reliability_figure(tables: dict[str, pd.DataFrame], title: str) -> Figure:
     axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
     looks = looks_of(list(tables))
     for name, table in tables.items():
-        axis.plot(table["probability"], table["share"], label=name, linewidth=1, **looks[name])
+        look = {"label": readable(name), "linewidth": 1, **looks[name]}
+        axis.plot(table["probability"], table["share"], **look)
     axis.set(xlabel="probability said", ylabel="share of slices with hemorrhage")
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axis.set_title(title, fontsize=10)
@@ -139,7 +157,7 @@ def _heat_figure(
         maps = each.entry.heat.read(slice(None))[:, 0]
         lowest, highest = float(maps.min()), float(maps.max())
         shown = (maps[index] - lowest) / max(highest - lowest, 1e-9)
-        columns.append(MapColumn(name.replace("_", "\n", 1), shown, each.entry.marked[index]))
+        columns.append(MapColumn(readable(name), shown, each.entry.marked[index]))
     return heatmap_grid(
         truth.hu[index],
         columns,

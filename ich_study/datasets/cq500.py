@@ -100,9 +100,9 @@ class Cq500Reader:
                 f"{self.root}: no wanted series folder like 'CQ500CT0 CQ500CT0/Unknown Study/CT"
                 f" PLAIN THIN'. {SOURCE}"
             )
-        majority = read_majority(_existing(self.root / READS, "the reads of CQ500"))
+        majority = read_majority(self.root / READS)
         tables = () if self.boxes is None else np.atleast_1d(self.boxes).tolist()
-        boxes = read_boxes([_existing(self.root / name, "a box table of BHX") for name in tables])
+        boxes = read_boxes([self.root / name for name in tables])
         files = [path for folder in folders for path in sorted(folder.glob("*.dcm"))]
         headers, rejected = read_headers(
             files,
@@ -279,12 +279,6 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
         return None if text is None else re.compile(text, re.IGNORECASE)
     except re.error as error:
         raise ParameterError(f"{text!r} is no regular expression ({error})") from error
-
-
-def _existing(path: Path, what: str) -> Path:
-    if not path.is_file():
-        raise DataError(f"no file {path}: expected {what} there. {SOURCE}")
-    return path
 
 
 def _findings(headers: Sequence[SliceHeader], boxes: pd.DataFrame, unread: set[str]) -> list[str]:

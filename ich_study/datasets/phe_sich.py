@@ -244,9 +244,7 @@ def _boxes(ref: ScanRef) -> pd.DataFrame:
 def border_connected(black: np.ndarray) -> np.ndarray:
     """The part of a boolean picture (rows, columns) that reaches its border through edges of
     pixels."""
-    regions, _ = ndimage.label(black)
-    border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
-    return np.isin(regions, np.setdiff1d(border, 0))
+    return ~ndimage.binary_fill_holes(~black)
 
 
 def _read_stack(files: tuple[Path, ...]) -> np.ndarray:

@@ -86,7 +86,9 @@ class RsnaReader:
         not in `known_corrupt`, and for contradicting labels of an image not in `conflicting`.
         """
         files = self._files()
-        table = None if self.labels is None else read_labels(self._label_path(), self.conflicting)
+        table = None
+        if self.labels is not None:
+            table = read_labels(self.root / self.labels, self.conflicting)
         headers, rejected = read_headers(
             files, workers=self.workers, label="RSNA headers", progress=self.progress
         )
@@ -165,14 +167,6 @@ class RsnaReader:
                 f"{folder} holds no .dcm file; expected the RSNA 2019 slices, <image>.dcm. {SOURCE}"
             )
         return files
-
-    def _label_path(self) -> Path:
-        path = self.root / str(self.labels)
-        if not path.is_file():
-            raise DataError(
-                f"no file {path}: expected the RSNA 2019 label table, columns ID,Label. {SOURCE}"
-            )
-        return path
 
 
 def read_labels(path: Path, conflicting: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -66,10 +66,9 @@ def score(
     grid: Sequence[float] = (),
     class_name: str = "any",
     batch: int = 64,
-    tolerance_px: int = 0,
 ) -> Scores:
     """Scores of one class; see `score_classes`."""
-    return score_classes(heat, truth, grid, (class_name,), batch, tolerance_px)[class_name]
+    return score_classes(heat, truth, grid, (class_name,), batch)[class_name]
 
 
 def score_classes(

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.quantification import agreement_statistic, scans_of
+from ich_study.figures.names import readable
 from ich_study.figures.style import CLASS_COLOURS
 from ich_study.metrics.statistics import patient_bootstrap
 from ich_study.schema import LABELS
@@ -94,7 +95,7 @@ def bland_altman_figure(
             if axis in axes[-1]:
                 axis.set_xlabel("mean of both, mL", fontsize=7)
             axis.tick_params(labelsize=6)
-        line[0].set_ylabel(f"{method}\npredicted - truth, mL", fontsize=7)
+        line[0].set_ylabel(f"{readable(method)}\npredicted - truth, mL", fontsize=7)
     for axis in axes.flat:
         # room for the words above the points
         low, high = axis.get_ylim()

@@ -40,7 +40,9 @@ def explore(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
         if isinstance(values[0], str):
             sliders[name] = ipywidgets.Dropdown(options=list(values), **shown)
         else:  # in order, so that one can scroll
-            sliders[name] = ipywidgets.SelectionSlider(options=sorted(values), **shown)
+            # a picture for every value on the way would come long after the hand
+            look = {"continuous_update": False, "layout": {"width": "min(36em, 95%)"}}
+            sliders[name] = ipywidgets.SelectionSlider(options=sorted(values), **look, **shown)
 
     def redraw(**chosen: Any) -> None:
         draw(**chosen)

@@ -3,19 +3,22 @@ method."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ich_study.ct.windows import WINDOWS, Window
 from ich_study.errors import StudyError
 from ich_study.figures.style import (
     CLASS_COLOURS,
+    POINT_COLOUR,
     codes_legend,
+    fit_titles,
     heat_bar,
     mark_sides,
     outline_box,
@@ -23,7 +26,15 @@ from ich_study.figures.style import (
     show_hu,
 )
 
-_CELL = 1.75
+SIDE = 1.75
+"""Inches of a picture."""
+_BAR = 0.75
+"""Inches of the colour bar's column."""
+_READ_AT = 8.0
+"""Inches of a figure that is read in its own size; wider ones are shown smaller, and their letters
+grow with them."""
+_POINT = {"color": POINT_COLOUR, "linestyle": "", "marker": "+", "markersize": 7, "mew": 1.4}
+"""How a point is drawn."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +59,17 @@ def heatmap_grid(
     row_titles: Sequence[str] | None = None,
     window: Window = WINDOWS["brain"],
     opacity: float = 0.55,
+    across: int = 1,
+    heat_names: Mapping[float, str] | None = None,
+    side: float = SIDE,
 ) -> Figure:
     """A row per slice: the bare slice, the slice with its truth where there is one, then a column
     per method.
 
     hu: (N, S, S). truth: mask codes or bool, outlined in the colours of the subtypes. boxes: of
-    each slice, (n, 4) of x, y, width, height. Raises StudyError when shapes differ or there is
-    nothing to show.
+    each slice, (n, 4) of x, y, width, height. across: slices that share a row. heat_names: of
+    places on the colour bar, in place of numbers. side: of a picture, inches. Raises StudyError
+    when shapes differ or there is nothing to show.
     """
     if not len(hu):
         raise StudyError(f"figure {title!r} has no slices to show")
@@ -68,9 +83,21 @@ def heatmap_grid(
         [MapColumn("truth")] if truth is not None or boxes is not None else []
     )
     shown = [*first, *columns]
-    size = (_CELL * len(shown), _CELL * len(hu) + 0.75)
-    figure, axes = plt.subplots(len(hu), len(shown), figsize=size, squeeze=False)
-    for row, axis_row in enumerate(axes):
+    heated = any(column.heatmaps is not None for column in columns)
+    across = min(across, len(hu))
+    lines = -(-len(hu) // across)
+    width = side * across * len(shown) + (_BAR if heated else 0)
+    letters = 7.5 * max(1.0, width / _READ_AT)
+    figure, axes = plt.subplots(
+        lines,
+        across * len(shown),
+        figsize=(width, side * hu.shape[1] / hu.shape[2] * lines + 0.12 * letters),
+        squeeze=False,
+    )
+    by_slice = axes.reshape(lines * across, len(shown))
+    for axis in by_slice[len(hu) :].flat:
+        axis.set_visible(False)
+    for row, axis_row in enumerate(by_slice[: len(hu)]):
         for column, axis in zip(shown, axis_row):
             show_hu(axis, hu[row], window)
             _draw(axis, column, row, opacity)
@@ -78,19 +105,27 @@ def heatmap_grid(
                 outline_codes(axis, truth[row])
             for box in boxes[row] if column.title == "truth" and boxes is not None else ():
                 outline_box(axis, box, CLASS_COLOURS["hemorrhage"])
-            if row == 0:
-                axis.set_title(column.title, fontsize=8)
+            if row < across:
+                axis.set_title(column.title, fontsize=letters)
             axis.set(
                 xticks=[], yticks=[], xlim=(-0.5, hu.shape[2] - 0.5), ylim=(hu.shape[1] - 0.5, -0.5)
             )
             axis.grid(visible=False)
         if row_titles is not None:
-            axis_row[0].set_ylabel(row_titles[row], fontsize=7)
+            axis_row[0].set_ylabel(row_titles[row], fontsize=letters)
         mark_sides(axis_row[0])
-    if any(column.heatmaps is not None for column in columns):
-        heat_bar(figure, axes)
-    figure.suptitle(f"{title}  (window {window.center:g} ± {window.width / 2:g} HU)", fontsize=9)
-    codes_legend(figure, [truth, *(column.codes for column in columns)])
+    if heated:
+        heat_bar(figure, axes, letters, heat_names)
+    said = f"window: level {window.center:g}, width {window.width:g} HU"
+    figure.suptitle(f"{title}  ({said})", fontsize=1.15 * letters)
+    pointed = any(column.points is not None for column in columns)
+    codes_legend(
+        figure,
+        [truth, *(column.codes for column in columns)],
+        letters,
+        [Line2D([], [], label="point", **_POINT)] if pointed else [],
+    )
+    fit_titles(figure)
     return figure
 
 
@@ -109,6 +144,4 @@ def _draw(axis: Axes, column: MapColumn, row: int, opacity: float) -> None:
         outline_codes(axis, column.codes[row])
     if column.points is not None and len(column.points[row]):
         places = np.asarray(column.points[row], np.float64)
-        axis.plot(
-            places[:, 1], places[:, 0], "+", color="#56B4E9", markersize=7, markeredgewidth=1.4
-        )
+        axis.plot(places[:, 1], places[:, 0], **_POINT)

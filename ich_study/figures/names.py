@@ -5,7 +5,6 @@ from __future__ import annotations
 EFFICIENTNETS = ("b0", "b1", "b2", "b3", "s", "l")
 NAMES: dict[str, str] = {
     "lse_unet": "LSE-UNet",
-    "lse_unet_shipped": "LSE-UNet, shipped",
     "resnet152": "ResNet152",
     "densenet121": "DenseNet121",
     "densenet121_scratch": "DenseNet121, untrained start",
@@ -19,6 +18,13 @@ NAMES: dict[str, str] = {
     "cam_posweight_3": "positive weight 3",
     "cam_final": "final classifier",
     **{f"efficientnetv2_{size}": f"EfficientNetV2-{size.upper()}" for size in EFFICIENTNETS},
+    "resnet": "ResNet",
+    "resnet_lstm": "ResNet-LSTM",
+    "resnet_lstm_refitted": "ResNet-LSTM, refitted",
+    "resnet_cam": "CAM of ResNet",
+    "resnet_lstm_cam": "CAM of ResNet-LSTM",
+    "resnet_kmeans": "ResNet + K-means",
+    "resnet_lstm_kmeans": "ResNet-LSTM + K-means",
     "resnet_unet": "ResNet + U-Net",
     "resnet_lstm_unet": "ResNet-LSTM + U-Net",
     "resnet_kmeans_unet": "ResNet + K-means + U-Net",
@@ -52,11 +58,16 @@ NAMES: dict[str, str] = {
     "iou": "IoU",
     "box_dice": "Dice of boxes",
     "box_iou": "IoU of boxes",
+    "f1@0.5": "F1 at 0.5",
+    "median_hu": "median density",
+    "volume_ml": "volume",
     "loose_hit": "loose hit rate",
     "pointing_game": "pointing game",
     "mass_inside": "heat inside the lesion",
 }
 """Names that are more than their words; see `readable`."""
+SHIPPED = "_shipped"
+"""End of a name: the weights that travel with the study."""
 
 
 def readable(name: str) -> str:
@@ -64,5 +75,12 @@ def readable(name: str) -> str:
 
     >>> readable("average_subtypes"), readable("box_match_f1"), readable("grad_cam_of_rdnet_tiny")
     ('average over subtypes', 'box match f1', 'GradCAM of RDNet')
+    >>> readable("lse_unet_shipped"), readable("lse_unet (no_consistency_loss)")
+    ('LSE-UNet, shipped', 'LSE-UNet (no consistency loss)')
     """
+    if name.endswith(")"):
+        own, _, variant = name[:-1].partition(" (")
+        return f"{readable(own)} ({variant.replace('_', ' ')})"
+    if name.endswith(SHIPPED):
+        return f"{readable(name.removesuffix(SHIPPED))}, shipped"
     return " of ".join(NAMES.get(part, part.replace("_", " ")) for part in name.split("_of_"))

@@ -95,6 +95,6 @@ def _draw_step(axis: Axes, step: Step) -> None:
         mark_sides(axis)
     # a scale inside would hide what lies under: a signed step says its largest value in its title
     if step.kind in ("signed", "heat", "clusters") and step.under is None:
-        bar = inset_bar(axis, drawn, "0.35" if step.kind == "signed" else "white")
+        bar = inset_bar(axis, drawn)
         if step.kind == "clusters":
             bar.set_yticks(range(int(step.image.max()) + 1))

@@ -9,7 +9,7 @@ its yellow, whose contrast is 1.3).
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -25,6 +26,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import WINDOWS, Window, apply_window
@@ -57,6 +59,8 @@ COLOURS: tuple[str, ...] = (
 )
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
 """Colours and markers of things that are not subtypes, such as methods."""
+POINT_COLOUR = "#56B4E9"
+"""Of points on a slice."""
 NAME_OF_CODE = {
     **{code: name for name, code in MASK_CODES.items()},
     UNSPECIFIED_HEMORRHAGE: "hemorrhage",
@@ -154,19 +158,27 @@ def mark_sides(axis: Axes) -> None:
     axis.text(0.97, 0.5, "L", ha="right", transform=axis.transAxes, **look)
 
 
-def heat_bar(figure: Figure, axes: np.ndarray) -> None:
-    """The colour bar of heat in [0, 1], beside all pictures."""
+def heat_bar(
+    figure: Figure, axes: np.ndarray, size: float = 7.5, names: Mapping[float, str] | None = None
+) -> None:
+    """The colour bar of heat in [0, 1], beside all pictures. size: of its letters. names: of places
+    on it, in place of numbers."""
     scale = ScalarMappable(Normalize(0, 1), "inferno")
     bar = figure.colorbar(scale, ax=axes, fraction=0.02, pad=0.01)
-    bar.set_label("heat", fontsize=8)
-    bar.ax.tick_params(labelsize=6)
+    bar.set_label("heat", fontsize=size)
+    bar.ax.tick_params(labelsize=size, colors="black")
+    if names:
+        bar.set_ticks(list(names), labels=list(names.values()))
 
 
-def inset_bar(axis: Axes, drawn: AxesImage, colour: str = "0.35") -> Axes:
-    """A colour bar inside a picture, so that all pictures keep one size; its axis."""
+def inset_bar(axis: Axes, drawn: AxesImage) -> Axes:
+    """A colour bar inside a picture, so that all pictures keep one size; its axis. Its numbers are
+    white with a dark rim, to be read on any colour."""
     bar = axis.inset_axes((0.06, 0.08, 0.05, 0.5))
     axis.figure.colorbar(drawn, cax=bar)
-    bar.tick_params(labelsize=6, colors=colour, length=2)
+    bar.tick_params(labelsize=7, colors="white", length=2)
+    for label in bar.get_yticklabels():
+        label.set_path_effects([withStroke(linewidth=1.8, foreground="black")])
     return bar
 
 
@@ -190,14 +202,20 @@ def outline_box(axis: Axes, box: Sequence[float], colour: str) -> None:
     axis.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, **look))
 
 
-def codes_legend(figure: Figure, masks: Sequence[np.ndarray | None]) -> None:
-    """The subtypes' colours of the codes that occur; none where all masks are bool."""
+def codes_legend(
+    figure: Figure,
+    masks: Sequence[np.ndarray | None],
+    size: float = 7.5,
+    more: Sequence[Artist] = (),
+) -> None:
+    """The subtypes' colours of the codes that occur, then `more`; none where all masks are bool.
+    size: of its letters."""
     codes = [np.unique(mask[mask > 0]) for mask in masks if mask is not None and mask.dtype != bool]
     shown = sorted({int(code) for each in codes for code in each})
     names = [NAME_OF_CODE[code] for code in shown]
-    handles = [Patch(color=CLASS_COLOURS[name], label=name) for name in names]
+    handles = [*(Patch(color=CLASS_COLOURS[name], label=name) for name in names), *more]
     if handles:
-        place = {"loc": "outside lower center", "ncols": 6, "frameon": False, "fontsize": 7}
+        place = {"loc": "outside lower center", "ncols": 6, "frameon": False, "fontsize": size}
         figure.legend(handles=handles, **place)
 
 
@@ -235,7 +253,7 @@ def montage(
         draw_slice(axis, panel)
     window = panels[0].window
     figure.suptitle(
-        f"{title}  (window center {window.center:g}, width {window.width:g} HU)", fontsize=10
+        f"{title}  (window: level {window.center:g}, width {window.width:g} HU)", fontsize=10
     )
     if legend:
         codes_legend(figure, [panel.mask for panel in panels])
@@ -273,7 +291,8 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
     if kind == "roc":
         axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
     axis.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    axis.legend(frameon=False, fontsize=7)
+    handles, names = axis.get_legend_handles_labels()
+    axis.legend(handles, [readable(name) for name in names], frameon=False, fontsize=7.5)
     return figure
 
 
@@ -291,6 +310,7 @@ def history_figure(history: pd.DataFrame, title: str) -> Figure:
         for name, words in columns.items():
             axis.plot(history["epoch"], history[name], marker="o", markersize=3, label=words)
         axis.set(xlabel="epoch", ylabel=label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(frameon=False, fontsize=7)
     panels[1].set_ylim(0, 1.02)
     figure.suptitle(title, fontsize=10)

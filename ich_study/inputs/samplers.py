@@ -17,6 +17,9 @@ from ich_study.inputs.seeds import seeded_generator
 
 ORDER_STREAM = 1
 """Keeps the order's random stream apart from the augmentation's."""
+SAMPLERS = ("none", "inverse_frequency", "balanced", "same_height")
+HEIGHTS = 12
+"""Parts of equal height that `same_height` cuts the head into: a centimetre or so each."""
 
 
 def inverse_frequency_weights(label: Tensor, group: Tensor | None = None) -> Tensor:
@@ -46,19 +49,57 @@ def inverse_frequency_weights(label: Tensor, group: Tensor | None = None) -> Ten
     return weights
 
 
+def same_height_weights(label: Tensor, height: Tensor, group: Tensor | None = None) -> Tensor:
+    """`inverse_frequency_weights`, but a negative slice weighs as much more as its part of the head
+    has more of the positive slices than of the negative ones, float64 (rows,).
+
+    What is drawn then tells nothing of the label by its height: a network that is taught so must
+    look for something else. height: 0 to 1 (rows,). A positive slice whose part of the head holds
+    no negative one keeps its weight. Raises DataError as `inverse_frequency_weights`, and where
+    no part holds slices of both labels.
+    """
+    weights = inverse_frequency_weights(label, group)
+    group = torch.zeros(len(label), dtype=torch.int64) if group is None else group
+    part = (height * HEIGHTS).long().clamp(0, HEIGHTS - 1)
+    for number in group.unique():
+        own, negative = group == number, (group == number) & (label == 0)
+        shares = [
+            torch.bincount(part[chosen], weights[chosen], HEIGHTS)
+            for chosen in (own & (label > 0), negative)
+        ]
+        drawn = (shares[0] / shares[1]).nan_to_num(0, posinf=0)[part[negative]] * weights[negative]
+        if not drawn.sum() > 0:
+            raise DataError(
+                "the positive slices of a data set stand at heights of the head without any"
+                " negative one; set sampler to inverse_frequency"
+            )
+        weights[negative] = drawn / drawn.sum()
+    return weights
+
+
 def epoch_order(
-    kind: str, rows: int, label: Tensor, seed: int, epoch: int, group: Tensor | None = None
+    kind: str,
+    rows: int,
+    label: Tensor,
+    seed: int,
+    epoch: int,
+    group: Tensor | None = None,
+    height: Tensor | None = None,
 ) -> Tensor:
     """Row numbers of one epoch, int64.
 
     kind: "none" is a permutation of all rows; "inverse_frequency" draws `rows` with replacement,
     weighted by 1/frequency of `label` in its `group`; "balanced" draws 2 x positives without
-    replacement, weighted the same (HGI-SAM's code; printed_and_authors, 003.8).
+    replacement, weighted the same (HGI-SAM's code; printed_and_authors, 003.8); "same_height" is
+    inverse_frequency by `same_height_weights`.
     """
     generator = seeded_generator(seed, epoch, ORDER_STREAM)
     if kind == "none":
         return torch.randperm(rows, generator=generator)
-    weights = inverse_frequency_weights(label, group)
+    if kind == "same_height":
+        weights = same_height_weights(label, height, group)
+    else:
+        weights = inverse_frequency_weights(label, group)
     balanced = kind == "balanced"
     count = min(rows, 2 * int(label.sum())) if balanced else rows
     return torch.multinomial(weights, count, replacement=not balanced, generator=generator)

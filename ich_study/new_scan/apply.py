@@ -109,7 +109,8 @@ class Finding:
     heat: float32 (classes, slices, rows, columns), as the method scales it. mask: uint8 (slices,
     rows, columns) of `schema.MASK_CODES`, 6 where the method knows no subtype. probability: a row
     per slice, a column per class. points: `slice_index, row, column, x_mm, y_mm, z_mm`, pixels of
-    the slice and patient coordinates (LPS). volumes_ml: by class. seconds: of its computation.
+    the slice and patient coordinates (LPS). volumes_ml: by class. spans: how far above its
+    threshold pictures show full heat, by class. seconds: of its computation.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Finding:
     probability: pd.DataFrame = field(repr=False)
     points: pd.DataFrame = field(repr=False)
     volumes_ml: dict[str, float]
+    spans: tuple[float, ...]
     seconds: float
 
 
@@ -158,8 +160,16 @@ def apply_method(
         pd.DataFrame({"slice_index": np.arange(len(scan.hu)), **columns}),
         points.astype({"slice_index": int}),
         volumes_ml(mask, scan.pixel_ml, recipe.classes),
+        tuple(shown_span(*pair) for pair in zip(heat, recipe.thresholds)),
         time.perf_counter() - started,
     )
+
+
+def shown_span(heat: np.ndarray, threshold: float) -> float:
+    """How far above the threshold pictures show full heat: at the highest value, but no less far
+    than the median lies below, so that a scan without heat stays dark."""
+    reach = max(float(heat.max()) - threshold, threshold - float(np.median(heat)))
+    return max(reach, 1e-6 * max(1.0, abs(threshold)))
 
 
 def marked(heat: np.ndarray, probability: np.ndarray, recipe: ScanRecipe) -> np.ndarray:

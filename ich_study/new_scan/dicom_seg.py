@@ -10,6 +10,7 @@ epidural space, so SDH and EDH share the region "intracranial" and differ by the
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,26 +83,29 @@ def write_segmentation(
     numbers[present] = np.arange(1, len(present) + 1)
     source = _source_images(scan, anonymise)
     entropy = [pixel_hash(np.ascontiguousarray(stored)), finding.method.sha256, kind, scan.name]
-    segmentation = hd.seg.Segmentation(
-        source_images=source,
-        pixel_array=numbers[stored],
-        segmentation_type=kind.upper(),
-        segment_descriptions=[
-            _described(number, code, finding, entropy)
-            for number, code in enumerate(present, start=1)
-        ],
-        series_instance_uid=generate_uid(entropy_srcs=["series", *entropy]),
-        series_number=1,
-        sop_instance_uid=generate_uid(entropy_srcs=["instance", *entropy]),
-        instance_number=1,
-        manufacturer="ich_study",
-        manufacturer_model_name=finding.name,
-        software_versions=version("ich_study"),
-        device_serial_number=finding.method.sha256[:16],
-        content_description=f"Hemorrhage by {finding.name}. Research use only"[:64],
-        content_label="HEMORRHAGE",
-        series_description=RESEARCH_USE[:64],
-    )
+    with warnings.catch_warnings():
+        # the study's own name of its patient is kept, though it be one word
+        warnings.filterwarnings("ignore", "The string .* is unlikely to represent the intended")
+        segmentation = hd.seg.Segmentation(
+            source_images=source,
+            pixel_array=numbers[stored],
+            segmentation_type=kind.upper(),
+            segment_descriptions=[
+                _described(number, code, finding, entropy)
+                for number, code in enumerate(present, start=1)
+            ],
+            series_instance_uid=generate_uid(entropy_srcs=["series", *entropy]),
+            series_number=1,
+            sop_instance_uid=generate_uid(entropy_srcs=["instance", *entropy]),
+            instance_number=1,
+            manufacturer="ich_study",
+            manufacturer_model_name=finding.name,
+            software_versions=version("ich_study"),
+            device_serial_number=finding.method.sha256[:16],
+            content_description=f"Hemorrhage by {finding.name}. Research use only"[:64],
+            content_label="HEMORRHAGE",
+            series_description=RESEARCH_USE[:64],
+        )
     with atomic_path(path) as temporary:
         segmentation.save_as(temporary)
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,7 @@ AIR_SHARE, LOWEST_AIR, LOWEST_BONE = 0.005, -500, 300
 """Of a head CT in HU at least this share of the voxels is air below -500 HU, and there is bone
 above 300 HU."""
 BRAIN_ML = (100.0, 2500.0)
+BESIDE_MM = 0.5
 BRAIN_HU = (5.0, 60.0)
 """What the brain inside a skull may measure, a part of a head included, and its median HU."""
 
@@ -81,16 +82,30 @@ class OwnScan:
         return image
 
     def world_mm(self, places: np.ndarray) -> np.ndarray:
-        """Places (n, 3) of slice, row and column in patient coordinates, LPS mm (n, 3)."""
-        voxels = np.c_[np.asarray(places, np.float64)[:, ::-1], np.ones(len(places))]
-        return (voxels @ (LPS_TO_RAS @ self.affine).T)[:, :3]
+        """Places (n, 3) of slice, row and column in patient coordinates, LPS mm (n, 3); of a
+        DICOM series where its headers say, though its slices be at uneven distances."""
+        places = np.asarray(places, np.float64)
+        voxels = np.c_[places[:, ::-1], np.ones(len(places))]
+        world = (voxels @ (LPS_TO_RAS @ self.affine).T)[:, :3]
+        return world + self.beside_affine_mm[places[:, 0].astype(int)]
+
+    @cached_property
+    def beside_affine_mm(self) -> np.ndarray:
+        """How far each slice lies from where the affine's constant step has it, LPS (slices, 3)."""
+        if not self.headers:
+            return np.zeros((len(self.hu), 3))
+        voxels = np.zeros((len(self.hu), 4))
+        voxels[:, 2], voxels[:, 3] = np.arange(len(self.hu)), 1
+        return (
+            _corners(self.headers, self.in_plane) - (voxels @ (LPS_TO_RAS @ self.affine).T)[:, :3]
+        )
 
 
 def read_dicom(files: tuple[Path, ...], name: str, allow_bad: bool = False) -> OwnScan:
     """One series of DICOM files; DataError as `dicom_series.read_series`."""
     series = read_series(files, skip_bad=allow_bad)
     stack, headers = series.stack, series.stack.headers
-    corners = np.array([_place(header, stack.in_plane, 0, 0) for header in headers])
+    corners = _corners(headers, stack.in_plane)
     first, in_plane = headers[0], stack.in_plane
     affine = np.eye(4)
     affine[:3, 0] = _place(first, in_plane, 0, 1) - corners[0]
@@ -102,7 +117,7 @@ def read_dicom(files: tuple[Path, ...], name: str, allow_bad: bool = False) -> O
         normal = np.cross(affine[:3, 0], affine[:3, 1])
         affine[:3, 2] = normal / np.linalg.norm(normal) * depth[0]
     affine[:3, 3] = corners[0]
-    return OwnScan(
+    scan = OwnScan(
         name,
         series.hu,
         LPS_TO_RAS @ affine,
@@ -112,6 +127,14 @@ def read_dicom(files: tuple[Path, ...], name: str, allow_bad: bool = False) -> O
         headers=headers,
         in_plane=in_plane,
     )
+    furthest = float(np.linalg.norm(scan.beside_affine_mm, axis=1).max())
+    if furthest <= BESIDE_MM:
+        return scan
+    note = (
+        f"NIfTI has one distance between slices, this series several: in the NIfTI files a slice"
+        f" lies up to {furthest:.1f} mm beside its place; points and DICOM segmentation do not"
+    )
+    return replace(scan, notes=(*scan.notes, note))
 
 
 def read_nifti(path: Path, name: str) -> OwnScan:
@@ -157,6 +180,11 @@ def check_head(scan: OwnScan, allow: Sequence[str] = ()) -> None:
             f"the median inside the skull is {median:.0f}, expected {BRAIN_HU[0]:g} to"
             f" {BRAIN_HU[1]:g} HU: its values are no HU"
         )
+
+
+def _corners(headers: Sequence[SliceHeader], in_plane: InPlane) -> np.ndarray:
+    """Centre of the first pixel of every slice, LPS mm (slices, 3)."""
+    return np.array([_place(header, in_plane, 0, 0) for header in headers])
 
 
 def _place(header: SliceHeader, in_plane: InPlane, row: int, column: int) -> np.ndarray:

@@ -7,15 +7,17 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from ich_study.figures.explore import explore
-from ich_study.new_scan.apply import marked
+from ich_study.new_scan.apply import Finding, marked
 from ich_study.new_scan.batch import Studied
-from ich_study.new_scan.write import contact_sheet, shown_slices, shown_span
+from ich_study.new_scan.write import contact_sheet, shown_slices
 
 WINDOWS = ("brain", "subdural", "ich", "bone")
 OPACITIES = (0.55, 0.0, 0.25, 0.75, 1.0)
 SHARES = (0.5, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
 """Thresholds on the shown scale, where 0.5 is the method's own and 1 the scan's highest value."""
 ALL = "all, side by side"
+LARGEST_INCHES, WIDTH_INCHES = 3.6, 10.5
+"""Of a picture, and of all beside each other, on a screen."""
 
 
 def view(studied: Studied) -> None:
@@ -42,15 +44,20 @@ def slice_figure(
 ) -> Figure:
     """One slice: bare, then a picture per method, marked at `share` of the shown scale."""
     chosen = [each for each in studied.findings if method in (ALL, each.name)]
-    drawn = []
-    for finding in chosen:
-        recipe, cuts = finding.method.recipe, []
-        for heat, own in zip(finding.heat, recipe.thresholds):
-            cuts.append(own + (2 * share - 1) * shown_span(heat, own))
-        probability = finding.probability[list(recipe.classes)].to_numpy()
-        mask = finding.mask.copy()
-        if share != 0.5:
-            mask = marked(finding.heat, probability, replace(recipe, thresholds=tuple(cuts)))
-            mask[~studied.scan.source.brain] = 0
-        drawn.append(replace(finding, mask=mask))
-    return contact_sheet(studied.scan, drawn, [number], window, opacity, studied.wanted.label)
+    if share != 0.5:
+        chosen = [_marked_at(studied, finding, number, share) for finding in chosen]
+    side = min(LARGEST_INCHES, WIDTH_INCHES / (1 + len(chosen)))
+    label = studied.wanted.label
+    return contact_sheet(studied.scan, chosen, [number], window, opacity, label, side)
+
+
+def _marked_at(studied: Studied, finding: Finding, number: int, share: float) -> Finding:
+    """A finding whose slice `number` is marked from `share` of the shown scale on."""
+    recipe, here = finding.method.recipe, slice(number, number + 1)
+    cuts = [own + (2 * share - 1) * span for own, span in zip(recipe.thresholds, finding.spans)]
+    probability = finding.probability[list(recipe.classes)].to_numpy()[here]
+    mask = finding.mask.copy()
+    mask[here] = marked(finding.heat[:, here], probability, replace(recipe, thresholds=tuple(cuts)))
+    if studied.wanted.inside_brain:
+        mask[here][~studied.scan.source.brain[here]] = 0
+    return replace(finding, mask=mask)

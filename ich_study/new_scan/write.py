@@ -14,13 +14,16 @@ from matplotlib.figure import Figure
 
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import named_window
-from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.heatmaps import SIDE, MapColumn, heatmap_grid
+from ich_study.figures.names import readable
 from ich_study.new_scan.apply import Finding
 from ich_study.new_scan.read import OwnScan
 
 RESEARCH_USE = "Research use only: not a medical device, not for diagnosis or treatment."
 REPORT = "report.json"
 NIFTI_HEADER = 352
+SHEET_COLUMNS = 6
+"""Pictures of a contact sheet beside each other: slices share a row where few methods are shown."""
 IDENTITY = (
     "PatientName",
     "PatientID",
@@ -104,32 +107,25 @@ def _method(finding: Finding) -> dict[str, Any]:
 
 def shown_heat(finding: Finding, index: int | np.ndarray | slice = slice(None)) -> np.ndarray:
     """Heat of all classes together for pictures, float32 in [0, 1]: 0.5 is the threshold, 1 the
-    scan's highest value; see `shown_span`."""
+    scan's highest value; see `apply.shown_span`."""
     shown = []
-    for heat, threshold in zip(finding.heat, finding.method.recipe.thresholds):
-        above = (heat[index] - threshold) / shown_span(heat, threshold)
+    recipe = finding.method.recipe
+    for heat, threshold, span in zip(finding.heat, recipe.thresholds, finding.spans):
+        above = (heat[index] - threshold) / span
         shown.append(np.clip(0.5 + 0.5 * above, 0, 1))
     return np.max(shown, axis=0).astype(np.float32)
-
-
-def shown_span(heat: np.ndarray, threshold: float) -> float:
-    """How far above the threshold pictures show full heat: at the highest value, but no less far
-    than the median lies below, so that a scan without heat stays dark."""
-    reach = max(float(heat.max()) - threshold, threshold - float(np.median(heat)))
-    return max(reach, 1e-6 * max(1.0, abs(threshold)))
 
 
 def shown_slices(findings: Sequence[Finding], count: int) -> np.ndarray:
     """Which slices to show, by rule: those that the methods mark most, then others evenly spread,
     `count` at most, in order."""
     marked = sum((finding.mask > 0).sum((1, 2)) for finding in findings)
-    chosen = [int(number) for number in np.argsort(-marked, kind="stable")[: count - count // 4]]
-    chosen = [number for number in chosen if marked[number]]
-    spread = np.linspace(0, len(marked) - 1, count + 2)[1:-1].round().astype(int)
-    for number in spread:
-        if len(chosen) < min(count, len(marked)) and number not in chosen:
-            chosen.append(int(number))
-    return np.array(sorted(chosen))
+    chosen = np.argsort(-marked, kind="stable")[: count - count // 4]
+    chosen = chosen[marked[chosen] > 0]
+    others = np.setdiff1d(np.arange(len(marked)), chosen)
+    spare = min(count - len(chosen), len(others))
+    spread = np.linspace(0, len(others) - 1, spare + 2)[1:-1].round().astype(int)
+    return np.sort(np.concatenate([chosen, others[spread]]))
 
 
 def contact_sheet(
@@ -139,8 +135,10 @@ def contact_sheet(
     window: str = "brain",
     opacity: float = 0.55,
     label: str = "",
+    side: float = SIDE,
 ) -> Figure:
-    """A row per slice, a column per method: heat, outline of the mask, points.
+    """Every slice bare, then by each method: heat, outline of the mask, points; titled with its
+    number and the height of its middle in patient coordinates. side: of a picture, inches.
 
     Half of the colours is each method's threshold (`shown_heat`).
     """
@@ -152,15 +150,22 @@ def contact_sheet(
             places.loc[places["slice_index"] == number, ["row", "column"]].to_numpy()
             for number in index
         ]
-        volume = f"{finding.name}\n{finding.volumes_ml['any']:.1f} mL"
+        volume = f"{readable(finding.name)}\n{finding.volumes_ml['any']:.1f} mL"
         columns.append(MapColumn(volume, shown_heat(finding, index), finding.mask[index], points))
+    middle = np.column_stack(
+        [index, np.tile((np.array(scan.hu.shape[1:]) - 1) / 2, (len(index), 1))]
+    )
+    heights = scan.world_mm(middle)[:, 2]
     return heatmap_grid(
         scan.hu[index],
         columns,
         f"{label or scan.name}\n{RESEARCH_USE}\n",
-        row_titles=[f"slice {number}" for number in index],
+        row_titles=[f"slice {number}, z {z:.0f} mm" for number, z in zip(index, heights)],
         window=named_window(window),
         opacity=opacity,
+        across=max(1, SHEET_COLUMNS // (1 + len(columns))),
+        heat_names={0: "low", 0.5: "threshold", 1: "highest"},
+        side=side,
     )
 
 

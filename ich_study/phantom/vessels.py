@@ -25,6 +25,8 @@ from ich_study.phantom.geometry import (
 )
 from ich_study.phantom.person import Person
 
+VENOUS_CONTRAST, ARTERIAL_CONTRAST, DURAL_CONTRAST = 130.0, 200.0, 25.0
+"""What an iodinated agent adds a minute after it is given, HU."""
 SINUSES, ARTERIES = (tables.read_rows("vessels", group) for group in ("sinus", "artery"))
 CALCIFICATIONS = tables.read_rows("calcifications")
 """How often each occurs at 30 (`young`) and at 80 years (`old`); mirrored unless x is 0."""
@@ -50,9 +52,16 @@ def _tube(
     paint(anatomy.hu[box], inside * (anatomy.depth[box] > -0.5), np.float32(value))
 
 
-def paint_dura(anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float) -> None:
-    """Paints falx, tentorium and venous sinuses, in place."""
-    lattice, tissue = anatomy.lattice, person.tissue
+def paint_dura(
+    anatomy: Anatomy,
+    person: Person,
+    rng: np.random.Generator,
+    width_mm: float,
+    contrast: bool = False,
+) -> None:
+    """Paints falx, tentorium and venous sinuses, in place; brighter with a contrast agent."""
+    lattice = anatomy.lattice
+    dura = person.tissue.dura + (DURAL_CONTRAST if contrast else 0)
     z, y, x = lattice.mesh
     near = slice(*np.searchsorted(lattice.x, (-9, 9)))
     box = (slice(None), slice(None), near)
@@ -63,18 +72,18 @@ def paint_dura(anatomy: Anatomy, person: Person, rng: np.random.Generator, width
     sheet = (
         occupancy(across - np.float32(rng.uniform(0.05, 0.45)), max(width_mm, 1.0)) * free * inside
     )
-    paint(anatomy.hu[box], sheet, np.float32(tissue.dura))
+    paint(anatomy.hu[box], sheet, np.float32(dura))
     sagittal = np.hypot(across, np.maximum(anatomy.depth[box] - 0.5, 0) * 0.8) - np.float32(
         rng.uniform(2.6, 4.2)
     )
     along = smoothstep(z, -16, -6) * ((y > 16) | (z > 8))
-    venous = tissue.blood + rng.normal(9, 3)
+    venous = person.tissue.blood + rng.normal(9, 3) + (VENOUS_CONTRAST if contrast else 0)
     paint(anatomy.hu[box], occupancy(sagittal, width_mm + 0.5) * along * inside, np.float32(venous))
     for part in slabs(np.abs(anatomy.tentorium), 0.7 + max(width_mm, 1.0)):
         paint(
             anatomy.hu[part],
             _tentorium(anatomy, part, max(width_mm, 1.0)),
-            np.float32(tissue.dura - 2),
+            np.float32(dura - 2),
         )
     for row in SINUSES:
         _tube(anatomy, row, rng.uniform(0.75, 1.15), venous, width_mm)
@@ -91,12 +100,18 @@ def _tentorium(anatomy: Anatomy, box: Box, width_mm: float) -> np.ndarray:
 
 
 def paint_arteries(
-    anatomy: Anatomy, person: Person, rng: np.random.Generator, width_mm: float
+    anatomy: Anatomy,
+    person: Person,
+    rng: np.random.Generator,
+    width_mm: float,
+    contrast: bool = False,
 ) -> None:
-    """Paints the large arteries of the base, in place; one may be abnormally dense (a clot)."""
+    """Paints the large arteries of the base, in place; one may be abnormally dense (a clot), all
+    are with a contrast agent."""
     dense = int(rng.integers(len(ARTERIES))) if rng.random() < 0.06 else -1
     for k, row in enumerate(ARTERIES):
         value = person.tissue.blood + 2 + (rng.uniform(14, 24) if k == dense else 0)
+        value += ARTERIAL_CONTRAST if contrast else 0
         _tube(anatomy, row, rng.uniform(0.8, 1.15), value, width_mm)
 
 

@@ -7,13 +7,16 @@ import json
 from io import BytesIO
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageColor
 
 from ich_study import manifest
 from ich_study.atomic import atomic_path, write_csv, write_json, write_parquet
 from ich_study.errors import StudyError
 from ich_study.evaluate.results import METRICS_FILE, TEXT_COLUMNS
+from ich_study.figures.style import CLASS_COLOURS, COLOURS, POINT_COLOUR
 
 RUN_TABLES: tuple[str, ...] = (
     "metrics.csv",
@@ -30,6 +33,8 @@ METHOD_NOTEBOOKS: tuple[str, ...] = ("02_", "03_", "04_", "05_", "06_")
 CURVE_POINTS = 200
 LARGEST_PICTURE_BYTES = 300_000
 """A picture above this is published with fewer colours, then smaller (`small_picture`)."""
+HEAT_COLOURS = 48
+"""Of the colour bar of heat, in a picture of fewer colours."""
 SMALLER = (1.0, 0.75, 0.5)
 """Shares of the width that are tried."""
 LARGEST_BYTES = 1_500_000
@@ -138,7 +143,9 @@ def small_picture(source: Path, target: Path) -> Path:
     for share in SMALLER:
         size = (round(share * whole.width), round(share * whole.height))
         written = BytesIO()
-        whole.resize(size).quantize(256).save(written, "PNG", optimize=True)
+        smaller = whole.resize(size)
+        drawn = smaller.quantize(palette=palette_of(smaller), dither=Image.Dither.NONE)
+        drawn.save(written, "PNG", optimize=True)
         if written.tell() <= LARGEST_PICTURE_BYTES:
             with atomic_path(target) as temporary:
                 temporary.write_bytes(written.getvalue())
@@ -147,6 +154,19 @@ def small_picture(source: Path, target: Path) -> Path:
         f"{source}: {written.tell()} bytes at {SMALLER[-1]:g} of its width; expected at most"
         f" {LARGEST_PICTURE_BYTES}. Draw fewer panels, or at fewer dots per inch"
     )
+
+
+def palette_of(picture: Image.Image) -> Image.Image:
+    """256 colours: those that mean something, heat's and the subtypes', which lines draw in too few
+    pixels to be found by number, and the most frequent ones of the picture."""
+    heat = plt.get_cmap("inferno")(np.linspace(0, 1, HEAT_COLOURS), bytes=True)[:, :3].tolist()
+    named = [*CLASS_COLOURS.values(), *COLOURS, POINT_COLOUR]
+    kept = [*map(ImageColor.getrgb, dict.fromkeys(named)), *heat]
+    count = 256 - len(kept)
+    frequent = picture.quantize(count).getpalette()[: 3 * count]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*frequent, *(part for colour in kept for part in colour)])
+    return palette
 
 
 def thinned(curves: pd.DataFrame) -> pd.DataFrame:

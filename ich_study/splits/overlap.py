@@ -143,16 +143,12 @@ def exclude_overlap(
     return cleaned
 
 
-def assert_disjoint(
-    train_rows: pd.DataFrame,
-    test_rows: pd.DataFrame,
-    shared_ids: Sequence[Sequence[str]] = SHARED_IDS,
-) -> None:
+def assert_disjoint(train_rows: pd.DataFrame, test_rows: pd.DataFrame) -> None:
     """Raise SplitError naming the patients that stand in both sets of index rows.
 
-    Ids are compared, folded, within a data set and within a group of `shared_ids`.
+    Ids are compared, folded, within a data set and within a group of `SHARED_IDS`.
     """
-    space = {name: group[0] for group in shared_ids for name in group}
+    space = {name: group[0] for group in SHARED_IDS for name in group}
 
     def people(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
         """Folded id to the id as it is spelled, each with the group's first data set."""
@@ -165,5 +161,5 @@ def assert_disjoint(
     if both := [spelled for folded, spelled in trained.items() if folded in tested]:
         raise SplitError(
             f"{len(both)} patients stand in the training and in the test rows: {named(both)}. "
-            "Take them out of the training part with overlap_guard.exclude_overlap."
+            "Take them out of the training part with splits.overlap.exclude_overlap."
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -149,9 +149,8 @@ class Checkpoints(Callback):
         destination: Destination,
         progress: Progress,
         resumed: Mapping[str, Any] | None,
-        report: Callable[[str], None],
     ) -> None:
-        self._settings, self._destination, self._report = settings, destination, report
+        self._settings, self._destination = settings, destination
         self.progress, self._resumed = progress, resumed
         self.failure = ""
 
@@ -209,7 +208,7 @@ class Checkpoints(Callback):
         """A line an epoch; of long trainings what improves, every tenth, and the end."""
         epochs = self._settings.epochs
         if epochs <= LONG or improved or self.progress.finished or (self.epoch + 1) % 10 == 0:
-            self._report(progress_line(row, epochs, improved))
+            print(f"{self._destination.folder.name}, {progress_line(row, epochs, improved)}")
 
     def _write(self, improved: bool) -> None:
         model = getattr(self.learn.model, "module", self.learn.model)

@@ -22,11 +22,12 @@ from ich_study.ct.windows import WINDOWS
 from ich_study.errors import ParameterError
 from ich_study.inputs.augment import NAMED, Augmentation, named_augmentation
 from ich_study.inputs.preprocessing import CROPS, NORMALISATIONS, WINDOW_SCALINGS, Preprocessing
+from ich_study.inputs.samplers import SAMPLERS
 from ich_study.inputs.settings import Settings, one_of
 from ich_study.schema import LABELS
 
 TWO_OUTPUT_LOSSES = ("cross_entropy_two_outputs", "cross_entropy_softmaxed")
-INDIFFERENT = frozenset({"num_workers", "cache_in_memory"})
+INDIFFERENT = frozenset({"num_workers", "cache_in_memory", "restart_changed"})
 """Fields that do not change a single weight; a run may be resumed with other values of these."""
 
 
@@ -89,6 +90,11 @@ class LoopSettings(Settings):
     processes: PositiveInt | None = Field(
         None, description="with `distributed`, started by accelerate; null: one per visible GPU"
     )
+    restart_changed: bool = Field(
+        False,
+        description="a folder that holds another run is trained anew; false makes it an error",
+        exclude=True,  # a checkpoint does not say it
+    )
 
     def check(self) -> None:
         """Settings that do not go together."""
@@ -140,11 +146,12 @@ class TrainingConfig(LoopSettings):
         1.0, description="weight of positive labels in `bce`, one number or one per class"
     )
     focal_gamma: NonNegativeFloat = Field(2.0, description="exponent of `focal`")
-    sampler: Annotated[str, one_of(("none", "inverse_frequency", "balanced"))] = Field(
+    sampler: Annotated[str, one_of(SAMPLERS)] = Field(
         "none",
         description="`inverse_frequency` draws as many slices as there are, with replacement,"
-        " weighted by 1/frequency of label `any` in their data set; `balanced` draws 2 x"
-        " positives without (HGI-SAM's code)",
+        " weighted by 1/frequency of label `any` in their data set; `same_height` too, the"
+        " negatives from where in the head the positives lie; `balanced` draws 2 x positives"
+        " without (HGI-SAM's code)",
     )
     monitor: Annotated[str, one_of(("valid_loss", "auroc", "auroc_mean", "f1", "accuracy"))] = (
         Field("valid_loss", description="what tells the best epoch, on the validation part")

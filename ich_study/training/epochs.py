@@ -37,7 +37,6 @@ from ich_study.training.resume import Destination, Progress, load_state
 from ich_study.training.schedules import Schedule
 from ich_study.training.task import Task
 
-Report = Callable[[str], None]
 SEARCH_PAYS_FROM = 5000
 """Batches of a training from which cuDNN may search for the fastest algorithm of each convolution.
 
@@ -52,7 +51,6 @@ def train(
     task: Task,
     settings: LoopSettings,
     destination: Destination,
-    report: Report,
 ) -> None:
     """Trains from the last finished epoch to the end, and writes after each into `destination`."""
     device = resolve_device(settings.device, local_rank())
@@ -63,14 +61,14 @@ def train(
         return
     if state is not None:
         load_tensors(model, state["model"], str(destination.folder))
-        report(
+        print(
             f"going on after epoch {progress.next_epoch} of {settings.epochs}, from"
             f" {destination.folder}"
         )
     loaders = DataLoaders(*task.loaders(device), device=device)
     torch.backends.cudnn.benchmark = len(loaders.train) * settings.epochs >= SEARCH_PAYS_FROM
     record = EpochRecord(task)
-    checkpoints = Checkpoints(settings, destination, progress, state, report)
+    checkpoints = Checkpoints(settings, destination, progress, state)
     learner = learner_of(model, task, settings, loaders, [record, checkpoints])
     try:
         with distributed_context(learner, settings, device):

@@ -5,9 +5,8 @@ In training mode a network may give more than that, for a loss of its own.
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ich_study.errors import ParameterError, WeightsError
+from ich_study.evaluate.slice_position import head_positions
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.samplers import TrainingBatches, epoch_order
 from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource, label_tensor
@@ -34,7 +34,6 @@ from ich_study.training.resume import slice_marks
 from ich_study.training.task import Task, ordered_batches, shuffled_batches
 
 VALIDATION_BATCH_FACTOR = 2
-_log = logging.getLogger(__name__)
 
 
 class Classifier(Protocol):
@@ -143,7 +142,9 @@ def sampled_batches(rows: pd.DataFrame, config: TrainingConfig) -> TrainingBatch
     """Batches of `rows` in the order of the configured sampler, the share of this process."""
     label = label_tensor(rows, ["any"])[:, 0]
     group = torch.from_numpy(rows["dataset"].factorize()[0])
-    order = partial(epoch_order, config.sampler, len(label), label, config.seed, group=group)
+    height = torch.from_numpy(head_positions(rows))
+    drawn = {"group": group, "height": height}
+    order = partial(epoch_order, config.sampler, len(label), label, config.seed, **drawn)
     return shuffled_batches(order, config.batch_size, True, config.max_train_batches)
 
 
@@ -187,12 +188,10 @@ def train_classifier(
     train_rows: pd.DataFrame,
     validation_rows: pd.DataFrame,
     folder: Path,
-    report: Callable[[str], None] = _log.info,
-    restart_changed: bool = False,
     loss: Loss | None = None,
 ) -> TrainingRun:
     """Trains `network` on rows of the slice index and keeps the best (or last) weights in `folder`;
-    see `training.loop.fit` for what is in there, for `restart_changed`, and for a kill.
+    see `training.loop.fit` for what is in there, and for a kill.
 
     loss: takes the place of the configured one in training; `valid_loss` stays the configured one,
     of the logits. The checkpoint says whom it learned from, by way of `first_weights` too. Raises
@@ -224,5 +223,5 @@ def train_classifier(
         **({} if sha256 is None else {"first_weights": sha256}),
         **({} if loss is None else {"loss": loss.describe()}),
     }
-    run = fit(network, task, config, folder, metadata, report, restart_changed)
+    run = fit(network, task, config, folder, metadata)
     return TrainingRun(**vars(run), preprocessing=preprocessing)

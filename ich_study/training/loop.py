@@ -5,11 +5,9 @@ What is learnt, from which batches, is a `Task`.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,6 @@ from ich_study.training.config import LoopSettings
 from ich_study.training.distributed import launch, launched, local_rank
 from ich_study.training.resume import WEIGHTS_FILE, Destination, forget_changed_run, load_state
 from ich_study.training.task import Task
-
-Report = Callable[[str], None]
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,16 +54,14 @@ def fit(
     settings: LoopSettings,
     folder: Path,
     metadata: Mapping[str, Any],
-    report: Report = _log.info,
-    restart_changed: bool = False,
 ) -> Run:
     """Trains `network` on `task` and keeps the best (or last) weights in `folder`.
 
     After every epoch `folder` holds `weights.safetensors`, `history.csv` and `state.pt`. Called
     again with the same arguments and code after a kill it goes on from the last finished epoch, and
     on a CPU ends at the same weights, bit for bit; called after the end it only loads them.
-    metadata: what the checkpoint says beside network and settings. With `restart_changed` a run of
-    other settings, network, data or code in `folder` gives way, else it is an error.
+    metadata: what the checkpoint says beside network and settings. With `settings.restart_changed`
+    a run of other settings, network, data or code in `folder` gives way, else it is an error.
 
     Raises ParameterError where device or precision do not fit the machine, StudyError for a loss
     that is not finite or a folder of another run.
@@ -78,24 +71,16 @@ def fit(
     makers = (type(network), type(network.model), type(task), type(task.loss))
     code = code_marks({__name__, *(each.__module__ for each in makers)}, exact=False)
     marks = {**settings.marks(), **described, **task.marks(), **code}
-    if restart_changed and not launched() and forget_changed_run(folder, marks):
-        report(f"{folder} held a run of other settings or data; training starts anew")
+    anew = settings.restart_changed and not launched()
+    if anew and forget_changed_run(folder, marks):
+        print(f"{folder} held a run of other settings or data; training starts anew")
     said = {"architecture": network.describe(), "training": settings.describe(), **metadata}
-    work = (network.model, task, settings, Destination(folder, marks, said), report)
+    work = (network.model, task, settings, Destination(folder, marks, said))
     if settings.distributed and not launched():
         launch(_train, work, settings)
     else:
         _train(*work)
     return _finished(network.model, settings, folder, marks, started)
-
-
-def named(report: Report, name: str) -> Report:
-    """`report` with the name of the run before each line."""
-    return partial(_reported, report, name)
-
-
-def _reported(report: Report, name: str, line: str) -> None:
-    report(f"{name}, {line}")
 
 
 def _train(*work: Any) -> None:

@@ -192,7 +192,7 @@ def test_same_box_in_two_tables_counts_once(root):
 def test_missing_files_and_columns(root, tmp_path):
     with pytest.raises(DataError, match=r"no folder .*expected CQ500 there.*CC BY-NC-SA"):
         Cq500Reader(tmp_path / "absent").scans()
-    with pytest.raises(DataError, match=r"no file .*none\.csv: expected a box table of BHX"):
+    with pytest.raises(DataError, match=r"none\.csv does not exist .*box table of BHX"):
         Cq500Reader(root, boxes="none.csv").scans()
     edit_boxes(root, lambda table: table.drop(columns="data"))
     with pytest.raises(DataError, match=r"no columns \['data'\]"):
@@ -201,7 +201,7 @@ def test_missing_files_and_columns(root, tmp_path):
     with pytest.raises(DataError, match=r"no columns \['R2:EDH'\]"):
         Cq500Reader(root).scans()
     (root / "reads.csv").unlink()
-    with pytest.raises(DataError, match=r"no file .*reads\.csv: expected the reads of CQ500"):
+    with pytest.raises(DataError, match=r"reads\.csv does not exist .*R1:ICH.*CC BY-NC-SA"):
         Cq500Reader(root).scans()
 
 

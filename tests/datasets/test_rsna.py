@@ -131,7 +131,7 @@ def test_missing_files_say_what_where_and_from_whom(tmp_path):
     with pytest.raises(DataError, match=r"holds no \.dcm"):
         RsnaReader(tmp_path).scans()
     (tmp_path / "stage_2_train" / "ID_0.dcm").touch()
-    with pytest.raises(DataError, match=r"no file .*stage_2_train\.csv.*ID,Label"):
+    with pytest.raises(DataError, match=r"stage_2_train\.csv does not exist .*ID, Label"):
         RsnaReader(tmp_path).scans()
 
 

@@ -24,7 +24,6 @@ def report(tmp_path_factory):
         train,
         held_out,
         tmp_path_factory.mktemp("run"),
-        report=lambda line: None,
     )
     half = sorted(held_out["patient_id"].unique())[::2]
     validation = ScoredPart("fake/validation", store, held_out[held_out["patient_id"].isin(half)])

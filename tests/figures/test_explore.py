@@ -24,7 +24,7 @@ def test_with_ipywidgets_every_choice_has_a_slider(monkeypatch):
 
     fake = types.ModuleType("ipywidgets")
     fake.interact = interact
-    fake.SelectionSlider = lambda options, value, description: ("slider", options, value)
+    fake.SelectionSlider = lambda options, value, **look: ("slider", options, value)
     fake.Dropdown = lambda options, value, description: ("list", options, value)
     monkeypatch.setitem(sys.modules, "ipywidgets", fake)
     monkeypatch.setattr(module, "sliders_wanted", lambda: True)

@@ -10,6 +10,7 @@ from ich_study.inputs.samplers import (
     TrainingBatches,
     epoch_order,
     inverse_frequency_weights,
+    same_height_weights,
 )
 
 
@@ -66,6 +67,32 @@ def test_data_sets_weigh_alike_and_say_nothing_of_the_label():
     assert torch.equal(one, epoch_order("inverse_frequency", 200, LABEL, 0, 3))
     with pytest.raises(DataError, match="positive in 40 of 40"):
         inverse_frequency_weights(torch.cat([LABEL, torch.ones(40)]), group)
+
+
+def test_same_height_draws_negatives_from_where_the_positives_lie():
+    # ten scans of 60 slices; hemorrhage in slices 20 to 29 of every second scan
+    number = np.tile(np.arange(60), 10)
+    positive = (number >= 20) & (number < 30) & (np.arange(600) // 60 % 2 == 0)
+    label, height = torch.from_numpy(positive).double(), torch.from_numpy(number / 59)
+    drawn = torch.cat(
+        [epoch_order("same_height", 600, label, 0, epoch, height=height) for epoch in range(20)]
+    )
+    share = float(label[drawn].mean())
+    assert abs(share - 0.5) < 4 * np.sqrt(0.25 / len(drawn))
+    taken = number[drawn]
+    # 20 to 29 are two parts of twelve; those of inverse_frequency come from everywhere
+    assert set(taken[~positive[drawn]]) == set(range(20, 30))
+    other = epoch_order("inverse_frequency", 600, label, 0, 0)
+    assert len(set(number[other][~positive[other]])) > 50
+
+
+def test_same_height_is_an_error_where_no_height_has_both_labels():
+    label = torch.tensor([1.0, 0.0])
+    with pytest.raises(DataError, match="without any negative one"):
+        same_height_weights(label, torch.tensor([0.5, 0.0]).double())
+    # a part of the head without negative slices takes nothing from the others
+    three = same_height_weights(torch.tensor([1.0, 1, 0, 0]), torch.tensor([0.0, 0.5, 0.5, 0.9]))
+    assert three.tolist() == [0.5, 0.5, 1, 0]
 
 
 @pytest.mark.parametrize(

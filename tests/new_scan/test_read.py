@@ -75,6 +75,24 @@ def test_a_point_lies_at_its_voxel_in_patient_coordinates(tmp_path):
     assert scan.world_mm(np.array([[3, 31.5, 31.5]])) == pytest.approx(np.array([[0, 0, 18]]))
     # to the left of the picture is the patient's right: x falls
     assert scan.world_mm(np.array([[3, 31.5, 11.5]]))[0, 0] == pytest.approx(-20 * 2.8)
+    assert not any("NIfTI" in note for note in scan.notes)
+
+
+def test_a_point_of_uneven_slices_lies_where_its_slice_does_and_the_scan_says_what_nifti_loses(
+    tmp_path,
+):
+    hu, _ = head()
+    table = np.r_[np.arange(6) * 4.0, 20 + 8.0 * np.arange(1, 7)]
+    paths = write_series(tmp_path, hu, tilt_degrees=15, z_mm=table)
+    scan = read_dicom(tuple(paths), "anon")
+    for number, path in enumerate(sorted(paths, key=lambda p: stored_place(p)[2])):
+        assert scan.world_mm(np.array([[number, 0, 0]]))[0] == pytest.approx(stored_place(path))
+    # the constant step of 68 / 11 mm has slice 5 at 30.9 mm of the table, not at 20
+    assert any("up to 10.9 mm beside" in note for note in scan.notes)
+
+
+def stored_place(path):
+    return np.array(pydicom.dcmread(path).ImagePositionPatient, float)
 
 
 @pytest.mark.parametrize(

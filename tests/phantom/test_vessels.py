@@ -26,6 +26,18 @@ def test_dura_and_arteries_are_dense_but_not_calcified(head):
         assert dense > 50 and calcified == 0
 
 
+def test_a_contrast_agent_brightens_vessels_and_nothing_else(head):
+    anatomy, person, _ = head
+    for paint, least in ((paint_dura, 150), (paint_arteries, 220)):
+        plain, bright = (dataclasses.replace(anatomy, hu=anatomy.hu.copy()) for _ in range(2))
+        paint(plain, person, np.random.default_rng(0), 1.5)
+        paint(bright, person, np.random.default_rng(0), 1.5, contrast=True)
+        added = bright.hu - plain.hu
+        painted_over = plain.hu != anatomy.hu
+        assert added.max() > 100 and not added[~painted_over].any()
+        assert least < bright.hu[added > 100].max() < 300
+
+
 def test_calcium_comes_with_age(head):
     young, old = (
         sum(painted(head, paint_calcifications, seed, age=age)[1] for seed in range(8))

@@ -1,9 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from ich_study.errors import StudyError
+from ich_study.figures.style import CLASS_COLOURS
 from ich_study.published import publish
 
 
@@ -123,6 +124,22 @@ def test_a_large_picture_is_published_smaller_and_never_dropped(tmp_path, monkey
     assert plain.read_bytes() == (tmp_path / "plain.png").read_bytes()
     with pytest.raises(StudyError, match=r"huge\.png: \d+ bytes at 0.5 of its width"):
         publish.small_picture(tmp_path / "huge.png", tmp_path / "out" / "huge.png")
+
+
+def test_outlines_keep_their_colours_in_a_picture_of_fewer_colours(tmp_path, monkeypatch):
+    """Of a grey slice the most frequent 256 colours leave lines a mixture of their colours."""
+    pixels = np.random.default_rng(0).integers(0, 256, (440, 400, 1)).repeat(3, 2)
+    for number, colour in enumerate(CLASS_COLOURS.values(), start=1):
+        for share, beside in ((1, 0), (0.66, 1), (0.33, 2)):  # a line and its soft edge
+            row = pixels[60 * number + beside, 20:380]
+            row[:] = share * np.array(ImageColor.getrgb(colour)) + (1 - share) * row
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(publish, "LARGEST_PICTURE_BYTES", 180_000)
+    with Image.open(publish.small_picture(tmp_path / "a.png", tmp_path / "b.png")) as picture:
+        assert picture.mode == "P" and picture.size == (400, 440)
+        found = np.asarray(picture.convert("RGB"))
+    for number, colour in enumerate(CLASS_COLOURS.values(), start=1):
+        assert (found[60 * number, 20:380] == ImageColor.getrgb(colour)).all(), colour
 
 
 def test_published_results_keep_five_digits_and_their_text():

@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,8 @@ TRAIN, VALIDATION = parts(STORE)
 
 def trained(folder, train=TRAIN, validation=VALIDATION, report=lambda line: None, **changes):
     settings = config(**changes)
-    return train_classifier(network(settings), settings, STORE, train, validation, folder, report)
+    with patch("builtins.print", report):
+        return train_classifier(network(settings), settings, STORE, train, validation, folder)
 
 
 def auroc_of(run, rows=VALIDATION):
@@ -86,7 +89,7 @@ def test_history_report_and_checkpoint_say_what_happened(tmp_path):
         "seconds",
     ]
     assert run.history["learning_rate"].tolist() == pytest.approx([3e-3, 3e-4, 3e-5])
-    assert len(lines) == 3 and lines[2].startswith("epoch 3/3: train loss")
+    assert len(lines) == 3 and lines[2].startswith(f"{tmp_path.name}, epoch 3/3: train loss")
     assert pd.read_csv(tmp_path / "history.csv").shape == (3, 9)
     predictions = predict(
         run.model, run.preprocessing, run.config.classes, STORE, VALIDATION, run.device

@@ -1,5 +1,6 @@
 from dataclasses import dataclass, field
 from functools import partial
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -66,10 +67,11 @@ class Line(Task):
         return {"what": self.what}
 
 
-def run(folder, task=None, report=lambda line: None, restart_changed=False, dropout=0.1, **changes):
+def run(folder, task=None, report=lambda line: None, dropout=0.1, **changes):
     settings = LoopSettings(**{"epochs": 8, "learning_rate": 0.05, "optimizer": "adam", **changes})
     about = {"made by": "a test"}
-    return fit(network(dropout), task or Line(), settings, folder, about, report, restart_changed)
+    with patch("builtins.print", report):
+        return fit(network(dropout), task or Line(), settings, folder, about)
 
 
 def test_it_learns_keeps_the_best_epoch_and_leaves_a_history(tmp_path):
@@ -162,7 +164,7 @@ def test_a_long_training_reports_less(tmp_path):
     lines = []
     run(tmp_path, Flat(), lines.append, epochs=52)
     assert [line.split("/")[0] for line in lines] == [
-        f"epoch {number}" for number in (1, 10, 20, 30, 40, 50, 52)
+        f"{tmp_path.name}, epoch {number}" for number in (1, 10, 20, 30, 40, 50, 52)
     ]
 
 

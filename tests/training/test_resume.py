@@ -4,12 +4,13 @@ import os
 import signal
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from ich_study.errors import OtherRunError, StudyError
-from ich_study.models.weights import state_digest, verify_file
+from ich_study.models.weights import read_metadata, state_digest, verify_file
 from ich_study.training import loop
 from ich_study.training.learner import train_classifier
 from tests.training.fakes import config, fake_store, network, parts
@@ -26,9 +27,10 @@ STORE = fake_store()
 
 def run(folder, store=STORE, report=lambda line: None, seed=0, **changes):
     settings = config(**{**SETTINGS, **changes})
-    return train_classifier(
-        network(settings, seed), settings, store, *parts(store), Path(folder), report
-    )
+    with patch("builtins.print", report):
+        return train_classifier(
+            network(settings, seed), settings, store, *parts(store), Path(folder)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ class Killed(Exception):
 
 def stop_after(epoch):
     def report(line):
-        if line.startswith(f"epoch {epoch}/"):
+        if f", epoch {epoch}/" in line:
             raise Killed(line)
 
     return report
@@ -50,7 +52,7 @@ def stop_after(epoch):
 
 def train_and_wait_after_epoch_2(folder, pipe):
     def report(line):
-        if line.startswith("epoch 2/"):
+        if ", epoch 2/" in line:
             pipe.send(line)
             time.sleep(60)
 
@@ -141,16 +143,9 @@ def test_a_changed_run_gives_way_only_where_asked_for(tmp_path):
     store = fake_store(6)
     train, held_out = parts(store, 4)
     for epochs in (1, 2):
-        settings = config(epochs=epochs)
-        run = train_classifier(
-            network(settings),
-            settings,
-            store,
-            train,
-            held_out,
-            tmp_path,
-            restart_changed=epochs == 2,
-        )
+        settings = config(epochs=epochs, restart_changed=epochs == 2)
+        run = train_classifier(network(settings), settings, store, train, held_out, tmp_path)
+    assert "restart_changed" not in read_metadata(run.weights_path)["training"]
     assert len(run.history) == 2
     other = config(epochs=2, seed=9)
     with pytest.raises(OtherRunError, match="seed"):

@@ -3,7 +3,8 @@ pixels, Figures 2 and 3."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,8 +15,12 @@ from matplotlib.figure import Figure
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rivals import RIVALS
+from ich_study.evaluate.truth import Truth
 from ich_study.figures.names import readable
+from ich_study.figures.style import COLOURS
+from ich_study.methods.cams.classifiers import figure_three_curves
 from ich_study.methods.cams.recipe import LIBRARY
+from ich_study.methods.cams.rows import prefix_of
 from ich_study.methods.cams.scores import (
     MethodScores,
     pixel_average_precision,
@@ -24,6 +29,8 @@ from ich_study.methods.cams.scores import (
 from ich_study.methods.cams.tables import best_layers
 
 DEPTHS = ("-1", "-2", "-3")
+LINES = ("-", "--", "-.")
+"""Of the curves that share a colour."""
 MARKED = {0.3: "o", 0.5: "s", 0.7: "D"}
 """Thresholds that Figure 3 compares, and their markers."""
 
@@ -32,6 +39,19 @@ def titled(method: str) -> str:
     """A method's name for a reader."""
     own = method.removesuffix(LIBRARY)
     return readable(own) + (" (library)" if own != method else "")
+
+
+def overview_figures(
+    results: pd.DataFrame, scored: Sequence[MethodScores], truth: Truth, data: str
+) -> Iterator[tuple[str, Figure]]:
+    """File name and figure of the page to choose by, of precision and recall, and of what Table II
+    does not ask, each method at its best depth. data: what the figures are of."""
+    dice = f"{prefix_of(truth)}dice"
+    best = best_layers(results, dice)
+    yield "overview", overview_figure(results, data, dice)
+    pixels = f"pixels of positive slices, {data}"
+    yield "precision_recall", precision_recall_figure(scored, best, truth.size, pixels)
+    yield "trust", trust_figure(results, f"faithfulness and randomisation, {data}", best)
 
 
 def overview_figure(results: pd.DataFrame, title: str, dice: str = "dice") -> Figure:
@@ -127,8 +147,6 @@ def precision_recall_figure(
 ) -> Figure:
     """Precision and sensitivity of pixels of positive slices over all thresholds, a line per method
     at its depth `layer_of` (rivals: ""), the area under it in the legend. size: of a slice."""
-    import seaborn as sns  # slow to import
-
     shown = [
         each
         for each in scored
@@ -139,12 +157,13 @@ def precision_recall_figure(
         raise StudyError(f"figure {title!r} has no curve to show")
     figure, axis = plt.subplots(figsize=(6.2, 4.4))
     top = 0.0
-    for colour, each in zip(sns.color_palette("husl", len(shown)), shown):
+    for number, each in enumerate(shown):
         scores, style = each.scores, ":" if each.scores.name in RIVALS else "-"
         area = pixel_average_precision(scores, size, scores.positive).value()
         name = each.label.replace(scores.name, titled(scores.name), 1)
         sensitivity, precision = precision_recall(scores, size)
         top = max(top, float(np.nanmax(precision)))
+        colour = COLOURS[number % len(COLOURS)]
         look = {"color": colour, "linewidth": 1.4, "label": f"{name}: {area:.3f}"}
         axis.plot(sensitivity, precision, style, **look)
     axis.set(
@@ -160,7 +179,7 @@ def precision_recall_figure(
 
 def _legend_beside(axis: Axes, **options: Any) -> None:
     beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
-    axis.legend(fontsize=6.5, frameon=False, **beside, **options)
+    axis.legend(fontsize=7.5, frameon=False, **beside, **options)
 
 
 def trust_figure(results: pd.DataFrame, title: str, layer_of: Mapping[str, str]) -> Figure:
@@ -197,6 +216,16 @@ def trust_figure(results: pd.DataFrame, title: str, layer_of: Mapping[str, str])
     return figure
 
 
+def classifier_figures(
+    table: pd.DataFrame, folders: Sequence[str | Path], part: str, class_name: str, data: str
+) -> Iterator[tuple[str, Figure]]:
+    """File name and figure of the classifiers' F1 and precision-recall curves. table: of
+    `classifiers.table_one`, and the rest as there."""
+    yield "figure_2", figure_two(table, f"{data}, as Figure 2")
+    curves = figure_three_curves(folders, part, class_name)
+    yield "figure_3", figure_three(curves, f"{part}: {data}, as Figure 3")
+
+
 def figure_two(table: pd.DataFrame, title: str) -> Figure:
     """F1 of the five best epochs, mean and SD, per run (Figure 2). table: method, f1_top5,
     f1_top5_sd."""
@@ -213,7 +242,7 @@ def figure_two(table: pd.DataFrame, title: str) -> Figure:
     )
     axis.set(
         yticks=places,
-        yticklabels=table["method"],
+        yticklabels=[readable(name) for name in table["method"]],
         xlabel="F1, mean and SD of the five best epochs",
         title=title,
     )
@@ -226,13 +255,12 @@ def figure_three(curves: pd.DataFrame, title: str) -> Figure:
 
     curves: run, sensitivity, precision, threshold.
     """
-    import seaborn as sns  # slow to import
-
     figure, axis = plt.subplots(figsize=(6.2, 4.2))
-    runs = list(dict.fromkeys(curves["run"]))
-    for colour, run in zip(sns.color_palette("husl", len(runs)), runs):
+    for number, run in enumerate(dict.fromkeys(curves["run"])):
+        colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
         part = curves[curves["run"] == run].sort_values("threshold")
-        axis.plot(part["sensitivity"], part["precision"], color=colour, linewidth=1.1, label=run)
+        look = {"color": colour, "linestyle": line, "linewidth": 1.1, "label": readable(run)}
+        axis.plot(part["sensitivity"], part["precision"], **look)
         for threshold, marker in MARKED.items():
             above = part[part["threshold"] >= threshold]
             if len(above):

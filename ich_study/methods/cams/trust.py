@@ -134,6 +134,21 @@ def similarity_rows(table: pd.DataFrame, metric: str, rows: Rows, **columns: Any
     return plain_rows(means, "spearman", metric, rows, slices, subset="positive", **columns)
 
 
+def trust_rows(
+    stages: pd.DataFrame,
+    repeats: pd.DataFrame,
+    cost: pd.DataFrame,
+    rows: Rows,
+    slices: int,
+    **columns: Any,
+) -> list[Row]:
+    """Result rows of `randomisation`, `repeatability` and `cost_table`. slices: the cost is of."""
+    found = similarity_rows(stages, "randomisation_spearman", rows, **columns)
+    found += similarity_rows(repeats, "repeatability_spearman", rows, **columns)
+    columns = {**columns, "subset": "all"}
+    return found + plain_rows(cost, "milliseconds", "milliseconds", rows, slices, **columns)
+
+
 def _named(method: str, layer: str) -> Row:
     layer = layer.strip("[]") or None
     return {"method": method, "layer": layer, "threshold_source": "none", "unit": "slice"}

@@ -6,7 +6,7 @@ whose five folds choose thresholds and train the supervised networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,6 @@ def supervised_masks(
     rows: pd.DataFrame,
     folder: Path,
     validation_fraction: float = 0.1,
-    report: Callable[[str], None] = print,
-    restart_changed: bool = False,
 ) -> tuple[np.ndarray, nn.Module]:
     """Masks of every slice by the network that never saw its patient, bool (N, S, S), and the last
     fold's network.
@@ -72,14 +70,12 @@ def supervised_masks(
         assert_disjoint(pd.concat([train, validation]), test)
         network = create_segmenter(name, config.in_channels, options, config.seed)
         place = folder / f"{name}_fold{fold}"
-        run = train_segmenter(
-            network, config, store, train, validation, place, report, restart_changed
-        )
+        run = train_segmenter(network, config, store, train, validation, place)
         model, tested = run.model, (rows["fold"] == fold).to_numpy()
         settings = (run.device, 2 * config.batch_size, config.precision)
         probability = hemorrhage_probability(
             model, config.preprocessing(), store, rows[tested], *settings
         )
         found[tested] = probability > 0.5
-        report(f"{name}, fold {fold}: best epoch {run.best_epoch + 1} of {len(run.history)}")
+        print(f"{name}, fold {fold}: best epoch {run.best_epoch + 1} of {len(run.history)}")
     return found, model

@@ -7,7 +7,6 @@ augmentation as the classifiers, early stopping on the validation loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -27,7 +26,7 @@ from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork
 from ich_study.splits.overlap import patient_marks
 from ich_study.training.config import TrainingConfig
 from ich_study.training.learner import sampled_batches
-from ich_study.training.loop import Run, fit, named
+from ich_study.training.loop import Run, fit
 from ich_study.training.resume import slice_marks
 from ich_study.training.task import Batch, BatchLoader, Task, ordered_batches
 
@@ -144,8 +143,6 @@ def train_segmenter(
     train_rows: pd.DataFrame,
     validation_rows: pd.DataFrame,
     folder: Path,
-    report: Callable[[str], None] = print,
-    restart_changed: bool = False,
 ) -> Run:
     """Trains `network` on the masks of `train_rows`; the weights of the best epoch stay in
     `folder`.
@@ -167,8 +164,7 @@ def train_segmenter(
         "preprocessing": preprocessing.describe(),
         "patients": patient_marks(learned_from),
     }
-    named_report = named(report, folder.name)
-    return fit(network, task, config.loop, folder, metadata, named_report, restart_changed)
+    return fit(network, task, config.loop, folder, metadata)
 
 
 def hemorrhage_probability(

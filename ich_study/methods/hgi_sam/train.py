@@ -32,8 +32,6 @@ def train_swins(
     train_rows: pd.DataFrame,
     validation_rows: pd.DataFrame,
     folder: Path,
-    report: Callable[[str], None] = print,
-    restart_changed: bool = False,
 ) -> dict[str, TrainingRun]:
     """`binary`, `multi_label` and `two_outputs`, each trained in a folder of its own; resumes after
     a kill.
@@ -47,18 +45,14 @@ def train_swins(
         config = from_parameters({**shared, "classes": classes})
         network = create(config)
         millions = sum(weight.numel() for weight in network.model.parameters()) / 1e6
-        report(
+        print(
             f"{name}: {config.outputs} outputs, {millions:.2f} M parameters, weights:"
             f" {network.weights_source}"
         )
-        runs[name] = train_classifier(
-            network, config, *slices, folder / name, report, restart_changed
-        )
+        runs[name] = train_classifier(network, config, *slices, folder / name)
     config = from_parameters({**shared, "classes": ["any"], **fine_tuning})
     parent = runs["binary"].weights_path
-    runs["two_outputs"] = fine_tune(
-        parent, config, head_stage, *slices, folder / "two_outputs", report, restart_changed
-    )
+    runs["two_outputs"] = fine_tune(parent, config, head_stage, *slices, folder / "two_outputs")
     return runs
 
 
@@ -70,8 +64,6 @@ def fine_tune(
     train_rows: pd.DataFrame,
     validation_rows: pd.DataFrame,
     folder: Path,
-    report: Callable[[str], None] = print,
-    restart_changed: bool = False,
 ) -> TrainingRun:
     """The binary parent's body with a head of two outputs, trained; checkpoints in `folder`.
 
@@ -85,13 +77,12 @@ def fine_tune(
             f"the two-output network takes a loss of {', '.join(TWO_OUTPUT_LOSSES)}, not"
             f" {config.loss}"
         )
-    slices, said = (source, train_rows, validation_rows), (report, restart_changed)
-    start = parent
+    start, slices = parent, (source, train_rows, validation_rows)
     if head_stage is not None:
-        first = from_parameters({**config.describe(), **head_stage})
+        first = config.changed(**head_stage)
         network = swin_from_parent(parent, config.outputs, seed=config.seed, trained="head")
-        report("fine-tuning, first stage: the head alone")
-        start = train_classifier(network, first, *slices, folder / HEAD_FOLDER, *said).weights_path
-        report("fine-tuning, second stage: all weights")
+        print("fine-tuning, first stage: the head alone")
+        start = train_classifier(network, first, *slices, folder / HEAD_FOLDER).weights_path
+        print("fine-tuning, second stage: all weights")
     network = swin_from_parent(start, config.outputs, seed=config.seed)
-    return train_classifier(network, config, *slices, folder / BODY_FOLDER, *said)
+    return train_classifier(network, config, *slices, folder / BODY_FOLDER)

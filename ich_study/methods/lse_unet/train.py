@@ -6,7 +6,7 @@ LSE-UNet, Sections 3, 4 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,6 @@ def train_variant(
     parts: LSEParts,
     test_rows: pd.DataFrame,
     folder: Path,
-    report: Callable[[str], None],
-    restart_changed: bool,
 ) -> TrainingRun:
     """One arm of ARMS, trained into `folder`.
 
@@ -151,9 +149,7 @@ def train_variant(
         config.size,
     )
     loss = arm_loss(arm, recipe.base_variant, config)
-    return train_classifier(
-        network, config, source, rows, monitored, folder, report, restart_changed, loss
-    )
+    return train_classifier(network, config, source, rows, monitored, folder, loss)
 
 
 def arm_variant(arm: str, base_variant: str) -> str:

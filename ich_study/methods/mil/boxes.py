@@ -6,7 +6,6 @@ its subtype. Where a data set has masks alone, the boxes are those of the parts 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -36,17 +35,15 @@ class BoxedSource(SliceSource, Protocol):
         """uint8 mask codes (slices, rows, columns)."""
 
 
-def with_known_boxes(
-    rows: pd.DataFrame, truth: str, report: Callable[[str], None] = print
-) -> pd.DataFrame:
-    """Rows whose boxes are known, by a truth of TRUTHS; what is left out is reported. In CQ500 a
+def with_known_boxes(rows: pd.DataFrame, truth: str) -> pd.DataFrame:
+    """Rows whose boxes are known, by a truth of TRUTHS; what is left out is printed. In CQ500 a
     study has several series, and BHX drew boxes in one of them."""
     column = TRUTHS[truth]
     if column is None or rows[column].all():
         return rows
     known = rows[rows[column]]
     scans = sorted(set(rows["scan_id"]) - set(known["scan_id"]))
-    report(
+    print(
         f"left out: {len(rows) - len(known)} of {len(rows)} slices, whose {truth} nobody drew;"
         f" {len(scans)} scans as a whole, {', '.join(scans[:4])}"
     )

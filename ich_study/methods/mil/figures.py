@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
+from ich_study.figures.names import readable
 from ich_study.figures.style import inset_bar, mark_sides
 from ich_study.metrics.overlap import Counts
 
@@ -63,7 +64,7 @@ def _draw(axis: Axes, panel: Panel) -> None:
     far = panel.side - 0.5
     place = {"extent": (-0.5, far, far, -0.5), "interpolation": "nearest"}
     if panel.window is None:
-        inset_bar(axis, axis.imshow(panel.image, cmap=panel.colours, **place), "white")
+        inset_bar(axis, axis.imshow(panel.image, cmap=panel.colours, **place))
         colour, extremes = "white", (panel.image.min(), panel.image.max())
         title = f"{panel.title}\n{extremes[0]:.2g} to {extremes[1]:.2g}"
     else:
@@ -112,7 +113,7 @@ def free_response_figure(
     figure, axis = plt.subplots(figsize=(5.2, 4.2))
     for (name, curve), colour in zip(curves.items(), sns.color_palette("colorblind", len(curves))):
         steps = curve["false_points_per_scan"], curve["sensitivity"]
-        axis.step(*steps, where="post", label=name, color=colour, linewidth=1.6)
+        axis.step(*steps, where="post", label=readable(name), color=colour, linewidth=1.6)
         axis.plot(*operating[name], "o", color=colour, markersize=7, markeredgecolor="black")
     axis.set(
         xlabel="false points per scan",

@@ -8,7 +8,7 @@ are never the ones that are reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -122,9 +122,7 @@ def summed_f1(scored: ScoredMaps, detector: Detector | Centroids) -> float:
     return float(point_f1(slice_counts(points, scored.boxes).sum()))
 
 
-def tune_detector(
-    scored: ScoredMaps, search: Search, report: Callable[[str], None] = print
-) -> Tuning:
+def tune_detector(scored: ScoredMaps, search: Search) -> Tuning:
     """The detector with the largest point F1 on `scored` (`summed_f1`).
 
     d is truncated to whole pixels, as in the code. Called again after a kill, the evaluations in
@@ -160,7 +158,7 @@ def tune_detector(
         optimiser.register(params=point, target=known[number]["point_f1"])
     best = max(known[:evaluations], key=lambda entry: entry["point_f1"])
     detector = replace(search.start, **{name: best[name] for name in limits})
-    report(
+    print(
         f"tuned on {len(scored)} slices with {sum(map(len, scored.boxes))} boxes:"
         f" h={detector.prominence:.4g}, T={detector.threshold:.4g}, d={detector.distance}, point F1"
         f" {best['point_f1']:.3f} after {evaluations} evaluations"

@@ -54,7 +54,6 @@ def train_head(
     train: pd.DataFrame,
     validation: pd.DataFrame,
     folder: Path,
-    restart_changed: bool = False,
 ) -> ReadyNetwork:
     """One network from slice labels alone; a finished training in `folder` is taken from there.
 
@@ -62,8 +61,7 @@ def train_head(
     """
     blocks = blocks if network == "printed" else None
     backbone = create_mil(network, head, config.seed, blocks=blocks)
-    parts = (source, train, validation)
-    run = train_classifier(backbone, config, *parts, folder, print, restart_changed)
+    run = train_classifier(backbone, config, source, train, validation, folder)
     found = load(run.weights_path, run.device, MilBackbone, run.weights_sha256)
     named = replace(found.network, weights_source=found.path.name, weights_sha256=found.sha256)
     return ReadyNetwork(named, found.preprocessing, run.history)

@@ -3,7 +3,7 @@ measured per volume."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,8 +87,6 @@ def run_arms(
     variant: str,
     tolerance_mm: float,
     threshold: float = 0.5,
-    report: Callable[[str], None] = print,
-    restart_changed: bool = True,
 ) -> Stage2:
     """A U-Net for each of `arms`, measured on the test volumes.
 
@@ -104,7 +102,7 @@ def run_arms(
     tables, histories, weights, shown = [], [], {}, {}
     for arm in arms:
         if arm == SUPERVISED and fold.truth_kind != "masks":
-            report(f"{arm}: left out, {fold.store.dataset} has no masks to be supervised by")
+            print(f"{arm}: left out, {fold.store.dataset} has no masks to be supervised by")
             continue
         equalise = arm != PLAIN
         run, probabilities = train_arm(
@@ -114,8 +112,6 @@ def run_arms(
             teacher_of(arm, fold, masks),
             settings.changed(equalise=equalise),
             loop,
-            report,
-            restart_changed,
         )
         found = {}
         for scan, probability in probabilities.items():
@@ -145,8 +141,6 @@ def train_arm(
     teacher: Masks,
     settings: UNetSettings,
     loop: LoopSettings,
-    report: Callable[[str], None] = print,
-    restart_changed: bool = True,
 ) -> tuple[Run, dict[str, np.ndarray]]:
     """A U-Net taught by masks (of training and validation scans, on any grid) and its probabilities
     of the test scans.
@@ -159,7 +153,7 @@ def train_arm(
     task = VolumeSegmentation(volumes, masks, parts, settings, loop.seed)
     folder = fold.folder / "unet" / name
     named = {"arm": name, "fold": fold.number, "patients": fold.marks}
-    run = train_unet(task, loop, folder, named, report, restart_changed)
+    run = train_unet(task, loop, folder, named)
     found = {}
     for scan in fold.scans("test"):
         found[scan] = segment(run.model, volumes[scan], settings, run.device)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.names import readable
 from ich_study.figures.steps import TRUTH_COLOUR, Step, steps_figure
 from ich_study.figures.style import strip_points
 from ich_study.methods.resnet_lstm.class_activation import cam_region
@@ -26,13 +27,14 @@ def sequence_figure(predictions: Mapping[str, pd.DataFrame], scan: str, gate: fl
     figure, axis = plt.subplots(figsize=(6.4, 2.3))
     for name, table in predictions.items():
         rows = table[table["scan_id"] == scan].sort_values("slice_index")
-        axis.plot(rows["slice_index"], rows["probability"], "o-", markersize=3, label=name)
+        shown = rows["slice_index"], rows["probability"]
+        axis.plot(*shown, "o-", markersize=3, label=readable(name))
     for number in rows.loc[rows["label"].fillna(False).astype(bool), "slice_index"]:
         axis.axvspan(number - 0.5, number + 0.5, color=TRUTH_COLOUR, alpha=0.15, linewidth=0)
     axis.axhline(gate, color="0.5", linewidth=0.8, linestyle="--")
     axis.set(xlabel="slice", ylabel="probability", ylim=(-0.02, 1.02))
     axis.set_title(f"Slices of {scan}: what each network says (shaded: hemorrhage)", fontsize=9)
-    axis.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    axis.legend(frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -116,6 +118,7 @@ def volumes_figure(volumes: pd.DataFrame, metric: str, title: str) -> Figure:
     axis.plot(
         means.to_numpy(), np.arange(len(order)), "D", color="#D55E00", markersize=5, label="mean"
     )
-    axis.set(ylabel="", xlabel=metric.replace("_", " ").capitalize(), title=title)
+    axis.set(ylabel="", xlabel=readable(metric), title=title)
+    axis.set_yticks(range(len(order)), [readable(name) for name in order])
     axis.legend(frameon=False, fontsize=7)
     return figure

@@ -8,7 +8,7 @@ are added later; its authors' follow-up fits them on the frozen backbone (printe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from ich_study.methods.resnet_lstm.network import (
 from ich_study.models.backbones import Backbone
 from ich_study.models.weights import save_weights, state_digest
 from ich_study.training.config import LoopSettings
-from ich_study.training.loop import Run, fit, named
+from ich_study.training.loop import Run, fit
 from ich_study.training.losses import BinaryCrossEntropy
 from ich_study.training.resume import WEIGHTS_FILE, slice_marks
 from ich_study.training.task import (
@@ -147,13 +147,11 @@ def train_sequences(
     loop: LoopSettings,
     folder: Path,
     metadata: Mapping[str, Any],
-    report: Callable[[str], None] = print,
-    restart_changed: bool = False,
 ) -> Run:
     """The whole network trained over volumes, from the trained `backbone`. `model` of the run is a
     `ResNetLSTM`."""
     network = with_lstm(backbone, settings, loop.seed)
-    return fit(network, task, loop, folder, metadata, named(report, folder.name), restart_changed)
+    return fit(network, task, loop, folder, metadata)
 
 
 def predict_sequences(
@@ -222,8 +220,6 @@ def refit_last_layer(
     folder: Path,
     metadata: Mapping[str, Any],
     batch_size: int = 32,
-    report: Callable[[str], None] = print,
-    restart_changed: bool = False,
 ) -> tuple[Backbone, str]:
     """The LSTM removed and a new fully connected layer fitted on the frozen backbone.
 
@@ -238,8 +234,7 @@ def refit_last_layer(
         features, tuple(data.labels for data in task.data), batch_size, loop.seed, task.marks()
     )
     layer = LastLayer(fresh.model.get_classifier(), state_digest(fresh.model))
-    named_report = named(report, folder.name)
-    run = fit(layer, head, loop, folder / "head", metadata, named_report, restart_changed)
+    run = fit(layer, head, loop, folder / "head", metadata)
     described = {"architecture": fresh.describe(), **metadata, "epoch": run.best_epoch}
     return fresh, save_weights(folder / WEIGHTS_FILE, fresh.model, described)
 

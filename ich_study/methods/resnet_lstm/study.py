@@ -6,7 +6,7 @@ and choose nothing, except in the supervised U-Net that stands beside the method
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -162,10 +162,10 @@ class MethodSettings:
     volumes_per_batch: int = 1
 
     @classmethod
-    def read(cls, given: Mapping[str, Any], seed: int, device: str, **others: Any) -> Self:
-        """From the notebook's dictionaries by name of the parameter; seed and device are those of
-        every training. ParameterError names what is wrong."""
-        shared, loops = {"seed": seed, "device": device}, {}
+    def read(cls, given: Mapping[str, Any], shared: Mapping[str, Any], **others: Any) -> Self:
+        """From the notebook's dictionaries by name of the parameter. shared: settings of every
+        training. ParameterError names what is wrong."""
+        loops = {}
         for name in ("sequence_training", "head_training", "unet_training"):
             loops[name] = LoopSettings.read({**shared, **given[name]}, name)
         classifier = {"classes": ["any"], **shared, **given["classifier"]}
@@ -220,12 +220,7 @@ def position_rival(folds: Sequence[Fold]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def train_stage_1(
-    fold: Fold,
-    settings: MethodSettings,
-    report: Callable[[str], None] = print,
-    restart_changed: bool = True,
-) -> Stage1:
+def train_stage_1(fold: Fold, settings: MethodSettings) -> Stage1:
     """ResNet on slices, then ResNet-LSTM on volumes, then a new last layer without the LSTM."""
     config, loop = settings.classifier, settings.sequence
     if config.classes != ("any",) or config.outputs != 1:
@@ -233,7 +228,7 @@ def train_stage_1(
             f"stage 1 has one logit, for `any`; the classifier has classes {list(config.classes)},"
             f" loss {config.loss}"
         )
-    train, validation, said = fold.rows["train"], fold.rows["validation"], (report, restart_changed)
+    train, validation = fold.rows["train"], fold.rows["validation"]
     if settings.sequence_length is not None:
         train, validation = (
             first_slices(rows, settings.sequence_length) for rows in (train, validation)
@@ -242,9 +237,7 @@ def train_stage_1(
     network = create_backbone(
         outputs=1, in_channels=config.in_channels, seed=config.seed, **described
     )
-    run = train_classifier(
-        network, config, fold.store, train, validation, fold.folder / "resnet", *said
-    )
+    run = train_classifier(network, config, fold.store, train, validation, fold.folder / "resnet")
     task = SequenceTask(
         fold.store,
         (train, validation),
@@ -256,12 +249,10 @@ def train_stage_1(
         augmentation=None if config.augmentation == "none" else config.augmenter(),
     )
     metadata = {**metadata_of(run.preprocessing, config.classes), "patients": fold.marks}
-    lstm_run = train_sequences(
-        network, settings.lstm, task, loop, fold.folder / "lstm", metadata, *said
-    )
+    lstm_run = train_sequences(network, settings.lstm, task, loop, fold.folder / "lstm", metadata)
     folder, batch_size = fold.folder / "refitted", config.batch_size
     refitted, refitted_hash = refit_last_layer(
-        lstm_run.model, network, task, settings.head, folder, metadata, batch_size, *said
+        lstm_run.model, network, task, settings.head, folder, metadata, batch_size
     )
     histories = {"ResNet": run.history, "ResNet-LSTM": lstm_run.history}
     history = [table.assign(stage=stage) for stage, table in histories.items()]

@@ -7,7 +7,7 @@ so is the sliding window that takes volumes of any length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from ich_study.methods.resnet_lstm.settings import UNetSettings
 from ich_study.methods.resnet_lstm.skull_removal import equalised, stripped_slice
 from ich_study.models.registry import Network, register
 from ich_study.training.config import LoopSettings
-from ich_study.training.loop import Run, fit, named
+from ich_study.training.loop import Run, fit
 from ich_study.training.task import (
     Batch,
     BatchLoader,
@@ -246,12 +246,10 @@ def train_unet(
     loop: LoopSettings,
     folder: Path,
     metadata: Mapping[str, Any],
-    report: Callable[[str], None] = print,
-    restart_changed: bool = False,
 ) -> Run:
     """A U-Net from random weights; `registry.load` reads its file in `folder` back."""
     network = create_unet(task.settings, loop.seed)
-    return fit(network, task, loop, folder, metadata, named(report, folder.name), restart_changed)
+    return fit(network, task, loop, folder, metadata)
 
 
 def segment(

@@ -95,6 +95,40 @@ def test_curves_and_trust_draw_every_method():
     ]
 
 
+def test_every_method_is_drawn_at_its_best_depth_on_all_pages():
+    parts = truth_part(seed=1, prefix="v"), truth_part(seed=2, prefix="t")
+    named = (("hires_cam", "-1"), ("hires_cam", "-3"), ("hu_threshold", None))
+    scores = scored(parts, *[(noisy(parts[0], 1, 1), noisy(parts[1], 1, 2), *n) for n in named])
+    pages = dict(figures_cams.overview_figures(results(), scores, parts[1], "phantom"))
+    assert list(pages) == ["overview", "precision_recall", "trust"]
+    assert all("phantom" in figure.get_suptitle() for figure in pages.values())
+    legend = pages["precision_recall"].axes[0].get_legend().get_texts()
+    # Dice is 0.15 at [-3] and 0.05 at [-1]
+    assert [text.get_text().split(":")[0] for text in legend] == [
+        "HiResCAM [-3]",
+        "HU 50-90 in the brain",
+    ]
+    labels = [label.get_text() for label in pages["trust"].axes[0].get_yticklabels()]
+    assert labels == ["AblationCAM [-3]", "HU 50-90 in the brain", "HiResCAM [-3]"]
+
+
+def test_the_classifiers_pages_are_of_the_named_part(monkeypatch):
+    asked = []
+    points = {"run": ["b0"], "sensitivity": [0.5], "precision": [0.5], "threshold": [0.4]}
+
+    def curves(*arguments):
+        asked.append(arguments)
+        return pd.DataFrame(points)
+
+    monkeypatch.setattr(figures_cams, "figure_three_curves", curves)
+    table = pd.DataFrame({"method": ["b0"], "f1_top5": [0.7], "f1_top5_sd": [0.01]})
+    pages = dict(figures_cams.classifier_figures(table, ["b0"], "d/test", "SDH", "phantom"))
+    assert asked == [(["b0"], "d/test", "SDH")]
+    titles = [figure.axes[0].get_title() for figure in pages.values()]
+    assert titles == ["phantom, as Figure 2", "d/test: phantom, as Figure 3"]
+    assert list(pages) == ["figure_2", "figure_3"]
+
+
 def test_figures_two_and_three_mark_what_they_say():
     table = pd.DataFrame({"method": ["b0", "s"], "f1_top5": [0.7, 0.8], "f1_top5_sd": [0.01, 0.02]})
     assert len(figures_cams.figure_two(table, "t").axes) == 1

@@ -102,6 +102,20 @@ def test_cost_is_per_map_and_slice():
     assert set(rows["metric"]) == {"milliseconds"} and set(rows["unit"]) == {"slice"}
 
 
+def test_rows_of_trust_are_of_positive_slices_but_for_the_cost():
+    named = {"method": ["grad_cam"], "layer": ["[-1]"]}
+    stages = pd.DataFrame({**named, "depth": 0, "spearman": 0.1, "slices": 3})
+    repeats = pd.DataFrame({**named, "spearman": 0.9, "slices": 5})
+    cost = pd.DataFrame({**named, "milliseconds": 7.0})
+    found = cam_trust.trust_rows(stages, repeats, cost, STUDY_ROWS, 2, variant="raw")
+    assert [(row["metric"], row["value"], row["n"], row["subset"]) for row in found] == [
+        ("randomisation_spearman", 0.1, 3, "positive"),
+        ("repeatability_spearman", 0.9, 5, "positive"),
+        ("milliseconds", 7.0, 2, "all"),
+    ]
+    assert {row["variant"] for row in found} == {"raw"}
+
+
 def test_the_surest_positives_are_explained(monkeypatch):
     channels = spot_slices(6)
     channels[:, :, :6, :6] *= torch.linspace(0.1, 1, 6)[:, None, None, None]

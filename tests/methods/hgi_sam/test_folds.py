@@ -30,7 +30,7 @@ FOLDS = make_folds(STORE.index, 2, 0)
 ROWS = with_folds(STORE.index, FOLDS)
 
 
-def test_every_slice_is_segmented_by_a_network_that_never_saw_its_patient(tmp_path):
+def test_every_slice_is_segmented_by_a_network_that_never_saw_its_patient(tmp_path, capsys):
     settings = {
         "classes": ["any"],
         "size": 32,
@@ -43,20 +43,18 @@ def test_every_slice_is_segmented_by_a_network_that_never_saw_its_patient(tmp_pa
         "sampler": "inverse_frequency",
         "seed": 3,
     }
-    lines, options = [], {"channels": [8, 16], "normalisation": "instance"}
-    found, model = supervised_masks(
-        "unet", options, settings, STORE, ROWS, tmp_path, 0.2, lines.append
-    )
+    options = {"channels": [8, 16], "normalisation": "instance"}
+    found, model = supervised_masks("unet", options, settings, STORE, ROWS, tmp_path, 0.2)
     truth = masks_on_grid(STORE, ROWS, config(size=32).preprocessing()).numpy() > 0
     assert dice(overlap_counts(found, truth).sum()) > 0.3 and not model.training
     assert (tmp_path / "unet_fold0").is_dir() and (tmp_path / "unet_fold1").is_dir()
-    assert "fold 1: best epoch" in lines[-1]
+    assert "fold 1: best epoch" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_fold_is_segmented_by_the_network_trained_on_the_other_folds(tmp_path, monkeypatch):
     trained = {}
 
-    def fake_training(network, config, store, train, validation, place, report, restart_changed):
+    def fake_training(network, config, store, train, validation, place):
         seen = set(train["patient_id"]) | set(validation["patient_id"])
         trained[place.name] = (seen, set(train["patient_id"]) & set(validation["patient_id"]))
         return SimpleNamespace(
@@ -76,9 +74,7 @@ def test_a_fold_is_segmented_by_the_network_trained_on_the_other_folds(tmp_path,
     monkeypatch.setattr(folds, "train_segmenter", fake_training)
     monkeypatch.setattr(folds, "hemorrhage_probability", fake_probability)
     options = {"channels": [4, 8]}
-    found, last = supervised_masks(
-        "unet", options, {"size": 32}, STORE, ROWS, tmp_path, 0.2, lambda _: None
-    )
+    found, last = supervised_masks("unet", options, {"size": 32}, STORE, ROWS, tmp_path, 0.2)
     assert last == "unet_fold1" and set(trained) == {"unet_fold0", "unet_fold1"}
     assert found.sum((1, 2)).tolist() == (ROWS["fold"] + 1).tolist()
 

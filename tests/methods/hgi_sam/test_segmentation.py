@@ -52,9 +52,7 @@ def settings(**changes):
 
 def trained(folder, train=TRAIN, validation=VALIDATION, source=STORE, **changes):
     network = create_segmenter("unet", 3, {"channels": [8, 16]}, seed=1)
-    return network, train_segmenter(
-        network, settings(**changes), source, train, validation, folder, lambda line: None
-    )
+    return network, train_segmenter(network, settings(**changes), source, train, validation, folder)
 
 
 def dice_on(model, rows):

@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -47,9 +49,10 @@ def create(settings):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder, lines = tmp_path_factory.mktemp("swins"), []
-    found = train_swins(
-        create, SHARED, ["any", "SDH"], TUNING, HEAD, STORE, TRAIN, VALIDATION, folder, lines.append
-    )
+    with patch("builtins.print", lines.append):
+        found = train_swins(
+            create, SHARED, ["any", "SDH"], TUNING, HEAD, STORE, TRAIN, VALIDATION, folder
+        )
     return found, lines, folder
 
 
@@ -103,7 +106,6 @@ def test_started_again_it_loads_what_is_there(runs):
         TRAIN,
         VALIDATION,
         folder,
-        lambda _: None,
     )
     assert all(again[name].weights_sha256 == run.weights_sha256 for name, run in found.items())
 
@@ -127,7 +129,6 @@ def test_without_head_stage_everything_is_trained_at_once_and_the_loss_must_have
         TRAIN,
         VALIDATION,
         tmp_path,
-        lambda _: None,
     )
     load_weights(tmp_path / "all" / "weights.safetensors", run.model)
     assert (

@@ -28,9 +28,7 @@ PARTS = LSEParts(TRAIN, VALIDATION, NOBODY)
 
 def trained(arm, folder, own=PARTS, test=NOBODY, recipe=RECIPE, **changes):
     settings = config(**{"epochs": 1, "max_train_batches": 2, "monitor": "valid_loss", **changes})
-    return lse_training.train_variant(
-        arm, recipe, settings, STORE, own, test, folder, lambda line: None, False
-    )
+    return lse_training.train_variant(arm, recipe, settings, STORE, own, test, folder)
 
 
 def metadata_of(run):

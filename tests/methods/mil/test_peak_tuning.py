@@ -28,7 +28,7 @@ START = Detector(0.0, 0.0, 1, "printed", False)
 
 def tuned(folder, iterations=5, **changes):
     search = Search(BOUNDS_HERE, START, folder, iterations, initial=5, **changes)
-    return tune_detector(SCORED, search, report=lambda line: None)
+    return tune_detector(SCORED, search)
 
 
 def test_it_finds_a_detector_better_than_most_of_the_space(tmp_path):

@@ -60,7 +60,7 @@ def evaluated(head, folder):
     # fewer channels than the paper's learn these blobs in fewer epochs
     network = create_mil("printed", head, 1, channels=(8, 12, 16), blocks=1)
     parts = (STORE, ROWS["train"], ROWS["validation"])
-    run = train_classifier(network, config, *parts, folder, lambda line: None)
+    run = train_classifier(network, config, *parts, folder)
     ready = ReadyNetwork(replace(network, model=run.model), run.preprocessing)
     tune, test = (score_slices(ready, STORE, ROWS[part]) for part in ("tune", "test"))
     start = Detector(0.0, 0.0, 1, "printed", False)

@@ -37,7 +37,7 @@ def test_blocks_and_seed_are_of_the_network_that_is_trained(monkeypatch, network
     class Stopped(Exception):
         pass
 
-    def stop(backbone, config, store, train_rows, validation_rows, folder, report, restart):
+    def stop(backbone, config, store, train_rows, validation_rows, folder):
         assert (backbone.variant, backbone.head, backbone.blocks) == (
             network,
             "attention",

@@ -94,7 +94,7 @@ def trained(fold, masks, prepared, monkeypatch):
         }
 
     monkeypatch.setattr(arms_module, "train_arm", train_arm)
-    named = {"variant": "printed", "tolerance_mm": 1.0, "report": lambda line: None}
+    named = {"variant": "printed", "tolerance_mm": 1.0}
     done = run_arms(fold, masks, ARMS, prepared, UNET, LOOP, **named)
     return given, done
 

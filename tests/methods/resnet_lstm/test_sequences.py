@@ -29,10 +29,6 @@ PREPROCESSING = TrainingConfig(classes=("any",), size=32, normalisation="half").
 LOOP = LoopSettings(epochs=6, learning_rate=0.002, optimizer="adamw", seed=1)
 
 
-def quiet(line):
-    pass
-
-
 def task(**changes):
     arguments = {"volumes_per_batch": 2, "seed": 1, "cache_in_memory": True, **changes}
     return SequenceTask(STORE, (TRAIN, VALIDATION), ("any",), PREPROCESSING, **arguments)
@@ -51,11 +47,11 @@ def backbone():
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lstm")
     start, work = backbone(), task()
-    run = train_sequences(start, LSTMSettings(hidden=16), work, LOOP, folder / "lstm", {}, quiet)
+    run = train_sequences(start, LSTMSettings(hidden=16), work, LOOP, folder / "lstm", {})
     head = LoopSettings(epochs=40, learning_rate=0.02, optimizer="adam")
     described = metadata_of(PREPROCESSING, ("any",))
     classifier, sha256 = refit_last_layer(
-        run.model, start, work, head, folder / "head", described, 32, quiet
+        run.model, start, work, head, folder / "head", described, 32
     )
     return folder, start, work, run, classifier, sha256
 

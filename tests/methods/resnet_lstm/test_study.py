@@ -68,21 +68,17 @@ SETTINGS = resnet_lstm_study.MethodSettings(
 )
 
 
-def quiet(line):
-    pass
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     torch.set_num_threads(1)
     fold = resnet_lstm_study.make_fold(
         STORE, fake_split(STORE), 0, 0.1, 1, tmp_path_factory.mktemp("study")
     )
-    stage = resnet_lstm_study.train_stage_1(fold, SETTINGS, quiet)
+    stage = resnet_lstm_study.train_stage_1(fold, SETTINGS)
     predictions = stage.predictions(STORE, fold.rows["test"])
     masks = make_pseudo_masks(fold, stage, predictions, SETTINGS.cam, SETTINGS.recipes)
     prepared = prepared_volumes(STORE, STORE.volumes, SIDE, ARMS)
-    measured = {"variant": "printed", "tolerance_mm": 2.0, "report": quiet}
+    measured = {"variant": "printed", "tolerance_mm": 2.0}
     trained = SETTINGS.unet, SETTINGS.unet_loop
     stage_2 = run_arms(fold, masks, ARMS, prepared, *trained, **measured)
     truth = fold.test_truth(stage.preprocessing)
@@ -176,7 +172,7 @@ def test_run_again_it_only_loads(done, monkeypatch):
         raise AssertionError("trained again")
 
     monkeypatch.setattr("ich_study.training.epochs.learner_of", never)
-    again = resnet_lstm_study.train_stage_1(fold, SETTINGS, quiet)
+    again = resnet_lstm_study.train_stage_1(fold, SETTINGS)
     assert dict(again.weights) == dict(stage.weights)
 
 
@@ -208,10 +204,13 @@ def test_settings_are_read_by_the_name_of_their_parameter():
         "unet": {"size": 64},
         "unet_training": {"epochs": 6},
     }
-    found = resnet_lstm_study.MethodSettings.read(given, 7, "cpu", sequence_length=32)
+    shared = {"seed": 7, "device": "cpu", "restart_changed": True}
+    found = resnet_lstm_study.MethodSettings.read(given, shared, sequence_length=32)
     assert (found.sequence.epochs, found.head.epochs, found.unet_loop.epochs) == (3, 4, 6)
     assert found.classifier.seed == found.head.seed == 7 and found.classifier.classes == ("any",)
     assert found.unet_loop.early_stopping_patience is None and found.sequence_length == 32
+    trainings = (found.classifier, found.sequence, found.head, found.unet_loop)
+    assert all(training.restart_changed for training in trainings)
     assert found.cam.threshold == 0.6 and found.recipes["kmeans"].clusters == 5
     for name, entries in (
         ("sequence_training", {"epoch": 1}),
@@ -220,7 +219,7 @@ def test_settings_are_read_by_the_name_of_their_parameter():
         ("backbone", {"network": "resnet18"}),
     ):
         with pytest.raises(ParameterError, match=name):
-            resnet_lstm_study.MethodSettings.read({**given, name: entries}, 7, "cpu")
+            resnet_lstm_study.MethodSettings.read({**given, name: entries}, shared)
 
 
 def test_folds_are_disjoint_and_boxes_become_truth_where_there_are_no_masks(tmp_path):
@@ -287,13 +286,13 @@ def test_stage_1_learns_from_the_training_part_and_stops_by_the_validation_part(
     monkeypatch.setattr(resnet_lstm_study, "train_classifier", classifier)
     monkeypatch.setattr(resnet_lstm_study, "SequenceTask", sequences)
     with pytest.raises(Stopped):
-        resnet_lstm_study.train_stage_1(fold, SETTINGS, quiet)
+        resnet_lstm_study.train_stage_1(fold, SETTINGS)
     for train, validation in seen.values():
         assert set(train["scan_id"]) == set(fold.scans("train"))
         assert set(validation["scan_id"]) == set(fold.scans("validation"))
     # the author's notebook: the first slices of a volume alone reach either classifier
     with pytest.raises(Stopped):
-        resnet_lstm_study.train_stage_1(fold, replace(SETTINGS, sequence_length=3), quiet)
+        resnet_lstm_study.train_stage_1(fold, replace(SETTINGS, sequence_length=3))
     for part in (rows for parts in seen.values() for rows in parts):
         assert part.groupby("scan_id")["slice_index"].max().eq(2).all()
 

@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -81,7 +83,7 @@ def test_the_volume_is_prepared_slice_by_slice(heads):
 def test_it_learns_from_masks_what_generalises_and_the_file_is_read_back(heads, tmp_path):
     volumes, masks, scans = heads
     loop = LoopSettings(epochs=25, learning_rate=0.02, optimizer="adam")
-    run = train_unet(task(heads), loop, tmp_path, {"arm": "test"}, lambda line: None)
+    run = train_unet(task(heads), loop, tmp_path, {"arm": "test"})
     found = load(run.weights_path, CPU, VolumeNetwork, run.weights_sha256)
     model, settings = found.model, found.network.settings
     assert settings == SMALL
@@ -103,14 +105,11 @@ def test_a_killed_training_ends_at_the_same_weights(heads, tmp_path):
     class Killed(Exception):
         """Stands for a kill."""
 
-    def kill(line):
-        raise Killed(line)
-
     loop = LoopSettings(epochs=3, learning_rate=0.01, optimizer="adam")
-    whole = train_unet(task(heads), loop, tmp_path / "whole", {}, lambda line: None)
-    with pytest.raises(Killed):
-        train_unet(task(heads), loop, tmp_path / "killed", {}, kill)
-    resumed = train_unet(task(heads), loop, tmp_path / "killed", {}, lambda line: None)
+    whole = train_unet(task(heads), loop, tmp_path / "whole", {})
+    with pytest.raises(Killed), patch("builtins.print", side_effect=Killed("now")):
+        train_unet(task(heads), loop, tmp_path / "killed", {})
+    resumed = train_unet(task(heads), loop, tmp_path / "killed", {})
     assert state_digest(resumed.model) == state_digest(whole.model)
 
 
