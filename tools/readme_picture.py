@@ -1,12 +1,12 @@
-"""Draws README's pictures from finished runs: one slice with the heat of the five methods.
+"""Draws README's pictures from finished runs: two slices with the heat of the five methods.
 
     python -m tools.readme_picture --runs runs/phantom --dataset bhsd --target figures/readme.png
     python -m tools.readme_picture --runs runs/open --dataset phe_sich --target figures/real.png
 
-The slice is the one with the largest lesion, or box, of patients that no method is trained on: all
-of a phantom's data set for testing, the test part of real data. Each network is loaded from its
-checkpoint and sees the slice as it was trained to. Real slices are drawn only where LICENCES says
-that they may be published.
+The slices are those with the largest lesion, or boxes, and with the middle one in size, of patients
+that no method is trained on: all of a phantom's data set for testing, the test part of real data.
+Each network is loaded from its checkpoint and sees the slices as it was trained to. Real slices are
+drawn only where LICENCES says that they may be published.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor
 from ich_study.ct.windows import WINDOWS
 from ich_study.errors import StudyError
 from ich_study.evaluate.scaling import minmax, resized_maps
-from ich_study.evaluate.truth import largest_lesions, read_truth
+from ich_study.evaluate.truth import read_truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.style import save_figure
 from ich_study.inputs.preprocessing import Preprocessing
@@ -36,7 +36,12 @@ from ich_study.methods.cams.layers import timm_layers
 from ich_study.methods.hgi_sam.attention_maps import hgi_sam
 from ich_study.methods.lse_unet.network import LSENetwork
 from ich_study.methods.mil.network import MilBackbone
-from ich_study.methods.resnet_lstm.class_activation import CamRegion, cam_of, scaled_cam
+from ich_study.methods.resnet_lstm.class_activation import (
+    CamRegion,
+    cam_of,
+    cut_to_brain,
+    scaled_cam,
+)
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import Checkpoint, Network, load
 from ich_study.paths import project_root, resolve
@@ -88,19 +93,21 @@ def hires_cam(model: torch.nn.Module, inputs: Tensor) -> Tensor:
 class Method:
     """A column of the picture: the kind of network, its file below the runs, and its heat.
 
-    heat: model and inputs (1, C, H, W) to float32 (1, SIDE, SIDE) in [0, 1].
+    heat: model and inputs (n, C, H, W) to float32 (n, SIDE, SIDE) in [0, 1]. brain: whether its
+    notebook cuts it to the brain before it is scored.
     """
 
     title: str
     kind: type[Network]
     weights: str
     heat: Callable[[torch.nn.Module, Tensor], Tensor]
+    brain: bool = False
 
 
 METHODS = (
     Method("LSE-UNet", LSENetwork, "02_lse_unet/authors", lse_unet),
-    Method("ResNet-LSTM", Backbone, "03_resnet_lstm/fold_0/refitted", resnet_lstm),
-    Method("HGI-SAM", Backbone, "04_swin_hgi_sam/two_outputs/all", attention),
+    Method("ResNet-LSTM", Backbone, "03_resnet_lstm/fold_0/refitted", resnet_lstm, brain=True),
+    Method("HGI-SAM", Backbone, "04_swin_hgi_sam/two_outputs/all", attention, brain=True),
     Method("MIL", MilBackbone, "05_mil_detector/max_pooling", mil),
 )
 
@@ -114,16 +121,32 @@ def classifier_of(runs: Path) -> Method:
     return Method("HiResCAM", Backbone, f"01_backbones/{Path(run).name}", hires_cam)
 
 
-def heat_of(method: Method, runs: Path, store: Store, row: pd.DataFrame) -> np.ndarray:
-    """Heat of one slice, float32 (1, SIDE, SIDE) in [0, 1]; WeightsError where a run is missing."""
+def heat_of(
+    method: Method, runs: Path, store: Store, rows: pd.DataFrame, brain: np.ndarray
+) -> np.ndarray:
+    """Heat of the slices, float32 (n, SIDE, SIDE) in [0, 1]; WeightsError where a run is missing.
+    brain: bool (n, SIDE, SIDE)."""
     path = runs / method.weights / "weights.safetensors"
     found: Checkpoint = load(path, DEVICE, method.kind)
-    _, inputs = network_view(store, row, found.preprocessing, DEVICE)
-    return method.heat(found.model, inputs).detach().numpy().astype(np.float32)
+    _, inputs = network_view(store, rows, found.preprocessing, DEVICE)
+    heat = method.heat(found.model, inputs).detach().numpy().astype(np.float32)
+    return cut_to_brain(heat, brain) if method.brain else heat
+
+
+def chosen_by_size(areas: np.ndarray) -> list[int]:
+    """The slice with the largest lesion, then the one in the middle.
+
+    >>> chosen_by_size(np.array([10, 40, 20, 30, 50]))
+    [4, 3]
+    >>> chosen_by_size(np.array([10]))
+    [0]
+    """
+    order = np.argsort(areas, kind="stable")
+    return [int(number) for number in dict.fromkeys([order[-1], order[len(order) // 2]])]
 
 
 def draw(runs: Path, dataset: str, target: Path) -> str:
-    """Draws the picture into `target`; returns which slice it shows.
+    """Draws the picture into `target`; returns which slices it shows.
 
     Raises StudyError for a data set of real patients that LICENCES does not name.
     """
@@ -139,29 +162,36 @@ def draw(runs: Path, dataset: str, target: Path) -> str:
     kind, rows = ("boxes", held_out(runs, store)) if real else ("masks", store.index)
     known = rows["has_boxes" if real else "has_mask"]
     rows = rows[known & rows["any"].fillna(False)]
-    truth = read_truth(store, rows, grid, kind, brain=False, progress=False)
-    number = int(largest_lesions(truth, ("any",))["index"].iloc[0])
-    row = truth.rows.iloc[[number]].reset_index(drop=True)
+    truth = read_truth(store, rows, grid, kind, progress=False)
+    numbers = chosen_by_size(truth.mask().sum((1, 2)))
+    shown = truth.rows.iloc[numbers].reset_index(drop=True)
     columns = [
-        MapColumn(method.title, heat_of(method, runs, store, row))
+        MapColumn(method.title, heat_of(method, runs, store, shown, truth.brain[numbers]))
         for method in (*METHODS, classifier_of(runs))
     ]
-    shown = slice(number, number + 1)
-    outline = truth.mask("any", [number]) if real else truth.codes[shown]
+    outline = truth.mask("any", numbers) if real else truth.codes[numbers]
     said = (
         f"Real slice ({LICENCES[dataset]}); box: truth"
         if real
         else f"Synthetic phantom ({dataset})"
     )
     title = f"{said}; trained networks of {runs.name}"
-    figure = heatmap_grid(truth.hu[shown], columns, title, outline, window=WINDOWS["brain"])
+    figure = heatmap_grid(truth.hu[numbers], columns, title, outline, window=WINDOWS["brain"])
     # wide and low, as it stands on README's first screen
+    height = 0.8 + 1.95 * len(numbers)
     figure.set_layout_engine("none")
-    figure.set_size_inches(14, 2.7)
-    figure.subplots_adjust(left=0.005, right=0.955, bottom=0.09, top=0.8, wspace=0.03)
-    figure.axes[-1].set_position((0.965, 0.12, 0.006, 0.65))  # the colour bar
+    figure.set_size_inches(14, height)
+    figure.subplots_adjust(
+        left=0.005,
+        right=0.955,
+        bottom=0.1 / height,
+        top=1 - 0.55 / height,
+        wspace=0.03,
+        hspace=0.03,
+    )
+    figure.axes[-1].set_position((0.965, 0.3 / height, 0.006, 1 - 1.1 / height))  # the colour bar
     save_figure(figure, target)
-    return f"{row.loc[0, 'scan_id']}, slice {row.loc[0, 'slice_index']}"
+    return "; ".join(f"{row.scan_id}, slice {row.slice_index}" for row in shown.itertuples())
 
 
 def held_out(runs: Path, store: Store) -> pd.DataFrame:

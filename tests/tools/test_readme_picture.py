@@ -68,9 +68,14 @@ def test_the_picture_shows_the_largest_lesion_with_five_heats(runs, tmp_path, ca
         "heatmap_grid",
         lambda *given, **named: drawn.append(given) or grid(*given, **named),
     )
+    cut = []
+    monkeypatch.setattr(
+        readme_picture, "cut_to_brain", lambda heat, brain: cut.append(brain.shape) or heat
+    )
     target = tmp_path / "readme.png"
     arguments = ["--runs", str(runs), "--dataset", "fake", "--target", str(target)]
     assert readme_picture.main(arguments) == 0
+    assert cut == [(1, 256, 256)] * 2  # ResNet-LSTM and HGI-SAM, as their notebooks do
     assert "scan 1, slice 3" in capsys.readouterr().out  # scan 0 has no mask
     hu, columns, title, codes = drawn[0]
     assert [column.title for column in columns] == [
@@ -86,6 +91,11 @@ def test_the_picture_shows_the_largest_lesion_with_five_heats(runs, tmp_path, ca
         assert heat.min() >= 0 and heat.max() <= 1
         assert np.ptp(heat) > 0, column.title
     assert "Synthetic phantom" in title and matplotlib.image.imread(target).size > 0
+
+
+def test_the_largest_lesion_stands_above_the_middle_one():
+    assert readme_picture.chosen_by_size(np.array([10, 40, 20, 30, 50])) == [4, 3]
+    assert readme_picture.chosen_by_size(np.array([10])) == [0]
 
 
 def test_a_slice_of_a_real_data_set_is_not_drawn(runs, tmp_path, capsys):
