@@ -32,8 +32,7 @@ def test_half_precision_without_patients(tmp_path):
 
 
 def test_of_an_lse_unet_its_encoder_is_kept(tmp_path):
-    options = {"growth_rates": [4] * 4, "num_blocks_list": [1] * 4, "num_init_features": 8}
-    options |= {"is_downsample_block": [None, True, True, True], "ls_init_value": 1.0}
+    options = {"growth_rates": [16] * 7, "num_blocks_list": [1] * 7, "num_init_features": 16}
     network = create_lse_unet(
         create_backbone("rdnet_tiny", 1, 3, options=options), 1, LSE_VARIANTS["authors"]
     )
