@@ -1,4 +1,5 @@
-"""A classifier of a finished or stopped run as first weights that travel with the package.
+"""A classifier of a finished or stopped run, or an LSE-UNet's encoder, as first weights that travel
+with the package.
 
     python -m tools.first_weights RUN/weights.safetensors FOLDER/NAME.safetensors
 
@@ -17,12 +18,14 @@ from pathlib import Path
 import torch
 
 from ich_study.errors import StudyError, WeightsError
-from ich_study.models.backbones import Backbone
-from ich_study.models.registry import load
+from ich_study.methods.lse_unet.network import LSENetwork
+from ich_study.models.registry import Network, load, rebuild
 from ich_study.models.weights import read_metadata, read_tensors, save_tensors
 
 LARGEST_CHANGE = 0.02
 """Of a logit of random inputs, by half precision."""
+ENCODER = "encoder.network."
+"""How the names of an LSE-UNet's tensors begin that are its encoder's."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,24 +45,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def halved(source: Path, target: Path) -> str:
     """Writes the checkpoint in half precision, without its patients; its SHA-256. Raises
     WeightsError where that moves a logit by more than LARGEST_CHANGE."""
+    found = load(source, torch.device("cpu"), Network)
     described = {key: value for key, value in read_metadata(source).items() if key != "patients"}
     tensors = {
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in read_tensors(source).items()
     }
-    sha256 = save_tensors(target, tensors, described)
-    networks = [load(path, torch.device("cpu"), Backbone) for path in (source, target)]
-    size = networks[0].preprocessing.size
+    network, size = found.network, found.preprocessing.size
     inputs = torch.randn(
-        4, networks[0].network.in_channels, size, size, generator=torch.Generator().manual_seed(0)
+        4, network.in_channels, size, size, generator=torch.Generator().manual_seed(0)
     )
     with torch.no_grad():
-        before, after = (each.model(inputs) for each in networks)
-    change = float((before - after).abs().max())
+        before = network.model(inputs)
+        network.model.load_state_dict(tensors)
+        change = float((before - network.model(inputs)).abs().max())
     if not change <= LARGEST_CHANGE:
-        target.unlink()
         raise WeightsError(f"{source}: half precision moves a logit by {change:.3f}")
-    return sha256
+    if isinstance(network, LSENetwork):
+        # the encoder lost its head, which whoever starts from it draws anew; it needs one to load
+        described["architecture"] = network.encoder
+        headed = rebuild(network.encoder).model.state_dict()
+        kept = {name: tensors.get(ENCODER + name, tensor) for name, tensor in headed.items()}
+        tensors = {
+            name: tensor.half() if tensor.is_floating_point() else tensor
+            for name, tensor in kept.items()
+        }
+    return save_tensors(target, tensors, described)
 
 
 if __name__ == "__main__":

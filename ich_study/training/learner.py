@@ -142,7 +142,7 @@ def sampled_batches(rows: pd.DataFrame, config: TrainingConfig) -> TrainingBatch
     """Batches of `rows` in the order of the configured sampler, the share of this process."""
     label = label_tensor(rows, ["any"])[:, 0]
     group = torch.from_numpy(rows["dataset"].factorize()[0])
-    height = torch.from_numpy(head_positions(rows))
+    height = torch.tensor(head_positions(rows))
     drawn = {"group": group, "height": height}
     order = partial(epoch_order, config.sampler, len(label), label, config.seed, **drawn)
     return shuffled_batches(order, config.batch_size, True, config.max_train_batches)

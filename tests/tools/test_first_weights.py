@@ -1,6 +1,7 @@
 import torch
 
 from ich_study.inputs.preprocessing import Preprocessing
+from ich_study.methods.lse_unet.network import LSE_VARIANTS, create_lse_unet
 from ich_study.models.backbones import create_backbone
 from ich_study.models.weights import read_metadata, read_tensors, save_weights
 from tools.first_weights import main
@@ -28,6 +29,24 @@ def test_half_precision_without_patients(tmp_path):
     assert "patients" not in read_metadata(target) and read_metadata(target)["classes"] == ["any"]
     floats = [each for each in read_tensors(target).values() if each.is_floating_point()]
     assert floats and all(each.dtype == torch.float16 for each in floats)
+
+
+def test_of_an_lse_unet_its_encoder_is_kept(tmp_path):
+    options = {"growth_rates": [16] * 7, "num_blocks_list": [1] * 7, "num_init_features": 16}
+    network = create_lse_unet(
+        create_backbone("rdnet_tiny", 1, 3, options=options), 1, LSE_VARIANTS["authors"]
+    )
+    grid = Preprocessing(("brain",), "fixed", 1, 32, "none", (0.5,), (0.5,))
+    described = {"architecture": network.describe(), "preprocessing": grid.describe()}
+    save_weights(tmp_path / "whole.safetensors", network.model, described | {"classes": ["any"]})
+    target = tmp_path / "encoder.safetensors"
+    assert main([str(tmp_path / "whole.safetensors"), str(target)]) == 0
+    # as first weights of another network it loads strictly; its head is drawn anew
+    again = create_backbone("rdnet_tiny", 6, 3, f"file:{target}", options=options, seed=5)
+    kept, loaded = network.model.encoder.network.state_dict(), again.model.state_dict()
+    assert kept and all(name.startswith("head.") for name in set(loaded) - set(kept))
+    for name, tensor in kept.items():
+        assert torch.allclose(loaded[name], tensor, atol=1e-3), name
 
 
 def test_weights_that_half_precision_changes_are_refused(tmp_path, capsys):
