@@ -141,14 +141,16 @@ def _reads_tables(module: str) -> bool:
     )
 
 
-def code_marks(starts: Iterable[str], *, exact: bool = True) -> dict[str, str]:
+def code_marks(
+    starts: Iterable[str], *, without: str | None = None, exact: bool = True
+) -> dict[str, str]:
     """A hash of each module and table, and the version of each package, that `starts` are made by.
 
     exact: every letter of a module counts; else only what it does, so that a comment or a docstring
     costs nobody a training. A module that is not of the package, such as a reader of one's own, is
     hashed as a file.
     """
-    names = made_by(starts)
+    names = made_by(starts, without)
     marks = {}
     for path in files_of(names):
         of_syntax = path.suffix == ".py" and not exact
