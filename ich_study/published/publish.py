@@ -27,8 +27,11 @@ RUN_TABLES: tuple[str, ...] = (
     "priors.csv",
     "lesions.csv",
     "overlap.csv",
+    "choose.csv",
 )
 CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
+CHARTS = ("quality_cost.png", "ranks_*.png", "reliability_*.png")
+"""Pictures of `08_cross_benchmark` in which there is no slice."""
 METHOD_NOTEBOOKS: tuple[str, ...] = ("02_", "03_", "04_", "05_", "06_")
 CURVE_POINTS = 200
 LARGEST_PICTURE_BYTES = 300_000
@@ -125,12 +128,13 @@ def synthetic_pictures(runs: Path) -> list[Path]:
 
 
 def study_pictures(runs: Path) -> list[Path]:
-    """Pictures of notebooks 02 to 06, where every data set of these runs is synthetic; else none of
-    them."""
+    """Charts of 08; pictures of notebooks 02 to 06 where every data set of these runs is
+    synthetic."""
+    charts = [path for name in CHARTS for path in (runs / "08_cross_benchmark").glob(name)]
     if not all_synthetic(runs):
-        return []
+        return sorted(charts)
     folders = [folder for name in METHOD_NOTEBOOKS for folder in runs.glob(f"{name}*")]
-    return sorted(path for folder in folders for path in folder.rglob("*.png"))
+    return sorted([*charts, *(path for folder in folders for path in folder.rglob("*.png"))])
 
 
 def small_picture(source: Path, target: Path) -> Path:

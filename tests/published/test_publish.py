@@ -109,6 +109,16 @@ def test_pictures_of_the_methods_are_published_of_phantoms_alone(runs, tmp_path)
     assert (tmp_path / "phantom" / "05_mil_detector" / "arm" / "slices.png").is_file()
 
 
+def test_charts_without_slices_are_published_of_real_scans_too(runs, tmp_path):
+    folder = runs / "08_cross_benchmark"
+    folder.mkdir()
+    for name in ("quality_cost.png", "ranks_phe_sich.png", "heat_phe_sich_1.png"):
+        (folder / name).write_bytes(b"picture")
+    publish.publish_small(runs, runs / "07_figures", tmp_path / "mixed")
+    published = {path.name for path in (tmp_path / "mixed" / "08_cross_benchmark").iterdir()}
+    assert published == {"quality_cost.png", "ranks_phe_sich.png"}
+
+
 def test_a_large_picture_is_published_smaller_and_never_dropped(tmp_path, monkeypatch):
     """Noise in 256 colours takes a byte a pixel and a palette of 768: of 100 x 45 it fits at three
     quarters."""
