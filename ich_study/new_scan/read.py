@@ -31,9 +31,10 @@ AIR_SHARE, LOWEST_AIR, LOWEST_BONE = 0.005, -500, 300
 """Of a head CT in HU at least this share of the voxels is air below -500 HU, and there is bone
 above 300 HU."""
 BRAIN_ML = (100.0, 2500.0)
-BESIDE_MM = 0.5
 BRAIN_HU = (5.0, 60.0)
 """What the brain inside a skull may measure, a part of a head included, and its median HU."""
+BESIDE_MM = 0.5
+"""How far a slice may lie beside an even step before the scan's notes say so."""
 
 
 @dataclass(frozen=True)
