@@ -7,8 +7,8 @@ corner), width and height in pixels of the stored slice.
 
 A slice without a box is negative, so a table that lost its last lines would make negatives. One cut
 inside a line is refused; one cut between two lines looks whole. PhysioNet's SHA256SUMS.txt beside
-the tables tells (`files.read_table`), nothing else does: of version 1.1, the table of boxes drawn
-by hand has 6,283 rows.
+the tables tells (`files.read_table`), and so does the number of boxes that was published
+(`unvouched`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ich_study.datasets.files import read_table
+from ich_study.datasets.files import SUMS_NAME, read_table, stated_sum
 from ich_study.errors import DataError
 
 LABEL_NAMES: dict[str, str] = {
@@ -32,6 +32,15 @@ LABEL_NAMES: dict[str, str] = {
 }
 """labelName to the study's subtypes; `Chronic`, which is no subtype, is kept apart."""
 CHRONIC = "Chronic"
+BOXED_BY_HAND = "1_Initial_Manual_Labeling.csv"
+BOXED_IN_ALL_SERIES = "2_Extrapolation_to_All_Series.csv"
+PUBLISHED_BOXES: dict[str, int] = {
+    BOXED_BY_HAND: 6283,
+    BOXED_IN_ALL_SERIES: 39668,
+    "3_Extrapolation_to_Selected_Series.csv": 27203,
+}
+"""Boxes of each table of version 1.1: counted in the first and the third; BHX's page says of all
+tables "up to 39,668", which is the one of all series."""
 _COLUMNS = ("SOPInstanceUID", "SeriesInstanceUID", "data", "labelName")
 SIDES = ("x", "y", "width", "height")
 
@@ -46,6 +55,30 @@ def read_boxes(paths: Sequence[Path]) -> pd.DataFrame:
     rows = [row for path in paths for row in _rows(path)]
     columns = ["sop_uid", "series_uid", *SIDES, "label", "chronic"]
     return pd.DataFrame(rows, columns=columns).drop_duplicates(ignore_index=True)
+
+
+def unvouched(path: Path) -> list[str]:
+    """What to tell of a table of boxes that no checksum beside it vouches for; empty where one
+    does, or where it has as many boxes as BHX published under its name.
+
+    A count that is not the published one is told as the check `missing-labels`.
+    """
+    if stated_sum(path) is not None:
+        return []
+    lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+    found, published = len(lines) - 1, PUBLISHED_BOXES.get(path.name)
+    if found == published:
+        return []
+    if published is None:
+        return [
+            f"{path.name} holds {found:,} boxes; how many there should be is not known: no"
+            f" {SUMS_NAME} beside it names it"
+        ]
+    return [
+        f"missing-labels: {path.name} holds {found:,} boxes, expected {published:,} as BHX 1.1 has"
+        " them; a slice whose boxes are lost counts as negative. Fetch it again; if it is yours,"
+        f" write {SUMS_NAME} beside it with sha256sum"
+    ]
 
 
 def _rows(path: Path) -> list[tuple[object, ...]]:

@@ -8,6 +8,8 @@ Layout expected under the root; a study's folder may lie deeper, as different un
     EDH, SAH
     1_Initial_Manual_Labeling.csv      BHX: a row per box; SOPInstanceUID, data {x, y, width,
     height}, labelName
+    2_Extrapolation_to_All_Series.csv  the same with boxes carried over to each study's other
+    series
 
 Source: CQ500 by qure.ai (CC BY-NC-SA 4.0; Chilamkurthy et al., Lancet 2018,
 doi:10.1016/S0140-6736(18)31645-3), mirrored at kaggle.com/datasets/crawford/qureai-headct. BHX:
@@ -32,7 +34,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ich_study.datasets.bhx import SIDES, read_boxes
+from ich_study.datasets.bhx import BOXED_BY_HAND, SIDES, read_boxes, unvouched
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, coded_labels
 from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
@@ -51,11 +53,18 @@ READS_NAMES: dict[str, str] = {
     "SAH": "SAH",
 }
 """Findings of reads.csv that the study uses, to its labels."""
+OTHER_PATHOLOGIES: tuple[str, ...] = (
+    "Fracture",
+    "CalvarialFracture",
+    "OtherFracture",
+    "MassEffect",
+    "MidlineShift",
+)
+"""Findings of reads.csv beside hemorrhage; `other` of `read_majority`."""
 READERS: tuple[str, ...] = ("R1", "R2", "R3")
 NOT_PLAIN = r"(?<!PRE )CONTRAST|POST|BONE|\bC\b"
 """Series folders that are no plain brain series: with contrast medium, or a bone kernel."""
 READS = "reads.csv"
-BOXED_BY_HAND = "1_Initial_Manual_Labeling.csv"
 SOURCE = (
     "CQ500 (CC BY-NC-SA 4.0) is mirrored at kaggle.com/datasets/crawford/qureai-headct, BHX at"
     " physionet.org/content/bhx-brain-bounding-box/1.1; unpack the zips and lay the CSV files"
@@ -70,15 +79,17 @@ class Cq500Reader:
     """Reader of CQ500 + BHX (see the module's docstring for the layout).
 
     boxes: one or several BHX CSVs under the root, or None. exclude_series: regular expression
-    searched, whatever the case, in the name of a series folder. mixed, same_position: see
-    `dicom_series.read_series`. skip_bad: damaged files are left out and noted. workers: processes
-    that read headers (default: all CPUs). findings: what `scans` found in the data set as a whole,
-    in words; empty before.
+    searched, whatever the case, in the name of a series folder. other_pathologies: "keep", or
+    "leave_out" scans whose majority of readers sees no hemorrhage but one of `OTHER_PATHOLOGIES`.
+    mixed, same_position: see `dicom_series.read_series`. skip_bad: damaged files are left out and
+    noted. workers: processes that read headers (default: all CPUs). findings: what `scans` found in
+    the data set as a whole, in words; empty before.
     """
 
     root: Path
     boxes: str | tuple[str, ...] | None = BOXED_BY_HAND
     exclude_series: str | None = NOT_PLAIN
+    other_pathologies: str = "keep"
     mixed: str = "error"
     same_position: str = "error"
     skip_bad: bool = False
@@ -94,6 +105,10 @@ class Cq500Reader:
         Raises DataError for a missing folder, file or column, and (unless `skip_bad`) for a file
         that cannot be read.
         """
+        if self.other_pathologies not in ("keep", "leave_out"):
+            raise ParameterError(
+                f"other_pathologies is {self.other_pathologies!r}; expected 'keep' or 'leave_out'"
+            )
         folders = dict(self._series_folders())
         if not folders:
             raise DataError(
@@ -101,8 +116,9 @@ class Cq500Reader:
                 f" PLAIN THIN'. {SOURCE}"
             )
         majority = read_majority(self.root / READS)
-        tables = () if self.boxes is None else np.atleast_1d(self.boxes).tolist()
-        boxes = read_boxes([self.root / name for name in tables])
+        names = () if self.boxes is None else np.atleast_1d(self.boxes).tolist()
+        tables = [self.root / name for name in names]
+        boxes = read_boxes(tables)
         files = [path for folder in folders for path in sorted(folder.glob("*.dcm"))]
         headers, rejected = read_headers(
             files,
@@ -121,6 +137,11 @@ class Cq500Reader:
         self.findings = tuple(
             _findings(headers, boxes, {ref.patient_id for ref in refs} - set(majority))
         )
+        if self.other_pathologies == "leave_out":
+            refs, left_out = _without_other_pathologies(refs)
+            self.findings += left_out
+        for table in tables:
+            self.findings += tuple(unvouched(table))
         self.findings += tuple(
             f"{item.path.relative_to(self.root)}: {item.reason}, left out" for item in rejected
         )
@@ -186,6 +207,21 @@ class Cq500Reader:
         return refs
 
 
+def _without_other_pathologies(refs: list[ScanRef]) -> tuple[list[ScanRef], tuple[str, ...]]:
+    """Scans of hemorrhage or of nothing, as the MIL detector's paper takes them, and what to tell
+    of the others. A scan without reads is kept."""
+    kept, left_out = [], []
+    for ref in refs:
+        majority = ref.details["majority"]
+        alone = majority is not None and majority["other"] and not majority["any"]
+        (left_out if alone else kept).append(ref)
+    if not left_out:
+        return kept, ()
+    names = ", ".join(sorted({ref.patient_id for ref in left_out}))
+    told = f"{len(left_out)} scans without hemorrhage but with another pathology left out: {names}"
+    return kept, (told,)
+
+
 def _acute(ref: ScanRef) -> list[dict[str, Any]]:
     """The boxes of a series but for the Chronic ones, as the MIL detector's paper has it."""
     return [box for box in ref.details["boxes"] or [] if not box["chronic"]]
@@ -245,12 +281,14 @@ def scan_name(patient_id: str, folder: str, count: int = 1) -> str:
 
 
 def read_majority(path: Path) -> dict[str, dict[str, bool]]:
-    """reads.csv as patient id -> label -> what at least two of three readers say.
+    """reads.csv as patient id -> label -> what at least two of three readers say; `other` is
+    whether they see one of `OTHER_PATHOLOGIES`.
 
     Raises DataError for missing columns, for values other than 0 and 1, and for a scan listed
     twice.
     """
-    wanted = ["name", *(f"{reader}:{finding}" for reader in READERS for finding in READS_NAMES)]
+    findings = (*READS_NAMES, *OTHER_PATHOLOGIES)
+    wanted = ["name", *(f"{reader}:{finding}" for reader in READERS for finding in findings)]
     table = read_table(path, wanted, SOURCE)
     if not table[wanted[1:]].isin(["0", "1"]).to_numpy().all() or table["name"].duplicated().any():
         raise DataError(
@@ -258,10 +296,11 @@ def read_majority(path: Path) -> dict[str, dict[str, bool]]:
             f" {SOURCE}"
         )
     votes = pd.DataFrame(index=table["name"])
-    for finding, label in READS_NAMES.items():
+    for finding in findings:
         seen = table[[f"{reader}:{finding}" for reader in READERS]] == "1"
-        votes[label] = (seen.sum(axis=1) >= 2).to_numpy()
-    return votes.to_dict("index")
+        votes[finding] = (seen.sum(axis=1) >= 2).to_numpy()
+    other = votes[list(OTHER_PATHOLOGIES)].any(axis=1)
+    return votes[list(READS_NAMES)].rename(columns=READS_NAMES).assign(other=other).to_dict("index")
 
 
 def _study_folders(folder: Path, depth: int) -> Iterator[tuple[int, Path]]:

@@ -60,7 +60,7 @@ def read_json(path: Path, expected: str) -> dict[str, Any]:
     return content
 
 
-def _stated_sum(path: Path) -> str | None:
+def stated_sum(path: Path) -> str | None:
     """SHA-256 of a file by the checksums beside it; None where there are none of it."""
     sums = path.parent / SUMS_NAME
     if not sums.is_file():
@@ -83,7 +83,7 @@ def read_table(path: Path, columns: Sequence[str], remedy: str) -> DataFrame:
     """
     expected = f"a CSV in UTF-8 with the columns {', '.join(columns)}"
     require_file(path, f"{expected}. {remedy}")
-    stated = _stated_sum(path)
+    stated = stated_sum(path)
     if stated not in (None, sha256_file(path)):
         raise DataError(
             f"{path} is not the file of {path.parent / SUMS_NAME}, whose SHA-256 begins with"

@@ -16,9 +16,11 @@ import pandas as pd
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
 
-from ich_study.atomic import write_csv
-from ich_study.datasets.bhx import LABEL_NAMES
-from ich_study.datasets.cq500 import BOXED_BY_HAND, READERS, READS_NAMES, scan_name
+from ich_study.atomic import write_csv, write_text
+from ich_study.datasets.bhx import BOXED_BY_HAND, BOXED_IN_ALL_SERIES, LABEL_NAMES
+from ich_study.datasets.cq500 import OTHER_PATHOLOGIES, READERS, READS_NAMES, scan_name
+from ich_study.datasets.files import SUMS_NAME
+from ich_study.hashing import sha256_file
 from ich_study.phantom.dicom_slices import Storage, add, add_image, digest, save
 from ich_study.phantom.scan import PhantomScan
 from ich_study.schema import MASK_CODES, SUBTYPES
@@ -35,19 +37,15 @@ _UNUSED_FINDINGS = (
     "BleedLocation-Left",
     "BleedLocation-Right",
     "ChronicBleed",
-    "Fracture",
-    "CalvarialFracture",
-    "OtherFracture",
-    "MassEffect",
-    "MidlineShift",
+    *OTHER_PATHOLOGIES,
 )
 
 
 def write_cq500(
     root: Path, scans: Iterable[PhantomScan], *, start: int = 0
 ) -> list[dict[str, str]]:
-    """Writes a study folder per scan, `reads.csv` and BHX's `1_Initial_Manual_Labeling.csv` under
-    `root`.
+    """Writes a study folder per scan, `reads.csv`, BHX's tables of boxes drawn by hand and of all
+    series, and their checksums under `root`. A study has one series, so both tables are the same.
 
     start: number of the first study; above 0, scans are added to those that an earlier call wrote.
     Returns `patient_id` and `scan_id` of each scan, as `Cq500Reader` gives them; the tables come
@@ -67,7 +65,11 @@ def write_cq500(
         boxes += _box_rows(scan)
         written.append({"patient_id": patient_id, "scan_id": scan_name(patient_id, folder)})
     _write_table(root / _READS, pd.DataFrame(reads), extend=start > 0)
-    _write_table(root / BOXED_BY_HAND, _box_table(boxes), extend=start > 0)
+    sums = []
+    for name in (BOXED_BY_HAND, BOXED_IN_ALL_SERIES):
+        _write_table(root / name, _box_table(boxes), extend=start > 0)
+        sums.append(f"{sha256_file(root / name)}  {name}\n")
+    write_text(root / SUMS_NAME, "".join(sums))
     return written
 
 

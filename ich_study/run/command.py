@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from ich_study import errors, manifest, params, paths, sources
@@ -37,8 +38,8 @@ INPUT_ERRORS = {
 }
 """Names of the errors of a notebook that are of what the user gave."""
 FULL_DISK = ("No space left on device", "is full", "Disk quota exceeded")
-RESERVE_NAME, RESERVE_BYTES = ".reserve", 2**20
-"""A file that keeps room for the record of a run whose disk becomes full."""
+RESERVE_BYTES = 2**20
+"""Room that is kept for the record of a run whose disk becomes full."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,12 @@ def run(this: Plan) -> dict[str, Any]:
         # what a kill leaves behind
         content = manifest.anonymous({**begun, "status": "begun"}, paths.project_root())
         write_json(this.folder / FAILED_NAME, content)
-        reserve = this.folder / RESERVE_NAME
-        reserve.write_bytes(bytes(RESERVE_BYTES))
         told = progress.Progress(this.notebook.stem, this.folder)
         told.say(f"started; what it prints goes to {told.log}")
-        outcome = execute(this.notebook, partial, this.values, told, this.timeout)
-        reserve.unlink(missing_ok=True)
+        # A file without a name: its room is free again when it is closed, or the run is killed.
+        with TemporaryFile(dir=this.folder) as reserve:
+            reserve.write(bytes(RESERVE_BYTES))
+            outcome = execute(this.notebook, partial, this.values, told, this.timeout)
         if partial.exists():
             partial.replace(target)
         content = {**begun, **asdict(outcome), "hashes": manifest.recorded(this.folder)}

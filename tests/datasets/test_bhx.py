@@ -3,8 +3,10 @@
 import pandas as pd
 import pytest
 
-from ich_study.datasets.bhx import CHRONIC, read_boxes
+from ich_study.datasets import bhx
+from ich_study.datasets.bhx import BOXED_BY_HAND, CHRONIC, read_boxes, unvouched
 from ich_study.errors import DataError
+from ich_study.hashing import sha256_file
 
 
 def write(path, *rows):
@@ -55,3 +57,21 @@ def test_another_table_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="Fetch this box table of BHX again"):
         read_boxes([tmp_path / "a.csv"])
+
+
+def test_a_table_cut_between_two_lines_has_fewer_boxes_than_were_published(tmp_path, monkeypatch):
+    path = write(tmp_path / BOXED_BY_HAND, row(), row(image="i2"), row(image="i3"))
+    monkeypatch.setitem(bhx.PUBLISHED_BOXES, BOXED_BY_HAND, 3)
+    assert unvouched(path) == []
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert len(read_boxes([path])) == 2
+    (told,) = unvouched(path)
+    assert told.startswith(f"missing-labels: {BOXED_BY_HAND} holds 2 boxes, expected 3")
+
+
+def test_a_table_of_ones_own_is_vouched_for_by_its_checksum_alone(tmp_path):
+    path = write(tmp_path / "mine.csv", row())
+    (told,) = unvouched(path)
+    assert told.startswith("mine.csv holds 1 boxes; how many there should be is not known")
+    (tmp_path / "SHA256SUMS.txt").write_text(f"{sha256_file(path)}  mine.csv\n")
+    assert unvouched(path) == []

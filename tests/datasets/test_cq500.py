@@ -9,9 +9,12 @@ import pydicom
 import pytest
 
 from ich_study.datasets import open_dataset
-from ich_study.datasets.bhx import read_boxes
-from ich_study.datasets.cq500 import BOXED_BY_HAND, Cq500Reader, read_majority
+from ich_study.datasets.bhx import BOXED_BY_HAND, BOXED_IN_ALL_SERIES, read_boxes
+from ich_study.datasets.cq500 import Cq500Reader, read_majority
+from ich_study.datasets.files import SUMS_NAME
 from ich_study.errors import DataError, ParameterError
+from ich_study.hashing import sha256_file
+from ich_study.integrity.scan import note_findings
 from ich_study.paths import real_data_root
 from ich_study.phantom.dicom_slices import field_of_view
 from ich_study.phantom.write_cq500 import write_cq500
@@ -42,6 +45,7 @@ def root(tmp_path, written):
 def edit_boxes(root: Path, change) -> None:
     table = pd.read_csv(root / BOXED_BY_HAND, index_col=0)
     change(table).to_csv(root / BOXED_BY_HAND)
+    (root / SUMS_NAME).write_text(f"{sha256_file(root / BOXED_BY_HAND)}  {BOXED_BY_HAND}\n")
 
 
 def load_first(root: Path, **options):
@@ -185,8 +189,58 @@ def test_damaged_box_names_its_line(root, column, value, match):
 
 
 def test_same_box_in_two_tables_counts_once(root):
-    (root / "3.csv").write_bytes((root / BOXED_BY_HAND).read_bytes())
-    assert len(load_first(root, boxes=(BOXED_BY_HAND, "3.csv")).boxes) == 3
+    assert len(load_first(root, boxes=(BOXED_BY_HAND, BOXED_IN_ALL_SERIES)).boxes) == 3
+
+
+def test_a_box_table_that_lost_whole_lines_stops_the_data(root):
+    path = root / BOXED_BY_HAND
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-4]))
+    with pytest.raises(DataError, match=r"is not the file of .*SHA256SUMS"):
+        Cq500Reader(root).scans()
+    (root / SUMS_NAME).unlink()
+    reader = Cq500Reader(root)
+    reader.scans()
+    (finding,) = note_findings(reader.findings, "cq500", "")
+    assert (finding.severity, finding.check) == ("error", "missing-labels")
+    assert "holds 8 boxes, expected 6,283" in finding.detail
+
+
+def test_boxes_of_a_second_series_stand_in_the_table_of_all_series(root, tmp_path):
+    """BHX drew in one series by hand and carried the boxes over to the others of the study."""
+    study, other = "CQ500CT0 CQ500CT0/Unknown Study", tmp_path / "other"
+    write_cq500(other, [fake_scan(100, slices=9, thickness_mm=1.0)])
+    (other / study / "CT PLAIN THIN").rename(root / study / "CT PLAIN THIN 2")
+    boxes = [pd.read_csv(folder / BOXED_IN_ALL_SERIES, index_col=0) for folder in (root, other)]
+    pd.concat(boxes).to_csv(root / BOXED_IN_ALL_SERIES)
+    edit_boxes(root, lambda table: table)
+    name = "CQ500-CT-0_PLAIN_THIN_2"
+    for tables, boxed in ((BOXED_BY_HAND, 0), ((BOXED_BY_HAND, BOXED_IN_ALL_SERIES), 3)):
+        reader = Cq500Reader(root, boxes=tables)
+        found = {ref.scan_id: reader.load(ref) for ref in reader.scans()}
+        assert len(found.pop(name).boxes) == boxed
+        assert len(found["CQ500-CT-0_PLAIN_THIN"].boxes) == 3
+    thin = reader.load(next(ref for ref in reader.scans() if ref.scan_id == name))
+    assert (
+        thin.boxes_known.all() and thin.labels["any"].tolist() == [False, True, True] + [False] * 6
+    )
+
+
+def test_another_pathology_counts_only_beside_hemorrhage(root):
+    reads = pd.read_csv(root / "reads.csv")
+    for patient, readers in ((0, "123"), (1, "13"), (3, "2"), (5, "")):
+        for reader in readers:
+            reads.loc[patient, f"R{reader}:CalvarialFracture"] = 1
+    reads.to_csv(root / "reads.csv", index=False)
+    reader = Cq500Reader(root, other_pathologies="leave_out")
+    found = {ref.patient_id for ref in reader.scans()}
+    # 0 bleeds too; of 3 one reader alone says so; 1 has a fracture and nothing else
+    assert found == {f"CQ500-CT-{i}" for i in (0, 2, 3, 4, 5, 6, 7)}
+    assert reader.findings == (
+        "1 scans without hemorrhage but with another pathology left out: CQ500-CT-1",
+    )
+    assert len(Cq500Reader(root).scans()) == 8
+    with pytest.raises(ParameterError, match="other_pathologies is 'drop'"):
+        Cq500Reader(root, other_pathologies="drop").scans()
 
 
 def test_missing_files_and_columns(root, tmp_path):
@@ -238,6 +292,8 @@ def test_real_series_reads_and_boxes(tmp_path):
     )
     majority = read_majority(tmp_path / "reads.csv")
     assert len(majority) == 491 and sum(read["any"] for read in majority.values()) == 205
+    alone = [read for read in majority.values() if read["other"] and not read["any"]]
+    assert len(alone) == 13
     boxes = read_boxes([tmp_path / BOXED_BY_HAND])
     assert (
         len(boxes) == 6283 and boxes["chronic"].sum() == 740 and boxes["sop_uid"].nunique() == 3558

@@ -8,7 +8,8 @@ import pydicom
 import pytest
 from pydicom.uid import JPEGLosslessSV1
 
-from ich_study.datasets.cq500 import BOXED_BY_HAND, READERS, Cq500Reader
+from ich_study.datasets.bhx import BOXED_BY_HAND
+from ich_study.datasets.cq500 import READERS, Cq500Reader
 from ich_study.errors import DataError
 from ich_study.phantom.write_cq500 import SIGNED, UNSIGNED, family, write_cq500
 from tests.phantom.fake_scans import LESIONS, fake_scan
