@@ -23,7 +23,7 @@ from ich_study.models.registry import Network, load, rebuild
 from ich_study.models.weights import read_metadata, read_tensors, save_tensors
 
 LARGEST_CHANGE = 0.02
-"""Of a logit of random inputs, by half precision."""
+"""Of a logit of random inputs, by half precision; of a logit beyond 1, this share of it."""
 ENCODER = "encoder.network."
 """How the names of an LSE-UNet's tensors begin that are its encoder's."""
 
@@ -58,7 +58,8 @@ def halved(source: Path, target: Path) -> str:
     with torch.no_grad():
         before = network.model(inputs)
         network.model.load_state_dict(tensors)
-        change = float((before - network.model(inputs)).abs().max())
+        moved = (before - network.model(inputs)).abs() / before.abs().clamp(min=1)
+    change = float(moved.max())
     if not change <= LARGEST_CHANGE:
         raise WeightsError(f"{source}: half precision moves a logit by {change:.3f}")
     if isinstance(network, LSENetwork):
