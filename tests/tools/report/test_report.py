@@ -116,6 +116,11 @@ def test_every_link_leads_to_a_file_and_every_anchor_to_its_place(written):
     assert wrong == []
 
 
+def test_the_choice_names_methods_as_its_picture_does(written):
+    figure = soup(written / "index.html").find("h2", id="choice").find_next("table")
+    assert [cell.text for cell in figure.find_all("td")][:3] == ["RSNA", "LSE-UNet", "0.123"]
+
+
 def test_nothing_is_loaded_from_a_network(written):
     for page in written.rglob("*.html"):
         found = soup(page)
