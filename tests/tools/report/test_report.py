@@ -172,7 +172,7 @@ def test_the_first_page_goes_from_verdicts_to_choice_papers_runs_and_documents(w
     assert claim.find(class_="verdict").text == "supported"
     assert claim.blockquote.text == "It finds <all> of them."
     assert claim.a["href"] == "runs/02_lse_unet.html"
-    assert row_of(page, "rsna", "0.123").a["href"] == "runs/08_cross_benchmark.html"
+    assert row_of(page, "RSNA", "0.123").a["href"] == "runs/08_cross_benchmark.html"
     assert page.find("img")["src"] == "pictures/quality_cost.png"
     assert "All ended well" in page.text
     record = soup(written / "runs" / "02_lse_unet.html")
