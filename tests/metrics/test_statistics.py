@@ -287,6 +287,23 @@ def test_a_difference_that_is_alike_in_every_patient_has_exact_bounds_and_a_sign
     assert (same.low, same.high, same.p) == (pytest.approx(end - 1), pytest.approx(1 - end), 1)
 
 
+def test_two_measures_that_agree_in_every_patient_differ_in_few_and_not_in_none():
+    names = np.arange(12).astype(str)
+    values = np.linspace(0.2, 0.9, 12)
+    twins = [mean_of_items(names, values.copy()) for _ in range(2)]
+    found = paired_bootstrap(*twins, 200)
+    end = 0.025 ** (1 / 12)
+    assert (found.value, found.p, found.kind) == (0, 1, "exact")
+    assert (found.low, found.high) == (pytest.approx(end - 1), pytest.approx(1 - end))
+    distances = [mean_of_items(names, 10 * values, share=False) for _ in range(2)]
+    none = paired_bootstrap(*distances, 200)
+    assert np.isnan(none.low) and none.reason.startswith("equal in every patient")
+    # two patients who differ, even where they cancel, leave a bootstrap interval
+    moved = mean_of_items(names, values + np.eye(12)[0] * 0.1 - np.eye(12)[1] * 0.1)
+    apart = paired_bootstrap(twins[0], moved, 200)
+    assert apart.kind == "bootstrap" and apart.low < 0 < apart.high
+
+
 def test_an_average_over_classes_is_of_the_same_classes_in_every_replicate():
     """Six classes of three patients each, one of them always found and five never: whichever
     patients are drawn, the mean is a sixth. Left out where it was not drawn, each class would move
