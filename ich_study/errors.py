@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 RUN_LOG = "ICH_STUDY_LOG"
 """Environment variable, set by the runner: the file that takes a run's log."""
+
+
+def first_of(items: Sequence[str], shown: int, between: str = ", ") -> str:
+    """The first of many, for a message.
+
+    >>> first_of(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = len(items) - shown
+    return between.join(items[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 class StudyError(Exception):

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from ich_study.atomic import write_json
-from ich_study.errors import RunError, StudyError
+from ich_study.errors import RunError, StudyError, first_of
 from ich_study.hashing import sha256_file
 
 RECORD_NAME = "recorded.json"
@@ -150,8 +150,7 @@ def run_problem(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{path} is damaged ({type(error).__name__}: {error})"
     if changed:
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        return f"{path}: changed since the run: {', '.join(changed[:3])}{more}"
+        return f"{path}: changed since the run: {first_of(changed, 3)}"
     return None
 
 

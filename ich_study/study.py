@@ -24,6 +24,7 @@ from ich_study.atomic import write_csv
 from ich_study.errors import ParameterError
 from ich_study.figures import style
 from ich_study.figures.explore import explore
+from ich_study.figures.names import in_words
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import read_split, rows_of, split_hash
 from ich_study.store import Store, open_stores
@@ -108,8 +109,9 @@ class Study:
     def titled(self, figure: Figure) -> Figure:
         """`figure`, whose title says of a phantom that it is synthetic: where it names a data set
         that is one, or where all data sets are."""
-        said = style.titles_of(figure)
-        named = any(re.search(rf"\b{re.escape(name)}\b", said) for name in self.synthetic)
+        said = in_words(style.titles_of(figure))
+        known = [in_words(name) for name in self.synthetic]
+        named = any(re.search(rf"\b{re.escape(name)}\b", said) for name in known)
         everything = bool(self.synthetic) and self.synthetic >= set(self.stores)
         if (named or everything) and "synthetic" not in said:
             style.before_title(figure, SYNTHETIC)

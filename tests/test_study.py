@@ -88,7 +88,7 @@ def test_tables_come_back_and_lie_in_the_folder(tmp_path, monkeypatch):
         (
             {"fake": False, "rsna": True},
             "AUROC on rsna/test",
-            "synthetic phantom: AUROC on rsna/test",
+            "synthetic phantom: AUROC on RSNA/test",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from ich_study.cross.measure import ANY
 from ich_study.cross.tables import Scored
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
-from ich_study.figures.names import readable
+from ich_study.figures.names import in_words, readable
 from ich_study.figures.style import COLOURS, MARKERS
 
 METHODS_BESIDE = 8
@@ -55,7 +55,7 @@ def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -
         part = table[table["dataset"] == dataset]
         _draw_choice(axis, part, choice)
         what = "Dice" if (part["metric"] == "dice").all() else "Dice with filled boxes"
-        axis.set(xscale="log", ylabel=f"{what}, pixels pooled", title=dataset)
+        axis.set(xscale="log", ylabel=f"{what}, pixels pooled", title=in_words(dataset))
         axis.set_ylim(bottom=0)
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.xaxis.set_major_formatter(ScalarFormatter())
@@ -101,8 +101,10 @@ def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame) -> None:
         interval = f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
         listed.append(f"{number}  {readable(row.method)}: {interval}, {row.milliseconds:.0f} ms")
     listed = listed or ["no method is better than the best trivial rival"]
-    listed.append(f"grey: {(~below).sum()} others; for each a better one is as quick")
-    listed.append(f"hollow: {below.sum()} that are no better than a trivial rival")
+    if (~below).any():
+        listed.append(f"grey: {(~below).sum()} others; for each a better one is as quick")
+    if below.any():
+        listed.append(f"hollow: {below.sum()} that are no better than a trivial rival")
     axis.set_xlabel("milliseconds a scan\n\n" + "\n".join(listed), multialignment="left")
 
 

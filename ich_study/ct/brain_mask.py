@@ -16,50 +16,31 @@ down to the jaw, soft tissue between jaw and spine stays in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from scipy import ndimage
 
 from ich_study.errors import ParameterError
 
+LOW_HU, HIGH_HU = 0.0, 100.0
+"""Window of brain tissue, as published."""
+BONE_HU, AIR_HU = 150.0, -300.0
+"""What counts as bone for the rays, and as air around the head."""
+SMOOTH_MM = 1.0
+"""Sigma of the in-plane smoothing."""
+OPENING_MM = 5.0
+"""Radius of the opening; passages narrower than twice this are cut."""
+ENCLOSED = 7
+"""How many of the eight rays must meet bone."""
+UNKNOWN_PIXEL_MM = 0.49
+"""Stands in for unknown (NaN) sides of a pixel."""
 _GRID_MM = 1.0
 _REGROWN_MM = 3.0
 _DEFECT_RAYS, _DEFECT_SECTION_MM2, _SCALP_MM = 4, 3000.0, 8.0
 
 
-@dataclass(frozen=True)
-class BrainMaskRecipe:
-    """Parameters of the recipe.
-
-    low_hu, high_hu: window of brain tissue; (0, 100) as published, (-20, 100) in HGI-SAM's code.
-    bone_hu, air_hu: what counts as bone for the rays, and as air around the head. smooth_mm: sigma
-    of the in-plane smoothing.
-    opening_mm: radius of the opening; passages narrower than twice this are cut.
-    enclosed: how many of the eight rays must meet bone. erode_mm: final in-plane erosion.
-    default_pixel_mm: (y, x) that stands in for unknown (NaN) sides.
-    """
-
-    low_hu: float = 0.0
-    high_hu: float = 100.0
-    bone_hu: float = 150.0
-    air_hu: float = -300.0
-    smooth_mm: float = 1.0
-    opening_mm: float = 5.0
-    enclosed: int = 7
-    erode_mm: float = 0.0
-    default_pixel_mm: tuple[float, float] = (0.49, 0.49)
-
-    def __post_init__(self) -> None:
-        if not self.low_hu < self.high_hu:
-            raise ParameterError(f"brain window {self.low_hu}..{self.high_hu} HU is empty")
-        if not 1 <= self.enclosed <= 8 or min(self.smooth_mm, self.opening_mm, self.erode_mm) < 0:
-            raise ParameterError(f"{self}: expected 1 to 8 rays and lengths of 0 mm or more")
-
-
 def _coarse_classes(
-    hu: np.ndarray, step: int, recipe: BrainMaskRecipe, pixel_mm: float
+    hu: np.ndarray, step: int, pixel_mm: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Voxels in the tissue window after smoothing, of bone and of air, on a grid `step` times
     coarser in plane.
@@ -68,18 +49,17 @@ def _coarse_classes(
     hematoma with it, would leave the window.
     """
     size = (-(-hu.shape[2] // step), -(-hu.shape[1] // step))
-    sigma = recipe.smooth_mm / pixel_mm
+    sigma = SMOOTH_MM / pixel_mm
     tissue, bone, air = np.zeros((3, len(hu), size[1], size[0]), bool)
     for index, image in enumerate(hu):
         coarse = cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        bone[index], air[index] = coarse >= recipe.bone_hu, coarse < recipe.air_hu
+        bone[index], air[index] = coarse >= BONE_HU, coarse < AIR_HU
         soft = (~bone[index]).astype(np.float32)
         # Below the window by 100 HU air is air; its depth must not decide how far it reaches.
-        mean = np.maximum(coarse, recipe.low_hu - 100)
-        if sigma > 0:
-            weight = np.maximum(cv2.GaussianBlur(soft, (0, 0), sigma), 1e-6)
-            mean = cv2.GaussianBlur(mean * soft, (0, 0), sigma) / weight
-        tissue[index] = (mean >= recipe.low_hu) & (mean <= recipe.high_hu) & ~bone[index]
+        mean = np.maximum(coarse, LOW_HU - 100)
+        weight = np.maximum(cv2.GaussianBlur(soft, (0, 0), sigma), 1e-6)
+        mean = cv2.GaussianBlur(mean * soft, (0, 0), sigma) / weight
+        tissue[index] = (mean >= LOW_HU) & (mean <= HIGH_HU) & ~bone[index]
     return tissue, bone, air
 
 
@@ -191,34 +171,27 @@ def _fine(mask: np.ndarray, shape: tuple[int, ...], step: int) -> np.ndarray:
     return fine
 
 
-def brain_mask(
-    hu: np.ndarray, pixel_mm: tuple[float, float], recipe: BrainMaskRecipe | None = None
-) -> np.ndarray:
+def brain_mask(hu: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
     """Brain of one scan, bool (slices, rows, columns).
 
     hu: (slices, rows, columns), HU. pixel_mm: (y, x), NaN where unknown. Slices without brain,
     and scans without a head, are all False. Raises ParameterError on other shapes, or sides <= 0.
     """
-    recipe = recipe or BrainMaskRecipe()
     if hu.ndim != 3:
         raise ParameterError(f"volume has shape {hu.shape}; expected (slices, rows, columns)")
-    known = [
-        side if np.isfinite(side) else default
-        for side, default in zip(pixel_mm, recipe.default_pixel_mm)
-    ]
+    known = [side if np.isfinite(side) else UNKNOWN_PIXEL_MM for side in pixel_mm]
     if hu.size == 0:
         return np.zeros(hu.shape, bool)
     if min(known) <= 0:
         raise ParameterError(f"pixels are {pixel_mm} mm; expected positive sides (y, x)")
     step = max(1, round(_GRID_MM / min(known)))
     side_mm = float(np.mean(known)) * step
-    tissue, bone, air = _coarse_classes(hu, step, recipe, side_mm)
-    outer, opening = _outer_air(air), recipe.opening_mm / side_mm
+    tissue, bone, air = _coarse_classes(hu, step, side_mm)
+    outer, opening = _outer_air(air), OPENING_MM / side_mm
     rays = _rays_that_meet_bone(bone, outer)
-    inside = tissue & (rays >= recipe.enclosed)
+    inside = tissue & (rays >= ENCLOSED)
     brain = _largest_component(_per_slice(cv2.MORPH_OPEN, inside, opening))
     brain = _beside_defects(brain, tissue & (rays >= _DEFECT_RAYS), outer, opening, side_mm)
     # The opening rounded off gyri and thin extra-axial blood; tissue next to the brain comes back.
     brain |= inside & _per_slice(cv2.MORPH_DILATE, brain, _REGROWN_MM / side_mm)
-    brain = _per_slice(cv2.MORPH_ERODE, _filled(brain), recipe.erode_mm / side_mm)
-    return _fine(brain, hu.shape, step)
+    return _fine(_filled(brain), hu.shape, step)

@@ -2,7 +2,7 @@
 
 Predictions are a long table, a row per slice and class. Results are rows of `schema.RESULT_COLUMNS`
 with 95 % intervals from patients drawn with replacement. LSE-UNet, Table 1 (AUROC); CAM benchmark,
-Section IV and Table I (thresholds 0.3-0.7, F1 of the top five epochs).
+Section IV (thresholds 0.3-0.7).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import ROW_KEYS, SliceSource, label_tensor, ordered_inputs
 from ich_study.metrics.classification import (
     DECISIONS,
-    f1_of_top_epochs,
     pr_curve,
     roc_curve,
 )
@@ -143,23 +142,6 @@ def class_statistics(
                 patients, *counted(truth, scores >= threshold.value)
             )
     return found
-
-
-def top_epochs_results(
-    history: pd.DataFrame, rows: Rows, method: str, name: str, variant: str = "printed"
-) -> pd.DataFrame:
-    """Mean and SD of the five best epochs' validation F1 of class `name` (CAM benchmark, Table I,
-    "F1 (Top-5)").
-
-    It scores the part on which the epochs were compared, as the paper's reading implies; `n` is the
-    number of epochs it averages.
-    """
-    mean, deviation = f1_of_top_epochs(history["f1"].to_numpy())
-    count = min(5, int(history["f1"].notna().sum()))
-    named = {"method": method, "variant": variant, "class_name": name, "unit": "slice"}
-    named |= {"subset": "all", "threshold_source": "none"}
-    values = {"f1_top5": mean, "f1_top5_sd": deviation}
-    return result_table([rows.number(values[each], each, count, **named) for each in values])
 
 
 def curves(predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -19,6 +19,7 @@ from ich_study.evaluate.results import joined, with_interval
 from ich_study.evaluate.rows import Rows
 from ich_study.evaluate.slice_position import METHOD, position_predictions, position_rows
 from ich_study.evaluate.thresholds import Threshold, threshold_frame
+from ich_study.evaluate.top_epochs import TOP_EPOCHS_FILE, top_epochs_rows
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceSource
 from ich_study.schema import result_table
@@ -37,13 +38,15 @@ class RunSettings(Protocol):
 
 
 class FinishedRun(Protocol):
-    """A trained classifier; `training.learner.TrainingRun` is one. history: a row per epoch."""
+    """A trained classifier; `training.learner.TrainingRun` is one. history: a row per epoch.
+    top_epochs: of `evaluate.top_epochs`."""
 
     model: nn.Module
     config: RunSettings
     preprocessing: Preprocessing
     device: torch.device
     history: pd.DataFrame
+    top_epochs: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,21 @@ class ScoredPart:
 @dataclass(frozen=True)
 class ClassifierReport:
     """predictions: `slice_predictions.PREDICTION_COLUMNS`, and `part`. thresholds: on the logit.
-    results: tidy, `dataset` is the part. roc, pr: curves, `dataset` is the part."""
+    results: tidy, `dataset` is the part. roc, pr: curves, `dataset` is the part. top_epochs: counts
+    of the five best epochs, `dataset` is the data set."""
 
     predictions: pd.DataFrame
     thresholds: dict[str, Threshold]
     results: pd.DataFrame
     roc: pd.DataFrame
     pr: pd.DataFrame
+    top_epochs: pd.DataFrame
 
     def write(self, folder: Path) -> None:
-        """`predictions.parquet`, `thresholds.csv`, `metrics.csv`, `roc.csv` and `pr.csv` in
-        `folder`."""
+        """`predictions.parquet`, `top_epochs.parquet`, `thresholds.csv`, `metrics.csv`, `roc.csv`
+        and `pr.csv` in `folder`."""
         write_parquet(folder / "predictions.parquet", self.predictions)
+        write_parquet(folder / TOP_EPOCHS_FILE, self.top_epochs)
         write_csv(folder / "thresholds.csv", self.cuts())
         write_csv(folder / "metrics.csv", self.results)
         write_csv(folder / "roc.csv", self.roc)
@@ -114,18 +120,19 @@ def report_classifier(
     rows = Rows(study, validation.name, replicates, seed)
     measured = evaluation.classification_results(renamed, thresholds, rows, method, variant)
     name = run.config.primary_class
-    top = evaluation.top_epochs_results(run.history, rows, method, name, variant)
-    beside = []
+    beside = top_epochs_rows(run.history, run.top_epochs, rows, method, name, variant)
     for part in (validation, *others):
         rival = position_predictions(training, part.rows, run.config.classes)
         own = replace(rows, dataset=part.name, made=[])
         beside += position_rows(predictions[part.name], rival, own, method, variant)
-    results = joined([measured, top, result_table(beside)])
+    results = joined([measured, result_table(beside)])
     roc, pr = evaluation.curves(renamed)
     labelled = pd.concat(
         [table.assign(part=name) for name, table in predictions.items()], ignore_index=True
     )
-    return ClassifierReport(labelled, thresholds, results.assign(seed=run.config.seed), roc, pr)
+    seeded = results.assign(seed=run.config.seed)
+    counted = run.top_epochs.assign(dataset=validation.name.partition("/")[0])
+    return ClassifierReport(labelled, thresholds, seeded, roc, pr, counted)
 
 
 def _predicted(run: FinishedRun, part: ScoredPart) -> pd.DataFrame:

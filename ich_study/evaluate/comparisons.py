@@ -12,6 +12,7 @@ from ich_study.errors import DataError
 from ich_study.evaluate.pairs import pair_columns
 from ich_study.evaluate.rows import DIFFERENCE_COLUMNS, Row, Rows, paired_differences
 from ich_study.evaluate.slice_predictions import known_of
+from ich_study.evaluate.top_epochs import paired_statistics
 from ich_study.metrics.classification import DECISIONS
 from ich_study.metrics.significance import holm
 from ich_study.metrics.statistics import (
@@ -24,6 +25,7 @@ from ich_study.metrics.statistics import (
 )
 from ich_study.schema import SUBTYPES, result_table
 
+RANKED = {"auroc": auroc_of_items, "average_precision": average_precision_of_items}
 COMPARISON_COLUMNS = ("first", "second", "dataset", "class", *DIFFERENCE_COLUMNS[2:])
 
 
@@ -72,32 +74,43 @@ def auroc_difference_rows(differences: pd.DataFrame, study: str, seed: int) -> p
 def prediction_differences(
     pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]],
     predictions: Mapping[str, pd.DataFrame],
+    epochs: Mapping[str, pd.DataFrame],
     replicates: int,
     seed: int,
 ) -> pd.DataFrame:
     """Rows of the paired difference of two rows of the result table, both of classifiers.
 
     pairs: keys of the rows, of `published.claims.compared_pairs`. predictions: by the run's folder,
-    which is the method in 01_backbones and the variant elsewhere. Pairs whose predictions are not
-    here, or that scored different slices, are left out.
+    which is the method in 01_backbones and the variant elsewhere. epochs: of `top_epochs`, for
+    pairs of `f1_top5`, by the run's folder too. Pairs whose predictions are not here, or that
+    scored different slices, are left out.
     """
     found: list[Row] = []
     for first, second in pairs:
         place = f"{first['dataset']}/{first['part']}"
         if (first["dataset"], first["part"]) != (second["dataset"], second["part"]):
             continue
-        tables = [_tables(predictions, row, place) for row in (first, second)]
-        if not all(tables) or any(
-            not one["key"].equals(other["key"]) for one, other in zip(*tables)
-        ):
-            continue
-        both = [_statistic(table, row["metric"]) for table, row in zip(tables, (first, second))]
-        if not np.array_equal(both[0].patients, both[1].patients):
+        if first["metric"] == second["metric"] == "f1_top5":
+            both = paired_statistics(epochs, first["method"], second["method"])
+        else:
+            both = _paired(predictions, (first, second), place)
+        if both is None:
             continue
         named = {**pair_columns(first, second), "dataset": place}
         named = {key: text or None for key, text in named.items() if key != "part"}
         found.append({**named, **paired_bootstrap(*both, replicates, seed).columns()})
     return result_table(found)
+
+
+def _paired(
+    predictions: Mapping[str, pd.DataFrame], rows: tuple[Mapping[str, str], ...], place: str
+) -> tuple[PatientStatistic, ...] | None:
+    """Measures of two rows from the same slices; None where these are not here."""
+    tables = [_tables(predictions, row, place) for row in rows]
+    if not all(tables) or any(not one["key"].equals(other["key"]) for one, other in zip(*tables)):
+        return None
+    both = tuple(_statistic(table, row["metric"]) for table, row in zip(tables, rows))
+    return both if np.array_equal(both[0].patients, both[1].patients) else None
 
 
 def _tables(
@@ -124,10 +137,8 @@ def _statistic(tables: Sequence[pd.DataFrame], metric: str) -> PatientStatistic:
         if probability:
             decided = scores >= logit(float(probability))
             found.append(ratio_of_sums(patients, *DECISIONS[name](truth, decided)))
-        elif name == "auroc":
-            found.append(auroc_of_items(patients, truth, scores))
         else:
-            found.append(average_precision_of_items(patients, truth, scores))
+            found.append(RANKED[name](patients, truth, scores))
     return found[0] if len(found) == 1 else mean_of_statistics(found)
 
 

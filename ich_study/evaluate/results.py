@@ -54,19 +54,6 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True).reindex(columns=list(RESULT_COLUMNS))
 
 
-def gain_rows(results: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
-    """Every method's `metric` minus that of the method `reference` of the same study, data set,
-    class and seed, as rows `<metric>_gain` without interval."""
-    own = results[results["metric"] == metric]
-    keys = ["study", "dataset", "class", "seed"]
-    base = own[own["method"] == reference].drop_duplicates(keys).set_index(keys)["value"]
-    others = own[own["method"] != reference]
-    against = base.reindex(pd.MultiIndex.from_frame(others[keys])).to_numpy()
-    unknown = dict.fromkeys(("ci_low", "ci_high", "interval"))
-    gains = others.assign(metric=f"{metric}_gain", value=others["value"] - against, **unknown)
-    return gains.dropna(subset=["value"])
-
-
 def collect_tables(runs: Path, name: str) -> pd.DataFrame:
     """One kind of table (such as `roc.csv`) of all runs below a folder, with the column `method`
     set to the run's folder name. Raises DataError where there is none."""
@@ -90,12 +77,10 @@ def with_interval(row: Mapping[str, Any] | pd.Series, digits: int = 3) -> str:
     )
 
 
-def collect_predictions(runs: Path) -> dict[str, pd.DataFrame]:
-    """Predictions of every run below a folder, by the run's folder name."""
-    return {
-        path.parent.name: pd.read_parquet(path)
-        for path in sorted(runs.rglob("predictions.parquet"))
-    }
+def collect_predictions(runs: Path, name: str = "predictions.parquet") -> dict[str, pd.DataFrame]:
+    """Predictions of every run below a folder, or another table of theirs, by the run's folder
+    name."""
+    return {path.parent.name: pd.read_parquet(path) for path in sorted(runs.rglob(name))}
 
 
 def result_files(runs: Path) -> dict[str, Path]:

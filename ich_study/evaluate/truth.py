@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ich_study.ct.brain_mask import BrainMaskRecipe, brain_mask
+from ich_study.ct.brain_mask import brain_mask
 from ich_study.ct.planes import PixelGrid
 from ich_study.errors import DataError, ParameterError
 from ich_study.inputs.preprocessing import Preprocessing
@@ -50,7 +50,7 @@ class PackedMasks:
         return flat.reshape(*bits.shape[:-1], self.size, self.size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Truth:
     """Slices with all that is known of them.
 
@@ -64,12 +64,12 @@ class Truth:
     rows: pd.DataFrame
     kind: str
     size: int
-    hu: np.ndarray = field(repr=False)
-    codes: np.ndarray | None = field(repr=False)
-    brain: PackedMasks | None = field(repr=False)
-    annotated: list[np.ndarray] = field(repr=False)
-    pixel_ml: np.ndarray = field(repr=False)
-    pixel_cm2: np.ndarray = field(repr=False)
+    hu: np.ndarray
+    codes: np.ndarray | None
+    brain: PackedMasks | None
+    annotated: list[np.ndarray]
+    pixel_ml: np.ndarray
+    pixel_cm2: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -115,7 +115,6 @@ def read_truth(
     preprocessing: Preprocessing,
     kind: str = "masks",
     brain: bool = True,
-    recipe: BrainMaskRecipe | None = None,
     progress: bool = True,
 ) -> Truth:
     """Truth of `rows` of the store's index, in their order, on the grid of `preprocessing`.
@@ -146,7 +145,7 @@ def read_truth(
             mask = torch.from_numpy(np.array(store.mask(scan_id)[slices]))
             codes[index] = preprocessing.resized_codes(mask)
         if brain:
-            inside = torch.from_numpy(brain_mask(volume, grid.pixel_mm, recipe)[slices])
+            inside = torch.from_numpy(brain_mask(volume, grid.pixel_mm)[slices])
             brains[index] = preprocessing.resized_codes(inside)
         for number, boxes in zip(index, _boxes_of(store, scan_id, slices)):
             annotated[number] = preprocessing.on_grid(torch.tensor(boxes), *native).numpy()

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
+DATASETS = {
+    "rsna": "RSNA",
+    "bhsd": "BHSD",
+    "physionet": "PhysioNet",
+    "cq500": "CQ500",
+    "instance2022": "INSTANCE 2022",
+    "hemorica": "Hemorica",
+    "phe_sich": "PHE-SICH",
+}
 EFFICIENTNETS = ("b0", "b1", "b2", "b3", "s", "l")
 NAMES: dict[str, str] = {
+    **DATASETS,
     "lse_unet": "LSE-UNet",
     "resnet152": "ResNet152",
     "densenet121": "DenseNet121",
@@ -84,3 +96,20 @@ def readable(name: str) -> str:
     if name.endswith(SHIPPED):
         return f"{readable(name.removesuffix(SHIPPED))}, shipped"
     return " of ".join(NAMES.get(part, part.replace("_", " ")) for part in name.split("_of_"))
+
+
+def in_words(text: str) -> str:
+    """`text` with the names that stand in it as a reader knows them. A name that is also a word,
+    such as `any`, stays, and so does what is no name here, such as a scan of a user's own.
+
+    >>> in_words("mil_max_pooling on instance2022/test, any of john_doe")
+    'MIL, max-pooling on INSTANCE 2022/test, any of john_doe'
+    """
+    return re.sub(rf"(?<![\w/-])(?:{'|'.join(_UNMISTAKABLE)})(?!\w)", _name_of, text)
+
+
+def _name_of(found: re.Match[str]) -> str:
+    return NAMES[found.group()]
+
+
+_UNMISTAKABLE = [name for name in NAMES if "_" in name or name in DATASETS]

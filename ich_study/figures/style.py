@@ -31,7 +31,7 @@ from matplotlib.ticker import MaxNLocator
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
-from ich_study.figures.names import readable
+from ich_study.figures.names import in_words, readable
 from ich_study.schema import LABELS, MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
 CLASS_COLOURS: dict[str, str] = {
@@ -88,7 +88,8 @@ class SlicePanel:
 
 def use_study_style() -> None:
     """Seaborn's look of every figure, as matplotlib has it: white, with a grid, in colours for
-    colour-blind readers, and of a paper's sizes."""
+    colour-blind readers, and of a paper's sizes. Numbers of tables have three digits."""
+    pd.set_option("display.float_format", short_number)
     plt.style.use(["seaborn-v0_8-whitegrid", "seaborn-v0_8-colorblind"])
     plt.rcParams.update(
         {
@@ -107,6 +108,17 @@ def use_study_style() -> None:
     )
 
 
+def short_number(value: float) -> str:
+    """A number of a table on a screen: three digits, whole ones and those of a thousand or more
+    without decimals.
+
+    >>> [short_number(value) for value in (0.826216, 0.000578, 44.69, 8032.2, 5.0)]
+    ['0.826', '0.000578', '44.7', '8032', '5']
+    """
+    whole = float(value).is_integer() or abs(value) >= 1000
+    return f"{value:.0f}" if whole else f"{value:#.3g}"
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """`figure` as PNG, its titles whole, atomically and without time stamps, so that the same
     numbers give the same file."""
@@ -117,8 +129,8 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def fit_titles(figure: Figure) -> None:
-    """Break titles that are wider than their figure or, where panels stand beside it, their panel
-    into lines."""
+    """Titles in words (`names.in_words`), broken into lines where they are wider than their figure
+    or, where panels stand beside it, their panel."""
     width = figure.get_figwidth()
     if figure.get_suptitle():
         _broken(figure._suptitle, width)
@@ -130,7 +142,7 @@ def fit_titles(figure: Figure) -> None:
 
 def _broken(title: Text, inches: float) -> None:
     most = max(int(inches * POINTS_PER_INCH / (LETTER_WIDTH * title.get_fontsize())), 8)
-    lines = [textwrap.fill(line, most) for line in title.get_text().split("\n")]
+    lines = [textwrap.fill(line, most) for line in in_words(title.get_text()).split("\n")]
     title.set_text("\n".join(lines))
 
 
@@ -299,18 +311,19 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
 def history_figure(history: pd.DataFrame, title: str) -> Figure:
     """Loss of both parts, and the validation part's scores, by epoch.
 
-    history: columns epoch, train_loss, valid_loss, auroc, f1.
+    history: columns epoch, from 0, train_loss, valid_loss, auroc, f1.
     """
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3))
+    epochs = history["epoch"] + 1  # as the lines that training prints count them
     shown = (
         ("loss", {"train_loss": "training", "valid_loss": "validation"}),
         ("score", {"auroc": "AUROC", "f1": "F1 at 0.5"}),
     )
     for axis, (label, columns) in zip(panels, shown):
         for name, words in columns.items():
-            axis.plot(history["epoch"], history[name], marker="o", markersize=3, label=words)
-        axis.set(xlabel="epoch", ylabel=label)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.plot(epochs, history[name], marker="o", markersize=3, label=words)
+        axis.set(xlabel="epoch", ylabel=label, xlim=(epochs.min() - 0.5, epochs.max() + 0.5))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.legend(frameon=False, fontsize=7)
     panels[1].set_ylim(0, 1.02)
     figure.suptitle(title, fontsize=10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ich_study.datasets.contract import folded_id
+from ich_study.errors import first_of
 from ich_study.hashing import sha256_lines
 from ich_study.integrity.report import Finding, findings_table
 
@@ -40,17 +41,11 @@ def check_index(images: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _named(items: list[str]) -> str:
-    return ", ".join(items[:SHOWN]) + (
-        f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    )
-
-
 def _volume_finding(group: pd.DataFrame) -> Finding:
     first, patients = group.iloc[0], sorted(set(group["patient_id"]))
-    detail = f"same volume as scan {_named(list(group['scan_id'][1:]))}"
+    detail = f"same volume as scan {first_of(list(group['scan_id'][1:]), SHOWN)}"
     if len(patients) > 1:
-        detail += f", under patients {_named(patients)}"
+        detail += f", under patients {first_of(patients, SHOWN)}"
         return Finding(
             "error", "patient-under-two-names", first["dataset"], first["scan_id"], None, detail
         )
@@ -59,15 +54,14 @@ def _volume_finding(group: pd.DataFrame) -> Finding:
 
 def _spelling_finding(group: pd.DataFrame) -> Finding:
     first, spellings = group.iloc[0], sorted(set(group["patient_id"]))
-    detail = f"patients {_named([repr(name) for name in spellings])} differ by case or blanks alone"
+    shown = first_of([repr(name) for name in spellings], SHOWN)
+    detail = f"patients {shown} differ by case or blanks alone"
     return Finding("error", "patient-id-spelling", first["dataset"], first.name, None, detail)
 
 
 def _image_finding(group: pd.DataFrame) -> Finding:
     first = group.iloc[0]
-    others = _named(
-        [f"{row.scan_id} slice {row.slice_index}" for row in group.iloc[1:].itertuples()]
-    )
+    others = [f"{row.scan_id} slice {row.slice_index}" for row in group.iloc[1:].itertuples()]
     crossing = len(set(group["patient_id"])) > 1
     severity, check = (
         ("error", "image-in-two-patients") if crossing else ("warning", "duplicate-image")
@@ -78,5 +72,5 @@ def _image_finding(group: pd.DataFrame) -> Finding:
         first["dataset"],
         first["scan_id"],
         int(first["slice_index"]),
-        f"same image as {others}",
+        f"same image as {first_of(others, SHOWN)}",
     )

@@ -202,16 +202,13 @@ def pr_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     )
 
 
-def f1_of_top_epochs(f1: np.ndarray, top: int = 5) -> tuple[float, float]:
-    """Mean and SD (n - 1) of the `top` largest F1 of one run's epochs: "F1 (Top-5)" of the CAM
-    benchmark, Table I, the only reading that needs a single run (printed_and_authors, 001.3).
+def best_epochs(f1: np.ndarray, top: int = 5) -> np.ndarray:
+    """Numbers of the `top` epochs of largest F1, best first, the earlier of equal ones first; NaN
+    epochs are left out.
 
-    NaN epochs are left out. Fewer epochs than `top` are all taken; under two the SD is NaN, under
-    one both.
-
-    >>> f1_of_top_epochs([0.5, 0.9, 0.7], top=2)
-    (0.8, 0.14142135623730953)
+    >>> best_epochs([0.5, 0.9, float("nan"), 0.7], top=2).tolist()
+    [1, 3]
     """
-    best = np.sort(np.asarray(f1, np.float64)[np.isfinite(np.asarray(f1, np.float64))])[::-1][:top]
-    mean = float(best.mean()) if len(best) else float("nan")
-    return mean, float(best.std(ddof=1)) if len(best) > 1 else float("nan")
+    values = np.asarray(f1, np.float64)
+    order = np.argsort(-values, kind="stable")
+    return order[np.isfinite(values[order])][:top]

@@ -278,7 +278,7 @@ def _exact(statistics: Sequence[PatientStatistic]) -> tuple[float, float, int] |
     """
     constants = [statistic.constant() for statistic in statistics]
     if None in constants:
-        return None
+        return _equal(statistics)
     fewest = min(patients for _, patients in constants)
     if not all(statistic.share for statistic in statistics):
         return "0 or 1 in every patient, and a measure without an upper end has no exact bound"
@@ -289,6 +289,21 @@ def _exact(statistics: Sequence[PatientStatistic]) -> tuple[float, float, int] |
         second_low, second_high = clopper_pearson(value, patients)
         low, high = low - second_high, high - second_low
     return low, high, fewest
+
+
+def _equal(statistics: Sequence[PatientStatistic]) -> tuple[float, float, int] | str | None:
+    """As `_exact`, of the difference of two measures that patients do not share but that are equal
+    in each of them: in no patient seen do the two differ, so in few of all."""
+    if len(statistics) == 1:
+        return None
+    one, other = (each.evaluate(np.eye(len(each.patients))) for each in statistics)
+    apart = (one - other)[np.isfinite(one - other)]
+    if apart.any() or not len(apart):
+        return None
+    if not all(statistic.share for statistic in statistics):
+        return "equal in every patient, which gives no bound of this measure"
+    _, high = clopper_pearson(0.0, len(apart))
+    return -high, high, len(apart)
 
 
 def _lacking(statistic: PatientStatistic, values: np.ndarray, weights: np.ndarray) -> float:

@@ -160,7 +160,8 @@ def contact_sheet(
         scan.hu[index],
         columns,
         f"{label or scan.name}\n{RESEARCH_USE}\n",
-        row_titles=[f"slice {number}, z {z:.0f} mm" for number, z in zip(index, heights)],
+        # two lines: one is longer than a picture is high, and runs into the next
+        row_titles=[f"slice {number}\nz {z:.0f} mm" for number, z in zip(index, heights)],
         window=named_window(window),
         opacity=opacity,
         across=max(1, SHEET_COLUMNS // (1 + len(columns))),

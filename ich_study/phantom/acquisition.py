@@ -60,7 +60,7 @@ def draw_scanner(
     """Draws an acquisition; `slices`, `tilt` and `fov_mm` fix what they name."""
     drawn_tilt = float(rng.choice([0.0, 0.0, 0.0, 10.0, 15.0, 18.0, 20.0]))
     turned = 2.2 if rng.random() < 0.25 else 1.0
-    fov = float(rng.choice([220.0, 230.0, 240.0, 250.0, 250.0, 260.0])) * float(rng.normal(1, 0.01))
+    fov = float(rng.choice([220.0, 230.0, 240.0, 250.0, 250.0, 260.0])) * rng.normal(1, 0.01)
     motion = float(rng.random() < 0.08) * rng.uniform(0.8, 2.5)
     return Scanner(
         matrix=matrix,
@@ -69,24 +69,24 @@ def draw_scanner(
         slices=slices,
         gantry_tilt=drawn_tilt if tilt is None else tilt,
         angles=(
-            float(rng.normal(2, 6.0)),
-            float(rng.normal(0, 3.0)),
+            rng.normal(2, 6.0),
+            rng.normal(0, 3.0),
             float(rng.normal(0, 6.0) * turned),
         ),
-        shift_mm=(float(rng.normal(0, 5.0)), float(rng.normal(-2, 7.0))),
-        low_mm=float(rng.uniform(-14, 8)),
-        psf_mm=float(rng.uniform(0.42, 0.68)),
-        cutoff=float(rng.uniform(0.30, 0.48)),
+        shift_mm=(rng.normal(0, 5.0), rng.normal(-2, 7.0)),
+        low_mm=rng.uniform(-14, 8),
+        psf_mm=rng.uniform(0.42, 0.68),
+        cutoff=rng.uniform(0.30, 0.48),
         noise_hu=float(
             np.clip(rng.lognormal(np.log(3.3), 0.3) * np.sqrt(5.0 / thickness_mm) ** 0.7, 1.6, 9.0)
         ),
-        hardening=float(rng.uniform(0.4, 1.2)),
+        hardening=rng.uniform(0.4, 1.2),
         cupping=float(rng.uniform(0, 12) + (rng.random() < 0.12) * rng.uniform(10, 45)),
         streak_hu=motion,
         holder=(
             float(rng.choice([0.0, 250.0, 500.0, 900.0])),
-            float(rng.uniform(88, 125)),
-            float(rng.uniform(0.25, 0.75)),
+            rng.uniform(88, 125),
+            rng.uniform(0.25, 0.75),
             float(rng.choice([0.8, 1.2, 2.5])),
         ),
         padded=bool(rng.random() < 0.25),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from ich_study.phantom import tables
 from ich_study.phantom.geometry import (
@@ -98,8 +99,8 @@ def sulcal_distance(coarse: HeadShape, person: Person, rng: np.random.Generator)
     Beyond the voxels that touch the cavity it is `FAR_MM`: there is no brain.
     """
     lattice = coarse.lattice
-    touching = _grown(coarse.cavity < TOUCHING_MM)
-    near = _grown(touching)
+    touching = ndimage.maximum_filter(coarse.cavity < TOUCHING_MM, 3)
+    near = ndimage.maximum_filter(touching, 3)  # with the 26 neighbours of each voxel
     depth = (-coarse.cavity - np.float32(person.gap))[touching]
     distance = np.full(depth.shape, FAR_MM, np.float32)
     for wavelength, reach, factor in ((27.0, 17.0, 1.0), (17.0, 9.0, 0.85)):
@@ -118,18 +119,6 @@ def sulcal_distance(coarse: HeadShape, person: Person, rng: np.random.Generator)
     whole = np.full(lattice.shape, FAR_MM, np.float32)
     whole[touching] = distance
     return whole
-
-
-def _grown(filled: np.ndarray) -> np.ndarray:
-    """Bool: a voxel of `filled` or one of its 26 neighbours."""
-    grown = filled
-    for axis in range(3):
-        lines = np.moveaxis(grown, axis, 0)
-        wider = lines.copy()
-        wider[1:] |= lines[:-1]
-        wider[:-1] |= lines[1:]
-        grown = np.moveaxis(wider, 0, axis)
-    return np.ascontiguousarray(grown)
 
 
 def midline_offset(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -81,7 +80,7 @@ def cohort_specs(
     unknown = sorted(set(patients) - set(WRITERS))
     if unknown:
         raise ParameterError(f"no phantom layout for {unknown}; known: {sorted(WRITERS)}")
-    specs: dict[str, list[PatientSpec]] = {}
+    specs = {}
     for name, count in patients.items():
         specs[name] = []
         for i in range(count):
@@ -171,7 +170,7 @@ def _marked(folder: Path) -> str | None:
     marker = folder / _MARKER
     if not marker.is_file():
         return None
-    content: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
+    content = json.loads(marker.read_text(encoding="utf-8"))
     return content.get("fingerprint")
 
 

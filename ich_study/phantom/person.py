@@ -84,7 +84,7 @@ def draw_person(rng: np.random.Generator, age: float) -> Person:
         scalp=float(np.clip(rng.normal(5.0, 1.0), 3.0, 8.0)),
         gap=float(0.4 + 1.9 * atrophy**1.5 * rng.uniform(0.6, 1.3)),
         sulcus=float(1.0 + 1.5 * atrophy * rng.uniform(0.75, 1.25)),
-        sinus_frontal=float(rng.uniform(0.3, 1.25)),
-        mastoid_air=float(rng.uniform(0.3, 1.0)),
+        sinus_frontal=rng.uniform(0.3, 1.25),
+        mastoid_air=rng.uniform(0.3, 1.0),
         tissue=draw_tissue(rng),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from skimage.measure import block_reduce
 
 from ich_study.phantom.acquisition import Scanner
 from ich_study.phantom.geometry import Lattice, Point
@@ -158,7 +159,7 @@ def sample(field: np.ndarray, placement: Placement, matrix: int, outside: float)
 def _tiles(filled: np.ndarray, placement: Placement) -> np.ndarray:
     """Bool (planes, tiles of rows, tiles of columns): which squares of `TILE` pixels may come near
     a voxel of `filled`."""
-    blocks = _any_of(_any_of(_any_of(filled, 0), 1), 2)
+    blocks = block_reduce(filled, BLOCK, np.any)
     reach = [int((TILE / 2 * slope + 1.5) / BLOCK) + 1 for slope in placement.slope]
     near = ndimage.maximum_filter(blocks, [2 * size + 1 for size in reach], mode="constant")
     _, _, rows, columns = placement.indices.shape
@@ -172,13 +173,3 @@ def _tiles(filled: np.ndarray, placement: Placement) -> np.ndarray:
             for part, size in zip(middles, near.shape)
         )
     ]
-
-
-def _any_of(filled: np.ndarray, axis: int) -> np.ndarray:
-    """Bool: whether any of each `BLOCK` voxels along an axis is filled."""
-    lines = np.moveaxis(filled, axis, 0)
-    blocks = lines[::BLOCK].copy()
-    for k in range(1, BLOCK):
-        others = lines[k::BLOCK]
-        blocks[: len(others)] |= others
-    return np.moveaxis(blocks, 0, axis)

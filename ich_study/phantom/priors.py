@@ -84,7 +84,7 @@ def draw_volume(rng: np.random.Generator, subtype: str, lesions: str = "priors")
 def draw_density(rng: np.random.Generator, subtype: str, lesions: str = "priors") -> float:
     """HU of a lesion's core."""
     prior, more = PRIORS[subtype], LESIONS[lesions].added_hu
-    return float(rng.normal(prior.hu_mean + EDGE_HU[subtype] + more, BETWEEN * prior.hu_sd))
+    return rng.normal(prior.hu_mean + EDGE_HU[subtype] + more, BETWEEN * prior.hu_sd)
 
 
 def draw_subtypes(rng: np.random.Generator, lesions: str = "priors") -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from ich_study.phantom.priors import PRIORS, QUANTILES
@@ -17,16 +18,11 @@ def prior_range(quantity: str) -> pd.DataFrame:
     rows = []
     for name in SUBTYPES:
         prior = PRIORS[name]
-        volumes = dict(zip(QUANTILES, prior.volume_ml))
-        ranges = {
-            "volume_ml": (volumes[0.05], volumes[0.50], volumes[0.95]),
-            "median_hu": (
-                prior.hu_mean - 2 * prior.hu_sd,
-                prior.hu_mean,
-                prior.hu_mean + 2 * prior.hu_sd,
-            ),
-        }
-        rows.append((name, *ranges[quantity]))
+        if quantity == "volume_ml":
+            known = tuple(np.interp((0.05, 0.50, 0.95), QUANTILES, prior.volume_ml))
+        else:
+            known = tuple(prior.hu_mean + step * prior.hu_sd for step in (-2, 0, 2))
+        rows.append((name, *known))
     return pd.DataFrame(rows, columns=["class", "low", "median", "high"])
 
 
@@ -43,20 +39,9 @@ def against_priors(lesions: pd.DataFrame) -> pd.DataFrame:
         )
         known = known.assign(inside=known[quantity].between(known["low"], known["high"]))
         for (dataset, name), part in known.groupby(["dataset", "class"]):
-            first = part.iloc[0]
-            rows.append(
-                {
-                    "dataset": dataset,
-                    "class": name,
-                    "quantity": quantity,
-                    "lesions": len(part),
-                    "median": part[quantity].median(),
-                    "prior_median": first["median"],
-                    "prior_low": first["low"],
-                    "prior_high": first["high"],
-                    "share_inside_prior": part["inside"].mean(),
-                }
-            )
+            prior = part.iloc[0][["median", "low", "high"]]
+            measured = (len(part), part[quantity].median(), *prior, part["inside"].mean())
+            rows.append((dataset, name, quantity, *measured))
     columns = [
         "dataset",
         "class",

@@ -13,7 +13,6 @@ from ich_study.phantom import tables
 from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import (
     Box,
-    Lattice,
     Point,
     capsule,
     ellipsoid,
@@ -142,7 +141,7 @@ def _spot(
     rng: np.random.Generator,
 ) -> None:
     box = anatomy.lattice.around(centre, axes, 4)
-    part: Lattice = anatomy.lattice.part(box)
+    part = anatomy.lattice.part(box)
     uneven = ellipsoid(part, centre, axes) + 0.5 * smooth_noise(rng, part, 4.0)
     paint(
         anatomy.hu[box], occupancy(uneven, width_mm) * (anatomy.depth[box] > 0), np.float32(density)

@@ -6,7 +6,7 @@ each file name begins with an RSNA patient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,44 +14,22 @@ import numpy as np
 from ich_study.atomic import write_json
 from ich_study.datasets.bhsd import LONG_NAMES, PUBLISHED_MAP
 from ich_study.phantom.scan import PhantomScan
-from ich_study.phantom.write_nifti import contract_affine, recoded, save_nifti
+from ich_study.phantom.write_nifti import recoded, save_scan
 from ich_study.phantom.write_rsna import rsna_patient_id, rsna_series_id
-from ich_study.schema import MASK_CODES
-
-CODES: dict[int, int] = {MASK_CODES[name]: value for value, name in PUBLISHED_MAP.items()}
 
 
-def rsna_name(scan: PhantomScan) -> tuple[str, str]:
-    """RSNA patient and series of a scan, so that the same scan in both layouts has the same
-    patient."""
-    return rsna_patient_id(scan.seed), rsna_series_id(scan.seed)
-
-
-def write_bhsd(
-    root: Path,
-    scans: Iterable[PhantomScan],
-    names: Callable[[PhantomScan], tuple[str, str]] = rsna_name,
-) -> list[dict[str, str]]:
+def write_bhsd(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, str]]:
     """Writes `label_192` and dataset.json under `root`, one scan in memory at a time.
 
-    names: scan to (`ID_<8 hex>` of the patient, `ID_<10 hex>`). Returns a patient_id and scan_id
-    per scan.
+    A file is named after the scan's RSNA patient and series, so that the same scan in both layouts
+    has the same patient. Returns a patient_id and scan_id per scan.
     """
+    folders = (root / "label_192" / "images", root / "label_192" / "ground truths")
     written = []
     for scan in scans:
-        patient, study = names(scan)
-        stem = f"{patient}_{study}"
-        affine = contract_affine(scan)
-        save_nifti(
-            root / "label_192" / "images" / f"{stem}.nii.gz", scan.hu, affine, np.float64, sform=0
-        )
-        save_nifti(
-            root / "label_192" / "ground truths" / f"{stem}.nii.gz",
-            recoded(scan.mask, CODES),
-            affine,
-            np.uint16,
-            sform=0,
-        )
+        patient = rsna_patient_id(scan.seed)
+        stem, mask = f"{patient}_{rsna_series_id(scan.seed)}", recoded(scan.mask, PUBLISHED_MAP)
+        save_scan(scan, mask, folders, f"{stem}.nii.gz", (np.float64, np.uint16), sform=0)
         written.append({"patient_id": patient, "scan_id": stem})
     write_json(root / "dataset.json", _description([row["scan_id"] for row in written]))
     return written

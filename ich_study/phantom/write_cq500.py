@@ -41,33 +41,28 @@ _UNUSED_FINDINGS = (
 )
 
 
-def write_cq500(
-    root: Path, scans: Iterable[PhantomScan], *, start: int = 0
-) -> list[dict[str, str]]:
+def write_cq500(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, str]]:
     """Writes a study folder per scan, `reads.csv`, BHX's tables of boxes drawn by hand and of all
     series, and their checksums under `root`. A study has one series, so both tables are the same.
 
-    start: number of the first study; above 0, scans are added to those that an earlier call wrote.
     Returns `patient_id` and `scan_id` of each scan, as `Cq500Reader` gives them; the tables come
     last. One scan is in memory at a time.
     """
-    written: list[dict[str, str]] = []
+    written = []
     reads: list[dict[str, object]] = []
     boxes: list[dict[str, object]] = []
-    for number, scan in enumerate(scans, start=start):
-        patient_id, folder = (
-            f"CQ500-CT-{number}",
-            "CT PLAIN THIN" if scan.thickness_mm < THIN_MM else "CT 5mm",
-        )
+    for number, scan in enumerate(scans):
+        patient_id = f"CQ500-CT-{number}"
+        folder = "CT PLAIN THIN" if scan.thickness_mm < THIN_MM else "CT 5mm"
         study = root / f"CQ500CT{number} CQ500CT{number}" / "Unknown Study"
         _write_series(study / folder, scan, patient_id, folder.removeprefix("CT "))
         reads.append(_reads_row(scan, patient_id, number))
         boxes += _box_rows(scan)
         written.append({"patient_id": patient_id, "scan_id": scan_name(patient_id, folder)})
-    _write_table(root / _READS, pd.DataFrame(reads), extend=start > 0)
+    write_csv(root / _READS, pd.DataFrame(reads))
     sums = []
     for name in (BOXED_BY_HAND, BOXED_IN_ALL_SERIES):
-        _write_table(root / name, _box_table(boxes), extend=start > 0)
+        write_csv(root / name, _box_table(boxes))
         sums.append(f"{sha256_file(root / name)}  {name}\n")
     write_text(root / SUMS_NAME, "".join(sums))
     return written
@@ -118,7 +113,7 @@ def _reads_row(scan: PhantomScan, patient_id: str, number: int) -> dict[str, obj
     right, left = np.array_split((scan.mask > 0).any((0, 1)), 2)
     sides = {"BleedLocation-Right": bool(right.any()), "BleedLocation-Left": bool(left.any())}
     odd_one = READERS[rng.integers(len(READERS))] if rng.random() < DISAGREEMENT else None
-    row: dict[str, object] = {"name": patient_id, "Category": f"B{1 + number % 2}"}
+    row = {"name": patient_id, "Category": f"B{1 + number % 2}"}
     for reader in READERS:
         seen = {
             name: yes ^ bool(reader == odd_one and rng.random() < DISAGREEMENT)
@@ -138,7 +133,7 @@ def _box_rows(scan: PhantomScan) -> list[dict[str, object]]:
     rng = np.random.default_rng([scan.seed, 501])
     uids = {"SeriesInstanceUID": _uid(scan, "series"), "StudyInstanceUID": _uid(scan, "study")}
     names = {subtype: name for name, subtype in LABEL_NAMES.items()}
-    rows: list[dict[str, object]] = []
+    rows = []
     for i, mask in enumerate(scan.mask):
         for subtype in SUBTYPES if mask.any() else ():
             for part in regionprops(connected(mask == MASK_CODES[subtype], connectivity=2)):
@@ -177,15 +172,4 @@ def _box_table(rows: list[dict[str, object]]) -> pd.DataFrame:
         .assign(labelType="handDrawn")
         .rename_axis("")
         .reset_index()
-    )
-
-
-def _write_table(path: Path, table: pd.DataFrame, extend: bool) -> None:
-    write_csv(
-        path,
-        (
-            pd.concat([pd.read_csv(path).rename(columns={"Unnamed: 0": ""}), table])
-            if extend
-            else table
-        ),
     )

@@ -6,16 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ich_study.atomic import write_csv
 from ich_study.datasets.hemorica import COLUMNS, KEYS, LABEL_MAP
 from ich_study.phantom.scan import PhantomScan
-from ich_study.phantom.write_nifti import contract_affine, flag_rows, recoded, save_nifti
-from ich_study.schema import MASK_CODES
-
-CODES: dict[int, int] = {MASK_CODES[name]: value for value, name in LABEL_MAP.items()}
+from ich_study.phantom.write_nifti import flag_rows, recoded, save_scan
 
 
 def write_hemorica(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, str]]:
@@ -26,9 +22,8 @@ def write_hemorica(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, s
     written, rows = [], []
     for number, scan in enumerate(scans, start=1):
         patient, study = f"P{number:03d}", f"P{number:03d}_1"
-        affine = contract_affine(scan)
-        save_nifti(root / "images" / f"{study}.nii.gz", scan.hu, affine, np.int16)
-        save_nifti(root / "masks" / f"{study}.nii.gz", recoded(scan.mask, CODES), affine, np.uint8)
+        mask = recoded(scan.mask, LABEL_MAP)
+        save_scan(scan, mask, (root / "images", root / "masks"), f"{study}.nii.gz")
         rows += [
             dict(zip(KEYS, (patient, study, index))) | flags
             for index, flags in enumerate(flag_rows(scan, COLUMNS))

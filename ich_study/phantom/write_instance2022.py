@@ -6,10 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from ich_study.phantom.scan import PhantomScan
-from ich_study.phantom.write_nifti import contract_affine, save_nifti
+from ich_study.phantom.write_nifti import save_scan
 
 
 def write_instance2022(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, str]]:
@@ -17,10 +15,10 @@ def write_instance2022(root: Path, scans: Iterable[PhantomScan]) -> list[dict[st
 
     Subtypes are merged to 1. Returns a patient_id and scan_id per scan.
     """
+    folders = (root / "train_2" / "data", root / "train_2" / "label")
     written = []
     for number, scan in enumerate(scans, start=1):
-        name, affine = f"{number:03d}", contract_affine(scan)
-        save_nifti(root / "train_2" / "data" / f"{name}.nii.gz", scan.hu, affine, np.int16)
-        save_nifti(root / "train_2" / "label" / f"{name}.nii.gz", scan.mask > 0, affine, np.uint8)
+        name = f"{number:03d}"
+        save_scan(scan, scan.mask > 0, folders, f"{name}.nii.gz")
         written.append({"patient_id": name, "scan_id": name})
     return written

@@ -15,6 +15,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 from ich_study.atomic import atomic_path
 from ich_study.errors import ParameterError
 from ich_study.phantom.scan import PhantomScan
+from ich_study.schema import MASK_CODES
 
 CONTRACT_AXES = ("L", "P", "S")
 
@@ -75,10 +76,26 @@ def save_nifti(
         )
 
 
-def recoded(mask: np.ndarray, codes: Mapping[int, int]) -> np.ndarray:
-    """A mask with the data set's own codes in place of the schema's; uint8, background 0."""
+def save_scan(
+    scan: PhantomScan,
+    mask: np.ndarray,
+    folders: tuple[Path, Path],
+    name: str,
+    dtypes: tuple[npt.DTypeLike, npt.DTypeLike] = (np.int16, np.uint8),
+    sform: int = 1,
+) -> None:
+    """The HU of a scan and its mask as files called `name` in two folders, of two number types."""
+    affine = contract_affine(scan)
+    for folder, array, dtype in zip(folders, (scan.hu, mask), dtypes):
+        save_nifti(folder / name, array, affine, dtype, sform=sform)
+
+
+def recoded(mask: np.ndarray, subtypes: Mapping[int, str]) -> np.ndarray:
+    """A mask with the data set's own codes (code to subtype) in place of the schema's; uint8,
+    background 0."""
     table = np.zeros(256, np.uint8)
-    table[list(codes)] = list(codes.values())
+    for code, name in subtypes.items():
+        table[MASK_CODES[name]] = code
     return table[mask]
 
 

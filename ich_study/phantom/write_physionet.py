@@ -17,7 +17,7 @@ import pandas as pd
 from ich_study.atomic import write_csv
 from ich_study.datasets.physionet import COLUMNS, NO_HEMORRHAGE
 from ich_study.phantom.scan import PhantomScan
-from ich_study.phantom.write_nifti import contract_affine, flag_rows, save_nifti
+from ich_study.phantom.write_nifti import flag_rows, save_scan
 
 WITHOUT_SCAN = range(59, 66)
 ORDER = ("IVH", "IPH", "SAH", "EDH", "SDH")
@@ -31,11 +31,8 @@ def write_physionet(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, 
     """
     written, slices = [], []
     for number, scan in zip(_numbers(), scans):
-        name, affine = f"{number:03d}", contract_affine(scan)
-        save_nifti(root / "ct_scans" / f"{name}.nii", scan.hu, affine, np.int16)
-        save_nifti(
-            root / "masks" / f"{name}.nii", np.where(scan.mask > 0, 255, 0), affine, np.uint8
-        )
+        name, mask = f"{number:03d}", np.where(scan.mask > 0, 255, 0)
+        save_scan(scan, mask, (root / "ct_scans", root / "masks"), f"{name}.nii")
         slices += _slice_rows(number, scan)
         written.append({"patient_id": name, "scan_id": name})
     columns = [

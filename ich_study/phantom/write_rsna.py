@@ -48,26 +48,22 @@ def write_rsna(
     root: Path,
     scans: Iterable[PhantomScan],
     *,
-    start: int = 0,
     patient_seed: Callable[[PhantomScan], int] = attrgetter("seed"),
 ) -> list[dict[str, str]]:
     """Writes `stage_2_train/` and `stage_2_train.csv` under `root`, one scan in memory at a time.
 
-    start: number of the first scan; above 0, scans are added to those that an earlier call wrote.
     patient_seed: seed of a scan's patient, where patients have several scans (default: one each).
     Returns `patient_id` and `scan_id` of each scan, as `RsnaReader` gives them. The CSV comes last,
     so that what a kill left half-written is not mistaken for a data set.
     """
-    written, rows = [], [] if start == 0 else _written_rows(root / _LABELS)
-    for number, scan in enumerate(scans, start=start):
+    written, rows = [], []
+    for number, scan in enumerate(scans):
         patient_id = rsna_patient_id(patient_seed(scan))
         rows += _write_scan(root / _IMAGES, scan, patient_id, corrupt=number == 0)
         written.append({"patient_id": patient_id, "scan_id": rsna_series_id(scan.seed)})
     table = pd.DataFrame(sorted(rows), columns=["ID", "Label"])
-    if start == 0:
-        twice = 6 * min(DUPLICATED_IMAGES, len(rows) // 6)
-        table = pd.concat([table, table[:twice]])
-    write_csv(root / _LABELS, table)
+    twice = 6 * min(DUPLICATED_IMAGES, len(rows) // 6)
+    write_csv(root / _LABELS, pd.concat([table, table[:twice]]))
     return written
 
 
@@ -77,10 +73,6 @@ def family(seed: int) -> tuple[Storage, UID]:
     if drawn == 0:
         return WRAPPED, ImplicitVRLittleEndian
     return (SIGNED, ExplicitVRLittleEndian) if drawn < 8 else (UNSIGNED, ImplicitVRLittleEndian)
-
-
-def _written_rows(path: Path) -> list[tuple[str, int]]:
-    return list(pd.read_csv(path).itertuples(index=False, name=None))
 
 
 def _write_scan(

@@ -25,7 +25,7 @@ import pandas as pd
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.results import with_interval
-from ich_study.figures.names import readable
+from ich_study.figures.names import in_words, readable
 from ich_study.published.claims import KEYS, PROTOCOL, TEST_PARTS, Results, Selector, parse_selector
 from ich_study.published.rounding import as_like
 from ich_study.published.tables import TABLE_COLUMNS, load_table
@@ -117,7 +117,7 @@ def rebuilt_tables(results: pd.DataFrame) -> tuple[list[RebuiltTable], list[str]
             kept = cells[measured | ((cells["reading"] == OURS) & (cells["printed"] != ""))]
             # folds stand in their rows
             places = cells.loc[measured, "dataset"].str.partition("/fold_")[0]
-            title = f"{lines['title'].iloc[0]}; {', '.join(dict.fromkeys(places))}"
+            title = in_words(f"{lines['title'].iloc[0]}; {', '.join(dict.fromkeys(places))}")
             found.append(RebuiltTable(f"{paper}_{name}", title, *_in_order(kept, paper, name)))
     return found, empty
 
@@ -168,7 +168,7 @@ def table_x(
             cells.append({**row, **numbers, **place, "reading": OURS, "line": "cam-x"})
     if not cells:
         return []
-    title = f"CAM benchmark, Table X, which the paper names and does not hold; {dataset}"
+    title = f"CAM benchmark, Table X, which the paper names and does not hold; {in_words(dataset)}"
     long = pd.DataFrame(cells).reindex(columns=list(CELL_COLUMNS))
     there = tuple(name for name in TABLE_X.values() if name in set(long["column"]))
     return [RebuiltTable("cam_benchmark_table_x", title, long, there)]

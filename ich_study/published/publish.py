@@ -16,6 +16,7 @@ from ich_study import manifest
 from ich_study.atomic import atomic_path, write_csv, write_json, write_parquet
 from ich_study.errors import StudyError
 from ich_study.evaluate.results import METRICS_FILE, TEXT_COLUMNS
+from ich_study.evaluate.top_epochs import TOP_EPOCHS_FILE
 from ich_study.figures.style import CLASS_COLOURS, COLOURS, POINT_COLOUR
 
 RUN_TABLES: tuple[str, ...] = (
@@ -29,6 +30,8 @@ RUN_TABLES: tuple[str, ...] = (
     "overlap.csv",
     "choose.csv",
 )
+PATIENT_TABLES: tuple[str, ...] = ("predictions.parquet", TOP_EPOCHS_FILE)
+"""Tables with labels of single patients, published of phantoms alone."""
 CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
 CHARTS = ("quality_cost.png", "ranks_*.png", "reliability_*.png")
 """Pictures of `08_cross_benchmark` in which there is no slice."""
@@ -69,10 +72,11 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
         elif source.name in CURVE_TABLES:
             write_csv(place, thinned(pd.read_csv(source)))
             written.append(place)
-        elif source.name == "predictions.parquet":
-            predictions = pd.read_parquet(source)
-            if set(predictions["dataset"]) <= synthetic_datasets(runs):
-                write_parquet(place, small_predictions(predictions))
+        elif source.name in PATIENT_TABLES:
+            table = pd.read_parquet(source)
+            if set(table["dataset"]) <= synthetic_datasets(runs):
+                small = table if source.name == TOP_EPOCHS_FILE else small_predictions(table)
+                write_parquet(place, small)
                 written.append(place)
     texts = sorted([*figures.glob("*.csv"), *figures.glob("*.md")])
     written += [_copied(source, target / "07_figures" / source.name) for source in texts]

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.atomic import write_csv, write_json
-from ich_study.errors import ParameterError, SplitError
+from ich_study.errors import ParameterError, SplitError, first_of
 from ich_study.hashing import sha256_lines
 from ich_study.schema import LABELS, SUBTYPES
 
@@ -38,7 +38,7 @@ RESTORE = "Restore it, or delete it with everything that was trained on it and r
 def named(patients: Iterable[tuple[str, str]]) -> str:
     """The first of (dataset, patient_id) pairs, for an error message."""
     rows = sorted({f"{dataset} {patient}" for dataset, patient in patients})
-    return ", ".join(rows[:SHOWN]) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
+    return first_of(rows, SHOWN)
 
 
 def patient_labels(index: pd.DataFrame) -> pd.DataFrame:

@@ -81,7 +81,7 @@ class MemoryFormat(Callback):
 class EpochRecord(Callback):
     """Losses and validation scores of the running epoch; a loss that is not finite ends the fit.
 
-    `row` is None until an epoch has both trained and validated.
+    `row` is None until an epoch has both trained and validated; `decided` goes with it.
     """
 
     order = 50
@@ -89,6 +89,7 @@ class EpochRecord(Callback):
     def __init__(self, task: Task) -> None:
         self._task = task
         self.row: dict[str, float] | None = None
+        self.decided: Tensor | None = None
         self.failure = ""
 
     def before_train(self) -> None:
@@ -113,6 +114,7 @@ class EpochRecord(Callback):
         """Scores the whole validation part, over all processes."""
         losses = gathered([torch.stack(self._losses).float().mean().cpu()])
         kept = gathered([tuple(each.cpu() for each in batch) for batch in self._kept])
+        self.decided = self._task.decided(kept)
         self.row = {
             "epoch": self.epoch,
             "train_loss": float(torch.stack(losses).mean()),
@@ -197,6 +199,8 @@ class Checkpoints(Callback):
     def _note(self, row: dict[str, float], improved: bool) -> None:
         progress, patience = self.progress, self._settings.early_stopping_patience
         progress.history.append(row)
+        if self.learn.epoch_record.decided is not None:
+            progress.decided.append(self.learn.epoch_record.decided)
         if improved:
             progress.best_epoch, progress.best_value = self.epoch, row[self._settings.monitor]
         progress.stopped_early = (

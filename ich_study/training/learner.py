@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.evaluate.slice_position import head_positions
+from ich_study.evaluate.top_epochs import top_epochs
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.samplers import TrainingBatches, epoch_order
 from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource, label_tensor
@@ -60,10 +61,12 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class TrainingRun(Run):
-    """A finished training of a classifier. history: `auroc, auroc_mean, f1, accuracy` too."""
+    """A finished training of a classifier. history: `auroc, auroc_mean, f1, accuracy` too.
+    top_epochs: of `evaluate.top_epochs`, of the primary class."""
 
     config: TrainingConfig
     preprocessing: Preprocessing
+    top_epochs: pd.DataFrame
 
 
 class Classification(Task):
@@ -129,6 +132,12 @@ class Classification(Task):
         outputs, labels = (torch.cat(part) for part in zip(*batches))
         loss = float(self._criterion(outputs, labels))
         return {"valid_loss": loss, **label_scores(outputs, labels, self._config)}
+
+    def decided(self, batches: Sequence[tuple[Tensor, ...]]) -> Tensor:
+        """Which slices are called, of the primary class at probability 0.5, bool (slices,)."""
+        config, outputs = self._config, torch.cat([outputs for outputs, _ in batches])
+        logits = class_logits(outputs, config.outputs > len(config.classes))
+        return logits[:, config.classes.index(config.primary_class)] > 0
 
     def _datasets(self, cache: bool) -> dict[str, SliceDataset]:
         classes, preprocessing = self._config.classes, self._preprocessing
@@ -224,4 +233,6 @@ def train_classifier(
         **({} if loss is None else {"loss": loss.describe()}),
     }
     run = fit(network, task, config, folder, metadata)
-    return TrainingRun(**vars(run), preprocessing=preprocessing)
+    decided = torch.stack(run.decided).numpy()
+    best = top_epochs(run.history, decided, validation_rows, config.primary_class)
+    return TrainingRun(**vars(run), preprocessing=preprocessing, top_epochs=best)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ich_study.errors import StudyError
 from ich_study.inputs.devices import device_name, peak_memory_mib, placed, resolve_device
@@ -31,8 +31,9 @@ class Run:
     """A finished training.
 
     model: with the kept weights, in evaluation mode, on `device`. history: a row per epoch: `epoch,
-    train_loss, valid_loss`, the task's scores, `learning_rate, seconds`. seconds: of this call; a
-    resumed run's earlier epochs are in the history.
+    train_loss, valid_loss`, the task's scores, `learning_rate, seconds`. decided: what
+    `Task.decided` said in each epoch. seconds: of this call; a resumed run's earlier epochs are in
+    the history.
     """
 
     model: nn.Module = field(repr=False)
@@ -40,6 +41,7 @@ class Run:
     device: torch.device
     device_name: str
     history: pd.DataFrame = field(repr=False)
+    decided: list[Tensor] = field(repr=False)
     best_epoch: int
     stopped_early: bool
     weights_path: Path
@@ -110,6 +112,7 @@ def _finished(
         device,
         device_name(device),
         progress.frame(),
+        progress.decided,
         progress.best_epoch,
         progress.stopped_early,
         folder / WEIGHTS_FILE,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ich_study.atomic import atomic_path
 from ich_study.errors import OtherRunError, RunError
@@ -27,10 +28,11 @@ VERSION = 1
 
 @dataclass
 class Progress:
-    """How far a run is. history: a row per finished epoch; best_value in the monitor's own
-    sense."""
+    """How far a run is. history: a row per finished epoch; decided: what `Task.decided` said then.
+    best_value in the monitor's own sense."""
 
     history: list[dict[str, float]] = field(default_factory=list)
+    decided: list[Tensor] = field(default_factory=list)
     best_epoch: int = -1
     best_value: float = float("nan")
     finished: bool = False

@@ -56,6 +56,11 @@ class Task(ABC):
         total = sum(loss * weight for loss, weight in zip(losses, weights))
         return {"valid_loss": total / sum(weights) if sum(weights) else float("nan")}
 
+    def decided(self, batches: Sequence[tuple[Tensor, ...]]) -> Tensor | None:
+        """What each epoch's validation decided of each item, bool, where that is kept beside the
+        scores."""
+        return None
+
 
 class BatchLoader:
     """Batches as fastai's Learner takes them, read in this process.

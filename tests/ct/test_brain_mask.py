@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from scipy import ndimage
 
-from ich_study.ct.brain_mask import BrainMaskRecipe, brain_mask
+from ich_study.ct.brain_mask import UNKNOWN_PIXEL_MM, brain_mask
 from ich_study.errors import ParameterError
 from ich_study.metrics.overlap import dice, overlap_counts
 from ich_study.paths import real_data_root
@@ -16,10 +16,9 @@ from tests.ct.heads import PIXEL, SHAPE, head
 
 
 @pytest.mark.parametrize("noise", [0, 8, 15])
-@pytest.mark.parametrize("recipe", [BrainMaskRecipe(), BrainMaskRecipe(low_hu=-20)])
-def test_known_brain_is_found(noise, recipe):
+def test_known_brain_is_found(noise):
     hu, truth = head(noise)
-    found = brain_mask(hu, PIXEL, recipe)
+    found = brain_mask(hu, PIXEL)
     assert found.dtype == bool and found.shape == hu.shape
     assert dice(overlap_counts(found, truth, 3)) > 0.96
     outside = hu[found & ~ndimage.binary_dilation(truth, iterations=3)]
@@ -72,16 +71,6 @@ def test_brain_behind_a_craniectomy_stays():
     assert outside.sum() < 0.002 * truth.sum()
 
 
-def test_erosion_is_in_millimetres():
-    hu, _ = head()
-    whole = brain_mask(hu, PIXEL)
-    eroded = brain_mask(hu, PIXEL, BrainMaskRecipe(erode_mm=4))
-    assert not (eroded & ~whole).any()
-    middle = 12
-    widths = [mask[middle].any(0).sum() for mask in (whole, eroded)]
-    assert widths[0] - widths[1] == pytest.approx(8, abs=2)
-
-
 def test_finer_pixels_give_the_same_brain():
     hu, truth = head(4)
     fine = np.repeat(np.repeat(hu, 2, 1), 2, 2)
@@ -91,12 +80,10 @@ def test_finer_pixels_give_the_same_brain():
     assert (odd != found[:, :-3, :-5]).mean() < 0.01
 
 
-def test_unknown_spacing_is_the_parameter():
+def test_unknown_spacing_has_a_usual_value():
     hu, _ = head()
-    recipe = BrainMaskRecipe(default_pixel_mm=PIXEL)
-    np.testing.assert_array_equal(
-        brain_mask(hu, (np.nan,) * 3, recipe), brain_mask(hu, PIXEL, recipe)
-    )
+    usual = (UNKNOWN_PIXEL_MM,) * 2
+    np.testing.assert_array_equal(brain_mask(hu, (np.nan,) * 2), brain_mask(hu, usual))
 
 
 def test_slices_without_head_are_empty():
@@ -132,10 +119,6 @@ def test_bad_arguments_are_named():
         brain_mask(np.zeros((4, 4), np.int16), PIXEL)
     with pytest.raises(ParameterError, match="positive sides"):
         brain_mask(np.zeros((1, 4, 4), np.int16), (0, 1))
-    with pytest.raises(ParameterError, match="empty"):
-        BrainMaskRecipe(low_hu=100, high_hu=0)
-    with pytest.raises(ParameterError, match="8 rays"):
-        BrainMaskRecipe(enclosed=9)
 
 
 def test_a_scan_takes_less_than_a_second():

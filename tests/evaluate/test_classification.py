@@ -17,7 +17,6 @@ from ich_study.evaluate.classification import (
     classification_results,
     curves,
     predict,
-    top_epochs_results,
     validation_thresholds,
 )
 from ich_study.evaluate.rows import Rows
@@ -182,18 +181,6 @@ def test_data_sets_are_scored_apart():
     assert sizes["fake"] == sizes["other"] and len(sizes) == 2
 
 
-def test_f1_of_the_top_five_epochs():
-    history = pd.DataFrame({"f1": [0.1, 0.9, 0.8, np.nan, 0.7, 0.6, 0.5]})
-    results = top_epochs_results(history, Rows("s", "d"), "m", "any")
-    assert results["value"].tolist() == pytest.approx(
-        [0.7, np.std([0.9, 0.8, 0.7, 0.6, 0.5], ddof=1)]
-    )
-    assert results["metric"].tolist() == ["f1_top5", "f1_top5_sd"] and results["n"].tolist() == [
-        5,
-        5,
-    ]
-
-
 @pytest.mark.parametrize("shift", [0, 100, -1000])
 def test_slices_are_ranked_by_logits_that_no_probability_tells_apart(shift):
     """At +100 every probability is 1.0, and at -1000 every one is 0.0."""
@@ -217,3 +204,11 @@ def test_slices_are_ranked_by_logits_that_no_probability_tells_apart(shift):
             ), (metric, column)
     points = [each["sensitivity"].tolist() for each in (curves(test)[0], curves(tables[1])[0])]
     assert points[0] == points[1]
+
+
+def test_a_slice_at_the_threshold_is_called():
+    table = predictions(classes=("any",))
+    table["logit"] = np.where(table["label"].astype(bool), 0.0, -2.0)
+    results = classification_results(table, {}, Rows("s", "", 20), "m")
+    assert value(results, "any", "sensitivity@0.5")["value"] == 1
+    assert value(results, "any", "f1@0.5")["value"] == 1

@@ -55,11 +55,13 @@ def test_thresholds_come_from_the_validation_part_alone(report):
 def test_top_epochs_are_of_the_validation_part_only(report):
     top = report.results[report.results["metric"] == "f1_top5"]
     assert top["dataset"].tolist() == ["fake/validation"]
+    assert report.top_epochs["dataset"].unique().tolist() == ["fake"]
 
 
 def test_files_and_headline(report, tmp_path):
     report.write(tmp_path)
-    written = {"predictions.parquet", "thresholds.csv", "metrics.csv", "roc.csv", "pr.csv"}
+    tables = {"thresholds.csv", "metrics.csv", "roc.csv", "pr.csv"}
+    written = {"predictions.parquet", "top_epochs.parquet", *tables}
     assert {path.name for path in tmp_path.iterdir()} == written
     assert set(pd.read_csv(tmp_path / "roc.csv")["dataset"]) == {"fake/validation", "fake/test"}
     assert {"auroc", "sensitivity@youden"} <= set(headline(report.results))

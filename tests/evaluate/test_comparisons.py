@@ -148,10 +148,18 @@ def test_the_pairs_of_claims_are_measured_on_the_same_patients():
         (key("better"), key("absent")),
         (key("better"), key("worse", part="validation")),
     ]
-    found = prediction_differences(pairs, arms, 50, 1)
+    found = prediction_differences(pairs, arms, {}, 50, 1)
     assert found[["method", "metric", "value"]].to_numpy().tolist() == [
         ["better - worse", "auroc_difference", 0.5],
         ["better - worse", "specificity@0.5_difference", 1.0],
         ["better - better", "f1@0.3 - f1@0.5_difference", 0.0],
     ]
     assert set(found["dataset"]) == {"rsna/test"} and found["layer"].isna().all()
+
+
+def test_a_slice_at_the_threshold_is_called_in_a_pair_too():
+    slices = predictions(0)
+    arms = {"at": slices.assign(logit=0.0), "below": slices.assign(logit=-1e-9)}
+    pair = [key(name, metric="sensitivity@0.5") for name in arms]
+    found = prediction_differences([tuple(pair)], arms, {}, 20, 1)
+    assert found["value"].tolist() == [1.0]

@@ -6,7 +6,6 @@ from ich_study.evaluate.results import (
     collect_predictions,
     collect_results,
     collect_tables,
-    gain_rows,
     with_interval,
 )
 from ich_study.schema import result_table
@@ -35,16 +34,6 @@ def test_no_runs_and_foreign_tables_are_errors(tmp_path):
     pd.DataFrame({"x": [1]}).to_csv(tmp_path / "metrics.csv", index=False)
     with pytest.raises(DataError, match="columns"):
         collect_results(tmp_path)
-
-
-def test_gains_are_against_the_reference_of_the_same_seed_and_data():
-    keys = {"study": "01", "dataset": "d", "seed": 1}
-    of_seed_2 = rows("a", 0.5, **{**keys, "seed": 2})
-    found = gain_rows(
-        pd.concat([rows("base", 0.7, **keys), rows("a", 0.9, **keys), of_seed_2]), "auroc", "base"
-    )
-    assert found[["method", "metric"]].to_numpy().tolist() == [["a", "auroc_gain"]]
-    assert found["value"].item() == pytest.approx(0.2) and found["ci_low"].isna().all()
 
 
 def test_numbers_without_value_or_interval_say_so():

@@ -68,6 +68,27 @@ def test_long_titles_are_broken_and_not_cut(tmp_path):
                 assert "".join(text.get_text().split()).startswith("heatofeachrow")
 
 
+def test_titles_name_data_sets_and_methods_as_a_radiologist_reads_them(tmp_path):
+    figure = figures.montage([panel(title="lse_unet of any")], 1, "instance2022, scan_04")
+    figures.save_figure(figure, tmp_path / "a.png")
+    said = " ".join(figures.titles_of(figure).split())
+    assert "INSTANCE 2022, scan_04" in said and "LSE-UNet of any" in said, "no other word changes"
+
+
+def test_numbers_of_tables_have_three_digits():
+    figures.use_study_style()
+    shown = pd.DataFrame({"share": [0.826216, float("nan")], "mL": [3544.21, float("inf")]})
+    assert "0.826" in str(shown) and "0.8262" not in str(shown)
+    assert "3544" in str(shown) and "." not in str(shown["mL"].iloc[[0]]).split()[1]
+
+
+def test_epochs_are_counted_from_one_and_never_halved(tmp_path):
+    history = pd.DataFrame({"epoch": [0], "train_loss": 1.0, "valid_loss": 1.0})
+    figure = figures.history_figure(history.assign(auroc=0.5, f1=0.5), "one epoch")
+    ticks = [tick for tick in figure.axes[0].get_xticks() if 0.5 <= tick <= 1.5]
+    assert ticks == [1]
+
+
 def test_words_go_before_a_title_or_become_one():
     first, second = figures.montage([panel(title="t")], 1, "bhsd"), plt.subplots(1, 2)[0]
     figures.before_title(first, "synthetic phantom")

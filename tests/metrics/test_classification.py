@@ -11,8 +11,8 @@ from ich_study.metrics.classification import (
     auc_of_decisions,
     auroc,
     average_precision,
+    best_epochs,
     decision_metrics,
-    f1_of_top_epochs,
     pr_curve,
     roc_curve,
 )
@@ -137,9 +137,7 @@ def test_decisions_must_be_decisions():
         decision_metrics([0, 1], [0.2, 0.8])
 
 
-def test_f1_of_top_epochs():
-    epochs = np.array([0.1, 0.9, np.nan, 0.8, 0.7, 0.6, 0.5, 0.4])
-    best = [0.9, 0.8, 0.7, 0.6, 0.5]
-    assert f1_of_top_epochs(epochs) == pytest.approx((np.mean(best), np.std(best, ddof=1)))
-    assert f1_of_top_epochs([0.5, 0.7])[0] == pytest.approx(0.6)
-    assert np.isnan(f1_of_top_epochs([0.5])[1]) and np.isnan(f1_of_top_epochs([])[0])
+def test_best_epochs_are_those_of_largest_f1_the_earlier_first():
+    epochs = [0.1, 0.9, np.nan, 0.8, 0.7, 0.6, 0.8, 0.4]
+    assert best_epochs(epochs).tolist() == [1, 3, 6, 4, 5]
+    assert best_epochs([0.5, np.nan]).tolist() == [0] and best_epochs([]).tolist() == []

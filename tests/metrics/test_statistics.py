@@ -127,7 +127,7 @@ def test_paired_difference_uses_the_same_patients():
     names, truth, scores = slices(2)
     statistic = auroc_of_items(names, truth, scores)
     same = paired_bootstrap(statistic, statistic, 100)
-    assert (same.value, same.low, same.high) == (0, 0, 0)
+    assert (same.value, same.p, same.kind) == (0, 1, "exact") and same.low == -same.high < 0
     worse = auroc_of_items(
         names, truth, scores + np.random.default_rng(0).normal(0, 1.5, len(scores))
     )
@@ -156,7 +156,8 @@ def test_two_sided_p_is_uniform_without_a_difference_and_small_with_one():
     large, same = mean_of_items(names, first + 2), mean_of_items(names, first)
     for pair in ((large, same), (same, large)):
         assert paired_bootstrap(*pair, 999).p == pytest.approx(2 / 1000)
-    assert paired_bootstrap(same, same, 100).p == 1
+    assert paired_bootstrap(mean_of_items(names, first > 0), mean_of_items(names, first > 0)).p == 1
+    assert np.isnan(paired_bootstrap(same, same, 100).p), "a mean of any size has no bounds"
     assert np.isnan(paired_bootstrap(mean_of_items(["a"], [1]), mean_of_items(["a"], [2]), 50).p)
     assert np.isnan(patient_bootstrap(same, 50).p)
 
@@ -285,6 +286,23 @@ def test_a_difference_that_is_alike_in_every_patient_has_exact_bounds_and_a_sign
     assert (above.low > 0) == (above.p < 0.05)
     same = paired_bootstrap(none, none, 200)
     assert (same.low, same.high, same.p) == (pytest.approx(end - 1), pytest.approx(1 - end), 1)
+
+
+def test_two_measures_that_agree_in_every_patient_differ_in_few_and_not_in_none():
+    names = np.arange(12).astype(str)
+    values = np.linspace(0.2, 0.9, 12)
+    twins = [mean_of_items(names, values.copy()) for _ in range(2)]
+    found = paired_bootstrap(*twins, 200)
+    end = 0.025 ** (1 / 12)
+    assert (found.value, found.p, found.kind) == (0, 1, "exact")
+    assert (found.low, found.high) == (pytest.approx(end - 1), pytest.approx(1 - end))
+    distances = [mean_of_items(names, 10 * values, share=False) for _ in range(2)]
+    none = paired_bootstrap(*distances, 200)
+    assert np.isnan(none.low) and none.reason.startswith("equal in every patient")
+    # two patients who differ, even where they cancel, leave a bootstrap interval
+    moved = mean_of_items(names, values + np.eye(12)[0] * 0.1 - np.eye(12)[1] * 0.1)
+    apart = paired_bootstrap(twins[0], moved, 200)
+    assert apart.kind == "bootstrap" and apart.low < 0 < apart.high
 
 
 def test_an_average_over_classes_is_of_the_same_classes_in_every_replicate():

@@ -103,3 +103,8 @@ def test_the_viewer_is_a_picture_without_a_front_end(scans, tmp_path, monkeypatc
     high = view.slice_figure(studied, 5, "brain", 0.3, 2.0, "bright")
     # above the highest heat nothing is outlined
     assert len(own.axes[1].collections) == 1 and not high.axes[1].collections
+    sheet = write.contact_sheet(studied.scan, studied.findings, [3, 4, 5, 6])
+    sheet.draw_without_rendering()
+    for axis in sheet.axes:
+        words, picture = axis.yaxis.label.get_window_extent(), axis.get_window_extent()
+        assert words.height <= picture.height, "a label would run into the next row's"

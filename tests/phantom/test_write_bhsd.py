@@ -1,4 +1,4 @@
-"""The phantom in BHSD's layout: axes in the qform alone, names that the caller may give."""
+"""The phantom in BHSD's layout: axes in the qform alone."""
 
 from __future__ import annotations
 
@@ -24,10 +24,3 @@ def test_bhsd_states_its_axes_in_the_qform_only(tmp_path, tilt):
         assert np.degrees(np.arctan2(vector[2], vector[1])) == pytest.approx(tilt, abs=1e-3)
         assert image.header.get_zooms()[2] == pytest.approx(5 * np.cos(np.radians(tilt)), abs=1e-4)
     assert row["patient_id"] == rsna_patient_id(5)
-
-
-def test_bhsd_takes_names_from_the_caller(tmp_path):
-    rows = write_bhsd(
-        tmp_path, [fake_scan(5)], names=lambda scan: (f"ID_{scan.seed:08x}", "ID_0123456789")
-    )
-    assert rows == [{"patient_id": "ID_00000005", "scan_id": "ID_00000005_ID_0123456789"}]

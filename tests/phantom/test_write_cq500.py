@@ -31,7 +31,7 @@ def test_files_of_each_family(tmp_path, storage, compressed):
         for seed in range(500)
         if family(seed)[0] is storage and (family(seed)[1] == JPEGLosslessSV1) == compressed
     )
-    write_cq500(tmp_path, [fake_scan(seed, tilt=8.5, thickness_mm=0.625)], start=0)
+    write_cq500(tmp_path, [fake_scan(seed, tilt=8.5, thickness_mm=0.625)])
     files = sorted(
         (tmp_path / "CQ500CT0 CQ500CT0" / "Unknown Study" / "CT PLAIN THIN").glob("CT00000?.dcm")
     )
@@ -104,13 +104,11 @@ def test_boxes_are_as_bhx_has_them(tmp_path):
     )
 
 
-def test_identifiers_and_added_scans(tmp_path):
-    first = write_cq500(tmp_path, [fake_scan(0), fake_scan(1, thickness_mm=1.0)])
-    second = write_cq500(tmp_path, [fake_scan(2)], start=2)
+def test_identifiers(tmp_path):
+    scans = [fake_scan(0), fake_scan(1, thickness_mm=1.0), fake_scan(2)]
+    written = write_cq500(tmp_path, scans)
     refs = Cq500Reader(tmp_path).scans()
-    assert [
-        {"patient_id": ref.patient_id, "scan_id": ref.scan_id} for ref in refs
-    ] == first + second
+    assert [{"patient_id": ref.patient_id, "scan_id": ref.scan_id} for ref in refs] == written
     assert [len(ref.details["boxes"]) for ref in refs] == [3, 3, 3]
 
 

@@ -7,13 +7,19 @@ import numpy as np
 import pandas as pd
 
 from ich_study.datasets.hemorica import COLUMNS, KEYS, LABEL_MAP
-from ich_study.phantom.write_hemorica import CODES, write_hemorica
+from ich_study.phantom.write_hemorica import write_hemorica
+from ich_study.phantom.write_nifti import recoded
 from ich_study.schema import MASK_CODES
 from tests.phantom.fake_scans import LESIONS, fake_scan
 
+CODES = {name: value for value, name in LABEL_MAP.items()}
+
 
 def test_codes_are_the_readers_and_no_two_subtypes_share_one():
-    assert {LABEL_MAP[value]: code for code, value in CODES.items()} == MASK_CODES
+    every = np.arange(6, dtype=np.uint8)
+    found = dict(zip(recoded(every, LABEL_MAP).tolist(), every.tolist()))
+    assert found.pop(0) == 0
+    assert {LABEL_MAP[value]: code for value, code in found.items()} == MASK_CODES
 
 
 def test_flags_and_masks_say_the_same(tmp_path):
@@ -24,5 +30,5 @@ def test_flags_and_masks_say_the_same(tmp_path):
     mask = np.asarray(nibabel.load(tmp_path / "masks" / "P001_1.nii.gz").dataobj)
     for subtype, lesion in LESIONS.items():
         assert table.index[table[COLUMNS[subtype]] == 1].tolist() == [lesion[0]]
-        code = CODES[MASK_CODES[subtype]]
+        code = CODES[subtype]
         assert (mask == code).sum() == (scan.mask == MASK_CODES[subtype]).sum()

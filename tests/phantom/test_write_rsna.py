@@ -140,16 +140,6 @@ def test_labels_and_defects(tmp_path):
     assert order != sorted(order)
 
 
-def test_scans_can_be_added(tmp_path):
-    write_rsna(tmp_path / "once", (fake_scan(seed) for seed in range(4)))
-    write_rsna(tmp_path / "twice", (fake_scan(seed) for seed in range(2)))
-    write_rsna(tmp_path / "twice", (fake_scan(seed) for seed in range(2, 4)), start=2)
-    once, twice = (RsnaReader(tmp_path / name).scans() for name in ("once", "twice"))
-    assert [(ref.scan_id, ref.details) for ref in once] == [
-        (ref.scan_id, ref.details) for ref in twice
-    ]
-
-
 def test_the_simulated_reader_does_not_label_specks():
     mask = np.zeros((2, 64, 64), np.uint8)
     mask[0, :3, :3], mask[1, :10, :10] = 4, 4

@@ -46,7 +46,7 @@ def after(values, monitor, folder, epochs=None, **settings):
     callback.learn = SimpleNamespace(
         model=model,
         opt=SimpleNamespace(opt=optimizer),
-        epoch_record=SimpleNamespace(row=None),
+        epoch_record=SimpleNamespace(row=None, decided=None),
         epoch=0,
     )
     ended = None

@@ -92,6 +92,15 @@ def test_stopped_after_any_epoch_it_ends_at_the_same_weights(tmp_path, changes):
         resumed = run(tmp_path / str(epoch), epochs=3, **changes)
         assert state_digest(resumed.model) == state_digest(whole.model)
         assert resumed.best_epoch == whole.best_epoch
+        assert resumed.top_epochs.equals(whole.top_epochs)
+
+
+def test_what_validation_decided_is_what_the_history_measured(uninterrupted):
+    counts = uninterrupted.top_epochs.groupby("epoch")[["tp", "fp", "fn"]].sum()
+    f1 = 2 * counts["tp"] / (2 * counts["tp"] + counts["fp"] + counts["fn"])
+    measured = uninterrupted.history.set_index("epoch")["f1"].dropna()
+    assert len(measured) == SETTINGS["epochs"]
+    assert f1.to_dict() == pytest.approx(measured.to_dict())
 
 
 def test_a_finished_run_is_only_loaded(uninterrupted):

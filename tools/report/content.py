@@ -14,6 +14,7 @@ import yaml
 
 from ich_study import paths, trace
 from ich_study.errors import StudyError
+from ich_study.figures.names import readable
 from ich_study.manifest import run_problem
 from ich_study.published import publish
 from ich_study.published.beside import load_study_tables
@@ -315,6 +316,9 @@ class Study:
         if CROSS not in self.by_name or not (file.is_file() and picture.is_file()):
             return None
         table = pd.read_csv(file)
+        for column in ("dataset", "method"):
+            table[column] = table[column].map(readable)
+        table = table.rename(columns={"dataset": "data set", "memory_mib": "memory, MiB"})
         texts = table.map(lambda value: value if isinstance(value, str) else number(value))
         rows = [Row(list(row), [self.by_name[CROSS]]) for row in texts.itertuples(index=False)]
         return Table("choose", "Quality against cost", file, picture, list(table.columns), rows, 0)

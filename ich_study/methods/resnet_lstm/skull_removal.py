@@ -19,46 +19,20 @@ import numpy as np
 from ich_study.ct.windows import WINDOWS, window_uint8
 from ich_study.errors import ParameterError
 
+DIAMETER, SIGMA_INTENSITY, SIGMA_SPACE = 9, 75.0, 75.0
+"""The bilateral filter: pixels, unit of the input, pixels."""
+CAP = 300.0
+"""Intensity above which bone is bone: without it the percentile of a slice full of head lies in the
+middle of the skull's own range of HU and the skull falls into specks. No effect on 8-bit grey."""
+PERCENTILE = 95.0
+"""Of the slice, the skull's threshold."""
+PART = 0.2
+"""Components of at least this share of the largest one's area are skull. 1 is the largest alone,
+the narrowest reading of the paper; where the skull base breaks into pieces that throws most of the
+brain away. 0.2 kept 0.96 or more of the brain in every slice of four real scans (one in HU, three
+in 8-bit grey), except one vertex slice of the scan in HU once read as 8-bit grey (0.75); it leaves
+bright blood that is smaller than that alone."""
 _ROUNDING = 0.01
-
-
-@dataclass(frozen=True)
-class SkullRecipe:
-    """Parameters of the recipe.
-
-    diameter (pixels), sigma_intensity (unit of the input), sigma_space (pixels): the bilateral
-    filter.
-    cap: intensity above which bone is bone: without it the percentile of a slice full of head lies
-    in
-        the middle of the skull's own range of HU and the skull falls into specks. No effect on
-        8-bit grey.
-    percentile: of the slice, the skull's threshold. part: components of at least this share of the
-        largest one's area are skull. 1 is the largest alone, the narrowest reading of the paper;
-        where the skull base breaks into pieces that throws most of the brain away. 0.2 kept 0.96
-        or more of the brain in every slice of four real scans (one in HU, three in 8-bit grey),
-        except one vertex slice of the scan in HU once read as 8-bit grey (0.75); it leaves bright
-        blood that is smaller than that alone.
-    """
-
-    diameter: int = 9
-    sigma_intensity: float = 75.0
-    sigma_space: float = 75.0
-    cap: float = 300.0
-    percentile: float = 95.0
-    part: float = 0.2
-
-    def __post_init__(self) -> None:
-        if (
-            self.diameter < 1
-            or self.sigma_intensity <= 0
-            or self.sigma_space <= 0
-            or not 0 < self.percentile < 100
-        ):
-            raise ParameterError(
-                f"{self}: expected a diameter >= 1, sigmas > 0 and a percentile between 0 and 100"
-            )
-        if not 0 < self.part <= 1:
-            raise ParameterError(f"{self}: expected a part in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -76,33 +50,28 @@ class SkullSteps:
     inside: np.ndarray
 
 
-def find_skull(image: np.ndarray, recipe: SkullRecipe | None = None) -> SkullSteps:
+def find_skull(image: np.ndarray) -> SkullSteps:
     """The steps of skull removal for one slice.
 
     image: (rows, columns), HU or 8-bit grey, any real dtype. The threshold counts from the
     percentile itself (>=), since it equals the maximum where the cap or a window saturates bone. A
     constant slice has no skull and keeps nothing. Raises ParameterError on other shapes and on NaN.
     """
-    recipe = recipe or SkullRecipe()
     if image.ndim != 2 or not np.isfinite(image).all():
         raise ParameterError(f"image has shape {image.shape}; expected finite (rows, columns)")
-    capped = np.minimum(image, recipe.cap).astype(np.float32)
-    smoothed = cv2.bilateralFilter(
-        capped, recipe.diameter, recipe.sigma_intensity, recipe.sigma_space
-    )
+    capped = np.minimum(image, CAP).astype(np.float32)
+    smoothed = cv2.bilateralFilter(capped, DIAMETER, SIGMA_INTENSITY, SIGMA_SPACE)
     skull, hull = np.zeros((2, *image.shape), np.uint8)
     if np.ptp(smoothed) > 0:
         # Rounding of the filter's means must not speckle a saturated plateau.
-        level = np.percentile(smoothed, recipe.percentile) - _ROUNDING
+        level = np.percentile(smoothed, PERCENTILE) - _ROUNDING
         bright = (smoothed >= level) & (smoothed > smoothed.min() + _ROUNDING)
         count, labels, statistics, _ = cv2.connectedComponentsWithStats(
             bright.view(np.uint8), connectivity=8
         )
         if count > 1:
             area = statistics[1:, cv2.CC_STAT_AREA]
-            skull = np.isin(labels, 1 + np.flatnonzero(area >= recipe.part * area.max())).astype(
-                np.uint8
-            )
+            skull = np.isin(labels, 1 + np.flatnonzero(area >= PART * area.max())).astype(np.uint8)
             cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(skull)), 1)
     skull, hull = skull.astype(bool), hull.astype(bool)
     return SkullSteps(smoothed, skull, hull, hull & ~skull)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Lattice, Point, occupancy, smooth_noise, smoothstep
-from ich_study.phantom.hemorrhage.growth import paint_lesion, threshold, voxel_ml
+from ich_study.phantom.hemorrhage.growth import below, paint_lesion, threshold, voxel_ml
 from ich_study.phantom.person import Person
 from ich_study.phantom.resample import resize_linear
 from ich_study.phantom.skull import suture_distance
@@ -45,7 +45,7 @@ def draw_subdural(rng: np.random.Generator, volume_ml: float, density: float) ->
     kind = str(rng.choice(kinds, p=[1, 0, 0] if volume_ml > 12 else [0.76, 0.14, 0.10]))
     thickness = (2.4 + 1.9 * volume_ml**0.4) * rng.uniform(0.75, 1.3)
     height = np.sqrt(volume_ml * 1000 / (0.7 * thickness) / (3.2 * 1.7))
-    centre = (62.0 * side, float(rng.uniform(-22, 48)), float(rng.uniform(5, 42)))
+    centre = (62.0 * side, rng.uniform(-22, 48), rng.uniform(5, 42))
     stretch = rng.uniform(0.85, 1.2)
     reach = (
         float(np.clip(1.7 * height * stretch, 14, 90)),
@@ -196,13 +196,10 @@ def paint_layer(
     edge = threshold(
         level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale)
     )
-    profile_edge = (
-        np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.4), 0, 1)
-        * room
-    )
+    blood = below(level, room, edge, width_mm + 0.4)
     whole = (slice(None), slice(None), slice(None))
-    paint_lesion(anatomy.hu, lattice, whole, profile_edge, layer.density, 3.0, rng)
+    paint_lesion(anatomy.hu, lattice, whole, blood, layer.density, 3.0, rng)
     if layer.mixed:
         swirl = smoothstep(smooth_noise(rng, lattice, 30) + (16 - lattice.mesh[1]) / 60, -0.2, 0.9)
-        anatomy.hu[...] -= profile_edge * swirl * np.float32(layer.mixed)
-    return profile_edge.astype(np.float32)
+        anatomy.hu[...] -= blood * swirl * np.float32(layer.mixed)
+    return blood.astype(np.float32)

@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from ich_study.phantom.geometry import Box, Lattice, paint, smooth_noise
+from ich_study.phantom.geometry import Box, Lattice, occupancy, paint, smooth_noise
 
 
 def voxel_ml(lattice: Lattice, scale: tuple[float, float, float]) -> float:
     """Volume of a voxel of the head in mL; `scale` is the person's size against canonical."""
     return float(np.prod(lattice.step) * np.prod(scale) / 1000)
+
+
+def below(level: np.ndarray, room: np.ndarray, edge: float, width_mm: float) -> np.ndarray:
+    """Fraction of each voxel that is blood: `room` where the level is below `edge`, with a border
+    of `width_mm`."""
+    return occupancy(level - np.float32(edge), width_mm) * room
+
+
+def in_whole(lattice: Lattice, box: Box, part: np.ndarray) -> np.ndarray:
+    """A field of a box on the whole lattice, 0 elsewhere, float32."""
+    whole = np.zeros(lattice.shape, np.float32)
+    whole[box] = part
+    return whole
 
 
 def threshold(

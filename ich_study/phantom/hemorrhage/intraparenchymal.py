@@ -9,7 +9,7 @@ import numpy as np
 
 from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Lattice, Point, paint, smooth_noise, smoothstep
-from ich_study.phantom.hemorrhage.growth import paint_lesion, threshold, voxel_ml
+from ich_study.phantom.hemorrhage.growth import below, in_whole, paint_lesion, threshold, voxel_ml
 from ich_study.phantom.person import Person
 
 
@@ -69,8 +69,8 @@ def draw_hematoma(
         volume_ml=volume_ml,
         density=density,
         oedema_mm=float(rng.uniform(0.8, 3.5) + 0.22 * radius * rng.uniform(0.2, 1.4)),
-        push=float(rng.uniform(0.25, 0.6)),
-        roughness=float(rng.uniform(0.08, 0.30)),
+        push=rng.uniform(0.25, 0.6),
+        roughness=rng.uniform(0.08, 0.30),
     )
 
 
@@ -123,15 +123,10 @@ def paint_hematoma(
     )
     room = smoothstep(anatomy.depth[box], 1.0, 3.0) * same_side * same_level
     edge = threshold(level, room, lesion.volume_ml, voxel_ml(anatomy.lattice, person.scale))
-    blood = (
-        np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(width_mm + 0.8), 0, 1)
-        * room
-    )
+    blood = below(level, room, edge, width_mm + 0.8)
     _paint_oedema(anatomy, person, lesion, box, level - np.float32(edge), rng)
     paint_lesion(anatomy.hu, anatomy.lattice, box, blood, lesion.density + 1.0, 4.2, rng)
-    fraction = np.zeros(anatomy.lattice.shape, np.float32)
-    fraction[box] = blood
-    return fraction
+    return in_whole(anatomy.lattice, box, blood)
 
 
 def _paint_oedema(

@@ -7,7 +7,7 @@ import numpy as np
 
 from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Point, smooth_noise
-from ich_study.phantom.hemorrhage.growth import paint_lesion, threshold, voxel_ml
+from ich_study.phantom.hemorrhage.growth import below, in_whole, paint_lesion, threshold, voxel_ml
 from ich_study.phantom.person import Person
 
 
@@ -37,7 +37,7 @@ def paint_ventricular_blood(
         + np.float32(one_sided) * np.sign(x) * (np.abs(x) > 3)
     )
     side = rng.choice([-1, 1])
-    start = source or (float(8 * side), float(rng.uniform(-12, 30)), 14.0)
+    start = source or (float(8 * side), rng.uniform(-12, 30), 14.0)
     cast = np.sqrt((x - start[0]) ** 2 + 0.5 * (y - start[1]) ** 2 + 0.7 * (z - start[2]) ** 2)
     share = float(np.clip(0.15 + 0.06 * volume_ml + (0.35 if source else 0.0), 0, 1))
     layering = rng.random() > share
@@ -46,9 +46,7 @@ def paint_ventricular_blood(
     )
     room = anatomy.ventricle[box]
     edge = threshold(level + 0 * room, room, volume_ml, voxel_ml(anatomy.lattice, person.scale))
-    filled = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(2.5), 0, 1) * room
+    filled = below(level, room, edge, 2.5)
     solid = np.clip(filled * 1.25, 0, 1)  # blood clots against the wall, which hides the rim of CSF
     paint_lesion(anatomy.hu, anatomy.lattice, box, solid, density, 2.6, rng)
-    fraction = np.zeros(anatomy.lattice.shape, np.float32)
-    fraction[box] = filled
-    return fraction
+    return in_whole(anatomy.lattice, box, filled)

@@ -131,7 +131,7 @@ def paint_blood(
     anatomy: Anatomy, person: Person, plan: Plan, rng: np.random.Generator, width_mm: float
 ) -> dict[str, np.ndarray]:
     """Paints all blood into the head, in place; returns per subtype its fraction of each voxel."""
-    fractions: dict[str, np.ndarray] = {}
+    fractions = {}
     volumes, densities = plan.volume_ml, plan.density
     for lesion in plan.hematomas:
         blood = intraparenchymal.paint_hematoma(anatomy, person, lesion, rng, width_mm)

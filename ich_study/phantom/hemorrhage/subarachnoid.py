@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Point, smooth_noise, smoothstep
-from ich_study.phantom.hemorrhage.growth import paint_lesion, threshold, voxel_ml
+from ich_study.phantom.hemorrhage.growth import below, in_whole, paint_lesion, threshold, voxel_ml
 from ich_study.phantom.person import Person
 
 BASAL: tuple[Point, ...] = (
@@ -66,8 +66,6 @@ def paint_subarachnoid_blood(
         SHOWN * volume_ml,
         voxel_ml(anatomy.lattice, person.scale),
     )
-    filled = np.clip(np.float32(0.5) - (level - np.float32(edge)) / np.float32(4.0), 0, 1) * room
+    filled = below(level, room, edge, 4.0)
     paint_lesion(anatomy.hu, anatomy.lattice, box, filled, density, 3.0, rng)
-    fraction = np.zeros(anatomy.lattice.shape, np.float32)
-    fraction[box] = filled
-    return fraction
+    return in_whole(anatomy.lattice, box, filled)

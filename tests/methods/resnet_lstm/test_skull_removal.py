@@ -6,8 +6,8 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
 from ich_study.errors import ParameterError
+from ich_study.methods.resnet_lstm import skull_removal
 from ich_study.methods.resnet_lstm.skull_removal import (
-    SkullRecipe,
     equalised,
     find_skull,
     stripped_slice,
@@ -30,9 +30,10 @@ def test_brain_stays_and_skull_and_outside_go(middle):
     np.testing.assert_array_equal(steps.inside, steps.hull & ~steps.skull)
 
 
-def test_threshold_component_and_hull_are_scipys_and_scikit_images(middle):
+def test_threshold_component_and_hull_are_scipys_and_scikit_images(middle, monkeypatch):
     hu, _ = middle
-    steps = find_skull(hu, SkullRecipe(part=1))
+    monkeypatch.setattr(skull_removal, "PART", 1)
+    steps = find_skull(hu)
     labels, _ = ndimage.label(
         steps.smoothed >= np.percentile(steps.smoothed, 95) - 0.01, np.ones((3, 3))
     )
@@ -42,11 +43,11 @@ def test_threshold_component_and_hull_are_scipys_and_scikit_images(middle):
     assert (steps.hull != oracle).sum() <= 0.02 * oracle.sum() and not (largest & ~steps.hull).any()
 
 
-def test_bilateral_filter_is_its_formula():
+def test_bilateral_filter_is_its_formula(monkeypatch):
+    for name, value in (("DIAMETER", 5), ("SIGMA_INTENSITY", 40), ("SIGMA_SPACE", 3)):
+        monkeypatch.setattr(skull_removal, name, value)
     image = np.random.default_rng(0).normal(40, 30, (15, 15)).astype(np.float32)
-    smoothed = find_skull(
-        image, SkullRecipe(diameter=5, sigma_intensity=40, sigma_space=3)
-    ).smoothed
+    smoothed = find_skull(image).smoothed
     offsets = [(r, c) for r in range(-2, 3) for c in range(-2, 3) if r * r + c * c <= 4]
     patch = np.array([image[7 + r, 7 + c] for r, c in offsets], np.float64)
     space = np.exp([-(r * r + c * c) / (2 * 9) for r, c in offsets])
@@ -54,15 +55,13 @@ def test_bilateral_filter_is_its_formula():
     assert smoothed[7, 7] == pytest.approx((weights * patch).sum() / weights.sum(), rel=1e-3)
 
 
-def test_broken_skull_base_needs_its_parts(middle):
+def test_broken_skull_base_needs_its_parts(middle, monkeypatch):
     hu, brain = middle
     broken = hu.copy()
     broken[:, 84:96] = np.where(hu[:, 84:96] > 200, 30, hu[:, 84:96])
-    kept = [
-        (find_skull(broken, SkullRecipe(part=part)).inside & brain).sum() / brain.sum()
-        for part in (1, 0.2)
-    ]
-    assert kept[0] < 0.6 and kept[1] > 0.95
+    assert (find_skull(broken).inside & brain).sum() > 0.95 * brain.sum()
+    monkeypatch.setattr(skull_removal, "PART", 1)
+    assert (find_skull(broken).inside & brain).sum() < 0.6 * brain.sum()
 
 
 def test_separate_blood_stays(middle):
@@ -109,7 +108,3 @@ def test_bad_arguments_are_named():
         find_skull(np.full((4, 4), np.nan))
     with pytest.raises(ParameterError, match="uint8"):
         equalised(np.zeros((4, 4)))
-    with pytest.raises(ParameterError, match="percentile"):
-        SkullRecipe(percentile=100)
-    with pytest.raises(ParameterError, match="part"):
-        SkullRecipe(part=0)

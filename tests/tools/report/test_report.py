@@ -116,6 +116,11 @@ def test_every_link_leads_to_a_file_and_every_anchor_to_its_place(written):
     assert wrong == []
 
 
+def test_the_choice_names_methods_as_its_picture_does(written):
+    figure = soup(written / "index.html").find("h2", id="choice").find_next("table")
+    assert [cell.text for cell in figure.find_all("td")][:3] == ["RSNA", "LSE-UNet", "0.123"]
+
+
 def test_nothing_is_loaded_from_a_network(written):
     for page in written.rglob("*.html"):
         found = soup(page)
@@ -167,7 +172,7 @@ def test_the_first_page_goes_from_verdicts_to_choice_papers_runs_and_documents(w
     assert claim.find(class_="verdict").text == "supported"
     assert claim.blockquote.text == "It finds <all> of them."
     assert claim.a["href"] == "runs/02_lse_unet.html"
-    assert row_of(page, "rsna", "0.123").a["href"] == "runs/08_cross_benchmark.html"
+    assert row_of(page, "RSNA", "0.123").a["href"] == "runs/08_cross_benchmark.html"
     assert page.find("img")["src"] == "pictures/quality_cost.png"
     assert "All ended well" in page.text
     record = soup(written / "runs" / "02_lse_unet.html")
