@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from skimage.measure import block_reduce
 
 from ich_study.phantom.acquisition import Scanner
 from ich_study.phantom.geometry import Lattice, Point
@@ -159,6 +158,8 @@ def sample(field: np.ndarray, placement: Placement, matrix: int, outside: float)
 def _tiles(filled: np.ndarray, placement: Placement) -> np.ndarray:
     """Bool (planes, tiles of rows, tiles of columns): which squares of `TILE` pixels may come near
     a voxel of `filled`."""
+    from skimage.measure import block_reduce  # slow to import
+
     blocks = block_reduce(filled, BLOCK, np.any)
     reach = [int((TILE / 2 * slope + 1.5) / BLOCK) + 1 for slope in placement.slope]
     near = ndimage.maximum_filter(blocks, [2 * size + 1 for size in reach], mode="constant")

@@ -27,7 +27,7 @@ def run(tmp_path):
     described |= {"classes": ["any"], "two_outputs": False}
     save_weights(tmp_path / "classifier" / "weights.safetensors", network.model, described)
     gate = {"any": Threshold(float(logit(0.45)), "labels", "youden")}
-    cuts = ClassifierReport(pd.DataFrame(), gate, *[pd.DataFrame()] * 3).cuts()
+    cuts = ClassifierReport(pd.DataFrame(), gate, *[pd.DataFrame()] * 4).cuts()
     cuts.to_csv(tmp_path / "classifier" / "thresholds.csv", index=False)
     rows = [
         ("hires_cam", "-1", "raw", "masks-validation", 0.1, 0.3),

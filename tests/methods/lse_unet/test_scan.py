@@ -26,7 +26,7 @@ def run(tmp_path):
     classified = {}
     for arm, of_class in probabilities.items():
         found = {name: Threshold(logit(cut), "labels", "youden") for name, cut in of_class.items()}
-        classified[arm] = ClassifierReport(pd.DataFrame(), found, *[pd.DataFrame()] * 3)
+        classified[arm] = ClassifierReport(pd.DataFrame(), found, *[pd.DataFrame()] * 4)
     # written as notebook 02 writes it: thresholds are on the logit, a scan's gates on probability
     class_thresholds(classified).to_csv(tmp_path / "class_thresholds.csv", index=False)
     (tmp_path / "authors").mkdir()
