@@ -144,7 +144,7 @@ def _header(columns: Sequence[str]) -> tuple[str, list[str], int]:
     """What a block's columns share, the names of the columns, wrapped, and the lines of both."""
     groups = {name.partition(", ")[0] for name in columns}
     shared = groups.pop() if len(columns) > 1 and len(groups) == 1 else ""
-    letters = max(6, int(_width(columns) / (1.2 * LETTER)))
+    letters = max(6, int(_width(columns) / (1.3 * LETTER)))
     names = [textwrap.fill(name.removeprefix(f"{shared}, "), letters) for name in columns]
     return shared, names, max(name.count("\n") for name in names) + 1 + bool(shared)
 

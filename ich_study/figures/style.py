@@ -363,7 +363,7 @@ def interval_figure(
             axis.axvline(chance, color="0.5", linestyle=":", linewidth=1)
         axis.set(title=readable(class_name), yticks=places)
         axis.set_yticklabels([readable(name) for name in names])
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)  # the first above, none cut by the edge
     figure.suptitle(title, fontsize=10)
     return figure
 

@@ -148,3 +148,4 @@ def test_intervals_are_placed_where_the_table_says():
     points = next(line for line in axis.lines if line.get_marker() == "o")
     assert list(points.get_xdata()) == [0.7, 0.9]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
+    assert axis.get_ylim() == (1.5, -0.5), "the first above, and no point cut by the edge"
