@@ -178,18 +178,18 @@ def draw(runs: Path, dataset: str, target: Path) -> str:
     title = f"{said}; trained networks of {runs.name}"
     figure = heatmap_grid(truth.hu[numbers], columns, title, outline, window=WINDOWS["brain"])
     # wide and low, as it stands on README's first screen
-    height = 0.8 + 1.95 * len(numbers)
+    height = 1.0 + 1.95 * len(numbers)
     figure.set_layout_engine("none")
     figure.set_size_inches(14, height)
     figure.subplots_adjust(
         left=0.005,
-        right=0.955,
-        bottom=0.1 / height,
+        right=0.93,
+        bottom=0.3 / height,  # the subtypes' colours stand below
         top=1 - 0.55 / height,
         wspace=0.03,
         hspace=0.03,
     )
-    figure.axes[-1].set_position((0.965, 0.3 / height, 0.006, 1 - 1.1 / height))  # the colour bar
+    figure.axes[-1].set_position((0.938, 0.5 / height, 0.006, 1 - 1.3 / height))  # the colour bar
     save_figure(figure, target)
     return "; ".join(f"{row.scan_id}, slice {row.slice_index}" for row in shown.itertuples())
 
