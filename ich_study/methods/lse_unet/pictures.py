@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ich_study.ct.windows import WINDOWS
 from ich_study.evaluate.rivals import rivals
@@ -19,7 +17,6 @@ from ich_study.figures.bland_altman import bland_altman_figure
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.names import readable
 from ich_study.figures.steps import Step, steps_figure
-from ich_study.figures.style import COLOURS
 from ich_study.methods.lse_unet.algorithm1 import label_maps
 from ich_study.methods.lse_unet.report import MaskReport
 from ich_study.methods.lse_unet.study import MethodMaps, labels_of, masks_of
@@ -197,27 +194,10 @@ def map_columns(
             labels = labels_of(truth.rows, heat.classes)
             codes = masks_of(method, report.chosen[method.name], labels, index)
         several = names.count(heat.name) > 1
-        said, variant = readable(heat.name), heat.variant.replace("_", " ")
-        title = said if heat.variant == "printed" and not several else f"{said}\n({variant})"
+        said = readable(heat.name)
+        title = said if heat.variant == "printed" and not several else f"{said}\n({heat.variant})"
         columns.append(MapColumn(title, heatmaps, codes))
     return columns
-
-
-def history_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Loss by epoch of each arm's history, a colour per arm, validation dashed. The legend stands
-    beside the lines, of which it would hide some."""
-    figure, axis = plt.subplots(figsize=(8, 3.4))
-    for number, (arm, history) in enumerate(histories.items()):
-        for part, column, line in (
-            ("training", "train_loss", "o-"),
-            ("validation", "valid_loss", "o--"),
-        ):
-            look = {"color": COLOURS[number % len(COLOURS)], "label": f"{readable(arm)}, {part}"}
-            axis.plot(history["epoch"] + 1, history[column], line, **look)
-    axis.set(xlabel="epoch", ylabel="loss")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    figure.legend(loc="outside right upper", frameon=False)
-    return figure
 
 
 def volume_figure(report: MaskReport, methods: Sequence[MethodMaps]) -> Figure:

@@ -115,17 +115,6 @@ def heat_of(opened):
     return (opened.walks["authors"].whole[:, 0] > 175).sum((1, 2))
 
 
-def test_the_legend_of_the_losses_hides_no_line():
-    history = pd.DataFrame({"epoch": [0, 1], "train_loss": [2.0, 1.0], "valid_loss": 1.5})
-    figure = pictures.history_figure({"printed": history, "no_consistency_loss": history})
-    figure.draw_without_rendering()
-    legend = figure.legends[0]
-    assert legend.get_window_extent().x0 >= figure.axes[0].get_window_extent().x1
-    assert legend.texts[2].get_text() == "no consistency loss, training"
-    assert list(figure.axes[0].lines[0].get_xdata()) == [1, 2]
-    plt.close(figure)
-
-
 def test_figure_1_is_the_slice_with_most_subtypes_and_figure_6_the_lesion_of_middle_size():
     codes = np.zeros((5, 8, 8), np.uint8)
     codes[0, 0, :1], codes[0, 1, :8] = 1, 2
