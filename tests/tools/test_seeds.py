@@ -12,7 +12,10 @@ from ich_study.paths import project_root
 from tools import seeds
 
 ROOT = project_root()
-SAID = yaml.safe_load((ROOT / "params/open/seeds/headlines.yaml").read_text())
+SAID = {
+    file.parts[-3]: yaml.safe_load(file.read_text())
+    for file in sorted((ROOT / "params").glob("*/seeds/headlines.yaml"))
+}
 ROW = {
     "what": "AUROC",
     "run": "02_lse_unet",
@@ -47,9 +50,11 @@ def test_seed_is_replaced_alone_and_within_texts() -> None:
     }
 
 
-@pytest.mark.parametrize("run", SAID["runs"])
-def test_command_is_one_that_the_notebook_takes(run: str) -> None:
-    command = seeds.command_of("open", run, SAID["runs"][run], 2)
+@pytest.mark.parametrize(
+    ("scale", "run"), [(scale, run) for scale, said in SAID.items() for run in said["runs"]]
+)
+def test_command_is_one_that_the_notebook_takes(scale: str, run: str) -> None:
+    command = seeds.command_of(scale, run, SAID[scale]["runs"][run], 2)
     files = [ROOT / command[at + 1] for at, word in enumerate(command) if word == "-f"]
     pairs = [tuple(command[at + 1 : at + 3]) for at, word in enumerate(command) if word == "-p"]
     notebook = ROOT / "notebooks" / f"{run.split('/')[0]}.ipynb"
@@ -58,11 +63,13 @@ def test_command_is_one_that_the_notebook_takes(run: str) -> None:
 
     seed = values["training"]["seed"] if run == "02_lse_unet" else values["seed"]
     assert seed == 2
-    assert values["output_dir"] == f"runs/open-seeds/2/{run}"
+    assert values["output_dir"] == f"runs/{scale}-seeds/2/{run}"
 
 
 def test_every_headline_is_of_a_run_that_is_trained_anew() -> None:
-    assert {row["run"] for row in SAID["headlines"]} <= set(SAID["runs"])
+    assert set(SAID) == {"open", "phantom"}
+    for said in SAID.values():
+        assert {row["run"] for row in said["headlines"]} <= set(said["runs"])
 
 
 def test_headline_is_the_row_that_is_meant(tmp_path: Path) -> None:
