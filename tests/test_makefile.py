@@ -22,7 +22,7 @@ def make(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     }
     own.pop("VENV", None)
     return subprocess.run(
-        ["make", *arguments], cwd=folder, env=own, capture_output=True, text=True, timeout=60
+        ["make", *arguments], cwd=folder, env=own, capture_output=True, text=True, timeout=300
     )
 
 
@@ -33,28 +33,44 @@ def test_a_study_ends_with_its_report(scale):
     assert said[-1].endswith(f"-m tools.report runs/{scale}")
 
 
-def test_make_lab_opens_copies_and_keeps_those_that_are_there(tmp_path):
-    tmp_path = tmp_path / "a checkout"
-    tmp_path.mkdir()
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "lab").mkdir()
-    for name in ("00_data", "01_backbones"):
-        (tmp_path / "notebooks" / f"{name}.ipynb").write_text("committed")
-    (tmp_path / "lab" / "00_data.ipynb").write_text("run and edited")
-    for name in ("pyproject.toml", "requirements.lock"):
-        (tmp_path / name).touch()
-    python = tmp_path / ".venv" / "bin" / "python"
+@pytest.fixture
+def checkout(tmp_path):
+    """The Makefile in a folder with a blank, and an environment that only writes down its words."""
+    folder = tmp_path / "a checkout"
+    python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\necho "$@" > said\n')
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
+    python.write_text('#!/bin/sh\necho "$@" >> said\ncommand -v python >> found\n')
     python.chmod(0o755)
-    (tmp_path / ".venv" / ".installed").touch()
-    done = make("lab", folder=tmp_path)
+    (folder / ".venv" / ".installed").touch()
+    return folder
+
+
+def test_a_blank_in_the_checkouts_path_parts_no_command(checkout):
+    done = make("smoke", "CORES=2", folder=checkout)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "said").read_text().startswith("-m jupyterlab --notebook-dir=.")
-    assert (tmp_path / "lab" / "00_data.ipynb").read_text() == "run and edited"
-    assert (tmp_path / "lab" / "01_backbones.ipynb").read_text() == "committed"
-    assert (tmp_path / "notebooks" / "00_data.ipynb").read_text() == "committed"
+    study, report = (checkout / "said").read_text().splitlines()
+    assert study.startswith("-m snakemake -c 2 ") and study.endswith(" --config scale=smoke")
+    assert report == "-m tools.report runs/smoke"
+    # what snakemake starts finds the environment first
+    assert set((checkout / "found").read_text().splitlines()) == {
+        str(checkout / ".venv" / "bin" / "python")
+    }
+
+
+def test_make_lab_opens_copies_and_keeps_those_that_are_there(checkout):
+    (checkout / "notebooks").mkdir()
+    (checkout / "lab").mkdir()
+    for name in ("00_data", "01_backbones"):
+        (checkout / "notebooks" / f"{name}.ipynb").write_text("committed")
+    (checkout / "lab" / "00_data.ipynb").write_text("run and edited")
+    done = make("lab", folder=checkout)
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "said").read_text().startswith("-m jupyterlab --notebook-dir=.")
+    assert (checkout / "lab" / "00_data.ipynb").read_text() == "run and edited"
+    assert (checkout / "lab" / "01_backbones.ipynb").read_text() == "committed"
+    assert (checkout / "notebooks" / "00_data.ipynb").read_text() == "committed"
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert "/lab/" in ignored
 

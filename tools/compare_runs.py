@@ -1,10 +1,11 @@
 """Compares two folders of runs, number for number: `python -m tools.compare_runs BEFORE AFTER`.
 
 Tables, arrays, weights and pictures are compared by content. What only a clock decides is left out:
-the files of `CLOCK_FILES`, the columns of `CLOCK_COLUMNS`, the keys of `CLOCK_KEYS`, the metrics of
-`CLOCK_METRICS`. Two runs of one commit on one machine give 0 differences. `--except TEXT` leaves
-out the table rows of which a cell holds TEXT, for a change that moves those rows on purpose. Exit
-codes: 0 no difference, 1 differences, 2 a folder without files to compare.
+the files of `CLOCK_FILES`, the columns of `CLOCK_COLUMNS`, the keys of `CLOCK_KEYS`, and every row
+of a metric of `claims.CLOCK_METRICS`, claims among them. Two runs of one commit on one machine give
+0 differences. `--except TEXT` leaves out the table rows of which a cell holds TEXT, for a change
+that moves those rows on purpose. Exit codes: 0 no difference, 1 differences, 2 a folder without
+files to compare.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import StudyError
+from ich_study.published.claims import CLOCK_METRICS
 
 CLOCK_FILES = frozenset(
     {
@@ -30,14 +32,15 @@ CLOCK_FILES = frozenset(
         "cost.csv",
         "milliseconds.csv",
         "trust.png",
+        "quality_cost.png",
+        "hgi_sam_text_results.png",
     }
 )
-"""Files of times, or that name their folder; `trust.png` draws what a CAM costs."""
-CLOCK_COLUMNS = frozenset({"seconds"})
-"""Columns of tables that hold times."""
-CLOCK_KEYS = CLOCK_COLUMNS | {"sources", "fingerprint", "seal"}
+"""Files of times, or that name their folder; the pictures draw times."""
+CLOCK_COLUMNS = frozenset({"seconds", "milliseconds", "milliseconds per slice", "memory_mib"})
+"""Columns of tables that hold times, or memory that was looked at from time to time."""
+CLOCK_KEYS = frozenset({"seconds", "sources", "fingerprint", "seal"})
 """Keys of JSON files that hold times; of a scan's record those of the files it was built from."""
-CLOCK_METRICS = frozenset({"milliseconds"})
 SKIPPED_SUFFIXES = frozenset({".ipynb", ".lock"})
 TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
 ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".pt", ".safetensors"})

@@ -42,7 +42,7 @@ _VRS: dict[str, frozenset[bytes]] = {
         b"CS": "ImageType PhotometricInterpretation Modality BurnedInAnnotation",
         b"UI": "SOPInstanceUID StudyInstanceUID SeriesInstanceUID",
         b"LO": "PatientID RescaleType",
-        b"IS": "NumberOfFrames AcquisitionNumber",
+        b"IS": "NumberOfFrames AcquisitionNumber InstanceNumber",
         b"SH": "ConvolutionKernel",
         b"DS": (
             "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness RescaleSlope"
@@ -84,7 +84,8 @@ class SliceHeader:
     position_mm: (x, y, z) of the centre of pixel (row 0, column 0), LPS: x to the patient's left, y
     to posterior, z to superior. orientation: unit vectors along a row and down a column.
     spacing_mm: (between rows, between columns), as PixelSpacing. thickness_mm: NaN where the header
-    has none. acquisition, kernel, image_type: as text, empty where the header has none.
+    has none. acquisition, kernel, image_type, instance (its number in the series): as text, empty
+    where the header has none.
     """
 
     path: Path
@@ -101,6 +102,7 @@ class SliceHeader:
     acquisition: str
     kernel: str
     image_type: str
+    instance: str
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,7 @@ def slice_header(fields: Mapping[str, str], path: Path) -> SliceHeader | Rejecte
             acquisition=fields.get("AcquisitionNumber", ""),
             kernel=fields.get("ConvolutionKernel", ""),
             image_type=fields.get("ImageType", "").upper(),
+            instance=fields.get("InstanceNumber", ""),
         )
     except ValueError as error:
         return Rejected(path, "damaged", str(error))

@@ -138,6 +138,13 @@ class SliceStack:
                 f"several-stacks: the largest of {len(self.unlike) + 1} stacks kept,"
                 f" {_described(self.headers)}; left out: {others}"
             )
+        for name in ("kernel", "image_type"):
+            values = dict.fromkeys(getattr(header, name) or "none" for header in self.headers)
+            if len(values) > 1:
+                notes.append(
+                    f"several-stacks: parts of {name} {', '.join(values)} go on where the others"
+                    " end and were read as one scan"
+                )
         return notes + self._spacing_notes()
 
     def _spacing_notes(self) -> list[str]:
@@ -239,7 +246,7 @@ def stack_slices(headers: Sequence[SliceHeader], mixed: str = "error") -> SliceS
     kept, repeated = _in_order(alike, places[:, 2])
     ordered, places = tuple(alike[i] for i in kept), places[kept]
     gaps = np.diff(places[:, 2])
-    _refuse_interleaved(gaps, first)
+    _refuse_interleaved(gaps, ordered)
     thickness = [header.thickness_mm for header in ordered if np.isfinite(header.thickness_mm)]
     y_mm, x_mm = first.spacing_mm[::-1] if in_plane.transpose else first.spacing_mm
     return SliceStack(
@@ -299,19 +306,38 @@ def _overlap(part: Sequence[SliceHeader], other: Sequence[SliceHeader]) -> bool:
     return min(max(first), max(second)) > max(min(first), min(second)) - _SAME_POSITION_MM
 
 
-def _refuse_interleaved(gaps: np.ndarray, header: SliceHeader) -> None:
-    """DataError where narrow and wide gaps take turns: a second acquisition shifted by part of a
-    slice, of which the headers say nothing."""
+def _refuse_interleaved(gaps: np.ndarray, headers: Sequence[SliceHeader]) -> None:
+    """DataError where slices of a second acquisition lie between those of the first, of which the
+    headers say nothing: narrow and wide gaps take turns, or, of one shifted by half a slice, every
+    other slice has a number in the series above those of its neighbours."""
     narrow = np.minimum(gaps[:-1], gaps[1:])
     again = np.abs(gaps[2:] - gaps[:-2]) < 0.02 * gaps[2:]
     takes_turns = again & (np.abs(np.diff(gaps)) > 0.1 * narrow)[1:]
-    for run, items in groupby(takes_turns):
-        if run and len(list(items)) >= _ALTERNATING - 2:
-            raise DataError(
-                f"{header.path.parent}: in the series of {header.path.name} gaps of"
-                f" {gaps.min():.2f} and {gaps.max():.2f} mm take turns, as where a second"
-                " acquisition is shifted by part of a slice; separate the two into folders"
-            )
+    longest = max((len(list(run)) for turns, run in groupby(takes_turns) if turns), default=0)
+    said = ""
+    if longest >= _ALTERNATING - 2:
+        said = f"gaps of {gaps.min():.2f} and {gaps.max():.2f} mm take turns"
+    elif _numbered_apart([header.instance for header in headers]):
+        said = "slices of low and of high InstanceNumber take turns"
+    if said:
+        raise DataError(
+            f"{headers[0].path.parent}: in the series of {headers[0].path.name} {said}, as where a"
+            " second acquisition is shifted by part of a slice; separate the two into folders"
+        )
+
+
+def _numbered_apart(instances: Sequence[str]) -> bool:
+    """Whether somewhere the numbers of every other slice are all above those between them. A
+    scanner that numbers each turn of its gantry backwards does not do this."""
+    if not all(instance.isdecimal() for instance in instances):
+        return False
+    numbers = [int(instance) for instance in instances]
+    for start in range(len(numbers) - _ALTERNATING):
+        near = numbers[start : start + _ALTERNATING + 1]
+        one, other = near[::2], near[1::2]
+        if max(one) < min(other) or max(other) < min(one):
+            return True
+    return False
 
 
 def _alike(first: SliceHeader, other: SliceHeader) -> bool:

@@ -88,6 +88,8 @@ TEST_PARTS = ("test", "")
 set that nothing was trained or chosen on."""
 EMPTY = "-"
 """Stands in a selector for an empty column."""
+CLOCK_METRICS = frozenset({"milliseconds"})
+"""Metrics that a clock decides: equal runs may differ in them, and in verdicts on them."""
 MINIMUM_PATIENTS = 5
 """Under this many patients an interval decides nothing: a bootstrap over so few is narrow by
 accident."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ich_study.published.claims import VERDICTS
+from ich_study.published.claims import CLOCK_METRICS, VERDICTS
 from ich_study.published.tables import PAPERS
 
 SHORT = 90
@@ -16,8 +16,13 @@ def ledger_page(ledger: pd.DataFrame, title: str) -> str:
     protocol, under ours and against boxes, the sentence, and the runs that decided.
 
     ledger: of `claims.verdicts`. Claims that nothing here can measure are counted, not listed.
+    Those about time are neither: equal runs would give other pages.
     """
+    timed = ledger["metric"].isin(CLOCK_METRICS)
+    named = ", ".join(ledger.loc[timed, "claim_id"])
     lines = [f"# Claims of the five papers: {title}", ""]
+    lines += [f"Judged by a clock, so in `claims.csv` alone: {named}.", ""]
+    ledger = ledger[~timed]
     for paper, name in PAPERS.items():
         own = ledger[ledger["paper"] == paper]
         counts = own["verdict"].value_counts()

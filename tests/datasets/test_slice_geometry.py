@@ -33,6 +33,7 @@ def header(z=0.0, name="a.dcm", **changes):
         "acquisition": "",
         "kernel": "",
         "image_type": "",
+        "instance": "",
         "columns": 6,
     }
     wanted = {field.name for field in dataclasses.fields(SliceHeader)}
@@ -141,6 +142,7 @@ def test_what_goes_on_where_the_other_ends_is_one_stack():
     ]
     stack = stack_slices([item for part in top + base for item in part])
     assert stack.z_mm.tolist() == [*np.arange(9) * 4.0, *(40 + 7.0 * np.arange(8))]
+    assert "several-stacks: parts of image_type ADD, none go on where" in stack.notes()[0]
     again = [series([4.0 * i], 100 + i, acquisition=f"{i + 30}") for i in range(9)]
     with pytest.raises(DataError, match="holds 2 stacks"):
         stack_slices([item for part in top + base + again for item in part])
@@ -153,6 +155,27 @@ def test_gaps_that_take_turns_are_two_acquisitions():
         stack_slices(series([*FIVES[:8], *(FIVES[3:8] + 2)]))
     for even in (FIVES, np.sort([*FIVES, *(FIVES + 2.5)]), [0.0, 5.0], [0.0, 2, 5, 7, 10]):
         assert len(stack_slices(series(even)).headers) == len(even)
+
+
+def test_a_second_acquisition_shifted_by_half_a_slice_is_told_by_its_numbers():
+    """Its gaps are even, so only the order in which the slices were made tells."""
+
+    def numbered(numbers):
+        return [header(2.5 * i, f"{i}.dcm", instance=f"{n}") for i, n in enumerate(numbers)]
+
+    upwards, downwards = np.arange(1, 9), np.arange(16, 8, -1)
+    for second in (downwards, downwards[::-1]):
+        turns = np.stack([upwards, second], 1).ravel()
+        with pytest.raises(DataError, match=r"low and of high InstanceNumber take turns"):
+            stack_slices(numbered(turns))
+        with pytest.raises(DataError, match=r"take turns.*separate the two into folders"):
+            stack_slices(numbered([*range(30, 40), *turns[:6]]))
+        unknown = [*numbered(turns[:-1]), header(2.5 * 15, "15.dcm")]
+        assert len(stack_slices(unknown).headers) == 16
+    # forwards, backwards, and by turns of a gantry of two and of four rows
+    rows = np.arange(1, 17)
+    for numbers in (rows, rows[::-1], rows.reshape(-1, 2)[:, ::-1], rows.reshape(-1, 4)[:, ::-1]):
+        assert len(stack_slices(numbered(np.ravel(numbers))).headers) == 16
 
 
 def test_which_slices_show_what_another_shows():

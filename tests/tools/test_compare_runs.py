@@ -8,8 +8,12 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from ich_study.atomic import write_csv, write_json, write_parquet
-from tools import compare_runs
+from ich_study.atomic import write_csv, write_json, write_parquet, write_text
+from ich_study.published.beside import rebuilt_tables
+from ich_study.published.claims import verdicts
+from ich_study.published.ledger import ledger_page
+from ich_study.schema import result_table
+from tools import compare_runs, digests
 
 SCORES = pd.DataFrame(
     {
@@ -43,6 +47,43 @@ def test_runs_that_only_clocks_tell_apart_are_equal(tmp_path, capsys):
     after = write_run(tmp_path / "after", milliseconds=9.0, seconds=7.0)
     assert compare_runs.main([str(before), str(after)]) == 0
     assert capsys.readouterr().out == "9 files compared, 0 differences\n"
+
+
+def write_figures(folder, **milliseconds):
+    """What 07 and 08 write of times, of U-Net and the others; returns the verdict on U-Net's."""
+    same = {"study": "04_swin_hgi_sam", "dataset": "physionet", "variant": "printed"}
+    same |= {"class": "any", "unit": "slice", "threshold_source": "none", "n": 20, "seed": 1}
+    others = ("swin_unetr", "swin_sam_binary", "swin_hgi_sam", "swin_grad_cam")
+    times = dict.fromkeys(others, milliseconds["others"]) | {"unet": milliseconds["unet"]}
+    rows = [
+        {**same, "method": name, "metric": "milliseconds", "value": value}
+        | {"ci_low": value - 1, "ci_high": value + 1}
+        for name, value in times.items()
+    ]
+    measured = result_table(rows)
+    ledger = verdicts(measured)
+    (table,), _ = rebuilt_tables(measured)
+    folder.mkdir()
+    write_csv(folder / "metrics.csv", measured)
+    write_csv(folder / "claims.csv", ledger)
+    write_text(folder / "ledger.md", ledger_page(ledger, "times"))
+    write_csv(folder / f"{table.name}.csv", table.wide())
+    write_csv(folder / f"{table.name}_long.csv", table.cells)
+    (folder / f"{table.name}.png").write_text(str(milliseconds))
+    choose = {"method": ["unet"], "dice": [0.5], "milliseconds": [times["unet"]]}
+    write_csv(folder / "choose.csv", pd.DataFrame({**choose, "memory_mib": [times["unet"]]}))
+    return ledger.set_index("claim_id").loc["hgi-16", "verdict"]
+
+
+def test_verdicts_tables_and_pictures_of_times_are_not_compared(tmp_path):
+    quick = write_figures(tmp_path / "quick", unet=10.0, others=50.0)
+    slow = write_figures(tmp_path / "slow", unet=90.0, others=50.0)
+    assert (quick, slow) == ("supported", "contradicted")
+    assert compare_runs.compare(tmp_path / "quick", tmp_path / "slow") == (6, [])
+    assert digests.digests(tmp_path / "quick") == digests.digests(tmp_path / "slow")
+    # the verdict is told where it is not compared
+    ledger = pd.read_csv(tmp_path / "slow" / "claims.csv").set_index("claim_id")
+    assert ledger.loc["hgi-16", "verdict"] == "contradicted"
 
 
 def test_a_cell_that_moved_is_counted_with_its_change(tmp_path, capsys):
