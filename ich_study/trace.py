@@ -4,7 +4,8 @@ TABLE is a table of a finished run, or its published copy; ROW the number of a r
 below the header. For each run behind the row it prints where it lies and whether it is sound, the
 command that made it, commit, parameters, hashes of data, splits and weights, and the runs it read.
 A table of `07_figures` is made of other runs' numbers; those are meant whose study, method, class
-and so on are the row's. Exit codes: 0 answered, 2 no such table, row or record.
+and so on are the row's. A row of `seeds.csv` (`tools.seeds`) names its run and seed. Exit codes: 0
+answered, 2 no such table, row or record.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from ich_study.published.beside import load_study_tables
 from ich_study.published.claims import parse_selector
 
 FIGURES = "07_figures"
+SEEDS = "seeds"
+"""`seeds.csv` of a scale, and the folder beside it with the records of its seeds' runs."""
 MATCHED = ("study", "method", "variant", "class", "metric", "layer", "dataset", "seed")
 """Columns of the result table by which a row of `07_figures` finds the numbers it is made of."""
 SHOWN = ("command", "started", "git", "parameters", "hashes", "licences")
@@ -114,6 +117,8 @@ def runs_of(table: Path, row: pd.Series, numbers: pd.DataFrame | None = None) ->
 
     numbers: of `numbers_below`, where many rows are asked for.
     """
+    if table.stem == SEEDS:
+        return [_run_of_seed(table, row)]
     own = next((folder for folder in table.parents if (folder / RUN_NAME).is_file()), None)
     if FIGURES not in table.parts[-2:]:
         if own is None:
@@ -125,6 +130,16 @@ def runs_of(table: Path, row: pd.Series, numbers: pd.DataFrame | None = None) ->
         kept = found[found[column].isin(values)]
         found = kept if len(kept) else found
     return [table.parent, *(runs / run for run in sorted(found["run"].unique()))]
+
+
+def _run_of_seed(table: Path, row: pd.Series) -> Path:
+    """The folder with the record of a row's seed: the scale's own run, or one below SEEDS."""
+    own, other = table.parent / row["run"], table.parent / SEEDS / str(row["seed"]) / row["run"]
+    if (other / RUN_NAME).is_file():
+        return other
+    if (own / METRICS_FILE).is_file() and row["seed"] in set(pd.read_csv(own / METRICS_FILE).seed):
+        return own
+    raise StudyError(f"{table}: expected the record of its run in {other}; run tools.seeds again")
 
 
 def _wanted(table: Path, row: pd.Series) -> dict[str, list[str]]:

@@ -4,7 +4,8 @@
 scale's own runs are the first draw; each further seed trains the named runs anew below
 `runs/<scale>-seeds/<seed>`, on the same patients, and a run that has ended is kept. Written is
 `figures/<scale>/seeds.csv`: a row per headline and seed, with its patient-bootstrap interval; an
-interval says what other patients would change, the seeds what another draw of weights would.
+interval says what other patients would change, the seeds what another draw of weights would. The
+records of the seeds' runs are copied beside it, so that `ich_study.trace` answers for its rows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from ich_study.atomic import write_csv
 from ich_study.errors import ParameterError, RunError, StudyError
 from ich_study.manifest import RUN_NAME, run_problem
 from ich_study.paths import project_root
+from ich_study.published.publish import published_record
+from ich_study.trace import SEEDS
 
 SEED = "SEED"
 """Stands for the seed in the changes of a run."""
@@ -97,6 +100,15 @@ def gathered(scale: str, seeds: Sequence[int], train: bool = True) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
+def publish_records(scale: str, seeds: Sequence[int]) -> None:
+    """The record of each seed's runs into `figures/<scale>/seeds`."""
+    for seed in seeds:
+        folder = project_root() / f"runs/{scale}-seeds/{seed}"
+        for record in sorted(folder.rglob(RUN_NAME)):
+            place = project_root() / f"figures/{scale}" / SEEDS / str(seed)
+            published_record(record, place / record.relative_to(folder))
+
+
 def side_by_side(table: pd.DataFrame) -> str:
     """A line of Markdown per headline: the values of the seeds, then each one's interval."""
     lines = []
@@ -120,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StudyError as error:
         print(error, file=sys.stderr)
         return 1
-    write_csv(project_root() / f"figures/{asked.scale}/seeds.csv", table)
+    write_csv(project_root() / f"figures/{asked.scale}/{SEEDS}.csv", table)
+    publish_records(asked.scale, asked.seeds)
     print(side_by_side(table))
     return 0
 

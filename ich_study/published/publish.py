@@ -87,7 +87,7 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     records = {path: target / path.relative_to(runs) for path in runs.rglob(manifest.RUN_NAME)}
     # the run that publishes has not ended
     records[figures / manifest.FAILED_NAME] = target / "07_figures" / manifest.RUN_NAME
-    written += [_record(*pair) for pair in sorted(records.items()) if pair[0].is_file()]
+    written += [published_record(*pair) for pair in sorted(records.items()) if pair[0].is_file()]
     large = [path for path in written if path.stat().st_size > LARGEST_BYTES]
     if large:
         raise StudyError(
@@ -97,7 +97,7 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     return written
 
 
-def _record(source: Path, target: Path) -> Path:
+def published_record(source: Path, target: Path) -> Path:
     """The record of a run beside its published files: what made them, and their hashes."""
     content = json.loads(source.read_text(encoding="utf-8"))
     files = manifest.outputs(target.parent, frozenset({manifest.RUN_NAME}))

@@ -1,12 +1,13 @@
 """Headlines from several seeds: which run, which row, which seed."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from ich_study import params
+from ich_study import params, trace
 from ich_study.errors import ParameterError, RunError
 from ich_study.paths import project_root
 from tools import seeds
@@ -94,6 +95,24 @@ def test_seeds_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     assert table[["seed", "value"]].to_numpy().tolist() == [[1, 0.9], [2, 0.7]]
     assert seeds.side_by_side(table) == "| AUROC | 0.900 [0.000, 1.000]; 0.700 [0.000, 1.000] |"
+
+
+def test_a_row_of_seeds_leads_to_the_record_of_its_own_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(seeds, "project_root", lambda: tmp_path)
+    rows = pd.DataFrame({"what": "AUROC", "run": "02_lse_unet", "value": 0.5, "seed": [1, 2, 3]})
+    figures = tmp_path / "figures" / "open"
+    for folder, seed in (("figures/open", 1), ("runs/open-seeds/2", 2)):
+        write_run(tmp_path / folder / "02_lse_unet", seed, 0.5)
+        record = {"status": "ok", "command": f"of seed {seed}", "outputs": []}
+        (tmp_path / folder / "02_lse_unet" / "run.json").write_text(json.dumps(record))
+    rows.to_csv(figures / "seeds.csv", index=False)
+    seeds.publish_records("open", [2])
+    for row in (1, 2):
+        assert trace.main([str(figures / "seeds.csv"), f"{row}"]) == 0
+        said = capsys.readouterr().out
+        assert f"of seed {row}" in said and "state: ok" in said
+    assert trace.main([str(figures / "seeds.csv"), "3"]) == 2
+    assert "seeds/3/02_lse_unet; run tools.seeds again" in capsys.readouterr().err
 
 
 def test_failed_run_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
