@@ -70,11 +70,12 @@ lab: $(READY)
 	@for each in notebooks/*.ipynb; do test -e lab/$${each#notebooks/} || cp "$$each" lab/; done
 	$(BIN)/python -m jupyterlab --notebook-dir=. --LabApp.default_url=/lab/tree/lab
 
-# Tag the version that pyproject.toml, CITATION.cff and CHANGELOG.md agree on; pushing the tag is the releaser's.
+# Tag the version that pyproject.toml, CITATION.cff and CHANGELOG.md agree on, where the repository's address is filled in; pushing the tag is the releaser's.
 release: lint
 	@test -z "$$(git status --porcelain)" || { echo "error: the checkout holds changes; commit them first" >&2; exit 1; }
 	@grep -qx 'version: $(VERSION)' CITATION.cff || { echo "error: expected 'version: $(VERSION)' in CITATION.cff, as in pyproject.toml" >&2; exit 1; }
 	@grep -qx '## $(VERSION)' CHANGELOG.md || { echo "error: expected a heading '## $(VERSION)' in CHANGELOG.md, as in pyproject.toml" >&2; exit 1; }
+	@grep -q '^repository-code: http' CITATION.cff && ! grep -q '<address of this repository>' README.md || { echo "error: expected the repository's address: as 'repository-code: https://...' in CITATION.cff, and in README's 'git clone'" >&2; exit 1; }
 	git tag -a v$(VERSION) -m "ich_study $(VERSION)"
 
 # Write the versions of this environment into requirements.lock, after changing and testing it.

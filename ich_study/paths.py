@@ -8,6 +8,9 @@ from pathlib import Path
 
 from ich_study.errors import DataError, ParameterError
 
+VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+"""An environment variable in a path."""
+
 
 def project_root() -> Path:
     """The checkout the package was installed from, or `ICH_STUDY_ROOT` where that is set."""
@@ -22,19 +25,21 @@ def resolve(path: str | os.PathLike[str]) -> Path:
     shell. `$ICH_REAL_DATA` has the default of `real_data_root`. Raises ParameterError when a
     variable in the path is not set.
     """
-
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        default = real_data_root() if name == "ICH_REAL_DATA" else None
-        found = os.environ.get(name) or (str(default) if default else "")
-        if not found:
-            raise ParameterError(
-                f"path {os.fspath(path)!r} uses ${name}, which is not set in the environment"
-            )
-        return found
-
-    expanded = re.sub(r"\$\{?(\w+)\}?", value, os.fspath(path))
+    text = os.fspath(path)
+    for name in unset_variables(text):
+        raise ParameterError(f"path {text!r} uses ${name}, which is not set in the environment")
+    expanded = VARIABLE.sub(lambda found: _variable(found.group(1)), text)
     return (project_root() / Path(expanded).expanduser()).resolve()
+
+
+def unset_variables(path: str) -> list[str]:
+    """Environment variables in `path` that are not set, and have no default."""
+    return [name for name in VARIABLE.findall(path) if not _variable(name)]
+
+
+def _variable(name: str) -> str:
+    default = real_data_root() if name == "ICH_REAL_DATA" else None
+    return os.environ.get(name) or (str(default) if default else "")
 
 
 def real_data_root() -> Path | None:

@@ -86,7 +86,8 @@ def git(folder, *words):
 def test_a_release_is_tagged_where_all_files_say_its_version(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "pyproject.toml").write_text('name = "x"\nversion = "1.2.0"\n')
-    (tmp_path / "CITATION.cff").write_text("version: 1.2.0\n")
+    (tmp_path / "CITATION.cff").write_text("version: 1.2.0\n# repository-code: https://...\n")
+    (tmp_path / "README.md").write_text("git clone <address of this repository> ich_study\n")
     (tmp_path / "CHANGELOG.md").write_text("## Unreleased\n\n## 1.1.0\n")
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
@@ -102,5 +103,12 @@ def test_a_release_is_tagged_where_all_files_say_its_version(tmp_path):
     (tmp_path / "CHANGELOG.md").write_text("## 1.2.0\n")
     assert "commit them first" in release().stderr
     git(tmp_path, "commit", "-aqm", "two")
+    assert "repository's address" in release().stderr
+    address = "https://example.org/study"
+    (tmp_path / "CITATION.cff").write_text(f"version: 1.2.0\nrepository-code: {address}\n")
+    git(tmp_path, "commit", "-aqm", "three")
+    assert "repository's address" in release().stderr, "README's first command still has none"
+    (tmp_path / "README.md").write_text(f"git clone {address} ich_study\n")
+    git(tmp_path, "commit", "-aqm", "four")
     assert release().returncode == 0
     assert git(tmp_path, "tag").split() == ["v1.2.0"]

@@ -1,7 +1,14 @@
 import pytest
 
 from ich_study.errors import DataError, ParameterError
-from ich_study.paths import inside, project_root, real_data_root, resolve, safe_name
+from ich_study.paths import (
+    inside,
+    project_root,
+    real_data_root,
+    resolve,
+    safe_name,
+    unset_variables,
+)
 
 
 def test_relative_paths_start_at_the_project_root():
@@ -19,6 +26,7 @@ def test_an_unset_variable_is_named(monkeypatch):
     monkeypatch.delenv("NOT_SET_ANYWHERE", raising=False)
     with pytest.raises(ParameterError, match="NOT_SET_ANYWHERE"):
         resolve("$NOT_SET_ANYWHERE/rsna")
+    assert unset_variables("$NOT_SET_ANYWHERE/$HOME/x") == ["NOT_SET_ANYWHERE"]
 
 
 def test_real_data_follows_its_variable(tmp_path, monkeypatch):

@@ -62,14 +62,16 @@ def heatmap_grid(
     across: int = 1,
     heat_names: Mapping[float, str] | None = None,
     side: float = SIDE,
+    shown_from: float = 0.0,
 ) -> Figure:
     """A row per slice: the bare slice, the slice with its truth where there is one, then a column
     per method.
 
     hu: (N, S, S). truth: mask codes or bool, outlined in the colours of the subtypes. boxes: of
     each slice, (n, 4) of x, y, width, height. across: slices that share a row. heat_names: of
-    places on the colour bar, in place of numbers. side: of a picture, inches. Raises StudyError
-    when shapes differ or there is nothing to show.
+    places on the colour bar, in place of numbers. side: of a picture, inches. shown_from: less heat
+    than this is not drawn, so that the slice is seen there as it is. Raises StudyError when shapes
+    differ or there is nothing to show.
     """
     if not len(hu):
         raise StudyError(f"figure {title!r} has no slices to show")
@@ -100,7 +102,7 @@ def heatmap_grid(
     for row, axis_row in enumerate(by_slice[: len(hu)]):
         for column, axis in zip(shown, axis_row):
             show_hu(axis, hu[row], window)
-            _draw(axis, column, row, opacity)
+            _draw(axis, column, row, opacity, shown_from)
             if column.title == "truth" and truth is not None:
                 outline_codes(axis, truth[row])
             for box in boxes[row] if column.title == "truth" and boxes is not None else ():
@@ -115,7 +117,7 @@ def heatmap_grid(
             axis_row[0].set_ylabel(row_titles[row], fontsize=letters)
         mark_sides(axis_row[0])
     if heated:
-        heat_bar(figure, axes, letters, heat_names)
+        heat_bar(figure, axes, letters, heat_names, shown_from)
     said = f"window: level {window.center:g}, width {window.width:g} HU"
     figure.suptitle(f"{title}  ({said})", fontsize=1.15 * letters)
     pointed = any(column.points is not None for column in columns)
@@ -129,7 +131,7 @@ def heatmap_grid(
     return figure
 
 
-def _draw(axis: Axes, column: MapColumn, row: int, opacity: float) -> None:
+def _draw(axis: Axes, column: MapColumn, row: int, opacity: float, shown_from: float) -> None:
     if column.heatmaps is not None:
         heat = np.asarray(column.heatmaps[row], np.float64)
         axis.imshow(
@@ -137,7 +139,7 @@ def _draw(axis: Axes, column: MapColumn, row: int, opacity: float) -> None:
             cmap="inferno",
             vmin=0,
             vmax=1,
-            alpha=opacity * np.clip(heat * 1.6, 0, 1),
+            alpha=opacity * np.clip(heat * 1.6, 0, 1) * (heat >= shown_from),
             interpolation="bilinear",
         )
     if column.codes is not None:

@@ -41,14 +41,19 @@ NAMES: dict[str, str] = {
     "resnet_lstm_unet": "ResNet-LSTM + U-Net",
     "resnet_kmeans_unet": "ResNet + K-means + U-Net",
     "resnet_lstm_kmeans_unet": "ResNet-LSTM + K-means + U-Net",
+    "no_contrast_enhancement": "ResNet-LSTM + K-means + U-Net, plain grey",
     "unet": "U-Net (supervised)",
+    "supervised_unet": "U-Net (supervised)",
+    "supervised_unet_3d": "U-Net 3-D (supervised)",
     "swin_unetr": "Swin-UNETR (supervised)",
+    "supervised_swin_unetr": "Swin-UNETR (supervised)",
     "swin_hgi_sam": "Swin-HGI-SAM",
     "swin_sam_binary": "Swin-SAM binary",
     "swin_sam_multi_label": "Swin-SAM multi-label",
     "swin_grad_cam": "Swin-Grad-CAM",
     "mil_max_pooling": "MIL, max-pooling",
     "mil_attention": "MIL, attention",
+    "best_cam": "best CAM",
     "grad_cam": "GradCAM",
     "hires_cam": "HiResCAM",
     "grad_cam_element_wise": "GradCAM element-wise",
@@ -78,8 +83,8 @@ NAMES: dict[str, str] = {
     "mass_inside": "heat inside the lesion",
 }
 """Names that are more than their words; see `readable`."""
-SHIPPED = "_shipped"
-"""End of a name: the weights that travel with the study."""
+WHOSE = {"_shipped": "shipped", "_published": "published weights"}
+"""Ends of names: weights that travel with the study, and those that a paper's authors released."""
 
 
 def readable(name: str) -> str:
@@ -89,12 +94,15 @@ def readable(name: str) -> str:
     ('average over subtypes', 'box match f1', 'GradCAM of RDNet')
     >>> readable("lse_unet_shipped"), readable("lse_unet (no_consistency_loss)")
     ('LSE-UNet, shipped', 'LSE-UNet (no consistency loss)')
+    >>> readable("mil_attention_published")
+    'MIL, attention, published weights'
     """
     if name.endswith(")"):
         own, _, variant = name[:-1].partition(" (")
         return f"{readable(own)} ({variant.replace('_', ' ')})"
-    if name.endswith(SHIPPED):
-        return f"{readable(name.removesuffix(SHIPPED))}, shipped"
+    for end, words in WHOSE.items():
+        if name.endswith(end):
+            return f"{readable(name.removesuffix(end))}, {words}"
     return " of ".join(NAMES.get(part, part.replace("_", " ")) for part in name.split("_of_"))
 
 

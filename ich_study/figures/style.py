@@ -26,6 +26,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
 from ich_study.atomic import atomic_path
@@ -69,6 +70,8 @@ NAME_OF_CODE = {
 POINTS_PER_INCH = 72
 LETTER_WIDTH = 0.55
 """Of a mean letter of a title, in units of its font size."""
+WIDEST_TITLE = 0.9
+"""Of a panel, as a share of its part of the figure: its neighbour's begins there."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +133,30 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 def fit_titles(figure: Figure) -> None:
     """Titles in words (`names.in_words`), broken into lines where they are wider than their figure
-    or, where panels stand beside it, their panel."""
+    or, where panels stand beside it, their panel. Titles of panels are all made smaller where one
+    of their words would still touch a neighbour's."""
     width = figure.get_figwidth()
     if figure.get_suptitle():
         _broken(figure._suptitle, width)
+    titled, shares = [], []
     for axis in figure.axes:
         place = axis.get_subplotspec()
         if place is not None and axis.get_title():
-            _broken(axis.title, width / place.get_gridspec().ncols)
+            inches = width / place.get_gridspec().ncols
+            _broken(axis.title, inches)
+            titled.append(axis.title)
+            shares.append(_inches_of(axis.title) / (WIDEST_TITLE * inches))
+    for title in titled:
+        title.set_fontsize(title.get_fontsize() / max(1, *shares))
+
+
+def _inches_of(title: Text) -> float:
+    """The width of its longest line."""
+    font, widths = title.get_fontproperties(), [0.0]
+    for line in title.get_text().split("\n"):
+        if line.strip():
+            widths.append(TextPath((0, 0), line, prop=font).get_extents().width)
+    return max(widths) / POINTS_PER_INCH
 
 
 def _broken(title: Text, inches: float) -> None:
@@ -151,7 +170,9 @@ def before_title(figure: Figure, words: str) -> None:
     titled = [axis for axis in figure.axes if axis.get_title()]
     if figure.get_suptitle() or len(titled) != 1:
         old = figure.get_suptitle()
-        figure.suptitle(f"{words}: {old}" if old else words, fontsize=9)
+        # the title that is there keeps its size
+        size = figure._suptitle.get_fontsize() if old else 9
+        figure.suptitle(f"{words}: {old}" if old else words, fontsize=size)
     else:
         titled[0].set_title(f"{words}: {titled[0].get_title()}")
 
@@ -171,14 +192,19 @@ def mark_sides(axis: Axes) -> None:
 
 
 def heat_bar(
-    figure: Figure, axes: np.ndarray, size: float = 7.5, names: Mapping[float, str] | None = None
+    figure: Figure,
+    axes: np.ndarray,
+    size: float = 7.5,
+    names: Mapping[float, str] | None = None,
+    shown_from: float = 0.0,
 ) -> None:
     """The colour bar of heat in [0, 1], beside all pictures. size: of its letters. names: of places
-    on it, in place of numbers."""
+    on it, in place of numbers. shown_from: where it begins, as the pictures do."""
     scale = ScalarMappable(Normalize(0, 1), "inferno")
     bar = figure.colorbar(scale, ax=axes, fraction=0.02, pad=0.01)
     bar.set_label("heat", fontsize=size)
     bar.ax.tick_params(labelsize=size, colors="black")
+    bar.ax.set_ylim(shown_from, 1)
     if names:
         bar.set_ticks(list(names), labels=list(names.values()))
 

@@ -21,8 +21,8 @@ from ich_study.evaluate.scan_methods import ScanMethod, ScanRecipe, recipe_from
 from ich_study.manifest import check_run
 from ich_study.models.weights import read_metadata
 from ich_study.new_scan.read import OwnScan
-from ich_study.paths import resolve
-from ich_study.run.before import EVERY, PUBLISHED
+from ich_study.paths import resolve, unset_variables
+from ich_study.run.before import EVERY, IF_SET, PUBLISHED
 from ich_study.schema import MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
 
 ROOMS = {
@@ -61,6 +61,20 @@ def open_methods(sources: Sequence[str], device: torch.device) -> dict[str, Scan
             found[name] = method
     if not found:
         raise ParameterError(f"no method is named; shipped are {', '.join(shipped()) or 'none'}")
+    return found
+
+
+def present(sources: Sequence[str]) -> list[str]:
+    """`sources` of `open_methods` without those behind `if_set:` that name an environment variable
+    which is not set; each of these is printed, with what to set."""
+    found = []
+    for source in sources:
+        named = source.removeprefix(IF_SET)
+        unset = unset_variables(named) if source != named else []
+        if unset:
+            print(f"left out: {named}; set {unset[0]} to the folder where the file lies")
+        else:
+            found.append(named)
     return found
 
 

@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from ich_study.figures.explore import explore
 from ich_study.new_scan.apply import Finding, marked
 from ich_study.new_scan.batch import Studied
-from ich_study.new_scan.write import contact_sheet, shown_slices
+from ich_study.new_scan.write import THRESHOLD, contact_sheet, shown_slices
 
 WINDOWS = ("brain", "subdural", "ich", "bone")
 OPACITIES = (0.55, 0.0, 0.25, 0.75, 1.0)
-SHARES = (0.5, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
-"""Thresholds on the shown scale, where 0.5 is the method's own and 1 the scan's highest value."""
+SHARES = (THRESHOLD, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
+"""Thresholds on the shown scale: the method's own first; 1 is the scan's highest value."""
 ALL = "all, side by side"
 LARGEST_INCHES, WIDTH_INCHES = 3.6, 10.5
 """Of a picture, and of all beside each other, on a screen."""
@@ -44,17 +44,20 @@ def slice_figure(
 ) -> Figure:
     """One slice: bare, then a picture per method, marked at `share` of the shown scale."""
     chosen = [each for each in studied.findings if method in (ALL, each.name)]
-    if share != 0.5:
+    if share != THRESHOLD:
         chosen = [_marked_at(studied, finding, number, share) for finding in chosen]
     side = min(LARGEST_INCHES, WIDTH_INCHES / (1 + len(chosen)))
     label = studied.wanted.label
-    return contact_sheet(studied.scan, chosen, [number], window, opacity, label, side)
+    return contact_sheet(studied.scan, chosen, [number], window, opacity, label, side, share)
 
 
 def _marked_at(studied: Studied, finding: Finding, number: int, share: float) -> Finding:
     """A finding whose slice `number` is marked from `share` of the shown scale on."""
     recipe, here = finding.method.recipe, slice(number, number + 1)
-    cuts = [own + (2 * share - 1) * span for own, span in zip(recipe.thresholds, finding.spans)]
+    cuts = [
+        own + (share - THRESHOLD) / (1 - THRESHOLD) * span
+        for own, span in zip(recipe.thresholds, finding.spans)
+    ]
     probability = finding.probability[list(recipe.classes)].to_numpy()[here]
     mask = finding.mask.copy()
     mask[here] = marked(finding.heat[:, here], probability, replace(recipe, thresholds=tuple(cuts)))

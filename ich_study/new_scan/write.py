@@ -22,6 +22,8 @@ from ich_study.new_scan.read import OwnScan
 RESEARCH_USE = "Research use only: not a medical device, not for diagnosis or treatment."
 REPORT = "report.json"
 NIFTI_HEADER = 352
+THRESHOLD = 0.5
+"""Where a method's own threshold lies among the colours of its heat."""
 SHEET_COLUMNS = 6
 """Pictures of a contact sheet beside each other: slices share a row where few methods are shown."""
 IDENTITY = (
@@ -106,13 +108,13 @@ def _method(finding: Finding) -> dict[str, Any]:
 
 
 def shown_heat(finding: Finding, index: int | np.ndarray | slice = slice(None)) -> np.ndarray:
-    """Heat of all classes together for pictures, float32 in [0, 1]: 0.5 is the threshold, 1 the
-    scan's highest value; see `apply.shown_span`."""
+    """Heat of all classes together for pictures, float32 in [0, 1]: from `THRESHOLD` on it
+    is marked, 1 is the scan's highest value; see `apply.shown_span`."""
     shown = []
     recipe = finding.method.recipe
     for heat, threshold, span in zip(finding.heat, recipe.thresholds, finding.spans):
         above = (heat[index] - threshold) / span
-        shown.append(np.clip(0.5 + 0.5 * above, 0, 1))
+        shown.append(np.clip(THRESHOLD + (1 - THRESHOLD) * above, 0, 1))
     return np.max(shown, axis=0).astype(np.float32)
 
 
@@ -136,11 +138,11 @@ def contact_sheet(
     opacity: float = 0.55,
     label: str = "",
     side: float = SIDE,
+    share: float = THRESHOLD,
 ) -> Figure:
     """Every slice bare, then by each method: heat, outline of the mask, points; titled with its
-    number and the height of its middle in patient coordinates. side: of a picture, inches.
-
-    Half of the colours is each method's threshold (`shown_heat`).
+    number and the height of its middle in patient coordinates. side: of a picture, inches. share:
+    of the colours (`shown_heat`) from which heat is drawn, each method's threshold if not said.
     """
     index = np.asarray(slices)
     columns = []
@@ -165,8 +167,9 @@ def contact_sheet(
         window=named_window(window),
         opacity=opacity,
         across=max(1, SHEET_COLUMNS // (1 + len(columns))),
-        heat_names={0: "low", 0.5: "threshold", 1: "highest"},
+        heat_names={share: "threshold", 1: "highest"},
         side=side,
+        shown_from=share,
     )
 
 

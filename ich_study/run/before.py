@@ -9,7 +9,7 @@ from typing import Any
 
 from ich_study.errors import InputError, ParameterError
 from ich_study.manifest import missing_run
-from ich_study.paths import resolve
+from ich_study.paths import resolve, unset_variables
 
 RUNS = ("data_dir", "runs_dir", "encoder_run", "classifier_run")
 LISTS_OF_RUNS = ("baseline_runs", "repeat_runs", "pointing_runs", "classifier_runs")
@@ -17,6 +17,8 @@ PUBLISHED = "published_"
 """Sources of `methods` that begin so name a file behind a colon."""
 EVERY = "every:"
 """Sources of `methods` that begin so are a run with all that its paper compares."""
+IF_SET = "if_set:"
+"""Sources of `methods` that begin so are left out where a variable in them is not set."""
 
 
 def check(
@@ -66,14 +68,23 @@ def _problem(name: str, value: Any, made: Collection[Path], devices: bool) -> st
     if last == "first_weights":
         path = resolve(value)
         return None if any(path.is_relative_to(each) for each in made) else _absent_file(path)
-    if first == "methods" and value.startswith(PUBLISHED) and ":" in value:
-        return _absent_file(resolve(value.split(":", 1)[1]))
-    if first == "methods" and "/" in value:
-        path = resolve(value.removeprefix(EVERY))
-        return None if path.is_file() else _absent_run(path, made)
+    if first == "methods":
+        return _absent_method(value, made)
     if first == "scan" or (first == "published_weights" and last == "path"):
         return _absent_file(resolve(value))
     return None
+
+
+def _absent_method(source: str, made: Collection[Path]) -> str | None:
+    if source.startswith(IF_SET) and unset_variables(source):
+        return None
+    source = source.removeprefix(IF_SET)
+    if source.startswith(PUBLISHED) and ":" in source:
+        return _absent_file(resolve(source.split(":", 1)[1]))
+    if "/" not in source:
+        return None
+    path = resolve(source.removeprefix(EVERY))
+    return None if path.is_file() else _absent_run(path, made)
 
 
 def _absent_data(folder: Path) -> str | None:

@@ -31,6 +31,19 @@ def test_a_row_per_slice_and_a_column_per_method():
     plt.close(figure)
 
 
+def test_less_heat_than_is_shown_leaves_the_slice_as_it_is():
+    heat = np.full((1, 8, 8), 0.49)
+    heat[0, 2, 3] = 0.5
+    figure = heatmap_grid(
+        np.zeros((1, 8, 8)), [MapColumn("m", heat)], "x", shown_from=0.5, opacity=0.6
+    )
+    drawn = figure.axes[1].images[1]
+    assert np.flatnonzero(drawn.get_alpha()).tolist() == [2 * 8 + 3]
+    assert drawn.get_alpha().max() == pytest.approx(0.6 * 1.6 * 0.5)
+    assert figure.axes[-1].get_ylim() == (0.5, 1), "the bar has no colour that no picture has"
+    plt.close(figure)
+
+
 def test_boxes_stand_where_the_pixels_are():
     figure = heatmap_grid(np.zeros((1, 8, 8)), [], "box", boxes=[np.array([[2.0, 3.0, 4.0, 2.0]])])
     assert len(figure.axes) == 2, "no heat, no colour bar"

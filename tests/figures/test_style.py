@@ -68,6 +68,19 @@ def test_long_titles_are_broken_and_not_cut(tmp_path):
                 assert "".join(text.get_text().split()).startswith("heatofeachrow")
 
 
+def test_titles_of_panels_do_not_touch_however_long_a_word_is():
+    long, short = panel(title="DenseNet121DenseNet121"), panel(title="slice")
+    figure = figures.montage([long, long, short], 3, "t")
+    figures.fit_titles(figure)
+    figure.draw_without_rendering()
+    boxes = [axis.title.get_window_extent() for axis in figure.axes]
+    assert boxes[0].x1 < boxes[1].x0 and boxes[1].x1 < boxes[2].x0
+    sizes = [axis.title.get_fontsize() for axis in figure.axes]
+    assert len(set(sizes)) == 1 and sizes[0] < 8, "all are of one size"
+    figures.fit_titles(figure)
+    assert [axis.title.get_fontsize() for axis in figure.axes] == pytest.approx(sizes)
+
+
 def test_titles_name_data_sets_and_methods_as_a_radiologist_reads_them(tmp_path):
     figure = figures.montage([panel(title="lse_unet of any")], 1, "instance2022, scan_04")
     figures.save_figure(figure, tmp_path / "a.png")
@@ -93,6 +106,7 @@ def test_words_go_before_a_title_or_become_one():
     first, second = figures.montage([panel(title="t")], 1, "bhsd"), plt.subplots(1, 2)[0]
     figures.before_title(first, "synthetic phantom")
     assert first.get_suptitle().startswith("synthetic phantom: bhsd")
+    assert first._suptitle.get_fontsize() == 10, "a wide picture's title stays as large as it is"
     figures.before_title(second, "synthetic phantom")
     assert second.get_suptitle() == "synthetic phantom"
     alone, axis = plt.subplots()

@@ -5,7 +5,7 @@ import torch
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.evaluate.scan_methods import ScanRecipe, recipe_from
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.new_scan.apply import apply_method, marked, open_methods, shipped
+from ich_study.new_scan.apply import apply_method, marked, open_methods, present, shipped
 from ich_study.new_scan.read import read_dicom
 from ich_study.schema import UNSPECIFIED_HEMORRHAGE
 from tests.new_scan.heads import head, write_series
@@ -60,6 +60,18 @@ def test_the_way_back_from_the_networks_grid_is_the_way_there(crop):
     centre = torch.tensor([[box[1] + box[3] / 2 - 0.5, box[0] + box[2] / 2 - 0.5]])
     found = preprocessing.native_points(centre, 96, 80)
     assert found[0].tolist() == pytest.approx([39.5, 51.5], abs=0.6)
+
+
+def test_what_is_left_out_is_said_with_what_to_set(monkeypatch, capsys):
+    monkeypatch.delenv("ICH_NOWHERE", raising=False)
+    monkeypatch.setenv("ICH_SOMEWHERE", "here")
+    optional = "published_attention:$ICH_NOWHERE/a.npz"
+    kept = present(["lse_unet", f"if_set:{optional}", "if_set:every:$ICH_SOMEWHERE/run"])
+    assert kept == ["lse_unet", "every:$ICH_SOMEWHERE/run"]
+    said = capsys.readouterr().out
+    assert said == f"left out: {optional}; set ICH_NOWHERE to the folder where the file lies\n"
+    # what is named without a condition is never left out
+    assert present([optional]) == [optional]
 
 
 def test_the_shipped_weights_open_by_name_and_are_small():

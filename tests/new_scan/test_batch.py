@@ -101,8 +101,13 @@ def test_the_viewer_is_a_picture_without_a_front_end(scans, tmp_path, monkeypatc
     assert len([axis for axis in figure.axes if axis.get_title()]) == 3  # slice and two methods
     own = view.slice_figure(studied, 5, "brain", 0.3, 0.5, "bright")
     high = view.slice_figure(studied, 5, "brain", 0.3, 2.0, "bright")
-    # above the highest heat nothing is outlined
+    # above the highest heat nothing is outlined, and no heat is drawn
     assert len(own.axes[1].collections) == 1 and not high.axes[1].collections
+    drawn = [figure.axes[1].images[1].get_alpha().any() for figure in (own, high)]
+    assert drawn == [True, False]
+    # at its own threshold heat is drawn where the mask is, and nowhere else
+    finding = studied.findings[0]
+    assert np.array_equal(own.axes[1].images[1].get_alpha() > 0, finding.heat[0, 5] >= 0.6)
     sheet = write.contact_sheet(studied.scan, studied.findings, [3, 4, 5, 6])
     sheet.draw_without_rendering()
     for axis in sheet.axes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ def recipe_of(head: str, variant: str, detector: Detector) -> ScanRecipe:
 
 def published_recipe(head: str) -> ScanRecipe:
     """The authors' own network of one head with the detector that they published."""
-    return recipe_of(head, PUBLISHED_WEIGHTS, PUBLISHED[head])
+    recipe = recipe_of(head, PUBLISHED_WEIGHTS, PUBLISHED[head])
+    return replace(recipe, name=f"{recipe.name}_published")
 
 
 def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMethod:

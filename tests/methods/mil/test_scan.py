@@ -52,5 +52,6 @@ def test_the_published_networks_have_their_published_detectors(tmp_path):
     np.savez(path, **{name: each.numpy() for name, each in tensors.items()})
     recipe = published_recipe("max_pooling")
     assert recipe.thresholds == (PUBLISHED["max_pooling"].threshold,)
+    assert recipe.name == "mil_max_pooling_published", "it stands beside our own"
     method = open_method(path, recipe, torch.device("cpu"))
     assert method.preprocessing.size == 256 and len(method.preprocessing.windows) == 3
