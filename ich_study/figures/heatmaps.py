@@ -120,7 +120,7 @@ def heatmap_grid(
         heat_bar(figure, axes, letters, heat_names, shown_from)
     said = f"window: level {window.center:g}, width {window.width:g} HU"
     figure.suptitle(f"{title}  ({said})", fontsize=1.15 * letters)
-    pointed = any(column.points is not None for column in columns)
+    pointed = any(len(places) for column in columns for places in column.points or ())
     codes_legend(
         figure,
         [truth, *(column.codes for column in columns)],

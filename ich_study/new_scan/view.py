@@ -7,7 +7,8 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from ich_study.figures.explore import explore
-from ich_study.new_scan.apply import Finding, marked
+from ich_study.figures.names import readable
+from ich_study.new_scan.apply import Finding, marked, volumes_ml
 from ich_study.new_scan.batch import Studied
 from ich_study.new_scan.write import THRESHOLD, contact_sheet, shown_slices
 
@@ -24,7 +25,7 @@ def view(studied: Studied) -> None:
     """Sliders where a front end shows them, else the slice that is marked most, as a picture."""
     first = int(shown_slices(studied.findings, 1)[0])
     others = [number for number in range(len(studied.scan.hu)) if number != first]
-    names = [finding.name for finding in studied.findings]
+    names = [readable(finding.name) for finding in studied.findings]
 
     def draw(slice: int, window: str, opacity: float, threshold: float, method: str) -> Figure:
         return slice_figure(studied, slice, window, opacity, threshold, method)
@@ -43,24 +44,24 @@ def slice_figure(
     studied: Studied, number: int, window: str, opacity: float, share: float, method: str
 ) -> Figure:
     """One slice: bare, then a picture per method, marked at `share` of the shown scale."""
-    chosen = [each for each in studied.findings if method in (ALL, each.name)]
+    chosen = [each for each in studied.findings if method in (ALL, readable(each.name))]
     if share != THRESHOLD:
-        chosen = [_marked_at(studied, finding, number, share) for finding in chosen]
+        chosen = [_marked_at(studied, finding, share) for finding in chosen]
     side = min(LARGEST_INCHES, WIDTH_INCHES / (1 + len(chosen)))
     label = studied.wanted.label
     return contact_sheet(studied.scan, chosen, [number], window, opacity, label, side, share)
 
 
-def _marked_at(studied: Studied, finding: Finding, number: int, share: float) -> Finding:
-    """A finding whose slice `number` is marked from `share` of the shown scale on."""
-    recipe, here = finding.method.recipe, slice(number, number + 1)
+def _marked_at(studied: Studied, finding: Finding, share: float) -> Finding:
+    """A finding that is marked, and has its volumes, from `share` of the shown scale on."""
+    recipe, scan = finding.method.recipe, studied.scan
     cuts = [
         own + (share - THRESHOLD) / (1 - THRESHOLD) * span
         for own, span in zip(recipe.thresholds, finding.spans)
     ]
-    probability = finding.probability[list(recipe.classes)].to_numpy()[here]
-    mask = finding.mask.copy()
-    mask[here] = marked(finding.heat[:, here], probability, replace(recipe, thresholds=tuple(cuts)))
+    probability = finding.probability[list(recipe.classes)].to_numpy()
+    mask = marked(finding.heat, probability, replace(recipe, thresholds=tuple(cuts)))
     if studied.wanted.inside_brain:
-        mask[here][~studied.scan.source.brain[here]] = 0
-    return replace(finding, mask=mask)
+        mask[~scan.source.brain] = 0
+    volumes = volumes_ml(mask, scan.pixel_ml, recipe.classes)
+    return replace(finding, mask=mask, volumes_ml=volumes)

@@ -69,7 +69,7 @@ def test_long_titles_are_broken_and_not_cut(tmp_path):
 
 
 def test_titles_of_panels_do_not_touch_however_long_a_word_is():
-    long, short = panel(title="DenseNet121DenseNet121"), panel(title="slice")
+    long, short = panel(title="DenseNet121" * 2 + "WWW"), panel(title="slice")
     figure = figures.montage([long, long, short], 3, "t")
     figures.fit_titles(figure)
     figure.draw_without_rendering()

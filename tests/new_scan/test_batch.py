@@ -105,6 +105,7 @@ def test_the_viewer_is_a_picture_without_a_front_end(scans, tmp_path, monkeypatc
     assert len(own.axes[1].collections) == 1 and not high.axes[1].collections
     drawn = [figure.axes[1].images[1].get_alpha().any() for figure in (own, high)]
     assert drawn == [True, False]
+    assert "0.0 mL" in high.axes[1].get_title() and "0.0 mL" not in own.axes[1].get_title()
     # at its own threshold heat is drawn where the mask is, and nowhere else
     finding = studied.findings[0]
     assert np.array_equal(own.axes[1].images[1].get_alpha() > 0, finding.heat[0, 5] >= 0.6)
