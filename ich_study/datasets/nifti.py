@@ -336,7 +336,12 @@ def load_pair(
             f"mask-geometry: voxels of the mask are {_mm(drawn)}, those of the scan {_mm(image)}"
         )
     elif not np.allclose(drawn.affine, image.affine, atol=0.01):
-        notes.append("affines of mask and scan disagree; voxels were paired by index")
+        away = np.abs(_voxels_apart(image, drawn)).max()
+        check = "mask-place: " if away > SAME_PLACE_VOXELS else ""
+        notes.append(
+            f"{check}affines of mask and scan disagree by {away:.1f} voxels; voxels were paired by"
+            " index"
+        )
     return NiftiPair(image, hu, recode(drawn.voxels, codes, mask_path), tuple(notes))
 
 
@@ -354,10 +359,10 @@ def _direction_notes(
         own = _axes_words(nibabel.load(path, mmap=False).affine)
         said = f"axes of the scan are {axes[0]}, {own} of its mask {path.name}"
         return [f"orientation: {said}; voxels were paired by index, as `pair_by` says"]
-    linear, origin = image.affine[:3, :3], image.affine[:3, 3]
-    cosines = [matrix / np.linalg.norm(matrix, axis=0) for matrix in (linear, drawn.affine[:3, :3])]
+    linear = (image.affine[:3, :3], drawn.affine[:3, :3])
+    cosines = [matrix / np.linalg.norm(matrix, axis=0) for matrix in linear]
     angle = np.degrees(np.arccos(np.clip((cosines[0] * cosines[1]).sum(axis=0), -1, 1))).max()
-    shift = np.abs(np.linalg.solve(linear, drawn.affine[:3, 3] - origin)).max()
+    shift = np.abs(_voxels_apart(image, drawn)).max()
     if angle <= SAME_DIRECTION_DEGREES and (axes[0] == axes[1] or shift <= SAME_PLACE_VOXELS):
         return []
     said = (
@@ -370,6 +375,11 @@ def _direction_notes(
             " `pair_by` what to pair by: {scan id: index}, or qform or sform of each file"
         )
     return [f"orientation: {said}; each was turned by its own {pair_by}, as `pair_by` says"]
+
+
+def _voxels_apart(image: NiftiArray, drawn: NiftiArray) -> np.ndarray:
+    """From the first voxel of a scan to that of its mask in space, in voxels of the scan, (3,)."""
+    return np.linalg.solve(image.affine[:3, :3], drawn.affine[:3, 3] - image.affine[:3, 3])
 
 
 def _refuse_denser(hu: np.ndarray, drawn: np.ndarray, by_index: np.ndarray, path: Path) -> None:

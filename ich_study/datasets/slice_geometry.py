@@ -22,8 +22,10 @@ _SAME_POSITION_MM = 0.01
 _COSINE_TOLERANCE = _SPACING_TOLERANCE = 1e-3
 _GAP_FACTOR = 1.5
 _NEIGHBOURS = 3
+_OVERLAP = 0.6
 _ALTERNATING = 5
-"""Gaps in turn narrow and wide, from how many on they are those of two acquisitions."""
+"""Gaps in turn narrow and wide, from how many on they are those of two acquisitions. Below
+_OVERLAP of the thickness slices overlap by more than a tilted gantry's do."""
 
 SeriesKey: TypeAlias = tuple[str, str]
 """(StudyInstanceUID, SeriesInstanceUID)."""
@@ -153,6 +155,14 @@ class SliceStack:
             notes.append(
                 f"irregular-spacing: {gaps.min():.2f} to {gaps.max():.2f} mm, median"
                 f" {np.median(gaps):.2f} mm"
+            )
+        thick = np.array([header.thickness_mm for header in self.headers])
+        close = np.flatnonzero(gaps < _OVERLAP * np.fmin(thick[1:], thick[:-1]))
+        if len(close):
+            notes.append(
+                f"several-stacks: {len(close)} of {len(gaps)} gaps are much narrower than their"
+                f" slices are thick, such as {gaps[close[0]]:.2f} mm after slice {close[0]}; does a"
+                " second acquisition lie between the slices of the first?"
             )
         wide = missing_gaps(gaps)
         if len(wide):

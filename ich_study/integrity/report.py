@@ -19,6 +19,7 @@ CHECKS: dict[str, str] = {
     "orientation": "the headers of a scan and its mask contradict each other about direction",
     "voxel-units": "sizes in metres or microns",
     "mask-geometry": "shape or spacing of mask and scan disagree",
+    "mask-place": "affines say that mask and scan lie at different places",
     "voxel-size": "pixdim and affine of a NIfTI file disagree",
     "mask-code": "the mask holds a code that is not 0-6",
     "empty-mask": "an empty mask makes a scan negative",

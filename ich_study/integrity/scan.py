@@ -18,6 +18,7 @@ NOTE_SEVERITY: dict[str, str] = {
     "orientation": "warning",
     "voxel-units": "error",
     "mask-geometry": "error",
+    "mask-place": "warning",
     "empty-mask": "warning",
     "not-ct": "error",
     "not-hu": "error",

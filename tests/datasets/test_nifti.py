@@ -247,7 +247,14 @@ def test_masks_must_fit_their_scan(tmp_path):
     pair = load_pair(
         scan, save(tmp_path / "moved.nii", np.zeros((6, 5, 4), np.uint8), moved), {1: 1}
     )
-    assert pair.notes == ("affines of mask and scan disagree; voxels were paired by index",)
+    said = "affines of mask and scan disagree by {} voxels; voxels were paired by index"
+    assert pair.notes == (f"mask-place: {said.format('8.0')}",)
+    assert [item.severity for item in note_findings(pair.notes, "d", "s")] == ["warning"]
+    moved[2, 3] = 2
+    pair = load_pair(
+        scan, save(tmp_path / "little.nii", np.zeros((6, 5, 4), np.uint8), moved), {1: 1}
+    )
+    assert pair.notes == (said.format("0.4"),)
     pair = load_pair(
         scan,
         save(tmp_path / "thin.nii", np.zeros((6, 5, 4), np.uint8), np.diag([-1.0, 1, 4, 1])),

@@ -172,6 +172,9 @@ def test_a_second_acquisition_shifted_by_half_a_slice_is_told_by_its_numbers():
             stack_slices(numbered([*range(30, 40), *turns[:6]]))
         unknown = [*numbered(turns[:-1]), header(2.5 * 15, "15.dcm")]
         assert len(stack_slices(unknown).headers) == 16
+        assert "several-stacks: 15 of 15 gaps are much narrower" in stack_slices(unknown).notes()[0]
+    retaken = stack_slices(series([*FIVES, 36.0])).notes()
+    assert "several-stacks: 1 of 14 gaps are much narrower" in retaken[1]
     # forwards, backwards, and by turns of a gantry of two and of four rows
     rows = np.arange(1, 17)
     for numbers in (rows, rows[::-1], rows.reshape(-1, 2)[:, ::-1], rows.reshape(-1, 4)[:, ::-1]):
