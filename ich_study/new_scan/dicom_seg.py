@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
+from matplotlib.colors import to_rgb
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
 from ich_study.atomic import atomic_path
 from ich_study.errors import DataError, ParameterError
+from ich_study.figures.style import CLASS_COLOURS, NAME_OF_CODE
 from ich_study.hashing import pixel_hash
 from ich_study.new_scan.apply import Finding
 from ich_study.new_scan.read import OwnScan
@@ -118,6 +120,8 @@ def _described(
 
     name = {code: name for name, code in MASK_CODES.items()}.get(code, "any")
     recipe = finding.method.recipe
+    # a viewer shows a subtype in the colour that it has in every figure
+    colour = np.rint(255 * np.array(to_rgb(CLASS_COLOURS[NAME_OF_CODE[code]]))).astype(int)
     identification = hd.AlgorithmIdentificationSequence(
         name=f"{recipe.name} ({recipe.variant})",
         version=finding.method.sha256[:16],
@@ -135,6 +139,7 @@ def _described(
         tracking_uid=generate_uid(entropy_srcs=["segment", name, *entropy]),
         tracking_id=name,
         anatomic_regions=[REGIONS.get(name, codes.SCT.IntracranialStructure)],
+        display_color=hd.color.CIELabColor.from_rgb(*colour),
     )
 
 

@@ -57,6 +57,8 @@ def test_a_segment_says_what_made_it_and_that_it_is_for_research(series, tmp_pat
     assert segment.AnatomicRegionSequence[0].CodeValue == "33930006"
     assert segment.SegmentLabel == "Subarachnoid hemorrhage"
     assert segment.SegmentAlgorithmType == "AUTOMATIC"
+    shown = hd.color.CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue).to_rgb()
+    assert shown == pytest.approx((0x8E, 0x2F, 0xF0), abs=2), "the violet of SAH in every figure"
     identified = segment.SegmentationAlgorithmIdentificationSequence[0]
     assert "ab" * 32 in identified.AlgorithmParameters and "research" in identified.AlgorithmSource
     assert pydicom.dcmread(tmp_path / "a.dcm").SeriesDescription in RESEARCH_USE
