@@ -77,6 +77,12 @@ def test_links_and_pictures_lead_to_files_and_headings(name):
             assert heading in headings(file.read_text(encoding="utf-8")), (name, link)
 
 
+@pytest.mark.parametrize("name", WRITTEN)
+def test_tests_that_are_said_to_show_something_are_there(name):
+    said = re.findall(r"`(tests/[\w/]+\.py)`", PAGES[name])
+    assert not [file for file in said if not (ROOT / file).is_file()]
+
+
 def test_the_pages_say_different_things():
     said = [text for text in PAGES.values() for text in set(prose(text)) if len(text.split()) > 12]
     assert len(said) > 50

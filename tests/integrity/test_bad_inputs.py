@@ -32,6 +32,27 @@ WRITERS = {
     "instance2022": write_instance2022,
 }
 SLICES = 10
+IDENTITY_TEXTS = (
+    "PatientName",
+    "OtherPatientNames",
+    "PatientMotherBirthName",
+    "PatientAddress",
+    "PatientComments",
+    "OtherPatientIDs",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDescription",
+    "SeriesDescription",
+    "InstitutionName",
+    "InstitutionAddress",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "OperatorsName",
+    "StationName",
+    "DeviceSerialNumber",
+    "ImageComments",
+    "RequestedProcedureDescription",
+)
 
 
 def scan(seed: int) -> PhantomScan:
@@ -282,3 +303,20 @@ def test_a_mask_of_zeros_is_a_warning_and_a_corrected_box_reaches_the_store(sour
         store = build_store(reader, tmp_path / "store", workers=1, progress=False)
         heights.append(store.boxes["height"].max())
     assert heights == [20, 24]
+
+
+@pytest.mark.parametrize("name", ["rsna", "cq500"])
+def test_no_identity_of_a_header_reaches_the_store_or_its_report(sources, tmp_path, name):
+    """Patient and study are known by what the data set calls them, and by nothing else."""
+    root = tmp_path / name
+    shutil.copytree(sources / name, root)
+    hidden = {keyword: f"Geheim {keyword}"[:16] for keyword in IDENTITY_TEXTS}
+    dates = dict.fromkeys(("PatientBirthDate", "StudyDate", "ContentDate"), "19500304")
+    edit_dicom(slices(root), **hidden, **dates)
+    store = build_store(open_dataset(name, root), tmp_path / "store", workers=1, progress=False)
+    found = b"".join(
+        path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()
+    )
+    tables = (store.index, store.boxes, store.images, store.findings, store.notes)
+    written = found.decode("latin-1") + "".join(table.to_csv() for table in tables)
+    assert "Geheim" not in written and "19500304" not in written
