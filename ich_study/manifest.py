@@ -22,6 +22,7 @@ import psutil
 from ich_study.atomic import write_json
 from ich_study.errors import RunError, StudyError, first_of
 from ich_study.hashing import sha256_file
+from ich_study.paths import resolve
 
 RECORD_NAME = "recorded.json"
 RUN_NAME = "run.json"
@@ -79,8 +80,8 @@ def record(
     times.
 
     licences: of published weights, by their source. Each other argument is a hash (64 hexadecimal
-    digits), a file to hash, or a mapping of names to those. Mappings of several calls are merged.
-    Raises StudyError on anything else.
+    digits), a Path to hash, relative to the project's folder, or a mapping of names to those.
+    Mappings of several calls are merged. Raises StudyError on anything else.
     """
     target = Path(output_dir) / RECORD_NAME
     known = recorded(Path(output_dir))
@@ -120,6 +121,7 @@ def recorded(output_dir: Path) -> dict[str, Any]:
 
 def _hash(content: str | Path, kind: str) -> str:
     if isinstance(content, Path):
+        content = resolve(content)
         if not content.is_file():
             raise StudyError(f"cannot hash {kind}: {content} is not a file")
         return sha256_file(content)

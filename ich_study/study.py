@@ -106,6 +106,10 @@ class Study:
         """Write `<name>.png`; the figure stays open, so that the notebook shows it."""
         style.save_figure(self.titled(figure), self.output / f"{name}.png")
 
+    def save_history(self, history: pd.DataFrame, title: str, name: str = "history") -> None:
+        """`save` the curves of a training, as `style.history_figure` draws them."""
+        self.save(style.history_figure(history, title), name)
+
     def titled(self, figure: Figure) -> Figure:
         """`figure`, whose title says of a phantom that it is synthetic: where it names a data set
         that is one, or where all data sets are."""

@@ -29,6 +29,14 @@ def test_recorded_hashes_are_merged(tmp_path):
     }
 
 
+def test_a_file_is_named_from_the_project_as_parameters_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("ICH_STUDY_ROOT", str(tmp_path))
+    (tmp_path / "w.safetensors").write_bytes(b"weights")
+    manifest.record(tmp_path, weights={"shipped": Path("w.safetensors")})
+    expected = {"weights": {"shipped": hashlib.sha256(b"weights").hexdigest()}}
+    assert manifest.recorded(tmp_path) == expected
+
+
 def test_nothing_recorded_is_empty(tmp_path):
     assert manifest.recorded(tmp_path) == {}
 

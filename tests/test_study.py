@@ -78,6 +78,15 @@ def test_tables_come_back_and_lie_in_the_folder(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out" / "table.csv"), table)
 
 
+def test_the_curves_of_a_training_are_a_picture_of_its_folder(tmp_path, monkeypatch):
+    study, dataset = opened(tmp_path, monkeypatch, splits=())
+    history = pd.DataFrame({"epoch": [0], "train_loss": 1.0, "valid_loss": 1.0})
+    study.save_history(history.assign(auroc=0.5, f1=0.5), f"an arm on {dataset}", "arm/history")
+    assert plt.gcf().get_suptitle() == f"an arm on {dataset}"
+    assert (study.output / "arm" / "history.png").is_file()
+    plt.close()
+
+
 @pytest.mark.parametrize(
     ("synthetic", "title", "expected"),
     [

@@ -25,10 +25,12 @@ MAX_CELLS = 36
 MAX_STATEMENTS = 110
 STUDIES = ("02_", "03_", "04_", "05_", "06_")
 """Beginnings of the notebooks of one method each: they show the method and wire a study."""
-MAX_NAMES, MAX_MODULES = 60, 15
-"""Of the package in a notebook of STUDIES. Each step of a method that is called where a reader sees
-its arrays is a name, so this is far above what a notebook would need that hid its method. 02 and 03
-take theirs from the room's modules: a room that imports them all slows the start of every run."""
+MAX_IMPORTED, MAX_FROM = 12, 6
+"""Names of the package that the import statements of a notebook of STUDIES bind, and the modules
+that stand in these statements."""
+MAX_NAMES, MAX_MODULES = 60, 12
+"""Of the package that such a notebook uses, attributes of a whole room or module among them. Each
+step of a method that is called where a reader sees its arrays is one."""
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -144,16 +146,44 @@ def _code(notebook: nbformat.NotebookNode) -> Iterator[str]:
 
 
 def _borrowed(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     try:
-        names = package_names(cell.source for cell in notebook.cells if cell.cell_type == "code")
+        statements, names = import_statements(sources), package_names(sources)
     except SyntaxError:
         return  # which another rule says
+    imported = sum(len(bound) for bound in statements.values())
+    if imported > MAX_IMPORTED or len(statements) > MAX_FROM:
+        yield (
+            f"imports {imported} names from {len(statements)} modules of ich_study, at most"
+            f" {MAX_IMPORTED} from {MAX_FROM} are allowed: import a room whole, move wiring there"
+        )
     homes = {name.rpartition(".")[0] for name in names}
     if len(names) > MAX_NAMES or len(homes) > MAX_MODULES:
         yield (
             f"takes {len(names)} names from {len(homes)} modules of ich_study, at most {MAX_NAMES}"
             f" from {MAX_MODULES} are allowed: wiring belongs there"
         )
+
+
+def import_statements(sources: Iterable[str]) -> dict[str, set[str]]:
+    """Modules of the package in the import statements of cells of code, with the names that each
+    statement binds.
+
+    >>> import_statements(["from ich_study.methods import mil, cams as room"]) == {
+    ...     "ich_study.methods": {"mil", "room"}
+    ... }
+    True
+    """
+    found: dict[str, set[str]] = {}
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ich_study"):
+            names = {each.asname or each.name for each in node.names}
+            found.setdefault(node.module, set()).update(names)
+        elif isinstance(node, ast.Import):
+            for each in node.names:
+                if each.name.startswith("ich_study"):
+                    found.setdefault(each.name, set()).add(each.asname or each.name)
+    return found
 
 
 def package_names(sources: Iterable[str]) -> set[str]:

@@ -204,3 +204,27 @@ class Rows:
         if "class_name" in named:
             named["class"] = named.pop("class_name")
         return named
+
+
+def checked_above_random(results: pd.DataFrame, method: str, needed: bool = True) -> str:
+    """How much better than a random map a method points, as a sentence.
+
+    results: with the row `<method> - random_map` of `pointing.pointing_differences`; without, the
+    sentence says that nothing was measured. Raises StudyError where it is `needed` that the
+    interval lies above 0, and it does not, or was not measured.
+    """
+    gains = results[results["method"] == f"{method} - random_map"]
+    gains = gains[gains["metric"].str.endswith("pointing_game_difference")]
+    if gains.empty:
+        if needed:
+            raise StudyError(f"{method}: no pointing game was measured against a random map")
+        return f"{method}: no pointing game was measured"
+    gain = gains.iloc[0]
+    said = "{value:.3f} [{ci_low:.3f}, {ci_high:.3f}]".format(**gain)
+    if needed and not gain["ci_low"] > 0:
+        raise StudyError(
+            f"{method}: expected a pointing game above a random map's, with an interval that"
+            f" excludes zero, found a difference of {said}; train longer, or set"
+            " above_random: false to ask for nothing"
+        )
+    return f"{method}: pointing game above a random map's by {said}"

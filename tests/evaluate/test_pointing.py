@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from ich_study.errors import StudyError
-from ich_study.evaluate.pointing import checked_above_random, pointing_differences
-from ich_study.evaluate.rows import Rows
+from ich_study.evaluate.pointing import pointing_differences
+from ich_study.evaluate.rows import Rows, checked_above_random
 from ich_study.evaluate.score import Scores
 from ich_study.metrics.overlap import Counts
 from ich_study.schema import result_table

@@ -35,3 +35,18 @@ def test_a_study_of_more_names_than_allowed_is_named(tmp_path, monkeypatch):
         assert len(hygiene.problems(path)) == wrong
     assert "3 names from 2 modules of ich_study, at most 3 from 1" in hygiene.problems(path)[0]
     assert not hygiene.problems(write(tmp_path / "00_n.ipynb", code)), "of one method's alone"
+
+
+def test_a_study_imports_few_names_from_few_modules(tmp_path, monkeypatch):
+    """By its import statements, whether the names are used or not: a room is one name."""
+    code = f"{WHOLE}\nfrom ich_study.study import Study, parts_table as table\nimport numpy as np"
+    path = write(tmp_path / "05_n.ipynb", code)
+    for names, homes, wrong in ((3, 2, 0), (2, 2, 1), (3, 1, 1)):
+        monkeypatch.setattr(hygiene, "MAX_IMPORTED", names)
+        monkeypatch.setattr(hygiene, "MAX_FROM", homes)
+        assert len(hygiene.problems(path)) == wrong
+    assert "imports 3 names from 2 modules of ich_study, at most 3 from 1" in str(
+        hygiene.problems(path)
+    )
+    assert (hygiene.MAX_NAMES, hygiene.MAX_MODULES) == (60, 12)
+    assert not hygiene.problems(write(tmp_path / "00_n.ipynb", code)), "of one method's alone"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from ich_study.evaluate.rows import Row, Rows
+from ich_study.evaluate.rows import Row, Rows, checked_above_random
 from ich_study.evaluate.thresholds import fixed_threshold
 from ich_study.evaluate.truth import Truth, largest_lesions, read_truth
 from ich_study.evaluate.unseen import assert_unseen
@@ -19,7 +19,6 @@ from ich_study.methods.lse_unet.study import MethodMaps, Slices, rivals_of
 from ich_study.models.registry import load
 from ich_study.models.weights import read_metadata
 from ich_study.paths import resolve
-from ich_study.schema import result_table
 from ich_study.study import Study
 
 SHIPPED = "lse_unet_shipped"
@@ -69,7 +68,7 @@ def shipped_rows(
     return localisation(Rows(study.name, named, replicates, seed), beside, truth, tolerance_px)
 
 
-def pointing(rows: Sequence[Row]) -> pd.DataFrame:
-    """Of `shipped_rows` the pointing game, for a reader and for `pointing.checked_above_random`."""
-    table = result_table(list(rows))
-    return table[table["metric"].str.startswith("pointing_game")]
+def checked(results: pd.DataFrame, weights: str | None) -> str:
+    """`rows.checked_above_random` of the shipped network, by results that hold `shipped_rows`;
+    where there are no `weights`, nothing need be better."""
+    return checked_above_random(results, SHIPPED, needed=weights is not None)

@@ -239,6 +239,14 @@ def check_encoder(
         )
 
 
+def training_config(
+    training: Mapping[str, Any], restart_changed: bool, arms: Sequence[str], base_variant: str
+) -> TrainingConfig:
+    """Settings of the training that all arms share, after `check_arms`."""
+    check_arms(arms, base_variant)
+    return TrainingConfig.read({**training, "restart_changed": restart_changed}, "training")
+
+
 def check_arms(arms: Sequence[str], base_variant: str) -> None:
     """ParameterError unless the arms are known, distinct, and the base variant, which others are
     compared with, is the first."""

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_study.errors import SplitError
-from ich_study.evaluate.pointing import checked_above_random
+from ich_study.errors import SplitError, StudyError
 from ich_study.methods.lse_unet import shipped
 from ich_study.methods.lse_unet.study import MethodMaps
+from ich_study.schema import result_table
 from tests.methods.lse_unet.cases import SCORED
 
 ROWS = SCORED.rows.assign(any=SCORED.mask().any((1, 2)))
@@ -67,8 +67,10 @@ def test_a_network_that_does_not_say_whom_it_has_seen_is_shown(network):
 
 def test_without_a_network_nothing_is_said():
     assert shipped.shipped_rows(None, None, [], 10, 0, 0, "cpu") == []
-    said = checked_above_random(shipped.pointing([]), shipped.SHIPPED, False)
+    said = shipped.checked(result_table([]), None)
     assert said == "lse_unet_shipped: no pointing game was measured"
+    with pytest.raises(StudyError, match="lse_unet_shipped: no pointing game was measured"):
+        shipped.checked(result_table([]), "lse_unet.safetensors")
 
 
 def test_only_positive_slices_are_shown_and_beside_a_random_map(network):
@@ -83,7 +85,8 @@ def test_only_positive_slices_are_shown_and_beside_a_random_map(network):
         network.hot = hot
         place = ["instance2022", "parts", "test"]
         rows = shipped.shipped_rows("lse_unet.safetensors", study, place, 200, 1, 0, "cpu")
-        table = shipped.pointing(rows)
+        table = result_table(rows)
+        table = table[table["metric"].str.startswith("pointing_game")]
         own = table[table["method"] == shipped.SHIPPED].iloc[0]
         assert (own["dataset"], own["value"]) == ("instance2022/test", float(better))
         assert own["n"] == 6
