@@ -12,6 +12,7 @@ that names methods makes rows of its own: rivals that the paper does not print.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,6 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.results import with_interval
 from ich_study.figures.names import in_words, readable
 from ich_study.published.claims import KEYS, PROTOCOL, TEST_PARTS, Results, Selector, parse_selector
-from ich_study.published.rounding import as_like
 from ich_study.published.tables import TABLE_COLUMNS, load_table
 
 STUDY_TABLE_COLUMNS: tuple[str, ...] = (
@@ -293,6 +293,21 @@ def _numbers(
     signed = like(change, signed=True) if np.isfinite(change) else ""
     place = f"{row['dataset']}/{row['part']}".removesuffix("/")
     return {**row, "dataset": place, "spread": spread, "ours": text, "difference": signed}
+
+
+def as_like(printed: str, value: float, percent: bool = False, signed: bool = False) -> str:
+    """A number with the digits, and in percent where the printed one is.
+
+    >>> as_like("0.970", 0.91234), as_like("61.88", 0.5, percent=True), as_like("150", 125.0)
+    ('0.912', '50.00', '125')
+    >>> as_like("0.970 ± 0.1", 0.01, signed=True), as_like("10^-37", 0.0003)
+    ('+0.010', '3e-04')
+    """
+    if "10^" in printed:
+        return f"{value:.0e}"
+    first = re.search(r"[\d,]*\.(\d+)|\d", printed)
+    decimals = len(first[1] or "") if first else 0
+    return f"{100 * value if percent else value:{'+' if signed else ''}.{decimals}f}"
 
 
 def _beside(row: Mapping[str, Any], selector: Selector, metric: str, results: Results) -> float:

@@ -1,9 +1,9 @@
 """The printed tables of the five papers, a row per printed number, each with its source.
 
-Numbers stand as printed, misprints included (`consistency.py` flags them). `value` and `spread` are
-fractions where the paper prints percent; thresholds, volumes, seconds and counts keep their unit,
-which `column` or `note` names. `layer` is the CAM paper's depth; `emphasis` is `lost` where the
-source at hand has no typography.
+Numbers stand as printed, misprints included (`load_contradictions` names them). `value` and
+`spread` are fractions where the paper prints percent; thresholds, volumes, seconds and counts keep
+their unit, which `column` or `note` names. `layer` is the CAM paper's depth; `emphasis` is `lost`
+where the source at hand has no typography.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from importlib.resources.abc import Traversable
 import pandas as pd
 
 from ich_study.errors import StudyError
-from ich_study.published.rounding import Printed, parse_printed
-from ich_study.schema import RESULT_LEVELS, typed
+from ich_study.schema import typed
 
 PAPERS: dict[str, str] = {
     "lse_unet": (
@@ -63,48 +62,6 @@ TABLE_COLUMNS: dict[str, str] = {
 """Columns of every table; `method`, `class`, `layer`, `metric`, `unit` and `subset` use the result
 table's names."""
 
-TABLE_LEVELS: dict[str, frozenset[str]] = {
-    "unit": RESULT_LEVELS["unit"],
-    "subset": RESULT_LEVELS["subset"],
-    "spread_kind": frozenset({"sd", "se", "none"}),
-    "emphasis": frozenset({"bold", "none", "lost"}),
-    "aggregation": frozenset(
-        {
-            "micro",
-            "mean_slices",
-            "mean_scans",
-            "mean_classes",
-            "mean_epochs",
-            "mean_folds",
-            "none",
-            "unstated",
-        }
-    ),
-}
-
-EXACT_METRICS: frozenset[str] = frozenset({"count", "reference", "mask_threshold", "setting"})
-"""Metrics whose numbers are not rounded: counts, reference numbers, settings."""
-
-_REQUIRED = (
-    "paper",
-    "table",
-    "row",
-    "column",
-    "metric",
-    "spread_kind",
-    "as_printed",
-    "emphasis",
-    "source",
-)
-
-
-def printed_number(row: pd.Series) -> Printed:
-    """The number of one row of a table with the interval it was rounded from. Raises StudyError if
-    it has none."""
-    return parse_printed(
-        row["as_printed"], percent="[%]" in row["column"], exact=row["metric"] in EXACT_METRICS
-    )
-
 
 def list_tables() -> pd.DataFrame:
     """The tables there are, columns `paper` and `table` (`table_<n>`, or `text_<topic>` for numbers
@@ -119,8 +76,7 @@ def list_tables() -> pd.DataFrame:
 def load_table(paper: str, table: str) -> pd.DataFrame:
     """One table, typed as `TABLE_COLUMNS`.
 
-    Raises StudyError listing the papers or tables there are if this one is not among them, and
-    naming the cell if a value is not what `as_printed` says or a level is unknown.
+    Raises StudyError listing the papers or tables there are if this one is not among them.
     """
     if paper not in PAPERS:
         raise StudyError(f"no paper {paper!r}; there are {', '.join(PAPERS)}")
@@ -139,52 +95,21 @@ def load_all() -> pd.DataFrame:
     )
 
 
-def check_table(frame: pd.DataFrame, what: str) -> pd.DataFrame:
-    """`frame` typed as `TABLE_COLUMNS`, each cell complete, unique, of a known level, its value the
-    printed one.
+def load_contradictions() -> pd.DataFrame:
+    """Printed numbers that contradict others of their paper, a row each: its cell, the rule, the
+    interval that the other numbers allow, the interval it was rounded from, and why.
 
-    Raises StudyError naming `what` and the first cell that is not.
+    They follow from the tables alone; `python -m tools.printed` finds them.
     """
-    frame = typed(frame, TABLE_COLUMNS, what)
-    for column in _REQUIRED:
-        _refuse(frame, frame[column].isna() | (frame[column] == ""), f"{what}: no {column}")
-    for column, levels in TABLE_LEVELS.items():
-        _refuse(
-            frame,
-            frame[column].notna() & ~frame[column].isin(levels),
-            f"{what}: {column} not one of {sorted(levels)}",
-        )
-    _refuse(
-        frame, frame.duplicated(["paper", "table", "row", "column"]), f"{what}: cell printed twice"
-    )
-    numbers = [printed_number(row) for _, row in frame.iterrows()]
-    values = pd.Series([float(n.value) for n in numbers], dtype="float64")
-    spreads = pd.Series(
-        [None if n.spread is None else float(n.spread) for n in numbers], dtype="float64"
-    )
-    _refuse(frame, frame["value"] != values, f"{what}: value is not what is printed")
-    _refuse(
-        frame,
-        ~(frame["spread"].eq(spreads) | (frame["spread"].isna() & spreads.isna())),
-        f"{what}: spread is not what is printed",
-    )
-    return frame
-
-
-def _refuse(frame: pd.DataFrame, wrong: pd.Series, message: str) -> None:
-    if wrong.any():
-        cell = frame[wrong.to_numpy(bool)].iloc[0]
-        raise StudyError(
-            f"{message}, in row {cell['row']!r}, column {cell['column']!r}: {cell['as_printed']!r},"
-            f" value {cell['value']}"
-        )
+    with (files("ich_study.published") / "contradictions.csv").open(encoding="utf-8") as stream:
+        return pd.read_csv(stream, dtype={"as_printed": str}, float_precision="round_trip")
 
 
 @cache
 def _load(paper: str, table: str) -> pd.DataFrame:
     with (_folder(paper) / f"{table}.csv").open(encoding="utf-8") as stream:
         frame = pd.read_csv(stream, dtype="string", keep_default_na=False, na_values=[""])
-    return check_table(frame, f"published/{paper}/{table}.csv")
+    return typed(frame, TABLE_COLUMNS, f"published/{paper}/{table}.csv")
 
 
 def _folder(paper: str) -> Traversable:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from importlib.resources import files
+from pathlib import Path
 
 import pandas as pd
 
 from ich_study.errors import StudyError
-from ich_study.published.checks import INFINITY, Cells, Check, about, check_frame, point
-from ich_study.published.identities import RULES
-from ich_study.published.rounding import Interval
 from ich_study.published.tables import load_all
+from tools.printed.checks import INFINITY, Cells, Check, about, check_frame, point
+from tools.printed.identities import RULES
+from tools.printed.rounding import Interval
 
 LINK_COLUMNS = (
     "rule",
@@ -93,11 +93,11 @@ def check_all(frame: pd.DataFrame | None = None) -> pd.DataFrame:
 def load_links() -> pd.DataFrame:
     """The links between printed numbers, columns `LINK_COLUMNS`. Raises StudyError on other
     columns."""
-    with (files("ich_study.published") / "links.csv").open(encoding="utf-8") as stream:
-        links = pd.read_csv(stream, dtype="string", keep_default_na=False)
+    path = Path(__file__).with_name("links.csv")
+    links = pd.read_csv(path, dtype="string", keep_default_na=False)
     if tuple(links.columns) != LINK_COLUMNS:
         raise StudyError(
-            f"published/links.csv has columns {list(links.columns)}; expected {list(LINK_COLUMNS)}"
+            f"links.csv has columns {list(links.columns)}; expected {list(LINK_COLUMNS)}"
         )
     return links
 
@@ -125,7 +125,7 @@ def _related(interval: Interval, value: Fraction, relation: str) -> Interval:
         return interval
     if relation == "above":
         return Interval(value, INFINITY)
-    raise StudyError(f"published/links.csv: relation {relation!r}; expected equal or above")
+    raise StudyError(f"links.csv: relation {relation!r}; expected equal or above")
 
 
 def sums_of_parts(cells: Cells) -> Iterator[Check]:

@@ -1,5 +1,6 @@
 from decimal import Decimal
 from fractions import Fraction
+from importlib.resources import files
 
 import numpy as np
 import pandas as pd
@@ -7,10 +8,16 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ich_study.errors import StudyError
-from ich_study.published import consistency, identities
-from ich_study.published.checks import CHECK_COLUMNS, Cells
-from ich_study.published.rounding import Interval, parse_printed
-from ich_study.published.tables import TABLE_COLUMNS, load_all, load_table
+from ich_study.published.tables import (
+    TABLE_COLUMNS,
+    load_all,
+    load_contradictions,
+    load_table,
+)
+from tools.printed import consistency, identities
+from tools.printed.__main__ import main
+from tools.printed.checks import CHECK_COLUMNS, Cells
+from tools.printed.rounding import Interval, parse_printed
 
 BOX_COLUMNS = [f"BBox {name} [-{depth}]" for name in ("Dice", "IoU") for depth in (1, 2, 3)]
 
@@ -110,6 +117,18 @@ def table_of(paper, table, cells):
 
 def test_exactly_the_known_contradictions_are_found():
     assert contradictions() == KNOWN
+
+
+def test_the_committed_contradictions_are_those_that_are_found(tmp_path, monkeypatch):
+    """`python -m tools.printed` writes the file that 07 shows, byte for byte."""
+    monkeypatch.setenv("ICH_STUDY_ROOT", str(tmp_path))
+    (tmp_path / "ich_study" / "published").mkdir(parents=True)
+    main()
+    written = tmp_path / "ich_study" / "published" / "contradictions.csv"
+    committed = files("ich_study.published") / "contradictions.csv"
+    assert written.read_bytes() == committed.read_bytes()
+    again = load_contradictions().to_csv(index=False, lineterminator="\n")
+    assert again.encode() == committed.read_bytes()
 
 
 def test_every_check_says_what_was_expected_and_why():

@@ -13,8 +13,8 @@ from fractions import Fraction
 import pandas as pd
 
 from ich_study.errors import StudyError
-from ich_study.published.rounding import Interval, Printed
-from ich_study.published.tables import printed_number
+from tools.printed.rounding import Interval, Printed
+from tools.printed.transcribed import printed_number
 
 Address = tuple[str, str, str, str]
 """paper, table, row, column: one printed cell."""

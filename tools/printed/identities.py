@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil, floor
 
-from ich_study.published.checks import INFINITY, Cell, Cells, Check, Keyed, about, point
-from ich_study.published.rounding import Interval, corners
+from tools.printed.checks import INFINITY, Cell, Cells, Check, Keyed, about, point
+from tools.printed.rounding import Interval, corners
 
 LSE_DICE_TABLES = ("table_2", "table_3", "table_5", "table_6", "table_7")
 HGI_OVERALL = "Overall slice-wise"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ich_study.errors import StudyError
-from ich_study.published.rounding import Interval, corners, parse_printed
+from tools.printed.rounding import Interval, corners, parse_printed
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ich_study.published import identities
-from ich_study.published.checks import Cells
 from ich_study.published.tables import load_table
+from tools.printed import identities
+from tools.printed.checks import Cells
 
 
 def verdicts(rule, paper, table, **changed):

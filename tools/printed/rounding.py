@@ -103,21 +103,6 @@ def parse_printed(text: str, percent: bool = False, exact: bool = False) -> Prin
     return Printed(value * scale, interval, spread * scale, _around(spread * scale, half * scale))
 
 
-def as_like(printed: str, value: float, percent: bool = False, signed: bool = False) -> str:
-    """A number with the digits, and in percent where the printed one is.
-
-    >>> as_like("0.970", 0.91234), as_like("61.88", 0.5, percent=True), as_like("150", 125.0)
-    ('0.912', '50.00', '125')
-    >>> as_like("0.970", 0.01, signed=True), as_like("10^-37", 0.0003)
-    ('+0.010', '3e-04')
-    """
-    if _POWER.search(printed):
-        return f"{value:.0e}"
-    match = _NUMBER.search(printed)
-    decimals = len(match.group().partition(".")[2]) if match else 0
-    return f"{100 * value if percent else value:{'+' if signed else ''}.{decimals}f}"
-
-
 def _around(value: Fraction, width: Fraction) -> Interval:
     return Interval(value - width, value + width)
 

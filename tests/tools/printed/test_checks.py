@@ -5,9 +5,9 @@ from fractions import Fraction
 import pytest
 
 from ich_study.errors import StudyError
-from ich_study.published.checks import Cells, Keyed, about, check_frame, point
-from ich_study.published.rounding import Interval
 from ich_study.published.tables import load_table
+from tools.printed.checks import Cells, Keyed, about, check_frame, point
+from tools.printed.rounding import Interval
 
 CELLS = Cells(load_table("lse_unet", "table_5"))
 AVERAGE = ("lse_unet", "table_5", "DenseNet121", "AVG")
