@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+from IPython.display import display
 
 from ich_study.errors import ParameterError
 from ich_study.manifest import HEADLESS
@@ -16,6 +18,8 @@ from ich_study.manifest import HEADLESS
 FRONT_END = "JPY_SESSION_NAME"
 """Set by a Jupyter server for the kernels of its notebooks. Papermill's and nbval's have none, and
 wait for ever for a front end to answer a slider."""
+DRAWING = threading.Lock()
+"""Kernels answer sliders on threads of their own; two that draw at once give a picture of both."""
 
 
 def explore(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
@@ -45,8 +49,12 @@ def explore(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
             sliders[name] = ipywidgets.SelectionSlider(options=sorted(values), **look, **shown)
 
     def redraw(**chosen: Any) -> None:
-        draw(**chosen)
-        plt.show()
+        with DRAWING:
+            draw(**chosen)
+            made = [plt.figure(number) for number in plt.get_fignums()]
+            plt.close("all")  # what pyplot knows another thread would draw too
+            for figure in made:
+                display(figure)
 
     ipywidgets.interact(redraw, **sliders)
 

@@ -1,6 +1,9 @@
 import sys
+import threading
+import time
 import types
 
+import matplotlib.pyplot as plt
 import pytest
 
 from ich_study.errors import ParameterError
@@ -33,6 +36,33 @@ def test_with_ipywidgets_every_choice_has_a_slider(monkeypatch):
     # numbers in order, so that a slider scrolls; the first choice is the one shown first
     assert asked == {"number": ("slider", [3, 4, 5], 4), "method": ("list", ["b", "a"], "b")}
     assert seen == [{"number": 4, "method": "b"}]
+
+
+def test_two_sliders_moved_at_once_are_drawn_one_after_the_other(monkeypatch):
+    inside, seen, shown = [], [], []
+
+    def draw(number):
+        inside.append(number)
+        time.sleep(0.02)
+        seen.append(list(inside))
+        inside.clear()
+        plt.figure(num=number)
+
+    def interact(redraw, **sliders):
+        threads = [threading.Thread(target=redraw, kwargs={"number": each}) for each in (3, 4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    fake = types.SimpleNamespace(interact=interact, SelectionSlider=lambda **look: None)
+    monkeypatch.setitem(sys.modules, "ipywidgets", fake)
+    monkeypatch.setattr(module, "sliders_wanted", lambda: True)
+    monkeypatch.setattr(module, "display", lambda figure: shown.append((figure, plt.get_fignums())))
+    plt.close("all")
+    explore(draw, number=[3, 4])
+    assert sorted(seen) == [[3], [4]]
+    assert [known for _, known in shown] == [[], []], "pyplot no longer knows what is drawn"
 
 
 def test_nothing_to_choose_from_is_named():
