@@ -70,8 +70,6 @@ NAME_OF_CODE = {
 POINTS_PER_INCH = 72
 LETTER_WIDTH = 0.55
 """Of a mean letter of a title, in units of its font size."""
-WIDEST_TITLE = 0.9
-"""Of a panel, as a share of its part of the figure: its neighbour's begins there."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +142,15 @@ def fit_titles(figure: Figure) -> None:
         if place is not None and axis.get_title():
             inches = width / place.get_gridspec().ncols
             _broken(axis.title, inches)
-            titled.append(axis.title)
-            shares.append(_inches_of(axis.title) / (WIDEST_TITLE * inches))
-    for title in titled:
-        title.set_fontsize(title.get_fontsize() / max(1, *shares))
+            titled.append(axis)
+    if len(titled) < 2:
+        return
+    figure.draw_without_rendering()  # puts the panels where they will stand
+    for axis in titled:
+        panel = axis.get_window_extent().width / figure.dpi
+        shares.append(_inches_of(axis.title) / panel)
+    for axis in titled:
+        axis.title.set_fontsize(axis.title.get_fontsize() / max(1, *shares))
 
 
 def _inches_of(title: Text) -> float:
