@@ -5,6 +5,7 @@ from PIL import Image, ImageColor
 
 from ich_study.errors import StudyError
 from ich_study.figures.style import CLASS_COLOURS
+from ich_study.paths import project_root
 from ich_study.published import publish
 
 
@@ -180,3 +181,15 @@ def test_what_is_published_is_published_again_as_it_is():
     numbers = pd.DataFrame({"value": [0.0123456789, 12.3456789, None, 1e-9 / 3]})
     rounded = publish.rounded(numbers)
     pd.testing.assert_frame_equal(publish.rounded(rounded), rounded)
+
+
+def test_no_committed_interval_is_without_width():
+    tables = [
+        pd.read_csv(path, low_memory=False)
+        for path in (project_root() / "figures").rglob("*.csv")
+        if "ci_low" in path.read_text(encoding="utf-8").partition("\n")[0]
+    ]
+    assert len(tables) > 50
+    for table in tables:
+        alike = table[table["ci_low"].notna() & (table["ci_low"] == table["ci_high"])]
+        assert alike.empty, "a share that is alike in every patient has exact bounds"
