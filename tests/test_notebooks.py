@@ -8,12 +8,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
 import pytest
 
 from ich_study import params
+from ich_study.cross.measure import common_grid
+from ich_study.datasets import open_dataset
+from ich_study.evaluate.truth import read_truth, truth_kind, with_known
+from ich_study.methods import mil
+from ich_study.phantom.write_cq500 import write_cq500
+from ich_study.store import build_store
+from tests.integrity.test_bad_inputs import scan
 from tools import notebook_hygiene as hygiene
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -227,3 +235,47 @@ def test_00_takes_two_data_sets_that_name_scans_alike():
     exec(loop, {"index": index})
     with pytest.raises(AssertionError, match=r"049.* has gaps"):
         exec(loop, {"index": index.drop(index=1)})
+
+
+@pytest.fixture(scope="module")
+def two_series(tmp_path_factory):
+    """Rows and store of a CQ500 phantom: two studies with hemorrhage, one with a second series."""
+    root = tmp_path_factory.mktemp("cq500")
+    write_cq500(root / "source", iter([scan(1), scan(2)]))
+    store = build_store(open_dataset("cq500", root / "source"), root, workers=1, progress=False)
+    rows = store.index
+    study = SimpleNamespace(
+        stores={"cq500": store}, rows=lambda *_: rows, rows_together=lambda *_: rows
+    )
+    return SimpleNamespace(Study=SimpleNamespace(open=lambda *_: study), study=study)
+
+
+def run_cell(number: str, line: str, **names: object) -> dict[str, object]:
+    """Runs the first cell of a notebook that holds `line`, to its last table."""
+    path = next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    exec(next(cell for cell in cells if line in cell).split("\nparts_table")[0], names)
+    return names
+
+
+LEFT_OUT = "10 of 30 slices, 1 scans as a whole: CQ500-CT-0_SHARP"
+
+
+def test_05_leaves_out_a_second_series_and_says_so(two_series, capsys):
+    """On real CQ500 it stopped: the boxes are unknown in 32 slices."""
+    given = dict.fromkeys(("output_dir", "data_dir", "split", "boxes_split"), "")
+    given |= {"dataset": "cq500", "boxes_dataset": "cq500", "train_with": {}, "truth": "boxes"}
+    given |= {"tune_part": "tune", "test_part": "test", "assert_all_disjoint": lambda *_: None}
+    boxed = run_cell("05", "boxed = {", mil=mil, Study=two_series.Study, **given)["boxed"]
+    assert set(boxed) == {"tune", "test"} and capsys.readouterr().out.count(LEFT_OUT) == 2
+    for rows in boxed.values():
+        boxes, _ = mil.grid_boxes(two_series.study.stores["cq500"], rows, 64, "boxes")
+        assert [len(rows), sum(map(len, boxes))] == [20, 2]
+
+
+def test_08_leaves_out_a_second_series_and_says_so(two_series, capsys):
+    measured = SimpleNamespace(check_unseen=lambda *_: [], common_grid=common_grid)
+    given = {"tests": {"cq500": "cq500/test"}, "sources": [], "grid": 64, "pd": pd}
+    given |= {"truth_kind": truth_kind, "with_known": with_known, "read_truth": read_truth}
+    truths = run_cell("08", "truths = {}", study=two_series.study, measure=measured, **given)
+    assert len(truths["truths"]["cq500"]) == 20 and LEFT_OUT in capsys.readouterr().out

@@ -83,7 +83,7 @@ def main() -> int:
         settings = {"seed": SEED + number, "matrix": MATRIX, **settings}
         phantom = simulate(contrast=settings.pop("contrast", False), spec=PatientSpec(**settings))
         with tempfile.TemporaryDirectory() as folder:
-            write_cq500(Path(folder), [phantom])
+            write_cq500(Path(folder), [phantom], second_series=False)
             scan = read(Path(folder))
         rows += [counted(kind, scan, phantom.mask > 0, each) for each in methods.values()]
         print(pd.DataFrame(rows[-len(methods) :]).to_string(header=number == 0), flush=True)

@@ -40,7 +40,7 @@ from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
 from ich_study.datasets.files import read_table
 from ich_study.datasets.slice_geometry import along_normal, group_series
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import DataError, ParameterError, first_of
 from ich_study.paths import safe_name
 from ich_study.schema import LABELS, SUBTYPES
 
@@ -72,6 +72,8 @@ SOURCE = (
 )
 _STUDY_FOLDER = re.compile(r"CQ500CT(\d+) CQ500CT\1")
 _DEEPEST = 3
+SHOWN = 4
+"""Series that a finding names."""
 
 
 @dataclass
@@ -134,9 +136,7 @@ class Cq500Reader:
         refs: list[ScanRef] = []
         for folder, items in by_folder.items():
             refs += self._folder_refs(folders[folder], folder, items, majority, by_series)
-        self.findings = tuple(
-            _findings(headers, boxes, {ref.patient_id for ref in refs} - set(majority))
-        )
+        self.findings = tuple(_findings(headers, boxes, refs))
         if self.other_pathologies == "leave_out":
             refs, left_out = _without_other_pathologies(refs)
             self.findings += left_out
@@ -320,17 +320,33 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
         raise ParameterError(f"{text!r} is no regular expression ({error})") from error
 
 
-def _findings(headers: Sequence[SliceHeader], boxes: pd.DataFrame, unread: set[str]) -> list[str]:
+def _findings(
+    headers: Sequence[SliceHeader], boxes: pd.DataFrame, refs: Sequence[ScanRef]
+) -> list[str]:
     absent = boxes.loc[~boxes["sop_uid"].isin({header.sop_uid for header in headers}), "sop_uid"]
     findings = (
         [f"{len(absent)} boxes lie on {absent.nunique()} images that are not read"]
         if len(absent)
         else []
     )
-    return findings + [
+    unread = sorted({ref.patient_id for ref in refs if ref.details["majority"] is None})
+    findings += [
         f"missing-labels: {patient} has no row in the reads; its labels are unknown"
-        for patient in sorted(unread)
+        for patient in unread
     ]
+    unboxed = [
+        ref
+        for ref in refs
+        if ref.details["boxes"] is None and (ref.details["majority"] or {}).get("any")
+    ]
+    if unboxed:
+        images = sum(len(ref.files) for ref in unboxed)
+        findings.append(
+            f"{len(unboxed)} series of scans with hemorrhage stand in no table of boxes; labels and"
+            f" boxes of their {images} images are unknown:"
+            f" {first_of([ref.scan_id for ref in unboxed], SHOWN)}"
+        )
+    return findings
 
 
 def _scan_notes(ref: ScanRef, drawn: list[dict[str, Any]]) -> list[str]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ich_study.ct.brain_mask import brain_mask
 from ich_study.ct.planes import PixelGrid
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import DataError, ParameterError, first_of
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.metrics.boxes import component_boxes, fill_boxes
 from ich_study.metrics.cores import side_by_side
@@ -25,6 +25,8 @@ from ich_study.store.read import Store
 
 Kind = Literal["masks", "boxes", "none"]
 KINDS: tuple[str, ...] = ("masks", "boxes", "none")
+SHOWN = 4
+"""Scans that a message names."""
 Index = slice | np.ndarray | int
 _PIXEL = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 
@@ -169,6 +171,18 @@ def read_truth(
         pixel_ml,
         pixel_cm2,
     )
+
+
+def with_known(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Rows of the slice index whose truth is known: `column` is `has_mask` or `has_boxes`. How
+    many are left out is printed, and whose."""
+    known = rows[rows[column].astype(bool)]
+    scans = sorted(set(rows["scan_id"]) - set(known["scan_id"]))
+    print(
+        f"left out, as nobody drew in them: {len(rows) - len(known)} of {len(rows)} slices,"
+        f" {len(scans)} scans as a whole{': ' if scans else ''}{first_of(scans, SHOWN)}"
+    )
+    return known
 
 
 def truth_kind(rows: pd.DataFrame) -> str:

@@ -15,5 +15,5 @@ def example_study(folder: Path) -> Path:
     tissue; written once."""
     study = folder / "CQ500CT0 CQ500CT0"
     if not (folder / "reads.csv").is_file():  # which is written last
-        write_cq500(folder, [simulate(SPEC)])
+        write_cq500(folder, [simulate(SPEC)], second_series=False)
     return study

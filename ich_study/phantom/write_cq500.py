@@ -3,12 +3,15 @@
 Half of the studies are JPEG Lossless, half uncompressed; 16-bit signed with the padding value -2000
 written unsigned (63536) stands beside 12-bit unsigned. File names are in no order. A reader who
 disagrees is always alone, so that the majority is right. Boxes enclose the connected parts of the
-mask on each slice, drawn a little wide, as by hand. See `datasets.cq500` and `datasets.bhx`.
+mask on each slice, drawn a little wide, as by hand. The first study with hemorrhage has a second
+series, of a sharp kernel, in which nobody drew boxes, as most studies of the real data have. See
+`datasets.cq500` and `datasets.bhx`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
 
 from ich_study.atomic import write_csv, write_text
+from ich_study.ct.hounsfield import AIR_HU
 from ich_study.datasets.bhx import BOXED_BY_HAND, BOXED_IN_ALL_SERIES, LABEL_NAMES
 from ich_study.datasets.cq500 import OTHER_PATHOLOGIES, READERS, READS_NAMES, scan_name
 from ich_study.datasets.files import SUMS_NAME
@@ -32,6 +36,10 @@ DISAGREEMENT = 0.3
 """Share of scans on which one reader differs, and of the subtypes on which that reader does."""
 SMALLEST_BOX_PIXELS = 4
 WIDEST_MARGIN_PIXELS = 3.0
+SHARP = "CT SHARP"
+"""Folder of the second series."""
+SHARP_SLICES = 12
+SHARP_NOISE_HU = 8.0
 _READS = "reads.csv"
 _UNUSED_FINDINGS = (
     "BleedLocation-Left",
@@ -41,11 +49,14 @@ _UNUSED_FINDINGS = (
 )
 
 
-def write_cq500(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, str]]:
+def write_cq500(
+    root: Path, scans: Iterable[PhantomScan], second_series: bool = True
+) -> list[dict[str, str]]:
     """Writes a study folder per scan, `reads.csv`, BHX's tables of boxes drawn by hand and of all
-    series, and their checksums under `root`. A study has one series, so both tables are the same.
+    series, and their checksums under `root`. Both tables are the same.
 
-    Returns `patient_id` and `scan_id` of each scan, as `Cq500Reader` gives them; the tables come
+    second_series: the first study with hemorrhage has one, which stands in no table of boxes.
+    Returns `patient_id` and `scan_id` of each series, as `Cq500Reader` gives them; the tables come
     last. One scan is in memory at a time.
     """
     written = []
@@ -59,6 +70,10 @@ def write_cq500(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, str]
         reads.append(_reads_row(scan, patient_id, number))
         boxes += _box_rows(scan)
         written.append({"patient_id": patient_id, "scan_id": scan_name(patient_id, folder)})
+        if second_series and scan.mask.any():
+            second_series = False
+            _write_series(study / SHARP, _sharp(scan), patient_id, SHARP.removeprefix("CT "), SHARP)
+            written.append({"patient_id": patient_id, "scan_id": scan_name(patient_id, SHARP)})
     write_csv(root / _READS, pd.DataFrame(reads))
     sums = []
     for name in (BOXED_BY_HAND, BOXED_IN_ALL_SERIES):
@@ -68,7 +83,23 @@ def write_cq500(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, str]
     return written
 
 
-def _write_series(folder: Path, scan: PhantomScan, patient_id: str, description: str) -> None:
+def _sharp(scan: PhantomScan) -> PhantomScan:
+    """The middle slices with edges and noise of a sharp kernel."""
+    from scipy.ndimage import uniform_filter  # slow to import
+
+    first = max(len(scan.hu) - SHARP_SLICES, 0) // 2
+    middle = slice(first, first + SHARP_SLICES)
+    hu = scan.hu[middle].astype(np.float64)
+    noise = np.random.default_rng([scan.seed, 502]).normal(0, SHARP_NOISE_HU, hu.shape)
+    sharp = np.rint(2 * hu - uniform_filter(hu, (1, 3, 3)) + noise)
+    hu = np.clip(sharp, AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
+    return replace(scan, hu=hu, mask=scan.mask[middle], z_mm=scan.z_mm[middle])
+
+
+def _write_series(
+    folder: Path, scan: PhantomScan, patient_id: str, description: str, *uid: str
+) -> None:
+    """uid: what the identifiers of a second series are drawn from beside those of the first."""
     storage, syntax = family(scan.seed)
     names = np.random.default_rng(scan.seed).permutation(len(scan.hu))
     for i, name in enumerate(names):
@@ -76,14 +107,14 @@ def _write_series(folder: Path, scan: PhantomScan, patient_id: str, description:
             Dataset(),
             ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
             SOPClassUID=CTImageStorage,
-            SOPInstanceUID=_uid(scan, "image", i),
+            SOPInstanceUID=_uid(scan, *uid, "image", i),
             Modality="CT",
             SeriesDescription=description,
             PatientID=patient_id,
             SliceThickness=f"{scan.thickness_mm:.6f}",
             GantryDetectorTilt=f"{scan.tilt_degrees:.6f}",
             StudyInstanceUID=_uid(scan, "study"),
-            SeriesInstanceUID=_uid(scan, "series"),
+            SeriesInstanceUID=_uid(scan, *uid, "series"),
             InstanceNumber=str(len(scan.hu) - i),
             WindowCenter="30",
             WindowWidth="300",

@@ -32,7 +32,7 @@ def scans():
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cq500")
-    write_cq500(folder, scans())
+    write_cq500(folder, scans(), second_series=False)
     return folder
 
 
@@ -200,7 +200,7 @@ def test_a_box_table_that_lost_whole_lines_stops_the_data(root):
     (root / SUMS_NAME).unlink()
     reader = Cq500Reader(root)
     reader.scans()
-    (finding,) = note_findings(reader.findings, "cq500", "")
+    _, finding = note_findings(reader.findings, "cq500", "")
     assert (finding.severity, finding.check) == ("error", "missing-labels")
     assert "holds 8 boxes, expected 6,283" in finding.detail
 
@@ -208,7 +208,7 @@ def test_a_box_table_that_lost_whole_lines_stops_the_data(root):
 def test_boxes_of_a_second_series_stand_in_the_table_of_all_series(root, tmp_path):
     """BHX drew in one series by hand and carried the boxes over to the others of the study."""
     study, other = "CQ500CT0 CQ500CT0/Unknown Study", tmp_path / "other"
-    write_cq500(other, [fake_scan(100, slices=9, thickness_mm=1.0)])
+    write_cq500(other, [fake_scan(100, slices=9, thickness_mm=1.0)], second_series=False)
     (other / study / "CT PLAIN THIN").rename(root / study / "CT PLAIN THIN 2")
     boxes = [pd.read_csv(folder / BOXED_IN_ALL_SERIES, index_col=0) for folder in (root, other)]
     pd.concat(boxes).to_csv(root / BOXED_IN_ALL_SERIES)
@@ -222,6 +222,24 @@ def test_boxes_of_a_second_series_stand_in_the_table_of_all_series(root, tmp_pat
     thin = reader.load(next(ref for ref in reader.scans() if ref.scan_id == name))
     assert (
         thin.boxes_known.all() and thin.labels["any"].tolist() == [False, True, True] + [False] * 6
+    )
+
+
+def test_a_second_series_without_boxes_is_unknown_and_reported(tmp_path):
+    """Unknown, and not free of hemorrhage: it shows the bleeding of the series beside it."""
+    write_cq500(tmp_path, (fake_scan(seed, slices=16, positive=seed > 0) for seed in range(3)))
+    reader = Cq500Reader(tmp_path)
+    refs = {ref.scan_id: ref for ref in reader.scans()}
+    assert list(refs) == ["CQ500-CT-0_5mm", "CQ500-CT-1_5mm", "CQ500-CT-1_SHARP", "CQ500-CT-2_5mm"]
+    first, sharp = (reader.load(refs[f"CQ500-CT-1_{name}"]) for name in ("5mm", "SHARP"))
+    assert sharp.labels.isna().all(axis=None) and not sharp.boxes_known.any()
+    assert first.boxes_known.all() and len(first.boxes) == 3
+    # the same places, other pixels
+    np.testing.assert_allclose(sharp.z_mm, first.z_mm[2:14])
+    assert (sharp.hu != first.hu[2:14]).any((1, 2)).all()
+    assert reader.findings == (
+        "1 series of scans with hemorrhage stand in no table of boxes; labels and boxes of their"
+        " 12 images are unknown: CQ500-CT-1_SHARP",
     )
 
 

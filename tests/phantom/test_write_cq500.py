@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from pydicom.uid import JPEGLosslessSV1
 from ich_study.datasets.bhx import BOXED_BY_HAND
 from ich_study.datasets.cq500 import READERS, Cq500Reader
 from ich_study.errors import DataError
-from ich_study.phantom.write_cq500 import SIGNED, UNSIGNED, family, write_cq500
+from ich_study.phantom.write_cq500 import SHARP, SIGNED, UNSIGNED, family, write_cq500
 from tests.phantom.fake_scans import LESIONS, fake_scan
 from tests.phantom.test_write_rsna import tree_hash
 
@@ -109,7 +110,20 @@ def test_identifiers(tmp_path):
     written = write_cq500(tmp_path, scans)
     refs = Cq500Reader(tmp_path).scans()
     assert [{"patient_id": ref.patient_id, "scan_id": ref.scan_id} for ref in refs] == written
-    assert [len(ref.details["boxes"]) for ref in refs] == [3, 3, 3]
+    boxed = [3, None, 3, 3]  # the second series of the first study has none
+    assert [ref.details["boxes"] and len(ref.details["boxes"]) for ref in refs] == boxed
+
+
+def test_a_second_series_leaves_every_other_file_as_it_is(tmp_path):
+    """Own identifiers and an own random stream: no number of what was there before moves."""
+    for name, second in (("with", True), ("without", False)):
+        write_cq500(tmp_path / name, (fake_scan(seed) for seed in range(2)), second)
+    study = tmp_path / "with" / "CQ500CT0 CQ500CT0" / "Unknown Study"
+    uids = [pydicom.dcmread(path).SOPInstanceUID for path in (tmp_path / "with").rglob("*.dcm")]
+    assert len(set(uids)) == len(uids) == 18
+    assert len(list((study / SHARP).iterdir())) == 6
+    shutil.rmtree(study / SHARP)
+    assert tree_hash(tmp_path / "with") == tree_hash(tmp_path / "without")
 
 
 def test_no_hemorrhage_at_all_leaves_an_empty_box_table_which_the_reader_refuses(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import ParameterError, StudyError
+from ich_study.evaluate.truth import with_known
 from ich_study.inputs.slices import SliceSource
 from ich_study.metrics.boxes import component_boxes
 from ich_study.metrics.points import boxes_on_grid
@@ -36,18 +37,10 @@ class BoxedSource(SliceSource, Protocol):
 
 
 def with_known_boxes(rows: pd.DataFrame, truth: str) -> pd.DataFrame:
-    """Rows whose boxes are known, by a truth of TRUTHS; what is left out is printed. In CQ500 a
-    study has several series, and BHX drew boxes in one of them."""
+    """Rows whose boxes are known, by a truth of TRUTHS. In CQ500 a study has several series, and
+    BHX drew boxes in one of them."""
     column = TRUTHS[truth]
-    if column is None or rows[column].all():
-        return rows
-    known = rows[rows[column]]
-    scans = sorted(set(rows["scan_id"]) - set(known["scan_id"]))
-    print(
-        f"left out: {len(rows) - len(known)} of {len(rows)} slices, whose {truth} nobody drew;"
-        f" {len(scans)} scans as a whole, {', '.join(scans[:4])}"
-    )
-    return known
+    return rows if column is None else with_known(rows, column)
 
 
 def grid_boxes(

@@ -1,11 +1,10 @@
 """Boxes that points should hit: as annotated, or of the parts of a mask."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from ich_study.errors import ParameterError, StudyError
-from ich_study.methods.mil.boxes import grid_boxes, with_known_boxes
+from ich_study.methods.mil.boxes import grid_boxes
 from tests.methods.mil.fakes import blob_store
 
 STORE = blob_store(4)
@@ -53,20 +52,3 @@ def test_without_truth_no_slice_has_a_box_and_nothing_is_read():
     unknown = STORE.index.assign(has_boxes=False, has_mask=False)
     boxes, labels = grid_boxes(None, unknown, 48, "none")
     assert [len(each) for each in boxes] == [len(each) for each in labels] == [0] * len(unknown)
-
-
-def test_a_series_without_boxes_is_left_out_and_named(capsys):
-    """Of a study's two series BHX drew boxes in one; the other stopped the notebook."""
-    rows = pd.DataFrame(
-        {
-            "scan_id": ["thick"] * 2 + ["thin"] * 3,
-            "slice_index": [0, 1, 0, 1, 2],
-            "has_boxes": [True] * 2 + [False] * 3,
-        }
-    )
-    kept = with_known_boxes(rows, "boxes")
-    assert kept["scan_id"].tolist() == ["thick", "thick"]
-    said = capsys.readouterr().out
-    assert "3 of 5 slices" in said and "1 scans as a whole, thin" in said
-    assert with_known_boxes(kept, "boxes") is kept and with_known_boxes(rows, "none") is rows
-    assert not capsys.readouterr().out
