@@ -4,7 +4,8 @@
 scale's own runs are the first draw; each further seed trains the named runs anew below
 `runs/<scale>-seeds/<seed>`, on the same patients, and a run that has ended is kept. Written is
 `figures/<scale>/seeds.csv`: a row per headline and seed, with its patient-bootstrap interval; an
-interval says what other patients would change, the seeds what another draw of weights would. The
+interval says what other patients would change, the seeds what another draw of weights would, which
+`07_figures` (`seeds_table`) sets under the gains. The
 records of the seeds' runs are copied beside it, so that `ich_study.trace` answers for its rows.
 """
 
@@ -23,6 +24,7 @@ import yaml
 
 from ich_study.atomic import write_csv
 from ich_study.errors import ParameterError, RunError, StudyError
+from ich_study.evaluate.results import METRICS_FILE, TEXT_COLUMNS
 from ich_study.manifest import RUN_NAME, run_problem
 from ich_study.paths import project_root
 from ich_study.published.publish import published_record
@@ -30,7 +32,6 @@ from ich_study.trace import SEEDS
 
 SEED = "SEED"
 """Stands for the seed in the changes of a run."""
-MEASURED = ["value", "ci_low", "ci_high", "n", "seed"]
 
 
 def with_seed(value: Any, seed: int) -> Any:
@@ -61,7 +62,7 @@ def headline(scale: str, row: Mapping[str, Any], folder: Path) -> dict[str, obje
 
     Raises ParameterError unless exactly one row has the named columns.
     """
-    table = pd.read_csv(folder / "metrics.csv", dtype={"layer": "string"})
+    table = pd.read_csv(folder / METRICS_FILE, dtype=TEXT_COLUMNS)
     for column, value in row["where"].items():
         table = table[table[column] == value]
     if len(table) != 1:
@@ -69,7 +70,9 @@ def headline(scale: str, row: Mapping[str, Any], folder: Path) -> dict[str, obje
             f"{folder / 'metrics.csv'}: expected one row with {dict(row['where'])}, found"
             f" {len(table)}; the headlines of scale {scale} name it"
         )
-    return {"what": row["what"], "run": row["run"], **table.iloc[0][MEASURED].to_dict()}
+    # a depth that validation patients chose is a result, and another one from seed to seed
+    layer = row["where"].get("layer")
+    return {"what": row["what"], "run": row["run"], **table.iloc[0].to_dict(), "layer": layer}
 
 
 def gathered(scale: str, seeds: Sequence[int], train: bool = True) -> pd.DataFrame:

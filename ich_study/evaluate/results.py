@@ -48,6 +48,17 @@ def collect_results(runs: Path) -> pd.DataFrame:
     return joined(tables)
 
 
+def read_seeds(path: Path) -> pd.DataFrame:
+    """The result rows of a table of `tools.seeds`; DataError where it has other columns."""
+    table = pd.read_csv(path, dtype=TEXT_COLUMNS)
+    if not {*RESULT_COLUMNS} <= {*table.columns}:
+        raise DataError(
+            f"{path} has columns {list(table.columns)}; expected {list(RESULT_COLUMNS)} among them;"
+            " run tools.seeds again, with --table-only where its runs are there"
+        )
+    return table[list(RESULT_COLUMNS)]
+
+
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Result tables one below the other, with the columns of the contract."""
     filled = [table.dropna(axis="columns", how="all") for table in tables]

@@ -67,6 +67,7 @@ NAMES: dict[str, str] = {
     "centred_blob": "centred blob",
     "random_map": "random map",
     "slice_position": "height in the head",
+    "seed_to_seed": "largest change from seed to seed",
     "average_subtypes": "average over subtypes",
     "pooled_subtypes": "all subtypes together",
     "any": "any hemorrhage",

@@ -96,6 +96,7 @@ accident."""
 _Z = float(ndtri(0.975))
 Selector = dict[str, tuple[str, ...]]
 Row = dict[str, Any]
+Bounds = tuple[float, float, float, str]
 
 
 @dataclass(frozen=True)
@@ -310,8 +311,8 @@ def _judge(claim: pd.Series, table: Results, second: str = "") -> dict[str, obje
     elif held == len(pairs):
         verdict, reason = "supported", f"all {len(pairs)} comparisons hold"
     elif unknown:
-        verdict = "undecided"
-        reason = f"{unknown} of {len(pairs)} cannot be decided with {patients} patients"
+        verdict, why = "undecided", pairs.loc[pairs["low"].isna(), "why"].mode()[0]
+        reason = f"{unknown} of {len(pairs)} cannot be decided with {patients} patients: {why}"
     elif comparison.sign == "within" and power == 0:
         verdict = "undecided"
         reason = f"cannot be decided with {patients} patients: equal methods would not be found so"
@@ -343,12 +344,12 @@ def corrected(pairs: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Results:
-    """The result table for look-up. rows: KEYS as text and `value, ci_low, ci_high, n`, the lowest
-    seed of each, by study and metric. differences: paired ones by their KEYS. occurs: (method,
-    column, value) that some row has."""
+    """The result table for look-up. rows: KEYS as text and `value, ci_low, ci_high, n, interval`,
+    the lowest seed of each, by study and metric. differences: paired ones by their KEYS. occurs:
+    (method, column, value) that some row has."""
 
     rows: dict[tuple[str, str], list[Row]] = field(repr=False)
-    differences: dict[tuple[str, ...], tuple[float, float, float]] = field(repr=False)
+    differences: dict[tuple[str, ...], Bounds] = field(repr=False)
     occurs: set[tuple[str, str, str]] = field(repr=False)
 
     @classmethod
@@ -369,12 +370,15 @@ class Results:
             [row_keys(row) for row in results.to_dict("records")], columns=list(KEYS), dtype=object
         )
         numbers = results[["value", "ci_low", "ci_high", "n", "seed"]].astype("float64")
-        numbers.loc[numbers["n"] < MINIMUM_PATIENTS, ["ci_low", "ci_high"]] = np.nan
-        rows = pd.concat([keys, numbers.reset_index(drop=True)], axis=1)
+        few = numbers["n"] < MINIMUM_PATIENTS
+        numbers.loc[few, ["ci_low", "ci_high"]] = np.nan
+        kinds = results["interval"].astype(object).fillna("")
+        kinds = kinds.mask(few, f"under {MINIMUM_PATIENTS} patients")
+        rows = pd.concat([keys, numbers.assign(interval=kinds).reset_index(drop=True)], axis=1)
         rows = rows.sort_values("seed", kind="stable").drop_duplicates(list(KEYS))
         rows = rows.drop(columns="seed")
         paired = rows[rows["metric"].str.endswith("_difference")]
-        bounds = zip(paired["value"], paired["ci_low"], paired["ci_high"])
+        bounds = zip(*(paired[name] for name in ("value", "ci_low", "ci_high", "interval")))
         differences = dict(zip(paired[list(KEYS)].itertuples(index=False, name=None), bounds))
         occurs = {
             (method, key, value) for key in KEYS for method, value in zip(rows["method"], rows[key])
@@ -407,12 +411,13 @@ class Results:
                 yield first, other
 
     def bounds(self, left: Selector, right: Selector | float) -> pd.DataFrame:
-        """Intervals of left - right: `value, low, high, n`, and whether they are `paired`."""
+        """Intervals of left - right: `value, low, high`, `why` there is none, `n`, and whether they
+        are `paired`."""
         found = []
         if isinstance(right, float):
             for row in self.select(left):
                 numbers = (row[name] - right for name in ("value", "ci_low", "ci_high"))
-                found.append((*numbers, row["n"], False))
+                found.append((*numbers, _why(row), row["n"], False))
         else:
             for first, other in self.pairs(left, right):
                 paired = self.paired(first, other)
@@ -420,24 +425,27 @@ class Results:
                     first["value"] - other["value"],
                     first["ci_low"] - other["ci_high"],
                     first["ci_high"] - other["ci_low"],
+                    _why(first if np.isnan(first["ci_low"]) else other),
                 )
+                if paired:
+                    paired = (*paired[:3], _why({**first, "interval": paired[3]}))
                 fewest = np.fmin(first["n"], other["n"])
                 found.append((*(paired or apart), fewest, paired is not None))
-        return pd.DataFrame(found, columns=["value", "low", "high", "n", "paired"])
+        return pd.DataFrame(found, columns=["value", "low", "high", "why", "n", "paired"])
 
-    def paired(self, first: Row, other: Row) -> tuple[float, float, float] | None:
-        """Value and bounds of first - other from a row of the table, which may hold other - first;
-        None where there is none."""
+    def paired(self, first: Row, other: Row) -> Bounds | None:
+        """Value, bounds and kind of interval of first - other from a row of the table, which may
+        hold other - first; None where there is none."""
         for one, two, sign in ((first, other, 1), (other, first, -1)):
             one, two = ({key: row[key] for key in KEYS} for row in (one, two))
             found = self.differences.get(tuple(pair_columns(one, two).values()))
             found = found or self._under_first(one, two)
             if found is not None:
-                value, low, high = found
-                return found if sign > 0 else (-value, -high, -low)
+                value, low, high, kind = found
+                return found if sign > 0 else (-value, -high, -low, kind)
         return None
 
-    def _under_first(self, one: Row, two: Row) -> tuple[float, float, float] | None:
+    def _under_first(self, one: Row, two: Row) -> Bounds | None:
         """A difference of two methods that stands under the first one's columns alone. Where the
         second method has rows under them too, one of these is meant, and not `two`."""
         same = {**one, "method": two["method"]}
@@ -466,6 +474,11 @@ class Results:
             if wanted not in there:
                 return f"no {shown} with " + ", ".join(map("=".join, zip(several, wanted)))
         return ""
+
+
+def _why(row: Row) -> str:
+    """Of which class an interval is not there, and why."""
+    return f"{row['class'] or 'any class'}: {row['interval'] or 'it was not measured'}"
 
 
 def _text(value: object) -> str:

@@ -13,10 +13,11 @@ SHORT = 90
 
 def ledger_page(ledger: pd.DataFrame, title: str) -> str:
     """Verdicts by paper, a line each, as Markdown: claim, what was found under the paper's
-    protocol, under ours and against boxes, the sentence, and the runs that decided.
+    protocol, under ours and against boxes, from where to where the intervals of the differences
+    reach, how far the metric moves from seed to seed, the sentence, and the runs that decided.
 
-    ledger: of `claims.verdicts`. Claims that nothing here can measure are counted, not listed.
-    Those about time are neither: equal runs would give other pages.
+    ledger: of `claims.verdicts`, `noise.with_floor`. Claims that nothing here can measure are
+    counted, not listed. Those about time are neither: equal runs would give other pages.
     """
     timed = ledger["metric"].isin(CLOCK_METRICS)
     named = ", ".join(ledger.loc[timed, "claim_id"])
@@ -28,15 +29,24 @@ def ledger_page(ledger: pd.DataFrame, title: str) -> str:
         counts = own["verdict"].value_counts()
         said = ", ".join(f"{counts.get(each, 0)} {each}" for each in VERDICTS)
         lines += [f"## {name}", "", f"{said}.", ""]
-        lines += ["| claim | verdict | ours | boxes | sentence | runs |", "|" + "---|" * 6]
+        columns = "| claim | verdict | ours | boxes | difference | seed to seed | sentence | runs |"
+        lines += [columns, "|" + "---|" * 8]
         verdicts = own[["verdict", "verdict_ours", "verdict_boxes"]]
         measured = ~verdicts.isin(["not measured", ""]).all(axis=1)
         for row in own[measured].itertuples():
             found = f"{row.verdict} | {row.verdict_ours} | {row.verdict_boxes}"
             link = f"[{row.study}](../{row.study}/)"
-            lines.append(f"| {row.claim_id} | {found} | {_short(row.sentence)} | {link} |")
+            gain = _numbers(row.difference_low, row.difference_high)
+            told = f"{found} | {gain} | {_numbers(row.seed_to_seed)}"
+            lines.append(f"| {row.claim_id} | {told} | {_short(row.sentence)} | {link} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _numbers(*values: float) -> str:
+    if any(map(pd.isna, values)):
+        return ""
+    return " to ".join(f"{value:.3f}" for value in values)
 
 
 def _short(sentence: str) -> str:
