@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -239,10 +241,16 @@ def test_00_takes_two_data_sets_that_name_scans_alike():
 
 @pytest.fixture(scope="module")
 def two_series(tmp_path_factory):
-    """Rows and store of a CQ500 phantom: two studies with hemorrhage, one with a second series."""
+    """Rows and store of a CQ500 phantom: two studies with hemorrhage, one with a second series, and
+    one of a fracture alone."""
     root = tmp_path_factory.mktemp("cq500")
-    write_cq500(root / "source", iter([scan(1), scan(2)]))
-    store = build_store(open_dataset("cq500", root / "source"), root, workers=1, progress=False)
+    healthy = replace(scan(3), mask=np.zeros_like(scan(3).mask))
+    write_cq500(root / "source", iter([scan(1), scan(2), healthy]))
+    reads = pd.read_csv(root / "source" / "reads.csv")
+    reads.loc[2, [f"R{reader}:Fracture" for reader in (1, 2, 3)]] = 1
+    reads.to_csv(root / "source" / "reads.csv", index=False)
+    reader = open_dataset("cq500", root / "source", other_pathologies="leave_out")
+    store = build_store(reader, root, workers=1, progress=False)
     rows = store.index
     study = SimpleNamespace(
         stores={"cq500": store}, rows=lambda *_: rows, rows_together=lambda *_: rows
@@ -267,7 +275,11 @@ def test_05_leaves_out_a_second_series_and_says_so(two_series, capsys):
     given |= {"dataset": "cq500", "boxes_dataset": "cq500", "train_with": {}, "truth": "boxes"}
     given |= {"tune_part": "tune", "test_part": "test", "assert_all_disjoint": lambda *_: None}
     boxed = run_cell("05", "boxed = {", mil=mil, Study=two_series.Study, **given)["boxed"]
-    assert set(boxed) == {"tune", "test"} and capsys.readouterr().out.count(LEFT_OUT) == 2
+    said = capsys.readouterr().out
+    assert set(boxed) == {"tune", "test"} and said.count(LEFT_OUT) == 2
+    assert "2 boxes in 2 of 3 series" in said
+    assert "unknown: CQ500-CT-0_SHARP" in said
+    assert "with another pathology left out: CQ500-CT-2" in said
     for rows in boxed.values():
         boxes, _ = mil.grid_boxes(two_series.study.stores["cq500"], rows, 64, "boxes")
         assert [len(rows), sum(map(len, boxes))] == [20, 2]

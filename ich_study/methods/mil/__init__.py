@@ -3,7 +3,7 @@
 What notebook 05 calls is here by name, so that the notebook opens one room.
 """
 
-from ich_study.methods.mil.boxes import grid_boxes, with_known_boxes
+from ich_study.methods.mil.boxes import grid_boxes, tell_boxes, with_known_boxes
 from ich_study.methods.mil.figures import Panel, free_response_figure, panel_figure
 from ich_study.methods.mil.network import HEADS
 from ich_study.methods.mil.one_slice import (

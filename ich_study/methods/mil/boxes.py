@@ -17,6 +17,7 @@ from ich_study.inputs.slices import SliceSource
 from ich_study.metrics.boxes import component_boxes
 from ich_study.metrics.points import boxes_on_grid
 from ich_study.schema import SUBTYPES
+from ich_study.store.read import Store
 
 TRUTHS = {"boxes": "has_boxes", "mask_components": "has_mask", "none": None}
 """Where boxes come from, and the column of the slice index that says whether they are known."""
@@ -34,6 +35,15 @@ class BoxedSource(SliceSource, Protocol):
 
     def mask(self, scan_id: str) -> np.ndarray:
         """uint8 mask codes (slices, rows, columns)."""
+
+
+def tell_boxes(store: Store) -> None:
+    """Prints in how many series boxes stand, and what the reader found in the data set as a whole:
+    boxes without an image, series without boxes, scans left out for another pathology."""
+    boxed, series = (table["scan_id"].nunique() for table in (store.boxes, store.index))
+    print(f"{len(store.boxes)} boxes in {boxed} of {series} series")
+    for detail in store.findings.loc[store.findings["scan_id"] == "", "detail"]:
+        print(detail)
 
 
 def with_known_boxes(rows: pd.DataFrame, truth: str) -> pd.DataFrame:
