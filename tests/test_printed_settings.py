@@ -1,14 +1,15 @@
 """`params/paper` beside the papers' printed settings, value by value.
 
 `params/paper/printed.csv` has a row per printed setting: the sentence, where it stands, the run and
-parameter that holds it (`window` is a HU window), and its value. A row whose `ours` is filled is a
-deviation and says why.
+parameter that holds it (`window` is a HU window, `code` a constant as `module:name`), and its
+value. A row whose `ours` is filled is a deviation and says why.
 """
 
 from __future__ import annotations
 
 import json
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,11 @@ def held(run: str, parameter: str) -> Any:
     if run == "window":
         window = WINDOWS[parameter]
         return [window.center, window.width]
-    value: Any = values_of(run)
-    for key in parameter.split("."):
-        value = value[key]
-    return value
+    module, _, keys = parameter.rpartition(":")
+    value: Any = vars(import_module(module)) if run == "code" else values_of(run)
+    for key in keys.split("."):
+        value = value[key] if isinstance(value, dict) else getattr(value, key)
+    return list(value) if isinstance(value, tuple) else value
 
 
 @pytest.mark.parametrize("row", PRINTED.to_dict("records"), ids=lambda row: row["parameter"])
@@ -60,7 +62,7 @@ def test_the_paper_scale_holds_what_is_printed_or_says_why_not(row):
 
 def test_every_paper_and_training_notebook_is_in_the_list():
     assert set(PRINTED["paper"]) == set(PAPERS)
-    notebooks = {run.split("/")[-1].split(".")[0][:2] for run in PRINTED["run"]} - {"wi"}
+    notebooks = {run.split("/")[-1].split(".")[0][:2] for run in PRINTED["run"]}
     assert {"00", "02", "03", "04", "05"} <= notebooks
     assert not PRINTED.duplicated(["run", "parameter"]).any()
     assert PRINTED[["quote", "source"]].ne("").all(axis=None)

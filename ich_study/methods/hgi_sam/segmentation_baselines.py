@@ -19,6 +19,12 @@ from ich_study.models.registry import Network, register
 
 OUTPUTS = 2
 SWIN_UNETR_DIVISOR = 32
+SWIN_UNETR: dict[str, Any] = {
+    "feature_size": 12,
+    "depths": (2, 2, 2, 2),
+    "num_heads": (2, 4, 8, 16),
+}
+"""Section 4.3.3; the depths are MONAI's."""
 
 
 class LightUNet(nn.Module):
@@ -124,13 +130,7 @@ def _unet(in_channels: int, options: dict[str, Any]) -> tuple[nn.Module, int]:
 def _swin_unetr(in_channels: int, options: dict[str, Any]) -> tuple[nn.Module, int]:
     from monai.networks.nets import SwinUNETR  # MONAI takes seconds to import
 
-    settings = {
-        "feature_size": 12,
-        "depths": (2, 2, 2, 2),
-        "num_heads": (2, 4, 8, 16),
-        "spatial_dims": 2,
-        **options,
-    }
+    settings = {**SWIN_UNETR, "spatial_dims": 2, **options}
     return SwinUNETR(in_channels=in_channels, out_channels=OUTPUTS, **settings), SWIN_UNETR_DIVISOR
 
 
