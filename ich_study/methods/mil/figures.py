@@ -28,7 +28,7 @@ Drawn = np.ndarray | tuple[()]
 @dataclass(frozen=True)
 class Panel:
     """One picture. image: (rows, columns) on a grid of its own; HU where there is a `window`, else
-    a map, shown between its own extremes, which the title names.
+    a map, shown between `limits`, or its own extremes, which the title names.
 
     boxes (n, 4), points and dropped (n, 2): on a grid of `side` pixels. dropped: points that a step
     of the detector left out. colours: of a map.
@@ -42,6 +42,7 @@ class Panel:
     points: Drawn = ()
     dropped: Drawn = ()
     colours: str = "viridis"
+    limits: tuple[float, float] | None = None
 
 
 def panel_figure(rows: Sequence[Sequence[Panel]], title: str) -> Figure:
@@ -64,8 +65,10 @@ def _draw(axis: Axes, panel: Panel) -> None:
     far = panel.side - 0.5
     place = {"extent": (-0.5, far, far, -0.5), "interpolation": "nearest"}
     if panel.window is None:
-        inset_bar(axis, axis.imshow(panel.image, cmap=panel.colours, **place))
         colour, extremes = "white", (panel.image.min(), panel.image.max())
+        low, high = panel.limits or extremes
+        shown = axis.imshow(panel.image, cmap=panel.colours, vmin=low, vmax=high, **place)
+        inset_bar(axis, shown)
         title = f"{panel.title}\n{extremes[0]:.2g} to {extremes[1]:.2g}"
     else:
         grey = apply_window(panel.image, panel.window)

@@ -91,9 +91,13 @@ class Evaluated:
         return f"{method_of(self.head)} ({self.variant})"
 
     def panels(self, store: Store) -> list[list[Panel]]:
-        """Slices chosen by rule (`figures.slices_of_each_outcome`), and below each its map."""
+        """Slices chosen by rule (`figures.slices_of_each_outcome`), and below each its map, all on
+        one scale."""
         slices, maps = [], []
-        for index, kind in slices_of_each_outcome(self.counts, self.scored.rows).items():
+        chosen = slices_of_each_outcome(self.counts, self.scored.rows)
+        likelihoods = [self.scored.read(np.array([index]))[0] for index in chosen]
+        limits = (np.min(likelihoods), np.max(likelihoods)) if chosen else None
+        for (index, kind), likelihood in zip(chosen.items(), likelihoods):
             row = self.scored.rows.iloc[index]
             drawn = {
                 "side": self.scored.side,
@@ -102,8 +106,7 @@ class Evaluated:
             }
             hu = store.slice(str(row["scan_id"]), int(row["slice_index"]))
             slices.append(Panel(f"{kind}, patient {row['patient_id']}", hu, **drawn))
-            likelihood = self.scored.read(np.array([index]))[0]
-            maps.append(Panel("likelihood", likelihood, window=None, **drawn))
+            maps.append(Panel("likelihood", likelihood, window=None, limits=limits, **drawn))
         return [slices, maps]
 
 

@@ -11,6 +11,7 @@ from ich_study.ct.brain_mask import brain_mask
 from ich_study.errors import ParameterError, SplitError
 from ich_study.evaluate.rows import Rows
 from ich_study.methods.mil import study as mil_study
+from ich_study.methods.mil.figures import panel_figure
 from ich_study.methods.mil.network import ReadyNetwork, create_mil, published_preprocessing
 from ich_study.methods.mil.peak_tuning import BOUNDS, Bounds, Search
 from ich_study.methods.mil.peaks import PUBLISHED, Detector
@@ -324,6 +325,9 @@ def test_pictures_show_each_slice_with_its_own_map_boxes_and_points():
     assert hit.title == "hit, patient q" and false.title == "false, patient p00"
     assert hit.image[24, 24] == 37 and false.image[24, 24] == 30
     assert maps[0].image[22, 21] == 3 and maps[1].image[30, 30] == 2
+    # one scale in the row: a height of 2 looks like 2 beside one of 3
+    drawn = [axis.images[0].get_clim() for axis in panel_figure([maps], "maps").axes[:2]]
+    assert drawn == [(0, 3), (0, 3)]
     for panel in (hit, maps[0]):
         assert panel.points.tolist() == [[22, 21]] and panel.boxes.tolist() == [[20, 20, 4, 4]]
     for panel in (false, maps[1]):
