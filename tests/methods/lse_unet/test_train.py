@@ -263,3 +263,13 @@ def test_an_encoder_is_the_named_one_and_saw_slices_as_here(
         return
     with pytest.raises(ParameterError, match=f"{says}.*encoder_differs"):
         lse_training.check_encoder(tmp_path / "w.safetensors", here, backbone, differs)
+
+
+def test_the_training_s_settings_are_checked_and_say_whether_a_changed_run_gives_way():
+    given = lse_training.training_config({"epochs": 3}, True, ["printed", "authors"], "printed")
+    assert (given.epochs, given.restart_changed) == (3, True)
+    assert not lse_training.training_config({}, False, ["printed"], "printed").restart_changed
+    with pytest.raises(ParameterError, match="epoch"):
+        lse_training.training_config({"epoch": 3}, False, ["printed"], "printed")
+    with pytest.raises(ParameterError, match="that one first"):
+        lse_training.training_config({}, False, ["authors", "printed"], "printed")
