@@ -2,7 +2,7 @@
 `python -m tools.likely_scans` writes `ich_study/new_scan/weights/likely_scans.csv`.
 
 Synthetic phantoms, generated and not patients: each subtype, none, thin and thick slices, a strong
-tilt, a contrast agent; and the real series without hemorrhage where ICH_REAL_DATA has it. A row per
+tilt, a contrast agent; and real series without hemorrhage where ICH_REAL_DATA has them. A row per
 scan and method: slices with hemorrhage and how many of them are marked, slices without and how many
 of these are, points in the lesion (2 mm around it) of all points, volumes in mL.
 """
@@ -40,6 +40,10 @@ SCANS: dict[str, dict[str, Any]] = {
     "synthetic, IPH, thick slices": {"subtypes": ("IPH",), "thickness_mm": 8.0},
     "synthetic, IPH, contrast agent": {"subtypes": ("IPH",), "contrast": True},
     "synthetic, no hemorrhage, contrast agent": {"contrast": True},
+}
+REAL = {
+    "ge_head_dicom": "real, no hemorrhage seen, GE, tilt of 18.5 degrees",
+    "cq500": "real, no hemorrhage by two of three readers, thin slices with gaps",
 }
 
 
@@ -87,12 +91,12 @@ def main() -> int:
             scan = read(Path(folder))
         rows += [counted(kind, scan, phantom.mask > 0, each) for each in methods.values()]
         print(pd.DataFrame(rows[-len(methods) :]).to_string(header=number == 0), flush=True)
-    real = Path(os.environ.get("ICH_REAL_DATA", "")) / "ge_head_dicom"
-    if real.is_dir():
-        scan = read(real)
-        none = np.zeros(scan.hu.shape, bool)
-        kind = "real, no hemorrhage seen, GE, tilt of 18.5 degrees"
-        rows += [counted(kind, scan, none, each) for each in methods.values()]
+    for name, kind in REAL.items():
+        folder = Path(os.environ.get("ICH_REAL_DATA", "")) / name
+        if folder.is_dir():
+            scan = read(folder)
+            none = np.zeros(scan.hu.shape, bool)
+            rows += [counted(kind, scan, none, each) for each in methods.values()]
     write_csv(TABLE, pd.DataFrame(rows).drop(columns="seconds"))
     return 0
 

@@ -16,19 +16,12 @@ from ich_study.cross.tables import Scored
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.names import in_words, readable
-from ich_study.figures.style import COLOURS, MARKERS
+from ich_study.figures.style import COLOURS
+from ich_study.metrics.calibration import expected_calibration_error
 
 METHODS_BESIDE = 8
 """Methods of one picture of heat, so that a slice is still seen."""
-
-
-def looks_of(methods: list[str]) -> dict[str, dict[str, str]]:
-    """A colour and a marker for each method, the same in every panel."""
-    looks = {}
-    for number, name in enumerate(methods):
-        marker = MARKERS[number % len(MARKERS)]
-        looks[name] = {"color": COLOURS[number % len(COLOURS)], "marker": marker}
-    return looks
+PANELS_ACROSS = 5
 
 
 def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -> Figure:
@@ -125,16 +118,26 @@ def ranks_figure(ranks: pd.Series, distance: float, title: str) -> Figure:
 
 
 def reliability_figure(tables: dict[str, pd.DataFrame], title: str) -> Figure:
-    """Share of positive slices against the probability that was said; the diagonal is honest."""
-    figure, axis = plt.subplots(figsize=(5.8, 4.2), layout="constrained")
-    axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
-    looks = looks_of(list(tables))
+    """Share of positive slices against the probability that was said, a panel for each network:
+    methods that say the same share one. The diagonal is honest; the title tells the error."""
+    alike: dict[bytes, list[str]] = {}
     for name, table in tables.items():
-        look = {"label": readable(name), "linewidth": 1, **looks[name]}
-        axis.plot(table["probability"], table["share"], **look)
-    axis.set(xlabel="probability said", ylabel="share of slices with hemorrhage")
-    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    axis.set_title(title, fontsize=10)
+        alike.setdefault(table.round(6).to_numpy(np.float64).tobytes(), []).append(name)
+    across = min(PANELS_ACROSS, len(alike))
+    down = -(-len(alike) // across)
+    options = {"sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(down, across, figsize=(1.9 * across, 1 + 1.9 * down), **options)
+    for axis, names in zip(axes.flat, alike.values()):
+        table, more = tables[names[0]], f" and {len(names) - 1} more" if names[1:] else ""
+        axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
+        axis.plot(table["probability"], table["share"], marker="o", color=COLOURS[0])
+        error = expected_calibration_error(table)
+        axis.set_title(f"{readable(names[0])}{more}\nerror {error:.2f}")
+    for axis in axes.flat[len(alike) :]:
+        axis.set_axis_off()
+    figure.supxlabel("probability said", fontsize=10)
+    figure.supylabel("share of slices with hemorrhage", fontsize=10)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -28,7 +28,9 @@ from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.models.weights import read_metadata
 from ich_study.new_scan.apply import marked, recipes_of
 from ich_study.run.before import EVERY, PUBLISHED
+from ich_study.splits.split import fold_split, rows_of
 from ich_study.store.read import Store
+from ich_study.study import Study
 
 ANY = "any"
 PEAKS_PER_SLICE = 5
@@ -67,6 +69,18 @@ class Entry:
 def common_grid(side: int) -> Preprocessing:
     """The grid that all are scored on: whole slices squeezed to `side` rows and columns."""
     return Preprocessing(("brain",), "fixed", 1, side, "none", (0.0,), (1.0,))
+
+
+def tested_rows(study: Study, dataset: str, place: str) -> pd.DataFrame:
+    """Slices of the patients that all are tested on. place: `all`, `<split>/<part>`, or, of folds,
+    `<split>/<number>`: the patients that this fold tests."""
+    if place == "all":
+        return study.rows(dataset)
+    split, part = place.split("/")
+    if not part.isdigit():
+        return study.rows(dataset, split, part)
+    index = study.stores[dataset].index
+    return rows_of(index, fold_split(index, study.splits[split], int(part)), "test")
 
 
 def check_unseen(sources: Sequence[str], rows: pd.DataFrame) -> list[str]:

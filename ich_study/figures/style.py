@@ -58,8 +58,7 @@ COLOURS: tuple[str, ...] = (
     "#661100",
     "#DDCC77",
 )
-MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
-"""Colours and markers of things that are not subtypes, such as methods."""
+"""Colours of things that are not subtypes, such as methods."""
 POINT_COLOUR = "#56B4E9"
 """Of points on a slice."""
 NAME_OF_CODE = {

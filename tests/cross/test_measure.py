@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from ich_study.cross import measure
-from ich_study.errors import SplitError
+from ich_study.errors import ParameterError, SplitError
 from ich_study.evaluate import unseen
 from ich_study.evaluate.truth import PackedMasks
 from ich_study.splits.overlap import patient_marks
+from ich_study.study import Study
 from tests.cross.fakes import SquareStore, method
 
 
@@ -81,3 +84,23 @@ def test_weights_that_learned_from_a_scored_patient_stop_and_those_that_do_not_s
     assert measure.check_unseen(["unseen", "silent"], truth.rows) == ["silent"]
     with pytest.raises(SplitError, match="p0"):
         measure.check_unseen(["unseen", "seen"], truth.rows)
+
+
+def test_tested_are_a_part_a_fold_or_all(squares, tmp_path):
+    _, truth = squares
+    store = SimpleNamespace(index=truth.rows)
+    patients = truth.rows[["dataset", "patient_id"]].drop_duplicates(ignore_index=True)
+    splits = {
+        "parts": patients.assign(part=["train", "test", "train", "test", "train"]),
+        "folds": patients.assign(fold=[0, 1, 2, 0, 1]),
+    }
+    study = Study("08", tmp_path, tmp_path, {"squares": store}, splits)
+
+    def tested(place):
+        return measure.tested_rows(study, "squares", place)["patient_id"].unique().tolist()
+
+    assert tested("all") == ["p0", "p1", "p2", "p3", "p4"]
+    assert tested("parts/test") == ["p1", "p3"]
+    assert tested("folds/0") == ["p0", "p3"]
+    with pytest.raises(ParameterError, match="fold 3"):
+        tested("folds/3")

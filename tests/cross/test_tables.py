@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from ich_study.cross import figures, measure, tables
 from ich_study.evaluate.rows import Rows
+from ich_study.metrics.calibration import expected_calibration_error
 from ich_study.schema import result_table
 from tests.cross.fakes import SquareStore, method
 
@@ -175,4 +176,11 @@ def test_pairs_ranks_sizes_and_triage(study):
     drawn = figures.heat_figures(many, truth, 2, "synthetic squares")
     assert len(drawn) == -(-len(many) // figures.METHODS_BESIDE) > 1
     figures.ranks_figure(order, distance, "synthetic squares")
-    figures.reliability_figure(tables.reliability_tables(scored, truth), "synthetic squares")
+    curves = tables.reliability_tables(scored, truth)
+    # two methods of one network say the same, and share a panel
+    alike = {"grad_cam": curves["bright"], "layer_cam": curves["bright"], **curves}
+    drawn = figures.reliability_figure(alike, "synthetic squares")
+    titles = [axis.get_title() for axis in drawn.axes]
+    assert [title.split("\n")[0] for title in titles] == ["GradCAM and 2 more", "flat"]
+    error = expected_calibration_error(curves["flat"])
+    assert titles[1].endswith(f"error {error:.2f}")
