@@ -1,8 +1,8 @@
 """What the shipped weights see in scans that users are likely to bring:
 `python -m tools.likely_scans` writes `ich_study/new_scan/weights/likely_scans.csv`.
 
-Synthetic phantoms, generated and not patients: each subtype, none, thin and thick slices, a strong
-tilt, a contrast agent; and real series without hemorrhage where ICH_REAL_DATA has them. A row per
+Synthetic phantoms, generated and not patients: a head of each subtype and one of none; the one of
+IPH in thin and thick slices, tilted, with a contrast agent, the one of none with it too; and real series without hemorrhage where ICH_REAL_DATA has them. A row per
 scan and method: slices with hemorrhage and how many of them are marked, slices without and how many
 of these are, points in the lesion (2 mm around it) of all points, volumes in mL.
 """
@@ -83,8 +83,11 @@ def main() -> int:
     """Measures every scan by every shipped method and writes the table."""
     methods = open_methods(shipped(), torch.device("cpu"))
     rows = []
+    heads: dict[tuple[str, ...], int] = {}
     for number, (kind, settings) in enumerate(SCANS.items()):
-        settings = {"seed": SEED + number, "matrix": MATRIX, **settings}
+        # one head of each subtype: thin, thick and tilted slices are of the same lesion
+        seed = SEED + heads.setdefault(settings.get("subtypes", ()), len(heads))
+        settings = {"seed": seed, "matrix": MATRIX, "tilt_degrees": 0.0, **settings}
         phantom = simulate(contrast=settings.pop("contrast", False), spec=PatientSpec(**settings))
         with tempfile.TemporaryDirectory() as folder:
             write_cq500(Path(folder), [phantom], second_series=False)

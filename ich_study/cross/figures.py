@@ -82,7 +82,8 @@ def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame) -> None:
         best = readable(rivals.loc[rivals["value"].idxmax(), "method"])
         axis.axhspan(0, floor, color="0.5", alpha=0.12, linewidth=0)
         place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "top"}
-        axis.annotate(f"no better than {best}", (0.99, floor), fontsize=8, **place)
+        said = axis.annotate(f"no better than {best}", (0.99, floor), fontsize=8, **place)
+        said.set_bbox({"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1})
     axis.plot(choice["milliseconds"], choice["value"], color=COLOURS[0], linewidth=1, zorder=2)
     listed = []
     for number, row in enumerate(choice.itertuples(), start=1):
@@ -103,16 +104,16 @@ def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame) -> None:
 
 def ranks_figure(ranks: pd.Series, distance: float, title: str) -> Figure:
     """Mean ranks with the distance that counts: methods whose bars overlap do not differ."""
-    figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.3 * len(ranks)), layout="constrained")
+    figure, axis = plt.subplots(figsize=(6.8, 1.1 + 0.22 * len(ranks)), layout="constrained")
     places = np.arange(len(ranks))
     axis.hlines(places, ranks - distance / 2, ranks + distance / 2, color="0.6", linewidth=4)
     axis.plot(ranks, places, "o", color=COLOURS[0])
     axis.set(
         yticks=places,
         yticklabels=[readable(name) for name in ranks.index],
-        xlabel=f"mean rank over patients, 1 is best; critical difference {distance:.2f}",
+        xlabel=f"mean rank over patients, 1 is best\ncritical difference {distance:.2f}",
     )
-    axis.invert_yaxis()
+    axis.set_ylim(len(ranks) - 0.5, -0.5)
     axis.set_title(title, fontsize=10)
     return figure
 
