@@ -188,7 +188,7 @@ def mark_sides(axis: Axes) -> None:
     """R and L at the edges of a slice: column 0 is the patient's right in every volume of the study
     (`datasets.contract`)."""
     rim = [withStroke(linewidth=1.5, foreground="black")]
-    look = {"color": "white", "fontsize": 6, "va": "center", "path_effects": rim}
+    look = {"color": "white", "fontsize": 8, "va": "center", "path_effects": rim}
     axis.text(0.03, 0.5, "R", ha="left", transform=axis.transAxes, **look)
     axis.text(0.97, 0.5, "L", ha="right", transform=axis.transAxes, **look)
 
