@@ -69,7 +69,7 @@ nothing here may be used to diagnose or treat anyone, to triage, or to leave a s
 {rows}
 
 Scans that users are likely to bring, other subtypes, thin slices, tilt and none: what it marks and
-misses there stands in `likely_scans.csv` (`tools.likely_scans`; synthetic, one real series).
+misses there stands in `likely_scans.csv` (`tools.likely_scans`; synthetic, two real series).
 
 ## What it must not be used for, and what it misses
 
