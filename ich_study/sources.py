@@ -81,8 +81,11 @@ def imported(module: str) -> frozenset[str]:
     found = imports_of(modules()[module].read_text(encoding="utf-8"))
     for node in ast.walk(_tree(module)):
         called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-        if called.endswith("import_module") and isinstance(node.args[0], ast.JoinedStr):
-            found |= _fitting(node.args[0], module)
+        asked = node.args[0] if called.endswith("import_module") else None
+        if isinstance(asked, ast.JoinedStr):
+            found |= _fitting(asked, module)
+        elif isinstance(asked, ast.Constant):
+            found.add(_known(asked.value))
     return frozenset(found - {module})
 
 

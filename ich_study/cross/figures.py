@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,12 +14,14 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from ich_study.cross.measure import ANY
 from ich_study.cross.tables import Scored
+from ich_study.evaluate.rivals import RIVALS
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.names import in_words, readable
 from ich_study.figures.style import COLOURS
 from ich_study.metrics.calibration import expected_calibration_error
 
+STUDY = "08_cross_benchmark"
 METHODS_BESIDE = 8
 """Methods of one picture of heat, so that a slice is still seen."""
 PANELS_ACROSS = 5
@@ -100,6 +103,23 @@ def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame) -> None:
     if below.any():
         listed.append(f"hollow: {below.sum()} that are no better than a trivial rival")
     axis.set_xlabel("milliseconds a scan\n\n" + "\n".join(listed), multialignment="left")
+
+
+def redrawn(results: pd.DataFrame, runs: Path, data: str) -> dict[str, Figure]:
+    """Quality and cost, and ranks, again from the small tables of 08 in `runs`: path below it,
+    without ending, and figure; none where 08 did not run. results: of all runs."""
+    folder = runs / STUDY
+    if not (folder / "ranks.csv").is_file():
+        print(f"no ranks.csv in {folder}: its charts are not drawn again")
+        return {}
+    choose, ranks = (pd.read_csv(folder / f"{name}.csv") for name in ("choose", "ranks"))
+    cost = choose.assign(rival=choose["method"].isin(RIVALS))
+    own = results[results["study"] == STUDY]
+    found = {f"{STUDY}/quality_cost": quality_cost_figure(own, cost, data)}
+    for dataset, placed in ranks.groupby("dataset", sort=False):
+        order, distance = placed.set_index("method")["mean_rank"], placed["critical"].iloc[0]
+        found[f"{STUDY}/ranks_{dataset}"] = ranks_figure(order, distance, f"{dataset}, {data}")
+    return found
 
 
 def ranks_figure(ranks: pd.Series, distance: float, title: str) -> Figure:

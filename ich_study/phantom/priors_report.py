@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from ich_study.figures.style import distribution_figure
 from ich_study.phantom.priors import PRIORS, QUANTILES
 from ich_study.schema import SUBTYPES
 
@@ -60,6 +64,27 @@ def against_priors(lesions: pd.DataFrame) -> pd.DataFrame:
         key=lambda column: column.map(order) if column.name == "class" else column,
         ignore_index=True,
     )
+
+
+def quantity_figures(lesions: pd.DataFrame, whose: str) -> dict[str, Figure]:
+    """Volume and median HU of lesions over the priors, by quantity; none without a value.
+
+    whose: what the lesions are, in the title.
+    """
+    found = {}
+    for quantity, unit, log in (("volume_ml", "mL", True), ("median_hu", "HU", False)):
+        values, priors = quantity_and_priors(lesions, quantity)
+        if len(values):
+            title = f"{quantity} of {whose} against BHSD priors"
+            found[quantity] = distribution_figure(values, priors, title, unit, log)
+    return found
+
+
+def redrawn(runs: Path, data: str) -> dict[str, Figure]:
+    """`quantity_figures` again from the table of 00 in `runs`: path below it, without ending, and
+    figure."""
+    figures = quantity_figures(pd.read_csv(runs / "00_data" / "lesions.csv"), f"lesions of {data}")
+    return {f"00_data/{name}": figure for name, figure in figures.items()}
 
 
 def quantity_and_priors(lesions: pd.DataFrame, quantity: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -26,6 +26,7 @@ import pandas as pd
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.results import with_interval
+from ich_study.evaluate.slice_position import METHOD
 from ich_study.figures.names import in_words, readable
 from ich_study.published.claims import KEYS, PROTOCOL, TEST_PARTS, Results, Selector, parse_selector
 from ich_study.published.tables import TABLE_COLUMNS, load_table
@@ -147,7 +148,7 @@ def load_study_tables() -> pd.DataFrame:
 
 
 def table_x(
-    results: pd.DataFrame, dataset: str, arms: Sequence[str], rival: str
+    results: pd.DataFrame, dataset: str, arms: Sequence[str], rival: str = METHOD
 ) -> list[RebuiltTable]:
     """The CAM benchmark's "Table X", which Section IV names for "precision, recall, and other
     evaluation metrics" of its baseline and its final classifier and which the paper does not hold:

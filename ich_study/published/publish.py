@@ -29,6 +29,7 @@ RUN_TABLES: tuple[str, ...] = (
     "lesions.csv",
     "overlap.csv",
     "choose.csv",
+    "ranks.csv",
 )
 PATIENT_TABLES: tuple[str, ...] = ("predictions.parquet", TOP_EPOCHS_FILE)
 """Tables with labels of single patients, published of phantoms alone."""
@@ -36,6 +37,30 @@ CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
 CHARTS = ("quality_cost.png", "ranks_*.png", "reliability_*.png")
 """Pictures of `08_cross_benchmark` in which there is no slice."""
 METHOD_NOTEBOOKS: tuple[str, ...] = ("02_", "03_", "04_", "05_", "06_")
+REDRAWN: tuple[str, ...] = (
+    "00_data/volume_ml.png",
+    "00_data/median_hu.png",
+    "06_cam_benchmark/overview.png",
+    "06_cam_benchmark/trust.png",
+    "06_cam_benchmark/figure_[23].png",
+    "08_cross_benchmark/quality_cost.png",
+    "08_cross_benchmark/ranks_*.png",
+)
+"""Charts of other notebooks that `07_figures` draws from their small tables, and draws again from
+the published ones."""
+OF_THE_RUN_ALONE: tuple[str, ...] = (
+    "montage_*",
+    "history*",
+    "one_slice",
+    "slices_*",
+    "heatmaps_*",
+    "maps_*",
+    "figure_[34]",
+    *("variants", "readings", "sequence", "volumes", "dice_volumes"),
+    *("free_response", "precision_recall", "reliability_*"),
+)
+"""Names of the other pictures: they need slices, maps, every volume or every threshold. README says
+so."""
 CURVE_POINTS = 200
 LARGEST_PICTURE_BYTES = 300_000
 """A picture above this is published with fewer colours, then smaller (`small_picture`)."""
@@ -80,10 +105,13 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
                 written.append(place)
     texts = sorted([*figures.glob("*.csv"), *figures.glob("*.md")])
     written += [_copied(source, target / "07_figures" / source.name) for source in texts]
-    pictures = {path: target / "07_figures" / path.name for path in sorted(figures.glob("*.png"))}
+    pictures = {target / "07_figures" / path.name: path for path in sorted(figures.glob("*.png"))}
     for path in [*synthetic_pictures(runs), *study_pictures(runs)]:
-        pictures[path] = target / path.relative_to(runs)
-    written += [small_picture(*pair) for pair in pictures.items()]
+        pictures[target / path.relative_to(runs)] = path
+    # charts of other notebooks as 07 draws them from the small tables
+    for path in sorted(figures.glob("*/*.png")):
+        pictures[target / path.relative_to(figures)] = path
+    written += [small_picture(source, place) for place, source in pictures.items()]
     records = {path: target / path.relative_to(runs) for path in runs.rglob(manifest.RUN_NAME)}
     # the run that publishes has not ended
     records[figures / manifest.FAILED_NAME] = target / "07_figures" / manifest.RUN_NAME

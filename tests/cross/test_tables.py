@@ -86,7 +86,7 @@ def test_truth_given_as_heat_is_perfect(study):
     assert tables.perfect_dice(study[0], 2, 0) == 1
 
 
-def test_tables_to_choose_by(study):
+def test_tables_to_choose_by(study, tmp_path, capsys):
     _, scored, rows, _ = study
     cost = pd.DataFrame(
         {
@@ -104,6 +104,17 @@ def test_tables_to_choose_by(study):
     figure = figures.quality_cost_figure(rows, cost, "synthetic squares")
     said = figure.axes[0].get_xlabel()
     assert "1  bright: 1.00 [" in said and "5 ms" in said and "hollow: 1 that" in said
+    # 07 draws the same again from what 08 wrote
+    assert figures.redrawn(rows, tmp_path, "synthetic squares") == {}
+    assert "no ranks.csv" in capsys.readouterr().out
+    folder = tmp_path / figures.STUDY
+    folder.mkdir()
+    choose.to_csv(folder / "choose.csv")
+    placed = {"method": ["bright", "flat"], "dataset": "squares", "mean_rank": [1.0, 2.0]}
+    pd.DataFrame({**placed, "critical": 0.5}).to_csv(folder / "ranks.csv")
+    again = figures.redrawn(rows.assign(study=figures.STUDY), tmp_path, "synthetic squares")
+    assert list(again) == [f"{figures.STUDY}/{name}" for name in ("quality_cost", "ranks_squares")]
+    assert again[f"{figures.STUDY}/quality_cost"].axes[0].get_xlabel() == said
     # were the HU threshold as good, nothing would be left to choose
     equal = rows.assign(value=rows["value"].where(rows["method"] != "hu_threshold", 1.0))
     said = figures.quality_cost_figure(equal, cost, "synthetic squares").axes[0].get_xlabel()

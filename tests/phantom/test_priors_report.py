@@ -7,7 +7,12 @@ from ich_study.integrity.lesions import lesion_statistics
 from ich_study.paths import project_root
 from ich_study.phantom.cohort import WRITERS
 from ich_study.phantom.priors import PRIORS
-from ich_study.phantom.priors_report import against_priors, prior_range, quantity_and_priors
+from ich_study.phantom.priors_report import (
+    against_priors,
+    prior_range,
+    quantity_and_priors,
+    quantity_figures,
+)
 from ich_study.store import build_store
 from tests.phantom.fake_scans import fake_scan
 
@@ -45,6 +50,7 @@ def test_unknown_spacing_and_unspecified_hemorrhage_are_left_out():
     assert set(table["quantity"]) == {"median_hu"} and table["lesions"].tolist() == [1]
     values, priors = quantity_and_priors(lesions([1.0, np.nan]), "volume_ml")
     assert values["value"].tolist() == [1.0] and len(priors) == 5
+    assert set(quantity_figures(lesions([np.nan]), "synthetic lesions")) == {"median_hu"}
 
 
 def test_ranges_are_ordered():

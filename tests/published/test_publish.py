@@ -1,3 +1,6 @@
+from fnmatch import fnmatch
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -118,6 +121,31 @@ def test_charts_without_slices_are_published_of_real_scans_too(runs, tmp_path):
     publish.publish_small(runs, runs / "07_figures", tmp_path / "mixed")
     published = {path.name for path in (tmp_path / "mixed" / "08_cross_benchmark").iterdir()}
     assert published == {"quality_cost.png", "ranks_phe_sich.png"}
+
+
+def test_a_chart_that_07_drew_again_takes_the_place_of_the_runs_own(runs, tmp_path):
+    for folder, content in ((runs, b"of the run"), (runs / "07_figures", b"redrawn")):
+        (folder / "08_cross_benchmark").mkdir()
+        (folder / "08_cross_benchmark" / "quality_cost.png").write_bytes(content)
+    publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    published = tmp_path / "figures" / "08_cross_benchmark" / "quality_cost.png"
+    assert published.read_bytes() == b"redrawn"
+    assert not (tmp_path / "figures" / "07_figures" / "quality_cost.png").exists()
+
+
+def test_every_committed_picture_is_rebuilt_by_07_or_known_to_need_its_run():
+    """README names both kinds; a new picture has to be put into one of them."""
+    figures = project_root() / "figures"
+    places = [path.relative_to(figures) for path in figures.glob("*/[0-9]*/**/*.png")]
+    assert len(places) > 80
+    unknown = [
+        place
+        for place in (Path(*each.parts[1:]) for each in places)
+        if place.parts[0] != "07_figures"
+        and not any(fnmatch(place.as_posix(), pattern) for pattern in publish.REDRAWN)
+        and not any(fnmatch(place.stem, pattern) for pattern in publish.OF_THE_RUN_ALONE)
+    ]
+    assert not unknown
 
 
 def test_a_large_picture_is_published_smaller_and_never_dropped(tmp_path, monkeypatch):

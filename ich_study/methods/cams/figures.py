@@ -18,9 +18,9 @@ from ich_study.evaluate.rivals import RIVALS
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.names import readable
 from ich_study.figures.style import COLOURS
-from ich_study.methods.cams.classifiers import figure_three_curves
+from ich_study.methods.cams.classifiers import figure_three_curves, table_one
 from ich_study.methods.cams.recipe import LIBRARY
-from ich_study.methods.cams.rows import prefix_of
+from ich_study.methods.cams.rows import BOX_TRUTH, prefix_of
 from ich_study.methods.cams.scores import (
     MethodScores,
     pixel_average_precision,
@@ -28,6 +28,7 @@ from ich_study.methods.cams.scores import (
 )
 from ich_study.methods.cams.tables import best_layers
 
+STUDY = "06_cam_benchmark"
 DEPTHS = ("-1", "-2", "-3")
 LINES = ("-", "--", "-.")
 """Of the curves that share a colour."""
@@ -46,12 +47,34 @@ def overview_figures(
 ) -> Iterator[tuple[str, Figure]]:
     """File name and figure of the page to choose by, of precision and recall, and of what Table II
     does not ask, each method at its best depth. data: what the figures are of."""
-    dice = f"{prefix_of(truth)}dice"
-    best = best_layers(results, dice)
-    yield "overview", overview_figure(results, data, dice)
+    yield from table_figures(results, data)
+    best = best_layers(results, f"{prefix_of(truth)}dice")
     pixels = f"pixels of positive slices, {data}"
     yield "precision_recall", precision_recall_figure(scored, best, truth.size, pixels)
-    yield "trust", trust_figure(results, f"faithfulness and randomisation, {data}", best)
+
+
+def table_figures(results: pd.DataFrame, data: str) -> Iterator[tuple[str, Figure]]:
+    """Those of `overview_figures` that the result table alone is enough for."""
+    dice = "dice" if (results["metric"] == "dice").any() else f"{BOX_TRUTH}dice"
+    yield "overview", overview_figure(results, data, dice)
+    title = f"faithfulness and randomisation, {data}"
+    yield "trust", trust_figure(results, title, best_layers(results, dice))
+
+
+def redrawn(
+    results: pd.DataFrame, runs: Path, arms: Sequence[str], part: str, baseline: str, data: str
+) -> dict[str, Figure]:
+    """What 06 drew, again from the small tables of `runs`: path below it, without ending, and
+    figure. results: of all runs. arms: of 01_backbones, with the rest as for `table_one`."""
+    own = results[results["study"] == STUDY]
+    found = []
+    if len(own):
+        found += table_figures(own, f"{own['dataset'].iloc[0].partition('/')[0]}: {data}")
+    if arms:
+        folders = [runs / "01_backbones" / arm for arm in arms]
+        table = table_one(folders, part, baseline)
+        found += classifier_figures(table, folders, part, "any", data)
+    return {f"{STUDY}/{name}": figure for name, figure in found}
 
 
 def overview_figure(results: pd.DataFrame, title: str, dice: str = "dice") -> Figure:

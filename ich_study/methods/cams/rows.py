@@ -29,9 +29,12 @@ REPLICATES_PER_PAIR = 100
 CLAIM_METRICS = ("dice", "iou", "box_dice", "box_iou")
 
 
+BOX_TRUTH = "box_truth_"
+
+
 def prefix_of(truth: Truth) -> str:
     """What stands before the pixel metrics of this truth."""
-    return "box_truth_" if truth.kind == "boxes" else ""
+    return BOX_TRUTH if truth.kind == "boxes" else ""
 
 
 def score_rows(scored: Sequence[MethodScores], truth: Truth, rows: Rows) -> list[Row]:

@@ -100,7 +100,7 @@ def test_every_method_is_drawn_at_its_best_depth_on_all_pages():
     named = (("hires_cam", "-1"), ("hires_cam", "-3"), ("hu_threshold", None))
     scores = scored(parts, *[(noisy(parts[0], 1, 1), noisy(parts[1], 1, 2), *n) for n in named])
     pages = dict(figures_cams.overview_figures(results(), scores, parts[1], "phantom"))
-    assert list(pages) == ["overview", "precision_recall", "trust"]
+    assert list(pages) == ["overview", "trust", "precision_recall"]
     assert all("phantom" in figure.get_suptitle() for figure in pages.values())
     legend = pages["precision_recall"].axes[0].get_legend().get_texts()
     # Dice is 0.15 at [-3] and 0.05 at [-1]
@@ -110,6 +110,25 @@ def test_every_method_is_drawn_at_its_best_depth_on_all_pages():
     ]
     labels = [label.get_text() for label in pages["trust"].axes[0].get_yticklabels()]
     assert labels == ["AblationCAM [-3]", "HU 50-90 in the brain", "HiResCAM [-3]"]
+
+
+def test_07_draws_again_what_the_small_tables_hold(monkeypatch, tmp_path):
+    table = pd.DataFrame({"method": ["b0"], "f1_top5": [0.7], "f1_top5_sd": [0.01]})
+    asked = []
+    monkeypatch.setattr(figures_cams, "table_one", lambda *named: asked.append(named) or table)
+    monkeypatch.setattr(figures_cams, "classifier_figures", lambda *_: [("figure_2", plt.figure())])
+    own = results().assign(study=figures_cams.STUDY, dataset="hemorica/test")
+    other = results().assign(study="02_lse_unet", value=1.0)
+    tables = pd.concat([own, other], ignore_index=True)
+    pages = figures_cams.redrawn(tables, tmp_path, ["b0"], "h/test", "b0", "phantom")
+    assert list(pages) == [f"06_cam_benchmark/{name}" for name in ("overview", "trust", "figure_2")]
+    assert asked == [([tmp_path / "01_backbones" / "b0"], "h/test", "b0")]
+    assert pages["06_cam_benchmark/overview"].get_suptitle().startswith("hemorica: phantom")
+    assert figures_cams.redrawn(other, tmp_path, [], "h/test", "b0", "phantom") == {}
+    # filled boxes for truth
+    boxes = own.assign(metric=own["metric"].replace("dice", "box_truth_dice"))
+    page = dict(figures_cams.table_figures(boxes, "real"))["overview"]
+    assert "filled boxes" in page.axes[0].get_title()
 
 
 def test_the_classifiers_pages_are_of_the_named_part(monkeypatch):
