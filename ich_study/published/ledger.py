@@ -14,7 +14,8 @@ SHORT = 90
 def ledger_page(ledger: pd.DataFrame, title: str) -> str:
     """Verdicts by paper, a line each, as Markdown: claim, what was found under the paper's
     protocol, under ours and against boxes, from where to where the intervals of the differences
-    reach, how far the metric moves from seed to seed, the sentence, and the runs that decided.
+    reach, how far the metric moves from seed to seed, the sentence, and the runs and tables that
+    decided.
 
     ledger: of `claims.verdicts`, `noise.with_floor`. Claims that nothing here can measure are
     counted, not listed. Those about time are neither: equal runs would give other pages.
@@ -36,6 +37,8 @@ def ledger_page(ledger: pd.DataFrame, title: str) -> str:
         for row in own[measured].itertuples():
             found = f"{row.verdict} | {row.verdict_ours} | {row.verdict_boxes}"
             link = f"[{row.study}](../{row.study}/)"
+            if row.study != "01_backbones":  # a folder of many runs, each with its own
+                link += f", [table](../{row.study}/metrics.csv)"
             gain = _numbers(row.difference_low, row.difference_high)
             told = f"{found} | {gain} | {_numbers(row.seed_to_seed)}"
             lines.append(f"| {row.claim_id} | {told} | {_short(row.sentence)} | {link} |")

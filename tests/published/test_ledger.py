@@ -29,7 +29,7 @@ def test_a_page_counts_every_claim_and_lists_the_measured_ones():
     assert len(listed) == 1 and listed[0].startswith("| mil-01 | contradicted |")
     # 0.51 and 0.54 less the printed 0.5808, and the floor under them
     assert "| -0.071 to -0.041 | 0.023 |" in listed[0]
-    assert "[05_mil_detector](../05_mil_detector/)" in listed[0]
+    assert "[05_mil_detector](../05_mil_detector/), [table](../05_mil_detector/m" in listed[0]
     # mil-10 is about time
     others = (ledger["paper"] == "mil_detector").sum() - 2
     assert f"1 contradicted, 0 undecided, {others} not measured" in page
