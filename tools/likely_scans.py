@@ -2,9 +2,10 @@
 `python -m tools.likely_scans` writes `ich_study/new_scan/weights/likely_scans.csv`.
 
 Synthetic phantoms, generated and not patients: a head of each subtype and one of none; the one of
-IPH in thin and thick slices, tilted, with a contrast agent, the one of none with it too; and real series without hemorrhage where ICH_REAL_DATA has them. A row per
-scan and method: slices with hemorrhage and how many of them are marked, slices without and how many
-of these are, points in the lesion (2 mm around it) of all points, volumes in mL.
+IPH in thin and thick slices, tilted, with a contrast agent, the one of none with it too; and real
+series without hemorrhage where ICH_REAL_DATA has them. A row per scan and method: slices with
+hemorrhage and how many of them are marked, slices without and how many of these are, points in the
+lesion (2 mm around it) of all points, volumes in mL.
 """
 
 from __future__ import annotations
