@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from ich_study import params
-from ich_study.cross.measure import common_grid
+from ich_study.cross import measure as cross_measure
 from ich_study.datasets import open_dataset
 from ich_study.evaluate.truth import read_truth, truth_kind, with_known
 from ich_study.methods import mil
@@ -286,7 +286,11 @@ def test_05_leaves_out_a_second_series_and_says_so(two_series, capsys):
 
 
 def test_08_leaves_out_a_second_series_and_says_so(two_series, capsys):
-    measured = SimpleNamespace(check_unseen=lambda *_: [], common_grid=common_grid)
+    measured = SimpleNamespace(
+        check_unseen=lambda *_: [],
+        common_grid=cross_measure.common_grid,
+        tested_rows=cross_measure.tested_rows,
+    )
     given = {"tests": {"cq500": "cq500/test"}, "sources": [], "grid": 64, "pd": pd}
     given |= {"truth_kind": truth_kind, "with_known": with_known, "read_truth": read_truth}
     truths = run_cell("08", "truths = {}", study=two_series.study, measure=measured, **given)
