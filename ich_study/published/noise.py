@@ -6,6 +6,7 @@ Repeats are rows that differ in their seed alone, or runs of `01_backbones` name
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from ich_study.published.claims import KEYS, claim_sides
@@ -27,6 +28,23 @@ def seed_spreads(results: pd.DataFrame) -> pd.DataFrame:
     found = found[found["size"] > 1].reset_index()
     found["spread"] = found["max"] - found["min"]
     return found.rename(columns={"size": "seeds"})[list(SPREADS)]
+
+
+def of_these_runs(repeats: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `tools.seeds` but for those of studies that have run anew since, which is printed.
+
+    results: of all runs. A study has run anew where its own number, the lowest seed, is another.
+    """
+    keys = [name for name in SPREADS[:-2] if name not in ("layer", "brain_mask")] + ["seed"]
+    both = repeats[[*keys, "value"]].merge(
+        results[[*keys, "value"]], on=keys, suffixes=("", "_now")
+    )
+    both["same"] = np.isclose(both["value"], both["value_now"], rtol=1e-4)  # of five digits
+    same = both.groupby(keys, dropna=False)["same"].any()
+    stale = sorted({key[0] for key in same.index[~same]})
+    if stale:
+        print(f"other seeds of {', '.join(stale)} are of earlier runs: left out; run tools.seeds")
+    return repeats[~repeats["study"].isin(stale)]
 
 
 def gain_floor(spreads: pd.DataFrame) -> pd.DataFrame:

@@ -49,6 +49,19 @@ def test_what_differs_in_its_seed_alone_is_a_repeat():
     assert spreads["spread"].item() == pytest.approx(0.11)
 
 
+def test_seeds_of_a_run_that_is_not_there_any_more_are_left_out(capsys):
+    lse, hgi = {"study": "02_lse_unet"}, {"study": "04_swin_hgi_sam", "layer": "-3"}
+    seeds = table(
+        ("a", 1, 0.501231, lse), ("a", 2, 0.6, lse), ("b", 1, 0.3, hgi), ("b", 2, 0.4, hgi)
+    )
+    now = table(("a", 1, 0.50123, lse), ("b", 1, 0.31, hgi), ("b", 1, 0.7, {**hgi, "layer": "-2"}))
+    kept = noise.of_these_runs(seeds, now)
+    assert kept["method"].tolist() == ["a", "a"]
+    assert "other seeds of 04_swin_hgi_sam are of earlier runs" in capsys.readouterr().out
+    assert len(noise.of_these_runs(seeds, now.head(1))) == 4  # 04 did not run: nothing to tell
+    assert not capsys.readouterr().out
+
+
 def test_the_floor_stands_below_the_gains_of_table_1():
     numbers = table(("cam_baseline", 1, 0.5), ("cam_final", 1, 0.6), ("cam_final_seed_2", 2, 0.5))
     gain = table(("cam_augment", 1, 0.02, {"metric": "f1_top5_gain"}))
