@@ -239,8 +239,8 @@ def pointing_table(
 def box_rows(
     heats: Mapping[str, AttentionHeat], choices: Mapping[str, Choice], truth: Truth, rows: Rows
 ) -> list[Row]:
-    """Where truth is boxes: `box_dice` and `box_iou` of the unions of filled boxes of truth and
-    mask, over slices with a box. DataError where no slice has one."""
+    """Where truth is boxes: `box_dice`, `box_iou` and `box_precision` of the unions of filled boxes
+    of truth and mask, over slices with a box. DataError where no slice has one."""
     boxes = truth.mask()
     there = np.flatnonzero(boxes.any((1, 2)))
     if not len(there):
@@ -251,7 +251,6 @@ def box_rows(
         counts = filled_box_counts(heat.masks(there, choice.of_slice), boxes[there])
         named = {"method": name, "variant": heat.variant, "class_name": "any", "brain_mask": True}
         named |= {"subset": "positive", "threshold_source": choice.source}
-        found += rows.overlap(
-            counts, truth.rows.iloc[there], ("slice", "pixel"), ("dice", "iou"), "box_", **named
-        )
+        shown, metrics = truth.rows.iloc[there], ("dice", "iou", "precision")
+        found += rows.overlap(counts, shown, ("slice", "pixel"), metrics, "box_", **named)
     return found

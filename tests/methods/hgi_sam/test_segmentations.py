@@ -289,6 +289,8 @@ def test_boxes_are_scored_at_the_threshold_without_masks():
             ("box_iou", "slice"): 4 / 5,
             ("box_dice", "pixel"): 8 / 9,
             ("box_iou", "pixel"): 4 / 5,
+            ("box_precision", "slice"): 1,
+            ("box_precision", "pixel"): 1,
         }
     )
     assert {(row["threshold_source"], row["brain_mask"]) for row in found} == {("labels", True)}
