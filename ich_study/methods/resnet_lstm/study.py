@@ -169,6 +169,12 @@ class MethodSettings:
         for name in ("sequence_training", "head_training", "unet_training"):
             loops[name] = LoopSettings.read({**shared, **given[name]}, name)
         classifier = {"classes": ["any"], **shared, **given["classifier"]}
+        if given.get("variant") in given["recipes"]:
+            raise ParameterError(
+                f"variant is {given['variant']!r}, the name of one of the recipes"
+                f" {', '.join(given['recipes'])}: their rows would be told apart by nothing; choose"
+                " another name"
+            )
         recipes = {}
         for name, recipe in given["recipes"].items():
             recipes[name] = ClusterRecipe.read(recipe, f"recipes.{name}")

@@ -216,6 +216,7 @@ def test_settings_are_read_by_the_name_of_their_parameter():
         ("sequence_training", {"epoch": 1}),
         ("unet_training", {"epochs": "three"}),
         ("recipes", {"kmeans": {"cluster": 4}}),
+        ("variant", "kmeans"),
         ("backbone", {"network": "resnet18"}),
     ):
         with pytest.raises(ParameterError, match=name):
