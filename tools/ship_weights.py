@@ -1,15 +1,9 @@
-r"""Weights of finished runs as data of the package: `python -m tools.ship_weights RUN...`
+"""Weights of finished runs as data of the package: `python -m tools.ship_weights RUN...`
 
-RUN is the folder of a finished run of 02_lse_unet, 05_mil_detector and the like on data whose
+RUN is the folder of a finished run of 02_lse_unet, 04_swin_hgi_sam or 05_mil_detector on data whose
 licence allows it. Each checkpoint goes to `ich_study/new_scan/weights/`, with the recipe of its run
-in its metadata, and a model card beside it. The weights of today were made on PHE-SICH-CT-IDS, with
-ICH_REAL_DATA set, by
-
-    python -m ich_study.run 00_data -f params/open/00_data.yaml
-    python -m ich_study.run 05_mil_detector -f params/open/05_mil_detector.yaml \\
-        -p windows '[mil_80]' -p heads '[max_pooling]' -p compared_epochs 0
-    python -m ich_study.run 02_lse_unet -f params/open/02_lse_unet.yaml \\
-        -p arms '[authors]' -p baseline_runs '[]' -p require_better_than '[]'
+in its metadata, and a model card beside it. The weights of today learned from PHE-SICH-CT-IDS and
+the phantom together, by the variants `joint` of 02, 04 and 05 in `params/open/variants/`.
 """
 
 from __future__ import annotations
@@ -47,6 +41,10 @@ PHANTOM = (
     "  without hemorrhage of five subtypes, a label per slice"
 )
 """Of a data set that the study made itself and may give away."""
+GREY = (-20, 100)
+"""HU that most of PHE-SICH's 8-bit pictures show; lower is black, higher white."""
+ONE_SCALE = "grey and HU are one scale to the network"
+BEYOND = "beyond them the network learned from the phantom's HU alone"
 
 CARD = """\
 # {name}
@@ -56,9 +54,8 @@ nothing here may be used to diagnose or treat anyone, to triage, or to leave a s
 
 {data}
 - **Made by**: `{notebook}` at commit `{commit}`, parameters in the checkpoint's metadata.
-- **Input**: window{windows} at {size} x {size} pixels. The real slices are 8-bit grey of a window;
-  the network sees HU {low:g} to {high:g} alone, which lie inside it, so that grey and HU are one
-  scale.
+- **Input**: window{windows} at {size} x {size} pixels, HU {low:g} to {high:g}. The real slices are
+  8-bit grey, mostly of HU {grey_low} to {grey_high}: {scale}.
 - **Thresholds**: heat {thresholds}, slices {gates}; from `{source}`.
 - **Weights**: `{file}`, {size_kb:.0f} kB, float32, SHA-256 `{sha256}`.
 
@@ -124,9 +121,14 @@ def card(shipped: Path, recipe: ScanRecipe, run: Path, record: dict[str, Any]) -
     metadata, parameters = read_metadata(shipped), record["parameters"]
     seen = metadata["preprocessing"]
     windows = [named_window(name) for name in seen["windows"]]
-    learned = {parameters["dataset"]: parameters["split"], **parameters.get("train_with", {})}
+    # 04 tests on another data set than it learns from, and says so in its parameters' names
+    own = "train_" if "train_dataset" in parameters else ""
+    learned = {parameters[own + "dataset"]: parameters[own + "split"]}
+    learned |= parameters.get("train_with", {})
+    scored = parameters["test_dataset" if own else "dataset"], parameters["test_part"]
     hashes, synthetic = record["hashes"], any(name not in LICENCES for name in learned)
-    table = held_out(pd.read_csv(run / "metrics.csv"), recipe, parameters["test_part"])
+    table = held_out(pd.read_csv(run / "metrics.csv"), recipe, *scored)
+    inside = all(GREY[0] <= window.low and window.high <= GREY[1] for window in windows)
     return CARD.format(
         name=recipe.name,
         title=TITLES[recipe.room],
@@ -144,6 +146,9 @@ def card(shipped: Path, recipe: ScanRecipe, run: Path, record: dict[str, Any]) -
         size=seen["size"],
         low=min(window.low for window in windows),
         high=max(window.high for window in windows),
+        grey_low=GREY[0],
+        grey_high=GREY[1],
+        scale=ONE_SCALE if inside else BEYOND,
         thresholds=_numbers(recipe.classes, recipe.thresholds),
         gates=_numbers(recipe.classes, recipe.gates),
         source=recipe.source,
@@ -158,15 +163,15 @@ def card(shipped: Path, recipe: ScanRecipe, run: Path, record: dict[str, Any]) -
     )
 
 
-def held_out(results: pd.DataFrame, recipe: ScanRecipe, part: str) -> pd.DataFrame:
+def held_out(results: pd.DataFrame, recipe: ScanRecipe, data: str, part: str) -> pd.DataFrame:
     """Rows of MEASURES of the recipe's method on the held-out part, each measure once.
 
-    Localisation is measured there alone; of the classifier's measures, which the validation part
-    has too, the held-out part's row says so.
+    A row of the data set itself is of what is tested there; one of a part says which part.
     """
     own = (results["method"] == recipe.name) & (results["variant"] == recipe.variant)
     own &= results["class"].isin(recipe.classes) & results["metric"].isin(MEASURES)
-    held = results["dataset"].str.endswith(f"/{part}") | (results["metric"] != "auroc")
+    own &= results["layer"].isna() if "layer" in results else True
+    held = results["dataset"].isin([data, f"{data}/{part}"])
     return results[own & held].drop_duplicates("metric")
 
 

@@ -5,7 +5,8 @@ import torch
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.evaluate.scan_methods import ScanRecipe, recipe_from
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.new_scan.apply import apply_method, marked, open_methods, present, shipped
+from ich_study.models.weights import read_metadata
+from ich_study.new_scan.apply import SHIPPED, apply_method, marked, open_methods, present, shipped
 from ich_study.new_scan.read import read_dicom
 from ich_study.schema import UNSPECIFIED_HEMORRHAGE
 from tests.new_scan.heads import head, write_series
@@ -75,23 +76,31 @@ def test_what_is_left_out_is_said_with_what_to_set(monkeypatch, capsys):
 
 
 def test_the_shipped_weights_open_by_name_and_are_small():
-    assert shipped() == ["lse_unet", "mil_max_pooling"]
+    assert shipped() == ["lse_unet", "mil_max_pooling", "swin_hgi_sam"]
     methods = open_methods(shipped(), torch.device("cpu"))
     assert list(methods) == shipped()
     for method in methods.values():
         assert method.recipe.classes == ("any",) and len(method.sha256) == 64
-        # one window inside that of the 8-bit export: grey and HU are one scale
-        assert method.preprocessing.clip == (0, 80)
 
 
-def test_the_shipped_weights_see_no_difference_between_hu_and_the_grey_of_their_data(scan):
+def test_shipped_weights_learned_from_hu_or_see_none_beyond_the_grey_of_the_real_slices():
+    """An 8-bit export of -20 to 100 HU says nothing of bone; the phantom's HU do."""
+    clips = {}
+    for name, method in open_methods(shipped(), torch.device("cpu")).items():
+        low, high = clips[name] = method.preprocessing.clip
+        learned = read_metadata(SHIPPED / f"{name}.safetensors")["patients"]
+        assert {"phe_sich", "rsna"} == set(learned) or (low >= -20 and high <= 100)
+    assert clips["mil_max_pooling"] == (0, 80) and clips["lse_unet"][1] > 100
+
+
+def test_the_mil_weights_see_no_difference_between_hu_and_the_grey_of_their_data(scan):
     """What PHE-SICH's reader makes of an export of -20 to 100 HU against the scan's own HU."""
     hu = scan.hu
     grey = np.where(hu >= 100, 1000, np.where(hu <= -20, -20, hu)).astype(np.int16)
     grey[hu < -900] = -1000
-    for method in open_methods(shipped(), torch.device("cpu")).values():
-        seen = [method.preprocessing.resized(torch.from_numpy(each)) for each in (hu, grey)]
-        assert torch.equal(*seen)
+    method = open_methods(["mil_max_pooling"], torch.device("cpu"))["mil_max_pooling"]
+    seen = [method.preprocessing.resized(torch.from_numpy(each)) for each in (hu, grey)]
+    assert torch.equal(*seen)
 
 
 def test_a_source_that_is_nothing_and_a_method_named_twice_are_refused(tmp_path):

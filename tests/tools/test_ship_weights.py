@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 
 from ich_study.errors import WeightsError
-from ich_study.evaluate.scan_methods import recipe_from
+from ich_study.evaluate.scan_methods import ScanRecipe, recipe_from
 from ich_study.hashing import sha256_file
 from ich_study.methods.mil.network import create_mil, published_preprocessing
 from ich_study.methods.mil.peaks import Detector
 from ich_study.models.weights import load_weights, read_metadata, save_weights, state_digest
 from ich_study.new_scan.apply import SHIPPED, shipped
-from tools.ship_weights import LARGEST, LARGEST_TOGETHER, main, ship
+from tools.ship_weights import LARGEST, LARGEST_TOGETHER, held_out, main, ship
 
 RECORD = {
     "notebook": "05_mil_detector",
@@ -38,7 +38,7 @@ def run(tmp_path):
     pd.DataFrame([row]).to_csv(folder / "detectors.csv", index=False)
     named = {"method": "mil_max_pooling", "variant": "printed", "class": "any", "n": 15}
     numbers = [
-        ("phe_sich", "auroc", 0.9),  # of the validation part
+        ("phe_sich/validation", "auroc", 0.9),
         ("phe_sich/test", "auroc", 0.8),
         ("phe_sich", "point_f1", 0.7),
     ]
@@ -108,3 +108,17 @@ def test_what_travels_is_small_and_has_its_card():
         card = (SHIPPED / f"{name}.md").read_text()
         assert sha256_file(SHIPPED / f"{name}.safetensors") in card
         assert "95 % interval" in card and "| point" in card
+
+
+def test_a_card_of_hgi_sam_takes_the_whole_test_set_and_no_stage_or_fold():
+    columns = ["dataset", "method", "variant", "class", "layer", "metric", "value"]
+    rows = [
+        ("phe_sich/fold_1", "swin_hgi_sam", "printed", "any", None, "auroc", 0.1),
+        ("phe_sich", "swin_hgi_sam", "printed", "any", "stage 1", "pointing_game", 0.2),
+        ("phe_sich", "swin_hgi_sam", "printed", "any", None, "pointing_game", 0.9),
+        ("phe_sich", "swin_hgi_sam", "printed", "any", None, "auroc", 0.8),
+        ("phe_sich", "swin_sam_binary", "printed", "any", None, "auroc", 0.3),
+    ]
+    recipe = ScanRecipe("hgi_sam", "swin_hgi_sam", "printed", ("any",), (0.5,), (0.5,), "labels")
+    table = held_out(pd.DataFrame(rows, columns=columns), recipe, "phe_sich", "test")
+    assert table["value"].tolist() == [0.9, 0.8]
