@@ -8,6 +8,7 @@ from PIL import Image, ImageColor
 
 from ich_study.errors import StudyError
 from ich_study.figures.style import CLASS_COLOURS
+from ich_study.manifest import run_problem
 from ich_study.paths import project_root
 from ich_study.published import publish
 
@@ -221,3 +222,10 @@ def test_no_committed_interval_is_without_width():
     for table in tables:
         alike = table[table["ci_low"].notna() & (table["ci_low"] == table["ci_high"])]
         assert alike.empty, "a share that is alike in every patient has exact bounds"
+
+
+def test_every_committed_record_stands_beside_the_files_that_it_names():
+    """Else 07 cannot be run on the committed tables, as README says that it can."""
+    records = sorted((project_root() / "figures").rglob("run.json"))
+    assert len(records) > 40
+    assert [run_problem(path.parent) for path in records if run_problem(path.parent)] == []
