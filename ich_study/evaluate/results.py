@@ -23,6 +23,8 @@ TEXT_COLUMNS: dict[str, str] = {
 """Columns whose text may look like a number or a truth value: a layer `-1`, a brain mask `true`."""
 
 
+VARIANTS = "variants"
+"""Folder of runs that change a scale's own: `params/<scale>/variants`."""
 _BEFORE_INTERVAL = tuple(name for name in RESULT_COLUMNS if name != "interval")
 
 
@@ -32,7 +34,7 @@ def collect_results(runs: Path) -> pd.DataFrame:
 
     Raises DataError where there is none, or one has other columns than the contract.
     """
-    files = sorted(runs.rglob(METRICS_FILE))
+    files = _found(runs, METRICS_FILE)
     if not files:
         raise DataError(
             f"no {METRICS_FILE} below {runs}; run the study first (snakemake, or ich_study.run for"
@@ -68,7 +70,7 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def collect_tables(runs: Path, name: str) -> pd.DataFrame:
     """One kind of table (such as `roc.csv`) of all runs below a folder, with the column `method`
     set to the run's folder name. Raises DataError where there is none."""
-    files = sorted(runs.rglob(name))
+    files = _found(runs, name)
     if not files:
         raise DataError(f"no {name} below {runs}; run the study first")
     return pd.concat(
@@ -91,9 +93,15 @@ def with_interval(row: Mapping[str, Any] | pd.Series, digits: int = 3) -> str:
 def collect_predictions(runs: Path, name: str = "predictions.parquet") -> dict[str, pd.DataFrame]:
     """Predictions of every run below a folder, or another table of theirs, by the run's folder
     name."""
-    return {path.parent.name: pd.read_parquet(path) for path in sorted(runs.rglob(name))}
+    return {path.parent.name: pd.read_parquet(path) for path in _found(runs, name)}
 
 
 def result_files(runs: Path) -> dict[str, Path]:
     """The result table of every run below a folder, by the run's folder name."""
-    return {path.parent.name: path for path in sorted(runs.rglob(METRICS_FILE))}
+    return {path.parent.name: path for path in _found(runs, METRICS_FILE)}
+
+
+def _found(runs: Path, name: str) -> list[Path]:
+    """Files of this name below a folder, sorted; a scale's variants are no part of the scale."""
+    found = sorted(runs.rglob(name))
+    return [path for path in found if VARIANTS not in path.relative_to(runs).parts]

@@ -6,6 +6,7 @@ from ich_study.evaluate.results import (
     collect_predictions,
     collect_results,
     collect_tables,
+    result_files,
     with_interval,
 )
 from ich_study.schema import result_table
@@ -26,6 +27,18 @@ def test_results_of_runs_are_gathered(tmp_path):
     assert collect_results(tmp_path)["method"].tolist() == ["a", "b"]
     assert collect_tables(tmp_path, "roc.csv")["method"].tolist() == ["a", "b"]
     assert collect_predictions(tmp_path) == {}
+
+
+def test_variants_of_a_scale_are_no_part_of_it(tmp_path):
+    for place in ("02", "variants/02.joint"):
+        (tmp_path / place).mkdir(parents=True)
+        rows("a").to_csv(tmp_path / place / "metrics.csv", index=False)
+        pd.DataFrame({"x": [1]}).to_csv(tmp_path / place / "roc.csv", index=False)
+    assert len(collect_results(tmp_path)) == len(rows("a"))
+    assert collect_tables(tmp_path, "roc.csv")["method"].tolist() == ["02"]
+    assert list(result_files(tmp_path)) == ["02"]
+    # asked for themselves they are there
+    assert list(result_files(tmp_path / "variants")) == ["02.joint"]
 
 
 def test_no_runs_and_foreign_tables_are_errors(tmp_path):

@@ -106,14 +106,13 @@ def sources(tmp_path_factory):
 
 
 def slices(root: Path) -> list[Path]:
-    """DICOM files of a data set, by patient and place."""
-    found = [(pydicom.dcmread(path, stop_before_pixels=True), path) for path in root.rglob("*.dcm")]
-    return [
-        path
-        for _, path in sorted(
-            found, key=lambda item: (item[0].PatientID, float(item[0].ImagePositionPatient[2]))
-        )
-    ]
+    """DICOM files of a data set, by patient, series and place."""
+    found = []
+    for path in root.rglob("*.dcm"):
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        z_mm = float(header.ImagePositionPatient[2])
+        found.append((header.PatientID, str(path.parent), z_mm, path))
+    return [path for *_, path in sorted(found)]
 
 
 def edit_dicom(paths: list[Path], **elements: object) -> None:
