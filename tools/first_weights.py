@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ich_study.errors import StudyError, WeightsError
 from ich_study.methods.lse_unet.network import LSENetwork
@@ -42,15 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def in_half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors in half precision; counts and indices stay as they are."""
+    return {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+
+
 def halved(source: Path, target: Path) -> str:
     """Writes the checkpoint in half precision, without its patients; its SHA-256. Raises
     WeightsError where that moves a logit by more than LARGEST_CHANGE."""
     found = load(source, torch.device("cpu"), Network)
     described = {key: value for key, value in read_metadata(source).items() if key != "patients"}
-    tensors = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in read_tensors(source).items()
-    }
+    tensors = in_half(read_tensors(source))
     network, size = found.network, found.preprocessing.size
     inputs = torch.randn(
         4, network.in_channels, size, size, generator=torch.Generator().manual_seed(0)
@@ -67,10 +73,7 @@ def halved(source: Path, target: Path) -> str:
         described["architecture"] = network.encoder
         headed = rebuild(network.encoder).model.state_dict()
         kept = {name: tensors.get(ENCODER + name, tensor) for name, tensor in headed.items()}
-        tensors = {
-            name: tensor.half() if tensor.is_floating_point() else tensor
-            for name, tensor in kept.items()
-        }
+        tensors = in_half(kept)
     return save_tensors(target, tensors, described)
 
 

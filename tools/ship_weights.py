@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from safetensors.torch import save_file
 
 from ich_study.atomic import atomic_path, write_text
@@ -27,6 +28,7 @@ from ich_study.models.weights import METADATA_KEY, read_metadata, read_tensors
 from ich_study.new_scan.apply import RUN_RECORD, SHIPPED, recipes_of
 from ich_study.paths import resolve
 from ich_study.study import synthetic_datasets
+from tools.first_weights import in_half
 
 LARGEST, LARGEST_TOGETHER = 10 * 2**20, 25 * 2**20
 MEASURES = ("auroc", "point_f1", "point_sensitivity", "point_ppv", "pointing_game", "mass_inside")
@@ -57,7 +59,7 @@ nothing here may be used to diagnose or treat anyone, to triage, or to leave a s
 - **Input**: window{windows} at {size} x {size} pixels, HU {low:g} to {high:g}. The real slices are
   8-bit grey, mostly of HU {grey_low} to {grey_high}: {scale}.
 - **Thresholds**: heat {thresholds}, slices {gates}; from `{source}`.
-- **Weights**: `{file}`, {size_kb:.0f} kB, float32, SHA-256 `{sha256}`.
+- **Weights**: `{file}`, {size_kb:.0f} kB, {precision}, SHA-256 `{sha256}`.
 
 ## Held-out patients (part `{part}`)
 
@@ -87,8 +89,10 @@ TITLES = {
 }
 
 
-def ship(run: str, target: Path = SHIPPED) -> list[Path]:
+def ship(run: str, target: Path = SHIPPED, half: bool = False) -> list[Path]:
     """Every checkpoint of a finished run into `target`, with its card; the files of weights.
+
+    half: in half precision, which networks read back as float32.
 
     Raises WeightsError for data whose licence is not in LICENCES, for a checkout that was not
     clean, and for files that are too large.
@@ -107,7 +111,8 @@ def ship(run: str, target: Path = SHIPPED) -> list[Path]:
         described = {**read_metadata(path), RECIPE_KEY: recipe.describe()}
         header = {METADATA_KEY: json.dumps(described, sort_keys=True)}
         with atomic_path(shipped) as temporary:
-            save_file(read_tensors(path), temporary, metadata=header)
+            tensors = read_tensors(path)
+            save_file(in_half(tensors) if half else tensors, temporary, metadata=header)
         write_text(shipped.with_suffix(".md"), card(shipped, recipe, resolve(run), record))
         written.append(shipped)
     sizes = [path.stat().st_size for path in target.glob("*.safetensors")]
@@ -154,6 +159,7 @@ def card(shipped: Path, recipe: ScanRecipe, run: Path, record: dict[str, Any]) -
         source=recipe.source,
         file=shipped.name,
         size_kb=shipped.stat().st_size / 1000,
+        precision="half precision" if _is_half(shipped) else "float32",
         sha256=sha256_file(shipped),
         part=parameters["test_part"],
         rows="\n".join(
@@ -175,6 +181,10 @@ def held_out(results: pd.DataFrame, recipe: ScanRecipe, data: str, part: str) ->
     return results[own & held].drop_duplicates("metric")
 
 
+def _is_half(weights: Path) -> bool:
+    return any(tensor.dtype == torch.float16 for tensor in read_tensors(weights).values())
+
+
 def _numbers(classes: Sequence[str], values: Sequence[float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in zip(classes, values))
 
@@ -183,9 +193,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 done, 1 refused."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", help="folders of finished runs")
+    parser.add_argument("--half", action="store_true", help="where it moves no mask: try first")
+    asked = parser.parse_args(arguments)
     try:
-        for run in parser.parse_args(arguments).runs:
-            print("\n".join(map(str, ship(run))))
+        for run in asked.runs:
+            print("\n".join(map(str, ship(run, half=asked.half))))
     except StudyError as error:
         print(error, file=sys.stderr)
         return 1

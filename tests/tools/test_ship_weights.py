@@ -3,6 +3,7 @@ from dataclasses import asdict
 
 import pandas as pd
 import pytest
+import torch
 
 from ich_study.errors import WeightsError
 from ich_study.evaluate.scan_methods import ScanRecipe, recipe_from
@@ -64,6 +65,22 @@ def test_shipped_weights_are_those_of_the_run_with_its_recipe_and_a_card(run, tm
     # held-out patients, not those of the validation part
     assert "| auroc | 0.800 | 0.750 to 0.850 | 15 |" in card and "0.900" not in card
     assert "| point_f1 | 0.700 |" in card
+
+
+def test_half_precision_is_said_and_read_back_as_float32(run, tmp_path):
+    folder, network = run
+    sizes = {}
+    for half in (False, True):
+        (path,) = ship(str(folder), tmp_path / str(half), half=half)
+        again = create_mil("printed", "max_pooling", seed=9, blocks=1)
+        load_weights(path, again.model)
+        sizes[half] = path.stat().st_size
+        assert ("half precision" in path.with_suffix(".md").read_text()) == half
+        pairs = zip(again.model.parameters(), network.model.parameters())
+        for read, trained in pairs:
+            assert read.dtype == torch.float32
+            assert torch.equal(read, trained.half().float() if half else trained)
+    assert sizes[True] < 0.7 * sizes[False]
 
 
 @pytest.mark.parametrize(
