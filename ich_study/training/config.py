@@ -27,8 +27,9 @@ from ich_study.inputs.settings import Settings, one_of
 from ich_study.schema import LABELS
 
 TWO_OUTPUT_LOSSES = ("cross_entropy_two_outputs", "cross_entropy_softmaxed")
-INDIFFERENT = frozenset({"num_workers", "cache_in_memory", "restart_changed"})
-"""Fields that do not change a single weight; a run may be resumed with other values of these."""
+INDIFFERENT = frozenset({"device", "num_workers", "cache_in_memory", "restart_changed"})
+"""Fields that change no weight beyond rounding; a run may be resumed with other values of these:
+what a GPU began goes on, or is scored, without one."""
 
 
 def _odd(value: int) -> int:
@@ -85,7 +86,10 @@ class LoopSettings(Settings):
         "fp32", description="amp is float16 with loss scaling on CUDA; bf16 runs on CUDA and CPU"
     )
     channels_last: bool = Field(False, description="memory format, faster on most GPUs")
-    device: Device = Field("cpu", description="auto takes CUDA where there is one; recorded")
+    device: Device = Field(
+        "cpu",
+        description="auto takes CUDA where there is one; recorded. A run may go on on another",
+    )
     distributed: bool = Field(False, description="train on several GPUs")
     processes: PositiveInt | None = Field(
         None, description="with `distributed`, started by accelerate; null: one per visible GPU"

@@ -49,6 +49,15 @@ def test_a_killed_run_goes_on_and_ends_where_the_other_does(cuda, tmp_path):
     assert len(resumed.history) == 6
 
 
+def test_what_a_gpu_began_goes_on_without_one(cuda, tmp_path):
+    with pytest.raises(line.Killed):
+        line.run(tmp_path, line.Line(kill_at=3), epochs=6, device=cuda.type)
+    said = []
+    resumed = line.run(tmp_path, report=said.append, epochs=6, device="cpu")
+    assert any("going on after epoch 3" in each for each in said)
+    assert len(resumed.history) == 6 and resumed.device.type == "cpu"
+
+
 def moved(folder, precision, device):
     """How far plain gradient steps move weights, and the record of it."""
     # without dropout, whose masks differ with the precision

@@ -134,7 +134,7 @@ def test_another_run_in_the_folder_is_refused_by_name(uninterrupted):
         run(folder, learning_rate=0.1)
     with pytest.raises(StudyError, match="training slices"):
         run(folder, store=fake_store(seed=1))
-    run(folder, num_workers=3, cache_in_memory=True)
+    run(folder, num_workers=3, cache_in_memory=True, device="auto")
 
 
 def test_a_damaged_state_is_named(tmp_path):
