@@ -20,7 +20,9 @@ from ich_study.metrics.overlap import Counts
 from ich_study.metrics.significance import holm
 from ich_study.metrics.statistics import (
     PatientStatistic,
+    draw,
     mean_of_items,
+    paired,
     paired_bootstrap,
     patient_bootstrap,
     ratio_of_sums,
@@ -90,9 +92,12 @@ def paired_differences(
     unknown = sorted({name for pair in pairs for name in pair} - set(statistics))
     if unknown:
         raise StudyError(f"no measure of {unknown}; there are {sorted(statistics)}")
+    # a measure stands in many pairs, and is drawn once for all
+    paired_names = {name for pair in pairs for name in pair}
+    drawn = {name: draw(statistics[name], replicates, seed) for name in paired_names}
     rows = []
     for first, second in pairs:
-        found = paired_bootstrap(statistics[first], statistics[second], replicates, seed)
+        found = paired(drawn[first], drawn[second])
         bounds = found.value, found.low, found.high, found.kind
         rows.append((first, second, *bounds, found.p, found.n_patients))
     columns = [name for name in DIFFERENCE_COLUMNS if name != "p_holm"]

@@ -313,16 +313,33 @@ def _lacking(statistic: PatientStatistic, values: np.ndarray, weights: np.ndarra
     return float(np.isnan(np.atleast_2d(values)).mean(1).max())
 
 
-def _interval(statistics: Sequence[PatientStatistic], replicates: int, seed: int) -> Interval:
+@dataclass(frozen=True)
+class Drawn:
+    """A measure on patients drawn with replacement: values (replicates,), NaN where it has none."""
+
+    statistic: PatientStatistic
+    values: np.ndarray
+    lacking: float
+    seed: int
+
+
+def draw(statistic: PatientStatistic, replicates: int, seed: int) -> Drawn:
+    """A measure on drawn patients; measures of the same patients and seed are drawn on the same
+    ones."""
+    weights = resampled_multiplicities(len(statistic.patients), replicates, seed)
+    values = statistic.evaluate(weights)
+    return Drawn(statistic, values, _lacking(statistic, values, weights), seed)
+
+
+def _interval(drawn: Sequence[Drawn]) -> Interval:
     """Of one measure, or of the first minus the second on the same drawn patients."""
-    n_patients = len(statistics[0].patients)
-    weights = resampled_multiplicities(n_patients, replicates, seed)
-    drawn = [statistic.evaluate(weights) for statistic in statistics]
+    statistics = [each.statistic for each in drawn]
+    n_patients, replicates = len(statistics[0].patients), len(drawn[0].values)
     sample = [statistic.value() for statistic in statistics]
     value = sample[0] - sum(sample[1:])
-    usable = drawn[0] - sum(drawn[1:])
+    usable = drawn[0].values - sum(each.values for each in drawn[1:])
     usable = usable[np.isfinite(usable)]
-    lacking = max(_lacking(each, values, weights) for each, values in zip(statistics, drawn))
+    lacking = max(each.lacking for each in drawn)
 
     reason, exact = "", None
     if not np.isfinite(value):
@@ -351,7 +368,7 @@ def _interval(statistics: Sequence[PatientStatistic], replicates: int, seed: int
         float(high),
         n_patients,
         replicates,
-        seed,
+        drawn[0].seed,
         degenerate=replicates - len(usable),
         reason=reason,
         exact=bool(exact) and not reason,
@@ -372,7 +389,7 @@ def patient_bootstrap(
     >>> interval.value, interval.low, interval.high, interval.n_patients
     (0.75, 0.25, 1.0, 4)
     """
-    return _interval([statistic], replicates, seed)
+    return _interval([draw(statistic, replicates, seed)])
 
 
 def paired_bootstrap(
@@ -392,9 +409,20 @@ def paired_bootstrap(
     >>> paired_bootstrap(first, second).value
     0.5
     """
-    if not np.array_equal(first.patients, second.patients):
+    return paired(draw(first, replicates, seed), draw(second, replicates, seed))
+
+
+def paired(first: Drawn, second: Drawn) -> Interval:
+    """`paired_bootstrap` of two measures that are drawn already, with one seed."""
+    patients, others = first.statistic.patients, second.statistic.patients
+    if not np.array_equal(patients, others):
         raise StudyError(
-            f"the measures stand on different patients ({len(first.patients)} and"
-            f" {len(second.patients)}); pair them first"
+            f"the measures stand on different patients ({len(patients)} and {len(others)}); pair"
+            " them first"
         )
-    return _interval([first, second], replicates, seed)
+    if first.seed != second.seed or len(first.values) != len(second.values):
+        raise StudyError(
+            f"the measures were drawn with seeds {first.seed} and {second.seed},"
+            f" {len(first.values)} and {len(second.values)} times; expected the same draws"
+        )
+    return _interval([first, second])

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,6 +8,7 @@ import pytest
 from ich_study.errors import StudyError
 from ich_study.evaluate.rows import Rows, paired_differences, statistic_of
 from ich_study.metrics.overlap import Counts, overlap_counts
+from ich_study.metrics.statistics import draw, mean_of_items, paired
 from ich_study.schema import result_table
 
 
@@ -79,6 +83,34 @@ def test_a_better_method_is_found_better_and_equal_ones_are_not():
     assert turned.loc[0, "difference"] == -table.loc[0, "difference"] < 0
     one = own.difference(statistics["a"], statistics["b"], "dice_optimism", method="a - b")
     assert one["value"] == pytest.approx(tidy.loc[0, "value"]) and one["metric"] == "dice_optimism"
+
+
+def test_a_measure_of_many_pairs_is_drawn_once_and_gives_what_each_pair_alone_gives():
+    rng = np.random.default_rng(0)
+    patients = [f"p{number}" for number in range(9)]
+    statistics = {name: mean_of_items(patients, rng.random(9)) for name in "abcd"}
+    pairs = list(combinations("abcd", 2))
+    alone = pd.concat([paired_differences(statistics, [pair], 300, 4) for pair in pairs])
+    evaluated = []
+    for name, measure in list(statistics.items()):
+
+        def counted(weights, name=name, measure=measure):
+            evaluated.append((name, len(weights)))
+            return measure.evaluate(weights)
+
+        statistics[name] = replace(measure, evaluate=counted)
+    together = paired_differences(statistics, pairs, 300, 4)
+    columns = ["difference", "ci_low", "ci_high", "p"]
+    assert (together[columns].to_numpy() == alone[columns].to_numpy()).all()
+    assert sorted(name for name, draws in evaluated if draws == 300) == list("abcd")
+
+
+def test_measures_of_other_draws_are_not_paired():
+    measure = mean_of_items(["a", "b", "c"], [0.1, 0.5, 0.9])
+    with pytest.raises(StudyError, match="expected the same draws"):
+        paired(draw(measure, 50, 0), draw(measure, 50, 1))
+    with pytest.raises(StudyError, match="expected the same draws"):
+        paired(draw(measure, 50, 0), draw(measure, 60, 0))
 
 
 def test_means_leave_out_what_is_not_defined():
