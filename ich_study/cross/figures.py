@@ -82,11 +82,7 @@ def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame) -> None:
         look = {"facecolors": face, "edgecolors": "0.6", "s": 26, "zorder": 2}
         axis.scatter(part["milliseconds"], part["value"], **look)
     if len(rivals):
-        best = readable(rivals.loc[rivals["value"].idxmax(), "method"])
         axis.axhspan(0, floor, color="0.5", alpha=0.12, linewidth=0)
-        place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "top"}
-        said = axis.annotate(f"no better than {best}", (0.99, floor), fontsize=8, **place)
-        said.set_bbox({"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1})
     axis.plot(choice["milliseconds"], choice["value"], color=COLOURS[0], linewidth=1, zorder=2)
     listed = []
     for number, row in enumerate(choice.itertuples(), start=1):
@@ -101,7 +97,9 @@ def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame) -> None:
     if (~below).any():
         listed.append(f"grey: {(~below).sum()} others; for each a better one is as quick")
     if below.any():
-        listed.append(f"hollow: {below.sum()} that are no better than a trivial rival")
+        listed.append(f"hollow: {below.sum()} that are no better than the best trivial rival")
+    if len(rivals):
+        listed.append(f"shade: up to {readable(rivals.loc[rivals['value'].idxmax(), 'method'])}")
     axis.set_xlabel("milliseconds a scan\n\n" + "\n".join(listed), multialignment="left")
 
 

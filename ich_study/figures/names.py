@@ -95,8 +95,8 @@ def readable(name: str) -> str:
     ('average over subtypes', 'box match f1', 'GradCAM of RDNet')
     >>> readable("lse_unet_shipped"), readable("lse_unet (no_consistency_loss)")
     ('LSE-UNet, shipped', 'LSE-UNet (no consistency loss)')
-    >>> readable("mil_attention_published")
-    'MIL, attention, published weights'
+    >>> readable("mil_attention_published"), readable("lse_unet_large_seed_2")
+    ('MIL, attention, published weights', 'LSE-UNet, large seed 2')
     """
     if name.endswith(")"):
         own, _, variant = name[:-1].partition(" (")
@@ -104,7 +104,18 @@ def readable(name: str) -> str:
     for end, words in WHOSE.items():
         if name.endswith(end):
             return f"{readable(name.removesuffix(end))}, {words}"
-    return " of ".join(NAMES.get(part, part.replace("_", " ")) for part in name.split("_of_"))
+    return " of ".join(_words(part) for part in name.split("_of_"))
+
+
+def _words(name: str) -> str:
+    if name in NAMES:
+        return NAMES[name]
+    longest_first = sorted(_UNMISTAKABLE, key=len, reverse=True)
+    method = next((each for each in longest_first if name.startswith(f"{each}_")), None)
+    if method is None:
+        return name.replace("_", " ")
+    # a second network of a method, named by its run
+    return f"{NAMES[method]}, {name.removeprefix(method)[1:].replace('_', ' ')}"
 
 
 def in_words(text: str) -> str:

@@ -55,13 +55,22 @@ def open_methods(sources: Sequence[str], device: torch.device) -> dict[str, Scan
             method = _room(recipe.room).open_method(path, recipe, device)
             name = recipe.name
             if name in found:
-                name += "_shipped" if source in shipped() else f"_{method.sha256[:6]}"
+                name += f"_{told_apart(source, method.sha256)}"
             if name in found:
                 raise ParameterError(f"the weights of {source} are named twice")
             found[name] = method
     if not found:
         raise ParameterError(f"no method is named; shipped are {', '.join(shipped()) or 'none'}")
     return found
+
+
+def told_apart(source: str, sha256: str) -> str:
+    """What tells a second network of one name from the first: that it is shipped, the variant that
+    its run's folder names (`02_lse_unet.large` is `large`), or else the beginning of its hash."""
+    variant = (
+        Path(source).name.partition(".")[2] if (resolve(source) / RUN_RECORD).is_file() else ""
+    )
+    return "shipped" if source in shipped() else variant or sha256[:6]
 
 
 def present(sources: Sequence[str]) -> list[str]:

@@ -6,7 +6,16 @@ from ich_study.errors import ParameterError, WeightsError
 from ich_study.evaluate.scan_methods import ScanRecipe, recipe_from
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.models.weights import read_metadata
-from ich_study.new_scan.apply import SHIPPED, apply_method, marked, open_methods, present, shipped
+from ich_study.new_scan.apply import (
+    RUN_RECORD,
+    SHIPPED,
+    apply_method,
+    marked,
+    open_methods,
+    present,
+    shipped,
+    told_apart,
+)
 from ich_study.new_scan.read import read_dicom
 from ich_study.schema import UNSPECIFIED_HEMORRHAGE
 from tests.new_scan.heads import head, write_series
@@ -101,6 +110,16 @@ def test_the_mil_weights_see_no_difference_between_hu_and_the_grey_of_their_data
     method = open_methods(["mil_max_pooling"], torch.device("cpu"))["mil_max_pooling"]
     seen = [method.preprocessing.resized(torch.from_numpy(each)) for each in (hu, grey)]
     assert torch.equal(*seen)
+
+
+def test_a_second_network_is_named_by_its_run_or_else_by_its_hash(tmp_path):
+    for name in ("02_lse_unet", "02_lse_unet.large_seed_2", "weights.safetensors"):
+        (tmp_path / name).mkdir()
+    for name in ("02_lse_unet", "02_lse_unet.large_seed_2"):
+        (tmp_path / name / RUN_RECORD).write_text("{}")
+    named = {each.name: told_apart(str(each), "ab" * 32) for each in tmp_path.iterdir()}
+    assert named.pop("02_lse_unet.large_seed_2") == "large_seed_2"
+    assert set(named.values()) == {"ababab"} and told_apart("lse_unet", "ab" * 32) == "shipped"
 
 
 def test_a_source_that_is_nothing_and_a_method_named_twice_are_refused(tmp_path):
