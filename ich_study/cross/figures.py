@@ -52,10 +52,10 @@ def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -
         _draw_choice(axis, part, choice)
         what = "Dice" if (part["metric"] == "dice").all() else "Dice with filled boxes"
         axis.set(xscale="log", ylabel=f"{what}, pixels pooled", title=in_words(dataset))
-        axis.set_ylim(bottom=0)
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
+    axes[0, 0].set_ylim(bottom=0)  # of all panels, once each has its points
     figure.suptitle(f"{title}: higher is better, further left is cheaper", fontsize=10)
     return figure
 
