@@ -119,6 +119,13 @@ def test_tables_to_choose_by(study, tmp_path, capsys):
     equal = rows.assign(value=rows["value"].where(rows["method"] != "hu_threshold", 1.0))
     said = figures.quality_cost_figure(equal, cost, "synthetic squares").axes[0].get_xlabel()
     assert "no method is better" in said and "hollow: 2 that" in said
+    # a second data set with higher values raises the axis that both share
+    lower = rows.assign(value=rows["value"] / 4, ci_low=0.0, ci_high=rows["value"] / 4)
+    both = pd.concat([lower, rows.assign(dataset="more", ci_high=1.2)])
+    costs = pd.concat([cost, cost.assign(dataset="more")])
+    panels = figures.quality_cost_figure(both, costs, "synthetic squares").axes
+    assert [panel.get_ylim()[0] for panel in panels] == [0, 0]
+    assert min(panel.get_ylim()[1] for panel in panels) > 1.2
 
 
 def test_the_choice_is_what_nothing_beats_in_quality_and_cost():
