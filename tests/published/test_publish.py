@@ -221,8 +221,9 @@ def test_no_committed_interval_is_without_width():
     assert len(tables) > 50
     for table in tables:
         alike = table[table["ci_low"].notna() & (table["ci_low"] == table["ci_high"])]
-        # no shares: the two patients of it at phantom may agree to the five digits published
-        alike = alike[alike["metric"] != "deletion_auc"]
+        if "metric" in alike:
+            # no share: its two patients at phantom may agree to the five digits published
+            alike = alike[alike["metric"] != "deletion_auc"]
         assert alike.empty, "a share that is alike in every patient has exact bounds"
 
 
