@@ -84,8 +84,13 @@ NAMES: dict[str, str] = {
     "mass_inside": "heat inside the lesion",
 }
 """Names that are more than their words; see `readable`."""
-WHOSE = {"_shipped": "shipped", "_published": "published weights"}
-"""Ends of names: weights that travel with the study, and those that a paper's authors released."""
+ENDS = {
+    "_shipped": "shipped",
+    "_published": "published weights",
+    "_difference": "difference",
+}
+"""Ends of names: weights that travel with the study, those that a paper's authors released, and one
+measure minus another."""
 
 
 def readable(name: str) -> str:
@@ -97,11 +102,13 @@ def readable(name: str) -> str:
     ('LSE-UNet, shipped', 'LSE-UNet (no consistency loss)')
     >>> readable("mil_attention_published"), readable("lse_unet_large_seed_2")
     ('MIL, attention, published weights', 'LSE-UNet, large seed 2')
+    >>> readable("auroc_difference")
+    'AUROC, difference'
     """
     if name.endswith(")"):
         own, _, variant = name[:-1].partition(" (")
         return f"{readable(own)} ({variant.replace('_', ' ')})"
-    for end, words in WHOSE.items():
+    for end, words in ENDS.items():
         if name.endswith(end):
             return f"{readable(name.removesuffix(end))}, {words}"
     return " of ".join(_words(part) for part in name.split("_of_"))

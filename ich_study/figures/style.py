@@ -33,6 +33,7 @@ from ich_study.atomic import atomic_path
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
 from ich_study.figures.names import in_words, readable
+from ich_study.figures.tables import show_tables_in_words
 from ich_study.schema import LABELS, MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
 CLASS_COLOURS: dict[str, str] = {
@@ -88,8 +89,10 @@ class SlicePanel:
 
 def use_study_style() -> None:
     """Seaborn's look of every figure, as matplotlib has it: white, with a grid, in colours for
-    colour-blind readers, and of a paper's sizes. Numbers of tables have three digits."""
+    colour-blind readers, and of a paper's sizes. Numbers of tables have three digits, and a
+    notebook shows tables in words."""
     pd.set_option("display.float_format", short_number)
+    show_tables_in_words()
     plt.style.use(["seaborn-v0_8-whitegrid", "seaborn-v0_8-colorblind"])
     plt.rcParams.update(
         {
@@ -112,11 +115,11 @@ def short_number(value: float) -> str:
     """A number of a table on a screen: three digits, whole ones and those of a thousand or more
     without decimals.
 
-    >>> [short_number(value) for value in (0.826216, 0.000578, 44.69, 8032.2, 5.0)]
-    ['0.826', '0.000578', '44.7', '8032', '5']
+    >>> [short_number(value) for value in (0.826216, 0.000578, 44.69, 439.2, 8032.2, 5.0)]
+    ['0.826', '0.000578', '44.7', '439', '8032', '5']
     """
     whole = float(value).is_integer() or abs(value) >= 1000
-    return f"{value:.0f}" if whole else f"{value:#.3g}"
+    return f"{value:.0f}" if whole else f"{value:#.3g}".rstrip(".")
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
