@@ -157,20 +157,14 @@ def attention_heats(
     return found
 
 
-def ablations(heat: AttentionHeat) -> list[AttentionHeat]:
-    """HGI-SAM's own stages against all, named by `layer`, and without the brain mask (paper,
-    Section 6)."""
-    settings = [
-        replace(each, layer=f"{each.stages[0]}-{each.stages[-1]}")
-        for each in (heat, heat.every_stage())
-    ]
-    return [*settings, replace(heat, brain=None)]
+def ablations(methods: Mapping[str, AttentionHeat]) -> list[AttentionHeat]:
+    """What Section 6 of the paper varies: HGI-SAM's own stages against all, named by `layer`, and
+    without the brain mask; Swin-SAM, which fuses all stages, over those of HGI-SAM alone.
 
-
-def first_stages(heat: AttentionHeat) -> AttentionHeat:
-    """Swin-SAM, which fuses all stages, over those of HGI-SAM alone, named by `layer` (paper,
-    Section 6)."""
-    return replace(heat, stages=HGI_STAGES, layer=f"{HGI_STAGES[0]}-{HGI_STAGES[-1]}")
+    methods: of `attention_heats`.
+    """
+    own, first = methods[HGI], replace(methods[BINARY], stages=HGI_STAGES)
+    return [_staged(own), _staged(own.every_stage()), replace(own, brain=None), _staged(first)]
 
 
 def stages_held(archive: MapArchive, kind: str, variant: str) -> tuple[int, ...]:
@@ -228,6 +222,10 @@ def heat_of(
 def grad_cam_target(variant: str) -> int | None:
     """What Swin-Grad-CAM explains: hemorrhage as printed, the larger output in the code."""
     return None if variant == "authors" else TARGET
+
+
+def _staged(heat: AttentionHeat) -> AttentionHeat:
+    return replace(heat, layer=f"{heat.stages[0]}-{heat.stages[-1]}")
 
 
 def _name(kind: str, variant: str, stage: int) -> MapName:

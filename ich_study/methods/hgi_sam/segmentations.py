@@ -6,7 +6,7 @@ HGI-SAM paper, Table 1 and Section 6. Intervals draw patients; beside the positi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,14 +20,7 @@ from ich_study.evaluate.score import Scores, score
 from ich_study.evaluate.thresholds import Choice
 from ich_study.evaluate.truth import Truth
 from ich_study.methods.hgi_sam.detection import decisions
-from ich_study.methods.hgi_sam.maps import (
-    BINARY,
-    CLASSIFIER_OF,
-    HGI,
-    AttentionHeat,
-    ablations,
-    first_stages,
-)
+from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, HGI, AttentionHeat, ablations
 from ich_study.methods.hgi_sam.thresholds import GRID, of_other_folds
 from ich_study.metrics.boxes import filled_box_counts
 from ich_study.metrics.overlap import Counts, overlap_counts
@@ -150,17 +143,16 @@ def mask_rows(
     gated by the classifiers' `predictions`. truth: its rows name the `fold` of each slice.
     """
     index, variant = truth.rows, headline[HGI].variant
-    others = [*ablations(heats["printed"][HGI]), first_stages(heats["printed"][BINARY])]
+    others = ablations(heats["printed"])
     for reading, methods in heats.items():
         if reading != variant:
             # the norm of a head is a question of HGI-SAM alone
             beside = [methods[HGI]] if reading == "norm_of_head" else methods.values()
             others = [*beside, *others]
-    beside = []
-    for heat in others:
-        each = score(heat, truth, GRID)
-        choice = of_other_folds(each, index["fold"])
-        beside.append(segmented(each, choice, heat.brain is not None))
+    beside = [
+        segmented(each, choice, heat.brain is not None)
+        for heat, each, choice in tuned_alike(others, truth)
+    ]
     unmasked = [segmented(scores[name], choice) for name, choice in free.items()]
     trivial = []
     for each in rivals.values():
@@ -170,6 +162,20 @@ def mask_rows(
     table_1 = list(headline.values())
     table = segmentation_rows([*table_1, *beside, *unmasked, *trivial, *shown], index, rows)
     return table + ablation_differences([*table_1, *beside], index, rows)
+
+
+def tuned_alike(
+    heats: Iterable[AttentionHeat], truth: Truth
+) -> list[tuple[AttentionHeat, Scores, Choice]]:
+    """Each heat with its scores and the thresholds of the other folds, as Table 1's own methods.
+
+    truth: its rows name the `fold` of each slice.
+    """
+    found = []
+    for heat in heats:
+        scores = score(heat, truth, GRID)
+        found.append((heat, scores, of_other_folds(scores, truth.rows["fold"])))
+    return found
 
 
 def setting_difference(
@@ -237,20 +243,32 @@ def pointing_table(
 
 
 def box_rows(
-    heats: Mapping[str, AttentionHeat], choices: Mapping[str, Choice], truth: Truth, rows: Rows
+    heats: Mapping[str, Mapping[str, AttentionHeat]],
+    variant: str,
+    choices: Sequence[Mapping[str, Choice]],
+    truth: Truth,
+    rows: Rows,
 ) -> list[Row]:
     """Where truth is boxes: `box_dice`, `box_iou` and `box_precision` of the unions of filled boxes
-    of truth and mask, over slices with a box. DataError where no slice has one."""
+    of truth and mask, over slices with a box. DataError where no slice has one.
+
+    heats: by variant. The methods of `variant` at each of `choices`, by method; then the ablations,
+    at the thresholds that are best against the boxes of the other folds.
+    """
     boxes = truth.mask()
     there = np.flatnonzero(boxes.any((1, 2)))
     if not len(there):
         raise DataError(f"none of the {len(truth)} slices has a box; there is nothing to localise")
-    found = []
-    for name, heat in heats.items():
-        choice = choices[name]
+    masked = [(heats[variant][name], choice) for by in choices for name, choice in by.items()]
+    masked += [
+        (heat, choice) for heat, _, choice in tuned_alike(ablations(heats["printed"]), truth)
+    ]
+    found, shown = [], truth.rows.iloc[there]
+    for heat, choice in masked:
         counts = filled_box_counts(heat.masks(there, choice.of_slice), boxes[there])
-        named = {"method": name, "variant": heat.variant, "class_name": "any", "brain_mask": True}
-        named |= {"subset": "positive", "threshold_source": choice.source}
-        shown, metrics = truth.rows.iloc[there], ("dice", "iou", "precision")
-        found += rows.overlap(counts, shown, ("slice", "pixel"), metrics, "box_", **named)
+        named = (choice.source, heat.brain is not None, heat.variant, heat.layer)
+        columns = Segmentation(heat.name, counts, *named).columns
+        columns |= {"class_name": "any", "subset": "positive"}
+        metrics = ("dice", "iou", "precision")
+        found += rows.overlap(counts, shown, ("slice", "pixel"), metrics, "box_", **columns)
     return found

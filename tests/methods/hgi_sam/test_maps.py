@@ -158,16 +158,23 @@ def test_every_method_explains_its_own_classifier_over_its_own_stages():
 
 
 def test_the_ablations_are_of_the_stages_and_the_brain_that_their_columns_name(tmp_path):
-    own = heat(archived(tmp_path, swin(2)), "swin_hgi_sam", "printed", BRAIN)
-    found = ablations(own)
-    assert [(each.layer, each.stages, each.brain is not None) for each in found] == [
-        ("0-2", (0, 1, 2), True),
-        ("0-3", (0, 1, 2, 3), True),
-        (None, (0, 1, 2), False),
+    archives = {
+        name: archived(tmp_path / name, swin(outputs))
+        for name, outputs in (("binary", 1), ("multi_label", 6), ("two_outputs", 2))
+    }
+    methods = attention_heats(archives, "printed", TRUTH)
+    found = ablations(methods)
+    named = [(each.name, each.layer, each.stages, each.brain is not None) for each in found]
+    assert named == [
+        ("swin_hgi_sam", "0-2", (0, 1, 2), True),
+        ("swin_hgi_sam", "0-3", (0, 1, 2, 3), True),
+        ("swin_hgi_sam", None, (0, 1, 2), False),
+        ("swin_sam_binary", "0-2", (0, 1, 2), True),
     ]
-    maps = [each.read(slice(None)) for each in (own, *found)]
-    assert np.array_equal(maps[0], maps[1]) and not np.allclose(maps[0], maps[2])
-    assert maps[3][:, 0][~BRAIN].any() and not maps[0][:, 0][~BRAIN].any()
+    own, *maps = (each.read(slice(None)) for each in (methods["swin_hgi_sam"], *found))
+    assert np.array_equal(own, maps[0]) and not np.allclose(own, maps[1])
+    assert maps[2][:, 0][~BRAIN].any() and not own[:, 0][~BRAIN].any()
+    assert not np.allclose(maps[3], methods["swin_sam_binary"].read(slice(None)))
 
 
 def test_heat_computed_at_once_is_of_the_methods_own_classifier(monkeypatch):

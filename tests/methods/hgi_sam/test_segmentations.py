@@ -1,14 +1,14 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ich_study.errors import DataError
+from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.rows import Rows
 from ich_study.evaluate.score import score
-from ich_study.evaluate.thresholds import Choice, Threshold, choose, fixed_threshold
+from ich_study.evaluate.thresholds import Threshold, choose, fixed_threshold
 from ich_study.methods.hgi_sam import segmentations
 from ich_study.methods.hgi_sam.segmentations import (
     Segmentation,
@@ -192,33 +192,52 @@ def test_the_differences_decide_the_claims_of_the_paper():
     assert verdicts(results, wanted)["verdict"].tolist() == ["supported"] * 4
 
 
-def test_every_mask_of_the_study_has_its_rows(monkeypatch):
-    folds = replace(TRUTH, rows=INDEX.assign(fold=FOLDS))
+class Staged(ArrayHeat):
+    """Heat of 0.5 over `columns` of the truth's five, and of 0.2 over `faint` more."""
 
-    def staged(method, columns, variant="printed", layer=None, brain=True):
+    def __init__(self, method, columns, variant="printed", layer=None, brain=True, faint=0):
         maps = np.zeros(MASKS.shape, np.float32)
+        maps[:, 2:6, 2 : 2 + columns + faint] = 0.2
         maps[:, 2:6, 2 : 2 + columns] = 0.5
-        heat = replace(heat_of(maps, method), variant=variant, layer=layer)
-        object.__setattr__(heat, "brain", brain or None)
-        return heat
+        super().__init__(method, variant, layer, ("any",), maps[:, None])
+        object.__setattr__(self, "brain", brain or None)
 
-    # columns of the truth's five that each heat covers, by method and setting
-    methods = dict(zip(SCORES, (1, 2, 3, 4)))
+    def masks(self, index, thresholds):
+        return self.read(index)[:, 0] >= thresholds[index][:, None, None]
+
+
+METHODS = dict(zip(SCORES, (1, 2, 3, 4)))
+"""Columns that each method covers."""
+SETTINGS = [
+    ("swin_hgi_sam", "0-2", 4, True),
+    ("swin_hgi_sam", "0-3", 3, True),
+    ("swin_hgi_sam", None, 2, False),
+    ("swin_sam_binary", "0-2", 1, True),
+]
+"""Columns that each ablation covers: method, layer, columns, brain."""
+
+
+@pytest.fixture
+def ablated(monkeypatch):
+    """`ablations` of heat with some faint columns are those of SETTINGS."""
+
+    def vary(faint=0):
+        made = [
+            Staged(name, columns, layer=layer, brain=brain, faint=faint)
+            for name, layer, columns, brain in SETTINGS
+        ]
+        monkeypatch.setattr(segmentations, "ablations", lambda methods: made)
+
+    return vary
+
+
+def test_every_mask_of_the_study_has_its_rows(ablated):
+    ablated()
+    folds, methods, staged = replace(TRUTH, rows=INDEX.assign(fold=FOLDS)), METHODS, Staged
     heats = {
         "printed": {name: staged(name, columns) for name, columns in methods.items()},
         "authors": {name: staged(name, 5, "authors") for name in methods},
     }
-    settings = [("0-2", 4, True), ("0-3", 3, True), (None, 5, False)]
-    monkeypatch.setattr(
-        segmentations,
-        "ablations",
-        lambda heat: [
-            staged(heat.name, count, layer=layer, brain=brain) for layer, count, brain in settings
-        ],
-    )
-    monkeypatch.setattr(
-        segmentations, "first_stages", lambda heat: staged(heat.name, 1, layer="0-2")
-    )
     scores = {name: score(heat, folds, GRID) for name, heat in heats["printed"].items()}
     headline = {name: segmented(each, of_other_folds(each, FOLDS)) for name, each in scores.items()}
     headline["unet"] = supervised("unet", MASKS, folds, "printed")
@@ -241,10 +260,9 @@ def test_every_mask_of_the_study_has_its_rows(monkeypatch):
     expected |= {("unet", "printed", None, False, "none"): 1.0}
     expected |= {(name, "authors", *tuned): 1.0 for name in methods}
     expected |= {
-        ("swin_hgi_sam", "printed", layer, brain, "masks-validation"): of[columns]
-        for layer, columns, brain in settings
+        (name, "printed", layer, brain, "masks-validation"): of[columns]
+        for name, layer, columns, brain in SETTINGS
     }
-    expected |= {("swin_sam_binary", "printed", "0-2", True, "masks-validation"): of[1]}
     expected |= {(name, "printed", None, True, "labels"): 0.0 for name in methods}
     expected |= {("random_map", "printed", *tuned): of[2]}
     # half of the positive slices pass the classifier
@@ -255,7 +273,7 @@ def test_every_mask_of_the_study_has_its_rows(monkeypatch):
     assert dice == pytest.approx(expected)
     differences = [row for row in found if row["method"] == "swin_hgi_sam - swin_hgi_sam"]
     assert [row["layer"] for row in differences] == ["0-2", None]
-    assert [row["value"] for row in differences] == pytest.approx([of[4] - of[3], of[4] - of[5]])
+    assert [row["value"] for row in differences] == pytest.approx([of[4] - of[3], of[4] - of[2]])
 
 
 def test_ablations_subtract_the_second_setting_from_the_first():
@@ -271,31 +289,48 @@ def test_ablations_subtract_the_second_setting_from_the_first():
     assert {row["metric"] for row in found} == {"dice_difference"}
 
 
-def test_boxes_are_scored_at_the_threshold_without_masks():
-    boxes = [np.array([[2.0, 2.0, 5.0, 4.0]]) if mask.any() else np.zeros((0, 4)) for mask in MASKS]
-    truth = replace(TRUTH, kind="boxes", codes=None, annotated=boxes)
-    heat = SimpleNamespace(
-        variant="printed",
-        masks=lambda index, thresholds: (
-            MASKS[index] & (np.arange(12) < 6) & (thresholds[index][:, None, None] <= 0.3)
-        ),
+def boxed(boxes):
+    """The truth as boxes, a patient a slice."""
+    index = INDEX.assign(fold=FOLDS, patient_id=[f"p{number}" for number in range(8)])
+    return replace(TRUTH, rows=index, kind="boxes", codes=None, annotated=boxes)
+
+
+def test_boxes_are_scored_at_both_thresholds_and_judge_what_section_6_varies(ablated):
+    ablated(faint=1)
+    empty = np.zeros((0, 4))
+    truth = boxed([np.array([[2.0, 2.0, 5.0, 4.0]]) if mask.any() else empty for mask in MASKS])
+    heats = {"printed": {name: Staged(name, count, faint=1) for name, count in METHODS.items()}}
+    scores = {name: score(heat, truth, GRID) for name, heat in heats["printed"].items()}
+    otsu = Threshold(0.3, "labels", "Otsu")
+    free = {name: choose(each, "labels", given=otsu) for name, each in scores.items()}
+    tuned = {name: of_other_folds(each, FOLDS) for name, each in scores.items()}
+    rows = Rows("04_swin_hgi_sam", "fake", 20)
+    found = box_rows(heats, "printed", (free, tuned), truth, rows)
+    names = ("method", "layer", "brain_mask", "threshold_source", "unit")
+    dice, iou, precision = (
+        {tuple(row[name] for name in names): row["value"] for row in found if row["metric"] == each}
+        for each in ("box_dice", "box_iou", "box_precision")
     )
-    choices = {"swin_hgi_sam": Choice("labels", {}, np.full(8, 0.3), None)}
-    found = box_rows({"swin_hgi_sam": heat}, choices, truth, ROWS)
-    # the mask's box holds four of the five columns of the truth's
-    assert {(row["metric"], row["unit"]): row["value"] for row in found} == pytest.approx(
-        {
-            ("box_dice", "slice"): 8 / 9,
-            ("box_iou", "slice"): 4 / 5,
-            ("box_dice", "pixel"): 8 / 9,
-            ("box_iou", "pixel"): 4 / 5,
-            ("box_precision", "slice"): 1,
-            ("box_precision", "pixel"): 1,
-        }
-    )
-    assert {(row["threshold_source"], row["brain_mask"]) for row in found} == {("labels", True)}
+    # only thresholds that saw boxes reach the faint column
+    covered = {(name, None, True, "labels"): columns for name, columns in METHODS.items()}
+    by_fold = [(name, None, columns, True) for name, columns in METHODS.items()] + SETTINGS
+    for name, layer, columns, brain in by_fold:
+        covered[name, layer, brain, "masks-validation"] = columns + 1
+    units = [((*key, unit), n) for key, n in covered.items() for unit in ("slice", "pixel")]
+    assert dice == pytest.approx({key: 2 * columns / (5 + columns) for key, columns in units})
+    assert iou == pytest.approx({key: columns / 5 for key, columns in units})
+    assert precision == pytest.approx(dict.fromkeys(dice, 1.0))
+    twins = load_claims().query("claim_id in ['hgi-13', 'hgi-14', 'hgi-18', 'hgi-19']")
+    results = with_claimed(found, rows)
+    pairs = results[results["metric"] == "box_dice_difference"]
+    settings = pairs[["layer", "brain_mask", "threshold_source"]].astype(str)
+    named = settings.apply(lambda column: column.str.contains(" - ")).sum()
+    assert named.tolist() == [2, 1, 3]  # stages of two methods; brain; Otsu of three methods
+    judged = verdicts(results, twins)
+    assert judged["verdict_boxes"].tolist() == ["supported"] * 4
+    assert set(judged["verdict"]) == {"not measured"}
     with pytest.raises(DataError, match="has a box"):
-        box_rows({}, {}, replace(truth, annotated=[np.zeros((0, 4))] * 8), ROWS)
+        box_rows({}, "printed", (), boxed([empty] * 8), ROWS)
 
 
 def test_pointing_and_mass_are_means_over_slices_with_truth():
