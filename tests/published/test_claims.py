@@ -110,6 +110,13 @@ def test_every_claim_parses_to_columns_and_levels_of_the_result_table(known):
         assert row["sentence"]
 
 
+def test_a_box_twin_changes_the_measure_and_keeps_the_papers_thresholds(known):
+    """Otsu's cut once called HGI-SAM's first claim contradicted: the paper does not use it."""
+    twins = known.loc[known["boxes"] != "", "boxes"]
+    changed = {column for twin in twins for column in claims.parse_selector(twin)}
+    assert changed == {"metric", "class"}  # a box knows no subtype
+
+
 def test_claims_about_the_classifiers_name_only_arms_that_exist(known):
     named = [
         side
