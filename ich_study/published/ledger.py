@@ -9,6 +9,8 @@ from ich_study.published.tables import PAPERS
 
 SHORT = 90
 """Characters of a sentence that a line shows."""
+SECOND_TOLD = {"Under our protocol ": "verdict_ours", "Against boxes ": "verdict_boxes"}
+"""How the counts of a second verdict begin; told where one of them is measured."""
 
 
 def ledger_page(ledger: pd.DataFrame, title: str) -> str:
@@ -27,9 +29,11 @@ def ledger_page(ledger: pd.DataFrame, title: str) -> str:
     ledger = ledger[~timed]
     for paper, name in PAPERS.items():
         own = ledger[ledger["paper"] == paper]
-        counts = own["verdict"].value_counts()
-        said = ", ".join(f"{counts.get(each, 0)} {each}" for each in VERDICTS)
-        lines += [f"## {name}", "", f"{said}.", ""]
+        said = [_counted(own["verdict"])]
+        for told, column in SECOND_TOLD.items():
+            if own[column].isin(VERDICTS[:-1]).any():
+                said.append(told + _counted(own[column]))
+        lines += [f"## {name}", "", " ".join(said), ""]
         columns = "| claim | verdict | ours | boxes | difference | seed to seed | sentence | runs |"
         lines += [columns, "|" + "---|" * 8]
         verdicts = own[["verdict", "verdict_ours", "verdict_boxes"]]
@@ -44,6 +48,11 @@ def ledger_page(ledger: pd.DataFrame, title: str) -> str:
             lines.append(f"| {row.claim_id} | {told} | {_short(row.sentence)} | {link} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _counted(verdicts: pd.Series) -> str:
+    counts = verdicts.value_counts()
+    return ", ".join(f"{counts.get(each, 0)} {each}" for each in VERDICTS) + "."
 
 
 def _numbers(*values: float) -> str:

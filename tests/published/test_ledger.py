@@ -33,3 +33,17 @@ def test_a_page_counts_every_claim_and_lists_the_measured_ones():
     # mil-10 is about time
     others = (ledger["paper"] == "mil_detector").sum() - 2
     assert f"1 contradicted, 0 undecided, {others} not measured" in page
+
+
+def test_verdicts_against_boxes_are_counted_apart():
+    """On real slices most claims have no other verdict, and a page of the first alone says that
+    nothing is known."""
+    empty = dict.fromkeys(("verdict_ours", "verdict_boxes"), "")
+    ledger = verdicts(result_table([])).assign(seed_to_seed=float("nan"), **empty)
+    own = ledger["claim_id"].isin(["hgi-04", "hgi-13"])
+    ledger.loc[own, "verdict_boxes"] = ["supported", "undecided"]
+    told = [line for line in ledger_page(ledger, "boxes").splitlines() if "not measured." in line]
+    assert len(told) == len(PAPERS)
+    boxes = "Against boxes 1 supported, 0 contradicted, 1 undecided, 0 not measured."
+    assert [line.endswith(boxes) for line in told].count(True) == 1
+    assert ["Against" in line or "Under" in line for line in told].count(True) == 1
