@@ -26,6 +26,8 @@ LETTER = 0.047
 FONT = 6.2
 HIGHER, LOWER = "#0072B2", "#E69F00"
 """Shades of a number above and below the printed one, told apart by every reader (Okabe-Ito)."""
+STRONGEST = 0.3
+"""Of a shade: grey letters on it keep a contrast of 4.5."""
 PRINTED = "#595959"
 READINGS = ("#000000", "#882255", "#117733")
 """Colours of our numbers, one for each reading."""
@@ -51,7 +53,7 @@ def table_figure(cells: pd.DataFrame, columns: Sequence[str], title: str) -> Fig
         {"columns": part, "rows": _row_lines(by_row, part, colours)}
         for part in column_blocks(columns)
     ]
-    height = sum(_height(lines) for block in blocks for _, lines, _ in block["rows"])
+    height = sum(_height(name, lines) for block in blocks for name, lines, _ in block["rows"])
     height += sum(LINE * (_header(block["columns"])[2] + 1.5) for block in blocks)
     height += LINE * (1.5 * len(heading) + len(colours) + 2.5)
     # "none" would come back as the study's own layout once the figure is saved
@@ -67,7 +69,8 @@ def table_figure(cells: pd.DataFrame, columns: Sequence[str], title: str) -> Fig
     for block in blocks:
         y = _draw(axis, y, block["columns"], block["rows"])
     note = "printed (ours minus printed; blue: ours is higher, orange: lower)"
-    for text, colour in ((note, PRINTED), *colours.items()):
+    notes = [(note, PRINTED)] if cells["printed"].any() else []
+    for text, colour in (*notes, *colours.items()):
         axis.text(0.08, y, text, fontsize=FONT, color=colour, va="top")
         y += LINE
     return figure
@@ -128,7 +131,8 @@ def _shade(own: Sequence[Cell]) -> float:
     for cell in own:
         if cell["difference"]:
             largest = max(abs(cell["value"]), abs(cell["printed_value"]))
-            return (cell["value"] - cell["printed_value"]) / largest if largest else 0.0
+            share = (cell["value"] - cell["printed_value"]) / largest if largest else 0.0
+            return min(max(share, -1.0), 1.0)  # numbers of either sign are further apart
     return 0.0
 
 
@@ -136,8 +140,12 @@ def _width(columns: Sequence[str]) -> float:
     return (WIDTH - ROW_NAMES - 0.1) / max(len(columns), 4)
 
 
-def _height(cells: list[Lines]) -> float:
-    return LINE * (max(map(len, cells)) + 0.6)
+def _row_name(name: str) -> str:
+    return textwrap.fill(name, 22)
+
+
+def _height(name: str, cells: list[Lines]) -> float:
+    return LINE * (max(_row_name(name).count("\n") + 1, *map(len, cells)) + 0.6)
 
 
 def _header(columns: Sequence[str]) -> tuple[str, list[str], int]:
@@ -165,12 +173,12 @@ def _draw(
         axis.text(x + 0.03, y, name, fontsize=FONT, weight="bold", va="bottom")
     y += 0.3 * LINE
     for name, cells, shades in rows:
-        height = _height(cells)
+        height = _height(name, cells)
         axis.plot([0.05, WIDTH - 0.05], [y, y], color="0.8", linewidth=0.5)
-        axis.text(0.08, y + 0.3 * LINE, textwrap.fill(name, 22), fontsize=FONT, va="top")
+        axis.text(0.08, y + 0.3 * LINE, _row_name(name), fontsize=FONT, va="top")
         for x, lines, shade in zip(left, cells, shades):
             colour = HIGHER if shade > 0 else LOWER
-            box = Rectangle((x, y), width, height, color=colour, alpha=0.45 * abs(shade), lw=0)
+            box = Rectangle((x, y), width, height, color=colour, alpha=STRONGEST * abs(shade), lw=0)
             axis.add_patch(box)
             for number, (text, ink) in enumerate(lines):
                 place = y + LINE * (number + 0.3)

@@ -138,16 +138,21 @@ def fit_titles(figure: Figure) -> None:
     width = figure.get_figwidth()
     if figure.get_suptitle():
         _broken(figure._suptitle, width)
+    figure.draw_without_rendering()  # puts the panels where they will stand
     titled, shares = [], []
     for axis in figure.axes:
         place = axis.get_subplotspec()
         if place is not None and axis.get_title():
-            inches = width / place.get_gridspec().ncols
-            _broken(axis.title, inches)
+            panel = axis.get_window_extent()
+            middle = (panel.x0 + panel.x1) / 2 / figure.dpi
+            # a legend beside the only panel moves its title towards an edge
+            _broken(
+                axis.title, min(width / place.get_gridspec().ncols, 2 * min(middle, width - middle))
+            )
             titled.append(axis)
     if len(titled) < 2:
         return
-    figure.draw_without_rendering()  # puts the panels where they will stand
+    figure.draw_without_rendering()
     for axis in titled:
         panel = axis.get_window_extent().width / figure.dpi
         shares.append(_inches_of(axis.title) / panel)

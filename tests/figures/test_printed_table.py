@@ -64,3 +64,29 @@ def test_columns_of_one_measure_stay_in_one_block():
     assert tables.column_blocks(names) == [names[:6], names[6:]]
     wide = [f"AUC, {number}" for number in range(9)]
     assert tables.column_blocks(["Accuracy, 0", *wide]) == [["Accuracy, 0"], wide]
+
+
+def test_a_long_row_name_has_room_though_its_cells_have_one_line():
+    named = cells().assign(row="a name of a method that takes three lines of its narrow column")
+    below = cells().iloc[[3]].assign(row="next")
+    one = named.iloc[[3]].assign(ours="")
+    figure = tables.table_figure(pd.concat([cells(), one, below]), ["Dice, x"], "t")
+    figure.canvas.draw()
+    found = {text.get_text(): text.get_window_extent() for text in figure.axes[0].texts}
+    (long,) = [box for text, box in found.items() if text.startswith("a name")]
+    assert not long.overlaps(found["next"])
+    plt.close(figure)
+
+
+def test_numbers_of_either_sign_are_shaded_no_darker_than_the_strongest():
+    gain = cells().iloc[[0]].assign(printed_value=0.01, value=-0.02, difference="-0.03")
+    figure = tables.table_figure(gain, ["Dice, x"], "t")
+    (shade,) = [patch for patch in figure.axes[0].patches if patch.get_alpha()]
+    assert shade.get_alpha() == pytest.approx(tables.STRONGEST)
+    plt.close(figure)
+
+
+def test_nothing_is_said_of_printed_numbers_where_there_are_none():
+    figure = tables.table_figure(cells().iloc[[4]], ["Dice, x"], "t")
+    assert not any("printed" in text.get_text() for text in figure.axes[0].texts)
+    plt.close(figure)

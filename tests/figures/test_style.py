@@ -81,6 +81,19 @@ def test_titles_of_panels_do_not_touch_however_long_a_word_is():
     assert [axis.title.get_fontsize() for axis in figure.axes] == pytest.approx(sizes)
 
 
+def test_a_title_is_whole_where_a_legend_stands_beside_the_only_panel():
+    figures.use_study_style()
+    figure, axis = plt.subplots(figsize=(6.4, 2.3))
+    axis.plot([0, 1], label="a network with a long name, refitted")
+    axis.set_title("synthetic phantom: slices of 022: what each network says (shaded: hemorrhage)")
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    figures.fit_titles(figure)
+    figure.draw_without_rendering()
+    box = axis.title.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    plt.close(figure)
+
+
 def test_titles_name_data_sets_and_methods_as_a_radiologist_reads_them(tmp_path):
     figure = figures.montage([panel(title="lse_unet of any")], 1, "instance2022, scan_04")
     figures.save_figure(figure, tmp_path / "a.png")
