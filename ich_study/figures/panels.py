@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from ich_study.figures.names import readable
 from ich_study.figures.style import SlicePanel
 from ich_study.schema import MASK_CODES, SUBTYPES
 
@@ -63,7 +64,8 @@ def labelled_slices(index: pd.DataFrame, label: str, count: int) -> list[tuple[s
 
 def subtype_panels(scans: StoredScans, per_subtype: int) -> list[SlicePanel]:
     """For each subtype present, slices of different patients: the middle positive one, or where
-    there is a mask the one with the largest area of the subtype, titled with that area."""
+    a mask holds the subtype the one with its largest area, titled with that area. A mask may lack
+    what the label says: where subtypes overlap it keeps one."""
     panels = []
     spacing = (
         scans.index.drop_duplicates("scan_id")
@@ -73,12 +75,15 @@ def subtype_panels(scans: StoredScans, per_subtype: int) -> list[SlicePanel]:
     masked = set(scans.index.loc[scans.index["has_mask"], "scan_id"])
     for name in SUBTYPES:
         for scan_id, middle in labelled_slices(scans.index, name, per_subtype):
+            shown, title = middle, name
             if scan_id in masked:
                 areas = (scans.mask(scan_id) == MASK_CODES[name]).sum((1, 2))
-                title = f"{name} {areas.max() * spacing[scan_id] / 100:.1f} cm²"
-                panels.append(slice_panel(scans, scan_id, int(areas.argmax()), title))
-            else:
-                panels.append(slice_panel(scans, scan_id, middle, name))
+                if areas.any():
+                    shown = int(areas.argmax())
+                    title = f"{name} {areas.max() * spacing[scan_id] / 100:.1f} cm²"
+                else:
+                    title = f"{name}, not in the mask"
+            panels.append(slice_panel(scans, scan_id, shown, title))
     return panels
 
 
@@ -91,7 +96,7 @@ def label_panels(scans: StoredScans, label: str, count: int) -> list[SlicePanel]
             (scans.index["scan_id"] == scan_id) & (scans.index["slice_index"] == slice_index)
         ].iloc[0]
         known = [name for name in SUBTYPES if not pd.isna(row[name]) and row[name]]
-        panels.append(slice_panel(scans, scan_id, slice_index, " ".join(known) or label))
+        panels.append(slice_panel(scans, scan_id, slice_index, " ".join(known) or readable(label)))
     return panels
 
 

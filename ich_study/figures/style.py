@@ -67,6 +67,8 @@ NAME_OF_CODE = {
     UNSPECIFIED_HEMORRHAGE: "hemorrhage",
 }
 """Of the codes of a mask."""
+CODE_OF_LABEL = {**MASK_CODES, "any": UNSPECIFIED_HEMORRHAGE}
+"""Of the labels of boxes."""
 POINTS_PER_INCH = 72
 LETTER_WIDTH = 0.55
 """Of a mean letter of a title, in units of its font size."""
@@ -274,8 +276,8 @@ def draw_slice(axis: Axes, panel: SlicePanel) -> None:
         outline_codes(axis, panel.mask)
     if panel.boxes is not None:
         for box in panel.boxes.itertuples():
-            label = "hemorrhage" if box.label == "any" else str(box.label)
-            outline_box(axis, (box.x, box.y, box.width, box.height), CLASS_COLOURS[label])
+            colour = CLASS_COLOURS[NAME_OF_CODE[CODE_OF_LABEL[str(box.label)]]]
+            outline_box(axis, (box.x, box.y, box.width, box.height), colour)
     mark_sides(axis)
     axis.set_title(panel.title, fontsize=8)
     axis.set_axis_off()
@@ -304,7 +306,12 @@ def montage(
         f"{title}  (window: level {window.center:g}, width {window.width:g} HU)", fontsize=10
     )
     if legend:
-        codes_legend(figure, [panel.mask for panel in panels])
+        codes = [panel.mask for panel in panels]
+        for panel in panels:
+            if panel.boxes is not None:
+                labels = [CODE_OF_LABEL[str(label)] for label in panel.boxes["label"]]
+                codes.append(np.array(labels, np.uint8))
+        codes_legend(figure, codes)
     return figure
 
 
@@ -443,5 +450,6 @@ def distribution_figure(
         legend=False,
         zorder=2,
     )
-    axis.set(xlabel="", ylabel=unit, title=title, yscale="log" if log else "linear")
+    axis.set(ylabel=unit, title=title, yscale="log" if log else "linear")
+    axis.set_xlabel("a dot: one lesion; grey: 5 to 95 % of the priors; line: their median")
     return figure

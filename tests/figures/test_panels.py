@@ -47,6 +47,14 @@ def test_subtype_panels_state_the_lesion_area():
     assert (shown[0].mask == 4).sum() == 16
 
 
+def test_a_label_that_its_mask_lacks_shows_the_slice_of_the_label():
+    scans = Scans()
+    scans.codes[scans.codes == 4] = 1
+    shown = panels.subtype_panels(scans, 2)
+    assert [panel.title for panel in shown] == ["SDH, not in the mask"] * 2
+    assert all(panel.hu[0, 0] == 3 for panel in shown), "the middle positive slice, not the first"
+
+
 def test_a_data_set_without_positives_still_shows_its_scans():
     shown = panels.overview_panels(Scans(positive=False), 4)
     assert len(shown) == 4 and all(panel.hu[0, 0] == 4 for panel in shown)

@@ -30,6 +30,8 @@ def test_a_slice_is_drawn_in_its_window_with_outlines_and_boxes():
     assert shown.min() == 0 and shown.max() == 1
     rectangle = axis.patches[0]
     assert (rectangle.get_width(), rectangle.get_height()) == (6, 7)
+    boxed = figures.montage([panel(boxes=boxes.assign(label="any"))], 1, legend=True)
+    assert [text.get_text() for text in boxed.legends[0].get_texts()] == ["hemorrhage"]
     assert axis.get_title() == "t"
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ich_study.ct.windows import WINDOWS
 from ich_study.evaluate.rivals import rivals
@@ -17,6 +19,7 @@ from ich_study.figures.bland_altman import bland_altman_figure
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.names import readable
 from ich_study.figures.steps import Step, steps_figure
+from ich_study.figures.style import COLOURS
 from ich_study.methods.lse_unet.algorithm1 import label_maps
 from ich_study.methods.lse_unet.report import MaskReport
 from ich_study.methods.lse_unet.study import MethodMaps, labels_of, masks_of
@@ -108,6 +111,22 @@ class SliceView:
             Step("Algorithm 1's label map\n(numbers of classes)", labels, "clusters", truth=lesion),
             Step(f"its {name}, {mask.sum()} px\ntruth {lesion.sum()} px", hu, "hu", mask, lesion),
         ]
+
+
+def losses_figure(losses: Mapping[str, pd.DataFrame]) -> Figure:
+    """Training (line) and validation loss (dashed) of every arm by epoch, counted from 1.
+
+    losses: columns train_loss and valid_loss, by epoch from 0.
+    """
+    figure, axis = plt.subplots(figsize=(8, 3.4))
+    for number, (arm, loss) in enumerate(losses.items()):
+        look = {"color": COLOURS[number], "marker": "o"}
+        axis.plot(loss.index + 1, loss["train_loss"], label=arm.replace("_", " "), **look)
+        axis.plot(loss.index + 1, loss["valid_loss"], linestyle="--", **look)
+    axis.set(xlabel="epoch", ylabel="loss", title="line: training, dashed: validation")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
 
 
 def chosen_slices(truth: Truth, classes: Sequence[str]) -> pd.DataFrame:

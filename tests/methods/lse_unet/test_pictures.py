@@ -129,3 +129,17 @@ def test_figure_1_is_the_slice_with_most_subtypes_and_figure_6_the_lesion_of_mid
     assert list(pictures.more_slices(alone, ["IPH"])) == ["6"]
     boxed = slices_of(np.zeros_like(codes), ("IPH",), list("abcde"), boxes=[np.zeros((0, 4))] * 5)
     assert pictures.more_slices(boxed, ["IPH"]) == {}
+
+
+def test_losses_have_a_name_per_arm_beside_the_curves_and_whole_epochs_from_1():
+    loss = pd.DataFrame({"train_loss": [2.0, 1.0], "valid_loss": [0.5, 0.4]})
+    figure = pictures.losses_figure({"authors": loss, "no_consistency_loss": loss + 1})
+    axis = figure.axes[0]
+    assert [each.get_text() for each in axis.get_legend().get_texts()] == [
+        "authors",
+        "no consistency loss",
+    ]
+    assert {tuple(line.get_xdata()) for line in axis.get_lines()} == {(1, 2)}
+    figure.draw_without_rendering()
+    assert axis.get_legend().get_window_extent().x0 >= axis.get_window_extent().x1
+    plt.close(figure)
