@@ -7,32 +7,29 @@ win by where it looks.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.special import expit
-from torch.nn import functional
 from tqdm import tqdm
 
-from ich_study.cross.memory import PeakMemory
+from ich_study.cross.answers import ANY, Answer, Crew, ask_all, task_of
 from ich_study.evaluate.heat import ArrayHeat, Heat
 from ich_study.evaluate.rivals import rivals
-from ich_study.evaluate.scan_methods import OneScan, ScanMethod
+from ich_study.evaluate.scan_methods import ScanMethod, ScanRecipe
 from ich_study.evaluate.truth import Truth
 from ich_study.evaluate.unseen import assert_unseen
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.models.weights import read_metadata
-from ich_study.new_scan.apply import marked, recipes_of
+from ich_study.new_scan.apply import recipes_of
 from ich_study.run.before import EVERY, PUBLISHED
 from ich_study.splits.split import fold_split, rows_of
 from ich_study.store.read import Store
 from ich_study.study import Study
 
-ANY = "any"
 PEAKS_PER_SLICE = 5
 PEAK_DISTANCE_SHARE = 0.05
 """Peaks of one slice lie at least so far from each other, as a share of the grid's side."""
@@ -96,53 +93,56 @@ def check_unseen(sources: Sequence[str], rows: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(silent))
 
 
-def measure_method(
-    name: str, method: ScanMethod, store: Store, truth: Truth, progress: bool = True
-) -> Entry:
-    """One trained method on all slices of `truth`, scan by scan."""
-    count, side, recipe = len(truth), truth.size, method.recipe
-    classes = recipe.classes
-    heat = np.zeros((count, len(classes), side, side), np.float32)
-    logits = np.zeros((count, len(classes)))
-    own_points: list[np.ndarray | None] = [None] * count
+def measure_methods(
+    methods: Mapping[str, ScanMethod],
+    store: Store,
+    truth: Truth,
+    crew: Crew | None = None,
+    progress: bool = True,
+) -> dict[str, Entry]:
+    """Trained methods on all slices of `truth`, scan by scan.
+
+    crew: processes that have opened the same methods; without them, all is done here.
+    """
     groups = truth.rows.groupby("scan_id", sort=False)
-    seconds, peak = 0.0, PeakMemory()
-    bar = {"unit": "scan", "mininterval": 5, "leave": False, "disable": not progress}
-    for scan_id, rows in tqdm(groups, name, **bar):
-        pixel_mm = tuple(rows[["spacing_y_mm", "spacing_x_mm"]].iloc[0].astype(float))
-        scan = OneScan(str(scan_id), np.array(store.volume(scan_id)), pixel_mm)
-        slices = rows["slice_index"].to_numpy()
-        with peak:
-            started = time.perf_counter()
-            said = method.say(scan)
-            maps = torch.from_numpy(said.heat.read(slices))
-            seconds += time.perf_counter() - started
-        heat[rows.index] = _on_grid(maps, method, scan.hu.shape[1:], side)
-        logits[rows.index] = said.logits[slices]
-        for index, number in zip(rows.index, slices):
-            if said.points is not None:
-                found = method.preprocessing.native_points(
-                    torch.from_numpy(np.asarray(said.points[number])), *scan.hu.shape[1:]
-                ).numpy()
-                scale = np.array([side / scan.hu.shape[1], side / scan.hu.shape[2]])
-                own_points[index] = (found + 0.5) * scale - 0.5
+    tasks = [task_of(store, str(scan_id), rows, truth.size) for scan_id, rows in groups]
+    said = map(partial(ask_all, methods), tasks) if crew is None else crew(tasks)
+    found: list[dict[str, Answer]] = []
+    with tqdm(
+        total=len(truth), unit="slice", mininterval=5, leave=False, disable=not progress
+    ) as bar:
+        for task, answers in zip(tasks, said):
+            found.append(answers)
+            bar.update(len(task.slices))
+    order = np.argsort(np.concatenate([rows.index for _, rows in groups]))
     inside = _inside(truth)
-    codes = marked(heat.swapaxes(0, 1), expit(logits), recipe)
-    together = _brain_only(heat.max(1), inside)
+    return {
+        name: _entry(name, method.recipe, [each[name] for each in found], order, inside)
+        for name, method in methods.items()
+    }
+
+
+def _entry(
+    name: str, recipe: ScanRecipe, answers: Sequence[Answer], order: np.ndarray, inside: np.ndarray
+) -> Entry:
+    """One method on all slices. order: of the truth's slices among those of `answers`."""
+    heat = _brain_only(np.concatenate([each.heat for each in answers])[order], inside)
+    own = [points for each in answers for points in each.points]
+    points = [
+        _peaks(one) if own[number] is None else _with_heat(own[number], one)
+        for number, one in zip(order, heat)
+    ]
     return Entry(
         name,
         recipe.variant,
         False,
-        ArrayHeat(name, recipe.variant, None, (ANY,), together[:, None]),
-        (codes > 0) & inside,
+        ArrayHeat(name, recipe.variant, None, (ANY,), heat[:, None]),
+        np.concatenate([each.marked for each in answers])[order] & inside,
         recipe.source,
-        logits[:, classes.index(ANY)] if ANY in classes else logits.max(1),
-        [
-            _peaks(each) if own is None else _with_heat(own, each)
-            for own, each in zip(own_points, together)
-        ],
-        seconds / max(1, groups.ngroups),
-        peak.mib,
+        np.concatenate([each.logit for each in answers])[order],
+        points,
+        float(np.mean([each.seconds for each in answers])),
+        max(each.memory_mib for each in answers),
     )
 
 
@@ -170,26 +170,12 @@ def measure_all(
     truth: Truth,
     smoothness_px: float,
     seed: int,
+    crew: Crew | None = None,
     progress: bool = True,
 ) -> dict[str, Entry]:
     """All methods and the trivial rivals on the slices of one truth, by name."""
-    entries = {
-        name: measure_method(name, method, store, truth, progress)
-        for name, method in methods.items()
-    }
+    entries = measure_methods(methods, store, truth, crew, progress)
     return entries | measure_rivals(truth, smoothness_px, seed)
-
-
-def _on_grid(
-    maps: torch.Tensor, method: ScanMethod, native: tuple[int, ...], side: int
-) -> np.ndarray:
-    """Maps (n, classes, s, s) of the network's grid, by way of the slice's, on the common grid."""
-    parts = []
-    for number in range(maps.shape[1]):
-        whole = method.preprocessing.native(maps[:, number], *native)
-        size = {"size": (side, side), "mode": "bilinear", "align_corners": False}
-        parts.append(functional.interpolate(whole[None], antialias=True, **size)[0].numpy())
-    return np.stack(parts, 1)
 
 
 def _inside(truth: Truth) -> np.ndarray:

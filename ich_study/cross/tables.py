@@ -13,7 +13,7 @@ import pandas as pd
 from ich_study.cross.measure import ANY, Entry
 from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.quantification import agreement_rows
-from ich_study.evaluate.rows import Rows
+from ich_study.evaluate.rows import Rows, jointly_corrected
 from ich_study.evaluate.score import Scores, score, score_classes
 from ich_study.evaluate.thresholds import Choice, choose
 from ich_study.evaluate.truth import Truth
@@ -228,8 +228,8 @@ def perfect_dice(truth: Truth, folds: int, seed: int) -> float:
 
 def all_pairs(rows: Rows) -> pd.DataFrame:
     """Every pair of methods on the same drawn patients, by each of `COMPARED` and class of which
-    `result_rows` made a row: columns `metric` and `class`, and those of `paired_differences`,
-    Holm-corrected over the pairs of one measure."""
+    `result_rows` made a row: columns `metric` and `class`, those of `paired_differences`, and
+    `p_corrected` over the pairs of one measure (`jointly_corrected`)."""
     statistics: dict[tuple[str, str], dict[str, PatientStatistic]] = {}
     for row, statistic in rows.made:
         if (row["metric"], row.get("unit")) in COMPARED:
@@ -239,7 +239,8 @@ def all_pairs(rows: Rows) -> pd.DataFrame:
     tables = []
     for (metric, name), found in statistics.items():
         table, _ = rows.differences(found, list(combinations(found, 2)), metric)
-        tables.append(table.assign(**{"metric": metric, "class": name}))
+        p = jointly_corrected(table, found, rows.replicates, rows.seed)
+        tables.append(table.assign(p_corrected=p, **{"metric": metric, "class": name}))
     return pd.concat(tables, ignore_index=True)
 
 

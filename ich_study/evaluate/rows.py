@@ -17,7 +17,7 @@ import pandas as pd
 from ich_study.errors import StudyError
 from ich_study.metrics import overlap
 from ich_study.metrics.overlap import Counts
-from ich_study.metrics.significance import holm
+from ich_study.metrics.significance import holm, step_down
 from ich_study.metrics.statistics import (
     PatientStatistic,
     draw,
@@ -104,6 +104,21 @@ def paired_differences(
     table = pd.DataFrame(rows, columns=columns)
     corrected = holm(table["p"].to_numpy()) if len(table) else []
     return table.assign(p_holm=corrected)[list(DIFFERENCE_COLUMNS)]
+
+
+def jointly_corrected(
+    table: pd.DataFrame,
+    statistics: Mapping[str, PatientStatistic],
+    replicates: int = 2000,
+    seed: int = 0,
+) -> np.ndarray:
+    """Corrected p of a table of `paired_differences`, by the joint bootstrap of its pairs
+    (`step_down`); Holm's where no drawn patients differ, and NaN where there is no p."""
+    drawn = {name: draw(each, replicates, seed).values for name, each in statistics.items()}
+    apart = [drawn[pair.first] - drawn[pair.second] for pair in table.itertuples()]
+    p = step_down(table["difference"].to_numpy(), np.transpose(apart))
+    by_draws = np.isfinite(p) & table["p"].notna()
+    return np.where(by_draws, p, table["p_holm"])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ by the room's name and knows no method. A run gives the method that its paper st
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -87,16 +88,38 @@ class OneScan:
     name: str
     hu: np.ndarray = field(repr=False)
     pixel_mm: tuple[float, float]
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _took: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
+    _asked: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    def shared(self, name: str, make: Callable[[], Any]) -> Any:
+        """A step that several methods take alike, done for the first that asks."""
+        self._asked.add(name)
+        if name not in self._kept:
+            started = time.perf_counter()
+            self._kept[name] = make()
+            self._took[name] = time.perf_counter() - started
+        return self._kept[name]
+
+    def timed(self, work: Callable[[], Any]) -> tuple[Any, float]:
+        """What `work` gives, and the seconds it takes alone: shared steps that were done for
+        another before count as if it had done them."""
+        done = set(self._kept)
+        self._asked.clear()
+        started = time.perf_counter()
+        found = work()
+        seconds = time.perf_counter() - started
+        return found, seconds + sum(self._took[name] for name in self._asked & done)
 
     @cached_property
     def content_hash(self) -> str:
         """Hash of the HU."""
         return pixel_hash(np.ascontiguousarray(self.hu))
 
-    @cached_property
+    @property
     def brain(self) -> np.ndarray:
         """Brain, bool, of the shape of `hu`."""
-        return brain_mask(self.hu, self.pixel_mm)
+        return self.shared("brain", lambda: brain_mask(self.hu, self.pixel_mm))
 
     @property
     def rows(self) -> pd.DataFrame:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from ich_study.datasets.contract import Reader, ScanRef
 from ich_study.errors import DataError, ParameterError
 from ich_study.integrity import Finding, check_names
 from ich_study.paths import safe_name
+from ich_study.run.workers import worker_pool
 from ich_study.store.assemble import assemble
 from ich_study.store.fingerprint import fingerprint, reader_options, source_marks
 from ich_study.store.read import META, TABLES, Store
@@ -96,13 +94,10 @@ def _reason(error: Exception, ref: ScanRef) -> str:
 _BUILDER: ScanBuilder | None = None
 
 
-def _start_worker(builder: ScanBuilder) -> None:
-    """Hold the builder for this process, and end it when the process that started it is killed."""
+def _hold(builder: ScanBuilder) -> None:
+    """Hold the builder for this process."""
     global _BUILDER
     _BUILDER = builder
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _build_in_worker(ref: ScanRef) -> Finding | None:
@@ -114,12 +109,7 @@ def _built(builder: ScanBuilder, refs: Sequence[ScanRef], workers: int) -> Itera
     if workers == 1 or len(refs) <= FEW_SCANS:
         yield from map(builder.build, refs)
         return
-    pool = ProcessPoolExecutor(
-        min(workers, len(refs)),
-        mp_context=get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(builder,),
-    )
+    pool = worker_pool(min(workers, len(refs)), _hold, builder)
     try:
         futures: list[Future[Finding | None]] = [pool.submit(_build_in_worker, ref) for ref in refs]
         for future in as_completed(futures):

@@ -22,12 +22,16 @@ def squares():
     return store, store.truth()
 
 
+def measured(store, truth, one):
+    return measure.measure_methods({"it": one}, store, truth, progress=False)["it"]
+
+
 @pytest.mark.parametrize(
     ("size", "crop"), [(32, "none"), (64, "none"), (64, "center_of_110_percent")]
 )
 def test_heat_comes_back_to_the_common_grid_whatever_the_network_sees(squares, size, crop):
     store, truth = squares
-    entry = measure.measure_method("bright", method("bright", size, crop), store, truth, False)
+    entry = measured(store, truth, method("bright", size, crop))
     inside = truth.mask()
     assert (entry.marked & inside).sum() > 0.95 * inside.sum()
     assert (entry.marked & ~inside).sum() < 0.12 * inside.sum()
@@ -42,7 +46,7 @@ def test_nothing_outside_the_brain_counts(squares):
     no_brain = np.zeros(truth.hu.shape, bool)
     no_brain[:, :, 16:] = True
     halved = type(truth)(**{**vars(truth), "brain": PackedMasks.of(no_brain)})
-    entry = measure.measure_method("bright", method("bright"), store, halved, False)
+    entry = measured(store, halved, method("bright"))
     assert entry.marked[:, :, 16:].any() and not entry.marked[:, :, :16].any()
     heat = entry.heat.read(slice(None))[:, 0]
     assert (heat[:, :, :16] == heat.min()).all()
@@ -50,17 +54,17 @@ def test_nothing_outside_the_brain_counts(squares):
 
 def test_points_are_peaks_of_the_heat_with_its_value(squares):
     store, truth = squares
-    entry = measure.measure_method("bright", method("bright"), store, truth, False)
+    entry = measured(store, truth, method("bright"))
     number = int(np.flatnonzero(truth.positive())[0])
     row, column, value = entry.points[number][0]
     assert truth.mask()[number, int(row), int(column)] and value == pytest.approx(1)
-    flat = measure.measure_method("flat", method("flat"), store, truth, False)
+    flat = measured(store, truth, method("flat"))
     assert all(len(points) == 0 for points in flat.points)
 
 
 def test_rivals_stand_beside_the_methods_and_cost_nothing(squares):
     store, truth = squares
-    found = measure.measure_all({"bright": method("bright")}, store, truth, 4.0, 0, False)
+    found = measure.measure_all({"bright": method("bright")}, store, truth, 4.0, 0, progress=False)
     assert list(found) == ["bright", "hu_threshold", "centred_blob", "random_map"]
     assert [each.rival for each in found.values()] == [False, True, True, True]
     assert np.isnan(found["random_map"].seconds) and found["random_map"].probability is None

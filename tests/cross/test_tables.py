@@ -71,7 +71,7 @@ def test_a_held_out_threshold_never_comes_from_the_masks_it_scores():
     score it well, the other's does not."""
     store = SquareStore()
     truth = store.truth()
-    entry = measure.measure_method("bright", method("bright"), store, truth, False)
+    entry = measure.measure_methods({"it": method("bright")}, store, truth, progress=False)["it"]
     folds = tables.folds_of(truth, 2, seed=0)
     maps = entry.heat.read(slice(None)).copy()
     maps[folds == 1] *= 0.1
@@ -180,6 +180,9 @@ def test_pairs_ranks_sizes_and_triage(study):
         ].item()
         > 0.9
     )
+    assert (whole["p_corrected"] >= 1 / (made.replicates + 1)).all()
+    clear = whole.query("first == 'bright' and second == 'flat'")
+    assert (clear["p_corrected"] <= clear["p_holm"] + 1e-9).all()
     order, distance = tables.ranks(scored, truth)
     assert order.index[0] == "bright" and order["bright"] < order["flat"]
     assert distance == pytest.approx(2.728 * np.sqrt(5 * 6 / (6 * 4)), abs=2e-3)

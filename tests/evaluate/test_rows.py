@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ich_study.errors import StudyError
-from ich_study.evaluate.rows import Rows, paired_differences, statistic_of
+from ich_study.evaluate.rows import Rows, jointly_corrected, paired_differences, statistic_of
 from ich_study.metrics.overlap import Counts, overlap_counts
 from ich_study.metrics.statistics import draw, mean_of_items, paired
 from ich_study.schema import result_table
@@ -103,6 +103,25 @@ def test_a_measure_of_many_pairs_is_drawn_once_and_gives_what_each_pair_alone_gi
     columns = ["difference", "ci_low", "ci_high", "p"]
     assert (together[columns].to_numpy() == alone[columns].to_numpy()).all()
     assert sorted(name for name, draws in evaluated if draws == 300) == list("abcd")
+
+
+def test_the_joint_correction_has_the_pairs_own_signs_and_holms_where_nobody_differs():
+    rng = np.random.default_rng(0)
+    patients = [f"p{number}" for number in range(30)]
+    easy = rng.random(30)
+    statistics = {
+        "good": mean_of_items(patients, 0.5 + easy / 2),
+        "bad": mean_of_items(patients, easy / 4 + rng.random(30) / 20),
+        "as_bad": mean_of_items(patients, easy / 4 + rng.random(30) / 20),
+        "never": mean_of_items(patients, np.zeros(30), share=True),
+        "nor": mean_of_items(patients, np.zeros(30), share=True),
+    }
+    table = paired_differences(statistics, list(combinations(statistics, 2)), 200, 1)
+    table["p_corrected"] = jointly_corrected(table, statistics, 200, 1)
+    found = table.set_index(["first", "second"])["p_corrected"]
+    assert found["good", "bad"] == pytest.approx(1 / 201)
+    assert found["bad", "as_bad"] > 0.05
+    assert found["never", "nor"] == table.set_index(["first", "second"])["p_holm"]["never", "nor"]
 
 
 def test_measures_of_other_draws_are_not_paired():

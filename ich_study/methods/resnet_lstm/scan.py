@@ -84,8 +84,12 @@ def _open_unet(path: Path, recipe: ScanRecipe, device: torch.device) -> Opened:
     grid = Preprocessing(("brain",), "fixed", 1, settings.size, "none", (0.0,), (1.0,))
 
     def say(scan: OneScan) -> Said:
-        prepared = prepared_variants(scan.hu, settings.size, [settings.equalise])
-        maps = segment(found.model, prepared[settings.equalise], settings, device)
+        size, equalise = settings.size, settings.equalise
+        prepared = scan.shared(
+            f"grey of {size} px, equalised: {equalise}",
+            lambda: prepared_variants(scan.hu, size, [equalise])[equalise],
+        )
+        maps = segment(found.model, prepared, settings, device)
         # a slice is as probable as its surest voxel: the method has no other word on slices
         return Said.of_probability(_heat(recipe, maps[:, None]), maps.max((1, 2))[:, None])
 

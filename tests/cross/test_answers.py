@@ -1,0 +1,103 @@
+"""Answers scan by scan: the same here and in other processes, with each method's own cost."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ich_study.cross import measure
+from ich_study.cross.answers import Answer, ask_all, crew_of, task_of
+from ich_study.errors import StudyError
+from ich_study.new_scan.apply import open_methods
+from tests.cross.fakes import SquareStore, method
+
+CPU = torch.device("cpu")
+
+
+def slow(name, **shared):
+    """A method that asks a scan for shared steps, each of which takes a while."""
+    plain = method("bright")
+
+    def say(scan):
+        for step, seconds in shared.items():
+            scan.shared(step, lambda seconds=seconds: time.sleep(seconds))
+        return plain.say(scan)
+
+    return replace(plain, recipe=replace(plain.recipe, name=name), say=say)
+
+
+def test_only_the_asked_slices_are_answered_and_slices_may_lie_in_any_order():
+    store = SquareStore()
+    truth = store.truth()
+    some = truth.rows[truth.rows["slice_index"].isin([1, 2])]
+    task = task_of(store, "scan0", some[some["scan_id"] == "scan0"].iloc[::-1], 32)
+    answer = ask_all({"bright": method("bright")}, task)["bright"]
+    assert answer.heat.shape == answer.marked.shape == (2, 32, 32)
+    # slice 2, the first asked for, holds blood; slice 1 does not
+    assert answer.marked[0].any() and not answer.marked[1].any()
+    assert answer.logit[0] > 0 > answer.logit[1] and answer.points == [None, None]
+
+
+def test_slices_of_interleaved_scans_come_back_in_the_order_of_the_truth():
+    store = SquareStore()
+    truth = store.truth()
+    order = np.random.default_rng(0).permutation(len(truth))
+    mixed = replace(
+        truth,
+        rows=truth.rows.iloc[order].reset_index(drop=True),
+        hu=truth.hu[order],
+        codes=truth.codes[order],
+    )
+    straight = measure.measure_methods({"b": method("bright")}, store, truth, progress=False)["b"]
+    found = measure.measure_methods({"b": method("bright")}, store, mixed, progress=False)["b"]
+    assert np.array_equal(found.heat.read(slice(None)), straight.heat.read(slice(None))[order])
+    assert np.array_equal(found.marked, straight.marked[order])
+    assert np.array_equal(found.logit, straight.logit[order])
+    for place, number in enumerate(order):
+        assert np.array_equal(found.points[place], straight.points[number])
+
+
+def test_a_shared_step_is_done_once_and_counts_for_each_that_needs_it():
+    store = SquareStore(1)
+    task = task_of(store, "scan0", store.truth().rows, 32)
+    methods = {
+        "first": slow("first", skull=0.2),
+        "second": slow("second", skull=0.2),
+        "other": slow("other"),
+    }
+    started = time.perf_counter()
+    answers: dict[str, Answer] = ask_all(methods, task)
+    assert time.perf_counter() - started < 0.39
+    assert answers["first"].seconds >= 0.2 and answers["second"].seconds >= 0.2
+    assert answers["other"].seconds < 0.19
+
+
+def test_other_processes_say_what_this_one_does():
+    store = SquareStore(3)
+    truth = store.truth()
+    sources = ["mil_max_pooling"]
+    opened = open_methods(sources, CPU)
+    here = measure.measure_all(opened, store, truth, 4.0, 0, progress=False)
+    with crew_of(2, sources, CPU) as crew:
+        there = measure.measure_all(opened, store, truth, 4.0, 0, crew, progress=False)
+    assert list(here) == list(there)
+    for name in here:
+        maps = [found[name].heat.read(slice(None)) for found in (here, there)]
+        np.testing.assert_allclose(*maps, rtol=1e-5, atol=1e-6)
+        for first, second in zip(here[name].points, there[name].points):
+            np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+    with crew_of(1, sources, CPU) as crew:
+        assert crew is None
+
+
+def test_a_process_that_dies_is_a_sentence():
+    task = task_of(SquareStore(1), "scan0", SquareStore(1).truth().rows, 32)
+    with (
+        pytest.raises(StudyError, match="fewer workers"),
+        crew_of(2, ["no such method"], CPU) as crew,
+    ):
+        list(crew([task]))
