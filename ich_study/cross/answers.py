@@ -29,13 +29,15 @@ ANY = "any"
 
 @dataclass(frozen=True)
 class ScanTask:
-    """One scan of which some slices are scored. side: rows and columns of the common grid."""
+    """One scan of which some slices are scored, by the named methods. side: rows and columns of
+    the common grid."""
 
     store: Store
     scan_id: str
     pixel_mm: tuple[float, float]
     slices: np.ndarray = field(repr=False)
     side: int
+    methods: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,18 @@ Crew = Callable[[Iterable[ScanTask]], Iterator[dict[str, Answer]]]
 """Tasks to the answers of all methods, in the order of the tasks."""
 
 
-def task_of(store: Store, scan_id: str, rows: pd.DataFrame, side: int) -> ScanTask:
+def task_of(
+    store: Store, scan_id: str, rows: pd.DataFrame, side: int, methods: Sequence[str]
+) -> ScanTask:
     """The task of one scan. rows: of its scored slices."""
     pixel_mm = tuple(rows[["spacing_y_mm", "spacing_x_mm"]].iloc[0].astype(float))
-    return ScanTask(store, scan_id, pixel_mm, rows["slice_index"].to_numpy(), side)
+    return ScanTask(store, scan_id, pixel_mm, rows["slice_index"].to_numpy(), side, methods)
 
 
 def ask_all(methods: Mapping[str, ScanMethod], task: ScanTask) -> dict[str, Answer]:
-    """The answer of every method, by name; what several need of a scan is computed once."""
+    """The answer of every method of the task; what several need of a scan is computed once."""
     scan = OneScan(task.scan_id, np.array(task.store.volume(task.scan_id)), task.pixel_mm)
-    return {name: _ask(method, scan, task) for name, method in methods.items()}
+    return {name: _ask(methods[name], scan, task) for name in task.methods}
 
 
 def _ask(method: ScanMethod, scan: OneScan, task: ScanTask) -> Answer:

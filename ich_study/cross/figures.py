@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from ich_study.cross.measure import ANY
+from ich_study.cross.answers import ANY
 from ich_study.cross.tables import Scored
 from ich_study.evaluate.rivals import RIVALS
-from ich_study.evaluate.truth import Truth, largest_lesions
+from ich_study.evaluate.truth import Truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.names import in_words, readable
 from ich_study.figures.style import COLOURS
@@ -161,30 +161,16 @@ def reliability_figure(tables: dict[str, pd.DataFrame], title: str) -> Figure:
 
 
 def heat_figures(
-    scored: Mapping[str, Scored], truth: Truth, count: int, title: str
+    scored: Mapping[str, Scored], truth: Truth, index: np.ndarray, title: str
 ) -> list[Figure]:
-    """The slices with the largest lesions of different patients: truth, then every method's heat,
-    its mask at its own threshold outlined. A figure for each `METHODS_BESIDE` methods."""
-    index = largest_lesions(truth, (ANY,), count)["index"].to_numpy()
+    """Truth on the slices `index`, then every method's heat, its mask at its own threshold
+    outlined. A figure for each `METHODS_BESIDE` methods."""
     found, names = [], list(scored)
     for start in range(0, len(names), METHODS_BESIDE):
-        shown = {name: scored[name] for name in names[start : start + METHODS_BESIDE]}
-        found.append(_heat_figure(shown, truth, index, title))
+        columns = [
+            MapColumn(readable(name), scored[name].shown_heat, scored[name].shown_mask)
+            for name in names[start : start + METHODS_BESIDE]
+        ]
+        hu, mask = truth.hu[index], truth.mask("any", index)
+        found.append(heatmap_grid(hu, columns, title, mask))
     return found
-
-
-def _heat_figure(
-    scored: Mapping[str, Scored], truth: Truth, index: np.ndarray, title: str
-) -> Figure:
-    columns = []
-    for name, each in scored.items():
-        maps = each.entry.heat.read(slice(None))[:, 0]
-        lowest, highest = float(maps.min()), float(maps.max())
-        shown = (maps[index] - lowest) / max(highest - lowest, 1e-9)
-        columns.append(MapColumn(readable(name), shown, each.entry.marked[index]))
-    return heatmap_grid(
-        truth.hu[index],
-        columns,
-        title,
-        truth.mask("any", index),
-    )

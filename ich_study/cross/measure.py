@@ -7,13 +7,12 @@ win by where it looks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 from tqdm import tqdm
 
 from ich_study.cross.answers import ANY, Answer, Crew, ask_all, task_of
@@ -57,11 +56,6 @@ class Entry:
     seconds: float = float("nan")
     memory_mib: float = float("nan")
 
-    @property
-    def probability(self) -> np.ndarray | None:
-        """That a slice holds hemorrhage, (N,), None for a rival."""
-        return None if self.logit is None else expit(self.logit)
-
 
 def common_grid(side: int) -> Preprocessing:
     """The grid that all are scored on: whole slices squeezed to `side` rows and columns."""
@@ -93,65 +87,92 @@ def check_unseen(sources: Sequence[str], rows: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(silent))
 
 
-def measure_methods(
+def measured(
     methods: Mapping[str, ScanMethod],
     store: Store,
     truth: Truth,
+    smoothness_px: float,
+    seed: int,
     crew: Crew | None = None,
+    heat_gb: float = 4.0,
     progress: bool = True,
-) -> dict[str, Entry]:
-    """Trained methods on all slices of `truth`, scan by scan.
+) -> Iterator[Entry]:
+    """All methods and then the trivial rivals on the slices of one truth, one after the other.
 
-    crew: processes that have opened the same methods; without them, all is done here.
+    crew: processes that have opened the same methods; without them, all is done here. heat_gb: of
+    memory for heat. As many methods as fit are asked scan by scan together, since they share steps;
+    where not even one fits, one is asked.
     """
-    groups = truth.rows.groupby("scan_id", sort=False)
-    tasks = [task_of(store, str(scan_id), rows, truth.size) for scan_id, rows in groups]
+    one_method = len(truth) * truth.size**2 * 5 / 2**30  # a float32 and a bool per pixel
+    at_once = max(1, int(heat_gb / one_method))
+    names = list(methods)
+    for start in range(0, len(names), at_once):
+        together = {name: methods[name] for name in names[start : start + at_once]}
+        yield from _asked(together, store, truth, crew, progress)
+    yield from measured_rivals(truth, smoothness_px, seed)
+
+
+def _asked(
+    methods: Mapping[str, ScanMethod], store: Store, truth: Truth, crew: Crew | None, progress: bool
+) -> Iterator[Entry]:
+    """Entries of methods whose heat fits in memory together."""
+    groups = list(truth.rows.groupby("scan_id", sort=False))
+    tasks = [task_of(store, str(scan), rows, truth.size, list(methods)) for scan, rows in groups]
     said = map(partial(ask_all, methods), tasks) if crew is None else crew(tasks)
-    found: list[dict[str, Answer]] = []
-    with tqdm(
-        total=len(truth), unit="slice", mininterval=5, leave=False, disable=not progress
-    ) as bar:
-        for task, answers in zip(tasks, said):
-            found.append(answers)
-            bar.update(len(task.slices))
-    order = np.argsort(np.concatenate([rows.index for _, rows in groups]))
+    grid = (len(truth), truth.size, truth.size)
+    heat = {name: np.empty(grid, np.float32) for name in methods}
+    marked = {name: np.empty(grid, bool) for name in methods}
+    answers: dict[str, list[Answer]] = {name: [] for name in methods}
+    options = {"unit": "slice", "mininterval": 5, "leave": False, "disable": not progress}
+    with tqdm(total=len(truth), **options) as bar:
+        for (_, rows), found in zip(groups, said):
+            for name, answer in found.items():
+                heat[name][rows.index], marked[name][rows.index] = answer.heat, answer.marked
+                answers[name].append(replace(answer, heat=None, marked=None))
+            bar.update(len(rows))
+    order = np.concatenate([rows.index for _, rows in groups])
     inside = _inside(truth)
-    return {
-        name: _entry(name, method.recipe, [each[name] for each in found], order, inside)
-        for name, method in methods.items()
-    }
+    for name, method in methods.items():
+        maps, marks = heat.pop(name), marked.pop(name) & inside
+        _brain_only(maps, inside)
+        yield _entry(name, method.recipe, maps, marks, answers[name], order)
 
 
 def _entry(
-    name: str, recipe: ScanRecipe, answers: Sequence[Answer], order: np.ndarray, inside: np.ndarray
+    name: str,
+    recipe: ScanRecipe,
+    heat: np.ndarray,
+    marked: np.ndarray,
+    answers: Sequence[Answer],
+    order: np.ndarray,
 ) -> Entry:
-    """One method on all slices. order: of the truth's slices among those of `answers`."""
-    heat = _brain_only(np.concatenate([each.heat for each in answers])[order], inside)
-    own = [points for each in answers for points in each.points]
-    points = [
-        _peaks(one) if own[number] is None else _with_heat(own[number], one)
-        for number, one in zip(order, heat)
-    ]
+    """One method's entry. order: where the slices of `answers`, one after the other, stand."""
+    logits, points = np.empty(len(heat)), [np.empty((0, 3))] * len(heat)
+    logits[order] = np.concatenate([each.logit for each in answers])
+    own = [found for each in answers for found in each.points]
+    for number, found in zip(order, own):
+        one = heat[number]
+        points[number] = _peaks(one) if found is None else _with_heat(found, one)
     return Entry(
         name,
         recipe.variant,
         False,
         ArrayHeat(name, recipe.variant, None, (ANY,), heat[:, None]),
-        np.concatenate([each.marked for each in answers])[order] & inside,
+        marked,
         recipe.source,
-        np.concatenate([each.logit for each in answers])[order],
+        logits,
         points,
         float(np.mean([each.seconds for each in answers])),
         max(each.memory_mib for each in answers),
     )
 
 
-def measure_rivals(truth: Truth, smoothness_px: float, seed: int) -> dict[str, Entry]:
+def measured_rivals(truth: Truth, smoothness_px: float, seed: int) -> Iterator[Entry]:
     """The trivial rivals, which know no network; each marks from half of its highest heat on."""
-    inside, found = _inside(truth), {}
+    inside = _inside(truth)
     for rival in rivals(truth, (ANY,), smoothness_px, seed):
         maps = rival.read(slice(None))
-        found[rival.name] = Entry(
+        yield Entry(
             rival.name,
             rival.variant,
             True,
@@ -161,30 +182,15 @@ def measure_rivals(truth: Truth, smoothness_px: float, seed: int) -> dict[str, E
             None,
             [_peaks(each[0]) for each in maps],
         )
-    return found
-
-
-def measure_all(
-    methods: Mapping[str, ScanMethod],
-    store: Store,
-    truth: Truth,
-    smoothness_px: float,
-    seed: int,
-    crew: Crew | None = None,
-    progress: bool = True,
-) -> dict[str, Entry]:
-    """All methods and the trivial rivals on the slices of one truth, by name."""
-    entries = measure_methods(methods, store, truth, crew, progress)
-    return entries | measure_rivals(truth, smoothness_px, seed)
 
 
 def _inside(truth: Truth) -> np.ndarray:
     return truth.brain[np.arange(len(truth))]
 
 
-def _brain_only(maps: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Maps (N, S, S) with their lowest value wherever there is no brain."""
-    return np.where(inside, maps, maps.min()).astype(np.float32)
+def _brain_only(maps: np.ndarray, inside: np.ndarray) -> None:
+    """Give maps (N, S, S) their lowest value wherever there is no brain."""
+    np.copyto(maps, maps.min(), where=~inside)
 
 
 def _peaks(heat: np.ndarray) -> np.ndarray:

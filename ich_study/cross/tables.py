@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
-from ich_study.cross.measure import ANY, Entry
+from ich_study.cross.answers import ANY
+from ich_study.cross.measure import Entry
 from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.quantification import agreement_rows
 from ich_study.evaluate.rows import Rows, jointly_corrected
 from ich_study.evaluate.score import Scores, score, score_classes
 from ich_study.evaluate.thresholds import Choice, choose
-from ich_study.evaluate.truth import Truth
+from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.metrics.calibration import (
     expected_calibration_error,
     predictive_values,
     reliability,
 )
 from ich_study.metrics.free_response import FALSE_POINTS, scored_boxes, threshold_at
-from ich_study.metrics.overlap import dice, overlap_counts
+from ich_study.metrics.overlap import Counts, dice, overlap_counts
 from ich_study.metrics.points import slice_counts
 from ich_study.metrics.significance import critical_difference, mean_ranks
 from ich_study.metrics.statistics import PatientStatistic, auroc_of_items, ratio_of_sums
@@ -46,11 +48,37 @@ STEPS = 96
 
 @dataclass(frozen=True)
 class Scored:
-    """An entry with its scores, and with thresholds that masks of other patients chose."""
+    """What is kept of an entry (`measure.Entry`): numbers per slice, and pictures of some slices.
+    Heat of all methods on all slices would not fit in memory.
 
-    entry: Entry
+    scores: at the thresholds that are tried. held_out: with the one that masks of other patients
+    chose. own: counts at the method's own threshold, (N,), and marked_px the pixels. pointing: of
+    each subtype with truth, (N,). marked_points: those of `points` that lie in the method's mask.
+    shown_heat: float32 (n, S, S) of the slices that are shown, 0 and 1 at the lowest and highest
+    heat on all; shown_mask: bool.
+    """
+
+    name: str
+    variant: str
+    rival: bool
+    threshold_source: str
+    logit: np.ndarray | None = field(repr=False)
+    points: list[np.ndarray] = field(repr=False)
+    marked_points: list[np.ndarray] = field(repr=False)
+    seconds: float
+    memory_mib: float
     scores: Scores = field(repr=False)
     held_out: Choice = field(repr=False)
+    own: Counts = field(repr=False)
+    marked_px: np.ndarray = field(repr=False)
+    pointing: Mapping[str, np.ndarray] = field(repr=False)
+    shown_heat: np.ndarray = field(repr=False)
+    shown_mask: np.ndarray = field(repr=False)
+
+    @property
+    def probability(self) -> np.ndarray | None:
+        """That a slice holds hemorrhage, (N,), None for a rival."""
+        return None if self.logit is None else expit(self.logit)
 
 
 def threshold_grid(entry: Entry, truth: Truth) -> np.ndarray:
@@ -71,15 +99,58 @@ def folds_of(truth: Truth, count: int, seed: int) -> np.ndarray:
     return np.array([fold[name] for name in patients])
 
 
+def shown_slices(truth: Truth, count: int) -> np.ndarray:
+    """The slices with the largest lesions of different patients."""
+    return largest_lesions(truth, (ANY,), count)["index"].to_numpy()
+
+
 def score_all(
-    entries: Mapping[str, Entry], truth: Truth, folds: int, seed: int
+    entries: Iterable[Entry], truth: Truth, folds: int, seed: int, shown: np.ndarray
 ) -> dict[str, Scored]:
-    """Every entry scored, with a threshold for each fold from the masks of the others."""
-    of_slice, found = folds_of(truth, folds, seed), {}
-    for name, entry in entries.items():
-        scores = score(entry.heat, truth, threshold_grid(entry, truth))
-        found[name] = Scored(entry, scores, choose(scores, HELD_OUT, folds=of_slice))
-    return found
+    """Every entry scored, with a threshold for each fold from the masks of the others, by name.
+
+    shown: slices whose heat is kept for a picture.
+    """
+    of_slice = folds_of(truth, folds, seed)
+    return {entry.name: _scored(entry, truth, of_slice, shown) for entry in entries}
+
+
+def _scored(entry: Entry, truth: Truth, of_slice: np.ndarray, shown: np.ndarray) -> Scored:
+    scores = score(entry.heat, truth, threshold_grid(entry, truth))
+    classes = [name for name in SUBTYPES if truth.kind == "masks" and truth.positive(name).any()]
+    by_subtype = score_classes(entry.heat, truth, (), classes) if classes else {}
+    marked_points = []
+    for points, mask in zip(entry.points, entry.marked):
+        places = np.clip(np.rint(points[:, :2]).astype(int), 0, truth.size - 1)
+        marked_points.append(points[mask[places[:, 0], places[:, 1]], :2])
+    maps = entry.heat.read(slice(None))[:, 0]
+    lowest, highest = float(maps.min()), float(maps.max())
+    return Scored(
+        entry.name,
+        entry.variant,
+        entry.rival,
+        entry.threshold_source,
+        entry.logit,
+        entry.points,
+        marked_points,
+        entry.seconds,
+        entry.memory_mib,
+        scores,
+        choose(scores, HELD_OUT, folds=of_slice),
+        overlap_counts(entry.marked, truth.mask()),
+        entry.marked.sum((1, 2)),
+        {name: found.pointing for name, found in by_subtype.items()},
+        (maps[shown] - lowest) / max(highest - lowest, 1e-9),
+        entry.marked[shown],
+    )
+
+
+def cost_table(scored: Mapping[str, Scored]) -> pd.DataFrame:
+    """Time and memory a scan, a row a method; NaN for a rival."""
+    rows = [
+        (name, each.rival, 1000 * each.seconds, each.memory_mib) for name, each in scored.items()
+    ]
+    return pd.DataFrame(rows, columns=["method", "rival", "milliseconds", "memory_mib"])
 
 
 def result_rows(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> list[dict[str, Any]]:
@@ -87,20 +158,18 @@ def result_rows(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> list[
     prefix = "" if truth.kind == "masks" else "box_"
     found: list[dict[str, Any]] = []
     for name, each in scored.items():
-        entry = each.entry
-        named = {"method": name, "variant": entry.variant, "class_name": ANY}
-        own = overlap_counts(entry.marked, truth.mask())
+        named = {"method": name, "variant": each.variant, "class_name": ANY}
         for counts, source, end in (
-            (own, entry.threshold_source, OWN),
+            (each.own, each.threshold_source, OWN),
             (each.held_out.counts, HELD_OUT, ""),
         ):
             columns = {"prefix": prefix, "threshold_source": source, **named}
             more = rows.overlap(counts, truth.rows, **columns)
             found += [{**row, "metric": f"{row['metric']}{end}"} for row in more]
         found += _heat_rows(each, truth, rows, named)
-        found += _point_rows(entry, truth, rows, named)
+        found += _point_rows(each, truth, rows, named)
         if truth.kind == "masks":
-            found += _volume_rows(name, entry, truth, rows)
+            found += _volume_rows(each, truth, rows)
     return found
 
 
@@ -108,62 +177,53 @@ def _heat_rows(
     each: Scored, truth: Truth, rows: Rows, named: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Pointing game by subtype, marks on healthy brains, slices ranked."""
-    entry = each.entry
     found = [rows.mean(each.scores.pointing, truth.rows, "pointing_game", **named)]
-    classes = [name for name in SUBTYPES if truth.kind == "masks" and truth.positive(name).any()]
-    if classes:
-        for name, scores in score_classes(entry.heat, truth, (), classes).items():
-            own = {**named, "class_name": name}
-            found.append(rows.mean(scores.pointing, truth.rows, "pointing_game", **own))
+    for name, pointing in each.pointing.items():
+        own = {**named, "class_name": name}
+        found.append(rows.mean(pointing, truth.rows, "pointing_game", **own))
     brain = truth.brain[np.arange(len(truth))].sum((1, 2))
-    share = entry.marked.sum((1, 2)) / np.maximum(brain, 1)
+    share = each.marked_px / np.maximum(brain, 1)
     wrong = np.where(truth.healthy, share, np.nan)
-    source = {"threshold_source": entry.threshold_source}
+    source = {"threshold_source": each.threshold_source}
     found.append(rows.mean(wrong, truth.rows, "marked_share_of_healthy_brain", **source, **named))
     labels = truth.rows["any"].astype("boolean")
     known = labels.notna().to_numpy()
     positive = labels.fillna(False).to_numpy(bool)
-    if entry.logit is not None and 0 < positive[known].sum() < known.sum():
-        ranked = auroc_of_items(
-            truth.rows["patient_id"][known], positive[known], entry.logit[known]
-        )
+    if each.logit is not None and 0 < positive[known].sum() < known.sum():
+        ranked = auroc_of_items(truth.rows["patient_id"][known], positive[known], each.logit[known])
         found.append(rows.statistic(ranked, "auroc", unit="slice", **named))
     return found
 
 
 def _point_rows(
-    entry: Entry, truth: Truth, rows: Rows, named: Mapping[str, Any]
+    each: Scored, truth: Truth, rows: Rows, named: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """F1 of the points that the method marks, and sensitivity at fixed false points a scan."""
     patients, boxes = truth.rows["patient_id"], truth.boxes()
-    marked = []
-    for points, mask in zip(entry.points, entry.marked):
-        places = np.clip(np.rint(points[:, :2]).astype(int), 0, truth.size - 1)
-        marked.append(points[mask[places[:, 0], places[:, 1]], :2])
-    counts = slice_counts(marked, boxes)
+    counts = slice_counts(each.marked_points, boxes)
     f1 = ratio_of_sums(patients, 2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
-    source = {"threshold_source": entry.threshold_source}
+    source = {"threshold_source": each.threshold_source}
     found = [rows.statistic(f1, "point_f1", **source, **named)]
-    hits, false = scored_boxes(entry.points, boxes)
+    hits, false = scored_boxes(each.points, boxes)
     scans = truth.rows["scan_id"].nunique()
-    number = np.array([len(each) for each in hits])
+    number = np.array([len(found) for found in hits])
     for allowed in FALSE_POINTS:
         cut = threshold_at(false, scans, allowed)
-        caught = np.array([((each >= cut) & np.isfinite(each)).sum() for each in hits])
+        caught = np.array([((found >= cut) & np.isfinite(found)).sum() for found in hits])
         statistic = ratio_of_sums(patients, caught, number)
         found.append(rows.statistic(statistic, f"sensitivity_at_{allowed:g}_false", **named))
     return found
 
 
-def _volume_rows(method: str, entry: Entry, truth: Truth, rows: Rows) -> list[dict[str, Any]]:
-    marked = entry.marked.sum((1, 2)) * truth.pixel_ml
+def _volume_rows(each: Scored, truth: Truth, rows: Rows) -> list[dict[str, Any]]:
+    marked = each.marked_px * truth.pixel_ml
     true = truth.mask().sum((1, 2)) * truth.pixel_ml
     slices = truth.rows[["scan_id", "patient_id"]].assign(predicted_ml=marked, truth_ml=true)
     keys = ["scan_id", "patient_id"]
     volumes = slices.groupby(keys, sort=False).sum(min_count=1).reset_index()
     volumes = volumes.assign(**{"class": ANY})
-    columns = {"variant": entry.variant, "threshold_source": entry.threshold_source}
-    return agreement_rows(volumes, rows, ("all",), method=method, **columns)
+    columns = {"variant": each.variant, "threshold_source": each.threshold_source}
+    return agreement_rows(volumes, rows, ("all",), method=each.name, **columns)
 
 
 def by_size(scored: Mapping[str, Scored], truth: Truth) -> pd.DataFrame:
@@ -193,7 +253,7 @@ def triage(scored: Mapping[str, Scored], truth: Truth, prevalence: float) -> pd.
     groups = truth.rows["scan_id"].astype(str).to_numpy()
     curves, rows = reliability_tables(scored, truth), []
     for name, curve in curves.items():
-        probability = scored[name].entry.probability
+        probability = scored[name].probability
         scans = pd.DataFrame({"scan": groups, "p": probability, "true": labels})
         scans = scans.groupby("scan").max()
         called, true = scans["p"] >= 0.5, scans["true"].astype(bool)
@@ -210,9 +270,9 @@ def reliability_tables(scored: Mapping[str, Scored], truth: Truth) -> dict[str, 
     """Probability said and share that is positive, of the slices, by method that says any."""
     labels = truth.rows["any"].astype("boolean").fillna(False).to_numpy(bool)
     return {
-        name: reliability(labels, each.entry.probability)
+        name: reliability(labels, each.probability)
         for name, each in scored.items()
-        if each.entry.probability is not None
+        if each.probability is not None
     }
 
 

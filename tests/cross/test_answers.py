@@ -34,7 +34,7 @@ def test_only_the_asked_slices_are_answered_and_slices_may_lie_in_any_order():
     store = SquareStore()
     truth = store.truth()
     some = truth.rows[truth.rows["slice_index"].isin([1, 2])]
-    task = task_of(store, "scan0", some[some["scan_id"] == "scan0"].iloc[::-1], 32)
+    task = task_of(store, "scan0", some[some["scan_id"] == "scan0"].iloc[::-1], 32, ["bright"])
     answer = ask_all({"bright": method("bright")}, task)["bright"]
     assert answer.heat.shape == answer.marked.shape == (2, 32, 32)
     # slice 2, the first asked for, holds blood; slice 1 does not
@@ -52,8 +52,10 @@ def test_slices_of_interleaved_scans_come_back_in_the_order_of_the_truth():
         hu=truth.hu[order],
         codes=truth.codes[order],
     )
-    straight = measure.measure_methods({"b": method("bright")}, store, truth, progress=False)["b"]
-    found = measure.measure_methods({"b": method("bright")}, store, mixed, progress=False)["b"]
+    straight, found = (
+        next(measure.measured({"b": method("bright")}, store, each, 4.0, 0, progress=False))
+        for each in (truth, mixed)
+    )
     assert np.array_equal(found.heat.read(slice(None)), straight.heat.read(slice(None))[order])
     assert np.array_equal(found.marked, straight.marked[order])
     assert np.array_equal(found.logit, straight.logit[order])
@@ -63,7 +65,7 @@ def test_slices_of_interleaved_scans_come_back_in_the_order_of_the_truth():
 
 def test_a_shared_step_is_done_once_and_counts_for_each_that_needs_it():
     store = SquareStore(1)
-    task = task_of(store, "scan0", store.truth().rows, 32)
+    task = task_of(store, "scan0", store.truth().rows, 32, ["first", "second", "other"])
     methods = {
         "first": slow("first", skull=0.2),
         "second": slow("second", skull=0.2),
@@ -81,21 +83,20 @@ def test_other_processes_say_what_this_one_does():
     truth = store.truth()
     sources = ["mil_max_pooling"]
     opened = open_methods(sources, CPU)
-    here = measure.measure_all(opened, store, truth, 4.0, 0, progress=False)
+    here = next(measure.measured(opened, store, truth, 4.0, 0, progress=False))
     with crew_of(2, sources, CPU) as crew:
-        there = measure.measure_all(opened, store, truth, 4.0, 0, crew, progress=False)
-    assert list(here) == list(there)
-    for name in here:
-        maps = [found[name].heat.read(slice(None)) for found in (here, there)]
-        np.testing.assert_allclose(*maps, rtol=1e-5, atol=1e-6)
-        for first, second in zip(here[name].points, there[name].points):
-            np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+        there = next(measure.measured(opened, store, truth, 4.0, 0, crew, progress=False))
+    assert here.name == there.name == "mil_max_pooling"
+    maps = [found.heat.read(slice(None)) for found in (here, there)]
+    np.testing.assert_allclose(*maps, rtol=1e-5, atol=1e-6)
+    for first, second in zip(here.points, there.points):
+        np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
     with crew_of(1, sources, CPU) as crew:
         assert crew is None
 
 
 def test_a_process_that_dies_is_a_sentence():
-    task = task_of(SquareStore(1), "scan0", SquareStore(1).truth().rows, 32)
+    task = task_of(SquareStore(1), "scan0", SquareStore(1).truth().rows, 32, [])
     with (
         pytest.raises(StudyError, match="fewer workers"),
         crew_of(2, ["no such method"], CPU) as crew,

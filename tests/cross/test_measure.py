@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from ich_study.cross import measure
+from ich_study.cross.answers import ask_all
 from ich_study.errors import ParameterError, SplitError
 from ich_study.evaluate import unseen
 from ich_study.evaluate.truth import PackedMasks
@@ -23,7 +25,7 @@ def squares():
 
 
 def measured(store, truth, one):
-    return measure.measure_methods({"it": one}, store, truth, progress=False)["it"]
+    return next(measure.measured({"it": one}, store, truth, 4.0, 0, progress=False))
 
 
 @pytest.mark.parametrize(
@@ -36,8 +38,8 @@ def test_heat_comes_back_to_the_common_grid_whatever_the_network_sees(squares, s
     assert (entry.marked & inside).sum() > 0.95 * inside.sum()
     assert (entry.marked & ~inside).sum() < 0.12 * inside.sum()
     assert entry.heat.read(slice(None)).shape == (len(truth), 1, 32, 32)
-    assert entry.probability[truth.positive()].min() > 0.9
-    assert entry.probability[~truth.positive()].max() < 0.1
+    assert expit(entry.logit[truth.positive()]).min() > 0.9
+    assert expit(entry.logit[~truth.positive()]).max() < 0.1
     assert entry.seconds > 0
 
 
@@ -64,12 +66,42 @@ def test_points_are_peaks_of_the_heat_with_its_value(squares):
 
 def test_rivals_stand_beside_the_methods_and_cost_nothing(squares):
     store, truth = squares
-    found = measure.measure_all({"bright": method("bright")}, store, truth, 4.0, 0, progress=False)
+    entries = measure.measured({"bright": method("bright")}, store, truth, 4.0, 0, progress=False)
+    found = {entry.name: entry for entry in entries}
     assert list(found) == ["bright", "hu_threshold", "centred_blob", "random_map"]
     assert [each.rival for each in found.values()] == [False, True, True, True]
-    assert np.isnan(found["random_map"].seconds) and found["random_map"].probability is None
+    assert np.isnan(found["random_map"].seconds) and found["random_map"].logit is None
     # acute blood of 70 HU is what the HU threshold knows
     assert (found["hu_threshold"].marked & truth.mask()).sum() > 0.7 * truth.mask().sum()
+
+
+def test_methods_whose_heat_does_not_fit_in_memory_are_asked_in_turn(squares):
+    store, truth = squares
+    methods = {name: method("bright") for name in ("one", "two", "three")}
+    asked = []
+
+    def crew(tasks):
+        for task in tasks:
+            asked.append(tuple(task.methods))
+            yield ask_all(methods, task)
+
+    def entries(heat_gb):
+        asked.clear()
+        given = (methods, store, truth, 4.0, 0, crew, heat_gb)
+        found = {entry.name: entry for entry in measure.measured(*given, progress=False)}
+        return found, list(dict.fromkeys(asked))
+
+    together, groups = entries(1.0)
+    assert groups == [("one", "two", "three")]
+    two = 2.5 * len(truth) * truth.size**2 * 5 / 2**30
+    in_turn, groups = entries(two)
+    assert groups == [("one", "two"), ("three",)]
+    assert entries(0.0)[1] == [("one",), ("two",), ("three",)]
+    assert list(together) == list(in_turn)
+    for name in methods:
+        both = [found[name] for found in (together, in_turn)]
+        assert np.array_equal(*[each.heat.read(slice(None)) for each in both])
+        assert np.array_equal(*[each.marked for each in both])
 
 
 def test_weights_that_learned_from_a_scored_patient_stop_and_those_that_do_not_say_are_named(

@@ -22,8 +22,9 @@ def study():
     store = SquareStore()
     truth = store.truth()
     methods = {name: method(name) for name in ("bright", "flat")}
-    entries = measure.measure_all(methods, store, truth, 4.0, 0, progress=False)
-    scored = tables.score_all(entries, truth, folds=2, seed=0)
+    entries = measure.measured(methods, store, truth, 4.0, 0, progress=False)
+    shown = tables.shown_slices(truth, 2)
+    scored = tables.score_all(entries, truth, folds=2, seed=0, shown=shown)
     made = Rows("08", "squares", 50, 0)
     return truth, scored, result_table(tables.result_rows(scored, truth, made)), made
 
@@ -71,13 +72,14 @@ def test_a_held_out_threshold_never_comes_from_the_masks_it_scores():
     score it well, the other's does not."""
     store = SquareStore()
     truth = store.truth()
-    entry = measure.measure_methods({"it": method("bright")}, store, truth, progress=False)["it"]
+    methods = {"it": method("bright")}
+    entry = next(measure.measured(methods, store, truth, 4.0, 0, progress=False))
     folds = tables.folds_of(truth, 2, seed=0)
     maps = entry.heat.read(slice(None)).copy()
     maps[folds == 1] *= 0.1
     maps[folds == 0] = np.maximum(maps[folds == 0], 0.5)
     turned = replace(entry, heat=replace(entry.heat, maps=maps))
-    scored = tables.score_all({"b": turned}, truth, 2, 0)["b"]
+    scored = tables.score_all([turned], truth, 2, 0, np.array([0]))["it"]
     assert scored.held_out.by_fold[0].value < 0.11 < 0.5 < scored.held_out.by_fold[1].value
     assert scored.held_out.counts.tp[folds == 1].sum() == 0
 
@@ -92,7 +94,7 @@ def test_tables_to_choose_by(study, tmp_path, capsys):
         {
             "dataset": "squares",
             "method": list(scored),
-            "rival": [each.entry.rival for each in scored.values()],
+            "rival": [each.rival for each in scored.values()],
             "milliseconds": [5.0, 1.0, np.nan, np.nan, np.nan],
             "memory_mib": [7.0, 2.0, np.nan, np.nan, np.nan],
         }
@@ -146,8 +148,7 @@ def test_slices_are_ranked_by_logits_where_probabilities_are_all_one(study):
     label = truth.rows["any"].to_numpy(bool)
     logits = 40 + np.random.default_rng(0).normal(size=len(label)) + label
     assert (expit(logits) == 1).all()  # ranked by these, AUROC would be 0.5
-    entry = replace(scored["bright"].entry, logit=logits)
-    each = {"bright": replace(scored["bright"], entry=entry)}
+    each = {"bright": replace(scored["bright"], logit=logits)}
     rows = result_table(tables.result_rows(each, truth, Rows("08", "squares", 50, 0)))
     expected = roc_auc_score(label, logits)
     assert 0.55 < expected < 1 and value(rows, "bright", "auroc", "slice") == pytest.approx(
@@ -192,9 +193,15 @@ def test_pairs_ranks_sizes_and_triage(study):
     assert set(room.index) == {"bright", "flat"}  # a rival says no probability
     assert room.loc["bright", ["sensitivity", "specificity", "ppv", "npv"]].eq(1).all()
     assert room.loc["flat", "specificity"] == 0 and room.loc["flat", "ppv"] == pytest.approx(0.1)
-    assert len(figures.heat_figures(scored, truth, 2, "synthetic squares")) == 1
+    shown = tables.shown_slices(truth, 2)
+    (drawn,) = figures.heat_figures(scored, truth, shown, "synthetic squares")
+    assert scored["bright"].shown_heat.shape == scored["bright"].shown_mask.shape == (2, 32, 32)
+    assert scored["bright"].shown_heat.max() == 1
+    cost = tables.cost_table(scored).set_index("method")
+    assert cost["rival"].tolist() == [False, False, True, True, True]
+    assert cost.loc["bright", "milliseconds"] == 1000 * scored["bright"].seconds > 0
     many = {f"{name}_{number}": each for number in range(3) for name, each in scored.items()}
-    drawn = figures.heat_figures(many, truth, 2, "synthetic squares")
+    drawn = figures.heat_figures(many, truth, shown, "synthetic squares")
     assert len(drawn) == -(-len(many) // figures.METHODS_BESIDE) > 1
     figures.ranks_figure(order, distance, "synthetic squares")
     curves = tables.reliability_tables(scored, truth)

@@ -30,5 +30,10 @@ def test_a_toy_method_enters_the_benchmark(tmp_path, monkeypatch):
     monkeypatch.setitem(apply.ROOMS, "10_toy", "toy")
     opened = apply.open_methods([str(run)], torch.device("cpu"))
     store = SquareStore()
-    entries = measure.measure_all(opened, store, store.truth(), 4.0, 0, progress=False)
-    assert list(entries) == ["bright", "hu_threshold", "centred_blob", "random_map"]
+    entries = measure.measured(opened, store, store.truth(), 4.0, 0, progress=False)
+    assert [entry.name for entry in entries] == [
+        "bright",
+        "hu_threshold",
+        "centred_blob",
+        "random_map",
+    ]
