@@ -150,14 +150,19 @@ def declared(notebook: Path) -> dict[str, Parameter]:
         raise ParameterError(
             f"{notebook}: expected one cell tagged {PARAMETERS_TAG!r}, found {len(cells)}"
         )
+    return declared_in(cells[0], str(notebook))
+
+
+def declared_in(source: str, notebook: str) -> dict[str, Parameter]:
+    """Parameters of the source of a parameters cell, see `declared`; messages name `notebook`."""
     try:
-        statements = ast.parse(cells[0]).body
+        statements = ast.parse(source).body
     except SyntaxError as error:
         raise ParameterError(
             f"{notebook}: line {error.lineno} of the parameters cell is not Python: {error.msg}"
         ) from None
     parameters: dict[str, Parameter] = {}
-    comments, end = _comments(cells[0]), 0
+    comments, end = _comments(source), 0
     for statement in statements:
         # a statement's comments stand behind it or after the statement before it; those inside a
         # mapping are of its entries
@@ -244,7 +249,7 @@ def _settings_model(path: str) -> type[Settings]:
     return model
 
 
-def _parameter(statement: ast.stmt, notebook: Path) -> Parameter:
+def _parameter(statement: ast.stmt, notebook: str) -> Parameter:
     where = (
         f"{notebook}: line {statement.lineno} of the parameters cell, `{ast.unparse(statement)}`,"
     )

@@ -280,8 +280,6 @@ def _signals_stop(watch: _Watch) -> Iterator[None]:
 def _papermills_log(progress: Progress) -> Iterator[None]:
     """What papermill and Jupyter's client report goes to the log, and not to the terminal."""
     logger, handler = logging.getLogger("papermill"), logging.StreamHandler(progress)
-    # papermill's parser does not read `int | None`; `params.check` refused what is unknown
-    handler.addFilter(lambda record: "Passed unknown parameter" not in record.getMessage())
     logger.addHandler(handler)
     before, logger.propagate = logger.propagate, False
     try:
