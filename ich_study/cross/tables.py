@@ -304,6 +304,20 @@ def all_pairs(rows: Rows) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def standing(pairs: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
+    """Of `all_pairs`, how many others each method is better than, and worse than, once corrected:
+    columns `metric, class, method, better_than, worse_than, compared`."""
+    clear = pairs["p_corrected"] < level
+    above, below = clear & (pairs["difference"] > 0), clear & (pairs["difference"] < 0)
+    sides = [
+        pairs.assign(method=pairs["first"], better_than=above, worse_than=below),
+        pairs.assign(method=pairs["second"], better_than=below, worse_than=above),
+    ]
+    counted = pd.concat(sides).groupby(["metric", "class", "method"], sort=False)
+    totals = counted[["better_than", "worse_than"]].sum()
+    return totals.assign(compared=counted.size()).reset_index()
+
+
 def ranks(scored: Mapping[str, Scored], truth: Truth) -> tuple[pd.Series, float]:
     """Mean rank of every method over patients with truth, by their pooled Dice at held-out
     thresholds, and the difference of mean ranks that counts (Nemenyi)."""

@@ -30,6 +30,7 @@ RUN_TABLES: tuple[str, ...] = (
     "overlap.csv",
     "choose.csv",
     "ranks.csv",
+    "standing.csv",
 )
 PATIENT_TABLES: tuple[str, ...] = ("predictions.parquet", TOP_EPOCHS_FILE)
 """Tables with labels of single patients, published of phantoms alone."""

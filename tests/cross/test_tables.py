@@ -184,6 +184,11 @@ def test_pairs_ranks_sizes_and_triage(study):
     assert (whole["p_corrected"] >= 1 / (made.replicates + 1)).all()
     clear = whole.query("first == 'bright' and second == 'flat'")
     assert (clear["p_corrected"] <= clear["p_holm"] + 1e-9).all()
+    standing = tables.standing(pairs).set_index(["metric", "class", "method"]).sort_index()
+    dice = standing.loc["dice", "any"]
+    assert dice.loc["bright", "better_than"] >= 1 and dice.loc["bright", "worse_than"] == 0
+    assert dice["better_than"].sum() == dice["worse_than"].sum()
+    assert (dice["compared"] == 4).all()
     order, distance = tables.ranks(scored, truth)
     assert order.index[0] == "bright" and order["bright"] < order["flat"]
     assert distance == pytest.approx(2.728 * np.sqrt(5 * 6 / (6 * 4)), abs=2e-3)
@@ -212,3 +217,11 @@ def test_pairs_ranks_sizes_and_triage(study):
     assert [title.split("\n")[0] for title in titles] == ["GradCAM and 2 more", "flat"]
     error = expected_calibration_error(curves["flat"])
     assert titles[1].endswith(f"error {error:.2f}")
+
+
+def test_a_standing_counts_clear_differences_on_both_sides():
+    rows = [("a", "b", 0.4, 0.01), ("a", "c", 0.2, 0.06), ("b", "c", -0.2, 0.04)]
+    pairs = pd.DataFrame(rows, columns=["first", "second", "difference", "p_corrected"])
+    found = tables.standing(pairs.assign(**{"metric": "dice", "class": "any"}))
+    counted = found.set_index("method")[["better_than", "worse_than", "compared"]]
+    assert counted.loc[["a", "b", "c"]].to_numpy().tolist() == [[1, 0, 2], [0, 2, 2], [1, 0, 2]]
