@@ -48,7 +48,7 @@ def table_figure(cells: pd.DataFrame, columns: Sequence[str], title: str) -> Fig
     by_row: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells.to_dict("records"):
         by_row.setdefault(cell["row"], {}).setdefault(cell["column"], []).append(cell)
-    heading = textwrap.wrap(title, 100)
+    heading = textwrap.wrap(title, 100, break_on_hyphens=False)
     blocks = [
         {"columns": part, "rows": _row_lines(by_row, part, colours)}
         for part in column_blocks(columns)

@@ -90,3 +90,11 @@ def test_nothing_is_said_of_printed_numbers_where_there_are_none():
     figure = tables.table_figure(cells().iloc[[4]], ["Dice, x"], "t")
     assert not any("printed" in text.get_text() for text in figure.axes[0].texts)
     plt.close(figure)
+
+
+def test_a_title_does_not_break_within_the_name_of_a_data_set():
+    title = "numbers of slices, " * 5 + "(PHE-SICH)"
+    figure = tables.table_figure(cells(), ["Dice, x", "IoU, x"], title)
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {title.removesuffix(" (PHE-SICH)"), "(PHE-SICH)"} <= texts
+    plt.close(figure)
