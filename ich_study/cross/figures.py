@@ -25,6 +25,8 @@ STUDY = "08_cross_benchmark"
 METHODS_BESIDE = 8
 """Methods of one picture of heat, so that a slice is still seen."""
 PANELS_ACROSS = 5
+CHOICES_ACROSS = 3
+"""Panels of quality and cost in a row, so that their lists are still read."""
 
 
 def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -> Figure:
@@ -43,9 +45,11 @@ def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -
     datasets = list(dict.fromkeys(table["dataset"]))
     choices = {name: choice_of(table[table["dataset"] == name]) for name in datasets}
     longest = max(len(choice) for choice in choices.values())
-    size = (max(7.0, 5.2 * len(datasets)), 4.4 + 0.2 * longest)
+    across = min(CHOICES_ACROSS, len(datasets))
+    down = -(-len(datasets) // across)
+    size = (max(7.0, 5.2 * across), down * (4.4 + 0.2 * longest))
     figure, axes = plt.subplots(
-        1, len(datasets), figsize=size, squeeze=False, sharey=True, layout="constrained"
+        down, across, figsize=size, squeeze=False, sharey=True, layout="constrained"
     )
     for axis, (dataset, choice) in zip(axes.flat, choices.items()):
         part = table[table["dataset"] == dataset]
@@ -56,6 +60,8 @@ def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0, 0].set_ylim(bottom=0)  # of all panels, once each has its points
+    for axis in axes.flat[len(datasets) :]:
+        axis.set_axis_off()
     figure.suptitle(f"{title}: higher is better, further left is cheaper", fontsize=10)
     return figure
 

@@ -128,6 +128,13 @@ def test_tables_to_choose_by(study, tmp_path, capsys):
     panels = figures.quality_cost_figure(both, costs, "synthetic squares").axes
     assert [panel.get_ylim()[0] for panel in panels] == [0, 0]
     assert min(panel.get_ylim()[1] for panel in panels) > 1.2
+    # five data sets stand in two rows, and the empty place shows no axes
+    five = [f"set{number}" for number in range(5)]
+    many = pd.concat([rows.assign(dataset=name) for name in five])
+    costs = pd.concat([cost.assign(dataset=name) for name in five])
+    drawn = figures.quality_cost_figure(many, costs, "synthetic squares")
+    assert [panel.axison for panel in drawn.axes] == [True] * 5 + [False]
+    assert drawn.get_figwidth() < 16
 
 
 def test_the_choice_is_what_nothing_beats_in_quality_and_cost():
