@@ -136,7 +136,19 @@ def save_figure(figure: Figure, path: Path) -> Path:
 def fit_titles(figure: Figure) -> None:
     """Titles in words (`names.in_words`), broken into lines where they are wider than their figure
     or, where panels stand beside it, their panel. Titles of panels are all made smaller where one
-    of their words would still touch a neighbour's."""
+    of their words would still touch a neighbour's. A figure whose titles were fitted and are the
+    same is left as it is, since laying out many panels takes seconds."""
+    if getattr(figure, "fitted_titles", None) == _form_of(figure):
+        return
+    _fit(figure)
+    figure.fitted_titles = _form_of(figure)
+
+
+def _form_of(figure: Figure) -> tuple[str, tuple[float, ...], int]:
+    return titles_of(figure), tuple(figure.get_size_inches()), len(figure.axes)
+
+
+def _fit(figure: Figure) -> None:
     width = figure.get_figwidth()
     if figure.get_suptitle():
         _broken(figure._suptitle, width)

@@ -178,3 +178,19 @@ def test_intervals_are_placed_where_the_table_says():
     assert list(points.get_xdata()) == [0.7, 0.9]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
     assert axis.get_ylim() == (1.5, -0.5), "the first above, and no point cut by the edge"
+
+
+def test_titles_that_were_fitted_are_laid_out_again_only_where_they_changed(monkeypatch):
+    figure, axes = plt.subplots(1, 2)
+    for axis in axes:
+        axis.set_title("a panel")
+    laid_out = []
+    draw = figure.draw_without_rendering
+    monkeypatch.setattr(figure, "draw_without_rendering", lambda: (laid_out.append(1), draw()))
+    figures.fit_titles(figure)
+    first = len(laid_out)
+    figures.fit_titles(figure)
+    assert first == len(laid_out) > 0
+    axes[0].set_title("another title, much longer than the panel that it stands above is wide")
+    figures.fit_titles(figure)
+    assert len(laid_out) > first and "\n" in axes[0].get_title()
