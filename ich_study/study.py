@@ -102,9 +102,12 @@ class Study:
         write_csv(self.output / f"{name}.csv", table)
         return table
 
-    def save(self, figure: Figure, name: str) -> None:
-        """Write `<name>.png`; the figure stays open, so that the notebook shows it."""
+    def save(self, figure: Figure, name: str, shown: bool = True) -> None:
+        """Write `<name>.png`. The figure stays open, so that the notebook shows it; shown false
+        closes it, where another cell shows it again."""
         style.save_figure(self.titled(figure), self.output / f"{name}.png")
+        if not shown:
+            plt.close(figure)
 
     def save_history(self, history: pd.DataFrame, title: str, name: str = "history") -> None:
         """`save` the curves of a training, as `style.history_figure` draws them."""

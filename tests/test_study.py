@@ -117,7 +117,8 @@ def test_a_phantom_is_called_synthetic_in_every_title(
     assert figure.axes[0].get_title() == expected
     study.save(figure, "picture")
     assert figure.axes[0].get_title() == expected, "said once"
-    plt.close(figure)
+    study.save(figure, "picture", shown=False)
+    assert not plt.fignum_exists(figure.number), "it would be shown twice"
 
 
 def test_a_study_on_data_that_changed_is_refused(tmp_path, monkeypatch):

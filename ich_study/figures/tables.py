@@ -27,6 +27,8 @@ HEADERS = {
     "p_holm": "p (Holm)",
     "threshold_source": "threshold from",
     "memory_mib": "memory, MiB",
+    "dice, held-out threshold": "Dice, held-out threshold",
+    "dice, own threshold": "Dice, own threshold",
 }
 
 

@@ -89,10 +89,15 @@ class Report:
             page: pages.title_of(path.read_text(encoding="utf-8"))
             for path, page in self.documents.items()
         }
+        notebooks = paths.project_root() / "notebooks"
+        headings = {
+            name: pages.notebook_title(notebooks / f"{name}.ipynb") for name in self.study.studies
+        }
         self._page(
             "index.html.j2",
             "index.html",
             study=self.study,
+            headings=headings,
             claims=self.study.claims(),
             verdicts=VERDICTS,
             names=content.NAMES,

@@ -15,17 +15,15 @@ import yaml
 from ich_study import paths, trace
 from ich_study.errors import StudyError
 from ich_study.figures.names import readable
+from ich_study.figures.tables import HEADERS
 from ich_study.manifest import run_problem
 from ich_study.published import publish
 from ich_study.published.beside import load_study_tables
 
 FIGURES, CROSS = "07_figures", "08_cross_benchmark"
 NAMES = {
-    "lse_unet": "LSE-UNet",
-    "resnet_lstm": "ResNet-LSTM",
-    "hgi_sam": "HGI-SAM",
-    "mil_detector": "MIL detector",
-    "cam_benchmark": "CAM benchmark",
+    name: readable(name)
+    for name in ("lse_unet", "resnet_lstm", "hgi_sam", "mil_detector", "cam_benchmark")
 }
 """What the papers are called here, in the order of the notebooks."""
 SHOWN = ("row", "column", "reading", "printed", "ours", "difference")
@@ -318,7 +316,7 @@ class Study:
         table = pd.read_csv(file)
         for column in ("dataset", "method"):
             table[column] = table[column].map(readable)
-        table = table.rename(columns={"dataset": "data set", "memory_mib": "memory, MiB"})
+        table = table.rename(columns={"dataset": "data set", **HEADERS})
         texts = table.map(lambda value: value if isinstance(value, str) else number(value))
         rows = [Row(list(row), [self.by_name[CROSS]]) for row in texts.itertuples(index=False)]
         return Table("choose", "Quality against cost", file, picture, list(table.columns), rows, 0)

@@ -104,6 +104,14 @@ def title_of(markdown: str) -> str:
     return re.sub(r"[`*$]", "", found[1]) if found else ""
 
 
+def notebook_title(notebook: Path) -> str:
+    """The first heading of a notebook; its file's name where there is none."""
+    if not notebook.is_file():
+        return notebook.stem
+    cells = nbformat.read(notebook, as_version=4).cells
+    return title_of(cells[0].source if cells else "") or notebook.stem
+
+
 def markdown_body(source: Path, page: str, pages: Mapping[Path, str]) -> str:
     """A Markdown file as HTML."""
     renderer = Renderer(source, page, pages)

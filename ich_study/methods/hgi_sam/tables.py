@@ -15,6 +15,7 @@ import pandas as pd
 
 from ich_study.evaluate.rows import Row, Rows, paired_differences, statistic_of
 from ich_study.evaluate.thresholds import Choice
+from ich_study.figures.names import readable
 from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS, MEANINGS
 from ich_study.methods.hgi_sam.detection import SMALLEST_PX
 from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, HGI
@@ -160,7 +161,7 @@ def order_line(significance: pd.DataFrame) -> str:
     for row in significance[significance["family"] == "order"].itertuples():
         verdict = "holds" if row.ci_low > 0 else "is reversed" if row.ci_high < 0 else "is open"
         steps.append(
-            f"{row.second} < {row.first} {verdict}: {row.difference:+.3f} [{row.ci_low:+.3f},"
-            f" {row.ci_high:+.3f}]"
+            f"{readable(row.second)} < {readable(row.first)} {verdict}: {row.difference:+.3f}"
+            f" [{row.ci_low:+.3f}, {row.ci_high:+.3f}]"
         )
     return "\n".join(steps)

@@ -104,7 +104,7 @@ def test_the_papers_t_test_and_the_patients_stand_side_by_side():
         "swin_sam_binary": COUNTS["swin_grad_cam"],
         "swin_grad_cam": COUNTS["swin_sam_binary"],
     }
-    assert "swin_grad_cam < swin_sam_multi_label is reversed" in tables.order_line(
+    assert "Swin-Grad-CAM < Swin-SAM multi-label is reversed" in tables.order_line(
         tables.significance_table(reversed_, ROWS, 400)
     )
 

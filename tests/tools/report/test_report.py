@@ -174,7 +174,8 @@ def test_the_first_page_goes_from_verdicts_to_choice_papers_runs_and_documents(w
     assert claim.a["href"] == "runs/02_lse_unet.html"
     assert row_of(page, "RSNA", "0.123").a["href"] == "runs/08_cross_benchmark.html"
     assert page.find("img")["src"] == "pictures/quality_cost.png"
-    assert "All ended well" in page.text
+    assert "All ended well" in page.text and "the verdicts nothing about the papers" in page.text
+    assert page.find("h3", id="02_lse_unet").text.startswith("02 · LSE-UNet: "), "in words"
     record = soup(written / "runs" / "02_lse_unet.html")
     assert record.find("a", string="00_data")["href"] == "00_data.html"
 
