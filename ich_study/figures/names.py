@@ -80,6 +80,11 @@ NAMES: dict[str, str] = {
     "box_dice": "Dice of boxes",
     "box_iou": "IoU of boxes",
     "f1@0.5": "F1 at 0.5",
+    "point_f1": "point F1",
+    **{
+        f"sensitivity_at_{count}_false": f"sensitivity at {count} false points a scan"
+        for count in ("0.5", "1", "2", "4")
+    },
     "median_hu": "median density",
     "volume_ml": "volume",
     "loose_hit": "loose hit rate",

@@ -73,7 +73,7 @@ class SliceView:
         # A network with fewer channels leaves room for windows that a reader knows.
         for window in ("subdural", "bone")[: CHANNELS - len(steps)]:
             steps.append(Step(f"slice, {window} window\n", hu, "hu", window=WINDOWS[window]))
-        steps.append(Step(f"slice and true {name}\n", hu, "hu", truth=lesion))
+        steps.append(Step(f"slice and true {_said(name)}\n", hu, "hu", truth=lesion))
         for rival in rivals(self.truth, (name,), self.truth.size / 32):
             heat = rival.read(np.array([index]))[0, 0]
             steps.append(Step(f"rival:\n{rival.name}", heat, "heat", truth=lesion, under=hu))
@@ -81,7 +81,7 @@ class SliceView:
             if variant in ("all", key):
                 steps += self._row(number, name, key, walk, threshold, hu, lesion)
         row = self.truth.rows.iloc[index]
-        title = f"{row['scan_id']}, slice {row['slice_index']}: {name}, mask threshold {threshold}"
+        title = f"{row['scan_id']}, slice {row['slice_index']}: {_said(name)}, mask threshold {threshold}"
         return steps_figure(steps, title)
 
     def _row(
@@ -103,14 +103,25 @@ class SliceView:
         left = f"{(heat > 0).mean():.0%} of the slice above 0"
         above = np.where(whole > threshold, whole / HEAT_MAXIMUM, 0)
         return [
-            Step(f"{variant}: f3 of {name}\nstride 32", walk.scores[-1][own], "signed"),
+            Step(f"{variant}: f3 of {_said(name)}\nstride 32", walk.scores[-1][own], "signed"),
             Step(f"f0, stride 4\nmaximum {finest.max():.2f}", finest, "signed"),
             Step(f"ReLU, resized, scaled\n{left}", heat, "heat", truth=lesion, under=hu),
             Step(f"pytorch-grad-cam\nat most {apart:.0e} away", gradcam, "heat", under=hu),
             Step(f"heat above {threshold} of 255\n", above, "heat", truth=lesion, under=hu),
             Step("Algorithm 1's label map\n(numbers of classes)", labels, "clusters", truth=lesion),
-            Step(f"its {name}, {mask.sum()} px\ntruth {lesion.sum()} px", hu, "hu", mask, lesion),
+            Step(
+                f"its {_said(name)}, {mask.sum()} px\ntruth {lesion.sum()} px",
+                hu,
+                "hu",
+                mask,
+                lesion,
+            ),
         ]
+
+
+def _said(name: str) -> str:
+    """A class in a title."""
+    return "hemorrhage" if name == "any" else name
 
 
 def losses_figure(losses: Mapping[str, pd.DataFrame]) -> Figure:
@@ -194,7 +205,7 @@ def methods_figure(
         f"{title}: heat of each row's class",
         truth.codes[index] if truth.kind == "masks" else None,
         [truth.annotated[number] for number in index],
-        list(shown["class"]),
+        [_said(name) for name in shown["class"]],
     )
 
 
@@ -214,7 +225,8 @@ def map_columns(
             codes = masks_of(method, report.chosen[method.name], labels, index)
         several = names.count(heat.name) > 1
         said = readable(heat.name)
-        title = said if heat.variant == "printed" and not several else f"{said}\n({heat.variant})"
+        variant = heat.variant.replace("_", " ")
+        title = said if variant == "printed" and not several else f"{said}\n({variant})"
         columns.append(MapColumn(title, heatmaps, codes))
     return columns
 

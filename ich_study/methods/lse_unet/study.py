@@ -40,7 +40,7 @@ from ich_study.metrics.overlap import Counts
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
 from ich_study.paths import resolve
-from ich_study.schema import MASK_CODES
+from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
 from ich_study.store.read import Store
 from ich_study.training.learner import TrainingRun
 
@@ -332,9 +332,9 @@ def masks_of(
     method: MethodMaps, thresholds: Mapping[str, Threshold], labels: np.ndarray, index: np.ndarray
 ) -> np.ndarray:
     """Algorithm 1's label maps of some slices as mask codes, uint8 (n, size, size); `any`, which
-    has no code, is 1."""
+    has no code, is hemorrhage of no stated subtype."""
     classes = method.heat.classes
     cuts = setting_of(thresholds, classes)
     numbers = label_maps(method.levels.read(index), labels[index], cuts)
-    codes = [0, *(MASK_CODES.get(name, 1) for name in classes)]
+    codes = [0, *(MASK_CODES.get(name, UNSPECIFIED_HEMORRHAGE) for name in classes)]
     return np.asarray(codes, np.uint8)[numbers]

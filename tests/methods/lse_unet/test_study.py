@@ -15,7 +15,7 @@ from ich_study.methods.lse_unet.algorithm1 import label_maps
 from ich_study.methods.lse_unet.joint_thresholds import best_setting, cross_fitted, setting_of
 from ich_study.methods.lse_unet.study import MethodMaps
 from ich_study.metrics.overlap import dice, label_counts
-from ich_study.schema import SUBTYPES
+from ich_study.schema import SUBTYPES, UNSPECIFIED_HEMORRHAGE
 from tests.methods.lse_unet.cases import (
     GOOD,
     LABELS,
@@ -277,6 +277,9 @@ def test_drawn_masks_are_of_the_true_classes_in_their_own_codes():
     cuts = {"SDH": Threshold(50.0, "masks-test", "joint")}
     codes = lse_study.masks_of(later, cuts, np.ones((4, 1), bool), np.arange(4))
     assert set(np.unique(codes)) == {0, 4}
+    whole = made_of(made.heat.maps, ("any",))
+    codes = lse_study.masks_of(whole, {"any": cuts["SDH"]}, np.ones((4, 1), bool), np.arange(4))
+    assert set(np.unique(codes)) == {0, UNSPECIFIED_HEMORRHAGE}, "no picture calls it IPH"
 
 
 def test_any_hemorrhage_is_one_class_of_all_masks():
