@@ -81,8 +81,8 @@ class SliceView:
             if variant in ("all", key):
                 steps += self._row(number, name, key, walk, threshold, hu, lesion)
         row = self.truth.rows.iloc[index]
-        title = f"{row['scan_id']}, slice {row['slice_index']}: {_said(name)}, mask threshold {threshold}"
-        return steps_figure(steps, title)
+        place = f"{row['scan_id']}, slice {row['slice_index']}"
+        return steps_figure(steps, f"{place}: {_said(name)}, mask threshold {threshold}")
 
     def _row(
         self,
@@ -101,6 +101,7 @@ class SliceView:
         labels = label_maps(walk.whole[[number]], self.present[[number]], cuts)[0]
         mask = labels == own[1] + 1
         left = f"{(heat > 0).mean():.0%} of the slice above 0"
+        pixels = f"{mask.sum()} px\ntruth {lesion.sum()} px"
         above = np.where(whole > threshold, whole / HEAT_MAXIMUM, 0)
         return [
             Step(f"{variant}: f3 of {_said(name)}\nstride 32", walk.scores[-1][own], "signed"),
@@ -109,13 +110,7 @@ class SliceView:
             Step(f"pytorch-grad-cam\nat most {apart:.0e} away", gradcam, "heat", under=hu),
             Step(f"heat above {threshold} of 255\n", above, "heat", truth=lesion, under=hu),
             Step("Algorithm 1's label map\n(numbers of classes)", labels, "clusters", truth=lesion),
-            Step(
-                f"its {_said(name)}, {mask.sum()} px\ntruth {lesion.sum()} px",
-                hu,
-                "hu",
-                mask,
-                lesion,
-            ),
+            Step(f"its {_said(name)}, {pixels}", hu, "hu", mask, lesion),
         ]
 
 
