@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from ich_study.errors import StudyError
 from ich_study.evaluate.quantification import agreement_statistic, scans_of
 from ich_study.figures.names import readable
-from ich_study.figures.style import CLASS_COLOURS
+from ich_study.figures.style import CLASS_COLOURS, letters
 from ich_study.metrics.statistics import patient_bootstrap
 from ich_study.schema import LABELS
 
@@ -24,10 +24,10 @@ _POINTS = {"o": "class in truth", "x": "class not in truth"}
 
 
 def draw_bland_altman(
-    axis: Axes, scans: pd.DataFrame, colour: str, replicates: int, seed: int
+    axis: Axes, scans: pd.DataFrame, colour: str, replicates: int, seed: int, size: float = 6
 ) -> None:
     """Scans (rows of `volume_table` of one class) as points; lines for bias and limits, bands for
-    their 95 % intervals over patients."""
+    their 95 % intervals over patients. size: of the letters."""
     truth, predicted = scans["truth_ml"].to_numpy(float), scans["predicted_ml"].to_numpy(float)
     intervals = {
         metric: patient_bootstrap(agreement_statistic(scans, metric), replicates, seed)
@@ -43,7 +43,7 @@ def draw_bland_altman(
         for interval in intervals.values()
     ]
     text = f"bias {words[0]}\nlimits {words[1]} to {words[2]}"
-    axis.annotate(text, (0.03, 0.97), xycoords="axes fraction", fontsize=6, va="top", zorder=4)
+    axis.annotate(text, (0.03, 0.97), xycoords="axes fraction", fontsize=size, va="top", zorder=4)
     axis.axhline(0, color="0.6", linestyle=":", linewidth=0.9)
     for marker, part in zip(_POINTS, (truth > 0, truth == 0)):
         edge = {"edgecolors": "0.2"} if marker == "o" else {}
@@ -77,11 +77,12 @@ def bland_altman_figure(
             f"{title!r}: no scan of {list(classes)} with known volumes in subset {subset!r};"
             " nothing to plot"
         )
-    size = (0.6 + 2.1 * len(shown), 0.7 + 2.0 * len(volumes))
+    width = 0.6 + 2.1 * len(shown)
+    size = max(6.0, letters(5.2, width))
     figure, axes = plt.subplots(
         len(volumes),
         len(shown),
-        figsize=size,
+        figsize=(width, 0.7 + (1.8 + 0.03 * size) * len(volumes)),
         squeeze=False,
         layout="constrained",
     )
@@ -89,13 +90,14 @@ def bland_altman_figure(
         for axis, name in zip(line, shown):
             scans = scans_of(table, name, subset)
             if len(scans):
-                draw_bland_altman(axis, scans, CLASS_COLOURS[name], replicates, seed)
+                draw_bland_altman(axis, scans, CLASS_COLOURS[name], replicates, seed, size)
             if axis in axes[0]:
-                axis.set_title(f"{name} ({len(scans)} scans)", fontsize=8)
+                axis.set_title(f"{name} ({len(scans)} scans)", fontsize=1.2 * size)
             if axis in axes[-1]:
-                axis.set_xlabel("mean of both, mL", fontsize=7)
-            axis.tick_params(labelsize=6)
-        line[0].set_ylabel(f"{readable(method)}\npredicted - truth, mL", fontsize=7)
+                axis.set_xlabel("mean of both, mL", fontsize=1.1 * size)
+            axis.tick_params(labelsize=size)
+            axis.locator_params(nbins=4)
+        line[0].set_ylabel(f"{readable(method)}\npredicted - truth, mL", fontsize=1.1 * size)
     for axis in axes.flat:
         # room for the words above the points
         low, high = axis.get_ylim()
@@ -106,7 +108,8 @@ def bland_altman_figure(
     ]
     if subset == "all":
         figure.legend(
-            handles=markers, loc="outside lower center", ncols=2, frameon=False, fontsize=7
+            handles=markers, loc="outside lower center", ncols=2, frameon=False, fontsize=1.1 * size
         )
-    figure.suptitle(f"{title}  (bands: 95 % intervals over patients)", fontsize=10)
+    said = "each panel has its own scale; bands: 95 % intervals over patients"
+    figure.suptitle(f"{title}  ({said})", fontsize=1.3 * size)
     return figure

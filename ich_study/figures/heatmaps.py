@@ -20,6 +20,7 @@ from ich_study.figures.style import (
     codes_legend,
     fit_titles,
     heat_bar,
+    letters,
     mark_sides,
     outline_box,
     outline_codes,
@@ -30,9 +31,6 @@ SIDE = 1.75
 """Inches of a picture."""
 _BAR = 0.75
 """Inches of the colour bar's column."""
-_READ_AT = 8.0
-"""Inches of a figure that is read in its own size; wider ones are shown smaller, and their letters
-grow with them."""
 _POINT = {"color": POINT_COLOUR, "linestyle": "", "marker": "+", "markersize": 7, "mew": 1.4}
 """How a point is drawn."""
 
@@ -89,11 +87,11 @@ def heatmap_grid(
     across = min(across, len(hu))
     lines = -(-len(hu) // across)
     width = side * across * len(shown) + (_BAR if heated else 0)
-    letters = 7.5 * max(1.0, width / _READ_AT)
+    size = letters(7.5, width)
     figure, axes = plt.subplots(
         lines,
         across * len(shown),
-        figsize=(width, side * hu.shape[1] / hu.shape[2] * lines + 0.12 * letters),
+        figsize=(width, side * hu.shape[1] / hu.shape[2] * lines + 0.12 * size),
         squeeze=False,
     )
     by_slice = axes.reshape(lines * across, len(shown))
@@ -108,23 +106,23 @@ def heatmap_grid(
             for box in boxes[row] if column.title == "truth" and boxes is not None else ():
                 outline_box(axis, box, CLASS_COLOURS["hemorrhage"])
             if row < across:
-                axis.set_title(column.title, fontsize=letters)
+                axis.set_title(column.title, fontsize=size)
             axis.set(
                 xticks=[], yticks=[], xlim=(-0.5, hu.shape[2] - 0.5), ylim=(hu.shape[1] - 0.5, -0.5)
             )
             axis.grid(visible=False)
         if row_titles is not None:
-            axis_row[0].set_ylabel(row_titles[row], fontsize=letters)
+            axis_row[0].set_ylabel(row_titles[row], fontsize=size)
         mark_sides(axis_row[0])
     if heated:
-        heat_bar(figure, axes, letters, heat_names, shown_from)
+        heat_bar(figure, axes, size, heat_names, shown_from)
     said = f"window: level {window.center:g}, width {window.width:g} HU"
-    figure.suptitle(f"{title}  ({said})", fontsize=1.15 * letters)
+    figure.suptitle(f"{title}  ({said})", fontsize=1.15 * size)
     pointed = any(len(places) for column in columns for places in column.points or ())
     codes_legend(
         figure,
         [truth, *(column.codes for column in columns)],
-        letters,
+        size,
         [Line2D([], [], label="point", **_POINT)] if pointed else [],
     )
     fit_titles(figure)

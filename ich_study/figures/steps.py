@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
-from ich_study.figures.style import CLASS_COLOURS, heat_bar, inset_bar, mark_sides, show_hu
+from ich_study.figures.style import (
+    CLASS_COLOURS,
+    heat_bar,
+    inset_bar,
+    letters,
+    mark_sides,
+    show_hu,
+)
 
 TRUTH_COLOUR, OUTLINE_COLOUR = CLASS_COLOURS["hemorrhage"], "#56B4E9"
 
@@ -51,18 +58,21 @@ def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
     if not steps:
         raise StudyError(f"figure {title!r} has no steps to show")
     rows = -(-len(steps) // columns)
-    size = (1.85 * columns, 2.15 * rows + 0.4)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    width = 1.85 * columns
+    size = max(7.5, letters(6.5, width))
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width, (1.85 + 0.04 * size) * rows + 0.4), squeeze=False
+    )
     for axis in axes.flat[len(steps) :]:
         axis.set_visible(False)
     for number, (axis, step) in enumerate(zip(axes.flat, steps), start=1):
         _draw_step(axis, step)
-        axis.set_title(f"{number} {step.title}", fontsize=7.5)
+        axis.set_title(f"{number} {step.title}", fontsize=size)
         axis.set(xticks=[], yticks=[])
         axis.grid(visible=False)
     if any(step.kind == "heat" and step.under is not None for step in steps):
-        heat_bar(figure, axes)
-    figure.suptitle(title, fontsize=9)
+        heat_bar(figure, axes, size)
+    figure.suptitle(title, fontsize=1.2 * size)
     return figure
 
 

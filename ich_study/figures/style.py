@@ -70,6 +70,9 @@ NAME_OF_CODE = {
 CODE_OF_LABEL = {**MASK_CODES, "any": UNSPECIFIED_HEMORRHAGE}
 """Of the labels of boxes."""
 POINTS_PER_INCH = 72
+READ_AT = 8.0
+"""Inches of a figure that is read in its own size; wider ones are shown smaller, and their letters
+grow with them."""
 LETTER_WIDTH = 0.55
 """Of a mean letter of a title, in units of its font size."""
 
@@ -131,6 +134,15 @@ def save_figure(figure: Figure, path: Path) -> Path:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
     return path
+
+
+def letters(points: float, inches: float) -> float:
+    """The size of letters that are as easy to read as `points`, in a figure of this width.
+
+    >>> letters(6, 8), letters(6, 12)
+    (6.0, 9.0)
+    """
+    return points * max(1.0, inches / READ_AT)
 
 
 def fit_titles(figure: Figure) -> None:

@@ -3,11 +3,12 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.quantification import scans_of
 from ich_study.figures.bland_altman import bland_altman_figure
-from ich_study.figures.style import save_figure
+from ich_study.figures.style import READ_AT, save_figure
 from tests.evaluate.test_quantification import scans
 
 
@@ -34,6 +35,15 @@ def test_points_are_difference_over_mean(tmp_path):
         )
     path = save_figure(figure, tmp_path / "bland_altman.png")
     assert path.stat().st_size > 10_000
+    plt.close(figure)
+
+
+def test_all_six_classes_are_read_where_the_picture_is_shown_small():
+    figure = bland_altman_figure({"m": scans(3)[3]}, "volumes", replicates=20)
+    figure.draw_without_rendering()
+    said = [text for text in figure.findobj(Text) if text.get_text().strip()]
+    shown_at = READ_AT / max(READ_AT, figure.get_figwidth())
+    assert min(text.get_fontsize() for text in said) * shown_at >= 5
     plt.close(figure)
 
 

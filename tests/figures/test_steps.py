@@ -7,6 +7,7 @@ from matplotlib.colors import to_rgba
 
 from ich_study.errors import StudyError
 from ich_study.figures.steps import OUTLINE_COLOUR, TRUTH_COLOUR, Step, steps_figure
+from ich_study.figures.style import READ_AT
 
 MASK = np.zeros((6, 5), bool)
 MASK[2:4, 1:3] = True
@@ -23,6 +24,15 @@ def test_steps_stand_in_reading_order_with_their_numbers_and_the_rest_is_empty()
     assert [axis.get_title() for axis in shown] == ["1 step a", "2 step b", "3 step c"]
     assert [float(drawn(axis).max()) for axis in shown] == pytest.approx([0, 0.1, 0.2])
     plt.close(figure)
+
+
+def test_titles_of_a_wide_picture_are_read_as_easily_as_those_of_a_narrow_one():
+    steps = [Step("step", np.zeros((6, 5)))] * 7
+    narrow, wide = steps_figure(steps, "t", columns=4), steps_figure(steps, "t", columns=7)
+    for figure in (narrow, wide):
+        shown_at = READ_AT / max(READ_AT, figure.get_figwidth())
+        assert figure.axes[0].title.get_fontsize() * shown_at >= 6.5
+        plt.close(figure)
 
 
 def test_kinds_are_drawn_on_their_own_scales():

@@ -151,7 +151,8 @@ def comparison_figure(
             if row == 0:
                 axis.set_title(name, fontsize=8)
         mark_sides(axis_row[0])
-    figure.suptitle(f"{title}  (window {window.center:g} ± {window.width / 2:g} HU)", fontsize=9)
+    said = f"window: level {window.center:g}, width {window.width:g} HU"
+    figure.suptitle(f"{title}  ({said})", fontsize=9)
     legend = ((AUTOMATIC, "automatic only"), (TRUTH, "truth only"), (BOTH, "both"))
     handles = [Patch(color=np.array(colour) / 255, label=label) for colour, label in legend]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=7)
