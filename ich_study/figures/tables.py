@@ -105,7 +105,7 @@ def _cell(value: Any, of: Hashable) -> Any:
         return "" if missing else value
     if of not in NAMING:
         return in_words(value)
-    return " - ".join(_name(part) for part in value.split(" - "))
+    return " minus ".join(_name(part) for part in value.split(" - "))
 
 
 def _name(part: str) -> str:

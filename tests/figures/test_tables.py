@@ -31,7 +31,7 @@ def test_names_are_words_and_nothing_is_raw():
             index=[1531, 9042],
         )
     )
-    for words in ("LSE-UNet - RDNet", "pointing game, difference", "HiResCAM", "95 % from"):
+    for words in ("LSE-UNet minus RDNet", "pointing game, difference", "HiResCAM", "95 % from"):
         assert words in shown
     assert "HU 50-90 in the brain" in shown
     for raw in ("NaN", "None", "1531", "_", "<th></th>"):
