@@ -164,26 +164,31 @@ def _fit(figure: Figure) -> None:
     width = figure.get_figwidth()
     if figure.get_suptitle():
         _broken(figure._suptitle, width)
-    figure.draw_without_rendering()  # puts the panels where they will stand
     titled, shares = [], []
     for axis in figure.axes:
         place = axis.get_subplotspec()
         if place is not None and axis.get_title():
-            panel = axis.get_window_extent()
-            middle = (panel.x0 + panel.x1) / 2 / figure.dpi
-            # a legend beside the only panel moves its title towards an edge
-            _broken(
-                axis.title, min(width / place.get_gridspec().ncols, 2 * min(middle, width - middle))
-            )
+            columns = place.get_gridspec().ncols
+            _broken(axis.title, width / columns if columns > 1 else _room(axis))
             titled.append(axis)
     if len(titled) < 2:
         return
-    figure.draw_without_rendering()
+    figure.draw_without_rendering()  # puts the panels where they will stand
     for axis in titled:
         panel = axis.get_window_extent().width / figure.dpi
         shares.append(_inches_of(axis.title) / panel)
     for axis in titled:
         axis.title.set_fontsize(axis.title.get_fontsize() / max(1, *shares))
+
+
+def _room(axis: Axes) -> float:
+    """Inches that a title has over the only panel of a line, which a legend beside it moves towards
+    an edge of the figure."""
+    figure = axis.figure
+    figure.draw_without_rendering()
+    panel = axis.get_window_extent()
+    middle = (panel.x0 + panel.x1) / 2 / figure.dpi
+    return 2 * min(middle, figure.get_figwidth() - middle)
 
 
 def _inches_of(title: Text) -> float:
