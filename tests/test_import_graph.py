@@ -23,6 +23,7 @@ SLOW = {
 """Half a second to five each: imported in the function that uses them."""
 HAVE_SLOW = {
     "ich_study.run.execute",  # papermill; imported by `run` when it starts a kernel
+    "ich_study.run.papermill_plugin",  # papermill; imported by papermill itself
     "ich_study.training.fastai_api",  # fastai; imported by `training.loop` when it trains
 }
 

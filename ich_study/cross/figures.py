@@ -138,6 +138,7 @@ def ranks_figure(ranks: pd.Series, distance: float, title: str) -> Figure:
         xlabel=f"mean rank over patients, 1 is best\ncritical difference {distance:.2f}",
     )
     axis.set_ylim(len(ranks) - 0.5, -0.5)
+    axis.set_xlim(left=0.5)  # no rank lies below 1
     axis.set_title(title, fontsize=10)
     return figure
 
