@@ -118,11 +118,13 @@ def use_study_style() -> None:
 
 def short_number(value: float) -> str:
     """A number of a table on a screen: three digits, whole ones and those of a thousand or more
-    without decimals.
+    without decimals, one below 1 that was rounded to three decimals with those.
 
-    >>> [short_number(value) for value in (0.826216, 0.000578, 44.69, 439.2, 8032.2, 5.0)]
-    ['0.826', '0.000578', '44.7', '439', '8032', '5']
+    >>> [short_number(value) for value in (0.826216, 0.000578, 44.69, 439.2, 8032.2, 5.0, 0.006)]
+    ['0.826', '0.000578', '44.7', '439', '8032', '5', '0.006']
     """
+    if abs(value) < 1 and value and round(value, 3) == value:
+        return f"{value:.3f}"
     whole = float(value).is_integer() or abs(value) >= 1000
     return f"{value:.0f}" if whole else f"{value:#.3g}".rstrip(".")
 
