@@ -46,8 +46,8 @@ class Answer:
 
     heat: float32 (n, S, S), of any hemorrhage. marked: bool (n, S, S), at the method's own
     threshold. logit: (n,), that a slice holds hemorrhage. points: of each slice, (n, 2) of row and
-    column, None where the method gives heat alone. seconds: for the whole scan, as if the method ran
-    alone. memory_mib: the most that it took, without shared steps that were done before.
+    column, None where the method gives heat alone. seconds: for the whole scan, as if the method
+    ran alone. memory_mib: the most that it took, without shared steps that were done before.
     """
 
     heat: np.ndarray = field(repr=False)
