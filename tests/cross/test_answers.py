@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from ich_study.cross import measure
-from ich_study.cross.answers import Answer, ask_all, crew_of, task_of
+from ich_study.cross.answers import ask_all, crew_of, task_of
 from ich_study.errors import StudyError
+from ich_study.evaluate import scan_methods
 from ich_study.new_scan.apply import open_methods
 from tests.cross.fakes import SquareStore, method
 
 CPU = torch.device("cpu")
 
 
-def slow(name, **shared):
-    """A method that asks a scan for shared steps, each of which takes a while."""
+class Clock:
+    """A clock that stands still but for what takes time; `done` names the steps that did."""
+
+    def __init__(self):
+        self.now, self.done = 0.0, []
+
+    def perf_counter(self):
+        return self.now
+
+    def take(self, step, seconds):
+        self.now += seconds
+        self.done.append(step)
+
+
+def slow(clock, own, **shared):
+    """A method that takes `own` seconds, and asks a scan for shared steps that take some."""
     plain = method("bright")
 
     def say(scan):
         for step, seconds in shared.items():
-            scan.shared(step, lambda seconds=seconds: time.sleep(seconds))
+            scan.shared(step, partial(clock.take, step, seconds))
+        clock.take("own", own)
         return plain.say(scan)
 
-    return replace(plain, recipe=replace(plain.recipe, name=name), say=say)
+    return replace(plain, say=say)
 
 
 def test_only_the_asked_slices_are_answered_and_slices_may_lie_in_any_order():
@@ -63,19 +79,23 @@ def test_slices_of_interleaved_scans_come_back_in_the_order_of_the_truth():
         assert np.array_equal(found.points[place], straight.points[number])
 
 
-def test_a_shared_step_is_done_once_and_counts_for_each_that_needs_it():
-    store = SquareStore(1)
-    task = task_of(store, "scan0", store.truth().rows, 32, ["first", "second", "other"])
+def test_a_shared_step_is_done_once_and_counts_for_each_that_needs_it(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(scan_methods, "time", clock)
     methods = {
-        "first": slow("first", skull=0.2),
-        "second": slow("second", skull=0.2),
-        "other": slow("other"),
+        "first": slow(clock, 1.0, skull=20.0),
+        "second": slow(clock, 2.0, skull=20.0, brain=5.0),
+        "other": slow(clock, 3.0),
     }
-    started = time.perf_counter()
-    answers: dict[str, Answer] = ask_all(methods, task)
-    assert time.perf_counter() - started < 0.39
-    assert answers["first"].seconds >= 0.2 and answers["second"].seconds >= 0.2
-    assert answers["other"].seconds < 0.19
+    store = SquareStore(1)
+    answers = ask_all(methods, task_of(store, "scan0", store.truth().rows, 32, list(methods)))
+    assert clock.done == ["skull", "own", "brain", "own", "own"]
+    # as each would take alone
+    assert {name: answer.seconds for name, answer in answers.items()} == {
+        "first": 21.0,
+        "second": 27.0,
+        "other": 3.0,
+    }
 
 
 def test_other_processes_say_what_this_one_does():
