@@ -52,7 +52,7 @@ from ich_study.methods.hgi_sam.tables import (
 )
 from ich_study.methods.hgi_sam.thresholds import (
     of_other_folds,
-    rival_scores,
+    rival_heats,
     scores_of,
     thresholds_table,
     without_masks,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from ich_study.errors import DataError
+from ich_study.evaluate.heat import Heat
 from ich_study.evaluate.pointing import pointing_differences
+from ich_study.evaluate.rivals import RivalHeat
 from ich_study.evaluate.rows import METRICS, Row, Rows, statistic_of
 from ich_study.evaluate.score import Scores, score
 from ich_study.evaluate.thresholds import Choice
@@ -26,6 +28,7 @@ from ich_study.metrics.boxes import filled_box_counts
 from ich_study.metrics.overlap import Counts, overlap_counts
 
 PER_POSITIVE_SLICE = {"class_name": "any", "unit": "slice", "subset": "positive"}
+AnyHeat = TypeVar("AnyHeat", bound=Heat)
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,7 @@ def mask_rows(
     return table + ablation_differences([*table_1, *beside], index, rows)
 
 
-def tuned_alike(
-    heats: Iterable[AttentionHeat], truth: Truth
-) -> list[tuple[AttentionHeat, Scores, Choice]]:
+def tuned_alike(heats: Iterable[AnyHeat], truth: Truth) -> list[tuple[AnyHeat, Scores, Choice]]:
     """Each heat with its scores and the thresholds of the other folds, as Table 1's own methods.
 
     truth: its rows name the `fold` of each slice.
@@ -246,27 +247,34 @@ def box_rows(
     heats: Mapping[str, Mapping[str, AttentionHeat]],
     variant: str,
     choices: Sequence[Mapping[str, Choice]],
+    rivals: Iterable[RivalHeat],
     truth: Truth,
     rows: Rows,
 ) -> list[Row]:
     """Where truth is boxes: `box_dice`, `box_iou` and `box_precision` of the unions of filled boxes
     of truth and mask, over slices with a box. DataError where no slice has one.
 
-    heats: by variant. The methods of `variant` at each of `choices`, by method; then the ablations,
-    at the thresholds that are best against the boxes of the other folds.
+    heats: by variant. The methods of `variant` at each of `choices`, by method; then the ablations
+    and the trivial `rivals`, at the thresholds that are best against the boxes of the other folds.
     """
     boxes = truth.mask()
     there = np.flatnonzero(boxes.any((1, 2)))
     if not len(there):
         raise DataError(f"none of the {len(truth)} slices has a box; there is nothing to localise")
-    masked = [(heats[variant][name], choice) for by in choices for name, choice in by.items()]
-    masked += [
-        (heat, choice) for heat, _, choice in tuned_alike(ablations(heats["printed"]), truth)
-    ]
+    masked: list[tuple[Heat, Choice, bool]] = []
+    for by in choices:
+        for name, choice in by.items():
+            heat = heats[variant][name]
+            masked.append((heat, choice, heat.brain is not None))
+    for heat, _, choice in tuned_alike(ablations(heats["printed"]), truth):
+        masked.append((heat, choice, heat.brain is not None))
+    for rival, _, choice in tuned_alike(rivals, truth):
+        masked.append((replace(rival, variant=variant), choice, True))
     found, shown = [], truth.rows.iloc[there]
-    for heat, choice in masked:
-        counts = filled_box_counts(heat.masks(there, choice.of_slice), boxes[there])
-        named = (choice.source, heat.brain is not None, heat.variant, heat.layer)
+    for heat, choice, in_brain in masked:
+        marked = heat.read(there)[:, 0] >= choice.of_slice[there][:, None, None]
+        counts = filled_box_counts(marked, boxes[there])
+        named = (choice.source, in_brain, heat.variant, heat.layer)
         columns = Segmentation(heat.name, counts, *named).columns
         columns |= {"class_name": "any", "subset": "positive"}
         metrics = ("dice", "iou", "precision")

@@ -15,7 +15,7 @@ import pandas as pd
 from ich_study.errors import DataError
 from ich_study.evaluate.heat import Heat, batches
 from ich_study.evaluate.mask_free import otsu_cut
-from ich_study.evaluate.rivals import rivals
+from ich_study.evaluate.rivals import RivalHeat, rivals
 from ich_study.evaluate.score import Scores, score
 from ich_study.evaluate.thresholds import (
     Choice,
@@ -46,9 +46,9 @@ def scores_of(heats: Iterable[Heat], truth: Truth) -> dict[str, Scores]:
     return {heat.name: score(heat, truth, GRID) for heat in heats}
 
 
-def rival_scores(truth: Truth, seed: int) -> dict[str, Scores]:
-    """The trivial rivals on GRID, the noise as coarse as two tokens of the first stage."""
-    return scores_of(rivals(truth, smoothness_px=RIVAL_GRAIN * truth.size, seed=seed), truth)
+def rival_heats(truth: Truth, seed: int) -> list[RivalHeat]:
+    """The trivial rivals, the noise as coarse as two tokens of the first stage."""
+    return rivals(truth, smoothness_px=RIVAL_GRAIN * truth.size, seed=seed)
 
 
 def of_other_folds(scores: Scores, folds: pd.Series | np.ndarray) -> Choice:

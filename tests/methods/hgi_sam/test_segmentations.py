@@ -23,7 +23,7 @@ from ich_study.methods.hgi_sam.segmentations import (
     setting_difference,
     supervised,
 )
-from ich_study.methods.hgi_sam.thresholds import GRID, of_other_folds
+from ich_study.methods.hgi_sam.thresholds import GRID, of_other_folds, rival_heats
 from ich_study.metrics.overlap import Counts
 from ich_study.published.claimed import with_claimed
 from ich_study.published.claims import load_claims, verdicts
@@ -305,7 +305,8 @@ def test_boxes_are_scored_at_both_thresholds_and_judge_what_section_6_varies(abl
     free = {name: choose(each, "labels", given=otsu) for name, each in scores.items()}
     tuned = {name: of_other_folds(each, FOLDS) for name, each in scores.items()}
     rows = Rows("04_swin_hgi_sam", "fake", 20)
-    found = box_rows(heats, "printed", (free, tuned), truth, rows)
+    rivals = [heat_of(Staged("", 0, faint=2).read(slice(None)), "random_map")]
+    found = box_rows(heats, "printed", (free, tuned), rivals, truth, rows)
     names = ("method", "layer", "brain_mask", "threshold_source", "unit")
     dice, iou, precision = (
         {tuple(row[name] for name in names): row["value"] for row in found if row["metric"] == each}
@@ -316,6 +317,8 @@ def test_boxes_are_scored_at_both_thresholds_and_judge_what_section_6_varies(abl
     by_fold = [(name, None, columns, True) for name, columns in METHODS.items()] + SETTINGS
     for name, layer, columns, brain in by_fold:
         covered[name, layer, brain, "masks-validation"] = columns + 1
+    # a rival is tuned like the methods, and Otsu's cut is not asked of it
+    covered["random_map", None, True, "masks-validation"] = 2
     units = [((*key, unit), n) for key, n in covered.items() for unit in ("slice", "pixel")]
     assert dice == pytest.approx({key: 2 * columns / (5 + columns) for key, columns in units})
     assert iou == pytest.approx({key: columns / 5 for key, columns in units})
@@ -330,7 +333,30 @@ def test_boxes_are_scored_at_both_thresholds_and_judge_what_section_6_varies(abl
     assert judged["verdict_boxes"].tolist() == ["supported"] * 4
     assert set(judged["verdict"]) == {"not measured"}
     with pytest.raises(DataError, match="has a box"):
-        box_rows({}, "printed", (), boxed([empty] * 8), ROWS)
+        box_rows({}, "printed", (), (), boxed([empty] * 8), ROWS)
+
+
+def test_against_boxes_a_rival_that_sees_blood_is_right_and_noise_is_wrong(monkeypatch):
+    monkeypatch.setattr(segmentations, "ablations", lambda methods: [])
+    empty, masks = np.zeros((0, 4)), np.zeros((8, 40, 40), bool)
+    masks[:6, 4:14, 5:20] = True
+    whole = truth_of(masks, [f"p{number}" for number in range(8)])
+    boxes = [np.array([[5.0, 4.0, 15.0, 10.0]]) if mask.any() else empty for mask in masks]
+    rows_of = whole.rows.assign(fold=FOLDS)
+    truth = replace(whole, rows=rows_of, kind="boxes", codes=None, annotated=boxes)
+    rivals = rival_heats(truth, seed=1)
+    table = result_table(box_rows({"printed": {}}, "authors", (), rivals, truth, ROWS))
+    assert set(table["variant"]) == {"authors"} and table["brain_mask"].all()
+    assert set(table["threshold_source"]) == {"masks-validation"}
+    dice = table.query("metric == 'box_dice' and unit == 'slice'").set_index("method")["value"]
+    assert list(dice.index) == ["hu_threshold", "centred_blob", "random_map"]
+    assert dice["hu_threshold"] > 0.9 > 0.5 > dice.drop("hu_threshold").max()
+    other = rival_heats(truth, seed=2)
+    again = result_table(box_rows({"printed": {}}, "authors", (), other, truth, ROWS))
+    changed = again.set_index(["method", "metric", "unit"])["value"].ne(
+        table.set_index(["method", "metric", "unit"])["value"]
+    )
+    assert set(changed[changed].index.get_level_values("method")) == {"random_map"}
 
 
 def test_pointing_and_mass_are_means_over_slices_with_truth():

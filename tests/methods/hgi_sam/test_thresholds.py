@@ -8,11 +8,12 @@ from skimage.filters import threshold_otsu
 from ich_study.errors import DataError, StudyError
 from ich_study.evaluate.score import score
 from ich_study.evaluate.thresholds import Choice, Threshold, fixed_threshold
+from ich_study.methods.hgi_sam import thresholds
 from ich_study.methods.hgi_sam.thresholds import (
     GRID,
     of_other_folds,
     otsu_threshold,
-    rival_scores,
+    rival_heats,
     thresholds_table,
     without_masks,
 )
@@ -121,7 +122,8 @@ def test_the_threshold_without_masks_is_found_on_other_slices_than_it_is_scored_
 
 
 def test_rivals_are_scored_on_the_same_grid():
-    found = rival_scores(truth_of(TRUTH), seed=1)
+    truth = truth_of(TRUTH)
+    found = thresholds.scores_of(rival_heats(truth, seed=1), truth)
     assert list(found) == ["hu_threshold", "centred_blob", "random_map"]
     # blood of the fake truth is 70 HU and all there is between 50 and 90
     assert found["hu_threshold"].counts.tp[0, 50] > 0
