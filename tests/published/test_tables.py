@@ -1,5 +1,8 @@
+import re
+
 import pytest
 
+from ich_study import paths
 from ich_study.errors import StudyError
 from ich_study.published import tables
 from ich_study.schema import SUBTYPES
@@ -30,7 +33,7 @@ SPOT_CHECKS = [
     (
         "cam_benchmark",
         "table_1",
-        "Augmentation, 224224, ✓, 1",
+        "Augmentation, 224×224, ✓, 1",
         "F1 Score (Top-5)",
         "0.9106 ± 0.0022",
     ),
@@ -75,6 +78,15 @@ def test_table_sources_name_row_and_column(everything):
         f"row {r}, column {c}" in s
         for r, c, s in zip(numbered["row"], numbered["column"], numbered["source"])
     )
+
+
+def test_no_resolution_lost_its_multiplication_sign():
+    lost = re.compile(r"\b(\d{3})\1\b")
+    assert lost.search("Baseline, 224224, –, 1") and not lost.search("Baseline, 224×224, –, 1")
+    published = paths.resolve("ich_study/published")
+    files = [*published.rglob("*.csv"), paths.resolve("params/paper/printed.csv")]
+    assert len(files) > 10
+    assert not [file for file in files if lost.search(file.read_text(encoding="utf-8"))]
 
 
 def test_text_numbers_are_quoted_with_the_number_in_the_quote(everything):

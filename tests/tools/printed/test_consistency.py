@@ -215,7 +215,7 @@ def test_every_rule_is_applied_to_the_printed_tables():
         (
             "cam_benchmark",
             "table_1",
-            "Augmentation, 224224, ✓, 1",
+            "Augmentation, 224×224, ✓, 1",
             "F1",
             "+0.0184",
             "gain over baseline",
