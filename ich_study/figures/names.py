@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ich_study.ct.windows import WINDOWS
+
 DATASETS = {
     "rsna": "RSNA",
     "bhsd": "BHSD",
@@ -67,6 +69,11 @@ NAMES: dict[str, str] = {
     "centred_blob": "centred blob",
     "random_map": "random map",
     "slice_position": "height in the head",
+    "mil_raw": "all HU, no window",
+    **{
+        name: "level {0.center:g}, width {0.width:g} HU".format(WINDOWS[name])
+        for name in ("mil_80", "mil_130")
+    },
     "hgi_sam": "HGI-SAM",
     "mil_detector": "MIL detector",
     "cam_benchmark": "CAM benchmark",
@@ -120,6 +127,15 @@ def readable(name: str) -> str:
         if name.endswith(end):
             return f"{readable(name.removesuffix(end))}, {words}"
     return " of ".join(_words(part) for part in name.split("_of_"))
+
+
+def window_words(name: str) -> str:
+    """A window of `ct.windows` as a radiologist says it.
+
+    >>> window_words("brain"), window_words("mil_raw"), window_words("mil_130")
+    ('brain window', 'all HU, no window', 'level 50, width 130 HU')
+    """
+    return NAMES.get(name) or f"{readable(name)} window"
 
 
 def _words(name: str) -> str:

@@ -9,6 +9,7 @@ from ich_study.methods.mil.network import HEADS
 from ich_study.methods.mil.one_slice import (
     detector_in_shares,
     draw_detection,
+    input_panels,
     largest_boxes,
     side_by_side,
 )

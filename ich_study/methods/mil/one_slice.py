@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ich_study.figures.names import window_words
 from ich_study.methods.mil.figures import Panel, panel_figure
 from ich_study.methods.mil.network import ReadyNetwork
 from ich_study.methods.mil.peaks import PUBLISHED, Detector, detection_steps, upsampled
@@ -29,6 +30,14 @@ def largest_boxes(rows: pd.DataFrame, boxes: Sequence[np.ndarray]) -> list[int]:
     table = rows.reset_index(drop=True).assign(area=areas)
     largest = table[table["area"] > 0].sort_values("area", ascending=False, kind="stable")
     return largest.drop_duplicates("patient_id").index[:6].tolist()
+
+
+def input_panels(windows: Sequence[str], channels: np.ndarray) -> list[Panel]:
+    """A panel per channel (C, side, side) of what the network sees, named by its window."""
+    return [
+        Panel(f"input: {window_words(name)}", channel, len(channel), None, colours="gray")
+        for name, channel in zip(windows, channels, strict=True)
+    ]
 
 
 def detector_in_shares(

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_study.methods.mil.network import ReadyNetwork, create_mil, published_preprocessing
+from ich_study.methods.mil.network import WINDOWS, ReadyNetwork, create_mil, published_preprocessing
 from ich_study.methods.mil.one_slice import (
     detector_in_shares,
     draw_detection,
+    input_panels,
     largest_boxes,
     side_by_side,
     step_panels,
@@ -28,6 +29,21 @@ def test_the_slices_with_most_box_area_are_shown_one_per_patient():
         )
     ]
     assert largest_boxes(rows, boxes) == [2, 1]
+
+
+def test_the_channels_are_named_by_their_windows_in_words():
+    channels = np.arange(3 * 8 * 8, dtype=np.float32).reshape(3, 8, 8)
+    panels = input_panels(WINDOWS, channels)
+    assert [panel.title for panel in panels] == [
+        "input: all HU, no window",
+        "input: level 40, width 80 HU",
+        "input: level 50, width 130 HU",
+    ]
+    for panel, channel in zip(panels, channels):
+        assert panel.side == 8 and panel.window is None and (panel.image == channel).all()
+    assert input_panels(["brain"], channels[:1])[0].title == "input: brain window"
+    with pytest.raises(ValueError, match="argument"):
+        input_panels(["brain"], channels)
 
 
 def test_h_and_t_are_shares_of_the_range_of_the_map():
