@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ich_study.ct.windows import WINDOWS
-from ich_study.evaluate.rivals import rivals
+from ich_study.evaluate.rivals import rivals as trivial_rivals
 from ich_study.evaluate.scaling import HEAT_MAXIMUM, minmax
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.bland_altman import bland_altman_figure
@@ -74,7 +74,7 @@ class SliceView:
         for window in ("subdural", "bone")[: CHANNELS - len(steps)]:
             steps.append(Step(f"slice, {window} window\n", hu, "hu", window=WINDOWS[window]))
         steps.append(Step(f"slice and true {_said(name)}\n", hu, "hu", truth=lesion))
-        for rival in rivals(self.truth, (name,), self.truth.size / 32):
+        for rival in trivial_rivals(self.truth, (name,), self.truth.size / 32):
             heat = rival.read(np.array([index]))[0, 0]
             steps.append(Step(f"rival:\n{rival.name}", heat, "heat", truth=lesion, under=hu))
         for key, walk in self.walks.items():
@@ -226,7 +226,11 @@ def map_columns(
     return columns
 
 
-def volume_figure(report: MaskReport, methods: Sequence[MethodMaps]) -> Figure:
-    """Bland and Altman's picture of each method's volumes, all scans."""
-    volumes = {method.name: report.volumes[method.name] for method in methods}
+def volume_figure(
+    report: MaskReport, methods: Sequence[MethodMaps], rivals: Sequence[MethodMaps]
+) -> Figure:
+    """Bland and Altman's picture of each method's volumes, all scans; last, of the trivial rivals,
+    of the HU threshold, the one that looks for blood."""
+    shown = [*methods, *(rival for rival in rivals if rival.name == "hu_threshold")]
+    volumes = {method.name: report.volumes[method.name] for method in shown}
     return bland_altman_figure(volumes, "Volume, predicted minus true", subset="all")

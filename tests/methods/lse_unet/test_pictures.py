@@ -9,6 +9,7 @@ from ich_study.evaluate.rows import Rows
 from ich_study.evaluate.truth import largest_lesions
 from ich_study.methods.lse_unet import pictures, report as lse_report
 from ich_study.methods.lse_unet.algorithm1 import heat_levels
+from ich_study.methods.lse_unet.study import rivals_of
 from ich_study.schema import SUBTYPES
 from tests.methods.lse_unet.cases import (
     BAD,
@@ -48,6 +49,23 @@ def test_columns_name_their_variant_where_a_method_has_several():
         "LSE-UNet\n(authors)",
         "RDNet",
     ]
+
+
+def test_volumes_of_the_methods_stand_above_those_of_the_hu_threshold():
+    rivals = rivals_of(GOOD, SCORED, 2.0, seed=1)
+    everyone = [GOOD, BAD, *rivals]
+    report = lse_report.report_masks(ROWS, everyone, SCORED, None, "printed")
+    figure = pictures.volume_figure(report, [GOOD, BAD], rivals)
+    panels = [axis for axis in figure.axes if axis.get_ylabel()]
+    names = [axis.get_ylabel().partition("\n")[0] for axis in panels]
+    assert names == ["LSE-UNet", "RDNet", "HU 50-90 in the brain"]
+    for axis, name in zip(panels, ("lse_unet", "rdnet_tiny", "hu_threshold")):
+        table = report.volumes[name]
+        table = table[table["class"] == "any"]
+        expected = (table["predicted_ml"] - table["truth_ml"]).to_numpy()
+        drawn = np.concatenate([np.asarray(each.get_offsets()) for each in axis.collections])
+        np.testing.assert_allclose(np.sort(drawn[:, 1]), np.sort(expected))
+    plt.close(figure)
 
 
 def test_boxes_have_no_masks_and_six_patients():
