@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 RUN_LOG = "ICH_STUDY_LOG"
 """Environment variable, set by the runner: the file that takes a run's log."""
 
 
-def first_of(items: Sequence[str], shown: int, between: str = ", ") -> str:
+def first_of(items: Sequence[str], shown: int) -> str:
     """The first of many, for a message.
 
     >>> first_of(["a", "b", "c"], 2)
     'a, b and 1 more'
     """
     more = len(items) - shown
-    return between.join(items[:shown]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(items[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 class StudyError(Exception):
@@ -70,3 +70,15 @@ class OtherRunError(RunError):
 
 class MapError(StudyError):
     """A heatmap is empty or not finite where the method must give one."""
+
+
+def require_known(
+    name: str, value: str, known: Iterable[str], error: type[StudyError] = ParameterError
+) -> None:
+    """Raises `error` unless `value`, called `name` in the message, is one of `known`.
+
+    >>> require_known("unit", "slice", ("pixel", "slice"))
+    """
+    names = list(known)
+    if value not in names:
+        raise error(f"{name} is {value!r}; expected one of {', '.join(names)}")

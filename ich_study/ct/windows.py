@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ich_study.errors import ParameterError
+from ich_study.errors import require_known
 
 if TYPE_CHECKING:
     import torch
@@ -52,8 +52,7 @@ WINDOWS: dict[str, Window] = {
 
 def named_window(name: str) -> Window:
     """The window called `name`; ParameterError lists the known names."""
-    if name not in WINDOWS:
-        raise ParameterError(f"unknown window {name!r}; known: {', '.join(WINDOWS)}")
+    require_known("window", name, WINDOWS)
     return WINDOWS[name]
 
 

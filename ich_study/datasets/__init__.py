@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from pydantic import create_model
 
 from ich_study.datasets.contract import Reader
-from ich_study.errors import ParameterError
+from ich_study.errors import require_known
 from ich_study.inputs.settings import Settings
 from ich_study.paths import resolve
 
@@ -50,8 +50,7 @@ def open_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Rea
     options: the reader's own parameters. Raises ParameterError that lists the known names for an
     unknown data set or option, and for an option of the wrong type.
     """
-    if name not in READERS:
-        raise ParameterError(f"unknown data set {name!r}; known: {', '.join(READERS)}")
+    require_known("data set", name, READERS)
     reader = READERS[name]
     given = _options(reader).read(options, f"reader_options.{name}")
     return reader(resolve(root), **{option: getattr(given, option) for option in options})

@@ -25,7 +25,7 @@ from ich_study.datasets.contract import ScanRef, ScanVolume
 from ich_study.datasets.files import read_json
 from ich_study.datasets.layout import nifti_stem, paired_files
 from ich_study.datasets.nifti_reader import NiftiReader
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import DataError, require_known
 from ich_study.schema import MASK_CODES
 
 LAYOUT = (
@@ -63,10 +63,7 @@ class BhsdReader(NiftiReader):
 
     def __post_init__(self) -> None:
         """Reads dataset.json, where there is one."""
-        if self.label_map not in ("dataset.json", "authors"):
-            raise ParameterError(
-                f"label_map is {self.label_map!r}; expected 'dataset.json' or 'authors'"
-            )
+        require_known("label_map", self.label_map, ("dataset.json", "authors"))
         super().__post_init__()
         path = self.root / "dataset.json"
         self._description = _read_description(path) if path.is_file() else {}

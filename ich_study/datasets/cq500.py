@@ -39,8 +39,8 @@ from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, coded_la
 from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
 from ich_study.datasets.files import read_table
-from ich_study.datasets.slice_geometry import along_normal, group_series
-from ich_study.errors import DataError, ParameterError, first_of
+from ich_study.datasets.slice_geometry import group_series, stacked
+from ich_study.errors import DataError, ParameterError, first_of, require_known
 from ich_study.paths import safe_name
 from ich_study.schema import LABELS, SUBTYPES
 
@@ -107,10 +107,7 @@ class Cq500Reader:
         Raises DataError for a missing folder, file or column, and (unless `skip_bad`) for a file
         that cannot be read.
         """
-        if self.other_pathologies not in ("keep", "leave_out"):
-            raise ParameterError(
-                f"other_pathologies is {self.other_pathologies!r}; expected 'keep' or 'leave_out'"
-            )
+        require_known("other_pathologies", self.other_pathologies, ("keep", "leave_out"))
         folders = dict(self._series_folders())
         if not folders:
             raise DataError(
@@ -155,22 +152,10 @@ class Cq500Reader:
             same_position=self.same_position,
             skip_bad=self.skip_bad,
         )
-        headers, drawn = series.stack.headers, _drawn(ref, series)
+        drawn = _drawn(ref, series)
         labels, known = _slice_labels(ref, drawn, _boxed_beside(ref, series))
-        return ScanVolume(
-            ref=ref,
-            hu=series.hu,
-            z_mm=series.stack.z_mm,
-            shift_mm=series.stack.shift_mm,
-            spacing_mm=series.stack.spacing_mm,
-            thickness_mm=series.stack.thickness_mm,
-            labels=labels,
-            mask=None,
-            boxes=box_frame(drawn),
-            boxes_known=known,
-            sources=tuple(header.path.relative_to(self.root).as_posix() for header in headers),
-            notes=series.notes + tuple(_scan_notes(ref, drawn)),
-        )
+        notes = _scan_notes(ref, drawn)
+        return series.volume(ref, self.root, labels, box_frame(drawn), known, notes)
 
     def _series_folders(self) -> Iterator[tuple[Path, str]]:
         """Wanted series folders with the patient's number, ordered by number and name."""
@@ -197,7 +182,7 @@ class Cq500Reader:
         """The series of one folder: usually one; the second and later are numbered."""
         patient, refs = f"CQ500-CT-{number}", []
         for count, ((_, series_uid), items) in enumerate(group_series(headers).items(), start=1):
-            ordered = sorted(items, key=lambda header: (along_normal(header), header.path))
+            ordered = stacked(items)
             rows = boxes[series_uid].to_dict("records") if series_uid in boxes else None
             details = {"majority": majority.get(patient), "boxes": rows}
             paths = tuple(header.path for header in ordered)

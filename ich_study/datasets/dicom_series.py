@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import pandas as pd
 import pydicom
 from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ich_study.ct.hounsfield import to_hounsfield, unwrap_rsna
+from ich_study.datasets.contract import ScanRef, ScanVolume
 from ich_study.datasets.dicom_checks import (
     Complaints,
     complaint_notes,
@@ -37,7 +39,7 @@ from ich_study.datasets.dicom_headers import (
 )
 from ich_study.datasets.files import require_room
 from ich_study.datasets.slice_geometry import InPlane, SliceStack, group_series, stack_slices
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import DataError, require_known
 from ich_study.hashing import sha256_lines
 
 Headers: TypeAlias = tuple[SliceHeader, ...]
@@ -61,6 +63,33 @@ class Series:
     copies: tuple[tuple[SliceHeader, ...], ...]
     beside: tuple[tuple[SliceHeader, ...], ...]
 
+    def volume(
+        self,
+        ref: ScanRef,
+        root: Path,
+        labels: pd.DataFrame,
+        boxes: pd.DataFrame,
+        boxes_known: np.ndarray,
+        notes: Sequence[str],
+    ) -> ScanVolume:
+        """The scan as readers give it, without a mask. root: of the data set. notes: of the labels
+        and boxes; they follow those of the series."""
+        sources = [header.path.relative_to(root).as_posix() for header in self.stack.headers]
+        return ScanVolume(
+            ref=ref,
+            hu=self.hu,
+            z_mm=self.stack.z_mm,
+            shift_mm=self.stack.shift_mm,
+            spacing_mm=self.stack.spacing_mm,
+            thickness_mm=self.stack.thickness_mm,
+            labels=labels,
+            mask=None,
+            boxes=boxes,
+            boxes_known=boxes_known,
+            sources=tuple(sources),
+            notes=(*self.notes, *notes),
+        )
+
 
 def read_series(
     files: Sequence[Path],
@@ -79,8 +108,7 @@ def read_series(
     Raises DataError naming the file that is damaged, holds no image, or is another image at a
     taken position, and where the files belong to more than one series or stack.
     """
-    if same_position not in ("error", "first"):
-        raise ParameterError(f"same_position is {same_position!r}; expected 'error' or 'first'")
+    require_known("same_position", same_position, ("error", "first"))
     decoded = _Slices(len(files))
     complaints: dict[Path, Complaints] = {}
     headers: list[SliceHeader] = []

@@ -34,7 +34,7 @@ from ich_study.datasets.contract import (
 from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
 from ich_study.datasets.files import read_table
-from ich_study.datasets.slice_geometry import along_normal, group_series
+from ich_study.datasets.slice_geometry import group_series, stacked
 from ich_study.errors import DataError
 from ich_study.schema import LABELS, SUBTYPES
 
@@ -102,7 +102,7 @@ class RsnaReader:
         )
         refs = []
         for items in group_series(headers).values():
-            ordered = sorted(items, key=lambda header: (along_normal(header), header.path))
+            ordered = stacked(items)
             paths = tuple(header.path for header in ordered)
             images = [path.stem for path in paths]
             rows = {image: known[image].tolist() for image in images if image in known}
@@ -121,29 +121,17 @@ class RsnaReader:
         series = read_series(
             ref.files, mixed=self.mixed, same_position=self.same_position, unwrap=True
         )
-        headers, slices = series.stack.headers, len(series.hu)
         answers = np.stack(
             [
                 joined_codes(self._answers(ref, (header, *copies)))
-                for header, copies in zip(headers, series.copies)
+                for header, copies in zip(series.stack.headers, series.copies)
             ]
         )
         for own, others in zip(answers, series.beside):
             own[(own == 0) & (self._answers(ref, others) == 1).any(0)] = -1
-        return ScanVolume(
-            ref=ref,
-            hu=series.hu,
-            z_mm=series.stack.z_mm,
-            shift_mm=series.stack.shift_mm,
-            spacing_mm=series.stack.spacing_mm,
-            thickness_mm=series.stack.thickness_mm,
-            labels=coded_labels(answers),
-            mask=None,
-            boxes=box_frame([]),
-            boxes_known=np.zeros(slices, bool),
-            sources=tuple(header.path.relative_to(self.root).as_posix() for header in headers),
-            notes=series.notes + tuple(_scan_notes(series, answers, ref.details["labelled"])),
-        )
+        labels, unboxed = coded_labels(answers), np.zeros(len(series.hu), bool)
+        notes = _scan_notes(series, answers, ref.details["labelled"])
+        return series.volume(ref, self.root, labels, box_frame([]), unboxed, notes)
 
     def _answers(self, ref: ScanRef, headers: Sequence[SliceHeader]) -> np.ndarray:
         """Labels of images as codes, int (images, labels)."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from ich_study.ct.planes import slice_depths_mm
 from ich_study.datasets.dicom_headers import SliceHeader
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import DataError, require_known
 
 _SAME_POSITION_MM = 0.01
 _COSINE_TOLERANCE = _SPACING_TOLERANCE = 1e-3
@@ -203,6 +203,11 @@ def group_series(headers: Iterable[SliceHeader]) -> dict[SeriesKey, list[SliceHe
     return grouped
 
 
+def stacked(headers: Iterable[SliceHeader]) -> list[SliceHeader]:
+    """Headers of one series from inferior to superior; ties by file."""
+    return sorted(headers, key=lambda header: (along_normal(header), header.path))
+
+
 def along_normal(header: SliceHeader) -> float:
     """Position of a slice in mm along its own normal, which points to superior: what orders a
     series."""
@@ -236,8 +241,7 @@ def stack_slices(headers: Sequence[SliceHeader], mixed: str = "error") -> SliceS
     Raises DataError naming files for several stacks, for two that only their positions tell apart,
     and for slices that are not axial.
     """
-    if mixed not in ("error", "largest"):
-        raise ParameterError(f"mixed is {mixed!r}; expected 'error' or 'largest'")
+    require_known("mixed", mixed, ("error", "largest"))
     stacks: list[list[SliceHeader]] = []
     for group in _geometries(sorted(headers, key=lambda header: header.path)):
         stacks += _acquisitions(group)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ich_study.errors import MapError, ParameterError, StudyError
+from ich_study.errors import MapError, StudyError
 from ich_study.evaluate.scaling import HEAT_MAXIMUM, check_heat
 from ich_study.evaluate.thresholds import Threshold
 from ich_study.schema import SUBTYPES
@@ -64,22 +64,16 @@ def otsu_cut(counts: np.ndarray) -> float:
 
 
 def otsu_thresholds(
-    histogram: HeatHistogram,
-    grid: Sequence[float] | None = None,
-    unseen: float | None = None,
+    histogram: HeatHistogram, grid: Sequence[float], unseen: float
 ) -> dict[str, Threshold]:
-    """Otsu's cut of every class, moved to the nearest threshold of `grid` if one is given; source
-    `labels`.
+    """Otsu's cut of every class, moved to the nearest threshold of `grid`; source `labels`.
 
     unseen: the threshold of a class without heat in any slice, marked as fixed. Raises StudyError
-    naming
-    such a class where `unseen` is not given: it gets no threshold in silence.
+    naming a class whose heat has one value alone.
     """
-    if grid is not None and not len(grid):
-        raise ParameterError("the grid is empty; leave it out for cuts on whole heat values")
     found: dict[str, Threshold] = {}
     for name, counts in zip(histogram.classes, histogram.counts):
-        if unseen is not None and not counts[1:].any():
+        if not counts[1:].any():
             found[name] = Threshold(float(unseen), "none", "fixed, class never present")
             continue
         try:
@@ -88,11 +82,6 @@ def otsu_thresholds(
             raise StudyError(
                 f"class {name!r}: {error}; are there slices in which it is present?"
             ) from error
-        if grid is not None:
-            cut = float(min(grid, key=lambda step: abs(step - cut)))
-        found[name] = Threshold(
-            cut,
-            "labels",
-            "Otsu of the heat" if grid is None else "Otsu of the heat, nearest of the grid",
-        )
+        nearest = float(min(grid, key=lambda step: abs(step - cut)))
+        found[name] = Threshold(nearest, "labels", "Otsu of the heat, nearest of the grid")
     return found

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ich_study.errors import StudyError
+from ich_study.errors import StudyError, require_known
 from ich_study.evaluate.rows import Row, Rows
 from ich_study.metrics.overlap import Counts
 from ich_study.metrics.statistics import PatientStatistic
@@ -84,8 +84,7 @@ def volume_table(
 def scans_of(volumes: pd.DataFrame, class_name: str, subset: str) -> pd.DataFrame:
     """The scans of one class with known volumes; subset `positive` are those with the class in
     truth, `all` every one."""
-    if subset not in ("all", "positive"):
-        raise StudyError(f"subset {subset!r}; expected 'all' or 'positive'")
+    require_known("subset", subset, ("all", "positive"), StudyError)
     part = volumes[
         (volumes["class"] == class_name) & volumes[["predicted_ml", "truth_ml"]].notna().all(axis=1)
     ]

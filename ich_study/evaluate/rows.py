@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ich_study.errors import StudyError
+from ich_study.errors import StudyError, require_known
 from ich_study.metrics import overlap
 from ich_study.metrics.overlap import Counts
 from ich_study.metrics.significance import holm, step_down
@@ -58,10 +58,8 @@ def statistic_of(counts: Counts, rows: pd.DataFrame, unit: str, metric: str) -> 
     patient without slices that count stays among the drawn ones; where none of them has truth,
     there is no value.
     """
-    if metric not in METRICS or unit not in UNITS:
-        raise StudyError(
-            f"metric {metric!r}, unit {unit!r}; expected one of {METRICS} and of {UNITS}"
-        )
+    require_known("metric", metric, METRICS, StudyError)
+    require_known("unit", unit, UNITS, StudyError)
     if np.shape(counts.tp) != (len(rows),) or not len(rows):
         raise StudyError(
             f"counts of shape {np.shape(counts.tp)} for {len(rows)} slices; expected one item per"

@@ -42,26 +42,17 @@ def checked_maps(maps: Maps, what: str) -> Maps:
     return maps
 
 
-def check_heat(heatmaps: np.ndarray | Tensor, present: np.ndarray) -> None:
+def check_heat(heatmaps: np.ndarray, present: np.ndarray) -> None:
     """Raises MapError unless heatmaps are finite (slices, classes, rows, columns) and present is
     bool (slices, classes)."""
-    if (
-        heatmaps.ndim != 4
-        or np.shape(present) != tuple(heatmaps.shape[:2])
-        or np.asarray(present).dtype != bool
-    ):
+    if heatmaps.ndim != 4 or present.shape != heatmaps.shape[:2] or present.dtype != bool:
         raise MapError(
-            f"heatmaps {tuple(heatmaps.shape)}, present {np.asarray(present).dtype}"
-            f" {np.shape(present)}; expected (slices, classes, rows, columns) and bool (slices,"
-            " classes)"
+            f"heatmaps {heatmaps.shape}, present {present.dtype} {present.shape}; expected (slices,"
+            " classes, rows, columns) and bool (slices, classes)"
         )
-    if isinstance(heatmaps, Tensor):
-        broken = heatmaps.is_floating_point() and not bool(torch.isfinite(heatmaps).all())
-    else:
-        broken = heatmaps.dtype.kind not in "uif" or (
-            heatmaps.dtype.kind == "f" and not np.isfinite(heatmaps).all()
-        )
-    if broken:
+    if heatmaps.dtype.kind not in "uif" or (
+        heatmaps.dtype.kind == "f" and not np.isfinite(heatmaps).all()
+    ):
         raise MapError(
             f"heatmaps of type {heatmaps.dtype} hold NaN, infinite or no numbers; a method that"
             " failed must not become a mask"

@@ -22,7 +22,7 @@ from scipy.special import expit, logit
 
 from ich_study.ct.brain_mask import brain_mask
 from ich_study.errors import WeightsError
-from ich_study.evaluate.heat import Heat
+from ich_study.evaluate.heat import ArrayHeat, Heat
 from ich_study.hashing import pixel_hash
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.schema import LABELS
@@ -59,6 +59,11 @@ class ScanRecipe:
                 f"{self.name}: {len(self.thresholds)} thresholds and {len(self.gates)} gates for"
                 f" the classes {', '.join(self.classes)}; expected one of each per class"
             )
+
+    def heat(self, maps: np.ndarray, layer: str | None = None) -> ArrayHeat:
+        """Maps (slices, rows, columns) of the one class of a method as its heat."""
+        maps = maps[:, None].astype(np.float32)
+        return ArrayHeat(self.name, self.variant, layer, self.classes, maps)
 
     def describe(self) -> dict[str, Any]:
         """JSON-able description, which `recipe_from` reads back."""

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from ich_study.errors import DataError, ParameterError, StudyError
+from ich_study.errors import DataError, ParameterError, StudyError, require_known
 from ich_study.metrics.classification import checked
 from ich_study.metrics.overlap import Counts, dice
 from ich_study.schema import RESULT_LEVELS
@@ -34,11 +34,8 @@ class Threshold:
     objective: float = float("nan")
 
     def __post_init__(self) -> None:
-        if self.source not in RESULT_LEVELS["threshold_source"]:
-            raise StudyError(
-                f"threshold source is {self.source!r}; expected one of"
-                f" {sorted(RESULT_LEVELS['threshold_source'])}"
-            )
+        known = sorted(RESULT_LEVELS["threshold_source"])
+        require_known("threshold source", self.source, known, StudyError)
         if not np.isfinite(self.value):
             raise StudyError(f"threshold is {self.value}; expected a finite number")
 
@@ -160,10 +157,8 @@ def mask_threshold(
     >>> mask_threshold(counts, [0.0, 0.5, 0.7], "masks-validation").value
     0.5
     """
-    if unit not in ("pixel", "slice") or stop not in ("best", "first"):
-        raise ParameterError(
-            f"unit={unit!r}, stop={stop!r}; expected 'pixel' or 'slice', and 'best' or 'first'"
-        )
+    require_known("unit", unit, ("pixel", "slice"))
+    require_known("stop", stop, ("best", "first"))
     known = (counts.tp + counts.fn)[:, 0] > 0
     if not known.any():
         raise StudyError("no slice has truth; a mask threshold cannot be chosen")

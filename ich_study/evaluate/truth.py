@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ich_study.ct.brain_mask import brain_mask
 from ich_study.ct.planes import PixelGrid
-from ich_study.errors import DataError, ParameterError, first_of
+from ich_study.errors import DataError, first_of, require_known
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.metrics.boxes import component_boxes, fill_boxes
 from ich_study.metrics.cores import side_by_side
@@ -125,8 +125,7 @@ def read_truth(
     say), or "none" for HU and brain alone. The brain is found on the whole scan. Raises DataError
     for no rows and for rows without the truth asked for, ParameterError for another kind.
     """
-    if kind not in KINDS:
-        raise ParameterError(f"truth is {kind!r}; expected one of {', '.join(KINDS)}")
+    require_known("truth", kind, KINDS)
     if rows.empty:
         raise DataError("no slices to score: the part is empty")
     _check_known(rows, kind)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,23 +10,11 @@ import pandas as pd
 from ich_study.figures.names import readable
 from ich_study.figures.style import SlicePanel
 from ich_study.schema import MASK_CODES, SUBTYPES
-
-
-class StoredScans(Protocol):
-    """What a store gives: an index, boxes, and slices and masks by scan."""
-
-    index: pd.DataFrame
-    boxes: pd.DataFrame
-
-    def slice(self, scan_id: str, slice_index: int) -> np.ndarray:
-        """int16 HU (rows, columns)."""
-
-    def mask(self, scan_id: str) -> np.ndarray:
-        """uint8 mask codes (slices, rows, columns)."""
+from ich_study.store.read import Store
 
 
 def slice_panel(
-    scans: StoredScans,
+    scans: Store,
     scan_id: str,
     slice_index: int,
     title: str = "",
@@ -62,7 +49,7 @@ def labelled_slices(index: pd.DataFrame, label: str, count: int) -> list[tuple[s
     return [middles[int(place)] for place in np.linspace(0, len(middles) - 1, count)]
 
 
-def subtype_panels(scans: StoredScans, per_subtype: int) -> list[SlicePanel]:
+def subtype_panels(scans: Store, per_subtype: int) -> list[SlicePanel]:
     """For each subtype present, slices of different patients: the middle positive one, or where
     a mask holds the subtype the one with its largest area, titled with that area. A mask may lack
     what the label says: where subtypes overlap it keeps one."""
@@ -87,7 +74,7 @@ def subtype_panels(scans: StoredScans, per_subtype: int) -> list[SlicePanel]:
     return panels
 
 
-def label_panels(scans: StoredScans, label: str, count: int) -> list[SlicePanel]:
+def label_panels(scans: Store, label: str, count: int) -> list[SlicePanel]:
     """Slices positive for `label`, of different patients, titled with the subtypes known of
     them."""
     panels = []
@@ -100,7 +87,7 @@ def label_panels(scans: StoredScans, label: str, count: int) -> list[SlicePanel]
     return panels
 
 
-def overview_panels(scans: StoredScans, per_row: int) -> list[SlicePanel]:
+def overview_panels(scans: Store, per_row: int) -> list[SlicePanel]:
     """What a data set looks like: slices of each subtype; where no subtype is known, positive
     slices; where none is positive, the middle slice of scans."""
     shown = subtype_panels(scans, per_row) or label_panels(scans, "any", 2 * per_row)
@@ -142,7 +129,7 @@ def extreme_predictions(
 
 
 def prediction_panels(
-    predictions: pd.DataFrame, stores: Mapping[str, StoredScans], label: str, count: int
+    predictions: pd.DataFrame, stores: Mapping[str, Store], label: str, count: int
 ) -> list[SlicePanel]:
     """`extreme_predictions` as pictures, `count` per group, titled with group and probability."""
     panels = []

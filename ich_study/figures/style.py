@@ -31,7 +31,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import WINDOWS, Window, apply_window
-from ich_study.errors import StudyError
+from ich_study.errors import StudyError, require_known
 from ich_study.figures.names import in_words, readable
 from ich_study.figures.tables import show_tables_in_words
 from ich_study.schema import LABELS, MASK_CODES, UNSPECIFIED_HEMORRHAGE
@@ -356,8 +356,7 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
         "roc": ("false_positive_rate", "sensitivity", "1 - specificity", "sensitivity"),
         "pr": ("sensitivity", "precision", "sensitivity", "PPV"),
     }
-    if kind not in axes_of_kind:
-        raise StudyError(f"curve kind {kind!r}; expected one of {sorted(axes_of_kind)}")
+    require_known("curve kind", kind, axes_of_kind, StudyError)
     x, y, x_label, y_label = axes_of_kind[kind]
     palette = CLASS_COLOURS if hue == "class" else None
     figure, axis = plt.subplots(figsize=(4.6, 4.2))

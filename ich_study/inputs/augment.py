@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ich_study.errors import ParameterError
+from ich_study.errors import ParameterError, require_known
 
 
 @dataclass(frozen=True)
@@ -287,17 +287,13 @@ def named_augmentation(name: str, options: Mapping[str, Any] | None = None) -> A
     affine map, for example `{"flip_probability": 0, "1.rotate": 15}` for the second map. Raises
     ParameterError naming what is unknown.
     """
-    if name not in NAMED:
-        raise ParameterError(f"unknown augmentation {name!r}; known: {', '.join(NAMED)}")
+    require_known("augmentation", name, NAMED)
     augmentation = NAMED[name]
     for key, value in (options or {}).items():
         augmentation = _with_option(
             augmentation, name, key, tuple(value) if isinstance(value, list) else value
         )
-    if augmentation.fill not in ("zeros", "border", "reflection"):
-        raise ParameterError(
-            f"augmentation fill is {augmentation.fill!r}; expected zeros, border or reflection"
-        )
+    require_known("augmentation fill", augmentation.fill, ("zeros", "border", "reflection"))
     if not 0 < augmentation.resolution <= 1:
         raise ParameterError(
             f"augmentation resolution is {augmentation.resolution}; expected a share above 0, at"

@@ -63,6 +63,12 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
+def wait_for(device: torch.device) -> None:
+    """Returns when the device has done all it was asked for, so that a clock tells its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def memory_format(model: nn.Module) -> tuple[torch.memory_format, int]:
     """Channels last as networks over slices have it, or over volumes, and the axes of what it is
     for."""

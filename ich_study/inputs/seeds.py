@@ -7,6 +7,8 @@ alike.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -24,6 +26,15 @@ def seed_everything(*key: int) -> None:
     random.seed(low)
     np.random.seed(low)  # noqa: NPY002  (networks and libraries may draw from the global stream)
     torch.manual_seed(high << 32 | low)
+
+
+@contextmanager
+def first_weights_from(seed: int) -> Iterator[None]:
+    """Weights that a network draws inside depend on `seed` alone; PyTorch's global stream stays
+    where it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def _words(key: tuple[int, ...]) -> tuple[int, int]:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import pandas as pd
 
 from ich_study.ct.planes import PixelGrid
 from ich_study.metrics.volume import volume_ml
 from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
+from ich_study.store.read import Store
 
 _CLASSES = {**MASK_CODES, "hemorrhage": UNSPECIFIED_HEMORRHAGE}
 
 
-class MaskedScans(Protocol):
-    """What a store gives: an index, volumes in HU and masks by scan."""
-
-    index: pd.DataFrame
-
-    def volume(self, scan_id: str) -> np.ndarray:
-        """int16 HU (slices, rows, columns)."""
-
-    def mask(self, scan_id: str) -> np.ndarray:
-        """uint8 mask codes, same shape."""
-
-
-def lesion_statistics(scans: MaskedScans) -> pd.DataFrame:
+def lesion_statistics(scans: Store) -> pd.DataFrame:
     """A row per scan and class present in its mask: `scan_id, patient_id, class, volume_ml,
     mean_hu, median_hu, slices`. The median is the lesion's own density: partial volume with bone
     lifts the mean of thin extra-axial blood. Scans without masks give no rows; unknown spacing

@@ -8,13 +8,10 @@ and per-scan means (ResNet-LSTM) share every line but the summation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from ich_study.errors import StudyError
-
-Empty = Literal["one", "zero", "nan"]
 
 
 @dataclass(frozen=True)
@@ -138,47 +135,30 @@ def label_counts(prediction: np.ndarray, truth: np.ndarray, classes: int) -> Cou
     return Counts(tp, joint.sum(1) - tp, joint.sum(2) - tp)
 
 
-def _ratio(
-    numerator: np.ndarray, denominator: np.ndarray, truth_size: np.ndarray, empty: Empty
-) -> np.ndarray:
-    if empty not in ("one", "zero", "nan"):
-        raise StudyError(f"empty={empty!r}; expected 'one', 'zero' or 'nan'")
-    value = np.divide(
-        numerator,
-        denominator,
-        out=np.full(np.shape(denominator), np.nan),
-        where=np.asarray(denominator) > 0,
-    )
-    if empty == "nan":
-        return np.where(np.asarray(truth_size) > 0, value, np.nan)[()]
-    return np.where(np.asarray(denominator) > 0, value, 1.0 if empty == "one" else 0.0)[()]
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """NaN where `size` is 0."""
+    out = np.full(np.shape(denominator), np.nan)
+    return np.divide(numerator, denominator, out=out, where=np.asarray(size) > 0)[()]
 
 
-def dice(counts: Counts, empty: Empty = "nan") -> np.ndarray:
+def dice(counts: Counts) -> np.ndarray:
     """2 TP / (2 TP + FP + FN), float64 in [0, 1].
 
-    Empty cases, by `empty`:
-    `nan` (MONAI's rule, HGI-SAM): empty truth is NaN whatever was predicted, to be left out of
-    means;
-    `one`: both empty is 1, only one of the two empty is 0;
-    `zero` (ResNet-LSTM follow-up): both empty is 0, only one of the two empty is 0.
+    Empty truth is NaN whatever was predicted, to be left out of means (MONAI's rule, HGI-SAM).
 
-    >>> one, both_empty = Counts(3, 1, 2), Counts(0, 0, 0)
-    >>> float(dice(one)), float(dice(both_empty)), float(dice(both_empty, empty="one"))
-    (0.6666666666666666, nan, 1.0)
+    >>> float(dice(Counts(3, 1, 2))), float(dice(Counts(0, 0, 0)))
+    (0.6666666666666666, nan)
     """
-    return _ratio(
-        2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts.tp + counts.fn, empty
-    )
+    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts.tp + counts.fn)
 
 
-def iou(counts: Counts, empty: Empty = "nan") -> np.ndarray:
-    """TP / (TP + FP + FN), float64 in [0, 1]; empty cases as in `dice`.
+def iou(counts: Counts) -> np.ndarray:
+    """TP / (TP + FP + FN), float64 in [0, 1]; empty truth as in `dice`.
 
     >>> float(iou(Counts(3, 1, 2)))
     0.5
     """
-    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, counts.tp + counts.fn, empty)
+    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, counts.tp + counts.fn)
 
 
 def sensitivity(counts: Counts) -> np.ndarray:
@@ -188,7 +168,7 @@ def sensitivity(counts: Counts) -> np.ndarray:
     >>> float(sensitivity(Counts(3, 1, 2)))
     0.6
     """
-    return _ratio(counts.tp, counts.tp + counts.fn, counts.tp + counts.fn, "nan")
+    return _ratio(counts.tp, counts.tp + counts.fn, counts.tp + counts.fn)
 
 
 def precision(counts: Counts) -> np.ndarray:
@@ -197,7 +177,7 @@ def precision(counts: Counts) -> np.ndarray:
     >>> float(precision(Counts(3, 1, 2)))
     0.75
     """
-    return _ratio(counts.tp, counts.tp + counts.fp, counts.tp + counts.fp, "nan")
+    return _ratio(counts.tp, counts.tp + counts.fp, counts.tp + counts.fp)
 
 
 def mean_over_units(values: np.ndarray) -> np.ndarray:
@@ -208,4 +188,4 @@ def mean_over_units(values: np.ndarray) -> np.ndarray:
     """
     values = np.asarray(values, np.float64)
     defined = np.isfinite(values)
-    return _ratio(np.where(defined, values, 0).sum(0), defined.sum(0), defined.sum(0), "nan")
+    return _ratio(np.where(defined, values, 0).sum(0), defined.sum(0), defined.sum(0))

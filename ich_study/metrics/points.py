@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from ich_study.errors import StudyError
 from ich_study.metrics.boxes import as_boxes
-from ich_study.metrics.overlap import Counts, dice, precision, sensitivity, stack_counts
+from ich_study.metrics.overlap import Counts, dice, stack_counts
 
 
 def boxes_on_grid(boxes: np.ndarray, factor: float | np.ndarray = 0.5) -> np.ndarray:
@@ -104,23 +104,4 @@ def point_f1(counts: Counts) -> np.ndarray:
     >>> float(point_f1(Counts(np.array(3), np.array(1), np.array(1))))
     0.75
     """
-    return dice(counts, empty="nan")
-
-
-def point_ppv(counts: Counts) -> np.ndarray:
-    """TP / (TP + FP); NaN without a detection. Under the paper's rule TP counts boxes and FP
-    points.
-
-    >>> float(point_ppv(Counts(np.array(3), np.array(1), np.array(2))))
-    0.75
-    """
-    return precision(counts)
-
-
-def point_sensitivity(counts: Counts) -> np.ndarray:
-    """TP / (TP + FN): share of boxes found; NaN without a box.
-
-    >>> float(point_sensitivity(Counts(np.array(3), np.array(1), np.array(2))))
-    0.6
-    """
-    return sensitivity(counts)
+    return dice(counts)

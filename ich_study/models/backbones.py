@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError, WeightsError
+from ich_study.errors import ParameterError, WeightsError, require_known
+from ich_study.inputs.seeds import first_weights_from
 from ich_study.models.registry import Network, register
 from ich_study.models.settings import TRAINED, check_hash
 from ich_study.models.sources import Source, read_source
@@ -108,8 +108,7 @@ def create_backbone(
     config = timm.get_pretrained_cfg(name)
     mean, std, licence = tuple(config.mean), tuple(config.std), None
     described, sha256 = "random", None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with first_weights_from(seed):
         if weights is None:
             model = _build(name, options, num_classes=outputs, in_chans=in_channels)
         elif weights == "hub":
@@ -147,8 +146,7 @@ def train_only(model: nn.Module, trained: str) -> None:
     Batch norms of a body that does not learn still take the training slices' mean and variance, so
     that weights from other pictures see inputs on their own scale.
     """
-    if trained not in TRAINED:
-        raise ParameterError(f"trained is {trained!r}; expected {' or '.join(TRAINED)}")
+    require_known("trained", trained, TRAINED)
     model.requires_grad_(trained == "all")
     model.get_classifier().requires_grad_(True)
 

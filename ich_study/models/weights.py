@@ -86,6 +86,16 @@ def read_metadata(path: Path, required: bool = True) -> dict[str, Any]:
     return metadata
 
 
+def known_patients(checkpoint: Path) -> dict[str, list[str]]:
+    """`patient_marks` of whom a network learned from; WeightsError where it does not say."""
+    marks = read_metadata(checkpoint).get("patients")
+    if marks is None:
+        raise WeightsError(
+            f"{checkpoint} does not say which patients it was trained on; train it again"
+        )
+    return marks
+
+
 def load_weights(path: Path, model: nn.Module, sha256: str | None = None) -> None:
     """Tensors of a checkpoint into `model`, strictly.
 

@@ -22,7 +22,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
 from ich_study.atomic import atomic_path
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import DataError, require_known
 from ich_study.figures.style import CLASS_COLOURS, NAME_OF_CODE
 from ich_study.hashing import pixel_hash
 from ich_study.new_scan.apply import Finding
@@ -68,8 +68,7 @@ def write_segmentation(
     kind: "binary", a frame per slice and segment, or "labelmap". Raises ParameterError for another
     kind, DataError for a scan that is no DICOM series or whose identifiers are no UIDs.
     """
-    if kind not in KINDS:
-        raise ParameterError(f"segmentation is {kind!r}; expected one of {', '.join(KINDS)}")
+    require_known("segmentation", kind, KINDS)
     if not scan.headers:
         raise DataError(f"{scan.name} is no DICOM series; a DICOM segmentation has no source")
     present = [

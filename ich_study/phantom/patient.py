@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ich_study.errors import ParameterError
+from ich_study.errors import ParameterError, require_known
 from ich_study.phantom.acquisition import AIR_HU, acquire, draw_scanner
 from ich_study.phantom.brain import Anatomy, build_brain
 from ich_study.phantom.face import paint_face
@@ -57,8 +57,7 @@ class PatientSpec:
         unknown = [name for name in self.subtypes if name not in SUBTYPES]
         if unknown:
             raise ParameterError(f"unknown subtypes {unknown}; known: {list(SUBTYPES)}")
-        if self.lesions not in LESIONS:
-            raise ParameterError(f"lesions is {self.lesions!r}; known: {list(LESIONS)}")
+        require_known("lesions", self.lesions, LESIONS)
         limits = {
             "matrix": (64, 1024),
             "thickness_mm": (0.5, 12),
@@ -80,8 +79,7 @@ def draw_spec(
     positive_fraction: probability of hemorrhage. lesions: as of `PatientSpec`. Slices are mostly
     5 mm thick, as in BHSD. Raises ParameterError for unknown lesions.
     """
-    if lesions not in LESIONS:
-        raise ParameterError(f"lesions is {lesions!r}; known: {list(LESIONS)}")
+    require_known("lesions", lesions, LESIONS)
     rng = np.random.default_rng([seed, 1])
     positive = rng.random() < positive_fraction
     subtypes = draw_subtypes(rng, lesions)

@@ -147,20 +147,18 @@ def load_study_tables() -> pd.DataFrame:
     return lines
 
 
-def table_x(
-    results: pd.DataFrame, dataset: str, arms: Sequence[str], rival: str = METHOD
-) -> list[RebuiltTable]:
+def table_x(results: pd.DataFrame, dataset: str, arms: Sequence[str]) -> list[RebuiltTable]:
     """The CAM benchmark's "Table X", which Section IV names for "precision, recall, and other
     evaluation metrics" of its baseline and its final classifier and which the paper does not hold:
     nothing is printed beside ours, and the layout is ours. Empty without a number.
 
-    dataset: as in the results, with its part. arms: runs of 01_backbones, in order. rival: a method
-    that stands below them, once.
+    dataset: as in the results, with its part. arms: runs of 01_backbones, in order; the slice
+    position stands below them, once.
     """
     own = results[(results["study"] == "01_backbones") & (results["dataset"] == dataset)]
     own = own[(own["class"] == "any") & own["metric"].isin(TABLE_X)]
     cells = []
-    for method in (*arms, rival):
+    for method in (*arms, METHOD):
         rows = own[own["method"] == method].drop_duplicates("metric").set_index("metric")
         for metric in (name for name in TABLE_X if name in rows.index):
             row = rows.loc[metric].to_dict()

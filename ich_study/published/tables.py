@@ -14,7 +14,7 @@ from importlib.resources.abc import Traversable
 
 import pandas as pd
 
-from ich_study.errors import StudyError
+from ich_study.errors import StudyError, require_known
 from ich_study.schema import typed
 
 PAPERS: dict[str, str] = {
@@ -78,8 +78,7 @@ def load_table(paper: str, table: str) -> pd.DataFrame:
 
     Raises StudyError listing the papers or tables there are if this one is not among them.
     """
-    if paper not in PAPERS:
-        raise StudyError(f"no paper {paper!r}; there are {', '.join(PAPERS)}")
+    require_known("paper", paper, PAPERS, StudyError)
     tables = list_tables()
     known = list(tables.loc[tables["paper"] == paper, "table"])
     if table not in known:

@@ -43,20 +43,18 @@ class Scans(Protocol):
         """A row per slice: `dataset, patient_id, scan_id, slice_index, image_hash, constant`."""
 
 
-def find_overlap(
-    stores: Iterable[Scans], shared_ids: Sequence[Sequence[str]] = SHARED_IDS
-) -> pd.DataFrame:
+def find_overlap(stores: Iterable[Scans]) -> pd.DataFrame:
     """Patients that stand in two data sets, a row per pair and reason.
 
     Columns: `patient_id` in `dataset_a`, `patient_id_b` in `dataset_b`, `reason` ("same patient
-    id", compared folded and only within a group of `shared_ids`, or "identical image", compared
+    id", compared folded and only within a group of `SHARED_IDS`, or "identical image", compared
     everywhere) and `images`, the number of identical images (0 for ids). Constant images are not
     compared.
     """
     found = []
     for a, b in combinations(stores, 2):
         name_a, name_b = str(a.index["dataset"].iloc[0]), str(b.index["dataset"].iloc[0])
-        if any(name_a in group and name_b in group for group in shared_ids):
+        if any(name_a in group and name_b in group for group in SHARED_IDS):
             found += [
                 (one, name_a, name_b, "same patient id", other, 0)
                 for one, other in _same_ids(a.index, b.index)
@@ -120,13 +118,12 @@ def exclude_overlap(
     split: pd.DataFrame,
     overlap: pd.DataFrame,
     keep_dataset: str,
-    parts: Sequence[str] = ("train", "validation"),
 ) -> pd.DataFrame:
     """The split with the patients of `keep_dataset` taken out of the training of other data sets.
 
-    keep_dataset: the data set that is tested on; its own rows in the split stay as they are. parts:
-    the parts to clean; validation is one of them because it chooses epochs and thresholds. The
-    patients get the part "excluded", so the split still names them; see `excluded_patients`.
+    keep_dataset: the data set that is tested on; its own rows in the split stay as they are.
+    Validation is cleaned too, because it chooses epochs and thresholds. The patients get the part
+    "excluded", so the split still names them; see `excluded_patients`.
     """
     a, b = (
         overlap[overlap["dataset_b"] == keep_dataset],
@@ -139,7 +136,7 @@ def exclude_overlap(
         dtype=bool,
     )
     cleaned = split.copy()
-    cleaned.loc[hit & split["part"].isin(list(parts)), "part"] = EXCLUDED
+    cleaned.loc[hit & split["part"].isin(["train", "validation"]), "part"] = EXCLUDED
     return cleaned
 
 

@@ -6,7 +6,6 @@ texts leave out is in docs/printed_and_authors.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import (
@@ -230,8 +229,3 @@ class TrainingConfig(LoopSettings):
     def augmenter(self) -> Augmentation:
         """The training augmentation."""
         return named_augmentation(self.augmentation, self.augmentation_options)
-
-
-def from_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
-    """Parameters of a YAML file as a checked configuration; ParameterError names what is wrong."""
-    return TrainingConfig.read(parameters)

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError, WeightsError
+from ich_study.errors import ParameterError
 from ich_study.evaluate.slice_position import head_positions
 from ich_study.evaluate.top_epochs import top_epochs
 from ich_study.inputs.preprocessing import Preprocessing
@@ -24,7 +24,7 @@ from ich_study.inputs.samplers import TrainingBatches, epoch_order
 from ich_study.inputs.slices import SliceDataset, SliceLoader, SliceSource, label_tensor
 from ich_study.metrics.classification import auroc, decision_metrics
 from ich_study.models.backbones import class_logits
-from ich_study.models.weights import load_weights, read_metadata, verify_file
+from ich_study.models.weights import known_patients, load_weights, verify_file
 from ich_study.paths import resolve
 from ich_study.splits.overlap import patient_marks
 from ich_study.training.config import TrainingConfig
@@ -178,16 +178,6 @@ def label_scores(outputs: Tensor, labels: Tensor, config: TrainingConfig) -> dic
     defined = [area for area in areas if not math.isnan(area)]
     mean = sum(defined) / len(defined) if defined else math.nan
     return {"auroc": areas[primary], "auroc_mean": mean, "f1": f1, "accuracy": accuracy}
-
-
-def known_patients(checkpoint: Path) -> dict[str, list[str]]:
-    """`patient_marks` of whom a network learned from; WeightsError where it does not say."""
-    marks = read_metadata(checkpoint).get("patients")
-    if marks is None:
-        raise WeightsError(
-            f"{checkpoint} does not say which patients it was trained on; train it again"
-        )
-    return marks
 
 
 def train_classifier(

@@ -29,7 +29,7 @@ def test_a_missing_root_says_what_was_expected_there(name, tmp_path):
 def test_options_are_checked(tmp_path):
     write_instance2022(tmp_path, [fake_scan(1)])
     assert len(open_dataset("instance2022", tmp_path, require_masks=True).scans()) == 1
-    with pytest.raises(ParameterError, match="unknown data set 'instance'; known: rsna"):
+    with pytest.raises(ParameterError, match="data set is 'instance'; expected one of rsna"):
         open_dataset("instance", tmp_path)
     with pytest.raises(
         ParameterError, match=r"instance2022\.require_mask'; did you mean 'require_masks'"

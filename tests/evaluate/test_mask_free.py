@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from skimage.filters import threshold_otsu
 
-from ich_study.errors import MapError, ParameterError, StudyError
+from ich_study.errors import MapError, StudyError
 from ich_study.evaluate.mask_free import HeatHistogram, otsu_cut, otsu_thresholds
 from ich_study.methods.lse_unet.joint_histogram import PAPER_GRID
 
@@ -43,12 +43,10 @@ def test_only_present_slices_are_read():
         and histogram.counts[0].sum() == 128
         and not histogram.counts[1].any()
     )
-    with pytest.raises(StudyError, match="'b'"):
-        otsu_thresholds(histogram)
-    found = otsu_thresholds(histogram, unseen=125)
+    found = otsu_thresholds(histogram, PAPER_GRID, unseen=125)
     assert 20 <= found["a"].value < 210 and found["a"].source == "labels"
+    assert found["a"].value in PAPER_GRID
     assert found["b"].value == 125 and found["b"].source == "none" and "never" in found["b"].rule
-    assert otsu_thresholds(histogram, PAPER_GRID, 125)["a"].value in PAPER_GRID
 
 
 def test_bad_input_is_refused():
@@ -57,7 +55,8 @@ def test_bad_input_is_refused():
         histogram.add(np.zeros((1, 2, 3, 3), np.float32), np.ones((1, 2), bool))
     with pytest.raises(MapError, match="uint8"):
         histogram.add(np.zeros((1, 3, 3, 3), np.uint8), np.ones((1, 3), bool))
-    with pytest.raises(ParameterError, match="grid"):
-        otsu_thresholds(histogram, ())
+    histogram.counts[:, 7] = 5
+    with pytest.raises(StudyError, match=r"'a'.*two"):
+        otsu_thresholds(histogram, PAPER_GRID, unseen=125)
     with pytest.raises(StudyError, match="two"):
         otsu_cut(np.bincount([7, 7], minlength=256))

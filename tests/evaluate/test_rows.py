@@ -143,7 +143,7 @@ def test_bad_input_is_named():
     _, _, rows = case()
     with pytest.raises(StudyError, match="one item per slice"):
         statistic_of(Counts(*np.zeros((3, 5), int)), rows, "pixel", "dice")
-    with pytest.raises(StudyError, match="unit 'voxel'"):
+    with pytest.raises(StudyError, match="unit is 'voxel'"):
         statistic_of(Counts(*np.zeros((3, len(rows)), int)), rows, "voxel", "dice")
     with pytest.raises(StudyError, match="no measure of"):
         paired_differences({}, [("a", "b")])

@@ -125,7 +125,7 @@ def test_mask_threshold_errors():
     empty = counts_over_grid(heatmaps, np.zeros_like(truth), [0.5])
     with pytest.raises(StudyError, match="no slice has truth"):
         mask_threshold(empty, [0.5], "masks-test")
-    with pytest.raises(ParameterError, match="unit='scan'"):
+    with pytest.raises(ParameterError, match="unit is 'scan'"):
         mask_threshold(empty, [0.5], "masks-test", unit="scan")
 
 

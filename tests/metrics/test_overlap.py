@@ -52,16 +52,13 @@ def test_micro_is_scikit_learns():
     assert precision(total) == pytest.approx(recall_score(*flat[::-1]), rel=1e-12)
 
 
-def test_empty_cases_by_name():
+def test_empty_cases():
     counts = Counts(tp=np.zeros(3, int), fp=np.array([0, 0, 4]), fn=np.array([0, 4, 0]))
     # both empty, prediction empty, truth empty
-    np.testing.assert_array_equal(dice(counts, "one"), [1, 0, 0])
-    np.testing.assert_array_equal(iou(counts, "zero"), [0, 0, 0])
-    np.testing.assert_array_equal(dice(counts, "nan"), [np.nan, 0, np.nan])
+    np.testing.assert_array_equal(dice(counts), [np.nan, 0, np.nan])
+    np.testing.assert_array_equal(iou(counts), [np.nan, 0, np.nan])
     np.testing.assert_array_equal(sensitivity(counts), [np.nan, 0, np.nan])
     np.testing.assert_array_equal(precision(counts), [np.nan, np.nan, 0])
-    with pytest.raises(StudyError, match="empty='drop'"):
-        dice(counts, "drop")
 
 
 @settings(max_examples=50, deadline=None)

@@ -9,14 +9,12 @@ from hypothesis import given, settings, strategies as st
 
 from ich_study.errors import StudyError
 from ich_study.metrics.boxes import fill_boxes
-from ich_study.metrics.overlap import Counts, stack_counts
+from ich_study.metrics.overlap import Counts, precision, sensitivity, stack_counts
 from ich_study.metrics.points import (
     boxes_on_grid,
     point_counts,
     point_counts_one_to_one,
     point_f1,
-    point_ppv,
-    point_sensitivity,
     points_in_boxes,
 )
 
@@ -94,27 +92,27 @@ def test_one_to_one_is_the_largest_matching(points, boxes):
 def test_printed_f1_follows_from_printed_ppv_and_sensitivity():
     # 61.88 % PPV and 54.72 % sensitivity give the printed 58.08 % (MIL detector, Table I).
     counts = Counts(*(np.array(v) for v in (5472.0, 5472 / 0.6188 - 5472, 10000 - 5472)))
-    assert point_ppv(counts) == pytest.approx(0.6188) and point_sensitivity(
-        counts
-    ) == pytest.approx(0.5472)
+    assert precision(counts) == pytest.approx(0.6188) and sensitivity(counts) == pytest.approx(
+        0.5472
+    )
     assert point_f1(counts) == pytest.approx(0.5808, abs=5e-5)
 
 
 def test_slices_without_boxes_count_towards_the_sum():
     total = stack_counts([point_counts([(1, 1)], [(0, 0, 3, 3)]), point_counts([(8, 8)], [])]).sum()
     assert (
-        point_ppv(total) == 0.5
-        and point_sensitivity(total) == 1
+        precision(total) == 0.5
+        and sensitivity(total) == 1
         and point_f1(total) == pytest.approx(2 / 3)
     )
 
 
 def test_no_boxes_at_all_and_no_points_at_all():
     assert np.isnan(point_f1(point_counts([(1, 1)], []))) and np.isnan(
-        point_sensitivity(point_counts([(1, 1)], []))
+        sensitivity(point_counts([(1, 1)], []))
     )
     assert (
-        np.isnan(point_ppv(point_counts([], [(1, 1, 2, 2)])))
+        np.isnan(precision(point_counts([], [(1, 1, 2, 2)])))
         and point_f1(point_counts([], [(1, 1, 2, 2)])) == 0
     )
 

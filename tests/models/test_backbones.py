@@ -214,5 +214,5 @@ def test_the_head_alone_learns_where_asked():
     learns = {name for name, each in backbone.model.named_parameters() if each.requires_grad}
     assert learns == {"classifier.weight", "classifier.bias"}
     assert Backbone.rebuild(backbone.arguments()).model.conv_stem.weight.requires_grad
-    with pytest.raises(ParameterError, match="expected all or head"):
+    with pytest.raises(ParameterError, match="expected one of all, head"):
         create_backbone(BASE, 2, options=TINY, trained="none")

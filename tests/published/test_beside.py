@@ -159,8 +159,8 @@ def test_table_x_holds_the_measures_that_the_paper_names_and_does_not_print():
         {**COMMON, **named, "metric": "auroc", "value": 0.75, "ci_low": None, "ci_high": None},
         {**COMMON, **named, "metric": "auroc", "method": "slice_position", "variant": "beside it"},
     ]
-    asked = ("hemorica/test", ["cam_baseline", "cam_final"], "slice_position")
-    (table,) = beside.table_x(result_table(rows), *asked)
+    arms = ["cam_baseline", "cam_final"]
+    (table,) = beside.table_x(result_table(rows), "hemorica/test", arms)
     wide = table.wide().set_index("row")
     assert wide.loc["final classifier", ["number", "Precision", "AUROC"]].tolist() == [
         "ours",
@@ -168,7 +168,7 @@ def test_table_x_holds_the_measures_that_the_paper_names_and_does_not_print():
         "0.750",
     ]
     assert wide.loc["height in the head", "AUROC"] == "0.250 [0.200, 0.300]" and len(wide) == 2
-    assert beside.table_x(result_table(rows), "elsewhere", *asked[1:]) == []
+    assert beside.table_x(result_table(rows), "elsewhere", arms) == []
 
 
 def test_selectors_that_pick_nothing_are_refused():

@@ -1,11 +1,11 @@
 import pytest
 
 from ich_study.errors import ParameterError
-from ich_study.training.config import LoopSettings, TrainingConfig, from_parameters
+from ich_study.training.config import LoopSettings, TrainingConfig
 
 
 def test_parameters_round_trip_through_their_description():
-    config = from_parameters(
+    config = TrainingConfig.read(
         {
             "classes": ["any", "IPH"],
             "windows": ["brain", "subdural", "bone"],
@@ -22,8 +22,8 @@ def test_parameters_round_trip_through_their_description():
         2,
         3,
     )
-    assert from_parameters(config.describe()) == config
-    assert TrainingConfig() == from_parameters({})
+    assert TrainingConfig.read(config.describe()) == config
+    assert TrainingConfig() == TrainingConfig.read({})
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_parameters_round_trip_through_their_description():
 )
 def test_every_wrong_parameter_is_named(changes, words):
     with pytest.raises(ParameterError) as error:
-        from_parameters(changes)
+        TrainingConfig.read(changes)
     assert words in str(error.value)
 
 
@@ -119,7 +119,7 @@ def test_the_defaults_are_the_documented_ones():
 
 def test_the_loops_part_of_a_classifiers_settings_is_watched_by_the_loss():
     given = {"epochs": 7, "optimizer": "sgd", "schedule": "cosine", "monitor": "auroc"}
-    loop = from_parameters({**given, "channels_last": True}).loop
+    loop = TrainingConfig.read({**given, "channels_last": True}).loop
     assert type(loop) is LoopSettings and loop.channels_last
     assert (loop.epochs, loop.optimizer, loop.schedule) == (7, "sgd", "cosine")
     assert loop.monitor == "valid_loss"

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import MapError, ParameterError
+from ich_study.errors import MapError, ParameterError, require_known
 from ich_study.methods.cams.formulas import weighted_sum
 from ich_study.methods.cams.layers import CHANNELS_FIRST, layout_of
 from ich_study.methods.cams.tails import Expansion, expansion_of, prepared, run, tail_stages
@@ -57,11 +57,8 @@ class Ablation:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.variant not in ABLATIONS or self.precision not in _DTYPES:
-            raise ParameterError(
-                f"ablation {self.variant!r} in {self.precision!r}; expected one of"
-                f" {', '.join(ABLATIONS)} in one of {', '.join(_DTYPES)}"
-            )
+        require_known("ablation", self.variant, ABLATIONS)
+        require_known("precision", self.precision, _DTYPES)
         if self.library_batch < 1:
             raise ParameterError(f"batches of {self.library_batch} channels; expected 1 or more")
 

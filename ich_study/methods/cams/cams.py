@@ -19,7 +19,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError
+from ich_study.errors import ParameterError, require_known
 from ich_study.evaluate.scaling import checked_maps, resized_maps
 from ich_study.methods.cams.ablation import Ablation, ablation_cam
 from ich_study.methods.cams.capture import capture, exact_float32
@@ -39,7 +39,6 @@ METHOD_IDS: dict[str, str] = {
 """Rows of Table II, in its order, and their `method` in result tables."""
 CAM_METHODS = tuple(METHOD_IDS)
 GRADIENT_FREE = ("AblationCAM", "EigenCAM")
-PRECISIONS = ("fp32", "bf16")
 LIBRARY_EPSILON = 1e-7
 CamMaps = dict[tuple[str, str], Tensor]
 
@@ -71,7 +70,7 @@ def cam_maps(
     finite.
     """
     settings = Ablation(ablation, library_batch, precision)
-    _check(inputs, layers, methods, precision, eigen_sign)
+    _check(inputs, layers, methods, eigen_sign)
     found: CamMaps = {}
     with exact_float32() if precision == "fp32" else nullcontext():
         gradients = not set(methods) <= set(GRADIENT_FREE)
@@ -113,7 +112,6 @@ def _check(
     inputs: Tensor,
     layers: Mapping[str, nn.Module],
     methods: Sequence[str],
-    precision: str,
     eigen_sign: str,
 ) -> None:
     unknown = sorted(set(methods) - set(CAM_METHODS))
@@ -128,11 +126,6 @@ def _check(
             f"inputs are {tuple(inputs.shape)}; expected (images, channels, rows, columns) and at"
             " least one image"
         )
-    for name, value, known in (
-        ("precision", precision, PRECISIONS),
-        ("eigen_sign", eigen_sign, EIGEN_SIGNS),
-    ):
-        if value not in known:
-            raise ParameterError(f"{name} is {value!r}; expected one of {', '.join(known)}")
+    require_known("eigen_sign", eigen_sign, EIGEN_SIGNS)
     if not torch.isfinite(inputs).all():
         raise ParameterError("inputs hold values that are NaN or infinite")

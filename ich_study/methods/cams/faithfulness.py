@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ich_study.errors import MapError, ParameterError
+from ich_study.errors import MapError, ParameterError, require_known
 from ich_study.evaluate.scaling import checked_maps
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.cams.imputation import imputed_alike
@@ -63,8 +63,7 @@ def baseline(channels: Tensor, kind: str) -> Tensor:
     `mean` is the slice's mean, `blur` the slice under a Gaussian of S / 16 pixels, `zero` the low
     edge of the window.
     """
-    if kind not in BASELINES:
-        raise ParameterError(f"baseline {kind!r}; expected one of {BASELINES}")
+    require_known("baseline", kind, BASELINES)
     if kind == "zero":
         return torch.zeros_like(channels)
     if kind == "mean":

@@ -23,7 +23,6 @@ from ich_study.evaluate.truth import Truth
 from ich_study.methods.cams.cams import library_scaled
 from ich_study.methods.cams.recipe import LIBRARY
 
-CAM_VARIANTS = ("raw", "printed", "library")
 GRID_POINTS = 64
 SCALED_GRID = np.linspace(0, 1, GRID_POINTS + 1)[1:]
 """Thresholds of maps in [0, 1], equally spaced, without 0, which selects everything."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError
+from ich_study.errors import ParameterError, require_known
 
 DEPTHS = ("[-1]", "[-2]", "[-3]")
 READINGS = ("blocks", "stages")
@@ -55,10 +55,7 @@ def timm_layers(
     `blocks[-2]`; EfficientNet only. Raises ParameterError for another reading, an unknown depth, or
     a network without such stages.
     """
-    if reading not in READINGS:
-        raise ParameterError(
-            f"reading of the CAM layers is {reading!r}; expected one of {', '.join(READINGS)}"
-        )
+    require_known("reading of the CAM layers", reading, READINGS)
     chain = list(stages_of(model))
     if reading == "stages":
         if not isinstance(getattr(model, "bn2", None), nn.Module) or not hasattr(

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from ich_study.errors import WeightsError
-from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.scaling import resized_maps
 from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
 from ich_study.inputs.slices import ordered_inputs
@@ -81,8 +79,7 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
                 logits.append(found.model(inputs)[:, target].double().cpu())
             (raw,) = cam.maps(found.model, inputs, target).values()
             maps.append(resized_maps(raw.float().cpu(), found.preprocessing.size))
-        heat = torch.cat(maps)[:, None].numpy().astype(np.float32)
-        named = (recipe.name, recipe.variant, recipe.options["layer"], recipe.classes)
-        return Said(ArrayHeat(*named, heat), torch.cat(logits)[:, None].numpy())
+        heat = recipe.heat(torch.cat(maps).numpy(), recipe.options["layer"])
+        return Said(heat, torch.cat(logits)[:, None].numpy())
 
     return ScanMethod(recipe, found.sha256, found.preprocessing, say)

@@ -106,12 +106,13 @@ def all_answers(
     return pd.concat(found, ignore_index=True)
 
 
-def ranked(results: pd.DataFrame, metric: str, source: str = "masks-validation") -> pd.DataFrame:
-    """Raw maps and rivals by their value of `metric` per pixel, best first; layer "" for rivals."""
+def ranked(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Raw maps and rivals by their value of `metric` per pixel at the thresholds of validation
+    masks, best first; layer "" for rivals."""
     chosen = results[
         (results["metric"] == metric)
         & (results["unit"] == "pixel")
-        & (results["threshold_source"] == source)
+        & (results["threshold_source"] == "masks-validation")
         & (results["variant"] == BEST_VARIANT)
         & results["value"].notna()
     ]
@@ -119,11 +120,9 @@ def ranked(results: pd.DataFrame, metric: str, source: str = "masks-validation")
     return ordered.assign(layer=ordered["layer"].fillna(""))
 
 
-def best_layers(
-    results: pd.DataFrame, metric: str = "dice", source: str = "masks-validation"
-) -> dict[str, str]:
+def best_layers(results: pd.DataFrame, metric: str = "dice") -> dict[str, str]:
     """The depth of each method's largest value, "" for the rivals, best method first."""
-    best = ranked(results, metric, source).drop_duplicates("method")
+    best = ranked(results, metric).drop_duplicates("method")
     return dict(zip(best["method"], best["layer"]))
 
 

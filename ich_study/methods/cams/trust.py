@@ -28,6 +28,7 @@ from ich_study.evaluate.heat import batches
 from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.scaling import resized_maps
 from ich_study.evaluate.truth import Truth
+from ich_study.inputs.devices import wait_for
 from ich_study.inputs.slices import network_view
 from ich_study.methods.cams import faithfulness as tests
 from ich_study.methods.cams.recipe import LIBRARY, CamRecipe, Subject, load_subject
@@ -164,10 +165,10 @@ def cost_table(
     def timed(methods: Sequence[str], depths: Sequence[str]) -> float:
         seconds = []
         for _ in range(repeats + 1):
-            _wait(inputs)
+            wait_for(inputs.device)
             start = time.perf_counter()
             found = recipe.maps(model, inputs, target, methods, depths)
-            _wait(inputs)
+            wait_for(inputs.device)
             seconds.append((time.perf_counter() - start) / (len(inputs) * len(found)))
         return 1000 * float(np.median(seconds[1:]))
 
@@ -175,11 +176,6 @@ def cost_table(
     rows = [(method, depth, timed([method], [depth])) for method, depth in product(*every)]
     rows.append(("all", "", timed(*every)))
     return pd.DataFrame(rows, columns=["method", "layer", "milliseconds"])
-
-
-def _wait(inputs: Tensor) -> None:
-    if inputs.is_cuda:
-        torch.cuda.synchronize(inputs.device)
 
 
 def randomisation(subject: Subject, recipe: CamRecipe, inputs: Tensor, seed: int) -> pd.DataFrame:

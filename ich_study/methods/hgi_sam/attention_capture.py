@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import MapError, ParameterError
+from ich_study.errors import MapError, ParameterError, require_known
+from ich_study.inputs.devices import autocast
 from ich_study.models.frozen import frozen
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def capture_attention(
         for stage in wanted:
             for number, block in enumerate(swin.layers[stage].blocks):
                 stack.callback(recorder.watch((stage, number), block))
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(precision, inputs.device):
             logits = swin(inputs)
         if gradients:
             recorder.differentiate(target_sum(logits, targets))
@@ -239,8 +240,7 @@ def _checked_stages(model: SwinTransformer, stages: Collection[int] | None) -> l
 def _check_arguments(gradients: Collection[str], precision: str) -> None:
     if not set(gradients) <= set(GRADIENTS):
         raise ParameterError(f"gradients are {sorted(gradients)}; known: {', '.join(GRADIENTS)}")
-    if precision not in PRECISIONS:
-        raise ParameterError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    require_known("precision", precision, PRECISIONS)
 
 
 def _at_least_float32(values: Tensor) -> torch.dtype:

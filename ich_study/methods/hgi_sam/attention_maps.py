@@ -21,8 +21,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import MapError, ParameterError
+from ich_study.errors import MapError, ParameterError, require_known
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
+from ich_study.inputs.devices import autocast
 from ich_study.methods.hgi_sam.attention_capture import (
     BlockAttention,
     Capture,
@@ -64,10 +65,7 @@ class AttentionVariant:
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ParameterError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}"
-                )
+            require_known(name, getattr(self, name), known)
 
 
 PRINTED = AttentionVariant()
@@ -269,26 +267,10 @@ def swin_grad_cam(
 ) -> tuple[Tensor, Tensor]:
     """Grad-CAM of a batch, and the logits: (B, H, W) in [0, 1], (B, outputs).
 
-    `token_grad_cam`, interpolated, times the brain, min-max. A map without a positive value is 0.
-    """
-    tokens, logits = token_grad_cam(model, inputs, targets, precision)
-    return fused_map({0: tokens}, inputs.shape[-2:], brain), logits
-
-
-def token_grad_cam(
-    model: nn.Module,
-    inputs: Tensor,
-    targets: Targets | None = None,
-    precision: str = "fp32",
-) -> tuple[Tensor, Tensor]:
-    """Grad-CAM at the first norm layer of the last block (paper, 4.3.1), ReLU, min-max: (B, rows,
-    columns) of the last stage's tokens in [0, 1], and the logits.
-
-    targets: as in `hgi_sam`; None takes the largest logit of each slice, so that slices called
-    negative show that class (the code; pytorch-grad-cam's default).
+    `token_grad_cams`, interpolated, times the brain, min-max. A map without a positive value is 0.
     """
     cams, logits = token_grad_cams(model, inputs, [targets], precision)
-    return cams[0], logits
+    return fused_map({0: cams[0]}, inputs.shape[-2:], brain), logits
 
 
 def token_grad_cams(
@@ -297,7 +279,13 @@ def token_grad_cams(
     targets: Sequence[Targets | None],
     precision: str = "fp32",
 ) -> tuple[list[Tensor], Tensor]:
-    """`token_grad_cam` of each of `targets`, from one forward pass."""
+    """Grad-CAM at the first norm layer of the last block (paper, 4.3.1), ReLU, min-max: (B, rows,
+    columns) of the last stage's tokens in [0, 1] for each of `targets`, from one forward pass, and
+    the logits.
+
+    targets: as in `hgi_sam`; None takes the largest logit of each slice, so that slices called
+    negative show that class (the code; pytorch-grad-cam's default).
+    """
     swin = checked_swin(model)
     kept: list[Tensor] = []
 
@@ -308,9 +296,7 @@ def token_grad_cams(
     with torch.inference_mode(False), torch.enable_grad(), frozen(swin):
         handle = swin.layers[-1].blocks[-1].norm1.register_forward_hook(keep)
         try:
-            with torch.autocast(
-                inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"
-            ):
+            with autocast(precision, inputs.device):
                 logits = swin(inputs)
             sums = [
                 target_sum(logits, logits.argmax(1) if each is None else each) for each in targets

@@ -20,7 +20,7 @@ from ich_study.methods.hgi_sam.segmentation_baselines import create_segmenter
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import fold_split, make_folds, rows_of
 from ich_study.store.read import Store
-from ich_study.training.config import from_parameters
+from ich_study.training.config import TrainingConfig
 
 
 def with_folds(
@@ -58,7 +58,7 @@ def supervised_masks(
     For each fold a network is trained on the others; `validation_fraction` of
     all patients, taken from those others, stop its training early. Resumes after a kill.
     """
-    config = from_parameters(parameters)
+    config = TrainingConfig.read(parameters)
     found = np.zeros((len(rows), config.size, config.size), bool)
     folds = rows[["dataset", "patient_id", "fold"]].drop_duplicates()
     model: nn.Module = nn.Identity()

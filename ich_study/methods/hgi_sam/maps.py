@@ -211,12 +211,20 @@ def heat_of(
 
     networks: by classifier, see CLASSIFIER_OF. inputs: (B, C, H, W). brain: bool (B, H, W).
     """
-    model, setting = networks[CLASSIFIER_OF[method]], HGI_VARIANTS[variant]
+    return heat_and_logits(method, networks[CLASSIFIER_OF[method]], inputs, brain, variant)[0]
+
+
+def heat_and_logits(
+    method: str, model: nn.Module, inputs: Tensor, brain: Tensor | None, variant: str
+) -> tuple[Tensor, Tensor]:
+    """`heat_of` the classifier that the method explains, and its logits (B, outputs)."""
     if method == GRAD_CAM:
-        return swin_grad_cam(model, inputs, grad_cam_target(variant), brain)[0]
+        return swin_grad_cam(model, inputs, grad_cam_target(variant), brain)
     if method == HGI:
-        return hgi_sam(model, inputs, TARGET, brain, setting).fused
-    return swin_sam(model, inputs, brain, setting).fused
+        found = hgi_sam(model, inputs, TARGET, brain, HGI_VARIANTS[variant])
+    else:
+        found = swin_sam(model, inputs, brain, HGI_VARIANTS[variant])
+    return found.fused, found.logits
 
 
 def grad_cam_target(variant: str) -> int | None:

@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
 
-from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
 from ich_study.inputs.slices import ordered_inputs
-from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS, hgi_sam, swin_grad_cam, swin_sam
-from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, GRAD_CAM, HGI, TARGET, grad_cam_target
+from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, HGI, heat_and_logits
 from ich_study.methods.hgi_sam.segmentation import hemorrhage_probability
 from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork
 from ich_study.methods.hgi_sam.train import BODY_FOLDER
@@ -62,35 +59,21 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
     found = load(path, device, Backbone)
     outputs = found.metadata["two_outputs"], found.metadata["classes"].index("any")
 
+    explained = recipe.name, found.model
+
     def say(scan: OneScan) -> Said:
         brain = found.preprocessing.resized_codes(torch.from_numpy(scan.brain)).to(device)
         maps, called, done = [], [], 0
         for inputs in ordered_inputs(scan, scan.rows, found.preprocessing, BATCH, device):
             inside = brain[done : done + len(inputs)]
             done += len(inputs)
-            fused, logits = _fused(recipe, found.model, inputs, inside)
+            fused, logits = heat_and_logits(*explained, inputs, inside, recipe.variant)
             maps.append(fused.float().cpu())
             of_any = class_logits(logits, outputs[0])[:, outputs[1] : outputs[1] + 1]
             called.append(of_any.detach().double().cpu())
-        heat = torch.cat(maps)[:, None].numpy().astype(np.float32)
-        named = (recipe.name, recipe.variant, None, recipe.classes)
-        return Said(ArrayHeat(*named, heat), torch.cat(called).numpy())
+        return Said(recipe.heat(torch.cat(maps).numpy()), torch.cat(called).numpy())
 
     return ScanMethod(recipe, found.sha256, found.preprocessing, say)
-
-
-def _fused(
-    recipe: ScanRecipe, model: nn.Module, inputs: Tensor, inside: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Map of a batch by one method of Table 1, and the logits."""
-    variant = HGI_VARIANTS[recipe.variant]
-    if recipe.name == GRAD_CAM:
-        return swin_grad_cam(model, inputs, grad_cam_target(recipe.variant), inside)
-    if recipe.name == HGI:
-        read = hgi_sam(model, inputs, TARGET, inside, variant)
-    else:
-        read = swin_sam(model, inputs, inside, variant)
-    return read.fused, read.logits
 
 
 def _open_segmenter(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMethod:
@@ -98,8 +81,7 @@ def _open_segmenter(path: Path, recipe: ScanRecipe, device: torch.device) -> Sca
 
     def say(scan: OneScan) -> Said:
         maps = hemorrhage_probability(found.model, found.preprocessing, scan, scan.rows, device)
-        named = (recipe.name, recipe.variant, None, recipe.classes)
         # a slice is as probable as its surest pixel: a segmenter has no other word on slices
-        return Said.of_probability(ArrayHeat(*named, maps[:, None]), maps.max((1, 2))[:, None])
+        return Said.of_probability(recipe.heat(maps), maps.max((1, 2))[:, None])
 
     return ScanMethod(recipe, found.sha256, found.preprocessing, say)

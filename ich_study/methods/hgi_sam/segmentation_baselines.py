@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError
+from ich_study.errors import ParameterError, require_known
+from ich_study.inputs.seeds import first_weights_from
 from ich_study.models.registry import Network, register
 
 OUTPUTS = 2
@@ -109,10 +110,8 @@ def create_segmenter(
     Raises ParameterError for another name or options that it does not take.
     """
     options = dict(options or {})
-    if name not in _BUILDERS:
-        raise ParameterError(f"no segmentation network {name!r}; known: {', '.join(_BUILDERS)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    require_known("segmentation network", name, _BUILDERS)
+    with first_weights_from(seed):
         try:
             model, divisor = _BUILDERS[name](in_channels, options)
         except (TypeError, ValueError, AssertionError) as error:

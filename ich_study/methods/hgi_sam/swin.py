@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ich_study.errors import ParameterError, WeightsError
+from ich_study.inputs.seeds import first_weights_from
 from ich_study.models.backbones import Backbone, create_backbone, train_only
 from ich_study.models.registry import load
 
@@ -41,24 +42,21 @@ def create_swin(
     return backbone
 
 
-def swin_from_parent(
-    path: Path, outputs: int, sha256: str | None = None, seed: int = 0, trained: str = "all"
-) -> Backbone:
+def swin_from_parent(path: Path, outputs: int, seed: int = 0, trained: str = "all") -> Backbone:
     """The network of a checkpoint of this study, its body strictly loaded, with a new head of
     `outputs` logits.
 
     HGI-SAM is fine-tuned from the body of Swin-SAM binary (Section 4.2.2). With as many outputs as
     the
     parent the head is kept. trained: see Backbone (HGI-SAM's code trains the head first).
-    Raises WeightsError where the file is absent, of another SHA-256, describes no Swin, or does not
-    fit its own description.
+    Raises WeightsError where the file is absent, describes no Swin, or does not fit its own
+    description.
     """
-    found = load(path, torch.device("cpu"), Backbone, sha256)
+    found = load(path, torch.device("cpu"), Backbone)
     parent = found.network
     _check_swin(parent, WeightsError)
     if outputs != parent.outputs:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with first_weights_from(seed):
             parent.model.reset_classifier(outputs)
     train_only(parent.model, trained)
     return replace(

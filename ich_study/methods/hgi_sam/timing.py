@@ -14,6 +14,7 @@ from torch import nn
 
 from ich_study.errors import ParameterError
 from ich_study.evaluate.rows import Row, Rows
+from ich_study.inputs.devices import wait_for
 from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, heat_of
 
 WARM_UP = 2
@@ -49,10 +50,10 @@ def milliseconds_table(
     spent: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(WARM_UP + repeats):
         for name, call in calls.items():
-            _synchronise(device)
+            wait_for(device)
             started = time.perf_counter()
             call()
-            _synchronise(device)
+            wait_for(device)
             if turn >= WARM_UP:
                 spent[name].append(1000 * (time.perf_counter() - started))
     drawn = np.random.default_rng(0).integers(0, repeats, (2000, repeats))
@@ -76,8 +77,3 @@ def milliseconds_rows(table: pd.DataFrame, rows: Rows, variant: str) -> list[Row
 def _segmented(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
         return model(inputs).argmax(1)
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from ich_study.errors import ParameterError
+from ich_study.errors import require_known
 from ich_study.inputs.slices import SliceSource
 from ich_study.methods.hgi_sam.swin import swin_from_parent
 from ich_study.models.backbones import Backbone
-from ich_study.training.config import TWO_OUTPUT_LOSSES, TrainingConfig, from_parameters
+from ich_study.training.config import TWO_OUTPUT_LOSSES, TrainingConfig
 from ich_study.training.learner import TrainingRun, train_classifier
 
 HEAD_FOLDER, BODY_FOLDER = "head", "all"
@@ -42,7 +42,7 @@ def train_swins(
     """
     runs, slices = {}, (source, train_rows, validation_rows)
     for name, classes in (("binary", ["any"]), ("multi_label", list(multi_label_classes))):
-        config = from_parameters({**shared, "classes": classes})
+        config = TrainingConfig.read({**shared, "classes": classes})
         network = create(config)
         millions = sum(weight.numel() for weight in network.model.parameters()) / 1e6
         print(
@@ -50,7 +50,7 @@ def train_swins(
             f" {network.weights_source}"
         )
         runs[name] = train_classifier(network, config, *slices, folder / name)
-    config = from_parameters({**shared, "classes": ["any"], **fine_tuning})
+    config = TrainingConfig.read({**shared, "classes": ["any"], **fine_tuning})
     parent = runs["binary"].weights_path
     runs["two_outputs"] = fine_tune(parent, config, head_stage, *slices, folder / "two_outputs")
     return runs
@@ -72,11 +72,7 @@ def fine_tune(
     literally. The second stage starts from the best weights of the first. Raises ParameterError for
     a loss of one output.
     """
-    if config.loss not in TWO_OUTPUT_LOSSES:
-        raise ParameterError(
-            f"the two-output network takes a loss of {', '.join(TWO_OUTPUT_LOSSES)}, not"
-            f" {config.loss}"
-        )
+    require_known("loss of the two-output network", config.loss, TWO_OUTPUT_LOSSES)
     start, slices = parent, (source, train_rows, validation_rows)
     if head_stage is not None:
         first = config.changed(**head_stage)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ich_study.errors import ParameterError
+from ich_study.errors import require_known
 from ich_study.methods.lse_unet.network import LevelOutputs
 from ich_study.training.losses import BinaryCrossEntropy
 
@@ -52,10 +52,7 @@ class LSELoss(nn.Module):
 
     def __init__(self, weights: str, consistency: bool, positive_weight: Sequence[float]) -> None:
         super().__init__()
-        if weights not in LOSS_WEIGHTS:
-            raise ParameterError(
-                f"loss weights {weights!r}; expected one of {', '.join(LOSS_WEIGHTS)}"
-            )
+        require_known("loss weights", weights, LOSS_WEIGHTS)
         self.weights, self.consistency = LOSS_WEIGHTS[weights], consistency
         self.classification = BinaryCrossEntropy(positive_weight)
 

@@ -19,7 +19,8 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ich_study.errors import ParameterError
+from ich_study.errors import ParameterError, require_known
+from ich_study.inputs.seeds import first_weights_from
 from ich_study.inputs.settings import Settings, one_of
 from ich_study.methods.lse_unet.pooling import REDUCTIONS, LSEPooling
 from ich_study.models.backbones import Backbone
@@ -73,8 +74,7 @@ LSE_VARIANTS: dict[str, LSESettings] = {
 def lse_settings(variant: str, changes: Mapping[str, Any]) -> LSESettings:
     """The settings of a variant with some of them changed; ParameterError for an unknown variant or
     setting."""
-    if variant not in LSE_VARIANTS:
-        raise ParameterError(f"unknown variant {variant!r}; known: {', '.join(LSE_VARIANTS)}")
+    require_known("variant", variant, LSE_VARIANTS)
     return LSE_VARIANTS[variant].changed(**changes)
 
 
@@ -260,8 +260,7 @@ def create_lse_unet(
     size: rows and columns of the training slices. With it, a sum over n positions (Eq. 4) starts at
     logits near 0 instead of near log n, 9.7 at 512 px: each level's scores begin at -log(n) / r.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with first_weights_from(seed):
         model = LSEUNet(FeatureEncoder(encoder), outputs, settings)
     if size is not None and settings.reduction == "sum":
         for score, stride in zip(model.scores, STRIDES):

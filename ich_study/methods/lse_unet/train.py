@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import DataError, ParameterError, require_known
 from ich_study.evaluate.unseen import assert_unseen
 from ich_study.inputs.preprocessing import preprocessing_from
 from ich_study.inputs.slices import SliceSource
@@ -34,6 +34,7 @@ from ich_study.splits.split import EXCLUDED
 from ich_study.study import Study, parts_table
 from ich_study.training.config import TrainingConfig
 from ich_study.training.learner import TrainingRun, train_classifier
+from ich_study.training.resume import WEIGHTS_FILE
 
 NO_CONSISTENCY = "no_consistency_loss"
 SHARED_PATIENTS = "shared_patients"
@@ -135,8 +136,7 @@ def train_variant(
     they do. Raises ParameterError for an unknown arm, SplitError for a shared patient, DataError
     where the arm with shared patients has none.
     """
-    if arm not in ARMS:
-        raise ParameterError(f"arm {arm!r}; expected one of {', '.join(ARMS)}")
+    require_known("arm", arm, ARMS)
     monitored = parts.validation if parts.monitored is None else parts.monitored
     assert_disjoint(monitored, test_rows)
     assert_disjoint(parts.train, test_rows)
@@ -189,7 +189,7 @@ def with_shared_patients(parts: LSEParts, test_rows: pd.DataFrame) -> pd.DataFra
 def weights_of_run(folder: str | Path) -> Path:
     """The checkpoint of a 01_backbones run, relative to the project's folder; DataError says how to
     make it where it is not there, StudyError where the run failed or its files changed since."""
-    path = resolve(folder) / "weights.safetensors"
+    path = resolve(folder) / WEIGHTS_FILE
     check_run(path.parent)
     if not path.is_file():
         raise DataError(

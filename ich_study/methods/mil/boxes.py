@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from ich_study.errors import ParameterError, StudyError
+from ich_study.errors import StudyError, require_known
 from ich_study.evaluate.truth import with_known
 from ich_study.inputs.slices import SliceSource
 from ich_study.metrics.boxes import component_boxes
@@ -62,8 +62,7 @@ def grid_boxes(
     `none`, which leaves every slice without boxes. Raises StudyError for slices whose truth is
     unknown: they would count as free of hemorrhage.
     """
-    if truth not in TRUTHS:
-        raise ParameterError(f"truth is {truth!r}; expected one of {', '.join(TRUTHS)}")
+    require_known("truth", truth, TRUTHS)
     if truth == "none":
         return [NO_BOXES[0]] * len(rows), [NO_BOXES[1]] * len(rows)
     unknown = rows[~rows[TRUTHS[truth]].astype(bool)]

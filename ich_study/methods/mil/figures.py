@@ -88,15 +88,15 @@ def _draw(axis: Axes, panel: Panel) -> None:
     axis.set_title(title, fontsize=8)
 
 
-def slices_of_each_outcome(counts: Counts, rows: pd.DataFrame, each: int = 2) -> dict[int, str]:
+def slices_of_each_outcome(counts: Counts, rows: pd.DataFrame) -> dict[int, str]:
     """Which slices to show, by rule, and what they show: most boxes hit, most boxes missed, most
-    false points; `each` of a kind, one per patient and kind, no slice twice."""
+    false points; two of a kind, one per patient and kind, no slice twice."""
     shown: dict[int, str] = {}
     patients = rows["patient_id"].to_numpy()
     for name, values in (("hit", counts.tp), ("missed", counts.fn), ("false", counts.fp)):
         seen: set[str] = set()
         for index in map(int, np.argsort(-values, kind="stable")):
-            wanted = values[index] > 0 and len(seen) < each
+            wanted = values[index] > 0 and len(seen) < 2
             if wanted and patients[index] not in seen and index not in shown:
                 shown[index] = name
                 seen.add(patients[index])

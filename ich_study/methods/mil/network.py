@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ich_study.errors import ParameterError
+from ich_study.errors import ParameterError, require_known
 from ich_study.inputs.preprocessing import NORMALISATIONS, Preprocessing
+from ich_study.inputs.seeds import first_weights_from
 from ich_study.models.registry import Network, register
 from ich_study.models.weights import load_tensors, read_tensors, verify_file
 
@@ -225,12 +226,8 @@ def create_mil(
     for an unknown variant or head, channels that are not three positive numbers, or blocks that do
     not fit.
     """
-    if variant not in MIL_VARIANTS or head not in HEADS:
-        raise ParameterError(
-            f"MIL variant {variant!r}, head {head!r}; expected one of"
-            f" {', '.join(MIL_VARIANTS)}, and"
-            f" of {', '.join(HEADS)}"
-        )
+    require_known("MIL variant", variant, MIL_VARIANTS)
+    require_known("MIL head", head, HEADS)
     if len(channels) != 3 or min(channels) < 1:
         raise ParameterError(
             f"MIL channels are {channels}; expected three positive numbers, the paper's code has"
@@ -242,8 +239,7 @@ def create_mil(
             f"MIL blocks are {blocks}; expected at least 1, and {BLOCKS['authors']} for the"
             " authors' network"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with first_weights_from(seed):
         model = (
             PrintedNetwork(head, tuple(channels), blocks)
             if variant == "printed"

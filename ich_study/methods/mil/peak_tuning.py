@@ -18,7 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ich_study.atomic import write_csv
-from ich_study.errors import ParameterError, StudyError
+from ich_study.errors import ParameterError, StudyError, require_known
 from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.methods.mil.peaks import Centroids, Detector
 from ich_study.methods.mil.pipeline import ScoredMaps
@@ -76,8 +76,7 @@ def tuning_bounds_of(
 
     Raises ParameterError for an unknown head or bound.
     """
-    if head not in BOUNDS:
-        raise ParameterError(f"no tuning bounds for head {head!r}; known: {', '.join(BOUNDS)}")
+    require_known("head", head, BOUNDS)
     given = {name: tuple(map(float, pair)) for name, pair in (override or {}).get(head, {}).items()}
     known = vars(BOUNDS[head])
     if set(given) - set(known) or any(len(pair) != 2 for pair in given.values()):

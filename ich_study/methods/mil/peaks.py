@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from ich_study.errors import MapError, ParameterError
+from ich_study.errors import MapError, ParameterError, require_known
 
 ORDERS = ("printed", "authors")
 
@@ -39,10 +39,7 @@ class Detector:
     blind_border: bool = True
 
     def __post_init__(self) -> None:
-        if self.order not in ORDERS:
-            raise ParameterError(
-                f"detector order is {self.order!r}; expected one of {', '.join(ORDERS)}"
-            )
+        require_known("detector order", self.order, ORDERS)
         whole = self.distance == int(self.distance) and self.distance >= 1
         if not self.prominence >= 0 or np.isnan(self.threshold) or not whole:
             raise ParameterError(

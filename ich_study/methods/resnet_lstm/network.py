@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 
 from ich_study.errors import StudyError
+from ich_study.inputs.seeds import first_weights_from
 from ich_study.methods.resnet_lstm.settings import LSTMSettings
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import Network, rebuild, register
@@ -121,8 +122,7 @@ def with_lstm(backbone: Backbone, settings: LSTMSettings, seed: int = 0) -> Sequ
     """
     start, features = state_digest(backbone.model), copy.deepcopy(backbone.model)
     features.reset_classifier(0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with first_weights_from(seed):
         model = ResNetLSTM(features, settings, backbone.outputs)
     return SequenceNetwork(model, backbone.describe(), settings, start)
 
@@ -134,7 +134,6 @@ def without_lstm(network: ResNetLSTM, backbone: Backbone, seed: int = 0) -> Back
     backbone: the classifier that `with_lstm` took, for its description.
     """
     model = copy.deepcopy(network.features)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with first_weights_from(seed):
         model.reset_classifier(backbone.outputs)
     return replace(backbone, model=model)

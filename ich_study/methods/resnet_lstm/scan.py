@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.scan_methods import OneScan, Said, ScanMethod, ScanRecipe, named_file
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.resnet_lstm.arms import ARMS, MAIN, PLAIN, SUPERVISED
@@ -72,8 +71,8 @@ def _open_cam(path: Path, recipe: ScanRecipe, device: torch.device) -> Opened:
         labeller = PseudoLabeller(*made_of, region, {}, device)
         channels = labeller.channels(scan.name, np.arange(len(scan.hu)))
         logits = labeller.logits(channels.cpu().numpy()).astype(np.float64)
-        maps = labeller.cams(channels)[:, None]
-        return Said(_heat(recipe, maps), logits[:, None])
+        maps = labeller.cams(channels)
+        return Said(recipe.heat(maps), logits[:, None])
 
     return say, found.preprocessing, found.sha256
 
@@ -91,11 +90,6 @@ def _open_unet(path: Path, recipe: ScanRecipe, device: torch.device) -> Opened:
         )
         maps = segment(found.model, prepared, settings, device)
         # a slice is as probable as its surest voxel: the method has no other word on slices
-        return Said.of_probability(_heat(recipe, maps[:, None]), maps.max((1, 2))[:, None])
+        return Said.of_probability(recipe.heat(maps), maps.max((1, 2))[:, None])
 
     return say, grid, found.sha256
-
-
-def _heat(recipe: ScanRecipe, maps: np.ndarray) -> ArrayHeat:
-    named = (recipe.name, recipe.variant, None, recipe.classes)
-    return ArrayHeat(*named, maps.astype(np.float32))

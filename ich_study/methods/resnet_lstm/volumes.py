@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from ich_study.errors import DataError
 from ich_study.hashing import sha256_bytes, sha256_lines
-from ich_study.inputs.seeds import seeded_generator
+from ich_study.inputs.seeds import first_weights_from, seeded_generator
 from ich_study.methods.resnet_lstm.settings import UNetSettings
 from ich_study.methods.resnet_lstm.skull_removal import equalised, stripped_slice
 from ich_study.models.registry import Network, register
@@ -82,8 +82,7 @@ class VolumeNetwork(Network):
 
 def create_unet(settings: UNetSettings, seed: int = 0) -> VolumeNetwork:
     """A 3-D U-Net initialised from `seed` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with first_weights_from(seed):
         return VolumeNetwork(VolumeUNet(settings), settings)
 
 

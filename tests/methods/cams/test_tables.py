@@ -129,7 +129,7 @@ def test_answers_of_each_metric_are_of_that_metric():
         assert chance["value"] == pytest.approx(1 - rival["value"])
 
 
-def test_the_best_depth_is_taken_from_the_named_source():
+def test_the_best_depth_is_taken_at_thresholds_of_validation_masks():
     rows = pd.DataFrame(
         {
             "method": "m",
@@ -142,7 +142,6 @@ def test_the_best_depth_is_taken_from_the_named_source():
         }
     )
     assert best_layers(rows) == {"m": "-1"}
-    assert best_layers(rows, source="masks-test") == {"m": "-2"}
     assert ranked(rows, "dice")["value"].tolist() == [0.4, 0.3]
     assert best_layers(rows.assign(variant="printed")) == {}
 

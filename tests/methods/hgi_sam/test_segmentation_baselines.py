@@ -73,7 +73,7 @@ def test_the_seed_decides_the_weights_and_the_description_the_network():
 
 
 def test_unknown_networks_and_options_are_named():
-    with pytest.raises(ParameterError, match="known: unet, swin_unetr"):
+    with pytest.raises(ParameterError, match="expected one of unet, swin_unetr"):
         create_segmenter("vnet", 3)
     with pytest.raises(ParameterError, match="depth"):
         create_segmenter("unet", 3, {"depth": 3})

@@ -70,7 +70,7 @@ def test_the_weights_are_those_of_section_4_and_of_the_code():
         "authors"
     ].alphas == (1.5, 0.25, 0.125, 0.0625)
     assert LOSS_WEIGHTS["printed"].betas == LOSS_WEIGHTS["authors"].betas == (0.5, 0.25, 0.125)
-    with pytest.raises(ParameterError, match="loss weights 'paper'"):
+    with pytest.raises(ParameterError, match="loss weights is 'paper'"):
         LSELoss("paper", True, [1.0])
 
 

@@ -202,7 +202,9 @@ def test_slices_of_another_size_are_refused(size):
 
 
 def test_settings_that_do_not_exist_are_refused():
-    with pytest.raises(ParameterError, match="unknown variant 'paper'; known: printed, authors"):
+    with pytest.raises(
+        ParameterError, match="variant is 'paper'; expected one of printed, authors"
+    ):
         lse_settings("paper", {})
     with pytest.raises(ParameterError, match="unknown setting 'temperature'"):
         lse_settings("printed", {"temperature": 1})

@@ -211,7 +211,7 @@ def test_arms_that_make_no_sense_are_refused(tmp_path):
         with pytest.raises(ParameterError, match="expected that one first"):
             lse_training.check_arms(arms, base)
     lse_training.check_arms(["authors", "printed", "no_consistency_loss"], "authors")
-    with pytest.raises(ParameterError, match="arm 'other'"):
+    with pytest.raises(ParameterError, match="arm is 'other'"):
         trained("other", tmp_path)
 
 

@@ -29,7 +29,6 @@ def test_slices_are_shown_by_rule():
     rows = pd.DataFrame({"patient_id": ["a", "a", "b", "c", "c"]})
     counts = Counts(np.array([3, 2, 1, 0, 0]), np.array([0, 0, 0, 4, 5]), np.array([0, 1, 0, 0, 0]))
     assert slices_of_each_outcome(counts, rows) == {0: "hit", 2: "hit", 1: "missed", 4: "false"}
-    assert slices_of_each_outcome(counts, rows, each=1) == {0: "hit", 1: "missed", 4: "false"}
     assert slices_of_each_outcome(Counts(*np.zeros((3, 5), int)), rows) == {}
 
 

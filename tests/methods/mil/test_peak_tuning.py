@@ -86,7 +86,7 @@ def test_bounds_are_checked_scaled_and_overridden():
     ):
         with pytest.raises(ParameterError, match="tuning bounds"):
             tuning_bounds_of("max_pooling", wrong, 256)
-    with pytest.raises(ParameterError, match="no tuning bounds"):
+    with pytest.raises(ParameterError, match="head is"):
         tuning_bounds_of("mean", None, 256)
 
 
