@@ -187,9 +187,9 @@ class RepeatedReader(RsnaReader):
 
 def build(root: Path, stores: Path, workers: int, copies: int = 1) -> None:
     """The store of the folder, from nothing."""
-    reader = RepeatedReader(root, progress=False, workers=workers)
+    reader = RepeatedReader(root, workers=workers)
     reader.copies = copies
-    build_store(reader, stores, workers=workers, progress=False)
+    build_store(reader, stores, workers=workers)
 
 
 class Seconds(NamedTuple):
@@ -258,7 +258,7 @@ def bench_build(
 ) -> list[dict[str, object]]:
     """DICOM to store against bare decoding in CPU time, which is what a core has to give."""
     files = sorted((root / "stage_2_train").glob("*.dcm"))
-    reader = RsnaReader(root, progress=False, workers=1)
+    reader = RsnaReader(root, workers=1)
     refs = reader.scans()
     per_core = interleaved(
         {

@@ -132,6 +132,17 @@ def _hash(content: str | Path, kind: str) -> str:
     return content
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a run: `run.json`, else what a run that did not end well left, else empty."""
+    for name in (RUN_NAME, FAILED_NAME):
+        try:
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
 def run_problem(folder: Path) -> str | None:
     """What is wrong with the run in `folder`, a sentence with the file, or None.
 
@@ -173,12 +184,11 @@ def check_run(folder: Path, notebook: str | None = None) -> None:
     problem = run_problem(folder)
     if problem is not None:
         raise RunError(f"{problem}. Make it anew: {repeat_command(folder)}")
-    if notebook is not None and (folder / RUN_NAME).is_file():
-        found = json.loads((folder / RUN_NAME).read_text(encoding="utf-8")).get("notebook")
-        if found not in (None, notebook):
-            raise RunError(
-                f"expected a run of {notebook} in {folder}, found one of {found}; correct the path"
-            )
+    found = read_record(folder).get("notebook")
+    if None not in (notebook, found) and found != notebook:
+        raise RunError(
+            f"expected a run of {notebook} in {folder}, found one of {found}; correct the path"
+        )
 
 
 def missing_run(folder: Path) -> str:
@@ -189,11 +199,9 @@ def missing_run(folder: Path) -> str:
 def repeat_command(folder: Path, notebook: str = "<notebook>") -> str:
     """The command that made the run in `folder`, or that the names of the folders speak of, or one
     that says what to fill in."""
-    for name in (RUN_NAME, FAILED_NAME):
-        try:
-            return str(json.loads((folder / name).read_text(encoding="utf-8"))["command"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+    command = read_record(folder).get("command")
+    if command is not None:
+        return str(command)
     scale, arm = "<scale>", ""
     for place, part in enumerate(folder.parts[:-1]):
         if part == "runs" and re.fullmatch(r"\d\d_\w+", "".join(folder.parts[place + 2 :][:1])):

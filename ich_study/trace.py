@@ -24,7 +24,7 @@ import yaml
 from ich_study import paths
 from ich_study.errors import StudyError
 from ich_study.evaluate.results import METRICS_FILE, TEXT_COLUMNS
-from ich_study.manifest import FAILED_NAME, RUN_NAME, recorded, run_problem
+from ich_study.manifest import FAILED_NAME, RUN_NAME, read_record, recorded, run_problem
 from ich_study.published.beside import load_study_tables
 from ich_study.published.claims import parse_selector
 
@@ -34,17 +34,6 @@ SEEDS = "seeds"
 MATCHED = ("study", "method", "variant", "class", "metric", "layer", "dataset", "seed")
 """Columns of the result table by which a row of `07_figures` finds the numbers it is made of."""
 SHOWN = ("command", "started", "git", "parameters", "hashes", "licences")
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a run: `run.json`, else what a run that did not end well left, else empty."""
-    for name in (RUN_NAME, FAILED_NAME):
-        try:
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return content if isinstance(content, dict) else {}
-    return {}
 
 
 def run_folders(runs: Path, later: bool = False) -> list[Path]:

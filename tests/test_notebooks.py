@@ -250,7 +250,7 @@ def two_series(tmp_path_factory):
     reads.loc[2, [f"R{reader}:Fracture" for reader in (1, 2, 3)]] = 1
     reads.to_csv(root / "source" / "reads.csv", index=False)
     reader = open_dataset("cq500", root / "source", other_pathologies="leave_out")
-    store = build_store(reader, root, workers=1, progress=False)
+    store = build_store(reader, root, workers=1)
     rows = store.index
     study = SimpleNamespace(
         stores={"cq500": store}, rows=lambda *_: rows, rows_together=lambda *_: rows

@@ -96,7 +96,6 @@ class Cq500Reader:
     same_position: str = "error"
     skip_bad: bool = False
     workers: int | None = None
-    progress: bool = True
     findings: tuple[str, ...] = field(default=(), init=False)
 
     name, intensity = "cq500", "hu"
@@ -124,7 +123,6 @@ class Cq500Reader:
             skip_bad=self.skip_bad,
             workers=self.workers,
             label="CQ500 headers",
-            progress=self.progress,
         )
         by_folder: dict[Path, list[SliceHeader]] = {}
         for header in headers:

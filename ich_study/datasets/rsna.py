@@ -74,7 +74,6 @@ class RsnaReader:
     mixed: str = "error"
     same_position: str = "error"
     workers: int | None = None
-    progress: bool = True
     findings: tuple[str, ...] = field(default=(), init=False)
 
     name, intensity = "rsna", "hu"
@@ -89,9 +88,7 @@ class RsnaReader:
         table = None
         if self.labels is not None:
             table = read_labels(self.root / self.labels, self.conflicting)
-        headers, rejected = read_headers(
-            files, workers=self.workers, label="RSNA headers", progress=self.progress
-        )
+        headers, rejected = read_headers(files, workers=self.workers, label="RSNA headers")
         self.findings = tuple(_findings(files, table, self.conflicting)) + tuple(
             f"{item.path.name}: {item.reason}, left out" for item in rejected
         )

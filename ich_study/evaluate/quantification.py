@@ -40,19 +40,10 @@ def volume_table(
     counts: pixels per slice from `label_counts`, (slices, 1 + classes), background first; or per
     slices of one depth. rows: a row for each with `scan_id` and `patient_id`, holding all of a
     scan. pixel_ml: (slices,), mL that a pixel of the counted grid stands for; NaN (unknown
-    spacing) gives NaN volumes. Class `any` is the sum over subtypes. Raises StudyError where shapes
-    differ or a pixel's volume is not positive.
+    spacing) gives NaN volumes. Class `any` is the sum over subtypes. Raises StudyError where a
+    pixel's volume is not positive.
     """
     pixel_ml = np.asarray(pixel_ml, np.float64)
-    if (
-        np.shape(counts.tp) != (len(rows), len(classes) + 1)
-        or pixel_ml.shape != (len(rows),)
-        or not len(rows)
-    ):
-        raise StudyError(
-            f"counts {np.shape(counts.tp)}, pixel volumes {pixel_ml.shape}, {len(rows)} slices; "
-            f"expected at least one slice, each with counts of the background and {list(classes)}"
-        )
     if (pixel_ml <= 0).any():
         raise StudyError(f"a pixel of {np.nanmin(pixel_ml)} mL; expected positive volumes")
     parts = []

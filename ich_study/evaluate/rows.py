@@ -60,11 +60,6 @@ def statistic_of(counts: Counts, rows: pd.DataFrame, unit: str, metric: str) -> 
     """
     require_known("metric", metric, METRICS, StudyError)
     require_known("unit", unit, UNITS, StudyError)
-    if np.shape(counts.tp) != (len(rows),) or not len(rows):
-        raise StudyError(
-            f"counts of shape {np.shape(counts.tp)} for {len(rows)} slices; expected one item per"
-            " slice, and at least one"
-        )
     patients = rows["patient_id"].to_numpy()
     if unit == "pixel":
         return ratio_of_sums(patients, *_RATIOS[metric](counts), counts.present)

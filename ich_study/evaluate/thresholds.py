@@ -121,16 +121,6 @@ def counts_over_grid(heatmaps: np.ndarray, truth: np.ndarray, grid: Sequence[flo
     if edges.ndim != 1 or not len(edges) or (np.diff(edges) <= 0).any():
         raise ParameterError("a grid of thresholds must be ascending and hold at least one")
     heatmaps, truth = np.asarray(heatmaps), np.asarray(truth)
-    if (
-        heatmaps.shape != truth.shape
-        or heatmaps.ndim != 3
-        or truth.dtype != bool
-        or not np.isfinite(heatmaps).all()
-    ):
-        raise StudyError(
-            f"heatmaps {heatmaps.shape}, truth {truth.dtype} {truth.shape}: need finite maps and a"
-            " bool truth of one shape"
-        )
     tp, selected = np.zeros((2, len(heatmaps), len(edges)), np.int64)
     for item, (heatmap, mask) in enumerate(zip(heatmaps, truth)):
         step = np.searchsorted(edges, heatmap.astype(np.float64), side="right")

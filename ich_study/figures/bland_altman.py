@@ -3,7 +3,7 @@ intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,17 +20,16 @@ from ich_study.metrics.statistics import patient_bootstrap
 from ich_study.schema import LABELS
 
 _LINES = {"volume_bias_ml": "-", "volume_lower_limit_ml": "--", "volume_upper_limit_ml": "--"}
+_REPLICATES = 500
 _POINTS = {"o": "class in truth", "x": "class not in truth"}
 
 
-def draw_bland_altman(
-    axis: Axes, scans: pd.DataFrame, colour: str, replicates: int, seed: int, size: float = 6
-) -> None:
+def draw_bland_altman(axis: Axes, scans: pd.DataFrame, colour: str, size: float) -> None:
     """Scans (rows of `volume_table` of one class) as points; lines for bias and limits, bands for
     their 95 % intervals over patients. size: of the letters."""
     truth, predicted = scans["truth_ml"].to_numpy(float), scans["predicted_ml"].to_numpy(float)
     intervals = {
-        metric: patient_bootstrap(agreement_statistic(scans, metric), replicates, seed)
+        metric: patient_bootstrap(agreement_statistic(scans, metric), _REPLICATES)
         for metric in _LINES
     }
     for metric, interval in intervals.items():
@@ -52,31 +51,21 @@ def draw_bland_altman(
     axis.grid(False)
 
 
-def bland_altman_figure(
-    volumes: Mapping[str, pd.DataFrame],
-    title: str,
-    classes: Sequence[str] = LABELS,
-    subset: str = "positive",
-    replicates: int = 500,
-    seed: int = 0,
-) -> Figure:
+def bland_altman_figure(volumes: Mapping[str, pd.DataFrame]) -> Figure:
     """A row of panels per method, a column per class: volume difference (predicted - truth) over
-    the mean of both, in mL.
+    the mean of both, in mL, of all scans.
 
-    volumes: method -> `volume_table`. Crosses are scans without the class in truth (subset `all`).
+    volumes: method -> `volume_table`. Crosses are scans without the class in truth.
     Each panel has its own scale: a method that is litres away would hide the others. Raises
     StudyError where no scan is left.
     """
     shown = [
         name
-        for name in classes
-        if any(len(scans_of(table, name, subset)) for table in volumes.values())
+        for name in LABELS
+        if any(len(scans_of(table, name, "all")) for table in volumes.values())
     ]
     if not shown:
-        raise StudyError(
-            f"{title!r}: no scan of {list(classes)} with known volumes in subset {subset!r};"
-            " nothing to plot"
-        )
+        raise StudyError(f"no scan of {list(LABELS)} with known volumes; nothing to plot")
     width = 0.6 + 2.1 * len(shown)
     size = max(6.0, letters(5.2, width))
     figure, axes = plt.subplots(
@@ -88,9 +77,9 @@ def bland_altman_figure(
     )
     for line, (method, table) in zip(axes, volumes.items()):
         for axis, name in zip(line, shown):
-            scans = scans_of(table, name, subset)
+            scans = scans_of(table, name, "all")
             if len(scans):
-                draw_bland_altman(axis, scans, CLASS_COLOURS[name], replicates, seed, size)
+                draw_bland_altman(axis, scans, CLASS_COLOURS[name], size)
             if axis in axes[0]:
                 axis.set_title(f"{name} ({len(scans)} scans)", fontsize=1.2 * size)
             if axis in axes[-1]:
@@ -106,10 +95,9 @@ def bland_altman_figure(
         Line2D([], [], color="0.3", marker=marker, linestyle="", markersize=4, label=words)
         for marker, words in _POINTS.items()
     ]
-    if subset == "all":
-        figure.legend(
-            handles=markers, loc="outside lower center", ncols=2, frameon=False, fontsize=1.1 * size
-        )
+    figure.legend(
+        handles=markers, loc="outside lower center", ncols=2, frameon=False, fontsize=1.1 * size
+    )
     said = "each panel has its own scale; bands: 95 % intervals over patients"
-    figure.suptitle(f"{title}  ({said})", fontsize=1.3 * size)
+    figure.suptitle(f"Volume, predicted minus true  ({said})", fontsize=1.3 * size)
     return figure

@@ -185,17 +185,18 @@ def _answers(labels: pd.DataFrame, name: str) -> np.ndarray:
     return labels[name].to_numpy(dtype=np.int8, na_value=-1)
 
 
+def _each(slices: np.ndarray, severity: str, check: str, detail: str) -> Found:
+    """The same of each slice that is true, bool (slices,)."""
+    return [(severity, check, int(i), detail) for i in np.flatnonzero(slices)]
+
+
 def _labels(volume: ScanVolume) -> Found:
     whole = _answers(volume.labels, "any")
     parts = np.stack([_answers(volume.labels, name) for name in SUBTYPES])
     denied, unexplained = (whole == 0) & (parts == 1).any(0), (whole == 1) & (parts == 0).all(0)
-    found: Found = [
-        ("error", "any-is-not-or", int(i), "`any` says no, a subtype yes")
-        for i in np.flatnonzero(denied)
-    ]
-    return found + [
-        ("error", "any-is-not-or", int(i), "`any` says yes, all subtypes no")
-        for i in np.flatnonzero(unexplained)
+    return [
+        *_each(denied, "error", "any-is-not-or", "`any` says no, a subtype yes"),
+        *_each(unexplained, "error", "any-is-not-or", "`any` says yes, all subtypes no"),
     ]
 
 
@@ -221,14 +222,8 @@ def _mask(volume: ScanVolume, intensity: str) -> Found:
     for name, shown in zip(LABELS, shows):
         label = _answers(volume.labels, name)
         denied, missing = shown & (label == 0), ~shown & (label == 1) & ~(silent & (name != "any"))
-        found += [
-            ("error", "label-denies-mask", int(i), f"{name}: mask yes, label no")
-            for i in np.flatnonzero(denied)
-        ]
-        found += [
-            ("warning", "mask-denies-label", int(i), f"{name}: label yes, mask no")
-            for i in np.flatnonzero(missing)
-        ]
+        found += _each(denied, "error", "label-denies-mask", f"{name}: mask yes, label no")
+        found += _each(missing, "warning", "mask-denies-label", f"{name}: label yes, mask no")
     return found
 
 

@@ -44,8 +44,6 @@ def component_boxes(mask: np.ndarray, min_pixels: int = 1) -> np.ndarray:
     array([[2, 1, 3, 2]])
     """
     mask = np.asarray(mask)
-    if mask.ndim != 2:
-        raise StudyError(f"mask has shape {mask.shape}; expected (rows, columns)")
     _, _, statistics, _ = cv2.connectedComponentsWithStats(
         mask.astype(bool).view(np.uint8), connectivity=8
     )
@@ -83,11 +81,6 @@ def filled_box_counts(prediction: np.ndarray, truth: np.ndarray) -> Counts:
     (array([8]), array([8]), array([8]))
     """
     prediction, truth = np.asarray(prediction), np.asarray(truth)
-    if prediction.shape != truth.shape or prediction.ndim != 3:
-        raise StudyError(
-            f"prediction {prediction.shape}, truth {truth.shape}: expected one shape (slices, rows,"
-            " columns)"
-        )
     return stack_counts(
         [
             filled_counts(component_boxes(p), component_boxes(t), p.shape)

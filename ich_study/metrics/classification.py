@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import StudyError
+from ich_study.metrics.ratio import ratio
 
 DECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]] = {
     "f1": lambda truth, decided: (2 * (truth & decided), truth.astype(int) + decided, truth),
@@ -46,12 +47,6 @@ def checked(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return truth, scores
 
 
-def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    return np.divide(
-        top, bottom, out=np.full(np.shape(bottom), np.nan), where=np.asarray(bottom) > 0
-    )[()]
-
-
 class RankedScores:
     """Items sorted once by score, for AUROC and AP under many weightings of the same items.
 
@@ -80,7 +75,7 @@ class RankedScores:
         area = (
             tp[..., 0] * fp[..., 0] + ((tp[..., 1:] + tp[..., :-1]) * np.diff(fp, axis=-1)).sum(-1)
         ) / 2
-        return _divide(area, tp[..., -1] * fp[..., -1])
+        return ratio(area, tp[..., -1] * fp[..., -1])
 
     def average_precision(self, weights: np.ndarray) -> np.ndarray:
         """Weighted sum of precision times gain in recall over the steps. NaN without positive
@@ -88,7 +83,7 @@ class RankedScores:
         tp, total = self._curve(weights)
         gain = np.diff(tp, axis=-1, prepend=0)
         area = np.divide(gain * tp, total, out=np.zeros_like(tp), where=total > 0).sum(-1)
-        return _divide(area, tp[..., -1])
+        return ratio(area, tp[..., -1])
 
 
 def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
@@ -130,13 +125,13 @@ def decision_metrics(truth: np.ndarray, decisions: np.ndarray) -> dict[str, floa
         float((a & b).sum())
         for a, b in ((truth, positive), (~truth, positive), (truth, ~positive), (~truth, ~positive))
     )
-    sensitivity, specificity = float(_divide(tp, tp + fn)), float(_divide(tn, tn + fp))
+    sensitivity, specificity = float(ratio(tp, tp + fn)), float(ratio(tn, tn + fp))
     return {
         "accuracy": (tp + tn) / len(truth),
-        "precision": float(_divide(tp, tp + fp)),
+        "precision": float(ratio(tp, tp + fp)),
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "f1": float(_divide(2 * tp, 2 * tp + fp + fn)) if tp + fn else float("nan"),
+        "f1": float(ratio(2 * tp, 2 * tp + fp + fn)) if tp + fn else float("nan"),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "tp": tp,
         "fp": fp,
@@ -178,8 +173,8 @@ def roc_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     thresholds = np.concatenate([[np.inf], scores[order][ends]])
     return pd.DataFrame(
         {
-            "false_positive_rate": _divide(fp, np.full_like(fp, fp[-1])),
-            "sensitivity": _divide(tp, np.full_like(tp, tp[-1])),
+            "false_positive_rate": ratio(fp, np.full_like(fp, fp[-1])),
+            "sensitivity": ratio(tp, np.full_like(tp, tp[-1])),
             "threshold": thresholds,
         }
     )
@@ -202,13 +197,13 @@ def pr_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     )
 
 
-def best_epochs(f1: np.ndarray, top: int = 5) -> np.ndarray:
-    """Numbers of the `top` epochs of largest F1, best first, the earlier of equal ones first; NaN
+def best_epochs(f1: np.ndarray) -> np.ndarray:
+    """Numbers of the five epochs of largest F1, best first, the earlier of equal ones first; NaN
     epochs are left out.
 
-    >>> best_epochs([0.5, 0.9, float("nan"), 0.7], top=2).tolist()
-    [1, 3]
+    >>> best_epochs([0.5, 0.9, float("nan"), 0.7]).tolist()
+    [1, 3, 0]
     """
     values = np.asarray(f1, np.float64)
     order = np.argsort(-values, kind="stable")
-    return order[np.isfinite(values[order])][:top]
+    return order[np.isfinite(values[order])][:5]

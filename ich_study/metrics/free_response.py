@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ich_study.errors import StudyError
 from ich_study.metrics.points import points_in_boxes
 
 FALSE_POINTS: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
@@ -21,10 +20,8 @@ def scored_boxes(
     points: of each slice, (n, 3) of row, column and score. boxes: (m, 4). A box that holds no point
     has the score -inf.
     """
-    if len(points) != len(boxes):
-        raise StudyError(f"points of {len(points)} slices and boxes of {len(boxes)}")
     found, false = [], []
-    for own, known in zip(points, boxes):
+    for own, known in zip(points, boxes, strict=True):
         hits = points_in_boxes(own[:, :2], known)
         scores = np.where(hits, own[:, 2:], -np.inf)
         found.append(scores.max(0, initial=-np.inf))

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from ich_study.errors import MapError, StudyError
+from ich_study.metrics.ratio import ratio
 
 
 def _checked(heatmaps: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,4 +70,4 @@ def mass_inside(heatmaps: np.ndarray, truth: np.ndarray) -> np.ndarray:
         )
     total, inside = heatmaps.sum((1, 2)), np.where(truth, heatmaps, 0).sum((1, 2))
     defined = (total > 0) & truth.any((1, 2))
-    return np.divide(inside, total, out=np.full(len(total), np.nan), where=defined)
+    return ratio(inside, total, defined)

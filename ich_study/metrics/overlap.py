@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ich_study.errors import StudyError
+from ich_study.metrics.ratio import ratio
 
 
 @dataclass(frozen=True)
@@ -135,12 +136,6 @@ def label_counts(prediction: np.ndarray, truth: np.ndarray, classes: int) -> Cou
     return Counts(tp, joint.sum(1) - tp, joint.sum(2) - tp)
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """NaN where `size` is 0."""
-    out = np.full(np.shape(denominator), np.nan)
-    return np.divide(numerator, denominator, out=out, where=np.asarray(size) > 0)[()]
-
-
 def dice(counts: Counts) -> np.ndarray:
     """2 TP / (2 TP + FP + FN), float64 in [0, 1].
 
@@ -149,7 +144,7 @@ def dice(counts: Counts) -> np.ndarray:
     >>> float(dice(Counts(3, 1, 2))), float(dice(Counts(0, 0, 0)))
     (0.6666666666666666, nan)
     """
-    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts.tp + counts.fn)
+    return ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts.present)
 
 
 def iou(counts: Counts) -> np.ndarray:
@@ -158,7 +153,7 @@ def iou(counts: Counts) -> np.ndarray:
     >>> float(iou(Counts(3, 1, 2)))
     0.5
     """
-    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, counts.tp + counts.fn)
+    return ratio(counts.tp, counts.tp + counts.fp + counts.fn, counts.present)
 
 
 def sensitivity(counts: Counts) -> np.ndarray:
@@ -168,7 +163,7 @@ def sensitivity(counts: Counts) -> np.ndarray:
     >>> float(sensitivity(Counts(3, 1, 2)))
     0.6
     """
-    return _ratio(counts.tp, counts.tp + counts.fn, counts.tp + counts.fn)
+    return ratio(counts.tp, counts.tp + counts.fn)
 
 
 def precision(counts: Counts) -> np.ndarray:
@@ -177,7 +172,7 @@ def precision(counts: Counts) -> np.ndarray:
     >>> float(precision(Counts(3, 1, 2)))
     0.75
     """
-    return _ratio(counts.tp, counts.tp + counts.fp, counts.tp + counts.fp)
+    return ratio(counts.tp, counts.tp + counts.fp)
 
 
 def mean_over_units(values: np.ndarray) -> np.ndarray:
@@ -188,4 +183,4 @@ def mean_over_units(values: np.ndarray) -> np.ndarray:
     """
     values = np.asarray(values, np.float64)
     defined = np.isfinite(values)
-    return _ratio(np.where(defined, values, 0).sum(0), defined.sum(0), defined.sum(0))
+    return ratio(np.where(defined, values, 0).sum(0), defined.sum(0))

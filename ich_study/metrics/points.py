@@ -87,14 +87,8 @@ RULES: dict[str, Callable[[np.ndarray, np.ndarray], Counts]] = {
 def slice_counts(
     points: Sequence[np.ndarray], boxes: Sequence[np.ndarray], rule: str = ""
 ) -> Counts:
-    """Counts of every slice, (slices,). rule: key of RULES. Raises StudyError for no slices, or
-    another number of slices of points than of boxes."""
-    if len(points) != len(boxes) or not len(boxes):
-        raise StudyError(
-            f"points of {len(points)} slices and boxes of {len(boxes)}; expected both of every"
-            " slice, and at least one slice"
-        )
-    return stack_counts([RULES[rule](*pair) for pair in zip(points, boxes)])
+    """Counts of every slice, (slices,). rule: key of RULES."""
+    return stack_counts([RULES[rule](*pair) for pair in zip(points, boxes, strict=True)])
 
 
 def point_f1(counts: Counts) -> np.ndarray:

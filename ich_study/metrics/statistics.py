@@ -22,6 +22,7 @@ from ich_study.errors import StudyError
 from ich_study.metrics.classification import RankedScores
 from ich_study.metrics.cores import cores, side_by_side
 from ich_study.metrics.overlap import Counts
+from ich_study.metrics.ratio import ratio
 
 LEVEL = 0.95
 """Of all intervals."""
@@ -142,7 +143,7 @@ def ratio_of_sums(
     def evaluate(weights: np.ndarray) -> np.ndarray:
         top, bottom, held = (weights @ sums).T
         known = (bottom > 0) & (held > 0)
-        return np.divide(top, bottom, out=np.full(len(top), np.nan), where=known)
+        return ratio(top, bottom, known)
 
     return PatientStatistic(names, evaluate, share and bool(((top >= 0) & (top <= bottom)).all()))
 
@@ -213,7 +214,7 @@ def auroc_of_items(
             of_stratum = (weights @ positive) * (weights @ negative)
             ranked += np.nan_to_num(area.evaluate(weights[:, drawn])) * of_stratum
             pairs += of_stratum
-        return np.divide(ranked, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+        return ratio(ranked, pairs)
 
     return PatientStatistic(names, evaluate, share=True)
 

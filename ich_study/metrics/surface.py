@@ -51,23 +51,15 @@ def surface_distances(
     """Distance in mm of every surface voxel of the prediction to the truth's surface, and the
     reverse.
 
-    prediction, truth: bool (slices, rows, columns) of `grid`. Raises StudyError on an empty mask,
-    on other shapes, where positions or pixel size are unknown, and on a pixel size that is not
-    positive.
+    prediction, truth: bool (slices, rows, columns) of `grid`, not empty. Raises StudyError where
+    positions or pixel size are unknown, and on a pixel size that is not positive.
     """
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
-    if prediction.shape != truth.shape or prediction.ndim != 3:
-        raise StudyError(
-            f"prediction {prediction.shape}, truth {truth.shape}; expected one shape (slices, rows,"
-            " columns)"
-        )
     if len(prediction) != len(grid.first_mm) or not grid.known or min(grid.pixel_mm) <= 0:
         raise StudyError(
             f"{len(prediction)} slices on {grid} of {len(grid.first_mm)}; surface distances need"
             " known positions of every slice and positive, known pixel sizes"
         )
-    if not prediction.any() or not truth.any():
-        raise StudyError("an empty mask has no surface")
     first, second = grid.points_mm(_surface(prediction)), grid.points_mm(_surface(truth))
     workers = cores()
     return (

@@ -130,7 +130,6 @@ def write_cohort(
     positive_fraction: float | None = None,
     lesions: str = "priors",
     workers: int = 1,
-    progress: bool = True,
 ) -> dict[str, Path]:
     """Simulates and writes every data set under `root/<name>`; returns their folders.
 
@@ -156,7 +155,6 @@ def write_cohort(
                     len(specs[name]),
                     unit="scan",
                     mininterval=5,
-                    disable=not progress,
                 )
                 written = WRITERS[name](root / name, bar)
                 write_json(

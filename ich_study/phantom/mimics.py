@@ -6,7 +6,15 @@ from __future__ import annotations
 import numpy as np
 
 from ich_study.phantom.brain import Anatomy
-from ich_study.phantom.geometry import Point, ellipsoid, occupancy, paint, smooth_noise, smoothstep
+from ich_study.phantom.geometry import (
+    Lattice,
+    Point,
+    ellipsoid,
+    occupancy,
+    paint,
+    smooth_noise,
+    smoothstep,
+)
 from ich_study.phantom.person import Person
 
 LACUNES: tuple[Point, ...] = (
@@ -34,6 +42,12 @@ def _local(
     )
 
 
+def _pair(part: Lattice, centre: Point, axes: Point) -> np.ndarray:
+    """`ellipsoid` of the nearer of two, one of them mirrored to the other side of the head."""
+    x, y, z = centre
+    return np.minimum(ellipsoid(part, centre, axes), ellipsoid(part, (-x, y, z), axes))
+
+
 def paint_leukoaraiosis(anatomy: Anatomy, person: Person, rng: np.random.Generator) -> None:
     """Darkens the white matter around the lateral ventricles, more with age, in place."""
     grade = np.clip(rng.normal((person.age - 55) / 45, 0.25), 0, 1)
@@ -41,15 +55,9 @@ def paint_leukoaraiosis(anatomy: Anatomy, person: Person, rng: np.random.Generat
         return
     box = anatomy.lattice.box((-4, -48, -42), (42, 78, 42))
     part = anatomy.lattice.part(box)
-    horns = np.minimum(
-        ellipsoid(part, (15, -30, 10), (9, 10, 12)), ellipsoid(part, (-15, -30, 10), (9, 10, 12))
-    )
-    body = np.minimum(
-        ellipsoid(part, (20, 8, 26), (8, 34, 8)), ellipsoid(part, (-20, 8, 26), (8, 34, 8))
-    )
-    back = np.minimum(
-        ellipsoid(part, (28, 56, 14), (8, 14, 10)), ellipsoid(part, (-28, 56, 14), (8, 14, 10))
-    )
+    horns = _pair(part, (15, -30, 10), (9, 10, 12))
+    body = _pair(part, (20, 8, 26), (8, 34, 8))
+    back = _pair(part, (28, 56, 14), (8, 14, 10))
     near = smoothstep(
         -np.minimum(np.minimum(horns, body), back) + 3 * smooth_noise(rng, part, 24), -5, 5
     )

@@ -247,27 +247,21 @@ def compared_pairs(
     return list(found.values())
 
 
-def verdict(claim: pd.Series, results: pd.DataFrame) -> str:
-    """One of VERDICTS, from the result table's 95 % intervals.
-
-    The interval of a pair's difference is that of its own row (`pair_columns`, in either direction)
-    where there is one, else from the left's lower minus the right's upper bound to the left's upper
-    minus the right's lower, so that only intervals that do not overlap decide. `not measured`: no
-    such rows. Raises StudyError if `results` lacks a column.
-    """
-    return str(_judge(claim, Results.of(results))["verdict"])
-
-
 def verdicts(
     results: pd.DataFrame, claims: pd.DataFrame | None = None, synthetic: bool = False
 ) -> pd.DataFrame:
-    """Every claim (`load_claims()` unless given) judged, columns `VERDICT_COLUMNS`.
+    """Every claim (`load_claims()` unless given) judged, columns `VERDICT_COLUMNS`: one of
+    VERDICTS, from the result table's 95 % intervals; `not measured` where it has no such rows.
+
+    The interval of a pair's difference is that of its own row (`pair_columns`, in either direction)
+    where there is one, else from the left's lower minus the right's upper bound to the left's upper
+    minus the right's lower, so that only intervals that do not overlap decide.
 
     `pairs` were compared, `paired` of them on the same drawn patients; `patients` is the smallest
     number behind a comparison; `difference_low` and `difference_high` span the intervals of all
     differences. `power`: of an equivalence test, the smallest. synthetic: the results are of a
     phantom; claims about a printed number of one data set (their note begins with `absolute`) are
-    then left undecided.
+    then left undecided. Raises StudyError if `results` lacks a column.
     """
     claims, table = load_claims() if claims is None else claims, Results.of(results)
     rows = []

@@ -347,11 +347,11 @@ def _recorded_hash(path: Path) -> str:
         ) from error
 
 
-def read_split(path: Path, expected_hash: str | None = None) -> pd.DataFrame:
+def read_split(path: Path) -> pd.DataFrame:
     """A split that `write_split` wrote.
 
-    Raises SplitError where it is missing, differs from the hash beside it or from `expected_hash`
-    (that a model was trained with), or lets a patient stand in two parts.
+    Raises SplitError where it is missing, differs from the hash beside it, or lets a patient stand
+    in two parts.
     """
     if not path.is_file() or not _sidecar(path).is_file():
         raise SplitError(
@@ -360,12 +360,11 @@ def read_split(path: Path, expected_hash: str | None = None) -> pd.DataFrame:
         )
     split = _read_csv(path)
     content, recorded = split_hash(split), _recorded_hash(_sidecar(path))
-    for said, where in ((recorded, f"says {_sidecar(path).name}"), (expected_hash, "was expected")):
-        if said is not None and said != content:
-            raise SplitError(
-                f"{path} has hash {content[:12]}, {said[:12]} {where}: it changed since it was"
-                f" written. {RESTORE}"
-            )
+    if recorded != content:
+        raise SplitError(
+            f"{path} has hash {content[:12]}, {recorded[:12]} says {_sidecar(path).name}: it"
+            f" changed since it was written. {RESTORE}"
+        )
     if "unit" not in split:
         assert_no_leak(split)
     return split

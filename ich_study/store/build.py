@@ -181,9 +181,7 @@ def _found(reader: Reader) -> list[ScanRef]:
     return refs
 
 
-def build_store(
-    reader: Reader, root: Path, *, workers: int, allow: Sequence[str] = (), progress: bool = True
-) -> Store:
+def build_store(reader: Reader, root: Path, *, workers: int, allow: Sequence[str] = ()) -> Store:
     """The store of a reader's data set in `root / reader.name`, complete and up to date.
 
     Scans whose source files, details, reader options and code are unchanged are kept where they
@@ -202,12 +200,10 @@ def build_store(
     refs = _found(reader)
     with _locked(builder.folder):
         _remove_stale(builder.folder, [ref.scan_id for ref in refs])
-        missing = _missing(builder, refs, workers, progress)
+        missing = _missing(builder, refs, workers)
         if missing or not _complete(builder.folder, refs):
             (builder.folder / META).unlink(missing_ok=True)
-            bar = _bar(
-                _built(builder, missing, workers), f"store {reader.name}", len(missing), progress
-            )
+            bar = _bar(_built(builder, missing, workers), f"store {reader.name}", len(missing))
             bad = sorted(
                 (finding for finding in bar if finding), key=lambda finding: finding.scan_id
             )
@@ -222,18 +218,16 @@ def build_store(
     return Store(builder.folder)
 
 
-def _bar(items: Iterator[Any], name: str, total: int, progress: bool) -> Iterable[Any]:
-    return tqdm(items, name, total, unit="scan", mininterval=5, disable=not progress)
+def _bar(items: Iterator[Any], name: str, total: int) -> Iterable[Any]:
+    return tqdm(items, name, total, unit="scan", mininterval=5)
 
 
-def _missing(
-    builder: ScanBuilder, refs: Sequence[ScanRef], workers: int, progress: bool
-) -> list[ScanRef]:
+def _missing(builder: ScanBuilder, refs: Sequence[ScanRef], workers: int) -> list[ScanRef]:
     """Scans to build: those that are not there, changed at their source, or do not match their
     hashes."""
     with ThreadPoolExecutor(workers) as pool:
         states = pool.map(builder.is_built, refs)
-        bar = _bar(states, f"check {builder.reader.name}", len(refs), progress)
+        bar = _bar(states, f"check {builder.reader.name}", len(refs))
         return [ref for ref, built in zip(refs, bar) if not built]
 
 

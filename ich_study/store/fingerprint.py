@@ -19,7 +19,7 @@ from ich_study.sources import code_hash
 
 LAYOUT = 3
 """Version of the store's layout on disk; scans of another version are built anew."""
-NOT_CONTENT = frozenset({"root", "workers", "progress", "findings"})
+NOT_CONTENT = frozenset({"root", "workers", "findings"})
 """Attributes of a reader that change no scan: where it reads, how fast, what it said."""
 _SCALARS = (str, int, float, np.generic)
 

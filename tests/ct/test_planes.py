@@ -153,9 +153,7 @@ for _tilt in TILTS:
 def test_every_ml_and_mm_is_that_of_the_planes(tmp_path, kind):
     write, arguments = KINDS[kind]
     scan = write(tmp_path / "scan", *arguments)
-    store = build_store(
-        Loaded(tmp_path, scan.volume), tmp_path / "store", workers=1, progress=False
-    )
+    store = build_store(Loaded(tmp_path, scan.volume), tmp_path / "store", workers=1)
     expected = scan.volume_ml(TRUTH)
     within = {"rel": 1e-3}
     assert lesion_statistics(store)["volume_ml"].sum() == pytest.approx(expected, **within)

@@ -9,7 +9,7 @@ from ich_study.evaluate.comparisons import (
     auroc_differences,
     prediction_differences,
 )
-from ich_study.published.claims import verdict
+from ich_study.published.claims import CLAIM_COLUMNS, verdicts
 from ich_study.schema import result_table
 
 
@@ -84,18 +84,21 @@ def test_the_claims_are_judged_by_the_paired_difference():
             for name in ("good", "poor")
         ]
     )
-    claim = pd.Series(
+    claim = pd.DataFrame(
         {
+            **dict.fromkeys(CLAIM_COLUMNS, ""),
             "study": "01_backbones",
             "metric": "auroc",
             "left": "method=good",
             "comparison": ">",
             "right": "method=poor",
             "protocol": "class=any;unit=slice;variant=printed;subset=all;threshold_source=none",
-        }
+        },
+        index=[0],
     )
-    assert verdict(claim, own) == "undecided"
-    assert verdict(claim, pd.concat([own, difference], ignore_index=True)) == "supported"
+    beside = pd.concat([own, difference], ignore_index=True)
+    assert verdicts(own, claim)["verdict"].tolist() == ["undecided"]
+    assert verdicts(beside, claim)["verdict"].tolist() == ["supported"]
 
 
 def test_a_difference_is_the_first_named_minus_the_second():

@@ -120,12 +120,8 @@ def test_one_scan_has_a_bias_but_no_limits():
 def test_bad_input_is_refused():
     _, _, spacing, table, rows, flat = scans()
     counts, pixel_ml = label_counts(*flat, 6), np.repeat(spacing.prod(1) / 1000, 3)
-    with pytest.raises(StudyError, match="slices"):
-        volume_table(counts, rows[:5], pixel_ml)
     with pytest.raises(StudyError, match="positive"):
         volume_table(counts, rows, -pixel_ml)
-    with pytest.raises(StudyError, match="at least one"):
-        volume_table(counts[:0], rows[:0], pixel_ml[:0])
     with pytest.raises(StudyError, match="subset"):
         scans_of(table, "any", "some")
     with pytest.raises(StudyError, match="metric"):

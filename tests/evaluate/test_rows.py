@@ -141,7 +141,7 @@ def test_means_leave_out_what_is_not_defined():
 
 def test_bad_input_is_named():
     _, _, rows = case()
-    with pytest.raises(StudyError, match="one item per slice"):
+    with pytest.raises(StudyError, match="one patient per item"):
         statistic_of(Counts(*np.zeros((3, 5), int)), rows, "pixel", "dice")
     with pytest.raises(StudyError, match="unit is 'voxel'"):
         statistic_of(Counts(*np.zeros((3, len(rows)), int)), rows, "voxel", "dice")

@@ -9,15 +9,16 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.quantification import scans_of
 from ich_study.figures.bland_altman import bland_altman_figure
 from ich_study.figures.style import READ_AT, save_figure
+from ich_study.schema import LABELS
 from tests.evaluate.test_quantification import scans
 
 
 def test_points_are_difference_over_mean(tmp_path):
     volumes = scans(3)[3]
     methods = {"first": volumes, "second": volumes.assign(predicted_ml=volumes["truth_ml"] * 1.5)}
-    figure = bland_altman_figure(methods, "volumes", classes=("any", "IPH"), replicates=20)
-    assert len(figure.axes) == 2 * 2
-    shown = scans_of(volumes, "any", "positive")
+    figure = bland_altman_figure(methods)
+    assert len(figure.axes) == 2 * len(LABELS)
+    shown = scans_of(volumes, "any", "all")
     points = np.concatenate([part.get_offsets() for part in figure.axes[0].collections])
     expected = np.stack(
         [
@@ -39,7 +40,7 @@ def test_points_are_difference_over_mean(tmp_path):
 
 
 def test_all_six_classes_are_read_where_the_picture_is_shown_small():
-    figure = bland_altman_figure({"m": scans(3)[3]}, "volumes", replicates=20)
+    figure = bland_altman_figure({"m": scans(3)[3]})
     figure.draw_without_rendering()
     said = [text for text in figure.findobj(Text) if text.get_text().strip()]
     shown_at = READ_AT / max(READ_AT, figure.get_figwidth())
@@ -50,4 +51,4 @@ def test_all_six_classes_are_read_where_the_picture_is_shown_small():
 def test_nothing_to_plot_is_said():
     volumes = scans()[3].assign(truth_ml=np.nan)
     with pytest.raises(StudyError, match="nothing to plot"):
-        bland_altman_figure({"m": volumes}, "volumes")
+        bland_altman_figure({"m": volumes})

@@ -92,7 +92,7 @@ def write_phe_sich(root: Path, scans: list[PhantomScan]) -> None:
 def judge(name: str, root: Path, store: Path, allow: tuple[str, ...] = ()) -> None:
     """What 00_data does before it splits."""
     reader = open_dataset(name, root)
-    stores = {name: build_store(reader, store, workers=1, allow=allow, progress=False)}
+    stores = {name: build_store(reader, store, workers=1, allow=allow)}
     stop_on_errors(check_stores(stores), allow)
 
 
@@ -288,7 +288,7 @@ def test_a_mask_of_zeros_is_a_warning_and_a_corrected_box_reaches_the_store(sour
     shutil.copytree(sources / "instance2022", root)
     edit_nifti(mask(root), lambda data, found: found.__class__(data * 0, found.affine))
     reader = open_dataset("instance2022", root)
-    store = build_store(reader, tmp_path / "store", workers=1, progress=False)
+    store = build_store(reader, tmp_path / "store", workers=1)
     severe = store.findings[store.findings["severity"] != "note"]
     assert severe["check"].tolist() == ["empty-mask"] and severe["scan_id"].tolist() == ["001"]
 
@@ -299,7 +299,7 @@ def test_a_mask_of_zeros_is_a_warning_and_a_corrected_box_reaches_the_store(sour
         path = root / "annotations/0001_04.xml"
         path.write_text(path.read_text().replace("<xmax>40", f"<xmax>{corner}"))
         reader = open_dataset("phe_sich", root)
-        store = build_store(reader, tmp_path / "store", workers=1, progress=False)
+        store = build_store(reader, tmp_path / "store", workers=1)
         heights.append(store.boxes["height"].max())
     assert heights == [20, 24]
 
@@ -312,7 +312,7 @@ def test_no_identity_of_a_header_reaches_the_store_or_its_report(sources, tmp_pa
     hidden = {keyword: f"Geheim {keyword}"[:16] for keyword in IDENTITY_TEXTS}
     dates = dict.fromkeys(("PatientBirthDate", "StudyDate", "ContentDate"), "19500304")
     edit_dicom(slices(root), **hidden, **dates)
-    store = build_store(open_dataset(name, root), tmp_path / "store", workers=1, progress=False)
+    store = build_store(open_dataset(name, root), tmp_path / "store", workers=1)
     found = b"".join(
         path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()
     )

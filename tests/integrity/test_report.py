@@ -227,7 +227,7 @@ def test_duplicates_across_scans(table, expected):
 def test_report_of_a_store_finds_the_copied_patient(tmp_path):
     reader = write_source(tmp_path / "source", 3)
     (tmp_path / "source" / "7.npz").write_bytes((tmp_path / "source" / "1.npz").read_bytes())
-    store = build_store(reader, tmp_path, workers=1, progress=False)
+    store = build_store(reader, tmp_path, workers=1)
     report = check_index(store.images)
     assert report["check"].tolist() == ["patient-under-two-names"]
     assert "scan 7" in report["detail"][0] and "P1, P7" in report["detail"][0]
@@ -241,8 +241,8 @@ def test_a_scan_without_files_is_an_error(tmp_path):
 
     reader = Empty(write_source(tmp_path / "source", 1).root)
     with pytest.raises(DataError, match="scan-without-slices"):
-        build_store(reader, tmp_path, workers=1, progress=False)
-    store = build_store(reader, tmp_path, workers=1, allow=["scan-without-slices"], progress=False)
+        build_store(reader, tmp_path, workers=1)
+    store = build_store(reader, tmp_path, workers=1, allow=["scan-without-slices"])
     assert store.findings["check"].tolist() == ["scan-without-slices", "reader-note"]
 
 

@@ -141,7 +141,3 @@ def test_what_is_no_box_is_refused():
             box_iou(wrong, [[0, 0, 1, 1]])
     with pytest.raises(StudyError, match="min_iou"):
         match_boxes([], [], 0)
-    with pytest.raises(StudyError, match="rows, columns"):
-        component_boxes(np.zeros((2, 2, 2), bool))
-    with pytest.raises(StudyError, match="one shape"):
-        filled_box_counts(np.zeros((2, 4, 4), bool), np.zeros((3, 4, 4), bool))

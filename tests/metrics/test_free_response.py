@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ich_study.errors import StudyError
 from ich_study.metrics.free_response import scored_boxes, threshold_at
 
 BOX = np.array([[10.0, 10.0, 5.0, 5.0]])
@@ -17,7 +16,7 @@ def test_a_box_has_the_score_of_its_highest_point_and_others_are_false():
     assert [each.tolist() for each in false] == [[0.9], [0.5]]
     missed, _ = scored_boxes([np.zeros((0, 3))], [BOX])
     assert missed[0].tolist() == [-np.inf]
-    with pytest.raises(StudyError):
+    with pytest.raises(ValueError, match="shorter"):
         scored_boxes(points, [BOX])
 
 

@@ -69,14 +69,12 @@ def test_identities(prediction, random):
     truth[flips] = ~truth[flips]
     truth = truth.reshape(prediction.shape)
     counts, mirrored = overlap_counts(prediction, truth), overlap_counts(truth, prediction)
-    d, j = dice(counts, "one"), iou(counts, "one")
+    d, j, both = dice(counts), iou(counts), counts.present & mirrored.present
     np.testing.assert_allclose(j, d / (2 - d), atol=1e-12)
-    np.testing.assert_array_equal(d, dice(mirrored, "one"))
-    assert ((d >= 0) & (d <= 1)).all() and (j <= d + 1e-12).all()
-    np.testing.assert_array_equal(
-        dice(overlap_counts(prediction[:, ::-1], truth[:, ::-1]), "one"), d
-    )
-    np.testing.assert_array_equal(dice(overlap_counts(truth, truth), "one"), 1)
+    np.testing.assert_array_equal(d[both], dice(mirrored)[both])
+    assert ((d[both] >= 0) & (d[both] <= 1)).all() and (j[both] <= d[both] + 1e-12).all()
+    np.testing.assert_array_equal(dice(overlap_counts(prediction[:, ::-1], truth[:, ::-1])), d)
+    np.testing.assert_array_equal(dice(overlap_counts(truth, truth))[counts.present], 1)
 
 
 def test_label_counts_agree_with_one_mask_per_class():

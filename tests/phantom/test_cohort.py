@@ -11,9 +11,7 @@ PATIENTS = {"rsna": 3, "bhsd": 1}
 
 
 def write(root, **more):
-    return cohort.write_cohort(
-        root, PATIENTS, seed=5, matrix=64, shared_with_rsna=1, progress=False, **more
-    )
+    return cohort.write_cohort(root, PATIENTS, seed=5, matrix=64, shared_with_rsna=1, **more)
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def test_a_finished_cohort_is_left_alone_and_another_seed_replaces_it(quick, tmp
     (first / "kept").touch()
     write(tmp_path)
     assert (first / "kept").exists()
-    cohort.write_cohort(tmp_path, PATIENTS, seed=6, matrix=64, shared_with_rsna=1, progress=False)
+    cohort.write_cohort(tmp_path, PATIENTS, seed=6, matrix=64, shared_with_rsna=1)
     assert not (first / "kept").exists()
 
 

@@ -34,7 +34,7 @@ def test_the_report_shows_the_volumes_of_the_generator(tmp_path, dataset):
     scans = [fake_scan(seed, tilt=tilt) for seed, tilt in ((1, 0.0), (2, 20.0))]
     written = WRITERS[dataset](tmp_path / "data", iter(scans))
     reader = open_dataset(dataset, tmp_path / "data")
-    store = build_store(reader, tmp_path / "store", workers=1, progress=False)
+    store = build_store(reader, tmp_path / "store", workers=1)
     found = lesion_statistics(store).groupby("scan_id")["volume_ml"].sum()
     for row, scan in zip(written, scans):
         true = sum(scan.volume_ml().values())

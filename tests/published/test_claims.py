@@ -69,8 +69,12 @@ def number(method, low, high, **more):
     }
 
 
+def verdict(asked, results):
+    return claims.verdicts(results, asked.to_frame().T).loc[0, "verdict"]
+
+
 def judged(asked, *rows):
-    return claims.verdict(asked, result_table(list(rows)))
+    return verdict(asked, result_table(list(rows)))
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +190,7 @@ def test_missing_rows_or_intervals_leave_it_undecided():
         == "undecided"
     )
     empty = pd.DataFrame(columns=list(RESULT_COLUMNS))
-    assert claims.verdict(claim("method=a"), empty) == "not measured"
+    assert verdict(claim("method=a"), empty) == "not measured"
 
 
 def test_of_several_seeds_the_lowest_judges_and_seeds_pair_with_each_other():
@@ -250,13 +254,13 @@ def test_variants_of_one_method_and_keys_read_back_from_csv_are_compared(tmp_pat
         ]
     )
     rows.to_csv(tmp_path / "r.csv", index=False)
-    assert claims.verdict(asked, rows) == "supported"
-    assert claims.verdict(asked, pd.read_csv(tmp_path / "r.csv")) == "supported"
+    assert verdict(asked, rows) == "supported"
+    assert verdict(asked, pd.read_csv(tmp_path / "r.csv")) == "supported"
 
 
 def test_a_table_without_its_columns_or_with_a_number_twice_is_refused():
     with pytest.raises(StudyError, match="ci_low"):
-        claims.verdict(claim("method=a"), pd.DataFrame(columns=["study"]))
+        verdict(claim("method=a"), pd.DataFrame(columns=["study"]))
     with pytest.raises(StudyError, match="twice"):
         judged(claim("method=a"), number("a", 0.8, 0.9), number("a", 0.7, 0.9))
 
@@ -384,7 +388,7 @@ def test_no_true_difference_is_seldom_called_a_contradiction():
     for _ in range(30):
         errors = draw.normal(0, 0.1, len(others))
         drawn = pairs.assign(value=errors, ci_low=errors - 0.196, ci_high=errors + 0.196)
-        found[claims.verdict(asked, pd.concat([single, drawn], ignore_index=True))] += 1
+        found[verdict(asked, pd.concat([single, drawn], ignore_index=True))] += 1
         found["uncorrected"] += bool((errors + 0.196 <= 0).any())
     assert found["uncorrected"] >= 20
     assert found["contradicted"] <= 3 and found["supported"] == 0

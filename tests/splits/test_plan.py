@@ -11,7 +11,7 @@ from ich_study.splits.plan import (
     without_shared,
     write_splits,
 )
-from ich_study.splits.split import read_split
+from ich_study.splits.split import read_split, split_hash
 
 
 def index_of(dataset, patients, slices=4):
@@ -64,7 +64,8 @@ def test_a_shared_patient_leaves_the_training_part_and_is_named():
 def test_splits_are_written_with_hashes_and_summarised(tmp_path):
     index = index_of("rsna", [f"p{i}" for i in range(12)])
     table, hashes = write_splits(index, {"rsna": THIRDS}, OVERLAP.iloc[:0], tmp_path, seed=1)
-    assert read_split(tmp_path / "rsna.csv", hashes["rsna"])["patient_id"].nunique() == 12
+    read = read_split(tmp_path / "rsna.csv")
+    assert split_hash(read) == hashes["rsna"] and read["patient_id"].nunique() == 12
     assert table.set_index("part")["patients"].to_dict() == {"train": 6, "validation": 3, "test": 3}
     assert (
         table["slices"].sum() == len(index) and table["positive_slices"].sum() == index["any"].sum()

@@ -114,7 +114,6 @@ def built(tmp_path, scans=4, **options):
         write_source(tmp_path / "source", scans),
         tmp_path / "stores",
         workers=1,
-        progress=False,
         **options,
     )
 

@@ -30,12 +30,8 @@ def test_content_does_not_depend_on_workers_order_or_place(tmp_path):
             return super().scans()[::-1]
 
     one = built(tmp_path / "a", 6)
-    two = build_store(
-        write_source(tmp_path / "b" / "elsewhere", 6), tmp_path / "b", workers=2, progress=False
-    )
-    back = build_store(
-        Reversed(tmp_path / "a" / "source"), tmp_path / "c", workers=1, progress=False
-    )
+    two = build_store(write_source(tmp_path / "b" / "elsewhere", 6), tmp_path / "b", workers=2)
+    back = build_store(Reversed(tmp_path / "a" / "source"), tmp_path / "c", workers=1)
     assert one.content_hash == two.content_hash == back.content_hash
     pd.testing.assert_frame_equal(one.index, two.index)
     pd.testing.assert_frame_equal(one.index, back.index)
@@ -59,24 +55,17 @@ def test_content_hash_sees_every_change(tmp_path, change):
 
     one = built(tmp_path)
     reader = Changed(tmp_path / "source", intensity="8-bit grey" if change == "intensity" else "hu")
-    assert (
-        build_store(reader, tmp_path / "other", workers=1, progress=False).content_hash
-        != one.content_hash
-    )
+    assert build_store(reader, tmp_path / "other", workers=1).content_hash != one.content_hash
 
 
 def test_unchanged_store_is_left_alone_and_one_changed_file_rebuilds_one_scan(tmp_path):
     store = built(tmp_path)
     before, meta = times(store.path), (store.path / "store.json").stat().st_mtime_ns
-    built_again = build_store(
-        FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False
-    )
+    built_again = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1)
     assert (store.path / "store.json").stat().st_mtime_ns == meta and times(store.path) == before
     np.savez(tmp_path / "source" / "2.npz", hu=head(99))
     touch_later(tmp_path / "source" / "2.npz")
-    changed = build_store(
-        FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False
-    )
+    changed = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1)
     after = times(store.path)
     assert [name for name in before if before[name] != after[name]] == [
         f"{file_name('scan 2')}.npy"
@@ -89,9 +78,7 @@ def test_reader_options_rebuild_everything_and_gone_scans_leave(tmp_path):
     store = built(tmp_path)
     before = times(store.path)
     (tmp_path / "source" / "3.npz").unlink()
-    other = build_store(
-        FakeReader(tmp_path / "source", offset=1), tmp_path / "stores", workers=1, progress=False
-    )
+    other = build_store(FakeReader(tmp_path / "source", offset=1), tmp_path / "stores", workers=1)
     after = times(other.path)
     assert set(before) - set(after) == {f"{file_name('scan 3')}.npy"}
     assert all(after[name] != before[name] for name in after)
@@ -103,16 +90,14 @@ def test_a_bad_scan_is_named_the_others_are_kept(tmp_path):
     (tmp_path / "source" / "1.npz").write_bytes(b"PK not a zip")
     (tmp_path / "source" / "3.npz").write_bytes(b"")
     with pytest.raises(DataError, match=r"2 of 5 scans.*bad") as caught:
-        build_store(reader, tmp_path / "stores", workers=2, progress=False)
+        build_store(reader, tmp_path / "stores", workers=2)
     for words in ("scan 1", "1.npz", "scan 3", "3.npz", "unreadable-scan"):
         assert words in str(caught.value)
     kept = times(tmp_path / "stores" / "fake")
     assert len(kept) == 3
     with pytest.raises(DataError, match="not finished"):
         Store(tmp_path / "stores" / "fake")
-    store = build_store(
-        reader, tmp_path / "stores", workers=1, allow=["unreadable-scan"], progress=False
-    )
+    store = build_store(reader, tmp_path / "stores", workers=1, allow=["unreadable-scan"])
     assert times(store.path) == kept
     assert store.meta["left_out"] == ["scan 1", "scan 3"] and "scan 1" not in store.scan_ids
     assert set(store.findings.loc[store.findings["check"] == "unreadable-scan", "scan_id"]) == {
@@ -128,7 +113,7 @@ def test_any_error_of_a_reader_is_a_bad_scan(tmp_path):
 
     write_source(tmp_path / "source", 1)
     with pytest.raises(DataError, match="ZeroDivisionError: slope is 0"):
-        build_store(Broken(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+        build_store(Broken(tmp_path / "source"), tmp_path / "stores", workers=1)
 
 
 def test_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
@@ -143,14 +128,14 @@ def test_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(record_module.np, "save", full)
     with pytest.raises(DataError, match=r"cannot write scan .*No space left on device"):
-        build_store(reader, tmp_path / "stores", workers=1, progress=False)
+        build_store(reader, tmp_path / "stores", workers=1)
     folder = tmp_path / "stores" / "fake"
     assert [path.stem for path in (folder / "records").iterdir()] == [file_name("scan 0")]
     arrays = [path for kind in ("scans", "masks") for path in (folder / kind).iterdir()]
     assert len(arrays) == 2 and all(np.load(path).shape == (12, 32, 32) for path in arrays)
     assert not (folder / "store.json").exists()
     monkeypatch.setattr(record_module.np, "save", real)
-    store = build_store(reader, tmp_path / "stores", workers=1, progress=False)
+    store = build_store(reader, tmp_path / "stores", workers=1)
     assert store.content_hash == built(tmp_path / "whole").content_hash
 
 
@@ -185,7 +170,7 @@ from ich_study.store import build_store
 from tests.store.fake_reader import FakeReader, built, times
 if __name__ == "__main__":
     reader = FakeReader(Path(sys.argv[1]), _seconds=0.5)
-    build_store(reader, Path(sys.argv[2]), workers=int(sys.argv[3]), progress=False)
+    build_store(reader, Path(sys.argv[2]), workers=int(sys.argv[3]))
 """
 
 
@@ -209,15 +194,11 @@ def test_killed_build_goes_on_and_ends_the_same(tmp_path, workers):
     kept = times(folder)
     assert 3 <= len(kept) < 10
     (folder / "scans" / ".left-behind.npy").write_bytes(b"half")
-    store = build_store(
-        FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False
-    )
+    store = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1)
     recorded = [name for name in kept if times(folder)[name] == kept[name]]
     assert len(recorded) >= 3
     assert not (folder / "scans" / ".left-behind.npy").exists()
-    whole = build_store(
-        FakeReader(tmp_path / "source"), tmp_path / "whole", workers=1, progress=False
-    )
+    whole = build_store(FakeReader(tmp_path / "source"), tmp_path / "whole", workers=1)
     assert store.content_hash == whole.content_hash
     pd.testing.assert_frame_equal(store.index, whole.index)
     store.verify()
@@ -228,9 +209,7 @@ def test_a_record_cut_short_by_a_loss_of_power_builds_its_scan_anew(tmp_path, le
     store = built(tmp_path)
     before, record = times(store.path), store.path / "records" / f"{file_name('scan 2')}.json"
     record.write_bytes(record.read_bytes()[:300] if left is None else left)
-    again = build_store(
-        FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False
-    )
+    again = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1)
     after = times(again.path)
     assert [name for name in before if before[name] != after[name]] == [
         f"{file_name('scan 2')}.npy"
@@ -248,8 +227,6 @@ def test_resume_checks_what_it_keeps(tmp_path):
     path.write_bytes(damaged)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     (store.path / "store.json").unlink()
-    again = build_store(
-        FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False
-    )
+    again = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1)
     assert again.content_hash == store.content_hash
     again.verify()

@@ -107,9 +107,7 @@ def test_damage_is_a_sentence_and_building_again_repairs_it(whole, tmp_path, num
         use(folder)
     said = str(caught.value)
     assert file in said or file == "scans" or (file == "store.json" and str(folder) in said)
-    again = build_store(
-        FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False
-    )
+    again = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1)
     use(folder)
     again.verify()
     assert again.content_hash == whole.content_hash
@@ -122,7 +120,7 @@ def test_a_damaged_record_is_none_and_its_scan_is_built_anew(whole, tmp_path, ac
     act(folder / "records" / f"{file_name('scan 1')}.json")
     assert read_record(folder, "scan 1") is None
     reader = FakeReader(tmp_path / "source")
-    again = build_store(reader, tmp_path / "stores", workers=1, progress=False)
+    again = build_store(reader, tmp_path / "stores", workers=1)
     assert read_record(folder, "scan 1") is not None and again.content_hash == whole.content_hash
 
 
@@ -140,4 +138,4 @@ def test_a_file_where_the_store_belongs_is_named(tmp_path):
     shutil.rmtree(store.path)
     store.path.touch()
     with pytest.raises(DataError, match="is a file where the store"):
-        build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+        build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1)

@@ -47,7 +47,7 @@ def test_unknown_labels_stay_unknown(tmp_path):
             return make_scan(int(ref.files[0].stem), ref=ref, labels=labels)
 
     reader = Unlabelled(write_source(tmp_path / "source", 2).root)
-    store = build_store(reader, tmp_path / "stores", workers=1, progress=False)
+    store = build_store(reader, tmp_path / "stores", workers=1)
     assert store.index["IPH"].isna().all() and store.index["any"].notna().all()
     store.verify()
 
@@ -136,9 +136,7 @@ def test_truncated_array_is_an_error_that_says_how_to_repair(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match="damaged"):
         store.slice("scan 1", 0)
-    repaired = build_store(
-        FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False
-    )
+    repaired = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1)
     np.testing.assert_array_equal(repaired.slice("scan 1", 0), head(1)[0])
     assert repaired.content_hash == store.content_hash
 
@@ -152,9 +150,7 @@ def test_a_store_of_another_layout_is_refused_and_built_anew(tmp_path):
         DataError, match=rf"layout {LAYOUT - 1}, this version reads {LAYOUT}; build it again"
     ):
         Store(store.path)
-    again = build_store(
-        FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False
-    )
+    again = build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1)
     assert again.content_hash == store.content_hash and not set(before.values()) & set(
         times(again.path).values()
     )
@@ -191,18 +187,18 @@ def test_what_the_reader_found_in_the_whole_joins_the_report(tmp_path):
             return super().scans()
 
     reader = Telling(write_source(tmp_path / "source", 2).root)
-    store = build_store(reader, tmp_path / "stores", workers=1, progress=False)
+    store = build_store(reader, tmp_path / "stores", workers=1)
     assert store.findings.loc[store.findings["scan_id"] == "", "detail"].tolist() == [
         "3 images have no label"
     ]
     before = times(store.path)
-    assert times(build_store(reader, tmp_path / "stores", workers=1, progress=False).path) == before
+    assert times(build_store(reader, tmp_path / "stores", workers=1).path) == before
 
 
 def test_two_builds_at_once_are_refused(tmp_path):
     store = built(tmp_path)
     with store_package.build._locked(store.path), pytest.raises(DataError, match="another process"):
-        build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1, progress=False)
+        build_store(FakeReader(tmp_path / "source"), tmp_path / "stores", workers=1)
 
 
 def test_wrong_arguments_and_readers(tmp_path):
@@ -228,7 +224,6 @@ def test_stores_together(tmp_path):
         FakeReader(tmp_path / "source", name="other"),
         tmp_path / "stores",
         workers=1,
-        progress=False,
     )
     stores = open_stores(tmp_path / "stores", ["fake", "other"])
     assert len(concat_index(stores)) == 2 * len(one.index)

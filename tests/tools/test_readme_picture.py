@@ -40,7 +40,7 @@ def runs(tmp_path_factory):
     """Finished runs of untrained networks on two small scans."""
     runs = tmp_path_factory.mktemp("smoke")
     source = write_source(runs / "source", 2)
-    build_store(FakeReader(source.root), runs / "00_data" / "store", workers=1, progress=False)
+    build_store(FakeReader(source.root), runs / "00_data" / "store", workers=1)
     summary = pd.DataFrame({"dataset": ["fake", "real"], "synthetic": [True, False]})
     write_csv(runs / "00_data" / "summary.csv", summary)
     encoder = create_backbone("rdnet_tiny", 6, 3, options=SMALL)

@@ -16,7 +16,7 @@ from ich_study import paths, trace
 from ich_study.errors import StudyError
 from ich_study.figures.names import readable
 from ich_study.figures.tables import HEADERS
-from ich_study.manifest import run_problem
+from ich_study.manifest import read_record, run_problem
 from ich_study.published import publish
 from ich_study.published.beside import load_study_tables
 
@@ -195,7 +195,7 @@ class Study:
         self._numbers = trace.numbers_below(runs) if has_numbers else None
 
     def _run(self, folder: Path) -> Run:
-        record = trace.read_record(folder)
+        record = read_record(folder)
         state = run_problem(folder) or ("ok" if record else "unrecorded")
         state = state.replace(f"{self.folder}/", "")
         return Run(folder.relative_to(self.folder).as_posix(), folder, record, state)

@@ -88,8 +88,6 @@ def removal_ranks(maps: Tensor, seed: int = 0) -> Tensor:
     its ReLU, are ordered at random by `seed`, never by their place in the slice.
     """
     checked_maps(maps, "faithfulness")
-    if maps.ndim != 3:
-        raise MapError(f"maps of shape {tuple(maps.shape)}; expected (slices, rows, columns)")
     flat = maps.flatten(1)
     shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed)).to(
         maps.device
@@ -111,7 +109,7 @@ def probability_curve(
 ) -> Tensor:
     """Probability at each share of pixels removed (`insert` false) or put back onto `fill`, (N,
     shares)."""
-    _check(channels, ranks, shares)
+    _check_shares(shares)
     steps = []
     for share in shares:
         first = (ranks < round(share * ranks[0].numel()))[:, None]
@@ -158,7 +156,7 @@ def road(
     chance. Removed pixels are imputed from their neighbours, with Gaussian noise of SD `noise` in
     units of the window.
     """
-    _check(channels, ranks, shares)
+    _check_shares(shares)
     pixels, removed = ranks[0].numel(), []
     for share in shares:
         count = round(share * pixels)
@@ -179,11 +177,6 @@ def road_combined(morf: Tensor, lerf: Tensor) -> Tensor:
     return (lerf - morf).mean(1) / 2
 
 
-def _check(channels: Tensor, ranks: Tensor, shares: Sequence[float]) -> None:
-    if channels.ndim != 4 or ranks.shape != (len(channels), *channels.shape[2:]):
-        raise MapError(
-            f"slices {tuple(channels.shape)}, order of removal {tuple(ranks.shape)}: expected (N,"
-            " C, S, S) and (N, S, S)"
-        )
+def _check_shares(shares: Sequence[float]) -> None:
     if not len(shares) or min(shares) < 0 or max(shares) > 1:
         raise ParameterError(f"shares {list(shares)}; expected values from 0 to 1")

@@ -38,11 +38,6 @@ def noisy_linear_imputation(
     Solved until the residual is below `tolerance` times the right hand side. Raises MapError where
     a slice has no pixel left to impute from, or the iterations do not suffice.
     """
-    if removed.dtype != torch.bool or removed.shape != (len(channels), *channels.shape[2:]):
-        raise MapError(
-            f"removed pixels are {removed.dtype} {tuple(removed.shape)} for slices"
-            f" {tuple(channels.shape)}"
-        )
     if removed.flatten(1).all(1).any():
         raise MapError("every pixel of a slice is removed; nothing is left to impute from")
     gone = removed[:, None].to(channels)

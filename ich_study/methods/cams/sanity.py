@@ -20,6 +20,7 @@ from torch import nn
 from ich_study.errors import MapError
 from ich_study.evaluate.archive import Maps
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
+from ich_study.metrics.ratio import ratio
 
 COMPARED_COLUMNS = ("method", "layer", "spearman", "ssim", "undefined", "slices")
 _SEQUENCES = nn.Sequential | nn.ModuleList
@@ -76,13 +77,13 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """
     from scipy.stats import rankdata  # slow to import
 
-    first, second = _paired(first, second)
+    first, second = (
+        checked_maps(np.asarray(maps, np.float64), "likeness") for maps in (first, second)
+    )
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
     ranks = [part - part.mean(1, keepdims=True) for part in ranks]
     scale = np.sqrt((ranks[0] ** 2).sum(1) * (ranks[1] ** 2).sum(1))
-    return np.divide(
-        (ranks[0] * ranks[1]).sum(1), scale, out=np.full(len(first), np.nan), where=scale > 0
-    )
+    return ratio((ranks[0] * ranks[1]).sum(1), scale)
 
 
 def structural_similarities(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -93,7 +94,7 @@ def structural_similarities(first: np.ndarray, second: np.ndarray) -> np.ndarray
     """
     from skimage.metrics import structural_similarity  # slow to import
 
-    first, second = (minmax(maps) for maps in _paired(first, second))
+    first, second = (minmax(np.asarray(maps, np.float64)) for maps in (first, second))
     if min(first.shape[1:]) < 3:
         return np.full(len(first), np.nan)
     side = min(7, *(length - (length + 1) % 2 for length in first.shape[1:]))
@@ -102,17 +103,6 @@ def structural_similarities(first: np.ndarray, second: np.ndarray) -> np.ndarray
         if one.any() and other.any():
             found[number] = structural_similarity(one, other, win_size=side, data_range=1.0)
     return found
-
-
-def _paired(*maps: np.ndarray) -> list[np.ndarray]:
-    """Two sets of maps as float64; MapError unless both are finite and of one shape."""
-    first, second = (checked_maps(np.asarray(part, np.float64), "likeness") for part in maps)
-    if first.shape != second.shape or first.ndim != 3:
-        raise MapError(
-            f"maps of shapes {first.shape} and {second.shape}; expected one shape (slices, rows,"
-            " columns)"
-        )
-    return [first, second]
 
 
 def compare_maps(first: Maps, second: Maps) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from ich_study.evaluate.truth import Truth
 from ich_study.methods.cams.heat import threshold_grid
 from ich_study.metrics.boxes import component_boxes, filled_counts, match_boxes
 from ich_study.metrics.overlap import Counts, stack_counts
+from ich_study.metrics.ratio import ratio
 from ich_study.metrics.statistics import PatientStatistic
 
 SOURCES = ("masks-validation", "masks-test")
@@ -140,8 +141,7 @@ def precision_recall(scores: Scores, size: int) -> tuple[np.ndarray, np.ndarray]
     threshold to none. size: of a slice, pixels."""
     tp, selected = _from_high_to_low(scores.counts[scores.positive], size)
     tp, selected = tp.sum(0), selected.sum(0)
-    precision = np.divide(tp, selected, out=np.full(len(tp), np.nan), where=selected > 0)
-    return tp / tp[-1], precision
+    return tp / tp[-1], ratio(tp, selected)
 
 
 def pixel_average_precision(scores: Scores, size: int, chosen: np.ndarray) -> PatientStatistic:

@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import MapError, ParameterError, require_known
+from ich_study.errors import ParameterError, require_known
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
 from ich_study.inputs.devices import autocast
 from ich_study.methods.hgi_sam.attention_capture import (
@@ -213,11 +213,6 @@ def windows_reversed(windows: Tensor, window: tuple[int, int], tokens: tuple[int
     [[[1, 2, 5, 6], [3, 4, 7, 8]]]
     """
     across, down = -(-tokens[1] // window[1]), -(-tokens[0] // window[0])
-    if windows.shape[1:] != (down * across, window[0] * window[1]):
-        raise MapError(
-            f"windows of shape {tuple(windows.shape)} do not cover {tokens} tokens in windows of"
-            f" {window}"
-        )
     grid = (
         windows.reshape(-1, down, across, *window)
         .transpose(2, 3)

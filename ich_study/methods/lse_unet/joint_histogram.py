@@ -45,12 +45,6 @@ class JointHistogram:
     ) -> None:
         self.classes, self.grid = tuple(classes), tuple(float(value) for value in grid)
         steps = np.asarray(self.grid)
-        ascending = len(steps) and (steps >= 0).all() and (np.diff(steps) > 0).all()
-        if not self.classes or not ascending:
-            raise ParameterError(
-                f"classes {self.classes}, grid {self.grid}; expected at least one of each, the grid"
-                " ascending from >= 0"
-            )
         self._bins = len(steps) + 1
         self._size = self._bins ** len(self.classes)
         self._cells: dict[str, tuple[np.ndarray, np.ndarray]] = {}

@@ -233,4 +233,4 @@ def volume_figure(
     of the HU threshold, the one that looks for blood."""
     shown = [*methods, *(rival for rival in rivals if rival.name == "hu_threshold")]
     volumes = {method.name: report.volumes[method.name] for method in shown}
-    return bland_altman_figure(volumes, "Volume, predicted minus true", subset="all")
+    return bland_altman_figure(volumes)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from ich_study.errors import MapError, ParameterError, require_known
+from ich_study.errors import ParameterError, require_known
 
 ORDERS = ("printed", "authors")
 
@@ -91,7 +91,7 @@ class Peaks:
 def find_peaks(likelihood: np.ndarray, detector: Detector) -> Peaks:
     """Peaks of one map (rows, columns): what the last of its `detection_steps` leaves.
 
-    A flat map has none. Raises MapError for NaN, infinity or another shape.
+    A flat map has none. likelihood: finite.
 
     >>> likelihood = np.zeros((32, 32))
     >>> likelihood[5, 6], likelihood[5, 9], likelihood[20, 20] = 3.0, 2.0, 1.0
@@ -115,11 +115,6 @@ def detection_steps(likelihood: np.ndarray, detector: Detector) -> dict[str, np.
     >>> {name: len(points) for name, points in steps.items()}
     {'maxima': 2, 'h_maxima': 2, 'distance': 1}
     """
-    if likelihood.ndim != 2 or likelihood.dtype.kind != "f" or not np.isfinite(likelihood).all():
-        raise MapError(
-            f"a likelihood map is {likelihood.dtype} {likelihood.shape}; expected finite floats"
-            " (rows, columns)"
-        )
     likelihood, distance = np.ascontiguousarray(likelihood), detector.distance
     points = local_maxima(
         likelihood, detector.threshold, distance if detector.order == "authors" else 1

@@ -82,15 +82,11 @@ def score_slices(
     source: BoxedSource,
     rows: pd.DataFrame,
     truth: str = "boxes",
-    batch_size: int | None = None,
 ) -> ScoredMaps:
-    """Logits and maps of rows of the slice index, with their boxes (`grid_boxes`).
-
-    batch_size: None is `batch_size_on` the device. Raises DataError for no rows, MapError for a
-    broken map.
-    """
+    """Logits and maps of rows of the slice index, with their boxes (`grid_boxes`). Raises DataError
+    for no rows, MapError for a broken map."""
     model, side = ready.folded().model, ready.preprocessing.size
-    together = batch_size or batch_size_on(ready.device)
+    together = batch_size_on(ready.device)
     seen = (source, rows, ready.preprocessing, together, ready.device)
     batches_of = ordered_inputs(*seen, what="likelihood maps", channels_last=True)
     logits, cells = zip(*(run_network(model, inputs) for inputs in batches_of))
@@ -100,7 +96,7 @@ def score_slices(
 
 
 def locate(
-    ready: ReadyNetwork, detector: Detector, hu: np.ndarray, batch_size: int | None = None
+    ready: ReadyNetwork, detector: Detector, hu: np.ndarray
 ) -> tuple[np.ndarray, list[Peaks]]:
     """int16 HU (N, rows, columns) of slices of any size to logits (N,) and peaks on the network's
     grid."""
@@ -111,7 +107,7 @@ def locate(
         )
     logits: list[np.ndarray] = []
     peaks: list[Peaks] = []
-    for batch in batches(len(hu), batch_size or batch_size_on(ready.device)):
+    for batch in batches(len(hu), batch_size_on(ready.device)):
         scores, cells = run_network(ready.model, ready.inputs(hu[batch]))
         logits.append(scores)
         peaks += map(detector.find, upsampled(cells, ready.preprocessing.size))

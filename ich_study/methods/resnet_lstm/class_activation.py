@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import MapError, StudyError
+from ich_study.errors import MapError
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
 from ich_study.methods.resnet_lstm.settings import CamRegion
 
@@ -26,17 +26,12 @@ def class_activation(features: Tensor, weights: Tensor, relu: bool = False) -> T
     >>> class_activation(features, torch.tensor([1.0, -0.5]))
     tensor([[[ 1., -1.]]])
     """
-    if features.ndim != 4 or weights.shape != features.shape[1:2]:
-        raise StudyError(
-            f"features {tuple(features.shape)} and weights {tuple(weights.shape)}: expected (B, K,"
-            " h, w) and (K,)"
-        )
     maps = torch.einsum("bkhw,k->bhw", features, weights.to(features.dtype))
     return maps.clamp(min=0) if relu else maps
 
 
-def last_layer(model: nn.Module, inputs: Tensor, output: int = 0) -> tuple[Tensor, Tensor]:
-    """Last feature maps (B, K, h, w) of a timm classifier, and its weights of one output (K,).
+def last_layer(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Last feature maps (B, K, h, w) of a timm classifier and the weights (K,) of its first output.
 
     Raises MapError for a network without feature maps under one linear layer.
     """
@@ -46,22 +41,20 @@ def last_layer(model: nn.Module, inputs: Tensor, output: int = 0) -> tuple[Tenso
             f"{type(model).__name__} has no feature maps under one linear layer; a CAM is not"
             " defined for it"
         )
-    return features, layer.weight[output]
+    return features, layer.weight[0]
 
 
-def cam_of(
-    model: nn.Module, inputs: Tensor, recipe: CamRegion, output: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Raw maps (B, h, w) and logits (B,) of one output of a timm classifier in evaluation mode.
+def cam_of(model: nn.Module, inputs: Tensor, recipe: CamRegion) -> tuple[Tensor, Tensor]:
+    """Raw maps (B, h, w) and logits (B,) of a timm classifier's first output, in evaluation mode.
 
     The classifier must be a mean over the map and one linear layer, so that the map's mean plus the
     bias is the logit; that is checked. Raises MapError where it is not so, or a map is not finite.
     """
-    features, weights = last_layer(model, inputs, output)
-    logits = model.forward_head(features)[:, output]
+    features, weights = last_layer(model, inputs)
+    logits = model.forward_head(features)[:, 0]
     maps = checked_maps(class_activation(features, weights), "class activation maps")
     bias = model.get_classifier().bias
-    gap = float((maps.mean((1, 2)) + (0 if bias is None else bias[output]) - logits).abs().max())
+    gap = float((maps.mean((1, 2)) + (0 if bias is None else bias[0]) - logits).abs().max())
     if gap > _TOLERANCE * (1 + float(logits.abs().max())):
         raise MapError(
             f"the mean CAM of {type(model).__name__} differs from its logit by {gap:.3g}: no global"

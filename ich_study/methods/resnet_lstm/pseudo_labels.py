@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ich_study.errors import MapError, ParameterError
+from ich_study.errors import MapError
 from ich_study.methods.resnet_lstm.settings import ClusterRecipe
 
 
@@ -86,16 +86,6 @@ def clustered(grey: np.ndarray, region: np.ndarray, recipe: ClusterRecipe) -> np
     >>> clustered(grey, grey > 50, ClusterRecipe(clusters=2))
     array([[2, 1, 0, 1]])
     """
-    if (
-        grey.dtype != np.uint8
-        or region.dtype != bool
-        or grey.shape != region.shape
-        or grey.ndim != 2
-    ):
-        raise ParameterError(
-            f"grey {grey.dtype} {grey.shape}, region {region.dtype} {region.shape}; expected uint8"
-            " and bool of one shape"
-        )
     if not region.any():
         return np.zeros(grey.shape, np.int64)
     if recipe.pixels == "region":

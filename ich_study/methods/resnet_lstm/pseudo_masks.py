@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ich_study.atomic import atomic_path
 from ich_study.ct.brain_mask import brain_mask
 from ich_study.ct.planes import PixelGrid
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import ParameterError
 from ich_study.evaluate.heat import Index, ReaderHeat
 from ich_study.evaluate.truth import PackedMasks
 from ich_study.hashing import sha256_lines
@@ -170,17 +170,12 @@ def cached_masks(
     not wanted.
 
     wanted: scan -> bool, one value per slice. One file per scan in `folder`, so that a killed run
-    goes on with the next scan. Raises DataError where `wanted` does not fit a scan.
+    goes on with the next scan.
     """
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in (CAM, *labeller.recipes)}
     bar = {"unit": "scan", "mininterval": 5, "leave": False}
     for scan, chosen in tqdm(wanted.items(), f"pseudo-masks of {what}", **bar):
         count = len(labeller.source.volume(scan))
-        if chosen.dtype != bool or chosen.shape != (count,):
-            raise DataError(
-                f"scan {scan} has {count} slices, the selection is {chosen.dtype} {chosen.shape};"
-                " expected one bool per slice"
-            )
         slices, path = np.flatnonzero(chosen), folder / f"{safe_name(scan)}.npz"
         for name, masks in _one_scan(labeller, scan, slices, path).items():
             whole = np.zeros((count, *masks.shape[1:]), bool)

@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 
 from ich_study.ct.windows import WINDOWS, window_uint8
-from ich_study.errors import ParameterError
 
 DIAMETER, SIGMA_INTENSITY, SIGMA_SPACE = 9, 75.0, 75.0
 """The bilateral filter: pixels, unit of the input, pixels."""
@@ -55,10 +54,8 @@ def find_skull(image: np.ndarray) -> SkullSteps:
 
     image: (rows, columns), HU or 8-bit grey, any real dtype. The threshold counts from the
     percentile itself (>=), since it equals the maximum where the cap or a window saturates bone. A
-    constant slice has no skull and keeps nothing. Raises ParameterError on other shapes and on NaN.
+    constant slice has no skull and keeps nothing.
     """
-    if image.ndim != 2 or not np.isfinite(image).all():
-        raise ParameterError(f"image has shape {image.shape}; expected finite (rows, columns)")
     capped = np.minimum(image, CAP).astype(np.float32)
     smoothed = cv2.bilateralFilter(capped, DIAMETER, SIGMA_INTENSITY, SIGMA_SPACE)
     skull, hull = np.zeros((2, *image.shape), np.uint8)
@@ -84,8 +81,6 @@ def equalised(grey: np.ndarray) -> np.ndarray:
     The paper names skull removal and equalisation in both orders; here the skull goes first
     (`stripped_slice`), so that its brightness does not take part.
     """
-    if grey.dtype != np.uint8 or grey.ndim != 2:
-        raise ParameterError(f"image is {grey.dtype} {grey.shape}; expected uint8 (rows, columns)")
     return cv2.equalizeHist(grey)
 
 

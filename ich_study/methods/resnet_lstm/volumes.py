@@ -134,8 +134,8 @@ class VolumeSegmentation(Task):
     """Patches of volumes with their masks, validated on whole volumes.
 
     volumes: scan -> uint8 (N, S, S). masks: scan -> bool of the same shape. parts: scans to train
-    and to validate on. Raises DataError for a scan without mask, another shape, or a training part
-    whose masks are all empty.
+    and to validate on. Raises DataError for an empty part, or a training part whose masks are all
+    empty.
     """
 
     def __init__(
@@ -157,25 +157,6 @@ class VolumeSegmentation(Task):
                 f"{len(self.parts[0])} scans to train and {len(self.parts[1])} to validate on;"
                 " expected at least one of each"
             )
-        for scan in (*self.parts[0], *self.parts[1]):
-            if (
-                scan not in self._volumes
-                or scan not in self._masks
-                or self._volumes[scan].shape != self._masks[scan].shape
-            ):
-                shapes = [
-                    getattr(group.get(scan), "shape", None)
-                    for group in (self._volumes, self._masks)
-                ]
-                raise DataError(
-                    f"scan {scan}: volume of shape {shapes[0]}, mask of shape {shapes[1]}; expected"
-                    " both, of one shape"
-                )
-            if self._volumes[scan].shape[1:] != (self.settings.size, self.settings.size):
-                raise DataError(
-                    f"scan {scan} has slices of {self._volumes[scan].shape[1:]}; the network takes"
-                    f" {self.settings.size} px"
-                )
         if not any(self._masks[scan].any() for scan in self.parts[0]):
             raise DataError(
                 f"no pseudo-mask of the {len(self.parts[0])} training scans holds a voxel; there is"

@@ -134,7 +134,7 @@ def test_without_head_stage_everything_is_trained_at_once_and_the_loss_must_have
     assert (
         not (tmp_path / "head").exists() and 0.3132 <= run.history["valid_loss"].iloc[0] <= 1.3133
     )
-    with pytest.raises(ParameterError, match="not bce"):
+    with pytest.raises(ParameterError, match="is 'bce'; expected one of"):
         fine_tune(found["binary"].weights_path, config(), None, STORE, TRAIN, VALIDATION, tmp_path)
     with pytest.raises(ParameterError, match="unknown setting 'rate'"):
         fine_tune(

@@ -113,12 +113,3 @@ def test_bad_input_is_refused():
         histogram.all_settings(["nobody"])
     with pytest.raises(ParameterError, match="grid"):
         histogram.at([25, 60])
-    for classes, grid in (
-        ((), (25,)),
-        (("a",), ()),
-        (("a",), (50, 25)),
-        (("a",), (-5, 25)),
-        (("a",), (np.nan,)),
-    ):
-        with pytest.raises(ParameterError, match="grid"):
-            JointHistogram(classes, grid)

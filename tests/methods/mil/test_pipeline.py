@@ -33,7 +33,7 @@ def network(head="max_pooling", size=64):
 def test_batches_give_what_single_slices_give(head):
     ready = network(head)
     hu = STORE.volumes["scan-p00"]
-    logits, peaks = locate(ready.folded(), DETECTOR, hu, 3)
+    logits, peaks = locate(ready.folded(), DETECTOR, hu)
     for place, one in enumerate(hu):
         with torch.inference_mode():
             logit, cells = ready.model.likelihood(ready.inputs(one[None]))
@@ -75,7 +75,7 @@ def test_a_broken_network_is_refused():
 
 def test_scored_slices_carry_their_boxes_and_an_empty_part_is_refused():
     rows = STORE.index[STORE.index["patient_id"] != "p03"]
-    scored = score_slices(network(size=32), STORE, rows, batch_size=5)
+    scored = score_slices(network(size=32), STORE, rows)
     assert len(scored) == len(rows) == len(scored.boxes) and scored.cells.shape[1:] == (4, 4)
     for row, boxes in zip(scored.rows.itertuples(), scored.boxes):
         native = STORE.boxes[

@@ -7,11 +7,10 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from ich_study.errors import MapError, ParameterError, StudyError
+from ich_study.errors import MapError, ParameterError
 from ich_study.methods.resnet_lstm.class_activation import (
     cam_of,
     cam_region,
-    class_activation,
     scaled_cam,
 )
 from ich_study.methods.resnet_lstm.settings import CamRegion
@@ -26,12 +25,12 @@ def resnet():
 def test_the_map_is_the_weighted_sum_and_its_mean_plus_the_bias_is_the_logit(resnet):
     inputs = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        maps, logits = cam_of(resnet, inputs, CamRegion(), output=1)
+        maps, logits = cam_of(resnet, inputs, CamRegion())
         features, layer = resnet.forward_features(inputs), resnet.get_classifier()
-    oracle = (features.double() * layer.weight[1].double()[None, :, None, None]).sum(1)
+    oracle = (features.double() * layer.weight[0].double()[None, :, None, None]).sum(1)
     assert torch.allclose(maps.double(), oracle, atol=1e-4)
-    assert torch.allclose(maps.mean((1, 2)) + layer.bias[1], logits, atol=1e-4)
-    assert torch.allclose(logits, resnet(inputs)[:, 1], atol=1e-4)
+    assert torch.allclose(maps.mean((1, 2)) + layer.bias[0], logits, atol=1e-4)
+    assert torch.allclose(logits, resnet(inputs)[:, 0], atol=1e-4)
 
 
 def test_with_relu_it_is_what_grad_cam_gives_at_the_last_block(resnet):
@@ -83,8 +82,6 @@ def test_networks_without_pooling_and_one_layer_have_no_cam():
 def test_what_is_not_finite_or_does_not_fit_is_refused(resnet):
     with pytest.raises(MapError, match="NaN"), torch.inference_mode():
         cam_of(resnet, torch.full((1, 3, 64, 64), float("nan")), CamRegion())
-    with pytest.raises(StudyError):
-        class_activation(torch.zeros(1, 4, 2, 2), torch.zeros(3))
     with pytest.raises(ParameterError):
         CamRegion(threshold=1.0)
     assert isinstance(resnet.get_classifier(), nn.Linear)

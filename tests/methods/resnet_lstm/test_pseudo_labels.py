@@ -160,10 +160,3 @@ def test_no_cluster_is_an_empty_mask_and_not_what_lies_outside_the_region():
 def test_recipes_that_make_no_sense_are_refused(changes):
     with pytest.raises(ParameterError):
         ClusterRecipe(**changes)
-
-
-def test_slices_of_other_shapes_or_types_are_refused():
-    with pytest.raises(ParameterError, match="one shape"):
-        clustered(np.zeros((4, 4), np.uint8), np.zeros((5, 4), bool), PRINTED)
-    with pytest.raises(ParameterError, match="uint8"):
-        clustered(np.zeros((4, 4), np.float32), np.zeros((4, 4), bool), PRINTED)
