@@ -8,13 +8,14 @@ given.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
 from ich_study.errors import DataError, ParameterError
-from ich_study.evaluate.heat import Index, ReaderHeat
+from ich_study.evaluate.heat import Index
 from ich_study.evaluate.scaling import minmax
 from ich_study.evaluate.truth import Truth
 
@@ -67,11 +68,47 @@ def _brain(brain: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return brain
 
 
+@dataclass(frozen=True)
+class RivalHeat:
+    """Heat of a trivial rival, made when it is read, the same for every class; see `rivals`."""
+
+    name: str
+    classes: tuple[str, ...]
+    truth: Truth = field(repr=False)
+    smoothness_px: float
+    seed: int
+    variant: str = "printed"
+    layer: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def read(self, index: Index) -> np.ndarray:
+        """Heat of some slices, float32 (n, classes, size, size) in [0, 1], 0 outside the brain."""
+        brain = self.truth.brain[index]
+        if self.name == "hu_threshold":
+            maps = hu_threshold_maps(self.truth.hu[index], brain)
+        elif self.name == "centred_blob":
+            maps = centred_blob_maps(brain)
+        else:
+            maps = self._noise(index) * brain
+        return np.repeat(maps[:, None], len(self.classes), axis=1)
+
+    def _noise(self, index: Index) -> np.ndarray:
+        rows = self.truth.rows
+        noise = np.zeros((len(np.arange(len(self))[index]), *[self.truth.size] * 2), np.float32)
+        scans, slices = (rows[name].to_numpy()[index] for name in ("scan_id", "slice_index"))
+        for target, scan, number in zip(noise, scans, slices):
+            target[:] = random_map(
+                target.shape, self.smoothness_px, self.seed, f"{scan}/{int(number)}"
+            )
+        return noise
+
+
 def rivals(
     truth: Truth, classes: Sequence[str] = ("any",), smoothness_px: float = 8.0, seed: int = 0
-) -> list[ReaderHeat]:
-    """The three trivial rivals of every method: blood's HU in the brain, a centred blob, noise; the
-    same for every class, made when they are read.
+) -> list[RivalHeat]:
+    """The three trivial rivals of every method: blood's HU in the brain, a centred blob, noise.
 
     smoothness_px: grain of the noise, best the method's own. DataError where the brain was not
     read.
@@ -80,32 +117,7 @@ def rivals(
         raise DataError("trivial rivals need the brain mask; read the truth with brain=True")
     if smoothness_px < 0:
         raise ParameterError(f"smoothness is {smoothness_px} px; expected 0 or more")
-    readers = (
-        lambda index: hu_threshold_maps(truth.hu[index], truth.brain[index]),
-        lambda index: centred_blob_maps(truth.brain[index]),
-        lambda index: _noise(truth, index, smoothness_px, seed) * truth.brain[index],
-    )
-    return [
-        ReaderHeat(
-            name, "printed", None, tuple(classes), len(truth), _for_each(reader, len(classes))
-        )
-        for name, reader in zip(RIVALS, readers)
-    ]
-
-
-def _for_each(reader: Callable[[Index], np.ndarray], classes: int) -> Callable[[Index], np.ndarray]:
-    """Maps (n, size, size) of a reader repeated for every class, (n, classes, size, size)."""
-    return lambda index: np.repeat(reader(index)[:, None], classes, axis=1)
-
-
-def _noise(truth: Truth, index: Index, smoothness_px: float, seed: int) -> np.ndarray:
-    scans, slices = (truth.rows[name].to_numpy()[index] for name in ("scan_id", "slice_index"))
-    shape = (truth.size, truth.size)
-    maps = [
-        random_map(shape, smoothness_px, seed, f"{scan}/{int(number)}")
-        for scan, number in zip(scans, slices)
-    ]
-    return np.array(maps, np.float32).reshape(-1, *shape)
+    return [RivalHeat(name, tuple(classes), truth, smoothness_px, seed) for name in RIVALS]
 
 
 def random_map(shape: tuple[int, ...], smoothness_px: float, seed: int, key: str) -> np.ndarray:
