@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.quantification import agreement_statistic, scans_of
-from ich_study.figures.names import readable
+from ich_study.figures.names import method_name
 from ich_study.figures.style import CLASS_COLOURS, letters
 from ich_study.metrics.statistics import patient_bootstrap
 from ich_study.schema import LABELS
@@ -86,7 +86,7 @@ def bland_altman_figure(volumes: Mapping[str, pd.DataFrame]) -> Figure:
                 axis.set_xlabel("mean of both, mL", fontsize=1.1 * size)
             axis.tick_params(labelsize=size)
             axis.locator_params(nbins=4)
-        line[0].set_ylabel(f"{readable(method)}\npredicted - truth, mL", fontsize=1.1 * size)
+        line[0].set_ylabel(f"{method_name(method)}\npredicted - truth, mL", fontsize=1.1 * size)
     for axis in axes.flat:
         # room for the words above the points
         low, high = axis.get_ylim()

@@ -15,6 +15,8 @@ DATASETS = {
     "hemorica": "Hemorica",
     "phe_sich": "PHE-SICH",
 }
+NETWORKS = {"phe_sich": "small ResNet"}
+"""Runs of 01_backbones that bear the name of the data they learned from."""
 EFFICIENTNETS = ("b0", "b1", "b2", "b3", "s", "l")
 NAMES: dict[str, str] = {
     **DATASETS,
@@ -126,7 +128,21 @@ def readable(name: str) -> str:
     for end, words in ENDS.items():
         if name.endswith(end):
             return f"{readable(name.removesuffix(end))}, {words}"
-    return " of ".join(_words(part) for part in name.split("_of_"))
+    first, *networks = name.split("_of_")
+    return " of ".join([_words(first), *map(method_name, networks)])
+
+
+def method_name(name: str) -> str:
+    """`readable` of what is a method or a network, and never a data set.
+
+    >>> method_name("phe_sich"), readable("phe_sich"), readable("grad_cam_of_phe_sich_seed_2")
+    ('small ResNet', 'PHE-SICH', 'GradCAM of small ResNet, seed 2')
+    """
+    for run, words in NETWORKS.items():
+        if name == run or name.startswith(f"{run}_"):
+            more = name.removeprefix(run)[1:].replace("_", " ")
+            return f"{words}, {more}" if more else words
+    return readable(name)
 
 
 def window_words(name: str) -> str:

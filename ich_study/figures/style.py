@@ -32,7 +32,7 @@ from matplotlib.ticker import MaxNLocator
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError, require_known
-from ich_study.figures.names import in_words, readable
+from ich_study.figures.names import in_words, method_name, readable
 from ich_study.figures.tables import show_tables_in_words
 from ich_study.schema import LABELS, MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
@@ -377,7 +377,7 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
         axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
     axis.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     handles, names = axis.get_legend_handles_labels()
-    axis.legend(handles, [readable(name) for name in names], frameon=False, fontsize=7.5)
+    axis.legend(handles, [method_name(name) for name in names], frameon=False, fontsize=7.5)
     return figure
 
 
@@ -435,7 +435,7 @@ def interval_figure(
         if chance is not None:
             axis.axvline(chance, color="0.5", linestyle=":", linewidth=1)
         axis.set(title=readable(class_name), yticks=places)
-        axis.set_yticklabels([readable(name) for name in names])
+        axis.set_yticklabels([method_name(name) for name in names])
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)  # the first above, none cut by the edge
     figure.suptitle(title, fontsize=10)
     return figure

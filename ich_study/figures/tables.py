@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import HTML
 
-from ich_study.figures.names import NAMES, in_words, readable
+from ich_study.figures.names import NAMES, in_words, method_name, readable
 
 HEIGHT_EM = 24
 """What is higher scrolls, where a table is folded or has more than `OPEN_ROWS` rows."""
@@ -21,6 +21,8 @@ MOST_ROWS = 500
 """Of a longer table the first and last rows are shown."""
 NAMING = ("method", "metric", "class", "dataset", "data set", "first", "second", "paper", "subset")
 """Columns and levels that hold names of the study and nothing else."""
+METHODS = ("method", "first", "second")
+"""Those of them that hold methods."""
 HEADERS = {
     "ci_low": "95 % from",
     "ci_high": "to",
@@ -92,7 +94,7 @@ def _labels(index: pd.Index) -> pd.Index:
 def _label(value: Hashable, of: Hashable) -> Hashable:
     if isinstance(value, str) and value in HEADERS:
         return HEADERS[value]
-    if isinstance(value, str) and value in NAMES:
+    if isinstance(value, str) and value in NAMES and of not in METHODS:
         return NAMES[value]
     return _cell(value, of)
 
@@ -105,9 +107,10 @@ def _cell(value: Any, of: Hashable) -> Any:
         return "" if missing else value
     if of not in NAMING:
         return in_words(value)
-    return " minus ".join(_name(part) for part in value.split(" - "))
+    name = method_name if of in METHODS else readable
+    return " minus ".join(_name(part, name) for part in value.split(" - "))
 
 
-def _name(part: str) -> str:
+def _name(part: str, name: Callable[[str], str]) -> str:
     alone = re.fullmatch(r"[a-z0-9_@.]+( \(\w+\))?", part)
-    return readable(part) if alone else in_words(part)
+    return name(part) if alone else in_words(part)

@@ -38,6 +38,17 @@ def test_names_are_words_and_nothing_is_raw():
         assert raw not in shown
 
 
+def test_a_method_that_bears_the_name_of_its_data_is_told_from_them():
+    table = pd.DataFrame(
+        {"method": ["phe_sich", "hires_cam - phe_sich"], "dataset": ["phe_sich", "phe_sich"]}
+    )
+    shown = as_html(table)
+    assert shown.count("PHE-SICH") == 2 and shown.count("small ResNet") == 2
+    assert "HiResCAM minus small ResNet" in shown
+    indexed = as_html(table.set_index("method"))
+    assert indexed.count("PHE-SICH") == 2 and indexed.count("small ResNet") == 2
+
+
 def test_parameters_and_scans_keep_their_names():
     settings = pd.DataFrame({"printed": ["window_and_head"]}, index=["squeeze_excitation"])
     assert "window_and_head" in as_html(settings) and "squeeze_excitation" in as_html(settings)

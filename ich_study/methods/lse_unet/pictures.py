@@ -17,7 +17,7 @@ from ich_study.evaluate.scaling import HEAT_MAXIMUM, minmax
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.bland_altman import bland_altman_figure
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
-from ich_study.figures.names import readable
+from ich_study.figures.names import method_name
 from ich_study.figures.steps import Step, steps_figure
 from ich_study.figures.style import COLOURS
 from ich_study.methods.lse_unet.algorithm1 import label_maps
@@ -219,7 +219,7 @@ def map_columns(
             labels = labels_of(truth.rows, heat.classes)
             codes = masks_of(method, report.chosen[method.name], labels, index)
         several = names.count(heat.name) > 1
-        said = readable(heat.name)
+        said = method_name(heat.name)
         variant = heat.variant.replace("_", " ")
         title = said if variant == "printed" and not several else f"{said}\n({variant})"
         columns.append(MapColumn(title, heatmaps, codes))
