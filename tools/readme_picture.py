@@ -50,6 +50,8 @@ from ich_study.store import Store
 
 SIDE = 256
 """Rows and columns of the picture of a slice."""
+TITLE_LINE = 0.24
+"""Inches of a further line of the title."""
 DEPTH = "[-3]"
 """Layer of the CAM: the deepest with a finer grid, the paper's best."""
 DEVICE = torch.device("cpu")
@@ -176,16 +178,18 @@ def draw(runs: Path, dataset: str, target: Path) -> str:
         else f"Synthetic phantom ({dataset})"
     )
     title = f"{said}; trained networks of {runs.name}"
-    figure = heatmap_grid(truth.hu[numbers], columns, title, outline, window=WINDOWS["brain"])
+    look = {"window": WINDOWS["brain"], "intensity": store.intensity}
+    figure = heatmap_grid(truth.hu[numbers], columns, title, outline, **look)
     # wide and low, as it stands on README's first screen
-    height = 1.0 + 1.95 * len(numbers)
+    above = 0.55 + TITLE_LINE * figure.get_suptitle().count("\n")
+    height = 0.45 + above + 1.95 * len(numbers)
     figure.set_layout_engine("none")
     figure.set_size_inches(14, height)
     figure.subplots_adjust(
         left=0.005,
         right=0.93,
         bottom=0.3 / height,  # the subtypes' colours stand below
-        top=1 - 0.55 / height,
+        top=1 - above / height,
         wspace=0.03,
         hspace=0.03,
     )

@@ -61,6 +61,7 @@ def heatmap_grid(
     heat_names: Mapping[float, str] | None = None,
     side: float = SIDE,
     shown_from: float = 0.0,
+    intensity: str = "hu",
 ) -> Figure:
     """A row per slice: the bare slice, the slice with its truth where there is one, then a column
     per method.
@@ -68,8 +69,9 @@ def heatmap_grid(
     hu: (N, S, S). truth: mask codes or bool, outlined in the colours of the subtypes. boxes: of
     each slice, (n, 4) of x, y, width, height. across: slices that share a row. heat_names: of
     places on the colour bar, in place of numbers. side: of a picture, inches. shown_from: less heat
-    than this is not drawn, so that the slice is seen there as it is. Raises StudyError when shapes
-    differ or there is nothing to show.
+    than this is not drawn, so that the slice is seen there as it is. intensity: of the store; where
+    it is not "hu", the title says what stands in for HU. Raises StudyError when
+    shapes differ or there is nothing to show.
     """
     if not len(hu):
         raise StudyError(f"figure {title!r} has no slices to show")
@@ -117,6 +119,8 @@ def heatmap_grid(
     if heated:
         heat_bar(figure, axes, size, heat_names, shown_from)
     said = f"window: level {window.center:g}, width {window.width:g} HU"
+    if intensity != "hu":
+        said += f", from {intensity.partition(',')[0]}"
     figure.suptitle(f"{title}  ({said})", fontsize=1.15 * size)
     pointed = any(len(places) for column in columns for places in column.points or ())
     codes_legend(

@@ -17,7 +17,7 @@ from ich_study.methods.mil.network import create_mil
 from ich_study.models.backbones import create_backbone
 from ich_study.models.weights import save_weights
 from ich_study.splits.split import write_split
-from ich_study.store import build_store
+from ich_study.store import Store, build_store
 from tests.methods.hgi_sam.swins import NAME, OPTIONS
 from tests.methods.lse_unet.test_network import SMALL
 from tests.store.fake_reader import FakeReader, write_source
@@ -130,6 +130,21 @@ def test_a_real_slice_is_of_a_test_patient_and_names_its_licence(
     assert readme_picture.main(arguments) == 0
     assert "scan 0, slice 3" in capsys.readouterr().out
     assert "Real slice (somebody, CC BY 4.0)" in titles[0]
+
+
+def test_a_picture_of_grey_values_says_what_stands_in_for_hu(runs, tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(
+        readme_picture, "save_figure", lambda figure, target: titles.append(figure.get_suptitle())
+    )
+    grey = Store(runs / "00_data" / "store" / "fake")
+    grey.intensity = "8-bit grey of a window around 40 HU, 120 HU wide"
+    readme_picture.draw(runs, "fake", tmp_path / "hu.png")
+    monkeypatch.setattr(readme_picture, "Store", lambda path: grey)
+    readme_picture.draw(runs, "fake", tmp_path / "grey.png")
+    hu, other = (" ".join(title.split()) for title in titles)
+    assert hu.endswith("(window: level 40, width 80 HU)")
+    assert other.endswith("width 80 HU, from 8-bit grey of a window around 40 HU)")
 
 
 def test_a_run_that_is_missing_is_named(tmp_path, capsys):
