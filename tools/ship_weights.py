@@ -25,8 +25,9 @@ from ich_study.ct.windows import named_window
 from ich_study.errors import StudyError, WeightsError
 from ich_study.evaluate.scan_methods import RECIPE_KEY, ScanRecipe
 from ich_study.hashing import sha256_file
+from ich_study.manifest import read_record
 from ich_study.models.weights import METADATA_KEY, read_metadata, read_tensors
-from ich_study.new_scan.apply import RUN_RECORD, SHIPPED, recipes_of
+from ich_study.new_scan.apply import SHIPPED, recipes_of
 from ich_study.paths import resolve
 from ich_study.study import synthetic_datasets
 from tools.first_weights import in_half
@@ -98,7 +99,7 @@ def ship(run: str, target: Path = SHIPPED, half: bool = False) -> list[Path]:
     Raises WeightsError for data whose licence is not in LICENCES, for a checkout that was not
     clean, and for files that are too large.
     """
-    record = json.loads((resolve(run) / RUN_RECORD).read_text(encoding="utf-8"))
+    record = read_record(resolve(run))
     allowed = {*LICENCES, *synthetic_datasets(resolve(record["parameters"]["data_dir"]))}
     unknown = [name for name in record["hashes"]["data"] if name not in allowed]
     if unknown or record["git"]["dirty"] is not False:

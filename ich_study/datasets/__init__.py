@@ -1,12 +1,12 @@
 """One module per data set; every reader keeps to `contract.Reader`.
 
-`READERS` maps a data set's name to its reader class and imports the module only when asked for it.
+`READERS` maps a data set, and with it the module of its reader, to the name of the reader's class;
+the module is imported only when asked for.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -18,30 +18,20 @@ from ich_study.errors import require_known
 from ich_study.inputs.settings import Settings
 from ich_study.paths import resolve
 
-_CLASSES: dict[str, tuple[str, str]] = {
-    "rsna": ("rsna", "RsnaReader"),
-    "bhsd": ("bhsd", "BhsdReader"),
-    "physionet": ("physionet", "PhysionetReader"),
-    "cq500": ("cq500", "Cq500Reader"),
-    "instance2022": ("instance2022", "Instance2022Reader"),
-    "hemorica": ("hemorica", "HemoricaReader"),
-    "phe_sich": ("phe_sich", "PheSichReader"),
+READERS: dict[str, str] = {
+    "rsna": "RsnaReader",
+    "bhsd": "BhsdReader",
+    "physionet": "PhysionetReader",
+    "cq500": "Cq500Reader",
+    "instance2022": "Instance2022Reader",
+    "hemorica": "HemoricaReader",
+    "phe_sich": "PheSichReader",
 }
 
 
-class _LazyReaders(Mapping[str, type]):
-    def __getitem__(self, name: str) -> type:
-        module, attribute = _CLASSES[name]
-        return getattr(import_module(f"{__name__}.{module}"), attribute)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_CLASSES)
-
-    def __len__(self) -> int:
-        return len(_CLASSES)
-
-
-READERS: Mapping[str, type] = _LazyReaders()
+def reader_class(name: str) -> type:
+    """The reader of a data set of `READERS`."""
+    return getattr(import_module(f"{__name__}.{name}"), READERS[name])
 
 
 def open_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Reader:
@@ -51,7 +41,7 @@ def open_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Rea
     unknown data set or option, and for an option of the wrong type.
     """
     require_known("data set", name, READERS)
-    reader = READERS[name]
+    reader = reader_class(name)
     given = _options(reader).read(options, f"reader_options.{name}")
     return reader(resolve(root), **{option: getattr(given, option) for option in options})
 

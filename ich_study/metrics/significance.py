@@ -69,8 +69,6 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     """
     p = np.asarray(p_values, np.float64)
     known = np.isfinite(p)
-    if ((p[known] < 0) | (p[known] > 1)).any():
-        raise StudyError("p values must lie between 0 and 1")
     corrected = np.full(p.shape, np.nan)
     tested = p[known]
     order = np.argsort(tested, kind="stable")
@@ -98,11 +96,6 @@ def step_down(differences: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     array([0.001, 0.001, 1.   ])
     """
     differences, drawn = np.asarray(differences, np.float64), np.asarray(drawn, np.float64)
-    if drawn.ndim != 2 or drawn.shape[1:] != differences.shape:
-        raise StudyError(
-            f"{differences.shape} differences, drawn {drawn.shape}; expected a column of draws for"
-            " each"
-        )
     corrected = np.full(differences.shape, np.nan)
     # not the deviation, which of equal numbers is not always 0
     differ = np.fmax.reduce(drawn) > np.fmin.reduce(drawn)

@@ -103,7 +103,7 @@ def create_backbone(
     import timm  # slow to import
 
     options = dict(options or {})
-    _check_request(name, outputs, in_channels, options)
+    _check_request(name, options)
     check_hash(weights, weights_sha256)
     config = timm.get_pretrained_cfg(name)
     mean, std, licence = tuple(config.mean), tuple(config.std), None
@@ -157,23 +157,13 @@ def class_logits(outputs: Tensor, two_outputs: bool) -> Tensor:
     return outputs[:, 1:] - outputs[:, :1] if two_outputs else outputs
 
 
-def _check_request(
-    name: str,
-    outputs: int,
-    in_channels: int,
-    options: dict[str, Any],
-) -> None:
+def _check_request(name: str, options: dict[str, Any]) -> None:
     import timm
 
     if not timm.is_model(name.split(".")[0]):
         similar = timm.list_models(f"*{name.split('.')[0][:6]}*")[:8]
         raise ParameterError(
             f"timm has no network {name!r}; similar names: {', '.join(similar) or 'none'}"
-        )
-    if outputs < 1 or in_channels < 1:
-        raise ParameterError(
-            f"a classifier needs at least 1 output and 1 input channel, not {outputs} and"
-            f" {in_channels}"
         )
     reserved = sorted(RESERVED_OPTIONS & set(options))
     if reserved:

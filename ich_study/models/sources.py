@@ -16,12 +16,18 @@ from torch import Tensor
 
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.hashing import sha256_bytes
+from ich_study.manifest import check_run
 from ich_study.models.conversions import Tensors, deflated, efficientnet_lite
 from ich_study.models.settings import weights_kind
-from ich_study.models.weights import read_metadata, read_tensors, unpickled, verify_file
+from ich_study.models.weights import (
+    WEIGHTS_FILE,
+    read_metadata,
+    read_tensors,
+    unpickled,
+    verify_file,
+)
 from ich_study.paths import resolve
 
-WEIGHTS_FILE = "weights.safetensors"
 HALF = (0.5, 0.5, 0.5)
 
 
@@ -133,6 +139,20 @@ def read_source(weights: str, sha256: str | None = None) -> Source:
     if kind == "file":
         return _from_file(resolve(place), sha256)
     raise ParameterError(f"weights are {weights!r}, which no file holds")
+
+
+def weights_of_run(folder: str | Path) -> Path:
+    """The checkpoint of a 01_backbones run, relative to the project's folder; WeightsError says how
+    to make it where it is not there, RunError where the run failed or its files changed since."""
+    path = resolve(folder) / WEIGHTS_FILE
+    check_run(path.parent)
+    if not path.is_file():
+        raise WeightsError(
+            f"{path} does not exist; train the classifier first: python -m ich_study.run"
+            " 01_backbones -f params/<scale>/01_backbones.yaml -f"
+            f" params/<scale>/01_backbones/{path.parent.name}.yaml"
+        )
+    return path
 
 
 def _from_file(path: Path, sha256: str | None) -> Source:

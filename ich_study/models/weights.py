@@ -26,6 +26,8 @@ from ich_study.atomic import atomic_path
 from ich_study.errors import WeightsError
 from ich_study.hashing import sha256_bytes, sha256_file, sha256_lines
 
+WEIGHTS_FILE = "weights.safetensors"
+"""Name of the checkpoint in the folder of a training."""
 METADATA_KEY = "ich_study"
 """Safetensors metadata entry that holds our metadata as one JSON object."""
 _WRAPPERS = ("model", "state_dict", "module")

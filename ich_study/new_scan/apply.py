@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import torch
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.evaluate.heat import batches
 from ich_study.evaluate.scan_methods import ScanMethod, ScanRecipe, recipe_from
-from ich_study.manifest import check_run
+from ich_study.manifest import RUN_NAME, check_run, read_record
 from ich_study.models.weights import read_metadata
 from ich_study.new_scan.read import OwnScan
 from ich_study.paths import resolve, unset_variables
@@ -34,7 +33,6 @@ ROOMS = {
 }
 """The room that opens what a run of a notebook trained. A sixth method is one row here."""
 SHIPPED = Path(__file__).parent / "weights"
-RUN_RECORD = "run.json"
 READ_AT_ONCE = 16
 
 
@@ -67,9 +65,7 @@ def open_methods(sources: Sequence[str], device: torch.device) -> dict[str, Scan
 def told_apart(source: str, sha256: str) -> str:
     """What tells a second network of one name from the first: that it is shipped, the variant that
     its run's folder names (`02_lse_unet.large` is `large`), or else the beginning of its hash."""
-    variant = (
-        Path(source).name.partition(".")[2] if (resolve(source) / RUN_RECORD).is_file() else ""
-    )
+    variant = Path(source).name.partition(".")[2] if (resolve(source) / RUN_NAME).is_file() else ""
     return "shipped" if source in shipped() else variant or sha256[:6]
 
 
@@ -108,19 +104,17 @@ def recipes_of(source: str) -> list[tuple[Path, ScanRecipe]]:
     path = SHIPPED / f"{source}.safetensors" if source in shipped() else resolve(source)
     if path.is_file():
         return [(path, recipe_from(read_metadata(path), str(path)))]
-    record = path / RUN_RECORD
-    if not record.is_file():
+    if not (path / RUN_NAME).is_file():
         raise WeightsError(
             f"{source} is none of the shipped weights ({', '.join(shipped())}), no file, and no"
             " folder of a finished run"
         )
     check_run(path)
-    run = json.loads(record.read_text(encoding="utf-8"))
+    run = read_record(path)
     notebook = Path(str(run["notebook"])).stem
-    if run["status"] != "ok" or notebook not in ROOMS:
+    if notebook not in ROOMS:
         raise WeightsError(
-            f"{source} is a run of {notebook} that ended {run['status']!r}; expected a finished run"
-            f" of {', '.join(ROOMS)}"
+            f"{source} is a run of {notebook}; expected a finished run of {', '.join(ROOMS)}"
         )
     return _room(ROOMS[notebook]).recipes_of_run(path, run["parameters"], every)
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ich_study.ct.stacks import neighbours
-from ich_study.errors import DataError
+from ich_study.errors import DataError, ParameterError
 from ich_study.hashing import pixel_hash, sha256_bytes, unsealed
 from ich_study.integrity import findings_table
 from ich_study.manifest import repeat_command
@@ -81,17 +80,6 @@ class Store:
         self._arrays: OrderedDict[Path, np.ndarray] = OrderedDict()
         self._checked: dict[str, np.ndarray] = {}
 
-    @classmethod
-    def open(cls, path: Path, expected_hash: str | None = None) -> Store:
-        """The store at `path`; DataError where its content hash is not the expected one."""
-        store = cls(path)
-        if expected_hash is not None and store.content_hash != expected_hash:
-            raise DataError(
-                f"{store.path} has content hash {store.content_hash[:12]}, expected was"
-                f" {expected_hash[:12]}: the data changed since; rerun what depends on it"
-            )
-        return store
-
     def __repr__(self) -> str:
         counts = ", ".join(
             f"{self.meta[name]} {name}" for name in ("patients", "scans", "slices", "boxes")
@@ -100,10 +88,15 @@ class Store:
 
     def __getstate__(self) -> dict[str, Any]:
         """Path and hash only: no open file and no table travels to another process."""
-        return {"path": self.path, "expected_hash": self.content_hash}
+        return {"path": self.path, "content_hash": self.content_hash}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(Store.open(**state).__dict__)
+        self.__dict__.update(Store(state["path"]).__dict__)
+        if self.content_hash != state["content_hash"]:
+            raise DataError(
+                f"{self.path} has content hash {self.content_hash[:12]}, expected was"
+                f" {state['content_hash'][:12]}: the data changed since; rerun what depends on it"
+            )
 
     def _repair(self) -> str:
         """The command that makes the store whole: of the run it is in, where that has a record."""
@@ -197,20 +190,13 @@ class Store:
         return array
 
     def slice(self, scan_id: str, slice_index: int) -> np.ndarray:
-        """HU of one slice, int16 (rows, columns), a copy."""
-        return self.stack(scan_id, slice_index, 1)[0]
-
-    def stack(self, scan_id: str, slice_index: int, depth: int) -> np.ndarray:
-        """HU of `depth` neighbouring slices (`ct.stacks.neighbours`), int16 (depth, rows, columns),
-        a copy.
-
-        Each slice is compared with its hash on first use. Raises ParameterError for an even depth
-        or a slice that the scan does not have.
-        """
-        volume = self._array("scans", scan_id, np.dtype(np.int16))
-        chosen = neighbours(int(slice_index), len(volume), depth)
-        self._check_slices(scan_id, volume, chosen)
-        return volume[chosen]
+        """HU of one slice, int16 (rows, columns), a copy, compared with its hash on first use;
+        ParameterError for a slice that the scan does not have."""
+        volume, number = self._array("scans", scan_id, np.dtype(np.int16)), int(slice_index)
+        if not 0 <= number < len(volume):
+            raise ParameterError(f"slice {number} of a scan with {len(volume)} slices")
+        self._check_slices(scan_id, volume, [number])
+        return np.array(volume[number])
 
     def mask(self, scan_id: str) -> np.ndarray:
         """Mask of a scan, uint8 (slices, rows, columns) of `schema.MASK_CODES` and 6,

@@ -13,13 +13,12 @@ from torch import Tensor
 from ich_study.atomic import write_csv
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.seeds import seed_everything
-from ich_study.models.weights import save_weights
+from ich_study.models.weights import WEIGHTS_FILE, save_weights
 from ich_study.training.config import LoopSettings
 from ich_study.training.distributed import gathered, rank, world_size
 from ich_study.training.fastai_api import Callback, CancelFitException, MixedPrecision
 from ich_study.training.resume import (
     HISTORY_FILE,
-    WEIGHTS_FILE,
     Destination,
     Progress,
     save_state,

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from ich_study.errors import StudyError
 from ich_study.inputs.devices import device_name, peak_memory_mib, placed, resolve_device
 from ich_study.models.registry import Network
-from ich_study.models.weights import load_weights, verify_file
+from ich_study.models.weights import WEIGHTS_FILE, load_weights, verify_file
 from ich_study.sources import code_marks
 from ich_study.training.config import LoopSettings
 from ich_study.training.distributed import launch, launched, local_rank
-from ich_study.training.resume import WEIGHTS_FILE, Destination, forget_changed_run, load_state
+from ich_study.training.resume import Destination, forget_changed_run, load_state
 from ich_study.training.task import Task
 
 

@@ -19,9 +19,9 @@ from ich_study.atomic import atomic_path
 from ich_study.errors import OtherRunError, RunError
 from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.inputs.slices import ROW_KEYS, SliceDataset
+from ich_study.models.weights import WEIGHTS_FILE
 
 STATE_FILE = "state.pt"
-WEIGHTS_FILE = "weights.safetensors"
 HISTORY_FILE = "history.csv"
 VERSION = 1
 

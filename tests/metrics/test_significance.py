@@ -70,8 +70,6 @@ def test_a_larger_p_is_never_corrected_to_a_smaller_one():
 def test_holm_leaves_nan_out():
     np.testing.assert_allclose(holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])
     assert np.isnan(holm([np.nan])).all() and holm([]).shape == (0,)
-    with pytest.raises(StudyError, match="between 0 and 1"):
-        holm([1.2])
 
 
 def test_standard_error_is_scipys():
@@ -135,5 +133,3 @@ def test_step_down_leaves_out_what_has_no_draws_or_no_spread():
     padded = np.c_[drawn, np.full(len(drawn), 0.3), np.full(len(drawn), np.nan)]
     found = step_down([*differences, 0.3, np.nan], padded)
     assert found[:-2] == pytest.approx(alone) and np.isnan(found[-2:]).all()
-    with pytest.raises(StudyError, match="column of draws"):
-        step_down(differences, drawn[:, 1:])

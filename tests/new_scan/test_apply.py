@@ -5,9 +5,9 @@ import torch
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.evaluate.scan_methods import ScanRecipe, recipe_from
 from ich_study.inputs.preprocessing import Preprocessing
+from ich_study.manifest import RUN_NAME
 from ich_study.models.weights import read_metadata
 from ich_study.new_scan.apply import (
-    RUN_RECORD,
     SHIPPED,
     apply_method,
     marked,
@@ -116,7 +116,7 @@ def test_a_second_network_is_named_by_its_run_or_else_by_its_hash(tmp_path):
     for name in ("02_lse_unet", "02_lse_unet.large_seed_2", "weights.safetensors"):
         (tmp_path / name).mkdir()
     for name in ("02_lse_unet", "02_lse_unet.large_seed_2"):
-        (tmp_path / name / RUN_RECORD).write_text("{}")
+        (tmp_path / name / RUN_NAME).write_text("{}")
     named = {each.name: told_apart(str(each), "ab" * 32) for each in tmp_path.iterdir()}
     assert named.pop("02_lse_unet.large_seed_2") == "large_seed_2"
     assert set(named.values()) == {"ababab"} and told_apart("lse_unet", "ab" * 32) == "shipped"

@@ -84,7 +84,7 @@ def use(folder: Path) -> None:
     _ = store.index, store.boxes, store.images, store.findings, store.notes
     for scan in store.scan_ids:
         for number in range(12):
-            store.stack(scan, number, 3)
+            store.slice(scan, number)
         store.volume(scan)
         if store.has_mask(scan):
             store.mask(scan)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ich_study.inputs.seeds import seed_everything
-from ich_study.models.weights import read_tensors
+from ich_study.models.weights import WEIGHTS_FILE, read_tensors
 from ich_study.training.callbacks import (
     Checkpoints,
     EpochRecord,
@@ -19,7 +19,7 @@ from ich_study.training.callbacks import (
 )
 from ich_study.training.config import LoopSettings
 from ich_study.training.fastai_api import CancelFitException
-from ich_study.training.resume import WEIGHTS_FILE, Destination, Progress
+from ich_study.training.resume import Destination, Progress
 
 
 def row(epoch, **scores):

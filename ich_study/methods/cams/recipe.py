@@ -11,22 +11,20 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ich_study import paths
-from ich_study.errors import DataError, ParameterError, WeightsError
+from ich_study.errors import DataError, ParameterError
 from ich_study.evaluate.archive import MapArchive, MapName, archive_slices
 from ich_study.evaluate.unseen import assert_unseen
 from ich_study.inputs.devices import resolve_device
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceDataset
-from ich_study.manifest import check_run
 from ich_study.methods.cams.cams import CAM_METHODS, METHOD_IDS, cam_maps
 from ich_study.methods.cams.capture import capture
 from ich_study.methods.cams.layers import DEPTHS, timm_layers
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
+from ich_study.models.sources import weights_of_run
 from ich_study.sources import code_hash
 from ich_study.store.read import Store
-from ich_study.training.resume import WEIGHTS_FILE
 
 LIBRARY = "_library"
 """Ends the name in archives of a method as pytorch-grad-cam computes it, where that differs; in
@@ -62,15 +60,7 @@ def load_subject(
     has no logit of `class_name`, or two outputs for one class, StudyError where the run failed or
     its files changed since.
     """
-    folder, device = paths.resolve(run_folder), resolve_device(str(device))
-    path = folder / WEIGHTS_FILE
-    check_run(folder)
-    if not path.is_file():
-        raise WeightsError(
-            f"{path} does not exist; train the classifier first: python -m ich_study.run"
-            " 01_backbones -f params/<scale>/01_backbones.yaml -f"
-            f" params/<scale>/01_backbones/{folder.name}.yaml"
-        )
+    path, device = weights_of_run(run_folder), resolve_device(str(device))
     if scored is not None:
         assert_unseen(path, scored)
     found = load(path, device, Backbone)

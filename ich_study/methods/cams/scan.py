@@ -17,8 +17,8 @@ from ich_study.methods.cams.cams import METHOD_IDS
 from ich_study.methods.cams.recipe import CamRecipe
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
+from ich_study.models.weights import WEIGHTS_FILE
 from ich_study.paths import resolve
-from ich_study.training.resume import WEIGHTS_FILE
 
 BATCH = 8
 SOURCE = "masks-validation"

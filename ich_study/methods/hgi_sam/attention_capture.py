@@ -81,7 +81,7 @@ def capture_attention(
     """
     swin = checked_swin(model)
     wanted = _checked_stages(swin, stages)
-    _check_arguments(gradients, precision)
+    require_known("precision", precision, PRECISIONS)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(bool(gradients)))
@@ -235,12 +235,6 @@ def _checked_stages(model: SwinTransformer, stages: Collection[int] | None) -> l
     if not wanted or not set(wanted) <= set(there):
         raise ParameterError(f"stages are {stages}; the network has stages 0 to {len(there) - 1}")
     return wanted
-
-
-def _check_arguments(gradients: Collection[str], precision: str) -> None:
-    if not set(gradients) <= set(GRADIENTS):
-        raise ParameterError(f"gradients are {sorted(gradients)}; known: {', '.join(GRADIENTS)}")
-    require_known("precision", precision, PRECISIONS)
 
 
 def _at_least_float32(values: Tensor) -> torch.dtype:

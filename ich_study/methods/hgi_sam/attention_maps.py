@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError, require_known
+from ich_study.errors import ParameterError
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
 from ich_study.inputs.devices import autocast
 from ich_study.methods.hgi_sam.attention_capture import (
@@ -36,11 +36,6 @@ from ich_study.models.frozen import frozen
 
 HGI_STAGES: tuple[int, ...] = (0, 1, 2)
 """The stages that HGI-SAM fuses, counted from 0; Swin-SAM fuses all."""
-_CHOICES = {
-    "gradient": ("attention", "scores"),
-    "norm": ("head", "window_and_head"),
-    "shift": ("blocks", "odd_blocks"),
-}
 
 
 @dataclass(frozen=True)
@@ -62,10 +57,6 @@ class AttentionVariant:
     norm: Literal["head", "window_and_head"] = "window_and_head"
     shift: Literal["blocks", "odd_blocks"] = "blocks"
     layer_minmax: bool = False
-
-    def __post_init__(self) -> None:
-        for name, known in _CHOICES.items():
-            require_known(name, getattr(self, name), known)
 
 
 PRINTED = AttentionVariant()

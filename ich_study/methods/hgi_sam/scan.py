@@ -18,7 +18,7 @@ from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork
 from ich_study.methods.hgi_sam.train import BODY_FOLDER
 from ich_study.models.backbones import Backbone, class_logits
 from ich_study.models.registry import load
-from ich_study.training.resume import WEIGHTS_FILE
+from ich_study.models.weights import WEIGHTS_FILE
 
 BATCH = 8
 SUPERVISED_CUT = float(np.nextafter(0.5, 1))

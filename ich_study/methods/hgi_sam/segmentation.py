@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import DataError, MapError, ParameterError
+from ich_study.errors import DataError, MapError
 from ich_study.hashing import sha256_bytes
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
@@ -148,14 +148,9 @@ def train_segmenter(
     `folder`.
 
     Of `config` data, sampling, augmentation and optimisation count; its classes and its loss do
-    not. Resumes after a kill. Raises ParameterError
-    where size or channels do not fit, DataError as in SliceSegmentation.
+    not. Resumes after a kill. Raises ParameterError where the size does not fit, DataError as in
+    SliceSegmentation.
     """
-    if network.in_channels != config.in_channels:
-        raise ParameterError(
-            f"the windows give {config.in_channels} input channels; the network has"
-            f" {network.in_channels}"
-        )
     network.check_size(config.size)
     preprocessing = config.preprocessing()
     task = SliceSegmentation(config, preprocessing, source, train_rows, validation_rows)

@@ -21,7 +21,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from ich_study.errors import DataError, ParameterError, StudyError
+from ich_study.errors import DataError, StudyError
 from ich_study.evaluate.scaling import check_heat
 from ich_study.methods.lse_unet.algorithm1 import comparable
 from ich_study.metrics.overlap import Counts
@@ -154,15 +154,10 @@ class JointHistogram:
         """Pixel counts at one setting per group, int64 (groups, 1 + classes), groups sorted by
         name.
 
-        setting: a threshold of the grid for every class. Raises ParameterError for one outside the
+        setting: a threshold of the grid for every class. Raises ValueError for one outside the
         grid, StudyError for no or unknown groups.
         """
         chosen, many = self._chosen(groups), len(self.classes)
-        if len(setting) != many or not {float(value) for value in setting} <= set(self.grid):
-            raise ParameterError(
-                f"setting {list(setting)}; expected a threshold of the grid {self.grid} for each of"
-                f" {self.classes}"
-            )
         levels = np.array([self.grid.index(float(value)) for value in setting])[:, None]
         passes = np.indices((self._bins,) * many).reshape(many, -1) > levels
         own = [passes[c] & ~np.delete(passes, c, 0).any(0) for c in range(many)]

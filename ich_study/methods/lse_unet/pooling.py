@@ -12,8 +12,6 @@ import math
 
 from torch import Tensor, nn, zeros
 
-from ich_study.errors import ParameterError
-
 REDUCTIONS = ("sum", "mean")
 
 
@@ -43,11 +41,6 @@ class LSEPooling(nn.Module):
 
     def __init__(self, classes: int, r: float, reduction: str, divided: bool, bias: bool) -> None:
         super().__init__()
-        if not r > 0 or reduction not in REDUCTIONS:
-            raise ParameterError(
-                f"LSE pooling with r={r}, reduction={reduction!r}; expected r above 0 and one of"
-                f" {', '.join(REDUCTIONS)}"
-            )
         self.r, self.reduction, self.divided = float(r), reduction, divided
         self.bias = nn.Parameter(zeros(classes)) if bias else None
         self.pooled_maps = nn.Identity()

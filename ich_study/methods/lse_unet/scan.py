@@ -15,11 +15,11 @@ from ich_study.methods.lse_unet.head_gradcam import head_gradcam
 from ich_study.methods.lse_unet.network import LSENetwork
 from ich_study.methods.lse_unet.score_maps import RawHeat, lse_heatmaps, raw_maps
 from ich_study.methods.lse_unet.study import HALF, METHOD, NEVER
-from ich_study.methods.lse_unet.train import weights_of_run
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
+from ich_study.models.sources import weights_of_run
+from ich_study.models.weights import WEIGHTS_FILE
 from ich_study.paths import resolve
-from ich_study.training.resume import WEIGHTS_FILE
 
 GRAD_CAM = "grad_cam"
 """Of a classifier of 01_backbones, named `grad_cam_of_<its run>`."""

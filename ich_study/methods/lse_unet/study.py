@@ -35,10 +35,10 @@ from ich_study.methods.lse_unet.joint_thresholds import (
     setting_of,
 )
 from ich_study.methods.lse_unet.score_maps import Method, RawHeat, lse_heatmaps, raw_maps
-from ich_study.methods.lse_unet.train import weights_of_run
 from ich_study.metrics.overlap import Counts
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
+from ich_study.models.sources import weights_of_run
 from ich_study.paths import resolve
 from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
 from ich_study.store.read import Store

@@ -17,7 +17,6 @@ from ich_study.errors import DataError, ParameterError, require_known
 from ich_study.evaluate.unseen import assert_unseen
 from ich_study.inputs.preprocessing import preprocessing_from
 from ich_study.inputs.slices import SliceSource
-from ich_study.manifest import check_run
 from ich_study.methods.lse_unet.loss import LOSS_WEIGHTS, LSELoss
 from ich_study.methods.lse_unet.network import (
     LSE_VARIANTS,
@@ -27,14 +26,13 @@ from ich_study.methods.lse_unet.network import (
 )
 from ich_study.models.backbones import Backbone, create_backbone
 from ich_study.models.settings import BackboneSettings
+from ich_study.models.sources import weights_of_run
 from ich_study.models.weights import read_metadata
-from ich_study.paths import resolve
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import EXCLUDED
 from ich_study.study import Study, parts_table
 from ich_study.training.config import TrainingConfig
 from ich_study.training.learner import TrainingRun, train_classifier
-from ich_study.training.resume import WEIGHTS_FILE
 
 NO_CONSISTENCY = "no_consistency_loss"
 SHARED_PATIENTS = "shared_patients"
@@ -184,19 +182,6 @@ def with_shared_patients(parts: LSEParts, test_rows: pd.DataFrame) -> pd.DataFra
             " shared patients to measure"
         )
     return pd.concat([parts.train, shared], ignore_index=True)
-
-
-def weights_of_run(folder: str | Path) -> Path:
-    """The checkpoint of a 01_backbones run, relative to the project's folder; DataError says how to
-    make it where it is not there, StudyError where the run failed or its files changed since."""
-    path = resolve(folder) / WEIGHTS_FILE
-    check_run(path.parent)
-    if not path.is_file():
-        raise DataError(
-            f"{path} does not exist; train the classifier first: python -m ich_study.run"
-            " 01_backbones -f params/<scale>/..."
-        )
-    return path
 
 
 def checked_encoder(

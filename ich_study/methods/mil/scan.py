@@ -22,8 +22,7 @@ from ich_study.methods.mil.peaks import PUBLISHED, Detector
 from ich_study.methods.mil.pipeline import score_slices
 from ich_study.methods.mil.study import TUNED_ON_BOXES, method_of
 from ich_study.models.registry import load
-from ich_study.models.weights import verify_file
-from ich_study.training.resume import WEIGHTS_FILE
+from ich_study.models.weights import WEIGHTS_FILE, verify_file
 
 PUBLISHED_WEIGHTS = "published_weights"
 """Variant of the authors' own networks."""

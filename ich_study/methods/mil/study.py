@@ -12,7 +12,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from ich_study.atomic import write_parquet
-from ich_study.errors import ParameterError
 from ich_study.evaluate.pointing import pointing_differences
 from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.rivals import rivals
@@ -120,8 +119,6 @@ def evaluate_network(
 ) -> Evaluated:
     """Every detector of `detectors` on one part; the first is the main one and has its h, T and d
     in the rows, subtypes, a curve and pictures. gate: see `report.point_rows`."""
-    if not detectors:
-        raise ParameterError("there is no detector to evaluate")
     main = next(iter(detectors))
     columns = {**columns_of(head, main), "threshold_source": TUNED_ON_BOXES}
     found, rows = {}, []

@@ -92,18 +92,13 @@ def measured_volumes(
 
     predictions: bool, on any grid of the scan's slices; brought to the truth's by nearest
     neighbour. tolerance_mm: of the surface Dice; the challenge's is not printed. Raises DataError
-    for no scan, or a prediction with another number of slices than the scan.
+    for no scan.
     """
     if not predictions:
         raise DataError(f"no volumes to measure for {method}: the test part is empty")
     rows = []
     for scan, prediction in predictions.items():
         truth = fold.truth(scan)
-        if len(prediction) != len(truth):
-            raise DataError(
-                f"scan {scan} has {len(truth)} slices, the prediction of {method} has"
-                f" {len(prediction)}"
-            )
         named = {"fold": fold.number, "patient_id": fold.patient(scan), "scan_id": scan}
         on_grid = resized_masks(prediction, truth.shape[1:])
         measured = volume_measures(on_grid, truth, fold.grid(scan), tolerance_mm)

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 
-from ich_study.errors import StudyError
 from ich_study.inputs.seeds import first_weights_from
 from ich_study.methods.resnet_lstm.settings import LSTMSettings
 from ich_study.models.backbones import Backbone
@@ -54,10 +53,6 @@ class ResNetLSTM(nn.Module):
 
     def head(self, features: Tensor, lengths: Sequence[int]) -> Tensor:
         """Logits (N, outputs) from the backbone's features (N, F)."""
-        if sum(lengths) != len(features) or min(lengths, default=0) < 1:
-            raise StudyError(
-                f"volumes of {list(lengths)} slices, but {len(features)} slices are given"
-            )
         packed = pack_sequence(list(features.split(list(lengths))), enforce_sorted=False)
         stepped, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
         valid = torch.cat([volume[:length] for volume, length in zip(stepped, lengths)])

@@ -17,7 +17,7 @@ from ich_study.methods.resnet_lstm.settings import CamRegion, UNetSettings
 from ich_study.methods.resnet_lstm.volumes import VolumeNetwork, prepared_variants, segment
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
-from ich_study.training.resume import WEIGHTS_FILE
+from ich_study.models.weights import WEIGHTS_FILE
 
 STAGE_1 = "resnet_lstm_cam"
 SUPERVISED_NAME = "supervised_unet_3d"

@@ -31,11 +31,11 @@ from ich_study.methods.resnet_lstm.network import (
     without_lstm,
 )
 from ich_study.models.backbones import Backbone
-from ich_study.models.weights import save_weights, state_digest
+from ich_study.models.weights import WEIGHTS_FILE, save_weights, state_digest
 from ich_study.training.config import LoopSettings
 from ich_study.training.loop import Run, fit
 from ich_study.training.losses import BinaryCrossEntropy
-from ich_study.training.resume import WEIGHTS_FILE, slice_marks
+from ich_study.training.resume import slice_marks
 from ich_study.training.task import (
     Batch,
     BatchLoader,

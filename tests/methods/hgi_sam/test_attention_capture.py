@@ -143,7 +143,6 @@ def test_what_has_no_attention_to_capture_is_refused():
         capture_attention(tiny_swin().train(), images)
     for arguments, says in (
         ({"stages": (3,)}, "stages 0 to 2"),
-        ({"gradients": ("values",)}, "known: attention, scores"),
         ({"precision": "fp16"}, "expected one of fp32, bf16"),
         ({"gradients": ("scores",)}, "outputs 0 to 1"),
     ):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from ich_study.errors import ParameterError
 from ich_study.methods.lse_unet.pooling import LSEPooling
 
 SCORES = np.random.default_rng(0).normal(0, 3, (4, 3, 5, 7))
@@ -66,11 +65,3 @@ def test_its_gradient_is_the_softmax_of_equation_5_times_r_unless_divided():
 def test_half_precision_scores_are_pooled_in_float32():
     maps, logits = LSEPooling(3, 6, "mean", True, True)(torch.from_numpy(SCORES).to(torch.bfloat16))
     assert maps.dtype == logits.dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("r", "reduction"), [(0, "sum"), (-1, "mean"), (3, "max"), (float("nan"), "sum")]
-)
-def test_what_makes_no_sense_is_refused(r, reduction):
-    with pytest.raises(ParameterError, match="LSE pooling"):
-        LSEPooling(2, r, reduction, True, False)

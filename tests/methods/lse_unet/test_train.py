@@ -6,6 +6,7 @@ from ich_study.errors import DataError, ParameterError, RunError, SplitError, We
 from ich_study.methods.lse_unet import train as lse_training
 from ich_study.methods.lse_unet.train import LSEParts, LSERecipe
 from ich_study.models.backbones import create_backbone
+from ich_study.models.sources import weights_of_run
 from ich_study.models.weights import read_metadata, save_weights
 from ich_study.study import Study
 from tests.training.fakes import config, fake_store, parts
@@ -156,7 +157,7 @@ def test_an_encoder_of_a_run_is_where_training_starts(tmp_path):
     save_weights(
         tmp_path / "weights.safetensors", backbone.model, {"architecture": backbone.describe()}
     )
-    recipe = LSERecipe("authors", {}, lse_training.weights_of_run(tmp_path), BACKBONE)
+    recipe = LSERecipe("authors", {}, weights_of_run(tmp_path), BACKBONE)
     encoder = recipe.encoder(config(), "authors")
     assert (
         torch.equal(encoder.model.stem[0].weight, backbone.model.stem[0].weight)
@@ -167,7 +168,7 @@ def test_an_encoder_of_a_run_is_where_training_starts(tmp_path):
     ):
         recipe.encoder(config(stack_depth=3, windows=("brain", "bone")), "authors")
     with pytest.raises(RunError, match="absent, found nothing; make it"):
-        lse_training.weights_of_run(tmp_path / "absent")
+        weights_of_run(tmp_path / "absent")
     described = {"architecture": {"kind": "not_registered", "module": "ich_study.elsewhere"}}
     save_weights(tmp_path / "weights.safetensors", backbone.model, described)
     with pytest.raises(WeightsError, match=r"import ich_study\.elsewhere first"):
@@ -179,7 +180,7 @@ def test_the_arm_with_a_random_encoder_has_the_same_network_with_other_weights(t
     save_weights(
         tmp_path / "weights.safetensors", backbone.model, {"architecture": backbone.describe()}
     )
-    recipe = LSERecipe("authors", {}, lse_training.weights_of_run(tmp_path), BACKBONE)
+    recipe = LSERecipe("authors", {}, weights_of_run(tmp_path), BACKBONE)
     encoders = [recipe.encoder(config(seed=seed), "random_encoder") for seed in (1, 1, 2)]
     first, again, other = (encoder.model.stem[0].weight for encoder in encoders)
     assert (

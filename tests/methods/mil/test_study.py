@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ich_study.ct.brain_mask import brain_mask
-from ich_study.errors import ParameterError, SplitError
+from ich_study.errors import SplitError
 from ich_study.evaluate.rows import Rows
 from ich_study.methods.mil import study as mil_study
 from ich_study.methods.mil.figures import panel_figure
@@ -156,8 +156,6 @@ def test_a_detector_without_points_is_not_better_than_chance(both):
 
 
 def test_bad_input_is_refused(both):
-    with pytest.raises(ParameterError, match="no detector"):
-        mil_study.evaluate_network(both[0].scored, {}, TABLE, head="attention")
     assert mil_study.head_differences(both[:1], TABLE) == []
     assert (
         mil_study.part_name("rsna", "cq500") == "cq500"

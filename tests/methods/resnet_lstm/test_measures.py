@@ -8,7 +8,7 @@ import torch
 from monai.metrics import HausdorffDistanceMetric
 
 from ich_study.ct.planes import PixelGrid
-from ich_study.errors import DataError
+from ich_study.errors import DataError, StudyError
 from ich_study.methods.resnet_lstm.measures import (
     measured_volumes,
     on_scan_grid,
@@ -75,7 +75,7 @@ def test_predictions_on_another_grid_are_brought_to_the_scans():
     table = measured_volumes(fold, {"a": ball()}, "m", "v")
     assert table["dice"].tolist() == [1.0] and table["fold"].tolist() == [1]
     assert table["patient_id"].tolist() == ["patient of a"] and table["scan_id"].tolist() == ["a"]
-    with pytest.raises(DataError, match="slices"):
+    with pytest.raises(StudyError, match="pixel volumes"):
         measured_volumes(fold, {"a": ball()[:3]}, "m", "v")
     with pytest.raises(DataError, match="empty"):
         measured_volumes(fold, {}, "m", "v")
