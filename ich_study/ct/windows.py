@@ -1,6 +1,7 @@
 """Display windows: HU to the grey values a network or a reader sees.
 
-Every function takes and gives NumPy arrays or torch tensors alike and keeps the device.
+`apply_window` and `mil_channels` take and give NumPy arrays or torch tensors alike; tensors keep
+their device.
 """
 
 from __future__ import annotations
@@ -69,16 +70,12 @@ def apply_window(hu: Array, window: Window) -> Array:
     return hu.to(torch.float32, copy=True).sub_(window.low).div_(window.width).clamp_(0, 1)
 
 
-def minmax_window(hu: Array, window: Window) -> Array:
+def minmax_window(hu: torch.Tensor, window: Window) -> torch.Tensor:
     """HU (..., rows, columns) clipped to the window, then min-max per slice to float32 in [0, 1].
 
     HGI-SAM's code does this instead of a fixed scale. A slice that is constant after clipping
     becomes 0 here; the code leaves it in HU (printed_and_authors, 003.5), which no network can use.
     """
-    if isinstance(hu, np.ndarray):
-        clipped = np.clip(hu.astype(np.float32), window.low, window.high)
-        low, high = clipped.min((-2, -1), keepdims=True), clipped.max((-2, -1), keepdims=True)
-        return (clipped - low) / np.where(high > low, high - low, np.float32(1))
     clipped = hu.float().clamp(window.low, window.high)
     low, high = clipped.amin((-2, -1), keepdim=True), clipped.amax((-2, -1), keepdim=True)
     return (clipped - low) / (high - low).where(high > low, 1.0)
@@ -90,16 +87,10 @@ def window_uint8(hu: np.ndarray, window: Window) -> np.ndarray:
     return (apply_window(hu, window) * 255).astype(np.uint8)
 
 
-def wrapped_uint8(hu: np.ndarray) -> np.ndarray:
-    """HU modulo 256 as uint8: what `astype(uint8)` did in the ResNet-LSTM author's notebook
-    (-1000 HU becomes 24, 900 HU becomes 132; printed_and_authors, 002.1)."""
-    return np.mod(hu.astype(np.int64), 256).astype(np.uint8)
-
-
-def wrapped_grey(hu: Array) -> Array:
-    """`wrapped_uint8` over 255: whole HU of any shape to float32 in [0, 1]."""
-    if isinstance(hu, np.ndarray):
-        return wrapped_uint8(hu).astype(np.float32) / np.float32(255)
+def wrapped_grey(hu: torch.Tensor) -> torch.Tensor:
+    """Whole HU of any shape modulo 256, over 255, float32 in [0, 1]: what `astype(uint8)` did in
+    the ResNet-LSTM author's notebook (-1000 HU becomes 24, 900 HU becomes 132;
+    printed_and_authors, 002.1)."""
     return hu.int().remainder(256).float() / 255
 
 
