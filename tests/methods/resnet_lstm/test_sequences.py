@@ -81,6 +81,30 @@ def test_the_refitted_layer_stands_on_the_trained_backbone_and_is_as_good_as_sci
     assert loaded.preprocessing == PREPROCESSING and loaded.metadata["classes"] == ["any"]
 
 
+def test_decay_of_the_new_layer_is_scikit_learns_ridge_penalty(trained, tmp_path):
+    """Mean loss plus decay/2 of the squared weights and bias is their C = 1 / (decay x slices);
+    AdamW, which takes decay out of the step, ends elsewhere."""
+    _, start, work, run, *_ = trained
+    features, labels = _pooled(run.model.features, work.data[0], CPU), work.data[0].labels[:, 0]
+    found = {}
+    for optimizer in ("adam", "adamw"):
+        head = LoopSettings(
+            optimizer=optimizer, learning_rate=0.01, weight_decay=0.3, epochs=150, keep="last"
+        )
+        described = metadata_of(PREPROCESSING, ("any",))
+        classifier, _ = refit_last_layer(
+            run.model, start, work, head, tmp_path / optimizer, described, len(features)
+        )
+        found[optimizer] = classifier.model.get_classifier().weight[0].detach().numpy()
+    oracle = LogisticRegression(
+        C=1 / (0.3 * len(features)), fit_intercept=False, tol=1e-8, max_iter=5000
+    )
+    with_bias = np.c_[features.numpy(), np.ones(len(features))]
+    expected = oracle.fit(with_bias, labels.numpy()).coef_[0, :-1]
+    far = np.abs(found["adamw"] - expected).max()
+    assert np.abs(found["adam"] - expected).max() < 0.02 * np.abs(expected).max() < far
+
+
 def test_predictions_of_the_sequence_are_the_network_on_each_volume_in_slice_order(trained):
     *_, run, _, _ = trained
     shuffled = VALIDATION.sample(frac=1, random_state=0)
