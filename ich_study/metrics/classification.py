@@ -155,7 +155,7 @@ def roc_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     """ROC curve, a row per distinct score: `false_positive_rate, sensitivity, threshold` (score >=
     threshold).
 
-    The first row is the origin with an infinite threshold. An absent class gives a column of NaN.
+    truth: with both labels. The first row is the origin with an infinite threshold.
 
     >>> roc_curve([0, 1, 1], [0.2, 0.2, 0.9])
        false_positive_rate  sensitivity  threshold
@@ -163,35 +163,20 @@ def roc_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     1                  0.0          0.5        0.9
     2                  1.0          1.0        0.2
     """
-    truth, scores = checked(truth, scores)
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    tp, fp = (
-        np.concatenate([[0], np.cumsum(part[order])[ends]]).astype(np.float64)
-        for part in (truth, ~truth)
-    )
-    thresholds = np.concatenate([[np.inf], scores[order][ends]])
-    return pd.DataFrame(
-        {
-            "false_positive_rate": ratio(fp, np.full_like(fp, fp[-1])),
-            "sensitivity": ratio(tp, np.full_like(tp, tp[-1])),
-            "threshold": thresholds,
-        }
-    )
+    from sklearn import metrics  # slow to import
+
+    columns = metrics.roc_curve(*checked(truth, scores), drop_intermediate=False)
+    return pd.DataFrame(dict(zip(("false_positive_rate", "sensitivity", "threshold"), columns)))
 
 
 def pr_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     """PR curve, a row per distinct score, recall falling: `sensitivity, precision, threshold`.
 
-    The last row is recall 0, precision 1 with an infinite threshold. Raises StudyError without
-    positives.
+    truth: with positives. The last row is recall 0, precision 1 with an infinite threshold.
     """
-    truth, scores = checked(truth, scores)
-    if not truth.any():
-        raise StudyError("a PR curve needs at least one positive item; there is none")
-    from sklearn.metrics import precision_recall_curve  # slow to import
+    from sklearn import metrics  # slow to import
 
-    precision, recall, thresholds = precision_recall_curve(truth, scores)
+    precision, recall, thresholds = metrics.precision_recall_curve(*checked(truth, scores))
     return pd.DataFrame(
         {"sensitivity": recall, "precision": precision, "threshold": np.append(thresholds, np.inf)}
     )
