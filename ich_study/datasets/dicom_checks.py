@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ich_study.ct.hounsfield import above_range
+from ich_study.errors import DataError
 
 _STEEPEST_SLOPE, _LARGEST_INTERCEPT = 100.0, 2.0**15
 
@@ -15,9 +16,21 @@ Complaints = dict[str, str]
 """Name of the check (`integrity.CHECKS`) to what was found in one slice."""
 
 
+def rescale(fields: Mapping[str, str]) -> tuple[float, float]:
+    """Slope and intercept of a slice; DataError without them: its values then have no Hounsfield
+    unit."""
+    try:
+        return float(fields["RescaleSlope"]), float(fields["RescaleIntercept"])
+    except (KeyError, ValueError):
+        raise DataError(
+            "RescaleSlope or RescaleIntercept is missing, so its values have no Hounsfield unit"
+        ) from None
+
+
 def header_complaints(fields: Mapping[str, str]) -> Complaints:
     """What the fields of a header (`dicom_headers.ParsedSlice`) say. An absent field says nothing:
-    the standard asks for RescaleType in a CT image only where it is not HU."""
+    the standard asks for RescaleType in a CT image only where it is not HU. Those of `rescale`
+    must be there."""
     found: Complaints = {}
     if fields.get("Modality") not in (None, "", "CT"):
         found["not-ct"] = f"Modality is {_code(fields['Modality'])}; expected CT"
@@ -25,10 +38,7 @@ def header_complaints(fields: Mapping[str, str]) -> Complaints:
         found["not-hu"] = f"RescaleType is {_code(fields['RescaleType'])}; expected HU"
     if fields.get("BurnedInAnnotation") not in (None, "", "NO"):
         found["burned-in"] = "BurnedInAnnotation is not NO; the picture may name the patient"
-    try:
-        slope, intercept = float(fields["RescaleSlope"]), float(fields["RescaleIntercept"])
-    except (KeyError, ValueError):
-        slope, intercept = 1.0, 0.0  # without them there is no HU at all, which the reader refuses
+    slope, intercept = rescale(fields)
     if not (0 < slope <= _STEEPEST_SLOPE and abs(intercept) <= _LARGEST_INTERCEPT):
         found["rescale"] = (
             f"RescaleSlope is {slope:g}, RescaleIntercept {intercept:g}; expected a slope above 0"
@@ -57,7 +67,7 @@ def pixel_complaints(
             f"{odd} pixels use bits above the {fields['BitsStored']} of BitsStored, which were cut"
             " off"
         )
-    slope, intercept = float(fields["RescaleSlope"]), float(fields["RescaleIntercept"])
+    slope, intercept = rescale(fields)
     if above := above_range(stored, slope, intercept, hu):
         found["clipped"] = f"{above} pixels above 32767 HU became 32767"
     return found

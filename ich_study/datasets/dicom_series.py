@@ -26,6 +26,7 @@ from ich_study.datasets.dicom_checks import (
     complaint_notes,
     header_complaints,
     pixel_complaints,
+    rescale,
 )
 from ich_study.datasets.dicom_headers import (
     ParsedSlice,
@@ -356,12 +357,7 @@ def _fragments_end(content: bytes, offset: int) -> int | None:
 def _to_hu(
     stored: np.ndarray, fields: Mapping[str, str], unwrap: bool, out: np.ndarray
 ) -> np.ndarray:
-    try:
-        slope, intercept = float(fields["RescaleSlope"]), float(fields["RescaleIntercept"])
-    except (KeyError, ValueError):
-        raise DataError(
-            "RescaleSlope or RescaleIntercept is missing, so its values have no Hounsfield unit"
-        ) from None
+    slope, intercept = rescale(fields)
     if unwrap:
         stored, intercept = unwrap_rsna(stored, intercept)
     padding, limit = (
