@@ -11,8 +11,8 @@ from scipy.special import expit
 from ich_study.cross import measure
 from ich_study.cross.answers import ask_all
 from ich_study.errors import ParameterError, SplitError
-from ich_study.evaluate import unseen
 from ich_study.evaluate.truth import PackedMasks
+from ich_study.models import weights
 from ich_study.splits.overlap import patient_marks
 from ich_study.study import Study
 from tests.cross.fakes import SquareStore, method
@@ -115,7 +115,7 @@ def test_weights_that_learned_from_a_scored_patient_stop_and_those_that_do_not_s
         paths["silent"]: {},
     }
     monkeypatch.setattr(measure, "recipes_of", lambda source: [(paths[source], None)])
-    for module in (measure, unseen):
+    for module in (measure, weights):
         monkeypatch.setattr(module, "read_metadata", marks.__getitem__)
     assert measure.check_unseen(["unseen", "silent"], truth.rows) == ["silent"]
     with pytest.raises(SplitError, match="p0"):
