@@ -101,14 +101,17 @@ def _fitting(name: ast.JoinedStr, module: str) -> set[str]:
     return {each for each in modules() if re.fullmatch(pattern, each)}
 
 
-def made_by(starts: Iterable[str]) -> set[str]:
-    """`starts` and all they import, in turn: modules of the package, and names of other
-    packages."""
+def made_by(starts: Iterable[str], without: str | None = None) -> set[str]:
+    """`starts` and all they import, in turn: modules of the package, and names of other packages.
+
+    without: a room that is left out, with what it alone imports.
+    """
     found: set[str] = set()
     waiting = [start if start in sys.modules else _known(start) for start in starts]
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        skipped = without is not None and f"{name}.".startswith(f"{without}.")
+        if name not in found and not skipped:
             found.add(name)
             waiting += imported(name) if name in modules() else ()
     return found
@@ -141,14 +144,16 @@ def _reads_tables(module: str) -> bool:
     )
 
 
-def code_marks(starts: Iterable[str], *, exact: bool = True) -> dict[str, str]:
+def code_marks(
+    starts: Iterable[str], *, without: str | None = None, exact: bool = True
+) -> dict[str, str]:
     """A hash of each module and table, and the version of each package, that `starts` are made by.
 
     exact: every letter of a module counts; else only what it does, so that a comment or a docstring
     costs nobody a training. A module that is not of the package, such as a reader of one's own, is
     hashed as a file.
     """
-    names = made_by(starts)
+    names = made_by(starts, without)
     marks = {}
     for path in files_of(names):
         of_syntax = path.suffix == ".py" and not exact

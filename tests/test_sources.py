@@ -86,6 +86,13 @@ def test_tables_and_versions_are_marks_too():
     assert dicom["python-gdcm"] != "absent", "DICOM is decoded by it, though nobody imports it"
 
 
+def test_a_room_is_left_out_with_what_it_alone_imports():
+    start = ["ich_study.figures.style", "ich_study.hashing"]
+    assert "matplotlib" in sources.made_by(start)
+    kept = sources.made_by(start, without=sources.DRAWS)
+    assert "ich_study.hashing" in kept and "matplotlib" not in kept
+
+
 def test_a_module_of_ones_own_is_hashed_as_a_file():
     assert fake_reader
     assert len(sources.code_marks(["tests.store.fake_reader"])["tests.store.fake_reader"]) == 16
