@@ -32,7 +32,8 @@ from ich_study.methods.resnet_lstm.network import (
 )
 from ich_study.models.backbones import Backbone
 from ich_study.models.weights import WEIGHTS_FILE, save_weights, state_digest
-from ich_study.training.config import LoopSettings
+from ich_study.training.config import LoopSettings, TrainingConfig
+from ich_study.training.learner import sampled_batches
 from ich_study.training.loop import Run, fit
 from ich_study.training.losses import BinaryCrossEntropy
 from ich_study.training.resume import slice_marks
@@ -84,10 +85,11 @@ class SequenceTask(Task):
     ) -> None:
         if volumes_per_batch < 1:
             raise ParameterError(f"volumes_per_batch is {volumes_per_batch}; expected at least 1")
-        self.data = []
-        for rows in parts:
-            kept = first_slices(rows, None)
-            self.data.append(SliceDataset(source, kept, classes, preprocessing, cache_in_memory))
+        self.rows = [first_slices(rows, None) for rows in parts]
+        self.data = [
+            SliceDataset(source, rows, classes, preprocessing, cache_in_memory)
+            for rows in self.rows
+        ]
         self.loss = BinaryCrossEntropy([1.0] * len(classes))
         self._volumes = [_volumes(data.rows) for data in self.data]
         self._seed, self._per_batch, self._augmentation = seed, volumes_per_batch, augmentation
@@ -180,33 +182,36 @@ def predict_sequences(
 
 
 class HeadTask(Task):
-    """The last layer alone, on features that do not change: (features, labels) in shuffled
-    batches."""
+    """The last layer alone, on features that do not change, in the batches that the classifier
+    learned from.
+
+    features: (slices, F) of both parts of `sequences`, in the order of its rows. config: the
+    classifier's, for its sampler.
+    """
 
     def __init__(
-        self,
-        features: tuple[Tensor, Tensor],
-        labels: tuple[Tensor, Tensor],
-        batch_size: int,
-        seed: int,
-        features_of: Mapping[str, str],
+        self, features: tuple[Tensor, Tensor], sequences: SequenceTask, config: TrainingConfig
     ) -> None:
-        self._features, self._labels, self._features_of = features, labels, features_of
-        self._batch_size, self._seed = batch_size, seed
-        self.loss = BinaryCrossEntropy([1.0] * labels[0].shape[1])
+        self._features, self._sequences, self._config = features, sequences, config
+        self._labels = tuple(data.labels for data in sequences.data)
+        self.loss = sequences.loss
 
     def loaders(self, device: torch.device) -> tuple[BatchLoader, BatchLoader]:
-        """Slices in an order drawn from (seed, epoch), and all of validation at once."""
-        counts = [len(part) for part in self._features]
-        shuffled = shuffled_batches(partial(_shuffled, counts[0], self._seed, 2), self._batch_size)
+        """Slices as the classifier's sampler draws them, and all of validation at once."""
+        drawn = sampled_batches(self._sequences.rows[0], self._config)
+        count = len(self._features[1])
         return (
-            BatchLoader(shuffled, partial(self._read, device, 0)),
-            BatchLoader(ordered_batches(counts[1], counts[1]), partial(self._read, device, 1)),
+            BatchLoader(drawn, partial(self._read, device, 0)),
+            BatchLoader(ordered_batches(count, count), partial(self._read, device, 1)),
         )
 
     def marks(self) -> dict[str, str]:
-        """Batches, and what the features come from."""
-        return {"batch size": repr(self._batch_size), **self._features_of}
+        """What batches and features come from."""
+        names = ("sampler", "seed", "batch_size", "max_train_batches")
+        return {
+            **{f"classifier's {name}": repr(getattr(self._config, name)) for name in names},
+            **self._sequences.marks(),
+        }
 
     def _read(self, device: torch.device, part: int, rows: list[int], _: int, __: int) -> Batch:
         return self._features[part][rows].to(device), self._labels[part][rows].to(device)
@@ -216,12 +221,16 @@ def refit_last_layer(
     network: ResNetLSTM,
     backbone: Backbone,
     task: SequenceTask,
+    config: TrainingConfig,
     loop: LoopSettings,
     folder: Path,
     metadata: Mapping[str, Any],
-    batch_size: int = 32,
 ) -> tuple[Backbone, str]:
     """The LSTM removed and a new fully connected layer fitted on the frozen backbone.
+
+    It learns from the batches that the classifier before it learned from (`config`): where that one
+    saw negatives of the positives' heights alone, a layer that sees all slices would take from
+    pooled features what tells a slice's height, and its map would lie beside the lesions.
 
     Gives the classifier, in evaluation mode on the network's device, and the SHA-256 of its weights
     file in `folder`, which `registry.load` reads like that of any other classifier.
@@ -230,11 +239,8 @@ def refit_last_layer(
     device = next(network.parameters()).device
     fresh.model.to(device).eval()
     features = tuple(_pooled(fresh.model, data, device) for data in task.data)
-    head = HeadTask(
-        features, tuple(data.labels for data in task.data), batch_size, loop.seed, task.marks()
-    )
     layer = LastLayer(fresh.model.get_classifier(), state_digest(fresh.model))
-    run = fit(layer, head, loop, folder / "head", metadata)
+    run = fit(layer, HeadTask(features, task, config), loop, folder / "head", metadata)
     described = {"architecture": fresh.describe(), **metadata, "epoch": run.best_epoch}
     return fresh, save_weights(folder / WEIGHTS_FILE, fresh.model, described)
 

@@ -256,9 +256,14 @@ def train_stage_1(fold: Fold, settings: MethodSettings) -> Stage1:
     )
     metadata = {**metadata_of(run.preprocessing, config.classes), "patients": fold.marks}
     lstm_run = train_sequences(network, settings.lstm, task, loop, fold.folder / "lstm", metadata)
-    folder, batch_size = fold.folder / "refitted", config.batch_size
     refitted, refitted_hash = refit_last_layer(
-        lstm_run.model, network, task, settings.head, folder, metadata, batch_size
+        lstm_run.model,
+        network,
+        task,
+        config,
+        settings.head,
+        fold.folder / "refitted",
+        metadata,
     )
     histories = {"ResNet": run.history, "ResNet-LSTM": lstm_run.history}
     history = [table.assign(stage=stage) for stage, table in histories.items()]

@@ -8,6 +8,7 @@ from ich_study.errors import ParameterError
 from ich_study.evaluate.classification import predict
 from ich_study.methods.resnet_lstm.network import LSTMSettings
 from ich_study.methods.resnet_lstm.sequences import (
+    HeadTask,
     SequenceTask,
     _pooled,
     first_slices,
@@ -20,12 +21,16 @@ from ich_study.models.backbones import Backbone, create_backbone
 from ich_study.models.registry import load
 from ich_study.models.weights import state_digest
 from ich_study.training.config import LoopSettings, TrainingConfig
+from ich_study.training.learner import sampled_batches
 from tests.training.fakes import SLICES, fake_store, parts
 
 STORE = fake_store()
 TRAIN, VALIDATION = parts(STORE)
 CPU = torch.device("cpu")
-PREPROCESSING = TrainingConfig(classes=("any",), size=32, normalisation="half").preprocessing()
+CLASSIFIER = TrainingConfig(
+    classes=("any",), size=32, normalisation="half", sampler="none", batch_size=32, seed=1
+)
+PREPROCESSING = CLASSIFIER.preprocessing()
 LOOP = LoopSettings(epochs=6, learning_rate=0.002, optimizer="adamw", seed=1)
 
 
@@ -51,7 +56,7 @@ def trained(tmp_path_factory):
     head = LoopSettings(epochs=40, learning_rate=0.02, optimizer="adam")
     described = metadata_of(PREPROCESSING, ("any",))
     classifier, sha256 = refit_last_layer(
-        run.model, start, work, head, folder / "head", described, 32
+        run.model, start, work, CLASSIFIER, head, folder / "head", described
     )
     return folder, start, work, run, classifier, sha256
 
@@ -92,8 +97,9 @@ def test_decay_of_the_new_layer_is_scikit_learns_ridge_penalty(trained, tmp_path
             optimizer=optimizer, learning_rate=0.01, weight_decay=0.3, epochs=150, keep="last"
         )
         described = metadata_of(PREPROCESSING, ("any",))
+        whole = CLASSIFIER.changed(batch_size=len(features))
         classifier, _ = refit_last_layer(
-            run.model, start, work, head, tmp_path / optimizer, described, len(features)
+            run.model, start, work, whole, head, tmp_path / optimizer, described
         )
         found[optimizer] = classifier.model.get_classifier().weight[0].detach().numpy()
     oracle = LogisticRegression(
@@ -103,6 +109,24 @@ def test_decay_of_the_new_layer_is_scikit_learns_ridge_penalty(trained, tmp_path
     expected = oracle.fit(with_bias, labels.numpy()).coef_[0, :-1]
     far = np.abs(found["adamw"] - expected).max()
     assert np.abs(found["adam"] - expected).max() < 0.02 * np.abs(expected).max() < far
+
+
+def test_the_new_layer_learns_from_what_the_classifiers_sampler_draws(trained):
+    _, _, work, *_ = trained
+    features = tuple(_rows_as_features(data) for data in work.data)
+    for sampler in ("none", "balanced"):
+        config = CLASSIFIER.changed(sampler=sampler)
+        drawn, _ = HeadTask(features, work, config).loaders(CPU)
+        expected = sampled_batches(work.rows[0], config)
+        for (rows, labels), batch in zip(drawn, expected, strict=True):
+            assert rows[:, 0].tolist() == batch
+            assert torch.equal(labels, work.data[0].labels[batch])
+    positives = work.data[0].labels.sum()
+    assert sum(len(labels) for _, labels in drawn) <= 2 * positives < len(features[0])
+
+
+def _rows_as_features(data):
+    return torch.arange(len(data)).float()[:, None]
 
 
 def test_predictions_of_the_sequence_are_the_network_on_each_volume_in_slice_order(trained):
