@@ -17,7 +17,9 @@ from ich_study.inputs.seeds import seeded_generator
 
 ORDER_STREAM = 1
 """Keeps the order's random stream apart from the augmentation's."""
-SAMPLERS = ("none", "inverse_frequency", "balanced", "same_height")
+SAMPLERS = ("none", "inverse_frequency", "balanced", "same_height", "mostly_same_height")
+ELSEWHERE = 0.25
+"""Share of the negative slices that `mostly_same_height` draws from anywhere in the head."""
 HEIGHTS = 12
 """Parts of equal height that `same_height` cuts the head into: a centimetre or so each."""
 
@@ -91,15 +93,18 @@ def epoch_order(
     kind: "none" is a permutation of all rows; "inverse_frequency" draws `rows` with replacement,
     weighted by 1/frequency of `label` in its `group`; "balanced" draws 2 x positives without
     replacement, weighted the same (HGI-SAM's code; printed_and_authors, 003.8); "same_height" is
-    inverse_frequency by `same_height_weights`.
+    inverse_frequency by `same_height_weights`, and "mostly_same_height" draws ELSEWHERE of the
+    negatives as inverse_frequency does: a network that never meets the skull's base or the vertex
+    calls them positive.
     """
     generator = seeded_generator(seed, epoch, ORDER_STREAM)
     if kind == "none":
         return torch.randperm(rows, generator=generator)
+    weights = inverse_frequency_weights(label, group)
     if kind == "same_height":
         weights = same_height_weights(label, height, group)
-    else:
-        weights = inverse_frequency_weights(label, group)
+    elif kind == "mostly_same_height":
+        weights = weights.lerp(same_height_weights(label, height, group), 1 - ELSEWHERE)
     balanced = kind == "balanced"
     count = min(rows, 2 * int(label.sum())) if balanced else rows
     return torch.multinomial(weights, count, replacement=not balanced, generator=generator)

@@ -153,8 +153,9 @@ class TrainingConfig(LoopSettings):
         "none",
         description="`inverse_frequency` draws as many slices as there are, with replacement,"
         " weighted by 1/frequency of label `any` in their data set; `same_height` too, the"
-        " negatives from where in the head the positives lie; `balanced` draws 2 x positives"
-        " without (HGI-SAM's code)",
+        " negatives from where in the head the positives lie; `mostly_same_height` three of four"
+        " of them, the fourth from anywhere; `balanced` draws 2 x positives without (HGI-SAM's"
+        " code)",
     )
     monitor: Annotated[str, one_of(("valid_loss", "auroc", "auroc_mean", "f1", "accuracy"))] = (
         Field("valid_loss", description="what tells the best epoch, on the validation part")

@@ -86,6 +86,21 @@ def test_same_height_draws_negatives_from_where_the_positives_lie():
     assert len(set(number[other][~positive[other]])) > 50
 
 
+def test_mostly_same_height_draws_a_quarter_of_the_negatives_from_anywhere():
+    # ten scans of 60 slices; hemorrhage in slices 20 to 29 of every second scan
+    number = np.tile(np.arange(60), 10)
+    positive = (number >= 20) & (number < 30) & (np.arange(600) // 60 % 2 == 0)
+    label, height = torch.from_numpy(positive).double(), torch.from_numpy(number / 59)
+    kind = "mostly_same_height"
+    drawn = torch.cat([epoch_order(kind, 600, label, 0, k, height=height) for k in range(40)])
+    assert abs(float(label[drawn].mean()) - 0.5) < 4 * np.sqrt(0.25 / len(drawn))
+    negative = number[drawn][~positive[drawn]]
+    beside = float(((negative < 20) | (negative > 29)).mean())
+    # of the 550 negative slices 500 lie beside slices 20 to 29
+    expected = 0.25 * 500 / 550
+    assert abs(beside - expected) < 4 * np.sqrt(expected * (1 - expected) / len(negative))
+
+
 def test_same_height_is_an_error_where_no_height_has_both_labels():
     label = torch.tensor([1.0, 0.0])
     with pytest.raises(DataError, match="without any negative one"):
