@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -156,6 +156,7 @@ def cost_table(scored: Mapping[str, Scored]) -> pd.DataFrame:
 def result_rows(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> list[dict[str, Any]]:
     """Everything that is measured with an interval, a row per number."""
     prefix = "" if truth.kind == "masks" else "box_"
+    boxes = truth.boxes()
     found: list[dict[str, Any]] = []
     for name, each in scored.items():
         named = {"method": name, "variant": each.variant, "class_name": ANY}
@@ -167,7 +168,7 @@ def result_rows(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> list[
             more = rows.overlap(counts, truth.rows, **columns)
             found += [{**row, "metric": f"{row['metric']}{end}"} for row in more]
         found += _heat_rows(each, truth, rows, named)
-        found += _point_rows(each, truth, rows, named)
+        found += _point_rows(each, truth, boxes, rows, named)
         if truth.kind == "masks":
             found += _volume_rows(each, truth, rows)
     return found
@@ -196,10 +197,14 @@ def _heat_rows(
 
 
 def _point_rows(
-    each: Scored, truth: Truth, rows: Rows, named: Mapping[str, Any]
+    each: Scored,
+    truth: Truth,
+    boxes: Sequence[np.ndarray],
+    rows: Rows,
+    named: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """F1 of the points that the method marks, and sensitivity at fixed false points a scan."""
-    patients, boxes = truth.rows["patient_id"], truth.boxes()
+    patients = truth.rows["patient_id"]
     counts = slice_counts(each.marked_points, boxes)
     f1 = ratio_of_sums(patients, 2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
     source = {"threshold_source": each.threshold_source}
