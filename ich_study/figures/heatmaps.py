@@ -73,14 +73,7 @@ def heatmap_grid(
     it is not "hu", the title says what stands in for HU. Raises StudyError when
     shapes differ or there is nothing to show.
     """
-    if not len(hu):
-        raise StudyError(f"figure {title!r} has no slices to show")
-    for column in columns:
-        for part in (column.heatmaps, column.codes):
-            if part is not None and part.shape != hu.shape:
-                raise StudyError(
-                    f"column {column.title!r} has shape {part.shape}, the slices {hu.shape}"
-                )
+    _require_shapes(hu, columns, title)
     first = [MapColumn("slice")] + (
         [MapColumn("truth")] if truth is not None or boxes is not None else []
     )
@@ -103,16 +96,11 @@ def heatmap_grid(
         for column, axis in zip(shown, axis_row):
             show_hu(axis, hu[row], window)
             _draw(axis, column, row, opacity, shown_from)
-            if column.title == "truth" and truth is not None:
-                outline_codes(axis, truth[row])
-            for box in boxes[row] if column.title == "truth" and boxes is not None else ():
-                outline_box(axis, box, CLASS_COLOURS["hemorrhage"])
+            if column.title == "truth":
+                _outline_truth(axis, row, truth, boxes)
             if row < across:
                 axis.set_title(column.title, fontsize=size)
-            axis.set(
-                xticks=[], yticks=[], xlim=(-0.5, hu.shape[2] - 0.5), ylim=(hu.shape[1] - 0.5, -0.5)
-            )
-            axis.grid(visible=False)
+            _bare(axis, hu.shape[1:])
         if row_titles is not None:
             axis_row[0].set_ylabel(row_titles[row], fontsize=size)
         mark_sides(axis_row[0])
@@ -131,6 +119,33 @@ def heatmap_grid(
     )
     fit_titles(figure)
     return figure
+
+
+def _require_shapes(hu: np.ndarray, columns: Sequence[MapColumn], title: str) -> None:
+    if not len(hu):
+        raise StudyError(f"figure {title!r} has no slices to show")
+    for column in columns:
+        for part in (column.heatmaps, column.codes):
+            if part is not None and part.shape != hu.shape:
+                raise StudyError(
+                    f"column {column.title!r} has shape {part.shape}, the slices {hu.shape}"
+                )
+
+
+def _outline_truth(
+    axis: Axes, row: int, truth: np.ndarray | None, boxes: Sequence[np.ndarray] | None
+) -> None:
+    if truth is not None:
+        outline_codes(axis, truth[row])
+    for box in () if boxes is None else boxes[row]:
+        outline_box(axis, box, CLASS_COLOURS["hemorrhage"])
+
+
+def _bare(axis: Axes, shape: tuple[int, ...]) -> None:
+    """No ticks, no grid, the whole slice of `shape` and nothing beside it."""
+    rows, columns = shape
+    axis.set(xticks=[], yticks=[], xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    axis.grid(visible=False)
 
 
 def _draw(axis: Axes, column: MapColumn, row: int, opacity: float, shown_from: float) -> None:

@@ -94,8 +94,8 @@ def epoch_order(
     weighted by 1/frequency of `label` in its `group`; "balanced" draws 2 x positives without
     replacement, weighted the same (HGI-SAM's code; printed_and_authors, 003.8); "same_height" is
     inverse_frequency by `same_height_weights`, and "mostly_same_height" draws ELSEWHERE of the
-    negatives as inverse_frequency does: a network that never meets the skull's base or the vertex
-    calls them positive.
+    negatives as inverse_frequency does: a network that never meets the skull's base may call it
+    positive.
     """
     generator = seeded_generator(seed, epoch, ORDER_STREAM)
     if kind == "none":
