@@ -107,15 +107,21 @@ def _method(finding: Finding) -> dict[str, Any]:
     }
 
 
-def shown_heat(finding: Finding, index: int | np.ndarray | slice = slice(None)) -> np.ndarray:
+def shown_heat(
+    finding: Finding, index: int | np.ndarray | slice = slice(None), share: float = THRESHOLD
+) -> np.ndarray:
     """Heat of all classes together for pictures, float32 in [0, 1]: from `THRESHOLD` on it
-    is marked, 1 is the scan's highest value; see `apply.shown_span`."""
+    is marked, 1 is the scan's highest value; see `apply.shown_span`. Hot pixels that are not
+    marked, in slices that are not called or outside the brain, stay below `share`, from which a
+    picture draws heat."""
     shown = []
     recipe = finding.method.recipe
     for heat, threshold, span in zip(finding.heat, recipe.thresholds, finding.spans):
         above = (heat[index] - threshold) / span
         shown.append(np.clip(THRESHOLD + (1 - THRESHOLD) * above, 0, 1))
-    return np.max(shown, axis=0).astype(np.float32)
+    together = np.max(shown, axis=0).astype(np.float32)
+    below = np.nextafter(np.float32(share), np.float32(0))
+    return np.where(finding.mask[index] > 0, together, np.minimum(together, below))
 
 
 def shown_slices(findings: Sequence[Finding], count: int) -> np.ndarray:
@@ -153,7 +159,9 @@ def contact_sheet(
             for number in index
         ]
         volume = f"{readable(finding.name)}\n{finding.volumes_ml['any']:.1f} mL"
-        columns.append(MapColumn(volume, shown_heat(finding, index), finding.mask[index], points))
+        columns.append(
+            MapColumn(volume, shown_heat(finding, index, share), finding.mask[index], points)
+        )
     middle = np.column_stack(
         [index, np.tile((np.array(scan.hu.shape[1:]) - 1) / 2, (len(index), 1))]
     )

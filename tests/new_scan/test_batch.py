@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -108,7 +109,14 @@ def test_the_viewer_is_a_picture_without_a_front_end(scans, tmp_path, monkeypatc
     assert "0.0 mL" in high.axes[1].get_title() and "0.0 mL" not in own.axes[1].get_title()
     # at its own threshold heat is drawn where the mask is, and nowhere else
     finding = studied.findings[0]
-    assert np.array_equal(own.axes[1].images[1].get_alpha() > 0, finding.heat[0, 5] >= 0.6)
+    assert np.array_equal(own.axes[1].images[1].get_alpha() > 0, finding.mask[5] > 0)
+    assert (finding.mask[5] > 0).any()
+    # hot pixels of a slice that is not called are neither outlined nor drawn
+    uncalled = replace(finding, mask=np.zeros_like(finding.mask))
+    assert (finding.heat[0, 5] >= 0.6).any() and write.shown_heat(uncalled, 5).max() < 0.5
+    assert write.shown_heat(uncalled, 5, 0.3).max() < 0.3
+    bare = write.contact_sheet(studied.scan, [uncalled], [5])
+    assert not bare.axes[1].images[1].get_alpha().any()
     sheet = write.contact_sheet(studied.scan, studied.findings, [3, 4, 5, 6])
     sheet.draw_without_rendering()
     for axis in sheet.axes:
