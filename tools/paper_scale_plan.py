@@ -29,7 +29,8 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "01_backbones": {
         "backbone": {"weights": None},
-        "training": {"epochs": 2, "max_train_batches": 2, "max_validation_batches": 3},
+        # one: 01 asks that a second epoch's loss lies lower, which two batches decide by chance
+        "training": {"epochs": 1, "max_train_batches": 2, "max_validation_batches": 3},
         "minimum_auroc": None,
     },
     "02_lse_unet": {
