@@ -31,11 +31,15 @@ from ich_study.models.weights import read_metadata, read_tensors, save_tensors
 from ich_study.new_scan.apply import SHIPPED, open_methods
 from ich_study.paths import resolve
 from ich_study.store.read import Store, open_stores
+from ich_study.study import synthetic_datasets
 
 GRID = np.arange(1, 256) / 255
 """Heat of these networks lies in [0, 1]."""
 UNMARKED = -1.0
 ROUNDING = 1e-4
+THRESHOLD_LINE = re.compile(r"- \*\*Thresholds\*\*: .*?(?=\n- )", re.DOTALL)
+HASH = re.compile(r"(?<=SHA-256 `)[0-9a-f]{64}(?=`\.\n\n## Held-out)")
+"""What of a card states the thresholds, and the hash of its file."""
 
 
 def best_threshold(method: ScanMethod, store: Store) -> Threshold:
@@ -65,29 +69,28 @@ def best_threshold(method: ScanMethod, store: Store) -> Threshold:
 
 
 def take(weights: Path, threshold: Threshold, masks: str) -> None:
-    """Write a threshold into a shipped file and its card. masks: whose they are, for the card."""
+    """Write a threshold into a shipped file and its card; WeightsError, with neither changed, for a
+    card without the two lines. masks: whose they are, for the card."""
     described = read_metadata(weights)
     recipe = {**described[RECIPE_KEY], "thresholds": [threshold.value], "source": threshold.source}
-    sha256 = save_tensors(weights, read_tensors(weights), {**described, RECIPE_KEY: recipe})
     card = weights.with_suffix(".md")
+    text = card.read_text(encoding="utf-8")
+    for line in (THRESHOLD_LINE, HASH):
+        if len(line.findall(text)) != 1:
+            raise WeightsError(f"{card} has no line, or more than one, like {line.pattern!r}")
     heat = f"heat {recipe['classes'][0]} {threshold.value:.4g}; from `{threshold.source}`: {masks}"
     slices = f"slices {recipe['classes'][0]} {recipe['gates'][0]:.4g}; from `labels`"
-    text = card.read_text(encoding="utf-8")
-    lines = {
-        r"- \*\*Thresholds\*\*: .*?(?=\n- )": f"- **Thresholds**: {heat};\n  {slices}.",
-        r"(?<=SHA-256 `)[0-9a-f]{64}(?=`\.\n\n## Held-out)": sha256,
-    }
-    for pattern, line in lines.items():
-        text, found = re.subn(pattern, line, text, flags=re.DOTALL)
-        if found != 1:
-            raise WeightsError(f"{card} has {found} places for {line!r}; expected one")
-    write_text(card, text)
+    sha256 = save_tensors(weights, read_tensors(weights), {**described, RECIPE_KEY: recipe})
+    text = THRESHOLD_LINE.sub(f"- **Thresholds**: {heat};\n  {slices}.", text)
+    write_text(card, HASH.sub(sha256, text))
 
 
 def rethreshold(data: Path, dataset: str, name: str) -> Threshold:
-    """The best threshold of a shipped network on the masks of a data set of a run of 00_data, taken
-    into its file and card; SplitError where it learned from a patient of that data set."""
+    """The best threshold of a shipped network on the masks of a synthetic data set of a run of
+    00_data, taken into its file and card; SplitError where it learned from a patient of it."""
     check_run(data, "00_data")
+    if dataset not in synthetic_datasets(data):
+        raise WeightsError(f"{dataset} of {data} is no phantom, as a card would say; name one")
     store = open_stores(data / "store", [dataset])[dataset]
     weights = SHIPPED / f"{name}.safetensors"
     assert_unseen(weights, store.index)

@@ -12,6 +12,7 @@ from ich_study.evaluate.thresholds import Threshold
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.models.weights import read_metadata, read_tensors, save_tensors
 from ich_study.new_scan.apply import SHIPPED, shipped
+from tools import mask_thresholds
 from tools.mask_thresholds import best_threshold, take
 
 SIDE = 8
@@ -102,8 +103,17 @@ def test_a_card_without_the_two_lines_is_refused(tmp_path):
     path = tmp_path / "toy.safetensors"
     save_tensors(path, {"weight": torch.ones(1)}, {"scan": RECIPE.describe()})
     path.with_suffix(".md").write_text("# toy\n")
-    with pytest.raises(WeightsError, match="0 places"):
+    before = path.read_bytes()
+    with pytest.raises(WeightsError, match="no line"):
         take(path, Threshold(0.25, "masks-validation", "best Dice"), "masks")
+    assert path.read_bytes() == before
+
+
+def test_masks_of_patients_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(mask_thresholds, "check_run", lambda folder, notebook: None)
+    monkeypatch.setattr(mask_thresholds, "synthetic_datasets", lambda folder: frozenset({"bhsd"}))
+    with pytest.raises(WeightsError, match="is no phantom"):
+        mask_thresholds.rethreshold(tmp_path, "phe_sich", "lse_unet")
 
 
 @pytest.mark.parametrize("name", shipped())
