@@ -147,23 +147,27 @@ def apply_method(
     """Heat, mask, points, probabilities and volumes of a scan.
 
     inside_brain: nothing outside the brain is marked. A pixel that several classes mark belongs to
-    the one with most heat (LSE-UNet, Algorithm 1).
+    the one with most heat (LSE-UNet, Algorithm 1). Of a wide field the method is given its `frame`.
     """
     started = time.perf_counter()
-    said, recipe = method.say(scan.source), method.recipe
-    sides = scan.hu.shape[1:]
+    frame = scan.frame
+    said, recipe = method.say(frame.scan), method.recipe
+    sides, seen = scan.hu.shape[1:], frame.scan.hu.shape[1:]
     heat = np.empty((len(recipe.classes), *scan.hu.shape), np.float32)
     for part in batches(len(scan.hu), READ_AT_ONCE):
         maps = torch.from_numpy(said.heat.read(part))
         for number in range(len(recipe.classes)):
-            heat[number, part] = method.preprocessing.native(maps[:, number], *sides).numpy()
+            native = method.preprocessing.native(maps[:, number], *seen).numpy()
+            heat[number, part] = frame.placed(native)
     mask = marked(heat, said.probability, recipe)
     if inside_brain:
         mask[~scan.source.brain] = 0
     columns = {name: said.probability[:, place] for place, name in enumerate(recipe.classes)}
-    places = (
-        _peaks(heat.max(0), mask) if said.points is None else _native(said.points, method, sides)
-    )
+    if said.points is None:
+        places = _peaks(heat.max(0), mask)
+    else:
+        places = _native(said.points, method, seen)
+        places += (0, frame.rows.start, frame.columns.start)
     if inside_brain and len(places):
         inside = np.clip(np.rint(places[:, 1:]).astype(int), 0, np.array(sides) - 1)
         places = places[scan.source.brain[places[:, 0].astype(int), inside[:, 0], inside[:, 1]]]

@@ -25,6 +25,7 @@ from ich_study.errors import DataError
 from ich_study.evaluate.scan_methods import OneScan
 from ich_study.integrity import findings_table, stop_on_errors
 from ich_study.integrity.scan import note_findings
+from ich_study.new_scan.frame import Frame, frame
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 AIR_SHARE, LOWEST_AIR, LOWEST_BONE = 0.005, -500, 300
@@ -61,6 +62,16 @@ class OwnScan:
     def source(self) -> OneScan:
         """The scan as methods read it."""
         return OneScan(self.name, self.hu, self.spacing_mm[::-1])
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The part of the field that methods are given."""
+        return frame(self.source)
+
+    @property
+    def all_notes(self) -> list[str]:
+        """What reading the scan and framing it have to say."""
+        return [*self.notes, *([self.frame.note] if self.frame.cut else [])]
 
     @property
     def pixel_ml(self) -> np.ndarray:

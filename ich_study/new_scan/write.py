@@ -86,7 +86,7 @@ def report(
             "pixel_mm": list(scan.spacing_mm),
             "slice_depth_mm": scan.depth_mm.round(4).tolist(),
             "affine_ras": scan.affine.round(6).tolist(),
-            "notes": list(scan.notes),
+            "notes": scan.all_notes,
             "series": verdicts.to_dict("records"),
         },
         "settings": dict(settings),
