@@ -114,6 +114,15 @@ def test_every_claim_parses_to_columns_and_levels_of_the_result_table(known):
         assert row["sentence"]
 
 
+def test_every_claim_has_a_short_sentence_of_its_own(known):
+    for _, row in known.iterrows():
+        words = row["short"].removesuffix(".").split()
+        assert 4 <= len(words) <= 12 and row["short"].endswith("."), row["claim_id"]
+    assert known["short"].is_unique
+    table = claims.verdicts(pd.DataFrame(columns=list(RESULT_COLUMNS)))
+    assert table["short"].tolist() == known["short"].tolist()
+
+
 def test_a_box_twin_changes_the_measure_and_keeps_the_papers_thresholds(known):
     """Otsu's cut once called HGI-SAM's first claim contradicted: the paper does not use it."""
     twins = known.loc[known["boxes"] != "", "boxes"]
