@@ -55,8 +55,8 @@ CLAIM_COLUMNS: tuple[str, ...] = (
     "boxes",
     "note",
 )
-"""`short`: what is compared, in words for who has not read the paper. `evidence`: the printed tables
-whose numbers say the sentence, or `none` where the paper prints no number for it."""
+"""`short`: what is compared, for who has not read the paper. `evidence`: the printed tables whose
+numbers say the sentence, or `none` where the paper prints no number for it."""
 RULING_COLUMNS: tuple[str, ...] = (
     "verdict",
     "reason",
