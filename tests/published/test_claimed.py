@@ -62,13 +62,13 @@ def test_a_difference_of_too_few_patients_is_not_made_again_either():
 def test_settings_of_one_method_are_named_by_both():
     rows = Rows("05_mil_detector", "cq500", 50)
     found = []
-    for variant, share in (("printed", 1.0), ("no_threshold", 0.5)):
+    for variant, share in (("printed", 1.0), ("no_h_maxima", 0.5)):
         columns = {**DETECTED, "threshold_source": "masks-validation", "variant": variant}
         statistic = mean_of_items(PATIENTS, np.full(12, share))
         found.append(rows.statistic(statistic, "point_ppv", **columns, method="mil_max_pooling"))
     (row,) = claimed_rows(rows, found)
     assert row["method"] == "mil_max_pooling - mil_max_pooling"
-    assert (row["variant"], row["value"]) == ("printed - no_threshold", 0.5)
+    assert (row["variant"], row["value"]) == ("printed - no_h_maxima", 0.5)
 
 
 def test_other_patients_are_not_paired():

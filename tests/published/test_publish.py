@@ -63,10 +63,13 @@ def test_curves_are_thinned_with_their_ends_kept(runs, tmp_path):
     assert len(curve) < 250 and curve["false_positive_rate"].iloc[[0, -1]].tolist() == [0, 1]
 
 
-def test_only_what_the_comparisons_need_of_the_predictions_is_published(runs, tmp_path):
+def test_predictions_of_every_part_that_a_claim_compares_are_published_in_half_the_size(
+    runs, tmp_path
+):
     publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
     table = pd.read_parquet(tmp_path / "figures" / "01_backbones" / "a" / "predictions.parquet")
-    assert set(table["part"]) == {"rsna/test"} and len(table) == 2
+    assert set(table["part"]) == {"rsna/test", "rsna/validation"} and len(table) == 3
+    assert table["logit"].dtype == "float32"
 
 
 def test_large_files_and_the_runs_own_folder_are_refused(runs, tmp_path):
