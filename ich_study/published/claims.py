@@ -89,6 +89,8 @@ TEST_PARTS = ("test", "")
 set that nothing was trained or chosen on."""
 EMPTY = "-"
 """Stands in a selector for an empty column."""
+SHARES_OF_MARKS = ("precision", "ppv")
+"""Measures, as they stand in names of metrics, without a value where nothing is marked."""
 CLOCK_METRICS = frozenset({"milliseconds"})
 """Metrics that a clock decides: equal runs may differ in them, and in verdicts on them."""
 MINIMUM_PATIENTS = 5
@@ -412,18 +414,19 @@ class Results:
         if isinstance(right, float):
             for row in self.select(left):
                 numbers = (row[name] - right for name in ("value", "ci_low", "ci_high"))
-                found.append((*numbers, _why(row), row["n"], False))
+                found.append((*numbers, self.why(row), row["n"], False))
         else:
             for first, other in self.pairs(left, right):
                 paired = self.paired(first, other)
+                lacking = other if np.isfinite(first["ci_low"]) else first
                 apart = (
                     first["value"] - other["value"],
                     first["ci_low"] - other["ci_high"],
                     first["ci_high"] - other["ci_low"],
-                    _why(first if np.isnan(first["ci_low"]) else other),
+                    self.why(lacking),
                 )
                 if paired:
-                    paired = (*paired[:3], _why({**first, "interval": paired[3]}))
+                    paired = (*paired[:3], self.why({**lacking, "interval": paired[3]}))
                 fewest = np.fmin(first["n"], other["n"])
                 found.append((*(paired or apart), fewest, paired is not None))
         return pd.DataFrame(found, columns=["value", "low", "high", "why", "n", "paired"])
@@ -451,6 +454,31 @@ class Results:
         )
         return None if unclear else self.differences.get(tuple(pair_columns(one, same).values()))
 
+    def why(self, row: Row) -> str:
+        """Of which class an interval is not there, and why: what a network did not mark, or the
+        patients who do not have the class."""
+        name, kind = row["class"] or "any class", row["interval"] or "measured without patients"
+        if not kind.startswith("the measure has no value"):
+            return f"{name}: {kind}"
+        nowhere = kind.endswith("on the sample")
+        if self._marks_nothing(row, "value" if nowhere else "ci_low"):
+            return f"{name}: a network marks {'nothing of it' if nowhere else 'it too seldom'}"
+        what = "a subtype" if name == "average" else "it"
+        return f"{name}: {'no patient has' if nowhere else 'too few patients have'} {what}"
+
+    def _marks_nothing(self, row: Row, number: str) -> bool:
+        """Whether a measure lacks its value for want of marks: it is a share of them, and the
+        sensitivity of the same row has the number that it lacks."""
+        for share in SHARES_OF_MARKS:
+            sensitivity = row["metric"].replace(share, "sensitivity")
+            if sensitivity == row["metric"]:
+                continue
+            for each in self.rows.get((row["study"], sensitivity), []):
+                same = all(each[key] == row[key] for key in KEYS if key != "metric")
+                if same and np.isfinite(each[number]):
+                    return True
+        return False
+
     def absent(self, selector: Selector) -> str:
         """What of a selector no row has, as text; empty where every alternative has its row."""
         rest, shown = self.of_metric(selector), "|".join(selector["metric"])
@@ -469,11 +497,6 @@ class Results:
             if wanted not in there:
                 return f"no {shown} with " + ", ".join(map("=".join, zip(several, wanted)))
         return ""
-
-
-def _why(row: Row) -> str:
-    """Of which class an interval is not there, and why."""
-    return f"{row['class'] or 'any class'}: {row['interval'] or 'it was not measured'}"
 
 
 def _text(value: object) -> str:

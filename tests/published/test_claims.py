@@ -308,7 +308,7 @@ CONTRADICTED = {
     "lse-02": "Table 1 prints SDH at 0.915 to 0.934",
     "lse-06": "Table 1 has better ones at IPH, SAH and EDH",
     "cam-22": "Table IIa: GradCAM, GradCAM++ and EigenGradCAM fall towards [-3]",
-    "hgi-09": "Table 2: the recalls of the Swin models differ by up to 0.085",
+    "hgi-09": "Table 2: the recalls of the Swin models differ by 0.085, the precisions by 0.105",
     "rl-04": "Table 2 prints 0.47 and 0.57 for the same method and data",
     "rl-05": "Table 2 prints 1.05 and 0.37 for the same method and data",
 }
@@ -444,6 +444,9 @@ def test_what_a_scale_ran_is_judged_or_says_what_it_lacks(scale):
         assert not reasons.str.contains("missing|no two rows").any()
         open_ones = found.loc[found[f"verdict{second}"] == "undecided", f"reason{second}"]
         assert open_ones.str.contains("cannot be decided with|none is refuted").all()
+        ends = open_ones[open_ones.str.contains("cannot be decided with")].str.split(": ").str[-1]
+        named = ends.str.contains("patient|a network marks|equal methods would not be found so")
+        assert named.all(), ends[~named].tolist()
         absent = found.loc[found[f"verdict{second}"] == "not measured", f"reason{second}"]
         assert absent.str.startswith("no ").all()
 
@@ -475,6 +478,30 @@ def test_an_interval_over_too_few_patients_decides_nothing():
     better, worse = number("a", 0.9, 0.95), number("b", 0.1, 0.2)
     assert judged(claim("method=a"), better | {"n": few}, worse | {"n": enough}) == "undecided"
     assert judged(claim("method=a"), better | {"n": enough}, worse | {"n": enough}) == "supported"
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "ending"),
+    [
+        (0.5, "on the sample", "SAH: a network marks nothing of it"),
+        (None, "on the sample", "SAH: no patient has it"),
+        (0.5, "in 80 of 1000 replicates", "SAH: a network marks it too seldom"),
+        (None, "in 80 of 1000 replicates", "SAH: too few patients have it"),
+    ],
+)
+def test_what_has_no_value_says_whether_marks_or_patients_are_missing(found, kind, ending):
+    """A precision lacks marks where the sensitivity of the same network has its number."""
+    of_class = {"class": "SAH", "n": 40}
+    lacks = {"interval": f"the measure has no value {kind}", "ci_low": None, "ci_high": None}
+    rows = [
+        number("a", 0.6, 0.7, metric="precision", **of_class),
+        number("b", 0.1, 0.2, metric="precision", **of_class) | lacks,
+        number("b", 0.4, 0.6, metric="sensitivity", **of_class),
+    ]
+    rows[2] |= {} if found else lacks | {"value": None}
+    asked = claim("method=a", metric="precision", protocol="class=SAH")
+    judged = claims.verdicts(result_table(rows), pd.DataFrame([asked])).iloc[0]
+    assert judged["reason"] == f"1 of 1 cannot be decided with 40 patients: {ending}"
 
 
 def test_a_paired_difference_within_one_layer_does_not_decide_between_layers():
