@@ -4,8 +4,8 @@ TABLE is a table of a finished run, or its published copy; ROW the number of a r
 below the header. For each run behind the row it prints where it lies and whether it is sound, the
 command that made it, commit, parameters, hashes of data, splits and weights, and the runs it read.
 A table of `07_figures` is made of other runs' numbers; those are meant whose study, method, class
-and so on are the row's. A row of `seeds.csv` (`tools.seeds`) names its run and seed. Exit codes: 0
-answered, 2 no such table, row or record.
+and so on are the row's. A row of `seeds.csv` or `seed_rows.csv` (`tools.seeds`) names its run and
+seed. Exit codes: 0 answered, 2 no such table, row or record.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import yaml
 
 from ich_study import paths
 from ich_study.errors import StudyError
-from ich_study.evaluate.results import METRICS_FILE, TEXT_COLUMNS
+from ich_study.evaluate.results import METRICS_FILE, SEED_ROWS_FILE, TEXT_COLUMNS
 from ich_study.manifest import FAILED_NAME, RUN_NAME, read_record, recorded, run_problem
 from ich_study.published.beside import load_study_tables
 from ich_study.published.claims import parse_selector
@@ -106,7 +106,7 @@ def runs_of(table: Path, row: pd.Series, numbers: pd.DataFrame | None = None) ->
 
     numbers: of `numbers_below`, where many rows are asked for.
     """
-    if table.stem == SEEDS:
+    if table.name in (f"{SEEDS}.csv", SEED_ROWS_FILE):
         return [_run_of_seed(table, row)]
     own = next((folder for folder in table.parents if (folder / RUN_NAME).is_file()), None)
     if FIGURES not in table.parts[-2:]:

@@ -2,11 +2,12 @@
 
 `params/<scale>/seeds/headlines.yaml` names runs, and rows of their tables as headlines. The
 scale's own runs are the first draw; each further seed trains the named runs anew below
-`runs/<scale>-seeds/<seed>`, on the same patients, and a run that has ended is kept. Written is
-`figures/<scale>/seeds.csv`: a row per headline and seed, with its patient-bootstrap interval; an
-interval says what other patients would change, the seeds what another draw of weights would, which
-`07_figures` (`seeds_table`) sets under the gains. The
-records of the seeds' runs are copied beside it, so that `ich_study.trace` answers for its rows.
+`runs/<scale>-seeds/<seed>`, on the same patients, and a run that has ended is kept. Written are
+`figures/<scale>/seeds.csv`, a row per headline and seed, with its patient-bootstrap interval, and
+`seed_rows.csv` beside it, of the further seeds every value that a claim or a printed table reads.
+An interval says what other patients would change, the seeds what another draw of weights would,
+which `07_figures` (`seeds_table`) sets under the gains. The records of the seeds' runs are copied
+too, so that `ich_study.trace` answers for these rows.
 """
 
 from __future__ import annotations
@@ -24,10 +25,18 @@ import yaml
 
 from ich_study.atomic import write_csv
 from ich_study.errors import ParameterError, RunError, StudyError
-from ich_study.evaluate.results import METRICS_FILE, TEXT_COLUMNS
+from ich_study.evaluate.results import (
+    METRICS_FILE,
+    SEED_ROWS_FILE,
+    TEXT_COLUMNS,
+    collect_results,
+)
 from ich_study.manifest import RUN_NAME, run_problem
 from ich_study.paths import project_root
-from ich_study.published.publish import published_record
+from ich_study.published.claims import CLOCK_METRICS
+from ich_study.published.noise import key_of, read_rows
+from ich_study.published.publish import published_record, rounded
+from ich_study.schema import RESULT_COLUMNS
 from ich_study.trace import SEEDS
 
 SEED = "SEED"
@@ -103,6 +112,25 @@ def gathered(scale: str, seeds: Sequence[int], train: bool = True) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
+def gathered_rows(scale: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """Columns `run` and RESULT_COLUMNS: of each seed the rows that `07_figures` reads of the
+    scale's own runs, values alone, to published digits; times of a clock left out."""
+    root = project_root()
+    said = yaml.safe_load((root / f"params/{scale}/seeds/headlines.yaml").read_text())
+    read = read_rows(rounded(collect_results(root / f"runs/{scale}")))
+    tables = []
+    for seed in seeds:
+        for run in said["runs"]:
+            path = root / f"runs/{scale}-seeds/{seed}" / run / METRICS_FILE
+            if not path.is_file():
+                raise RunError(f"{path} is missing; run tools.seeds without --table-only")
+            table = rounded(pd.read_csv(path, dtype=TEXT_COLUMNS)).assign(run=run)
+            table = table[~table["metric"].isin(CLOCK_METRICS)]
+            tables.append(table[[key_of(row) in read for row in table.to_dict("records")]])
+    rows = pd.concat(tables, ignore_index=True).reindex(columns=["run", *RESULT_COLUMNS])
+    return rows.assign(ci_low=None, ci_high=None, interval=None)
+
+
 def publish_records(scale: str, seeds: Sequence[int]) -> None:
     """The record of each seed's runs into `figures/<scale>/seeds`."""
     for seed in seeds:
@@ -132,10 +160,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         table = gathered(asked.scale, asked.seeds, not asked.table_only)
+        rows = gathered_rows(asked.scale, asked.seeds)
     except StudyError as error:
         print(error, file=sys.stderr)
         return 1
-    write_csv(project_root() / f"figures/{asked.scale}/{SEEDS}.csv", table)
+    figures = project_root() / f"figures/{asked.scale}"
+    write_csv(figures / f"{SEEDS}.csv", table)
+    write_csv(figures / SEED_ROWS_FILE, rows)
     publish_records(asked.scale, asked.seeds)
     print(side_by_side(table))
     return 0

@@ -23,6 +23,8 @@ TEXT_COLUMNS: dict[str, str] = {
 """Columns whose text may look like a number or a truth value: a layer `-1`, a brain mask `true`."""
 
 
+SEED_ROWS_FILE = "seed_rows.csv"
+"""Name of the rows of further seeds that claims and tables read, beside `seeds.csv`."""
 VARIANTS = "variants"
 """Folder of runs that change a scale's own: `params/<scale>/variants`."""
 _BEFORE_INTERVAL = tuple(name for name in RESULT_COLUMNS if name != "interval")
@@ -51,14 +53,17 @@ def collect_results(runs: Path) -> pd.DataFrame:
 
 
 def read_seeds(path: Path) -> pd.DataFrame:
-    """The result rows of a table of `tools.seeds`; DataError where it has other columns."""
-    table = pd.read_csv(path, dtype=TEXT_COLUMNS)
-    if not {*RESULT_COLUMNS} <= {*table.columns}:
-        raise DataError(
-            f"{path} has columns {list(table.columns)}; expected {list(RESULT_COLUMNS)} among them;"
-            " run tools.seeds again, with --table-only where its runs are there"
-        )
-    return table[list(RESULT_COLUMNS)]
+    """The result rows of a table of `tools.seeds`, and of SEED_ROWS_FILE where it lies beside it;
+    DataError where one has other columns."""
+    files = [place for place in (path.with_name(SEED_ROWS_FILE), path) if place.is_file()]
+    tables = [pd.read_csv(place, dtype=TEXT_COLUMNS) for place in files or [path]]
+    for place, table in zip(files, tables):
+        if not {*RESULT_COLUMNS} <= {*table.columns}:
+            raise DataError(
+                f"{place} has columns {list(table.columns)}; expected {list(RESULT_COLUMNS)} among"
+                " them; run tools.seeds again, with --table-only where its runs are there"
+            )
+    return joined(tables)
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -2,65 +2,232 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import pandas as pd
 
-from ich_study.published.claims import CLOCK_METRICS, VERDICTS
+from ich_study.figures.names import readable
+from ich_study.published.beside import RebuiltTable
+from ich_study.published.claims import (
+    CLOCK_METRICS,
+    SECOND,
+    VERDICTS,
+    Results,
+    Selector,
+    claim_sides,
+    load_claims,
+    row_keys,
+)
+from ich_study.published.noise import METHOD
 from ich_study.published.tables import PAPERS
+from ich_study.schema import SUBTYPES
 
-SHORT = 90
-"""Characters of a sentence that a line shows."""
-SECOND_TOLD = {"Under our protocol ": "verdict_ours", "Against boxes ": "verdict_boxes"}
-"""How the counts of a second verdict begin; told where one of them is measured."""
+TOLD: dict[str, str] = {"": "", "ours": "under our protocol", "boxes": "against boxes"}
+"""A claim's protocols, the paper's first, and how a verdict under another is told."""
+MEASURES: dict[str, str] = {
+    "f1": "F1",
+    "f1_top5": "top-5 F1",
+    "point_ppv": "PPV of points",
+    "point_sensitivity": "sensitivity of points",
+    "rvd": "volume difference",
+    "tpr": "true positive rate",
+    "box_rvd": "volume difference of boxes",
+    "box_tpr": "true positive rate of boxes",
+    "box_precision": "precision in boxes",
+    "box_pointing_game": "pointing game in boxes",
+    "box_mass_inside": "heat inside boxes",
+    "box_truth_dice": "Dice of filled boxes",
+    "box_truth_iou": "IoU of filled boxes",
+}
+"""Measures whose words `readable` does not know."""
+COLUMNS = (
+    "id",
+    "claim",
+    "verdict",
+    "95 % interval of the difference",
+    "seed to seed",
+    "why",
+    "see",
+)
+EXPLAINED = (
+    "Verdicts are those under the paper's protocol unless they say otherwise. *Ours* means"
+    " thresholds that saw no test mask, on held-out patients; *boxes*, that the truth is boxes. The"
+    " interval spans all comparisons of a claim. Seed to seed is how far its differences move when"
+    " the networks are trained from another seed; a smaller gain is noise. Claims that nothing here"
+    " can measure are counted and not listed."
+)
 
 
-def ledger_page(ledger: pd.DataFrame, title: str) -> str:
-    """Verdicts by paper, a line each, as Markdown: claim, what was found under the paper's
-    protocol, under ours and against boxes, from where to where the intervals of the differences
-    reach, how far the metric moves from seed to seed, the sentence, and the runs and tables that
-    decided.
+def ledger_page(ledger: pd.DataFrame, title: str, tables: Sequence[RebuiltTable] = ()) -> str:
+    """Counts of verdicts by paper, then a line per claim, as Markdown: what is claimed, the
+    verdicts, the interval of the difference and the floor under it, why it is not supported, the
+    table that shows the cell and the run.
 
-    ledger: of `claims.verdicts`, `noise.with_floor`. Claims that nothing here can measure are
-    counted, not listed. Those about time are neither: equal runs would give other pages.
+    ledger: of `claims.verdicts`, `noise.with_floor`, `with_second_differences`. tables: of
+    `beside.rebuilt_tables`, which lie beside the page. Claims about time are left out: equal runs
+    would give other pages.
     """
     timed = ledger["metric"].isin(CLOCK_METRICS)
     named = ", ".join(ledger.loc[timed, "claim_id"])
-    lines = [f"# Claims of the five papers: {title}", ""]
-    lines += [f"Judged by a clock, so in `claims.csv` alone: {named}.", ""]
     ledger = ledger[~timed]
+    cells = {}
+    for table in tables:
+        measured = table.cells[table.cells["ours"] != ""]
+        cells[table.name] = [row_keys(cell) for cell in measured.to_dict("records")]
+    lines = [f"# Claims of the five papers: {title}", "", *_summary(ledger), ""]
+    lines += [EXPLAINED, "", f"Claims about time ({named}) stand in [claims.csv](claims.csv).", ""]
+    claims = load_claims().set_index("claim_id")
     for paper, name in PAPERS.items():
-        own = ledger[ledger["paper"] == paper]
-        said = [_counted(own["verdict"])]
-        for told, column in SECOND_TOLD.items():
-            if own[column].isin(VERDICTS[:-1]).any():
-                said.append(told + _counted(own[column]))
-        lines += [f"## {name}", "", " ".join(said), ""]
-        columns = "| claim | verdict | ours | boxes | difference | seed to seed | sentence | runs |"
-        lines += [columns, "|" + "---|" * 8]
-        verdicts = own[["verdict", "verdict_ours", "verdict_boxes"]]
-        measured = ~verdicts.isin(["not measured", ""]).all(axis=1)
-        for row in own[measured].itertuples():
-            found = f"{row.verdict} | {row.verdict_ours} | {row.verdict_boxes}"
-            link = f"[{row.study}](../{row.study}/)"
-            if row.study != "01_backbones":  # a folder of many runs, each with its own
-                link += f", [table](../{row.study}/metrics.csv)"
-            gain = _numbers(row.difference_low, row.difference_high)
-            told = f"{found} | {gain} | {_numbers(row.seed_to_seed)}"
-            lines.append(f"| {row.claim_id} | {told} | {_short(row.sentence)} | {link} |")
-        lines.append("")
+        rows = []
+        for _, ruling in ledger[ledger["paper"] == paper].iterrows():
+            there = [second for second in TOLD if _column(ruling, "verdict", second) in _MEASURED]
+            if there:
+                rank = VERDICTS.index(_column(ruling, "verdict", there[0]))
+                rows.append((rank, _line(ruling, claims.loc[ruling["claim_id"]], there, cells)))
+        rows.sort(key=lambda ranked: ranked[0])  # of equal ones the order stays
+        lines += [f"## {readable(paper)}", "", f"*{name}*", ""]
+        lines += [*_table([line for _, line in rows], COLUMNS), ""]
     return "\n".join(lines)
 
 
-def _counted(verdicts: pd.Series) -> str:
-    counts = verdicts.value_counts()
-    return ", ".join(f"{counts.get(each, 0)} {each}" for each in VERDICTS) + "."
+def with_second_differences(ledger: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """`claims.verdicts` with `difference_low` and `difference_high` of the verdicts under our
+    protocol and against boxes too, as columns that end in `_ours` and `_boxes`.
+
+    results: the rows that were judged.
+    """
+    claims, table = load_claims().set_index("claim_id"), Results.of(results)
+    columns: dict[str, list[float]] = {}
+    for claim_id in ledger["claim_id"]:
+        for second in SECOND:
+            low = high = np.nan
+            if claims.loc[claim_id, second]:
+                pairs = table.bounds(*claim_sides(claims.loc[claim_id], second))
+                low, high = pairs["low"].min(), pairs["high"].max()
+            columns.setdefault(f"difference_low_{second}", []).append(low)
+            columns.setdefault(f"difference_high_{second}", []).append(high)
+    return ledger.assign(**columns)
+
+
+def few_words(verdict: str, reason: str) -> str:
+    """Why a claim is undecided or contradicted; empty for one that is supported.
+
+    >>> few_words("undecided", "3 of 5 comparisons hold, none is refuted")
+    '2 of 5 comparisons open'
+    """
+    if verdict == "supported":
+        return ""
+    if counted := re.match(r"(\d+) of (\d+) comparisons ", reason):
+        count, total = map(int, counted.groups())
+        if total == 1:  # the interval beside it says all
+            return ""
+        if verdict == "contradicted":
+            return f"{count} of {total} comparisons fail"
+        return f"{total - count} of {total} comparisons open"
+    if few := re.search(r"cannot be decided with (\d+) patients: (\w*)", reason):
+        subtype = f" for {few[2]}" if few[2] in SUBTYPES else ""
+        return f"{few[1]} patients are too few{subtype}"
+    return reason
+
+
+_MEASURED = VERDICTS[:-1]
+_Cells = Mapping[str, Sequence[Mapping[str, str]]]
+
+
+def _summary(ledger: pd.DataFrame) -> list[str]:
+    """Verdicts counted by paper; those under another protocol where one of them is measured."""
+    lines = []
+    for paper in PAPERS:
+        own = ledger[ledger["paper"] == paper]
+        counts = own["verdict"].value_counts()
+        line = {"paper": readable(paper)}
+        line |= {verdict: str(counts.get(verdict, 0)) for verdict in VERDICTS}
+        for second in SECOND:
+            counts = own[f"verdict_{second}"].value_counts()
+            told = [f"{counts[each]} {each}" for each in _MEASURED if each in counts]
+            line[TOLD[second]] = ", ".join(told)
+        lines.append(line)
+    return _table(lines, tuple(lines[0]))
+
+
+def _line(
+    ruling: pd.Series, claim: pd.Series, there: Sequence[str], cells: _Cells
+) -> dict[str, str]:
+    """COLUMNS of one claim. there: the protocols under which it has a verdict."""
+    verdicts, differences, floors, reasons = [], [], [], []
+    for second in there:
+        # the measure is named once, and a protocol in words once
+        label = second if second != there[0] else ""
+        named = "" if label else _measure(claim, second)
+        verdict = str(_column(ruling, "verdict", second))
+        same = bool(label) and verdict == _column(ruling, "verdict", there[0])
+        verdicts.append(" ".join(filter(None, ("also" if same else verdict, TOLD[second]))))
+        bounds = [_column(ruling, f"difference_{end}", second) for end in ("low", "high")]
+        between = _numbers(*bounds)
+        differences.append((label, f"{named} {between}".strip() if between else ""))
+        floors.append((label, _numbers(_column(ruling, METHOD, second))))
+        reasons.append((label, few_words(verdict, str(_column(ruling, "reason", second)))))
+    told = (_joined(each) for each in (differences, floors, reasons))
+    parts = (ruling["claim_id"], claim["short"], ", ".join(verdicts), *told)
+    return dict(zip(COLUMNS, (*parts, _links(claim, there[0], cells))))
+
+
+def _links(claim: pd.Series, second: str, cells: _Cells) -> str:
+    """The wide table that shows most of the claim's cells, else the metrics, and the run."""
+    left, right = claim_sides(claim, second)
+    sides = [side for side in (left, right) if not isinstance(side, float)]
+    shown = {
+        name: sum(any(_is_of(cell, side) for side in sides) for cell in own)
+        for name, own in cells.items()
+    }
+    run = f"../{claim['study']}/"
+    if claim["study"] == "01_backbones":  # a folder of many runs, each with its own numbers
+        run += f"{left['method'][0]}/" if len(left["method"]) == 1 else ""
+    links = [f"[run]({run})"]
+    table = max(shown, key=lambda name: shown[name], default="")
+    if shown.get(table):
+        number = table.removeprefix(f"{claim['paper']}_").replace("_", " ")
+        links.insert(0, f"[{number}]({table}.csv)")
+    elif run != "../01_backbones/":
+        links.insert(0, f"[metrics]({run}metrics.csv)")
+    return ", ".join(links)
+
+
+def _is_of(cell: Mapping[str, str], side: Selector) -> bool:
+    return all(cell[key] in values for key, values in side.items())
+
+
+def _measure(claim: pd.Series, second: str) -> str:
+    """What is compared, in words; with the printed number it is compared with."""
+    left, right = claim_sides(claim, second)
+    name = ", ".join(MEASURES.get(metric) or readable(metric) for metric in left["metric"])
+    return f"{name} less {right:g}:" if isinstance(right, float) else f"{name}:"
+
+
+def _table(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[str]:
+    """Lines of Markdown, without the columns that are empty in all."""
+    if not lines:
+        return ["Nothing of it is measured here."]
+    shown = [name for name in columns if any(line[name] for line in lines)]
+    rows = [shown, ["---"] * len(shown)]
+    rows += [[line[name].replace("|", "/") for name in shown] for line in lines]
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _column(ruling: pd.Series, name: str, second: str) -> object:
+    """The ruling's column under a protocol; NaN where it has none."""
+    return ruling.get("_".join(filter(None, (name, second))), np.nan)
+
+
+def _joined(texts: Sequence[tuple[str, str]]) -> str:
+    """Texts that say something, each behind its protocol's label; one where all say the same."""
+    said = [(label, text) for label, text in texts if text]
+    if len({text for _, text in said}) == 1 and len(said) == len(texts):
+        return said[0][1]
+    return "; ".join(f"{label} {text}".strip() for label, text in said)
 
 
 def _numbers(*values: float) -> str:
-    if any(map(pd.isna, values)):
-        return ""
-    return " to ".join(f"{value:.3f}" for value in values)
-
-
-def _short(sentence: str) -> str:
-    text = sentence.replace("|", "/")
-    return text if len(text) <= SHORT else f"{text[:SHORT].rsplit(' ', 1)[0]} ..."
+    return "" if any(map(pd.isna, values)) else " to ".join(f"{value:.3f}" for value in values)

@@ -1,33 +1,70 @@
 """How far a number moves from seed to seed, nothing else changed: the floor under every gain.
 
 Repeats are rows that differ in their seed alone, or runs of `01_backbones` named alike but for
-`_seed_N`. The spread is the largest less the smallest of them, of few seeds a lower bound.
+`_seed_N`. A spread is the largest less the smallest, of few seeds a lower bound. Under a comparison
+of two numbers stands the spread of their difference, as one seed gives both sides the same first
+weights and the same order of slices.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
-from ich_study.published.claims import KEYS, claim_sides
+from ich_study.evaluate.results import joined
+from ich_study.published.beside import rebuilt_tables
+from ich_study.published.claims import (
+    KEYS,
+    SECOND,
+    Results,
+    Selector,
+    claim_sides,
+    load_claims,
+    row_keys,
+)
+from ich_study.published.tables import load_table
 from ich_study.schema import result_table
 
 METHOD = "seed_to_seed"
 """Stands in a printed table as a method of its own."""
-SPREADS: tuple[str, ...] = (*(name for name in KEYS if name != "part"), "seeds", "spread")
+Key = tuple[str, ...]
+BySeed = Mapping[int, float]
 
 
-def seed_spreads(results: pd.DataFrame) -> pd.DataFrame:
-    """A row per number that has several seeds, columns SPREADS. results: result rows; of a number
-    that stands twice with one seed the first counts."""
-    keys = list(SPREADS[:-2])
-    rows = results.dropna(subset=["value"])
-    rows = rows.assign(method=rows["method"].str.replace(r"_seed_\d+$", "", regex=True))
-    rows = rows.drop_duplicates([*keys, "seed"])
-    found = rows.groupby(keys, dropna=False, sort=False)["value"].agg(["size", "min", "max"])
-    found = found[found["size"] > 1].reset_index()
-    found["spread"] = found["max"] - found["min"]
-    return found.rename(columns={"size": "seeds"})[list(SPREADS)]
+def key_of(row: Mapping[str, object]) -> Key:
+    """`row_keys` of a row of the result table, or of `Results`, where the part stands apart; the
+    method without its `_seed_N`."""
+    method = re.sub(r"_seed_\d+$", "", str(row["method"]))
+    place = "/".join(filter(None, (row["dataset"], row.get("part"))))
+    return tuple(row_keys({**row, "method": method, "dataset": place}).values())
+
+
+def by_seed(results: pd.DataFrame) -> dict[Key, BySeed]:
+    """The values of every number by seed. results: result rows; of a number that stands twice with
+    one seed the first counts."""
+    found: dict[Key, dict[int, float]] = {}
+    for row in results.dropna(subset=["value", "seed"]).to_dict("records"):
+        found.setdefault(key_of(row), {}).setdefault(int(row["seed"]), row["value"])
+    return found
+
+
+def spread_of(first: BySeed, other: BySeed) -> tuple[float, int]:
+    """How far `first - other` moves over the seeds that both have, and the number of these; where
+    they share one seed at most, how far the side moves that moves more. NaN where none does.
+
+    >>> spread_of({1: 0.5, 2: 0.7}, {1: 0.25, 2: 0.5})  # both moved up
+    (0.04999999999999999, 2)
+    >>> spread_of({1: 0.5, 2: 0.75}, {1: 0.25})
+    (0.25, 2)
+    """
+    shared = first.keys() & other.keys()
+    differences = [first[seed] - other[seed] for seed in shared]
+    sides = [differences] if len(shared) > 1 else [list(first.values()), list(other.values())]
+    spreads = [(max(side) - min(side), len(side)) for side in sides if len(side) > 1]
+    return max(spreads, default=(float("nan"), 0))
 
 
 def of_these_runs(repeats: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
@@ -35,7 +72,8 @@ def of_these_runs(repeats: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 
     results: of all runs. A study has run anew where its own number, the lowest seed, is another.
     """
-    keys = [name for name in SPREADS[:-2] if name not in ("layer", "brain_mask")] + ["seed"]
+    # a headline names no depth that was chosen
+    keys = [name for name in KEYS if name not in ("part", "layer", "brain_mask")] + ["seed"]
     both = repeats[[*keys, "value"]].merge(
         results[[*keys, "value"]], on=keys, suffixes=("", "_now")
     )
@@ -47,23 +85,86 @@ def of_these_runs(repeats: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     return repeats[~repeats["study"].isin(stale)]
 
 
-def gain_floor(spreads: pd.DataFrame) -> pd.DataFrame:
-    """The largest spread of `f1_top5` as a result row of the method METHOD, `n` its seeds; no row
-    without a repeat."""
-    own = spreads[spreads["metric"] == "f1_top5"].sort_values("spread").groupby("dataset").tail(1)
-    row = own.assign(method=METHOD, metric="f1_top5_gain", value=own["spread"], n=own["seeds"])
-    return result_table(row.drop(columns=["seeds", "spread"]).to_dict("records"))
+def read_rows(results: pd.DataFrame) -> set[Key]:
+    """`key_of` of every row that a claim compares, under any of its protocols, or that a printed
+    table shows."""
+    table = Results.of(results)
+    found = set()
+    for _, claim in load_claims().iterrows():
+        for second in _protocols(claim):
+            for side in claim_sides(claim, second):
+                rows = [] if isinstance(side, float) else table.select(side)
+                found.update(map(key_of, rows))
+    for printed in rebuilt_tables(results)[0]:
+        found.update(map(key_of, printed.cells.query("ours != ''").to_dict("records")))
+    return found
 
 
-def with_floor(ledger: pd.DataFrame, spreads: pd.DataFrame) -> pd.DataFrame:
-    """`claims.verdicts` with the column `seed_to_seed`: the largest spread of the claim's metric
-    and class in its study; missing where no seed was repeated."""
-    named = spreads.astype({"class": "object"}).fillna({"class": ""})
+def gain_floor(
+    results: pd.DataFrame, reference: str, arms: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """How far the gain in `f1_top5` over the run `reference` moves, the largest of `arms` (those of
+    the CAM benchmark's Table I unless given), as a result row of the method METHOD for each data
+    set; `n` its seeds. No row without a repeat."""
+    if arms is None:
+        arms = load_table("cam_benchmark", "table_1")["method"].dropna().unique()
+    own = results[results["metric"] == "f1_top5"]
+    values = by_seed(own)
+    rows = []
+    for base in own[own["method"] == reference].drop_duplicates("dataset").to_dict("records"):
+        against = values.get(key_of(base), {})
+        spreads = []
+        for arm in arms:
+            gained = values.get(key_of({**base, "method": arm}), {})
+            if arm != reference and gained:
+                spreads.append(spread_of(gained, against))
+        spread, seeds = max((each for each in spreads if each[1]), default=(np.nan, 0))
+        if seeds:
+            floor = {"method": METHOD, "metric": "f1_top5_gain", "value": spread, "n": seeds}
+            empty = dict.fromkeys(("ci_low", "ci_high", "interval"))
+            rows.append({**base, **floor, **empty})
+    return result_table(rows)
 
-    def floor(claim: pd.Series) -> float:
-        left, own = claim_sides(claim)[0], named
-        for key in ("study", "metric", "class"):
-            own = own[own[key].isin(left[key])]
-        return float(own["spread"].max())
 
-    return ledger.assign(seed_to_seed=[floor(claim) for _, claim in ledger.iterrows()])
+def with_floor(ledger: pd.DataFrame, results: pd.DataFrame, repeats: pd.DataFrame) -> pd.DataFrame:
+    """`claims.verdicts` with `seed_to_seed`, how far a difference that the claim makes moves from
+    seed to seed, the largest of its comparisons; missing where neither side was repeated. The same
+    with `_ours` and `_boxes` for the other two verdicts.
+
+    results: the rows that were judged. repeats: rows of further seeds.
+    """
+    table, values = Results.of(results), by_seed(joined([results, repeats]))
+    claims = load_claims().set_index("claim_id")
+    columns: dict[str, list[float]] = {}
+    for claim_id in ledger["claim_id"]:
+        claim = claims.loc[claim_id]
+        for second in ("", *SECOND):
+            asked = second in _protocols(claim)
+            floor = claim_floor(table, values, *claim_sides(claim, second)) if asked else np.nan
+            columns.setdefault("_".join(filter(None, (METHOD, second))), []).append(floor)
+    return ledger.assign(**columns)
+
+
+def claim_floor(
+    table: Results, values: Mapping[Key, BySeed], left: Selector, right: Selector | float
+) -> float:
+    """The largest spread (`spread_of`) of the rows that `left` and `right` compare."""
+    spreads = []
+    for first, other in _compared(table, left, right):
+        both = (values.get(key, {}) for key in (first, other))
+        spreads.append(spread_of(*both)[0])
+    return max((each for each in spreads if np.isfinite(each)), default=float("nan"))
+
+
+def _compared(table: Results, left: Selector, right: Selector | float) -> Iterator[tuple[Key, Key]]:
+    """The keys of every two rows that are compared; a constant has an empty key."""
+    if isinstance(right, float):
+        for row in table.select(left):
+            yield key_of(row), ()
+    else:
+        for first, other in table.pairs(left, right):
+            yield key_of(first), key_of(other)
+
+
+def _protocols(claim: pd.Series) -> tuple[str, ...]:
+    return ("", *(name for name in SECOND if claim[name]))

@@ -32,7 +32,7 @@ def table(*numbers):
 
 
 def test_what_differs_in_its_seed_alone_is_a_repeat():
-    spreads = noise.seed_spreads(
+    found = noise.by_seed(
         table(
             ("cam_final", 1, 0.5),
             ("cam_final_seed_2", 2, 0.58),
@@ -43,10 +43,25 @@ def test_what_differs_in_its_seed_alone_is_a_repeat():
             ("cam_augment", 2, 0.3, {"dataset": "hemorica/test"}),
         )
     )
-    assert spreads[["method", "metric", "seeds"]].to_numpy().tolist() == [
-        ["cam_final", "f1_top5", 3]
-    ]
-    assert spreads["spread"].item() == pytest.approx(0.11)
+    repeated = [values for values in found.values() if len(values) > 1]
+    assert repeated == [{1: 0.5, 2: 0.58, 3: 0.47}] and len(found) == 4
+
+
+def test_a_difference_moves_less_than_its_sides_that_move_together():
+    first, other = {1: 0.5, 2: 0.7, 3: 0.4}, {1: 0.2, 2: 0.45, 3: 0.1}
+    spread, seeds = noise.spread_of(first, other)
+    assert (round(spread, 6), seeds) == (0.05, 3)  # 0.3, 0.25, 0.3; of the sides 0.3 and 0.35
+    # the opposite: sides that move apart
+    assert noise.spread_of({1: 0.5, 2: 0.75}, {1: 0.5, 2: 0.25}) == (0.5, 2)
+    # a seed that only one side has says nothing of the difference
+    assert noise.spread_of({1: 0.5, 2: 0.75, 3: 0.0}, {1: 0.5, 2: 0.5}) == (0.25, 2)
+
+
+def test_of_sides_without_a_seed_in_common_but_one_the_side_that_moves_counts():
+    assert noise.spread_of({1: 0.5}, {1: 0.25, 2: 0.75, 3: 0.5}) == (0.5, 3)
+    assert noise.spread_of({1: 0.5, 2: 0.25}, {}) == (0.25, 2)  # a printed number
+    spread, seeds = noise.spread_of({1: 0.5}, {1: 0.25})
+    assert np.isnan(spread) and seeds == 0
 
 
 def test_seeds_of_a_run_that_is_not_there_any_more_are_left_out(capsys):
@@ -62,39 +77,104 @@ def test_seeds_of_a_run_that_is_not_there_any_more_are_left_out(capsys):
     assert not capsys.readouterr().out
 
 
-def test_the_floor_stands_below_the_gains_of_table_1():
-    numbers = table(("cam_baseline", 1, 0.5), ("cam_final", 1, 0.6), ("cam_final_seed_2", 2, 0.5))
-    gain = table(("cam_augment", 1, 0.02, {"metric": "f1_top5_gain"}))
-    floor = noise.gain_floor(noise.seed_spreads(numbers))
-    assert floor[["method", "metric", "n"]].to_numpy().tolist() == [
-        ["seed_to_seed", "f1_top5_gain", 2]
+def test_the_floor_below_table_1_is_how_far_its_own_gains_move():
+    numbers = table(
+        ("cam_baseline", 1, 0.5),
+        ("cam_baseline", 2, 0.75),
+        ("cam_augment", 1, 0.625),
+        ("cam_augment", 2, 0.75),  # moves by 0.125, its gain from 0.125 to 0
+        ("efficientnetv2_l", 1, 0.9),  # of Figure 2
+        ("efficientnetv2_l", 2, 0.1),
+        ("cam_final", 1, 0.9),  # of no row of Table I
+        ("cam_final", 2, 0.2),
+    )
+    gain = table(("cam_augment", 1, 0.125, {"metric": "f1_top5_gain"}))
+    floor = noise.gain_floor(numbers, "cam_baseline")
+    assert floor[["method", "metric", "value", "n"]].to_numpy().tolist() == [
+        ["seed_to_seed", "f1_top5_gain", 0.125, 2]
     ]
     (found,), _ = rebuilt_tables(pd.concat([numbers, gain, floor], ignore_index=True))
     wide = found.wide().set_index(["row", "number"])
-    assert wide.loc[("largest change from seed to seed", "ours"), "F1"] == "0.1000"
-    assert len(noise.gain_floor(noise.seed_spreads(gain))) == 0
+    assert wide.loc[("largest change from seed to seed", "ours"), "F1"] == "0.1250"
+    of_figure_2 = noise.gain_floor(numbers, "cam_baseline", ["cam_baseline", "efficientnetv2_l"])
+    assert of_figure_2["value"].item() == pytest.approx(1.05)
+    once = numbers[numbers["seed"] == 1]
+    assert len(noise.gain_floor(once, "cam_baseline")) == 0
+    alone = noise.gain_floor(numbers[numbers["method"] != "cam_baseline"], "cam_baseline")
+    assert len(alone) == 0  # no gain without the baseline
 
 
-def test_each_claim_shows_the_floor_of_its_own_metric():
-    numbers = table(("cam_final", 1, 0.6), ("cam_final", 2, 0.5))
-    subtype = table(
-        ("resnet152", 1, 0.6, {"metric": "auroc", "class": "IPH"}),
-        ("resnet152", 2, 0.9, {"metric": "auroc", "class": "IPH"}),
+def floors(numbers, further):
+    """The ledger of `numbers` by claim, with the floors of `further` seeds."""
+    return noise.with_floor(claims.verdicts(numbers), numbers, further).set_index("claim_id")
+
+
+def test_the_floor_of_a_claim_is_that_of_the_difference_it_makes():
+    """cam-01 compares 448 pixels with the baseline's 224: 0.25, then 0.125."""
+    numbers = table(("cam_baseline", 1, 0.5), ("cam_size_448", 1, 0.75), ("cam_final", 1, 0.6))
+    both = table(("cam_baseline", 2, 0.125), ("cam_size_448", 2, 0.25), ("cam_final", 2, 0.1))
+    assert floors(numbers, both).loc["cam-01", "seed_to_seed"] == 0.125  # of a side 0.5
+    assert np.isnan(floors(numbers, both).loc["lse-02", "seed_to_seed"])
+    # one side alone
+    assert floors(numbers, both.head(1)).loc["cam-01", "seed_to_seed"] == 0.375
+    assert np.isnan(floors(numbers, both.tail(1)).loc["cam-01", "seed_to_seed"])
+    assert floors(numbers, both.head(0))["seed_to_seed"].isna().all()
+
+
+def test_a_claim_against_a_printed_number_moves_as_its_own_rows_do():
+    subtype = {"study": "01_backbones", "dataset": "rsna/test", "metric": "auroc", "class": "IPH"}
+    numbers = table(("resnet152", 1, 0.6, subtype), ("densenet121", 1, 0.5, subtype))
+    further = table(
+        ("resnet152", 2, 0.9, subtype),
+        ("densenet121", 2, 0.625, subtype),
+        ("resnet152", 2, 0.1, {**subtype, "class": "any"}),  # no row of the claim
     )
-    spreads = noise.seed_spreads(pd.concat([numbers, subtype], ignore_index=True))
-    ledger = noise.with_floor(claims.verdicts(numbers), spreads).set_index("claim_id")
-    assert ledger.loc["cam-01", "seed_to_seed"] == pytest.approx(0.1)  # F1 of the best epochs
-    assert ledger.loc["lse-02", "seed_to_seed"] == pytest.approx(0.3)  # AUROC of every subtype
-    assert np.isnan(ledger.loc["lse-01", "seed_to_seed"])  # of their average: not repeated
-    empty = noise.with_floor(claims.verdicts(numbers), spreads.head(0))
-    assert empty["seed_to_seed"].isna().all()
+    found = floors(numbers, further)["seed_to_seed"]
+    assert found["lse-02"] == pytest.approx(0.3)  # AUROC of every subtype, the largest
+    assert np.isnan(found["lse-01"])  # of their average: not repeated
+
+
+def test_each_verdict_has_the_floor_of_its_own_rows():
+    """hgi-01 against its printed Dice; its second verdict is against boxes."""
+    own = {"study": "04_swin_hgi_sam", "dataset": "physionet", "subset": "positive"}
+    own |= {"threshold_source": "masks-validation", "brain_mask": "true"}
+    dice, boxes = {**own, "metric": "dice"}, {**own, "metric": "box_dice"}
+    grad_cam, hgi_sam = "swin_grad_cam", "swin_hgi_sam"
+    numbers = table(
+        *((name, 1, 0.5, each) for name in (grad_cam, hgi_sam) for each in (dice, boxes))
+    )
+    further = table(
+        (grad_cam, 2, 0.5, dice),
+        (hgi_sam, 2, 0.625, dice),
+        (grad_cam, 2, 0.25, boxes),
+        (hgi_sam, 2, 0.5, boxes),
+    )
+    found = floors(numbers, further).loc["hgi-04"]
+    assert (found["seed_to_seed"], found["seed_to_seed_boxes"]) == (0.125, 0.25)
+    assert np.isnan(found["seed_to_seed_ours"])  # the claim has no such protocol
+
+
+def test_rows_that_nothing_reads_are_not_gathered():
+    numbers = table(
+        ("cam_augment", 1, 0.5),  # of a claim and of Table I
+        ("cam_augment", 1, 0.5, {"metric": "f1@0.123"}),
+        ("nobodys_run", 1, 0.5),
+    )
+    assert noise.read_rows(numbers) == {noise.key_of(numbers.iloc[0])}
+    # of a table alone: HGI-SAM's specificity per fold
+    fold = {"study": "04_swin_hgi_sam", "dataset": "physionet/fold_2", "metric": "specificity"}
+    (read,) = noise.read_rows(table(("swin_hgi_sam", 1, 0.5, fold)))
+    assert read == noise.key_of({**COMMON, **fold, "method": "swin_hgi_sam"})
 
 
 @pytest.mark.parametrize("scale", ["open", "phantom"])
 def test_committed_seeds_are_result_rows_of_three_seeds(scale, tmp_path):
     rows = read_seeds(resolve(f"figures/{scale}/seeds.csv"))
     assert tuple(rows.columns) == RESULT_COLUMNS
-    assert (noise.seed_spreads(rows)["seeds"] == 3).all()
+    # own and two further seeds of a headline; of other rows the further ones
+    headlines = pd.read_csv(resolve(f"figures/{scale}/seeds.csv"))
+    assert (headlines.groupby("what")["seed"].nunique() == 3).all()
+    assert set(rows["seed"]) == set(headlines["seed"])
     rows.drop(columns="method").to_csv(tmp_path / "seeds.csv")
     with pytest.raises(DataError, match=r"expected .*run tools"):
         read_seeds(tmp_path / "seeds.csv")

@@ -10,6 +10,7 @@ import yaml
 from ich_study import params, trace
 from ich_study.errors import ParameterError, RunError
 from ich_study.paths import project_root
+from ich_study.schema import result_table
 from tools import seeds
 
 ROOT = project_root()
@@ -97,6 +98,39 @@ def test_seeds_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert seeds.side_by_side(table) == "| AUROC | 0.900 [0.000, 1.000]; 0.700 [0.000, 1.000] |"
 
 
+def test_what_07_reads_of_a_further_seed_is_gathered(tmp_path, monkeypatch):
+    """A claim compares both pointing games; nothing reads `nobodys`, and nobody measured `recall`
+    in the scale's own run."""
+    monkeypatch.setattr(seeds, "project_root", lambda: tmp_path)
+    (tmp_path / "params/open/seeds").mkdir(parents=True)
+    said = {"runs": {"02_lse_unet": {}}, "headlines": []}
+    (tmp_path / "params/open/seeds/headlines.yaml").write_text(yaml.safe_dump(said))
+    same = {"study": "02_lse_unet", "dataset": "bhsd", "unit": "slice", "subset": "positive"}
+    same |= {"class": "any", "threshold_source": "none", "method": "lse_unet", "n": 40}
+    for place, seed in (("runs/open", 1), ("runs/open-seeds/2", 2)):
+        rows = []
+        for variant, metric in (
+            ("authors", "pointing_game"),
+            ("no_consistency_loss", "pointing_game"),
+            ("authors", "nobodys"),
+        ):
+            number = {"metric": metric, "value": 0.1234567 * seed, "ci_low": 0.0, "ci_high": 1.0}
+            rows.append({**same, **number, "variant": variant, "seed": seed})
+        folder = tmp_path / place / "02_lse_unet"
+        folder.mkdir(parents=True)
+        result_table(rows).to_csv(folder / "metrics.csv", index=False)
+
+    found = seeds.gathered_rows("open", [2])
+
+    assert found[["run", "variant", "value", "seed"]].to_numpy().tolist() == [
+        ["02_lse_unet", "authors", 0.24691, 2],
+        ["02_lse_unet", "no_consistency_loss", 0.24691, 2],
+    ]
+    assert found[["ci_low", "ci_high", "interval"]].isna().all(axis=None)
+    with pytest.raises(RunError, match=r"seeds/3/02_lse_unet/metrics\.csv is missing"):
+        seeds.gathered_rows("open", [3])
+
+
 def test_a_row_of_seeds_leads_to_the_record_of_its_own_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(seeds, "project_root", lambda: tmp_path)
     rows = pd.DataFrame({"what": "AUROC", "run": "02_lse_unet", "value": 0.5, "seed": [1, 2, 3]})
@@ -113,6 +147,9 @@ def test_a_row_of_seeds_leads_to_the_record_of_its_own_run(tmp_path, monkeypatch
         assert f"of seed {row}" in said and "state: ok" in said
     assert trace.main([str(figures / "seeds.csv"), "3"]) == 2
     assert "seeds/3/02_lse_unet; run tools.seeds again" in capsys.readouterr().err
+    rows.to_csv(figures / "seed_rows.csv", index=False)
+    assert trace.main([str(figures / "seed_rows.csv"), "2"]) == 0
+    assert "of seed 2" in capsys.readouterr().out
 
 
 def test_failed_run_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
