@@ -122,7 +122,12 @@ def test_the_floor_of_a_claim_is_that_of_the_difference_it_makes():
 
 
 def test_a_claim_against_a_printed_number_moves_as_its_own_rows_do():
-    subtype = {"study": "01_backbones", "dataset": "rsna/test", "metric": "auroc", "class": "IPH"}
+    subtype = {
+        "study": "01_backbones",
+        "dataset": "rsna/validation",
+        "metric": "auroc",
+        "class": "IPH",
+    }
     numbers = table(("resnet152", 1, 0.6, subtype), ("densenet121", 1, 0.5, subtype))
     further = table(
         ("resnet152", 2, 0.9, subtype),
