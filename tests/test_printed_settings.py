@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -48,7 +49,7 @@ def held(run: str, parameter: str) -> Any:
     value: Any = vars(import_module(module)) if run == "code" else values_of(run)
     for key in keys.split("."):
         value = value[key] if isinstance(value, dict) else getattr(value, key)
-    return list(value) if isinstance(value, tuple) else value
+    return list(value) if isinstance(value, tuple | np.ndarray) else value
 
 
 @pytest.mark.parametrize("row", PRINTED.to_dict("records"), ids=lambda row: row["parameter"])
