@@ -20,6 +20,7 @@ from ich_study.metrics.overlap import Counts
 from ich_study.metrics.significance import holm, step_down
 from ich_study.metrics.statistics import (
     PatientStatistic,
+    difference_of,
     draw,
     mean_of_items,
     paired,
@@ -120,7 +121,8 @@ class Rows:
 
     replicates, seed: of the patient bootstrap. Further columns of a row (method, variant, layer,
     class_name, unit, subset, threshold_source, brain_mask) are given as keywords. made: every row
-    of one measure and its statistic, from which paired differences are drawn later.
+    of one measure, or of one `difference`, and its statistic, from which paired differences are
+    drawn later.
     """
 
     study: str
@@ -179,7 +181,9 @@ class Rows:
         """`first` minus `second` on the same drawn patients, in one row; `metric` is taken as it
         is."""
         interval = paired_bootstrap(first, second, self.replicates, self.seed)
-        return {**self._named(columns), "metric": metric, **interval.columns()}
+        row = {**self._named(columns), "metric": metric, **interval.columns()}
+        self.made.append((row, difference_of(first, second)))
+        return row
 
     def differences(
         self,

@@ -245,6 +245,20 @@ def mean_of_statistics(statistics: Sequence[PatientStatistic]) -> PatientStatist
     )
 
 
+def difference_of(first: PatientStatistic, second: PatientStatistic) -> PatientStatistic:
+    """`first` minus `second` as a measure of its own, so that two differences can be compared on
+    the same drawn patients. It lacks its value where either does; StudyError where the two do not
+    stand on the same patients."""
+    if not np.array_equal(first.patients, second.patients):
+        raise StudyError("measures to subtract must stand on the same patients")
+    members = [each.members or (each,) for each in (first, second)]
+    return PatientStatistic(
+        first.patients,
+        lambda weights: first.evaluate(weights) - second.evaluate(weights),
+        members=(*members[0], *members[1]),
+    )
+
+
 def resampled_multiplicities(n_patients: int, replicates: int, seed: int) -> np.ndarray:
     """How often each patient is drawn in each replicate, float64 (replicates, n_patients), rows sum
     to n_patients."""

@@ -80,3 +80,27 @@ def test_other_patients_are_not_paired():
     assert {row["method"] for row in claimed_rows(rows, found)} == {
         "swin_sam_binary - swin_sam_multi_label"
     }
+
+
+def test_two_differences_are_paired_on_the_same_patients():
+    """What predicted subtypes cost each network: of 12 patients 6 lose 0.5 with LSE-UNet, and the
+    same 6 lose 1 with RDNet."""
+    rows = Rows("02_lse_unet", "bhsd", 200)
+    found = []
+    for method, variant, lost in (("lse_unet", "authors", 0.5), ("rdnet_tiny", "printed", 1.0)):
+        values = np.r_[np.full(6, 1.0 - lost), np.ones(6)]
+        both = [mean_of_items(PATIENTS, each) for each in (values, np.ones(12))]
+        columns = {**DETECTED, "unit": "pixel", "subset": "all - positive", "class_name": "average"}
+        columns |= {"threshold_source": "masks-test", "variant": variant}
+        found.append(
+            rows.difference(*both, "dice_difference", method=f"{method} - {method}", **columns)
+        )
+    (row,) = claimed_rows(rows, found)
+    assert row["method"] == "lse_unet - lse_unet - rdnet_tiny - rdnet_tiny"
+    assert row["metric"] == "dice_difference_difference" and row["value"] == pytest.approx(0.25)
+    # costs of 0.25 and 0.5 overlap, their difference on the same patients excludes 0
+    low, high = result_table(found)[["ci_low", "ci_high"]].to_numpy().T
+    assert low[0] < high[1] and row["ci_low"] > 0
+    asked = load_claims().query("claim_id == 'lse-12b'")
+    table = result_table([*found, row])
+    assert verdicts(table, asked).iloc[0]["paired"] == 1

@@ -86,12 +86,17 @@ def average_of(counts: Counts, patients: Sequence[str]) -> dict[str, PatientStat
     counts: (items, 1 + classes), background first. An average is over the classes that have truth
     here, the same ones whichever patients are drawn.
     """
-    pooled = Counts(counts.tp[:, 1:].sum(1), counts.fp[:, 1:].sum(1), counts.fn[:, 1:].sum(1))
     return {
         AVERAGE: _class_average(counts, patients),
         SUBTYPE_AVERAGE: _class_average(counts[:, 1:], patients),
-        POOLED: micro_dice(patients, pooled),
+        POOLED: micro_dice(patients, pooled_counts(counts)),
     }
+
+
+def pooled_counts(counts: Counts) -> Counts:
+    """The pixels of all subtypes together, (items,), of counts (items, 1 + classes), background
+    first. A pixel marked as another subtype is both false and missed."""
+    return Counts(*(each[:, 1:].sum(1) for each in (counts.tp, counts.fp, counts.fn)))
 
 
 def _class_average(counts: Counts, patients: Sequence[str]) -> PatientStatistic:
@@ -164,8 +169,8 @@ def protocol_rows(
     scans: pd.DataFrame,
     classes: Sequence[str],
 ) -> list[Row]:
-    """Result rows of one method: `dice_statistics`, and per class sensitivity and precision over
-    pixels and Dice per scan."""
+    """Result rows of one method: `dice_statistics`, per class sensitivity and precision over pixels
+    and Dice per scan, and sensitivity and precision of the subtypes pooled."""
     table = [rows.statistic(each, "dice", **key.columns()) for key, each in statistics.items()]
     for protocol in found:
         common = named(method, protocol.variant, protocol.rule, protocol.source)
@@ -173,6 +178,8 @@ def protocol_rows(
             counts, own = protocol.counts[:, number], {**common, "class_name": name}
             table += rows.overlap(counts, scans, ("pixel",), ("sensitivity", "precision"), **own)
             table += rows.overlap(counts, scans, ("scan",), ("dice",), **own)
+        pooled, own = pooled_counts(protocol.counts), {**common, "class_name": POOLED}
+        table += rows.overlap(pooled, scans, ("pixel",), ("sensitivity", "precision"), **own)
     return table
 
 

@@ -187,6 +187,26 @@ def test_the_grid_pattern_is_of_the_classes_that_a_slice_has():
     assert found["metric"] == "grid_pattern" and found["value"] == pytest.approx(0.75)
 
 
+def test_the_precision_of_pooled_subtypes_counts_pixels_of_another_subtype_as_false():
+    """4 of 5 marked pixels are right. In patient b nothing of IVH is marked: that subtype has no
+    precision there, the pooled ones have."""
+    counts = Counts(
+        np.array([[90, 2, 1], [90, 1, 0]]),
+        np.array([[2, 1, 0], [1, 0, 0]]),
+        np.array([[2, 1, 0], [4, 0, 3]]),
+    )
+    of_b = Counts(counts.tp[1:], counts.fp[1:], counts.fn[1:])
+    scans = pd.DataFrame({"patient_id": ["a", "b"], "scan_id": ["a", "b"]})
+    found = {}
+    for name, own, patients in (("both", counts, scans), ("b alone", of_b, scans[1:])):
+        protocol = Protocol("truth", "printed", "none", own, {}, own)
+        rows = lse_tables.protocol_rows(ROWS, {}, "m", [protocol], patients, ("IPH", "IVH"))
+        found[name] = {row["class"]: row["value"] for row in rows if row["metric"] == "precision"}
+    assert found["both"]["pooled_subtypes"] == pytest.approx((2 + 1 + 1) / (2 + 1 + 1 + 1))
+    assert found["both"]["IPH"] == pytest.approx(3 / 4)
+    assert found["b alone"]["pooled_subtypes"] == 1 and np.isnan(found["b alone"]["IVH"])
+
+
 def test_the_papers_average_counts_the_background():
     counts = lse_study.joint_histograms(GOOD, SCORED)["truth"].at([125] * 5)
     statistics = lse_tables.dice_statistics(
