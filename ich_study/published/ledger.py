@@ -30,6 +30,7 @@ MEASURES: dict[str, str] = {
     "f1": "F1",
     "f1_top5": "top-5 F1",
     "point_ppv": "PPV of points",
+    "point_ppv_one_to_one": "PPV of points, one to one",
     "point_sensitivity": "sensitivity of points",
     "rvd": "volume difference",
     "tpr": "true positive rate",
@@ -42,6 +43,8 @@ MEASURES: dict[str, str] = {
     "box_truth_iou": "IoU of filled boxes",
 }
 """Measures whose words `readable` does not know."""
+FEW = 2
+"""Measures that a line names; more are counted."""
 COLUMNS = (
     "id",
     "claim",
@@ -132,6 +135,7 @@ def few_words(verdict: str, reason: str) -> str:
     return reason
 
 
+DECIDED = ("supported", "contradicted")
 _MEASURED = VERDICTS[:-1]
 _Cells = Mapping[str, Sequence[Mapping[str, str]]]
 
@@ -163,7 +167,8 @@ def _line(
         named = "" if label else _measure(claim, second)
         verdict = str(_column(ruling, "verdict", second))
         same = bool(label) and verdict == _column(ruling, "verdict", there[0])
-        verdicts.append(" ".join(filter(None, ("also" if same else verdict, TOLD[second]))))
+        shown = f"**{verdict}**" if verdict in DECIDED else verdict
+        verdicts.append(" ".join(filter(None, ("also" if same else shown, TOLD[second]))))
         bounds = [_column(ruling, f"difference_{end}", second) for end in ("low", "high")]
         between = _numbers(*bounds)
         differences.append((label, f"{named} {between}".strip() if between else ""))
@@ -175,7 +180,8 @@ def _line(
 
 
 def _links(claim: pd.Series, second: str, cells: _Cells) -> str:
-    """The wide table that shows most of the claim's cells, else the metrics, and the run."""
+    """The wide table, best of its own paper, that shows most of the claim's cells, else the
+    metrics; and the run."""
     left, right = claim_sides(claim, second)
     sides = [side for side in (left, right) if not isinstance(side, float)]
     shown = {
@@ -186,9 +192,12 @@ def _links(claim: pd.Series, second: str, cells: _Cells) -> str:
     if claim["study"] == "01_backbones":  # a folder of many runs, each with its own numbers
         run += f"{left['method'][0]}/" if len(left["method"]) == 1 else ""
     links = [f"[run]({run})"]
-    table = max(shown, key=lambda name: shown[name], default="")
+    own = f"{claim['paper']}_"
+    table = max(
+        shown, key=lambda name: (shown[name] and name.startswith(own), shown[name]), default=""
+    )
     if shown.get(table):
-        number = table.removeprefix(f"{claim['paper']}_").replace("_", " ")
+        number = table.removeprefix(own).replace("_", " ")
         links.insert(0, f"[{number}]({table}.csv)")
     elif run != "../01_backbones/":
         links.insert(0, f"[metrics]({run}metrics.csv)")
@@ -202,8 +211,16 @@ def _is_of(cell: Mapping[str, str], side: Selector) -> bool:
 def _measure(claim: pd.Series, second: str) -> str:
     """What is compared, in words; with the printed number it is compared with."""
     left, right = claim_sides(claim, second)
-    name = ", ".join(MEASURES.get(metric) or readable(metric) for metric in left["metric"])
+    name = ", ".join(map(_words, left["metric"]))
+    if len(left["metric"]) > FEW:
+        name = f"{len(left['metric'])} measures"
     return f"{name} less {right:g}:" if isinstance(right, float) else f"{name}:"
+
+
+def _words(metric: str) -> str:
+    measure, _, threshold = metric.partition("@")
+    name = MEASURES.get(measure) or readable(measure)
+    return f"{name} at {threshold}" if threshold else name
 
 
 def _table(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[str]:

@@ -80,7 +80,7 @@ def test_a_line_says_what_is_claimed_what_was_found_and_where():
     assert lines["mil-01"] == {
         "id": "mil-01",
         "claim": "MIL max pooling on CQ500: F1 of points is 0.5808.",
-        "verdict": "contradicted",
+        "verdict": "**contradicted**",
         "95 % interval of the difference": "point F1 less 0.5808: -0.071 to -0.041",
         "seed to seed": "0.023",
         "see": "[table 1](mil_detector_table_1.csv), [run](../05_mil_detector/)",
@@ -106,7 +106,7 @@ def test_a_verdict_against_boxes_has_its_own_measure_interval_and_floor():
     assert lines["HGI-SAM"]["against boxes"].endswith("supported")
     assert "under our protocol" not in lines["HGI-SAM"]  # of none of the papers
     line = lines["hgi-04"]
-    assert line["verdict"] == "supported against boxes"
+    assert line["verdict"] == "**supported** against boxes"
     assert line["95 % interval of the difference"] == "Dice of boxes: 0.150 to 0.400"
     assert line["seed to seed"] == "0.013"  # not the paper's 0.9
     assert line["see"].startswith("[table 1](hgi_sam_table_1.csv)")
@@ -116,7 +116,7 @@ def test_two_verdicts_stand_in_one_line():
     dice = [{**row, "metric": "dice"} for row in (GRAD_CAM, {**HGI_SAM, "ci_low": 0.29})]
     _, lines = page_of([*dice, GRAD_CAM, HGI_SAM], {"seed_to_seed": 0.1, "seed_to_seed_boxes": 0.2})
     line = lines["hgi-04"]
-    assert line["verdict"] == "undecided, supported against boxes"
+    assert line["verdict"] == "undecided, **supported** against boxes"
     told = line["95 % interval of the difference"]
     assert told == "Dice: -0.010 to 0.400; boxes 0.150 to 0.400"
     assert line["seed to seed"] == "0.100; boxes 0.200"
@@ -165,3 +165,33 @@ def test_second_verdicts_have_the_interval_that_decided_them():
     found = ledger.loc["hgi-04", ["difference_low_boxes", "difference_high_boxes"]]
     assert found.to_list() == pytest.approx([0.15, 0.4])
     assert pd.isna(ledger.loc["hgi-04", "difference_low_ours"])
+
+
+def test_a_link_leads_to_the_table_of_the_claims_own_paper():
+    """ResNet-LSTM's Table 1 shows HGI-SAM's Dice too, and as many cells of it."""
+    dice = {**HGI_SAM, "metric": "dice", "dataset": "physionet"}
+    rows = [{**dice, "unit": unit} for unit in ("slice", "scan")]
+    _, lines = page_of([*rows, {**GRAD_CAM, "metric": "dice", "dataset": "physionet"}])
+    assert lines["hgi-01"]["see"].startswith("[table 1](hgi_sam_table_1.csv)")
+
+
+def test_measures_are_named_in_words_or_counted():
+    same = {**POINTS, "study": "01_backbones", "dataset": "hemorica/test"}
+    same |= {"threshold_source": "none", "metric": "sensitivity@0.5", "dataset": "hemorica/test"}
+    runs = [
+        {**same, "method": f"cam_{name}"} for name in ("posweight_2", "posweight_3", "baseline")
+    ]
+    _, lines = page_of(runs)
+    told = lines["cam-12"]["95 % interval of the difference"]
+    assert told == "sensitivity at 0.5: -0.030 to 0.030"
+    measures = ("accuracy", "balanced_accuracy", "precision", "f1", "sensitivity", "specificity")
+    names = ("swin_sam_binary", "swin_sam_multi_label")
+    slices = {**HGI, "subset": "all", "threshold_source": "none", "brain_mask": None}
+    rows = [
+        {**slices, **numbers, "method": name, "metric": metric}
+        for name, numbers in zip(names, ({"value": 0.5, "ci_low": 0.4, "ci_high": 0.6},) * 2)
+        for metric in measures
+    ]
+    _, lines = page_of(rows)
+    told = lines["hgi-08"]["95 % interval of the difference"]
+    assert told == "6 measures: -0.200 to 0.200"
