@@ -58,8 +58,9 @@ EXPLAINED = (
     "Verdicts are those under the paper's protocol unless they say otherwise. *Ours* means"
     " thresholds that saw no test mask, on held-out patients; *boxes*, that the truth is boxes. The"
     " interval spans all comparisons of a claim. Seed to seed is how far its differences move when"
-    " the networks are trained from another seed; a smaller gain is noise. Claims that nothing here"
-    " can measure are counted and not listed."
+    " the networks are trained from another seed; a smaller gain is noise. Where verdicts agree,"
+    " the numbers are of the first; [claims.csv](claims.csv) has all. Claims that nothing here can"
+    " measure are counted and not listed."
 )
 
 
@@ -80,7 +81,7 @@ def ledger_page(ledger: pd.DataFrame, title: str, tables: Sequence[RebuiltTable]
         measured = table.cells[table.cells["ours"] != ""]
         cells[table.name] = [row_keys(cell) for cell in measured.to_dict("records")]
     lines = [f"# Claims of the five papers: {title}", "", *_summary(ledger), ""]
-    lines += [EXPLAINED, "", f"Claims about time ({named}) stand in [claims.csv](claims.csv).", ""]
+    lines += [EXPLAINED, "", f"Claims about time ({named}) stand in `claims.csv` alone.", ""]
     claims = load_claims().set_index("claim_id")
     for paper, name in PAPERS.items():
         rows = []
@@ -161,17 +162,20 @@ def _line(
 ) -> dict[str, str]:
     """COLUMNS of one claim. there: the protocols under which it has a verdict."""
     verdicts, differences, floors, reasons = [], [], [], []
+    first = _column(ruling, "verdict", there[0])
     for second in there:
-        # the measure is named once, and a protocol in words once
-        label = second if second != there[0] else ""
-        named = "" if label else _measure(claim, second)
         verdict = str(_column(ruling, "verdict", second))
-        same = bool(label) and verdict == _column(ruling, "verdict", there[0])
+        if second != there[0] and verdict == first:  # its numbers stand in claims.csv
+            verdicts.append(f"also {TOLD[second]}")
+            continue
         shown = f"**{verdict}**" if verdict in DECIDED else verdict
-        verdicts.append(" ".join(filter(None, ("also" if same else shown, TOLD[second]))))
+        verdicts.append(f"{shown} {TOLD[second]}".strip())
         bounds = [_column(ruling, f"difference_{end}", second) for end in ("low", "high")]
         between = _numbers(*bounds)
-        differences.append((label, f"{named} {between}".strip() if between else ""))
+        if between and second == there[0]:  # the measure is named once
+            between = f"{_measure(claim, second)} {between}"
+        label = "" if second == there[0] else second
+        differences.append((label, between))
         floors.append((label, _numbers(_column(ruling, METHOD, second))))
         reasons.append((label, few_words(verdict, str(_column(ruling, "reason", second)))))
     told = (_joined(each) for each in (differences, floors, reasons))
@@ -239,11 +243,8 @@ def _column(ruling: pd.Series, name: str, second: str) -> object:
 
 
 def _joined(texts: Sequence[tuple[str, str]]) -> str:
-    """Texts that say something, each behind its protocol's label; one where all say the same."""
-    said = [(label, text) for label, text in texts if text]
-    if len({text for _, text in said}) == 1 and len(said) == len(texts):
-        return said[0][1]
-    return "; ".join(f"{label} {text}".strip() for label, text in said)
+    """Texts that say something, each behind its protocol's label."""
+    return "; ".join(f"{label} {text}".strip() for label, text in texts if text)
 
 
 def _numbers(*values: float) -> str:
