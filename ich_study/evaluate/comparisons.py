@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import logit
 
 from ich_study.errors import DataError
+from ich_study.evaluate.classification import FIXED_THRESHOLDS
 from ich_study.evaluate.pairs import pair_columns
 from ich_study.evaluate.rows import DIFFERENCE_COLUMNS, Row, Rows, paired_differences
 from ich_study.evaluate.slice_predictions import known_of
@@ -21,10 +22,13 @@ from ich_study.metrics.statistics import (
     average_precision_of_items,
     mean_of_statistics,
     paired_bootstrap,
+    range_of_statistics,
     ratio_of_sums,
 )
 from ich_study.schema import SUBTYPES, result_table
 
+RANGES = {f"{name}_range": name for name in ("precision", "sensitivity")}
+"""Measures that say how far another moves over FIXED_THRESHOLDS: largest less smallest."""
 RANKED = {"auroc": auroc_of_items, "average_precision": average_precision_of_items}
 COMPARISON_COLUMNS = ("first", "second", "dataset", "class", *DIFFERENCE_COLUMNS[2:])
 
@@ -69,6 +73,25 @@ def auroc_difference_rows(differences: pd.DataFrame, study: str, seed: int) -> p
         own = Rows(study, part, seed=seed)
         rows += own.of_differences(table, "auroc", class_name=name, **named)
     return result_table(rows)
+
+
+def threshold_ranges(
+    predictions: Mapping[str, pd.DataFrame],
+    arms: Sequence[str],
+    part: str,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Result rows of RANGES of `any`, of runs of 01_backbones on one part; empty without arms."""
+    rows = Rows("01_backbones", part, replicates, seed)
+    named = {"variant": "printed", "unit": "slice", "subset": "all", "threshold_source": "none"}
+    found = []
+    for arm in arms:
+        table = _scored(predictions, arm, part, "any")
+        for metric in RANGES:
+            statistic = _statistic([table], metric)
+            found.append(rows.statistic(statistic, metric, method=arm, class_name="any", **named))
+    return result_table(found)
 
 
 def prediction_differences(
@@ -127,19 +150,27 @@ def _tables(
 
 
 def _statistic(tables: Sequence[pd.DataFrame], metric: str) -> PatientStatistic:
-    """`auroc`, `average_precision`, or such as `f1@0.5`; the plain mean over several tables."""
+    """`auroc`, `average_precision`, such as `f1@0.5`, or one of RANGES; the plain mean over several
+    tables."""
     name, _, probability = metric.partition("@")
     found = []
     for table in tables:
-        patients, truth, scores = (
-            table[column].to_numpy() for column in ("patient_id", "label", "logit")
-        )
-        if probability:
-            decided = scores >= logit(float(probability))
-            found.append(ratio_of_sums(patients, *DECISIONS[name](truth, decided)))
+        if metric in RANGES:
+            each = [_decided(table, RANGES[metric], cut) for cut in FIXED_THRESHOLDS]
+            found.append(range_of_statistics(each))
+        elif probability:
+            found.append(_decided(table, name, float(probability)))
         else:
-            found.append(RANKED[name](patients, truth, scores))
+            columns = (table[column].to_numpy() for column in ("patient_id", "label", "logit"))
+            found.append(RANKED[name](*columns))
     return found[0] if len(found) == 1 else mean_of_statistics(found)
+
+
+def _decided(table: pd.DataFrame, name: str, probability: float) -> PatientStatistic:
+    patients, truth, scores = (
+        table[column].to_numpy() for column in ("patient_id", "label", "logit")
+    )
+    return ratio_of_sums(patients, *DECISIONS[name](truth, scores >= logit(probability)))
 
 
 def _scored(

@@ -14,7 +14,7 @@ patient has no spread to draw from: its bounds are those of Clopper and Pearson 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -242,6 +242,16 @@ def mean_of_statistics(statistics: Sequence[PatientStatistic]) -> PatientStatist
         lambda weights: np.mean([s.evaluate(weights) for s in statistics], axis=0),
         all(s.share for s in statistics),
         tuple(statistics),
+    )
+
+
+def range_of_statistics(statistics: Sequence[PatientStatistic]) -> PatientStatistic:
+    """The largest less the smallest of measures of the same patients; no value where one has
+    none."""
+    mean = mean_of_statistics(statistics)
+    return replace(
+        mean,
+        evaluate=lambda weights: np.ptp([each.evaluate(weights) for each in statistics], axis=0),
     )
 
 

@@ -8,8 +8,9 @@ from ich_study.evaluate.comparisons import (
     auroc_difference_rows,
     auroc_differences,
     prediction_differences,
+    threshold_ranges,
 )
-from ich_study.published.claims import CLAIM_COLUMNS, verdicts
+from ich_study.published.claims import CLAIM_COLUMNS, row_keys, verdicts
 from ich_study.schema import result_table
 
 
@@ -166,3 +167,26 @@ def test_a_slice_at_the_threshold_is_called_in_a_pair_too():
     pair = [key(name, metric="sensitivity@0.5") for name in arms]
     found = prediction_differences([tuple(pair)], arms, {}, 20, 1)
     assert found["value"].tolist() == [1.0]
+
+
+def test_the_range_over_thresholds_is_largest_less_smallest_and_is_paired():
+    """Scores of one classifier lie within the thresholds 0.3 to 0.7, of the other beyond them: its
+    precision and sensitivity do not move."""
+    far = predictions(0.0)
+    far["logit"] = np.where(far["label"].astype(bool), 5.0, -5.0)
+    near = far.assign(logit=np.tile([5.0, 0.4, -0.4], len(far) // 3))
+    arms = {"cam_final": far, "cam_baseline": near}
+    table = threshold_ranges(arms, list(arms), "rsna/test", replicates=200)
+    found = table.set_index(["method", "metric"])
+    label = near["label"].astype(bool)
+    shares = [(near["logit"] >= np.log(cut / (1 - cut)))[label].mean() for cut in (0.3, 0.5, 0.7)]
+    moved = max(shares) - min(shares)
+    assert moved > 0.2
+    assert found.loc[("cam_baseline", "sensitivity_range"), "value"] == pytest.approx(moved)
+    assert found.loc[("cam_final", "sensitivity_range"), "value"] == 0
+    pair = [
+        row_keys(row) for row in table.to_dict("records") if row["metric"] == "sensitivity_range"
+    ]
+    paired = prediction_differences([tuple(pair)], arms, {}, 200, 0).iloc[0]
+    assert paired["value"] == pytest.approx(-moved) and paired["ci_high"] < 0
+    assert threshold_ranges(arms, [], "rsna/test").empty

@@ -454,9 +454,12 @@ def test_what_a_scale_ran_is_judged_or_says_what_it_lacks(scale):
 SAME_LOOP = (
     ("05_mil_detector", "variant", {"printed": "published_weights"}),
     ("02_lse_unet", "class", {"IPH": "pooled_subtypes"}),
+    ("01_backbones", "metric", {"precision@0.5": "precision_range"}),
+    ("01_backbones", "metric", {"sensitivity@0.5": "sensitivity_range"}),
 )
-"""Study, column and values of rows that a study's own loop writes beside those of another value,
-and that no committed scale holds: the authors' MIL weights, shares of the subtypes pooled."""
+"""Study, column and values of rows that are written beside those of another value, and that no
+committed scale holds: the authors' MIL weights, shares of the subtypes pooled, and ranges over the
+thresholds, which 07 measures."""
 
 
 def written_rows():
