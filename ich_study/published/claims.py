@@ -463,8 +463,8 @@ class Results:
         nowhere = kind.endswith("on the sample")
         if self._marks_nothing(row, "value" if nowhere else "ci_low"):
             return f"{name}: a network marks {'nothing of it' if nowhere else 'it too seldom'}"
-        what = "a subtype" if name == "average" else "it"
-        return f"{name}: {'no patient has' if nowhere else 'too few patients have'} {what}"
+        what = "one of its subtypes" if name == "average" else "it"
+        return f"{name}: {what} is in {'no patient' if nowhere else 'too few patients'}"
 
     def _marks_nothing(self, row: Row, number: str) -> bool:
         """Whether a measure lacks its value for want of marks: it is a share of them, and the

@@ -495,9 +495,9 @@ def test_an_interval_over_too_few_patients_decides_nothing():
     ("found", "kind", "ending"),
     [
         (0.5, "on the sample", "SAH: a network marks nothing of it"),
-        (None, "on the sample", "SAH: no patient has it"),
+        (None, "on the sample", "SAH: it is in no patient"),
         (0.5, "in 80 of 1000 replicates", "SAH: a network marks it too seldom"),
-        (None, "in 80 of 1000 replicates", "SAH: too few patients have it"),
+        (None, "in 80 of 1000 replicates", "SAH: it is in too few patients"),
     ],
 )
 def test_what_has_no_value_says_whether_marks_or_patients_are_missing(found, kind, ending):
