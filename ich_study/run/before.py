@@ -65,7 +65,7 @@ def _problem(name: str, value: Any, made: Collection[Path], devices: bool) -> st
         return _absent_run(resolve(value), made)
     if last == "weights" and isinstance(value, str):
         return _absent_weights(value, made)
-    if last == "first_weights":
+    if "first_weights" in (first, last):
         path = resolve(value)
         return None if any(path.is_relative_to(each) for each in made) else _absent_file(path)
     if first == "methods":

@@ -34,5 +34,10 @@ from ich_study.methods.mil.study import (
     tune_and_test,
     write_points,
 )
-from ich_study.methods.mil.train import published_networks, train_head, training_config
+from ich_study.methods.mil.train import (
+    going_on,
+    published_networks,
+    train_head,
+    training_config,
+)
 from ich_study.metrics.points import point_counts, point_f1
