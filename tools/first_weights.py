@@ -1,11 +1,11 @@
-"""A classifier of a finished or stopped run, or an LSE-UNet's encoder, as first weights that travel
+"""A network of a finished or stopped run, or an LSE-UNet's encoder, as first weights that travel
 with the package.
 
-    python -m tools.first_weights RUN/weights.safetensors FOLDER/NAME.safetensors
+    python -m tools.first_weights RUN/weights.safetensors FOLDER/NAME.safetensors [--encoder]
 
 FOLDER is ich_study/models/first_weights. The file has half precision, which networks read back as
-float32. The hashes of the run's patients go: they name synthetic patients, and another phantom's
-patients have the same ids. Its card is written by hand beside it.
+float32. It names no patients: the run's are synthetic, and another phantom's have the same ids. Its
+card is written by hand beside it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+import ich_study.methods.mil.network  # noqa: F401 - a file of its networks can be read
 from ich_study.errors import StudyError, WeightsError
 from ich_study.methods.lse_unet.network import LSENetwork
 from ich_study.models.registry import Network, load, rebuild
@@ -34,9 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
+    parser.add_argument("--encoder", action="store_true", help="of an LSE-UNet the encoder alone")
     asked = parser.parse_args(arguments)
     try:
-        print(f"{asked.target}: SHA-256 {halved(asked.source, asked.target)}")
+        print(f"{asked.target}: SHA-256 {halved(asked.source, asked.target, asked.encoder)}")
     except StudyError as error:
         print(error, file=sys.stderr)
         return 1
@@ -51,11 +53,12 @@ def in_half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def halved(source: Path, target: Path) -> str:
-    """Writes the checkpoint in half precision, without its patients; its SHA-256. Raises
-    WeightsError where that moves a logit by more than LARGEST_CHANGE."""
+def halved(source: Path, target: Path, encoder: bool = False) -> str:
+    """Writes the checkpoint, or of an LSE-UNet its `encoder`, in half precision and without its
+    patients; its SHA-256. Raises WeightsError where that moves a logit by more than LARGEST_CHANGE,
+    and where a network has no encoder."""
     found = load(source, torch.device("cpu"), Network)
-    described = {key: value for key, value in read_metadata(source).items() if key != "patients"}
+    described = {**read_metadata(source), "patients": {}}
     tensors = in_half(read_tensors(source))
     network, size = found.network, found.preprocessing.size
     inputs = torch.randn(
@@ -68,7 +71,9 @@ def halved(source: Path, target: Path) -> str:
     change = float(moved.max())
     if not change <= LARGEST_CHANGE:
         raise WeightsError(f"{source}: half precision moves a logit by {change:.3f}")
-    if isinstance(network, LSENetwork):
+    if encoder and not isinstance(network, LSENetwork):
+        raise WeightsError(f"{source} holds no LSE-UNet, whose encoder could be kept")
+    if encoder:
         # the encoder lost its head, which whoever starts from it draws anew; it needs one to load
         described["architecture"] = network.encoder
         headed = rebuild(network.encoder).model.state_dict()
