@@ -19,7 +19,12 @@ from torch import nn
 from ich_study.errors import StudyError
 from ich_study.evaluate.rows import Row, Rows
 from ich_study.evaluate.slice_predictions import known_of, prediction_table
-from ich_study.evaluate.thresholds import Threshold, fixed_threshold, youden_threshold
+from ich_study.evaluate.thresholds import (
+    FIXED_THRESHOLDS,
+    Threshold,
+    fixed_threshold,
+    youden_threshold,
+)
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import ROW_KEYS, SliceSource, label_tensor, ordered_inputs
@@ -37,9 +42,6 @@ from ich_study.metrics.statistics import (
 )
 from ich_study.models.backbones import class_logits
 from ich_study.schema import SUBTYPES, result_table
-
-FIXED_THRESHOLDS = (0.3, 0.5, 0.7)
-"""Probabilities of the CAM benchmark's Figure 3."""
 
 
 def predict(

@@ -9,10 +9,10 @@ import pandas as pd
 from scipy.special import logit
 
 from ich_study.errors import DataError
-from ich_study.evaluate.classification import FIXED_THRESHOLDS
 from ich_study.evaluate.pairs import pair_columns
 from ich_study.evaluate.rows import DIFFERENCE_COLUMNS, Row, Rows, paired_differences
 from ich_study.evaluate.slice_predictions import known_of
+from ich_study.evaluate.thresholds import FIXED_THRESHOLDS
 from ich_study.evaluate.top_epochs import paired_statistics
 from ich_study.metrics.classification import DECISIONS
 from ich_study.metrics.significance import holm

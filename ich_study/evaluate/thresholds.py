@@ -40,6 +40,10 @@ class Threshold:
             raise StudyError(f"threshold is {self.value}; expected a finite number")
 
 
+FIXED_THRESHOLDS = (0.3, 0.5, 0.7)
+"""Probabilities of the CAM benchmark's Figure 3."""
+
+
 def fixed_threshold(value: float, rule: str = "fixed") -> Threshold:
     """A number given beforehand, such as .5. A number taken from a paper that chose it on masks
     says so by `source`."""
