@@ -22,11 +22,14 @@ from ich_study.schema import LABELS
 _LINES = {"volume_bias_ml": "-", "volume_lower_limit_ml": "--", "volume_upper_limit_ml": "--"}
 _REPLICATES = 500
 _POINTS = {"o": "class in truth", "x": "class not in truth"}
+LINEAR_ML = 10.0
+"""Axes are linear up to here and logarithmic beyond, so that one scale holds millilitres and
+litres."""
 
 
-def draw_bland_altman(axis: Axes, scans: pd.DataFrame, colour: str, size: float) -> None:
+def draw_bland_altman(axis: Axes, scans: pd.DataFrame, colour: str) -> str:
     """Scans (rows of `volume_table` of one class) as points; lines for bias and limits, bands for
-    their 95 % intervals over patients. size: of the letters."""
+    their 95 % intervals over patients. Returns bias and limits in words."""
     truth, predicted = scans["truth_ml"].to_numpy(float), scans["predicted_ml"].to_numpy(float)
     intervals = {
         metric: patient_bootstrap(agreement_statistic(scans, metric), _REPLICATES)
@@ -41,14 +44,13 @@ def draw_bland_altman(axis: Axes, scans: pd.DataFrame, colour: str, size: float)
         f"{interval.value:.1f}" if np.isfinite(interval.value) else "unknown"
         for interval in intervals.values()
     ]
-    text = f"bias {words[0]}\nlimits {words[1]} to {words[2]}"
-    axis.annotate(text, (0.03, 0.97), xycoords="axes fraction", fontsize=size, va="top", zorder=4)
     axis.axhline(0, color="0.6", linestyle=":", linewidth=0.9)
     for marker, part in zip(_POINTS, (truth > 0, truth == 0)):
         edge = {"edgecolors": "0.2"} if marker == "o" else {}
         look = {"s": 16, "marker": marker, "color": colour, "linewidths": 0.6, "zorder": 3} | edge
         axis.scatter((truth + predicted)[part] / 2, (predicted - truth)[part], **look)
     axis.grid(False)
+    return f"bias {words[0]}\nlimits {words[1]} to {words[2]}"
 
 
 def bland_altman_figure(volumes: Mapping[str, pd.DataFrame]) -> Figure:
@@ -56,8 +58,8 @@ def bland_altman_figure(volumes: Mapping[str, pd.DataFrame]) -> Figure:
     the mean of both, in mL, of all scans.
 
     volumes: method -> `volume_table`. Crosses are scans without the class in truth.
-    Each panel has its own scale: a method that is litres away would hide the others. Raises
-    StudyError where no scan is left.
+    The panels of a row share one scale, linear up to LINEAR_ML. Raises StudyError where no scan is
+    left.
     """
     shown = [
         name
@@ -71,26 +73,27 @@ def bland_altman_figure(volumes: Mapping[str, pd.DataFrame]) -> Figure:
     figure, axes = plt.subplots(
         len(volumes),
         len(shown),
-        figsize=(width, 0.7 + (1.8 + 0.03 * size) * len(volumes)),
+        figsize=(width, 0.7 + (1.9 + 0.06 * size) * len(volumes)),
+        sharex="row",
+        sharey="row",
         squeeze=False,
         layout="constrained",
     )
     for line, (method, table) in zip(axes, volumes.items()):
         for axis, name in zip(line, shown):
             scans = scans_of(table, name, "all")
-            if len(scans):
-                draw_bland_altman(axis, scans, CLASS_COLOURS[name], size)
-            if axis in axes[0]:
-                axis.set_title(f"{name} ({len(scans)} scans)", fontsize=1.2 * size)
+            words = draw_bland_altman(axis, scans, CLASS_COLOURS[name]) if len(scans) else ""
+            named = f"{name} ({len(scans)} scans)\n" if axis in axes[0] else ""
+            axis.set_title(named + words, fontsize=1.1 * size)
             if axis in axes[-1]:
                 axis.set_xlabel("mean of both, mL", fontsize=1.1 * size)
             axis.tick_params(labelsize=size)
-            axis.locator_params(nbins=4)
         line[0].set_ylabel(f"{method_name(method)}\npredicted - truth, mL", fontsize=1.1 * size)
-    for axis in axes.flat:
-        # room for the words above the points
-        low, high = axis.get_ylim()
-        axis.set_ylim(low, high + 0.3 * (high - low))
+        line[0].set_xscale("symlog", linthresh=LINEAR_ML)
+        line[0].set_yscale("symlog", linthresh=LINEAR_ML)
+        for scaled in (line[0].xaxis, line[0].yaxis):
+            scaled.set_major_formatter("{x:,.0f}")
+        line[0].set_xlim(left=0)
     markers = [
         Line2D([], [], color="0.3", marker=marker, linestyle="", markersize=4, label=words)
         for marker, words in _POINTS.items()
@@ -98,6 +101,9 @@ def bland_altman_figure(volumes: Mapping[str, pd.DataFrame]) -> Figure:
     figure.legend(
         handles=markers, loc="outside lower center", ncols=2, frameon=False, fontsize=1.1 * size
     )
-    said = "each panel has its own scale; bands: 95 % intervals over patients"
+    said = (
+        f"one scale a row, logarithmic beyond {LINEAR_ML:.0f} mL; bands: 95 % intervals over"
+        " patients"
+    )
     figure.suptitle(f"Volume, predicted minus true  ({said})", fontsize=1.3 * size)
     return figure

@@ -28,6 +28,8 @@ def test_points_are_difference_over_mean(tmp_path):
         1,
     )
     np.testing.assert_allclose(np.sort(points, 0), np.sort(expected, 0))
+    for row in (figure.axes[: len(LABELS)], figure.axes[len(LABELS) :]):
+        assert len({(axis.get_xlim(), axis.get_ylim()) for axis in row}) == 1, "one scale a row"
     for axis in figure.axes:
         drawn = np.concatenate([part.get_offsets() for part in axis.collections])
         (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
@@ -36,6 +38,22 @@ def test_points_are_difference_over_mean(tmp_path):
         )
     path = save_figure(figure, tmp_path / "bland_altman.png")
     assert path.stat().st_size > 10_000
+    plt.close(figure)
+
+
+def test_a_row_has_one_scale_that_holds_millilitres_and_litres():
+    volumes = scans(3)[3]
+    litres = volumes["predicted_ml"] + np.where(volumes["class"] == "IPH", 5000.0, 0.0)
+    figure = bland_altman_figure(
+        {"near": volumes, "far": volumes.assign(predicted_ml=litres)},
+    )
+    rows = np.array(figure.axes).reshape(2, len(LABELS))
+    for row in rows:
+        assert len({(axis.get_xlim(), axis.get_ylim()) for axis in row}) == 1
+        assert {axis.get_yscale() for axis in row} == {"symlog"}
+    near, far = rows[:, 0]
+    assert far.get_ylim()[1] > 5000 > near.get_ylim()[1], "a row has its own scale"
+    assert "one scale a row, logarithmic beyond 10 mL" in figure.get_suptitle()
     plt.close(figure)
 
 

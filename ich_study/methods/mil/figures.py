@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -31,7 +32,8 @@ class Panel:
     a map, shown between `limits`, or its own extremes, which the title names.
 
     boxes (n, 4), points and dropped (n, 2): on a grid of `side` pixels. dropped: points that a step
-    of the detector left out. colours: of a map.
+    of the detector left out. colours: of a map. logarithmic: a map of positive values over three
+    decades below the upper limit, for attention, which a slice's cells share.
     """
 
     title: str
@@ -43,6 +45,7 @@ class Panel:
     dropped: Drawn = ()
     colours: str = "viridis"
     limits: tuple[float, float] | None = None
+    logarithmic: bool = False
 
 
 def panel_figure(rows: Sequence[Sequence[Panel]], title: str) -> Figure:
@@ -67,9 +70,9 @@ def _draw(axis: Axes, panel: Panel) -> None:
     if panel.window is None:
         colour, extremes = "white", (panel.image.min(), panel.image.max())
         low, high = panel.limits or extremes
-        shown = axis.imshow(panel.image, cmap=panel.colours, vmin=low, vmax=high, **place)
-        inset_bar(axis, shown)
-        title = f"{panel.title}\n{extremes[0]:.2g} to {extremes[1]:.2g}"
+        norm = LogNorm(high / 1000, high, clip=True) if panel.logarithmic else Normalize(low, high)
+        inset_bar(axis, axis.imshow(panel.image, cmap=panel.colours, norm=norm, **place))
+        title = f"{panel.title}\n{_short(extremes[0])} to {_short(extremes[1])}"
     else:
         grey = apply_window(panel.image, panel.window)
         axis.imshow(grey, cmap="gray", vmin=0, vmax=1, **place)
@@ -86,6 +89,11 @@ def _draw(axis: Axes, panel: Panel) -> None:
             axis.plot(points[:, 1], points[:, 0], "x", **marker)
     axis.set(xlim=(-0.5, far), ylim=(far, -0.5))
     axis.set_title(title, fontsize=8)
+
+
+def _short(value: float) -> str:
+    """A number of a title: two digits, and nothing finer than a thousandth."""
+    return "< 0.001" if 0 < value < 0.001 else f"{value:.2g}"
 
 
 def slices_of_each_outcome(counts: Counts, rows: pd.DataFrame) -> dict[int, str]:

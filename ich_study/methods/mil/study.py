@@ -91,7 +91,7 @@ class Evaluated:
 
     def panels(self, store: Store) -> list[list[Panel]]:
         """Slices chosen by rule (`figures.slices_of_each_outcome`), and below each its map, all on
-        one scale."""
+        one scale; that of attention, which a slice's cells share, is logarithmic."""
         slices, maps = [], []
         chosen = slices_of_each_outcome(self.counts, self.scored.rows)
         likelihoods = [self.scored.read(np.array([index]))[0] for index in chosen]
@@ -105,7 +105,9 @@ class Evaluated:
             }
             hu = store.slice(str(row["scan_id"]), int(row["slice_index"]))
             slices.append(Panel(f"{kind}, patient {row['patient_id']}", hu, **drawn))
-            maps.append(Panel("likelihood", likelihood, window=None, limits=limits, **drawn))
+            look = {"window": None, "limits": limits, "logarithmic": self.head == "attention"}
+            title = "attention, a share of the slice" if self.head == "attention" else "likelihood"
+            maps.append(Panel(title, likelihood, **look, **drawn))
         return [slices, maps]
 
 

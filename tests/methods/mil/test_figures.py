@@ -57,6 +57,16 @@ def test_a_map_is_shown_between_its_own_extremes_and_says_them_and_hu_through_a_
     assert float(figure.axes[0].images[0].get_array()[0, 0]) == pytest.approx(3 / 8)
 
 
+def test_a_map_of_shares_is_drawn_over_three_decades_and_names_nothing_finer():
+    share = np.full((8, 8), 2.3e-6)
+    share[2, 3] = 0.5
+    panel = Panel("attention", share, 8, None, limits=(2.3e-6, 0.5), logarithmic=True)
+    axis = panel_figure([[panel]], "t").axes[0]
+    assert axis.images[0].get_clim() == (0.0005, 0.5)
+    assert axis.images[0].norm(0.005) == pytest.approx(1 / 3)
+    assert axis.get_title() == "attention\n< 0.001 to 0.5"
+
+
 def test_a_figure_of_nothing_is_refused():
     with pytest.raises(StudyError, match="no slice to show"):
         panel_figure([[], []], "nothing")
