@@ -289,7 +289,9 @@ def _numbers(
     if np.isfinite(row["ci_low"]):
         text += f" [{like(row['ci_low'])}, {like(row['ci_high'])}]"
     change = row["value"] - cell["printed_value"]
-    signed = like(change, signed=True) if np.isfinite(change) else ""
+    # how far two p-values lie apart says nothing
+    told = np.isfinite(change) and cell["metric"] != "p_value"
+    signed = like(change, signed=True) if told else ""
     place = f"{row['dataset']}/{row['part']}".removesuffix("/")
     return {**row, "dataset": place, "spread": spread, "ours": text, "difference": signed}
 

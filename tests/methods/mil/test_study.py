@@ -325,7 +325,7 @@ def test_pictures_show_each_slice_with_its_own_map_boxes_and_points():
     assert maps[0].image[22, 21] == 3 and maps[1].image[30, 30] == 2
     # one scale in the row: a height of 2 looks like 2 beside one of 3
     drawn = [axis.images[0].get_clim() for axis in panel_figure([maps], "maps").axes[:2]]
-    assert drawn == [(0.003, 3), (0.003, 3)]
+    assert drawn == [pytest.approx((0.003, 3))] * 2
     for panel in (hit, maps[0]):
         assert panel.points.tolist() == [[22, 21]] and panel.boxes.tolist() == [[20, 20, 4, 4]]
     for panel in (false, maps[1]):
