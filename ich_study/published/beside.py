@@ -290,7 +290,7 @@ def _numbers(
         text += f" [{like(row['ci_low'])}, {like(row['ci_high'])}]"
     change = row["value"] - cell["printed_value"]
     # how far two p-values lie apart says nothing
-    told = np.isfinite(change) and cell["metric"] != "p_value"
+    told = np.isfinite(change) and row["metric"] != "p_value"
     signed = like(change, signed=True) if told else ""
     place = f"{row['dataset']}/{row['part']}".removesuffix("/")
     return {**row, "dataset": place, "spread": spread, "ours": text, "difference": signed}

@@ -122,6 +122,18 @@ def test_spread_and_stars_are_those_of_the_papers_kind():
     assert column.tolist() == ["38.19", "25.00 [20.00, 30.00]", "-13.19"]
 
 
+def test_how_far_two_p_values_lie_apart_is_not_said():
+    named = {"study": "04_swin_hgi_sam", "dataset": "physionet", "variant": "printed"}
+    named |= {"layer": None, "class": "any", "unit": "slice", "subset": "positive"}
+    named |= {"threshold_source": "masks-validation", "brain_mask": True, "method": "unet"}
+    printed = load_table("hgi_sam", "text_results").query("metric == 'p_value'")
+    first = printed.iloc[0]
+    own = {key: first[key] for key in ("method", "unit", "subset") if str(first[key])}
+    row = {**named, **own, "metric": "p_value", "value": 0.25}
+    cells = rebuilt(row)["hgi_sam_text_results"][first["column"]].loc[first["row"]]
+    assert cells["ours"].startswith("2e-01") and cells["difference"] == ""
+
+
 def test_folds_stand_in_their_rows():
     own = {**HGI, "method": "swin_hgi_sam"}
     table = rebuilt(own, {**own, "dataset": "physionet/fold_2", "value": 0.5})["hgi_sam_table_1"]
