@@ -55,8 +55,8 @@ def spread_of(first: BySeed, other: BySeed) -> tuple[float, int]:
     """How far `first - other` moves over the seeds that both have, and the number of these; where
     they share one seed at most, how far the side moves that moves more. NaN where none does.
 
-    >>> spread_of({1: 0.5, 2: 0.7}, {1: 0.25, 2: 0.5})  # both moved up
-    (0.04999999999999999, 2)
+    >>> spread_of({1: 0.5, 2: 0.75}, {1: 0.25, 2: 0.375})  # both moved up
+    (0.125, 2)
     >>> spread_of({1: 0.5, 2: 0.75}, {1: 0.25})
     (0.25, 2)
     """
