@@ -88,6 +88,7 @@ def test_points_of_a_method_are_counted_in_the_whole_field(wide):
 
     finding = apply_method("points", replace(method, say=say), wide)
     middle = finding.points[["row", "column"]].to_numpy()
+    assert len(middle) == len(wide.hu)
     assert middle == pytest.approx(np.tile([ABOVE + 31.5, LEFT + 31.5], (len(middle), 1)), abs=1)
 
 
