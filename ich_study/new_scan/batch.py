@@ -140,12 +140,14 @@ def study_scan(studied: Studied, output: Path) -> tuple[dict[str, Any], str]:
 
 
 def key_of(studied: Studied) -> str:
-    """What must be the same for a report to be kept: pixels, place, weights, recipes, settings."""
+    """What must be the same for a report to be kept: pixels, place, what was noted of them and cut,
+    weights, recipes, settings."""
     scan, methods = studied.scan, studied.methods
     recipes = [json.dumps(each.recipe.describe(), sort_keys=True) for each in methods.values()]
     weights = [f"{name} {each.sha256}" for name, each in methods.items()]
     place = [str(scan.affine.round(6).tolist()), str(scan.depth_mm.round(6).tolist())]
-    parts = [scan.source.content_hash, *place, *weights, *recipes, str(studied.wanted)]
+    seen = [scan.source.content_hash, *place, *scan.all_notes]
+    parts = [*seen, *weights, *recipes, str(studied.wanted)]
     return sha256_lines(parts)
 
 

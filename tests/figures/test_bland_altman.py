@@ -28,8 +28,6 @@ def test_points_are_difference_over_mean(tmp_path):
         1,
     )
     np.testing.assert_allclose(np.sort(points, 0), np.sort(expected, 0))
-    for row in (figure.axes[: len(LABELS)], figure.axes[len(LABELS) :]):
-        assert len({(axis.get_xlim(), axis.get_ylim()) for axis in row}) == 1, "one scale a row"
     for axis in figure.axes:
         drawn = np.concatenate([part.get_offsets() for part in axis.collections])
         (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from ich_study.evaluate.scan_methods import OneScan
+from ich_study.new_scan import frame as framing
 from ich_study.new_scan.apply import apply_method
+from ich_study.new_scan.batch import Studied, Wanted, key_of
 from ich_study.new_scan.frame import SIDE_MM, WIDEST_MM, frame
 from ich_study.new_scan.read import read_dicom
 from ich_study.new_scan.write import report
@@ -77,8 +82,6 @@ def test_what_a_method_says_of_a_wide_field_lies_where_the_lesion_is(wide):
 
 
 def test_points_of_a_method_are_counted_in_the_whole_field(wide):
-    from dataclasses import replace
-
     method = bright(size=80)
 
     def say(scan):
@@ -92,8 +95,18 @@ def test_points_of_a_method_are_counted_in_the_whole_field(wide):
     assert middle == pytest.approx(np.tile([ABOVE + 31.5, LEFT + 31.5], (len(middle), 1)), abs=1)
 
 
-def test_the_report_says_what_was_cut(wide):
-    import pandas as pd
+def test_a_report_of_the_whole_field_is_not_kept_for_the_cut_one(tmp_path, monkeypatch):
+    def key():
+        scan = read_dicom(tuple(sorted(tmp_path.glob("*.dcm"))), "anon")
+        return key_of(Studied(scan, pd.DataFrame(), {"bright": bright()}, Wanted()))
 
+    write_series(tmp_path, padded(head()[0]))
+    cut = key()
+    assert key() == cut
+    monkeypatch.setattr(framing, "WIDEST_MM", 1000.0)
+    assert key() != cut
+
+
+def test_the_report_says_what_was_cut(wide):
     content = report(wide, pd.DataFrame(), [], {}, "key")
     assert content["scan"]["notes"][-1] == wide.frame.note
