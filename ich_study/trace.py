@@ -26,7 +26,7 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.results import METRICS_FILE, SEED_ROWS_FILE, TEXT_COLUMNS
 from ich_study.manifest import FAILED_NAME, RUN_NAME, read_record, recorded, run_problem
 from ich_study.published.beside import load_study_tables
-from ich_study.published.claims import parse_selector
+from ich_study.published.lookup import parse_selector
 
 FIGURES = "07_figures"
 SEEDS = "seeds"

@@ -3,9 +3,9 @@ per printed column, in each cell the printed number, ours with its interval, and
 
 `study_tables.csv` says which of our rows stands in which printed cells. A line names printed cells
 (`printed`, a selector over the columns of the printed tables), the label of our number there
-(`reading`), and our row (`ours`, a selector as in `claims.csv`). What the printed cell says of
+(`reading`), and our row (`ours`, a selector of `lookup`). What the printed cell says of
 itself (method, class, layer, metric, unit, subset) need not be said again; `metric=box_*` stands
-for the cell's own metric with a prefix; every column of `claims.PROTOCOL` that nothing names must
+for the cell's own metric with a prefix; every column of `lookup.PROTOCOL` that nothing names must
 be empty in our row. So a cell has one number or none, and never one of another protocol. A line
 that names methods makes rows of its own: rivals that the paper does not print.
 """
@@ -28,7 +28,7 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.slice_position import METHOD
 from ich_study.figures.names import in_words, readable
-from ich_study.published.claims import KEYS, PROTOCOL, TEST_PARTS, Results, Selector, parse_selector
+from ich_study.published.lookup import KEYS, PROTOCOL, TEST_PARTS, Results, Selector, parse_selector
 from ich_study.published.tables import TABLE_COLUMNS, load_table
 
 STUDY_TABLE_COLUMNS: tuple[str, ...] = (

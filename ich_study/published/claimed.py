@@ -9,7 +9,8 @@ import pandas as pd
 
 from ich_study.evaluate.pairs import pair_columns
 from ich_study.evaluate.rows import Row, Rows
-from ich_study.published.claims import PROTOCOL, compared_pairs, row_keys
+from ich_study.published.claims import compared_pairs
+from ich_study.published.lookup import PROTOCOL, row_keys
 from ich_study.schema import result_table
 
 NAMED = ("method", "metric", *PROTOCOL)

@@ -14,12 +14,10 @@ from ich_study.published.claims import (
     CLOCK_METRICS,
     SECOND,
     VERDICTS,
-    Results,
-    Selector,
     claim_sides,
     load_claims,
-    row_keys,
 )
+from ich_study.published.lookup import Results, Selector, row_keys
 from ich_study.published.noise import METHOD
 from ich_study.published.tables import PAPERS
 from ich_study.schema import SUBTYPES

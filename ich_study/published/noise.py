@@ -16,15 +16,8 @@ import pandas as pd
 
 from ich_study.evaluate.results import joined
 from ich_study.published.beside import rebuilt_tables
-from ich_study.published.claims import (
-    KEYS,
-    SECOND,
-    Results,
-    Selector,
-    claim_sides,
-    load_claims,
-    row_keys,
-)
+from ich_study.published.claims import SECOND, claim_sides, load_claims, protocols
+from ich_study.published.lookup import KEYS, Results, Selector, row_keys
 from ich_study.published.tables import load_table
 from ich_study.schema import result_table
 
@@ -91,7 +84,7 @@ def read_rows(results: pd.DataFrame) -> set[Key]:
     table = Results.of(results)
     found = set()
     for _, claim in load_claims().iterrows():
-        for second in _protocols(claim):
+        for second in protocols(claim):
             for side in claim_sides(claim, second):
                 rows = [] if isinstance(side, float) else table.select(side)
                 found.update(map(key_of, rows))
@@ -139,7 +132,7 @@ def with_floor(ledger: pd.DataFrame, results: pd.DataFrame, repeats: pd.DataFram
     for claim_id in ledger["claim_id"]:
         claim = claims.loc[claim_id]
         for second in ("", *SECOND):
-            asked = second in _protocols(claim)
+            asked = second in protocols(claim)
             floor = claim_floor(table, values, *claim_sides(claim, second)) if asked else np.nan
             columns.setdefault("_".join(filter(None, (METHOD, second))), []).append(floor)
     return ledger.assign(**columns)
@@ -164,7 +157,3 @@ def _compared(table: Results, left: Selector, right: Selector | float) -> Iterat
     else:
         for first, other in table.pairs(left, right):
             yield key_of(first), key_of(other)
-
-
-def _protocols(claim: pd.Series) -> tuple[str, ...]:
-    return ("", *(name for name in SECOND if claim[name]))

@@ -10,7 +10,8 @@ from ich_study.evaluate.comparisons import (
     prediction_differences,
     threshold_ranges,
 )
-from ich_study.published.claims import CLAIM_COLUMNS, row_keys, verdicts
+from ich_study.published.claims import CLAIM_COLUMNS, verdicts
+from ich_study.published.lookup import row_keys
 from ich_study.schema import result_table
 
 

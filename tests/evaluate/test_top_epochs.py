@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 from ich_study.evaluate.comparisons import prediction_differences
 from ich_study.evaluate.rows import Rows
 from ich_study.evaluate.top_epochs import gain_rows, top_epochs, top_epochs_rows
-from ich_study.published.claims import row_keys
+from ich_study.published.lookup import row_keys
 from ich_study.schema import result_table
 
 EPOCHS, SLICES = 8, 120

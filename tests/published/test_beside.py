@@ -6,7 +6,7 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.results import collect_results, joined, read_seeds
 from ich_study.evaluate.top_epochs import gain_rows
 from ich_study.published import beside
-from ich_study.published.claims import Results
+from ich_study.published.lookup import Results
 from ich_study.published.noise import gain_floor
 from ich_study.published.tables import list_tables, load_table
 from ich_study.schema import result_table
