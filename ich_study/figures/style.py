@@ -73,6 +73,8 @@ POINTS_PER_INCH = 72
 READ_AT = 8.0
 """Inches of a figure that is read in its own size; wider ones are shown smaller, and their letters
 grow with them."""
+PANELS_IN_A_LINE = 3
+"""Of a chart of intervals: more would be too wide to be read in its own size."""
 LETTER_WIDTH = 0.55
 """Of a mean letter of a title, in units of its font size."""
 
@@ -406,20 +408,25 @@ def history_figure(history: pd.DataFrame, title: str) -> Figure:
 def interval_figure(
     results: pd.DataFrame, row: str, title: str, chance: float | None = None
 ) -> Figure:
-    """Values with their 95 % intervals, one line per `row`, one panel per class, on a shared axis.
+    """Values with their 95 % intervals, one line per `row`, one panel per class, on shared axes. A
+    value without an interval is a dot, and the chart says so.
 
     results: tidy result rows of one metric.
     """
     classes = [name for name in LABELS if name in set(results["class"])]
     names = list(dict.fromkeys(results[row]))
+    columns = min(len(classes), PANELS_IN_A_LINE)
+    lines = -(-len(classes) // columns)
     figure, axes = plt.subplots(
-        1,
-        len(classes),
-        figsize=(1.6 + 1.7 * len(classes), 0.9 + 0.26 * len(names)),
+        lines,
+        columns,
+        figsize=(max(4.6, 1.6 + 1.9 * columns), 0.5 + lines * (0.4 + 0.26 * len(names))),
         sharey=True,
         sharex=True,
         squeeze=False,
     )
+    for axis in axes.flat[len(classes) :]:
+        axis.set_axis_off()
     for axis, class_name in zip(axes.flat, classes):
         part = results[results["class"] == class_name].set_index(row).reindex(names)
         places = np.arange(len(names))
@@ -438,6 +445,8 @@ def interval_figure(
         axis.set_yticklabels([method_name(name) for name in names])
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)  # the first above, none cut by the edge
     figure.suptitle(title, fontsize=10)
+    if (results["value"].notna() & results["ci_low"].isna()).any():
+        figure.supxlabel("a dot without a line: too few patients for an interval", fontsize=8.8)
     return figure
 
 

@@ -1,0 +1,51 @@
+import matplotlib.pyplot as plt
+
+from ich_study.figures import style
+from ich_study.published.classifiers import LSE_UNET, classifier_rows
+from ich_study.schema import result_table
+
+AUROC = {"dataset": "rsna/test", "variant": "printed", "metric": "auroc", "seed": 1}
+BOUNDS = {"value": 0.7, "ci_low": 0.6, "ci_high": 0.8}
+
+
+def row(study, method, class_name="any", **more):
+    return {**AUROC, **BOUNDS, "study": study, "method": method, "class": class_name, **more}
+
+
+ROWS = [
+    row("01_backbones", "densenet121"),
+    row("01_backbones", "resnet152"),
+    row("01_backbones", "resnet152", "EDH", ci_low=None, ci_high=None),
+    row("01_backbones", "slice_position", variant="beside densenet121 (printed)"),
+    row("01_backbones", "slice_position", variant="beside resnet152 (printed)"),
+    row("01_backbones", "resnet152", dataset="bhsd"),
+    row("02_lse_unet", "lse_unet", variant="authors", value=0.75),
+    row("02_lse_unet", "lse_unet", variant="no_consistency_loss"),
+    row("02_lse_unet", "slice_position", variant="beside lse_unet (authors)"),
+]
+COMPARED = ["resnet152", "densenet121", LSE_UNET]
+
+
+def test_lse_unets_base_variant_stands_below_its_classifiers_and_the_rival_last():
+    found = classifier_rows(result_table(ROWS), "auroc", "rsna/test", COMPARED)
+    of_any = found[found["class"] == "any"]
+    assert of_any["method"].tolist() == [*COMPARED, "slice_position"]
+    assert of_any["value"].tolist() == [0.7, 0.7, 0.75, 0.7]
+    assert set(found["dataset"]) == {"rsna/test"}
+    without = classifier_rows(result_table(ROWS), "auroc", "rsna/test", COMPARED[:1])
+    assert LSE_UNET not in set(without["method"])
+
+
+def test_a_rival_alone_is_no_chart():
+    assert classifier_rows(result_table(ROWS), "auroc", "rsna/test", ["rdnet_tiny"]).empty
+
+
+def test_the_chart_has_a_line_for_each_and_says_what_has_no_interval():
+    found = classifier_rows(result_table(ROWS), "auroc", "rsna/test", COMPARED)
+    figure = style.interval_figure(found, "method", "AUROC", chance=0.5)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["ResNet152", "DenseNet121", "LSE-UNet", "height in the head"]
+    assert "without a line" in figure.texts[-1].get_text()
+    whole = style.interval_figure(found[found["class"] == "any"], "method", "AUROC")
+    assert len(whole.texts) == len(figure.texts) - 1
+    plt.close("all")
