@@ -16,6 +16,7 @@ from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
 from ich_study.figures.style import (
     CLASS_COLOURS,
+    OUTLINE_COLOUR,
     heat_bar,
     inset_bar,
     letters,
@@ -23,7 +24,7 @@ from ich_study.figures.style import (
     show_hu,
 )
 
-TRUTH_COLOUR, OUTLINE_COLOUR = CLASS_COLOURS["hemorrhage"], "#56B4E9"
+TRUTH_COLOUR = CLASS_COLOURS["hemorrhage"]
 
 
 @dataclass(frozen=True)

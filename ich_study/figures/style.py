@@ -60,8 +60,8 @@ COLOURS: tuple[str, ...] = (
     "#DDCC77",
 )
 """Colours of things that are not subtypes, such as methods."""
-POINT_COLOUR = "#56B4E9"
-"""Of points on a slice."""
+POINT_COLOUR = OUTLINE_COLOUR = "#56B4E9"
+"""Of points on a slice, and of what a method outlines without naming a subtype."""
 NAME_OF_CODE = {
     **{code: name for name, code in MASK_CODES.items()},
     UNSPECIFIED_HEMORRHAGE: "hemorrhage",
@@ -270,11 +270,12 @@ def show_hu(axis: Axes, hu: np.ndarray, window: Window) -> None:
     axis.imshow(apply_window(hu, window), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
-def outline_codes(axis: Axes, codes: np.ndarray) -> None:
-    """A mask's codes (rows, columns), each in its subtype's colour; bool is hemorrhage."""
-    codes = codes * np.uint8(UNSPECIFIED_HEMORRHAGE) if codes.dtype == bool else codes
+def outline_codes(
+    axis: Axes, codes: np.ndarray, of_bool: str = CLASS_COLOURS["hemorrhage"]
+) -> None:
+    """A mask's codes (rows, columns), each in its subtype's colour; a bool mask in `of_bool`."""
     for code in np.unique(codes[codes > 0]):
-        colour = CLASS_COLOURS[NAME_OF_CODE[int(code)]]
+        colour = of_bool if codes.dtype == bool else CLASS_COLOURS[NAME_OF_CODE[int(code)]]
         axis.contour(codes == code, levels=[0.5], colors=[colour], linewidths=0.9)
 
 
@@ -290,13 +291,15 @@ def codes_legend(
     masks: Sequence[np.ndarray | None],
     size: float = 7.5,
     more: Sequence[Artist] = (),
+    before: str = "",
 ) -> None:
     """The subtypes' colours of the codes that occur, then `more`; none where all masks are bool.
-    size: of its letters."""
+    size: of its letters. before: words before each subtype."""
     codes = [np.unique(mask[mask > 0]) for mask in masks if mask is not None and mask.dtype != bool]
     shown = sorted({int(code) for each in codes for code in each})
     names = [NAME_OF_CODE[code] for code in shown]
-    handles = [*(Patch(color=CLASS_COLOURS[name], label=name) for name in names), *more]
+    subtypes = [Patch(color=CLASS_COLOURS[name], label=f"{before}{name}") for name in names]
+    handles = [*subtypes, *more]
     if handles:
         place = {"loc": "outside lower center", "ncols": 6, "frameon": False, "fontsize": size}
         figure.legend(handles=handles, **place)

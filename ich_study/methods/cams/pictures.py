@@ -12,6 +12,7 @@ from ich_study.evaluate.heat import Heat, class_maps
 from ich_study.evaluate.scaling import minmax
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
+from ich_study.figures.names import readable
 from ich_study.methods.cams.figures import titled
 from ich_study.methods.cams.scores import MethodScores
 from ich_study.schema import SUBTYPES
@@ -34,39 +35,44 @@ def map_pictures(
     per_subtype: int,
     label: str,
 ) -> Iterator[tuple[str, Figure]]:
-    """File name and figure of each of `shown_slices`: a column per method, a row per depth; raw
-    maps scaled to their own maximum, outlined where they exceed their held-out threshold.
+    """File name and figure of each of `shown_slices`: a column per method, a row per depth, and the
+    trivial rivals, which have no depth, below; raw maps scaled to their own maximum, outlined where
+    they reach their held-out threshold.
 
     label: what the data are, printed on the figure.
     """
-    raw = [
-        (heat, scores)
-        for heat, scores in zip(heats, scored)
-        if heat.variant == "raw" and heat.layer
-    ]
-    depths = list(dict.fromkeys(heat.layer for heat, _ in raw))
+    raw = [pair for pair in zip(heats, scored) if pair[0].variant == "raw"]
+    with_depth = [pair for pair in raw if pair[0].layer]
+    rivals = [pair for pair in raw if not pair[0].layer]
+    depths = list(dict.fromkeys(heat.layer for heat, _ in with_depth))
     for name, index in shown_slices(truth, class_name, per_subtype):
-        maps: dict[str, list[np.ndarray]] = {}
-        masks: dict[str, list[np.ndarray]] = {}
-        for heat, scores in raw:
-            own = class_maps(heat, class_name, slice(index, index + 1))[0]
-            maps.setdefault(heat.name, []).append(minmax(np.maximum(own, 0)))
-            marked = own >= scores.marks["masks-validation"].threshold
-            masks.setdefault(heat.name, []).append(marked)
-        columns = [
-            MapColumn(titled(method), np.stack(maps[method]), np.stack(masks[method]))
-            for method in maps
-        ]
         row = truth.rows.iloc[index]
         known = {"boxes": [truth.annotated[index]] * len(depths)}
         if truth.kind == "masks":
             known = {"truth": np.repeat(truth.codes[[index]], len(depths), axis=0)}
         figure = heatmap_grid(
             np.repeat(truth.hu[[index]], len(depths), axis=0),
-            columns,
-            f"{name}, {row['scan_id']} slice {row['slice_index']}, {label}",
-            row_titles=[f"[{depth}]" for depth in depths],
+            _columns(with_depth, class_name, index),
+            f"{readable(name)}, {row['scan_id']} slice {row['slice_index']}, {label}\n"
+            "every map scaled to its own maximum",
+            row_titles=[f"depth [{depth}]" for depth in depths],
             opacity=0.5,
+            outlined="map at its held-out threshold",
+            below=_columns(rivals, class_name, index),
             **known,
         )
         yield f"maps_{name}_{index}", figure
+
+
+def _columns(
+    pairs: Sequence[tuple[Heat, MethodScores]], class_name: str, index: int
+) -> list[MapColumn]:
+    """A column per method for one slice, a row per depth."""
+    maps: dict[str, list[np.ndarray]] = {}
+    masks: dict[str, list[np.ndarray]] = {}
+    for heat, scores in pairs:
+        own = class_maps(heat, class_name, slice(index, index + 1))[0]
+        maps.setdefault(heat.name, []).append(minmax(np.maximum(own, 0)))
+        marked = own >= scores.marks["masks-validation"].threshold
+        masks.setdefault(heat.name, []).append(marked)
+    return [MapColumn(titled(name), np.stack(maps[name]), np.stack(masks[name])) for name in maps]

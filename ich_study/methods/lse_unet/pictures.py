@@ -23,6 +23,7 @@ from ich_study.figures.style import COLOURS
 from ich_study.methods.lse_unet.algorithm1 import label_maps
 from ich_study.methods.lse_unet.report import MaskReport
 from ich_study.methods.lse_unet.study import MethodMaps, labels_of, masks_of
+from ich_study.schema import MASK_CODES
 
 CHANNELS = 3
 """Input channels that are shown; the paper's network has as many."""
@@ -145,19 +146,31 @@ def more_slices(truth: Truth, classes: Sequence[str]) -> dict[str, pd.DataFrame]
     """Slices of the paper's other pictures of several networks, by rule, `class, index`, by the
     number of the figure; those that masks can say.
 
-    "1": the slice with most subtypes, of equal ones that with the largest smallest lesion, a row
-    for each of them. "6": of each class the lesion of middle area.
+    "1": where a slice has several subtypes, each subtype once on few slices (`_few_slices`). "6":
+    of each class the lesion of middle area.
     """
     if truth.kind != "masks":
         return {}
     areas = pd.DataFrame({name: truth.mask(name).sum((1, 2)) for name in classes})
     areas = areas.where(areas > 0)
-    several = pd.DataFrame({"number": areas.count(axis=1), "smallest": areas.min(axis=1)})
-    first = several.sort_values(["number", "smallest"], kind="stable").index[-1]
     found = {"6": [(name, _middle(areas[name])) for name in classes if areas[name].any()]}
-    if several["number"].max() > 1:
-        found["1"] = [(name, first) for name in classes if areas.loc[first, name] > 0]
+    if areas.count(axis=1).max() > 1:
+        found["1"] = _few_slices(areas)
     return {name: pd.DataFrame(own, columns=["class", "index"]) for name, own in found.items()}
+
+
+def _few_slices(areas: pd.DataFrame) -> list[tuple[str, int]]:
+    """Every class once: the slice with most classes, of equal ones that with the largest smallest
+    lesion, then the same of the classes that are left. areas: by slice and class, NaN for none."""
+    found: list[tuple[str, int]] = []
+    left = areas
+    while left.notna().any(axis=None):
+        several = pd.DataFrame({"number": left.count(axis=1), "smallest": left.min(axis=1)})
+        index = int(several.sort_values(["number", "smallest"], kind="stable").index[-1])
+        names = list(left.columns[left.loc[index].notna()])
+        found += [(name, index) for name in names]
+        left = left.drop(columns=names)
+    return found
 
 
 def _middle(areas: pd.Series) -> int:
@@ -192,16 +205,23 @@ def methods_figure(
     title: str,
 ) -> Figure:
     """A row per slice of `shown`, a column per method: the heat of the row's class, and Algorithm
-    1's mask at the true labels where there are masks (Figs. 1, 2, 4 to 6)."""
-    index = shown["index"].to_numpy()
+    1's mask of that class at the true labels where there are masks (Figs. 1, 2, 4 to 6)."""
+    index, classes = shown["index"].to_numpy(), shown["class"]
     return heatmap_grid(
         truth.hu[index],
         map_columns(methods, truth, shown, report),
-        f"{title}: heat of each row's class",
-        truth.codes[index] if truth.kind == "masks" else None,
-        [truth.annotated[number] for number in index],
-        [_said(name) for name in shown["class"]],
+        f"{title}: heat and outlines of each row's class",
+        _own_codes(truth.codes[index], classes) if truth.kind == "masks" else None,
+        [truth.annotated[number] for number in index] if truth.kind == "boxes" else None,
+        [_said(name) for name in classes],
+        outlined="Algorithm 1's mask",
     )
+
+
+def _own_codes(codes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Mask codes (n, S, S), of each slice those of its class alone; `any` keeps all."""
+    own = np.array([MASK_CODES.get(name, 0) for name in classes], np.uint8)[:, None, None]
+    return np.where((codes == own) | (own == 0), codes, np.uint8(0))
 
 
 def map_columns(
@@ -217,7 +237,8 @@ def map_columns(
         codes = None
         if method.name in report.chosen:
             labels = labels_of(truth.rows, heat.classes)
-            codes = masks_of(method, report.chosen[method.name], labels, index)
+            found = masks_of(method, report.chosen[method.name], labels, index)
+            codes = _own_codes(found, shown["class"]) > 0
         several = names.count(heat.name) > 1
         said = method_name(heat.name)
         variant = heat.variant.replace("_", " ")

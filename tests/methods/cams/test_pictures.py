@@ -44,7 +44,8 @@ def test_a_picture_outlines_what_lies_above_the_held_out_threshold(monkeypatch):
     # [-1] marks the lesions at the test part's own threshold and nothing at the held-out one
     late = levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.4, 0.1)
     right = levels(VALIDATION, 0.8, 0.5), levels(TEST, 0.8, 0.5)
-    maps = [(*late, *named[0]), (*right, *named[1]), (*right, *named[2])]
+    rival = (*right, "centred_blob", None)
+    maps = [(*late, *named[0]), (*right, *named[1]), (*right, *named[2]), rival]
     scores = scored(PARTS, *maps)
     heats = [heat_of(each[1], *each[2:]) for each in maps]
     found = list(map_pictures(heats, scores, TEST, "any", 1, "fake"))
@@ -52,11 +53,13 @@ def test_a_picture_outlines_what_lies_above_the_held_out_threshold(monkeypatch):
     for (name, _), (columns, title, options) in zip(found, drawn):
         index = int(name.removeprefix("maps_any_"))
         assert [column.title for column in columns] == ["HiResCAM"] and "fake" in title
-        assert options["row_titles"] == ["[-1]", "[-3]"]
+        assert options["row_titles"] == ["depth [-1]", "depth [-3]"]
         lesion = TEST.mask("any", index)
         assert columns[0].codes[0].sum() == 0 and np.array_equal(columns[0].codes[1], lesion)
         assert columns[0].heatmaps.min() == 0 and columns[0].heatmaps.max() == 1
         assert np.array_equal(options["truth"][0] > 0, lesion)
+        (below,) = options["below"]
+        assert below.title == "centred blob" and np.array_equal(below.codes, lesion[None])
 
 
 @pytest.mark.parametrize("kind", ["masks", "boxes"])

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from ich_study.evaluate.rows import Rows
+from ich_study.evaluate.thresholds import fixed_threshold
 from ich_study.evaluate.truth import largest_lesions
 from ich_study.methods.lse_unet import pictures, report as lse_report
 from ich_study.methods.lse_unet.algorithm1 import heat_levels
@@ -17,6 +18,7 @@ from tests.methods.lse_unet.cases import (
     SCORED,
     SIDE,
     VALIDATION_LABELS,
+    made_of,
     method,
     slices_of,
     two_kinds,
@@ -34,6 +36,27 @@ def test_pictures_show_masks_at_the_test_masks_thresholds_and_true_labels():
     # the "high" ones no mask.
     assert sorted((column.codes == 1).sum((1, 2))) == [1, 1, 8, 8]
     np.testing.assert_array_equal(column.heatmaps, made.heat.maps[:, 0])
+
+
+def test_a_row_outlines_its_own_class_alone_and_any_all_of_them(monkeypatch):
+    codes = np.zeros((1, 8, 8), np.uint8)
+    codes[0, :2], codes[0, 4:7] = 1, 2
+    slices = slices_of(codes, ("IPH", "IVH"), ["a"])
+    maps = np.stack([codes == 1, codes == 2], 1).astype(np.float32)
+    made = made_of(maps, ("IPH", "IVH"), "lse_unet")
+    cuts = dict.fromkeys(("IPH", "IVH"), fixed_threshold(125.0))
+    report = lse_report.MaskReport(chosen={"lse_unet": cuts})
+    truths, found = [], pictures.map_columns
+    monkeypatch.setattr(pictures, "heatmap_grid", lambda *given, **_: truths.append(given[3]))
+    shown = pd.DataFrame({"class": ["IPH", "IVH"], "index": 0})
+    pictures.methods_figure([made], slices, shown, report, "x")
+    (column,) = found([made], slices, shown, report)
+    for number, code in enumerate((1, 2)):
+        assert np.array_equal(truths[0][number], np.where(codes[0] == code, code, 0))
+        assert np.array_equal(column.codes[number], codes[0] == code)
+    monkeypatch.setattr(pictures, "map_columns", lambda *_: [])
+    pictures.methods_figure([made], slices, shown.assign(**{"class": "any"}), report, "x")
+    assert np.array_equal(truths[1], codes[[0, 0]])
 
 
 def test_columns_name_their_variant_where_a_method_has_several():
@@ -133,17 +156,21 @@ def heat_of(opened):
     return (opened.walks["authors"].whole[:, 0] > 175).sum((1, 2))
 
 
-def test_figure_1_is_the_slice_with_most_subtypes_and_figure_6_the_lesion_of_middle_size():
+def test_figure_1_shows_each_subtype_on_few_slices_and_figure_6_the_lesion_of_middle_size():
     codes = np.zeros((5, 8, 8), np.uint8)
     codes[0, 0, :1], codes[0, 1, :8] = 1, 2
     codes[1, 0, :4], codes[1, 1, :4] = 1, 2
     codes[2, :4] = 1
     codes[3, 0, :6] = 1
+    codes[3, 7, :2], codes[4, 7, :3] = 3, 3
     slices = slices_of(codes, ("IPH", "IVH", "SAH"), list("abcde"))
     found = pictures.more_slices(slices, ["IPH", "IVH", "SAH"])
-    assert found["1"].to_dict("list") == {"class": ["IPH", "IVH"], "index": [1, 1]}
-    assert found["6"].to_dict("list") == {"class": ["IPH", "IVH"], "index": [1, 1]}
-    alone = slices_of(np.where(codes == 2, 0, codes), ("IPH",), list("abcde"))
+    # SAH, on no slice with both others, stands on a further one, its largest
+    assert found["1"].to_dict("list") == {"class": ["IPH", "IVH", "SAH"], "index": [1, 1, 4]}
+    two = pictures.more_slices(slices, ["IPH", "IVH"])
+    assert two["1"].to_dict("list") == {"class": ["IPH", "IVH"], "index": [1, 1]}
+    assert two["6"].to_dict("list") == {"class": ["IPH", "IVH"], "index": [1, 1]}
+    alone = slices_of(np.where(codes > 1, 0, codes), ("IPH",), list("abcde"))
     assert list(pictures.more_slices(alone, ["IPH"])) == ["6"]
     boxed = slices_of(np.zeros_like(codes), ("IPH",), list("abcde"), boxes=[np.zeros((0, 4))] * 5)
     assert pictures.more_slices(boxed, ["IPH"]) == {}
