@@ -9,8 +9,10 @@ from typing import Literal
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
@@ -46,7 +48,8 @@ class Step:
 
 
 def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
-    """The steps in reading order, `columns` a row, each with its number and title.
+    """The steps in reading order, `columns` a row, each with its number and title; beside them the
+    scale of what lies over slices, below them what the outlines are.
 
     Raises StudyError where a mask has another shape than its image, or there is nothing to show.
     """
@@ -73,6 +76,22 @@ def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
         axis.grid(visible=False)
     if any(step.kind == "heat" and step.under is not None for step in steps):
         heat_bar(figure, axes, size)
+    if any(step.kind == "signed" and step.under is not None for step in steps):
+        scale = ScalarMappable(Normalize(-1, 1), "RdBu_r")
+        bar = figure.colorbar(scale, ax=axes, fraction=0.02, pad=0.01, ticks=[-1, 0, 1])
+        bar.set_label("map over a slice, share of its largest value", fontsize=size)
+        bar.ax.tick_params(labelsize=size, colors="black")
+    handles = [
+        Line2D([], [], color=colour, label=label)
+        for label, name, colour in (
+            ("truth", "truth", TRUTH_COLOUR),
+            ("what the method marks", "outline", OUTLINE_COLOUR),
+        )
+        if any((mask := getattr(step, name)) is not None and mask.any() for step in steps)
+    ]
+    if handles:
+        place = {"loc": "outside lower center", "ncols": 2, "frameon": False, "fontsize": size}
+        figure.legend(handles=handles, **place)
     figure.suptitle(title, fontsize=1.2 * size)
     return figure
 

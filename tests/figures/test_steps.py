@@ -58,6 +58,8 @@ def test_kinds_are_drawn_on_their_own_scales():
 def test_truth_and_outline_have_their_own_colours_and_empty_masks_none():
     figure = steps_figure([Step("both", np.zeros((6, 5)), outline=MASK, truth=MASK)], "title")
     colours = [tuple(lines.get_edgecolor()[0]) for lines in figure.axes[0].collections]
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["truth", "what the method marks"]
     assert colours == [to_rgba(name) for name in (TRUTH_COLOUR, OUTLINE_COLOUR)]
     empty = steps_figure([Step("empty", np.zeros((6, 5)), outline=~MASK & MASK)], "title")
     assert not empty.axes[0].collections
@@ -85,8 +87,8 @@ def test_a_signed_image_over_a_slice_hides_it_only_where_it_is_large():
     heat[0, 0], heat[1, 1] = -2.0, 1.0
     step = Step("map", heat, "signed", under=np.full((6, 5), 40), limit=4.0)
     figure = steps_figure([step], "t", columns=1)
-    # no scale lies over the slice
-    assert len(figure.axes) == 1 and not figure.axes[0].child_axes
+    # no scale lies over the slice, one stands beside it
+    assert figure.axes[1].get_ylim() == (-1, 1) and not figure.axes[0].child_axes
     under, over = figure.axes[0].images
     assert under.get_cmap().name == "gray" and over.get_clim() == (-4.0, 4.0)
     assert over.get_alpha()[0, 0] == pytest.approx(0.3) and over.get_alpha()[2, 2] == 0

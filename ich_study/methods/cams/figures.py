@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rivals import RIVALS
@@ -30,8 +31,8 @@ from ich_study.methods.cams.tables import best_layers
 
 STUDY = "06_cam_benchmark"
 DEPTHS = ("-1", "-2", "-3")
-LINES = ("-", "--", "-.")
-"""Of the curves that share a colour."""
+FLOOR = "seed_to_seed"
+"""The method of a noise floor, `noise.METHOD`."""
 MARKED = {0.3: "o", 0.5: "s", 0.7: "D"}
 """Thresholds that Figure 3 compares, and their markers."""
 
@@ -65,7 +66,8 @@ def redrawn(
     results: pd.DataFrame, runs: Path, arms: Sequence[str], part: str, baseline: str, data: str
 ) -> dict[str, Figure]:
     """What 06 drew, again from the small tables of `runs`: path below it, without ending, and
-    figure. results: of all runs. arms: of 01_backbones, with the rest as for `table_one`."""
+    figure. results: of all runs, with the rows of `noise.gain_floor`. arms: of 01_backbones, with
+    the rest as for `table_one`."""
     own = results[results["study"] == STUDY]
     found = []
     if len(own):
@@ -73,7 +75,9 @@ def redrawn(
     if arms:
         folders = [runs / "01_backbones" / arm for arm in arms]
         table = table_one(folders, part, baseline)
-        found += classifier_figures(table, folders, part, "any", data)
+        floors = results.loc[results["metric"].eq("f1_top5_gain") & results["method"].eq(FLOOR)]
+        floor = None if floors.empty else float(floors["value"].max())
+        found += classifier_figures(table, folders, part, "any", data, floor)
     return {f"{STUDY}/{name}": figure for name, figure in found}
 
 
@@ -240,19 +244,35 @@ def trust_figure(results: pd.DataFrame, title: str, layer_of: Mapping[str, str])
 
 
 def classifier_figures(
-    table: pd.DataFrame, folders: Sequence[str | Path], part: str, class_name: str, data: str
+    table: pd.DataFrame,
+    folders: Sequence[str | Path],
+    part: str,
+    class_name: str,
+    data: str,
+    floor: float | None = None,
 ) -> Iterator[tuple[str, Figure]]:
     """File name and figure of the classifiers' F1 and precision-recall curves. table: of
-    `classifiers.table_one`, and the rest as there."""
-    yield "figure_2", figure_two(table, f"{data}, as Figure 2")
+    `classifiers.table_one`, and the rest as there. floor: as for `figure_two`."""
+    yield "figure_2", figure_two(table, f"{data}, as Figure 2", floor)
     curves = figure_three_curves(folders, part, class_name)
-    yield "figure_3", figure_three(curves, f"{part}: {data}, as Figure 3")
+    title = f"{part}: {data}, as Figure 3"
+    yield "figure_3", figure_three(curves, title, baseline_of(table))
 
 
-def figure_two(table: pd.DataFrame, title: str) -> Figure:
-    """F1 of the five best epochs, mean and SD, per run (Figure 2). table: method, f1_top5,
-    f1_top5_sd."""
-    figure, axis = plt.subplots(figsize=(5.4, 0.9 + 0.26 * len(table)))
+def baseline_of(table: pd.DataFrame) -> str | None:
+    """The run of `classifiers.table_one` that the others are held against, the first without any
+    gain; None where there are no gains."""
+    own = table.loc[table["difference"] == 0, "method"]
+    return None if own.empty else str(own.iloc[0])
+
+
+def figure_two(table: pd.DataFrame, title: str, floor: float | None = None) -> Figure:
+    """F1 of the five best epochs, mean and SD, per run (Figure 2); a line at the baseline's.
+
+    table: method, f1_top5, f1_top5_sd, difference. floor: how far gains move from seed to seed
+    (`noise.gain_floor`), shaded on both sides of the line.
+    """
+    figure, axis = plt.subplots(figsize=(6.4, 1.5 + 0.26 * len(table)))
     places = np.arange(len(table))
     axis.errorbar(
         table["f1_top5"],
@@ -270,34 +290,61 @@ def figure_two(table: pd.DataFrame, title: str) -> Figure:
         title=title,
     )
     axis.invert_yaxis()
+    baseline = baseline_of(table)
+    if baseline is not None:
+        reached = float(table.set_index("method").loc[baseline, "f1_top5"])
+        line = f"F1 of the {readable(baseline)}, from which Table I counts gains"
+        axis.axvline(reached, color="0.2", linestyle="--", linewidth=1, label=line)
+        if floor is not None:
+            said = f"as far as Table I's gains move from seed to seed, {floor:.3f}"
+            axis.axvspan(reached - floor, reached + floor, color="0.88", zorder=0, label=said)
+        figure.legend(loc="outside lower center", frameon=False, fontsize=7.5)
     return figure
 
 
-def figure_three(curves: pd.DataFrame, title: str) -> Figure:
-    """Precision-recall curves of the classifiers, points at the thresholds that Figure 3 compares.
+def figure_three(curves: pd.DataFrame, title: str, baseline: str | None = None) -> Figure:
+    """Precision-recall curves of the classifiers, points at the thresholds that Figure 3 compares:
+    a panel per run, the others in grey, the baseline dashed.
 
     curves: run, sensitivity, precision, threshold.
     """
-    figure, axis = plt.subplots(figsize=(6.2, 4.2))
-    for number, run in enumerate(dict.fromkeys(curves["run"])):
-        colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
-        part = curves[curves["run"] == run].sort_values("threshold")
-        look = {"color": colour, "linestyle": line, "linewidth": 1.1, "label": readable(run)}
-        axis.plot(part["sensitivity"], part["precision"], **look)
+    runs = {name: part.sort_values("threshold") for name, part in curves.groupby("run", sort=False)}
+    across = min(len(runs), 5)
+    down = -(-len(runs) // across)
+    size = (max(2.1 * across, 4.2), 2.0 * down + 0.9)
+    figure, axes = plt.subplots(down, across, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axis in axes.flat[len(runs) :]:
+        axis.set_visible(False)
+    for axis, (own, part) in zip(axes.flat, runs.items()):
+        for name, other in runs.items():
+            look = {"color": "0.8", "linewidth": 0.6}
+            if name == baseline:
+                look = {"color": "0.2", "linewidth": 1.0, "linestyle": "--"}
+            axis.plot(other["sensitivity"], other["precision"], **look)
+        axis.plot(part["sensitivity"], part["precision"], color="#0072B2", linewidth=1.5)
         for threshold, marker in MARKED.items():
-            above = part[part["threshold"] >= threshold]
-            if len(above):
-                axis.plot(
-                    above["sensitivity"].iloc[0],
-                    above["precision"].iloc[0],
-                    marker,
-                    color=colour,
-                    markersize=4,
-                )
-    for threshold, marker in MARKED.items():
-        axis.plot([], [], marker, color="0.4", markersize=4, label=f"threshold {threshold:g}")
-    axis.set(
-        xlabel="sensitivity", ylabel="PPV", title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01)
-    )
-    _legend_beside(axis)
+            above = part[part["threshold"] >= threshold].head(1)
+            axis.plot(above["sensitivity"], above["precision"], marker, color="#D55E00")
+        axis.set_title(readable(own), fontsize=8.5)
+        axis.grid(visible=False)
+    for axis in axes.flat[max(len(runs) - across, 0) : len(runs)]:  # nothing stands below them
+        axis.set_xlabel("sensitivity")
+        axis.tick_params(labelbottom=True)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("PPV")
+    axes[0, 0].set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xticks=[0, 0.5, 1])
+    figure.suptitle(title, fontsize=10)
+    handles = [
+        Line2D([], [], color="#0072B2", label="the named run"),
+        Line2D([], [], color="0.8", label="the others"),
+        *(
+            Line2D([], [], color="#D55E00", marker=marker, linestyle="", label=f"threshold {at:g}")
+            for at, marker in MARKED.items()
+        ),
+    ]
+    if baseline is not None:
+        dashed = Line2D([], [], color="0.2", linestyle="--", label=readable(baseline))
+        handles.insert(1, dashed)
+    place = {"loc": "outside lower center", "ncols": 6, "frameon": False, "fontsize": 8}
+    figure.legend(handles=handles, **place)
     return figure

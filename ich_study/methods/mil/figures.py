@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
@@ -49,7 +50,8 @@ class Panel:
 
 
 def panel_figure(rows: Sequence[Sequence[Panel]], title: str) -> Figure:
-    """Panels in rows, as many columns as the longest row. Raises StudyError for no panel."""
+    """Panels in rows, as many columns as the longest row; below, what is drawn on them. Raises
+    StudyError for no panel."""
     columns = max(map(len, rows), default=0)
     if not columns:
         raise StudyError(f"{title!r}: there is no slice to show")
@@ -61,6 +63,20 @@ def panel_figure(rows: Sequence[Sequence[Panel]], title: str) -> Figure:
         for axis, panel in zip(row, panels):
             _draw(axis, panel)
     figure.suptitle(title, fontsize=10)
+    every = [panel for panels in rows for panel in panels]
+    look = {"linestyle": "", "fillstyle": "none", "markeredgewidth": 1.6}
+    handles = [
+        Line2D([], [], color=colour, marker=marker, markersize=size, label=label, **look)
+        for label, name, marker, colour, size in (
+            ("box: truth", "boxes", "s", BOX_COLOUR, 8),
+            ("cross: point found (white on a map)", "points", "x", POINT_COLOUR, 7),
+            ("small cross: point left out", "dropped", "x", "0.5", 3),
+        )
+        if any(len(getattr(panel, name)) for panel in every)
+    ]
+    if handles:
+        place = {"loc": "outside lower center", "ncols": 3, "frameon": False, "fontsize": 8}
+        figure.legend(handles=handles, **place)
     return figure
 
 

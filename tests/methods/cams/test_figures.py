@@ -6,6 +6,7 @@ import pytest
 from ich_study.errors import StudyError
 from ich_study.methods.cams import figures as figures_cams
 from ich_study.methods.cams.scores import pixel_average_precision
+from ich_study.published.noise import METHOD
 from ich_study.schema import result_table
 from tests.methods.cams.fakes import noisy, scored, truth_part
 
@@ -114,9 +115,14 @@ def test_every_method_is_drawn_at_its_best_depth_on_all_pages():
 
 def test_07_draws_again_what_the_small_tables_hold(monkeypatch, tmp_path):
     table = pd.DataFrame({"method": ["b0"], "f1_top5": [0.7], "f1_top5_sd": [0.01]})
-    asked = []
+    asked, floors = [], []
+
+    def drawn(*arguments):
+        floors.append(arguments[-1])
+        return [("figure_2", plt.figure())]
+
     monkeypatch.setattr(figures_cams, "table_one", lambda *named: asked.append(named) or table)
-    monkeypatch.setattr(figures_cams, "classifier_figures", lambda *_: [("figure_2", plt.figure())])
+    monkeypatch.setattr(figures_cams, "classifier_figures", drawn)
     own = results().assign(study=figures_cams.STUDY, dataset="hemorica/test")
     other = results().assign(study="02_lse_unet", value=1.0)
     tables = pd.concat([own, other], ignore_index=True)
@@ -125,6 +131,10 @@ def test_07_draws_again_what_the_small_tables_hold(monkeypatch, tmp_path):
     assert asked == [([tmp_path / "01_backbones" / "b0"], "h/test", "b0")]
     assert pages["06_cam_benchmark/overview"].get_suptitle().startswith("hemorica: phantom")
     assert figures_cams.redrawn(other, tmp_path, [], "h/test", "b0", "phantom") == {}
+    floor = other.head(1).assign(method=METHOD, metric="f1_top5_gain", value=0.19)
+    with_floor = pd.concat([tables, floor], ignore_index=True)
+    figures_cams.redrawn(with_floor, tmp_path, ["b0"], "h/test", "b0", "phantom")
+    assert floors == [None, 0.19]
     # filled boxes for truth
     boxes = own.assign(metric=own["metric"].replace("dice", "box_truth_dice"))
     page = dict(figures_cams.table_figures(boxes, "real"))["overview"]
@@ -141,27 +151,48 @@ def test_the_classifiers_pages_are_of_the_named_part(monkeypatch):
 
     monkeypatch.setattr(figures_cams, "figure_three_curves", curves)
     table = pd.DataFrame({"method": ["b0"], "f1_top5": [0.7], "f1_top5_sd": [0.01]})
+    table["difference"] = np.nan
     pages = dict(figures_cams.classifier_figures(table, ["b0"], "d/test", "SDH", "phantom"))
     assert asked == [(["b0"], "d/test", "SDH")]
-    titles = [figure.axes[0].get_title() for figure in pages.values()]
-    assert titles == ["phantom, as Figure 2", "d/test: phantom, as Figure 3"]
+    assert pages["figure_2"].axes[0].get_title() == "phantom, as Figure 2"
+    assert pages["figure_3"].get_suptitle() == "d/test: phantom, as Figure 3"
     assert list(pages) == ["figure_2", "figure_3"]
 
 
-def test_figures_two_and_three_mark_what_they_say():
-    table = pd.DataFrame({"method": ["b0", "s"], "f1_top5": [0.7, 0.8], "f1_top5_sd": [0.01, 0.02]})
-    assert len(figures_cams.figure_two(table, "t").axes) == 1
+def test_figure_two_says_what_gains_are_counted_from_and_how_far_seeds_move_them():
+    table = pd.DataFrame({"method": ["b0", "cam_baseline"], "f1_top5": [0.8, 0.7]})
+    table = table.assign(f1_top5_sd=0.01, difference=[0.1, 0.0])
+    figure = figures_cams.figure_two(table, "t", floor=0.05)
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "F1 of the baseline" in said[0] and said[1].endswith("0.050")
+    (dashed,) = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert dashed.get_xdata() == [0.7, 0.7]
+    (band,) = figure.axes[0].patches
+    assert band.get_x() == pytest.approx(0.65) and band.get_width() == pytest.approx(0.1)
+    # without a floor no band, without a baseline no line
+    assert not figures_cams.figure_two(table, "t").axes[0].patches
+    alone = figures_cams.figure_two(table.assign(difference=np.nan), "t", floor=0.05)
+    assert not alone.legends and not alone.axes[0].patches
+
+
+def test_figure_three_has_a_panel_per_run_that_marks_its_own_thresholds():
     points = {
         "sensitivity": [1.0, 0.5, 0.0],
         "precision": [0.2, 0.5, 1.0],
         "threshold": [0.1, 0.4, np.inf],
     }
-    curves = pd.DataFrame({"run": ["b0"] * 3, **points})
-    figure = figures_cams.figure_three(curves, "t")
-    drawn = {
-        tuple(np.ravel(line.get_xydata()))
-        for line in figure.axes[0].lines
-        if len(line.get_xydata()) == 1
-    }
-    # the smallest threshold of the curve that is at least 0.3 is the point of 0.3
-    assert (0.5, 0.5) in drawn
+    curves = pd.concat(
+        [
+            pd.DataFrame({"run": name, **points, "precision": np.array(points["precision"]) / part})
+            for part, name in enumerate(("cam_baseline", "b0"), start=1)
+        ]
+    )
+    figure = figures_cams.figure_three(curves, "t", "cam_baseline")
+    for part, (axis, name) in enumerate(zip(figure.axes, ("baseline", "b0")), start=1):
+        assert axis.get_title() == name
+        own = [line.get_xydata() for line in axis.lines if len(line.get_xydata()) == 1]
+        # the smallest threshold of the curve that is at least 0.3 is the point of 0.3
+        assert own[0].tolist() == [[0.5, 0.5 / part]]
+        drawn = [line for line in axis.lines if line.get_color() == "#0072B2"]
+        assert drawn[0].get_ydata().tolist() == [0.2 / part, 0.5 / part, 1 / part]
+        assert [line.get_linestyle() for line in axis.lines].count("--") == 1

@@ -44,6 +44,8 @@ def test_boxes_and_points_are_drawn_where_they_are_over_slice_and_map():
         assert (point.get_xdata().tolist(), point.get_ydata().tolist()) == ([20], [10])
         assert tuple(axis.images[0].get_extent()) == (-0.5, 31.5, 31.5, -0.5)
     assert figure.axes[0].get_title() == "hit, patient a" and len(figure.axes[0].lines) == 1
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [name.partition(":")[0] for name in named] == ["box", "cross", "small cross"]
     dropped, kept = figure.axes[1].lines
     assert dropped.get_xdata().tolist() == [2] and dropped.get_markersize() < kept.get_markersize()
 
