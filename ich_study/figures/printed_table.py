@@ -24,6 +24,8 @@ WIDEST = 7
 LETTER = 0.047
 """Inches of a letter of a cell."""
 FONT = 6.2
+NOTE_LETTERS = 150
+"""Of a line of a note."""
 HIGHER, LOWER = "#0072B2", "#E69F00"
 """Shades of a number above and below the printed one, told apart by every reader (Okabe-Ito)."""
 STRONGEST = 0.3
@@ -36,12 +38,14 @@ Lines = list[tuple[str, str]]
 """Text and colour of the lines of a cell."""
 
 
-def table_figure(cells: pd.DataFrame, columns: Sequence[str], title: str) -> Figure:
+def table_figure(
+    cells: pd.DataFrame, columns: Sequence[str], title: str, notes: Sequence[str] = ()
+) -> Figure:
     """The printed numbers in grey with the difference in brackets, ours below with the interval.
 
     cells: long, columns row, column, reading, printed, printed_value, ours, difference, value; a
     cell without difference is not shaded. columns: of the paper, in order; what is wider than the
-    page stands in blocks below each other.
+    page stands in blocks below each other. notes: what stands below the table.
     """
     measured = cells[cells["ours"] != ""].sort_values("reading", key=lambda names: names.str.len())
     colours = dict(zip(measured["reading"].unique(), READINGS))
@@ -49,13 +53,18 @@ def table_figure(cells: pd.DataFrame, columns: Sequence[str], title: str) -> Fig
     for cell in cells.to_dict("records"):
         by_row.setdefault(cell["row"], {}).setdefault(cell["column"], []).append(cell)
     heading = textwrap.wrap(title, 100, break_on_hyphens=False)
+    key = "printed (ours minus printed; blue: ours is higher, orange: lower)"
+    legend = [(key, PRINTED)] if cells["printed"].any() else []
+    legend += colours.items()
+    for note in notes:
+        legend += [(line, "#000000") for line in textwrap.wrap(note, NOTE_LETTERS)]
     blocks = [
         {"columns": part, "rows": _row_lines(by_row, part, colours)}
         for part in column_blocks(columns)
     ]
     height = sum(_height(name, lines) for block in blocks for name, lines, _ in block["rows"])
     height += sum(LINE * (_header(block["columns"])[2] + 1.5) for block in blocks)
-    height += LINE * (1.5 * len(heading) + len(colours) + 2.5)
+    height += LINE * (1.5 * len(heading) + len(legend) + 1.5)
     # "none" would come back as the study's own layout once the figure is saved
     layout = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
     figure = plt.figure(figsize=(WIDTH, height), layout=layout)
@@ -68,9 +77,7 @@ def table_figure(cells: pd.DataFrame, columns: Sequence[str], title: str) -> Fig
         y += 1.5 * LINE
     for block in blocks:
         y = _draw(axis, y, block["columns"], block["rows"])
-    note = "printed (ours minus printed; blue: ours is higher, orange: lower)"
-    notes = [(note, PRINTED)] if cells["printed"].any() else []
-    for text, colour in (*notes, *colours.items()):
+    for text, colour in legend:
         axis.text(0.08, y, text, fontsize=FONT, color=colour, va="top")
         y += LINE
     return figure

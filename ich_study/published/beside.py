@@ -7,7 +7,9 @@ per printed column, in each cell the printed number, ours with its interval, and
 itself (method, class, layer, metric, unit, subset) need not be said again; `metric=box_*` stands
 for the cell's own metric with a prefix; every column of `lookup.PROTOCOL` that nothing names must
 be empty in our row. So a cell has one number or none, and never one of another protocol. A line
-that names methods makes rows of its own: rivals that the paper does not print.
+that names methods makes rows of its own: rivals that the paper does not print. One that names a
+measure besides makes columns of it, which the paper does not print either. `note` is what a reader
+must know of a line's numbers.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ STUDY_TABLE_COLUMNS: tuple[str, ...] = (
     "printed",
     "reading",
     "ours",
+    "note",
 )
 CELL: tuple[str, ...] = ("method", "class", "layer", "metric", "unit", "subset")
 """Columns in which a printed cell can say what it is of."""
@@ -75,12 +78,13 @@ STARS: tuple[tuple[float, str], ...] = ((0.001, "**"), (0.05, "*"))
 @dataclass(frozen=True)
 class RebuiltTable:
     """A printed table with our numbers in it. cells: long, CELL_COLUMNS, for machines; a printed
-    cell without our number has an empty `ours`. columns: of the layout, in order."""
+    cell without our number has an empty `ours`. columns: of the layout, in order. notes: on it."""
 
     name: str
     title: str
     cells: pd.DataFrame
     columns: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def wide(self) -> pd.DataFrame:
         """The table in the paper's layout, columns `row`, `number` and the printed ones; for each
@@ -119,7 +123,10 @@ def rebuilt_tables(results: pd.DataFrame) -> tuple[list[RebuiltTable], list[str]
             # folds stand in their rows
             places = cells.loc[measured, "dataset"].str.partition("/fold_")[0]
             title = in_words(f"{lines['title'].iloc[0]}; {', '.join(dict.fromkeys(places))}")
-            found.append(RebuiltTable(f"{paper}_{name}", title, *_in_order(kept, paper, name)))
+            filled = lines[lines["line"].isin(cells.loc[measured, "line"])]
+            notes = [*filter(None, filled["note"]), *_folds_note(cells)]
+            ordered = _in_order(kept, paper, name)
+            found.append(RebuiltTable(f"{paper}_{name}", title, *ordered, tuple(notes)))
     return found, empty
 
 
@@ -263,7 +270,10 @@ def _asked(
                 continue
             named = {"printed": "", "printed_value": np.nan}
             if across:
-                named["column"] = f"{cell['column'].rpartition(', ')[0]}, {readable(method)}"
+                group = cell["column"].rpartition(", ")[0]
+                own_measure = given.get("metric", ("{metric}",))[0]
+                group = group if "{metric}" in own_measure else readable(own_measure)
+                named["column"] = f"{group}, {readable(method)}"
             else:
                 named["row"] = readable(method)
             yield {**cell, **named}, {**selector, "method": (method,)}
@@ -327,6 +337,15 @@ def _dataset(cells: Sequence[Mapping[str, Any]], picked: list[list[dict[str, Any
     return ranked[0] if ranked else ""
 
 
+def _folds_note(cells: pd.DataFrame) -> list[str]:
+    """How many folds are printed and how many are ours, where these differ."""
+    folds = cells[cells["line"].str.endswith("-folds")]
+    printed, ours = (folds.loc[folds[name] != "", "row"].nunique() for name in ("printed", "ours"))
+    if not ours or printed == ours:
+        return []
+    return [f"The paper has {printed} folds, these runs {ours}: the other rows have none of ours."]
+
+
 def _in_order(cells: pd.DataFrame, paper: str, table: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Cells row by row as printed, rows that are not printed last; and the columns in order, one
     that is not printed behind the last of its group, which is its name before the comma."""
@@ -337,7 +356,8 @@ def _in_order(cells: pd.DataFrame, paper: str, table: str) -> tuple[pd.DataFrame
     more = [name for name in dict.fromkeys(cells["column"]) if name not in columns]
     for name in more:
         group = name.rpartition(", ")[0]
-        last = max(at for at, other in enumerate(columns) if other.startswith(group))
+        own = [at for at, other in enumerate(columns) if other.startswith(f"{group}, ")]
+        last = max(own, default=len(columns) - 1)
         columns.insert(last + 1, name)
     rank = {name: at for at, name in enumerate(rows)}
     order = cells["row"].map(lambda row: rank.get(row, len(rows)))

@@ -36,6 +36,20 @@ def test_every_number_stands_in_the_picture_and_the_shade_says_which_way():
     plt.close(figure)
 
 
+def test_notes_stand_below_the_table_in_lines_that_fit(tmp_path):
+    style.use_study_style()
+    note = "A fold is a part of the patients that no network of it has seen in training. " * 4
+    figure = tables.table_figure(cells(), ["Dice, x", "IoU, x"], "t", [note, "short"])
+    style.save_figure(figure, tmp_path / "a.png")
+    figure.canvas.draw()
+    texts = figure.axes[0].texts
+    shown = " ".join(text.get_text() for text in texts)
+    assert note.strip() in shown and shown.endswith("short")
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in texts)
+    assert all(text.get_window_extent().y0 >= 0 for text in texts)
+    plt.close(figure)
+
+
 def test_a_picture_is_1200_pixels_wide_and_no_text_leaves_its_column(tmp_path):
     style.use_study_style()
     long = [f"Intersection over Union, supervised network {number}" for number in range(9)]

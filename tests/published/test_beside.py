@@ -143,6 +143,39 @@ def test_folds_stand_in_their_rows():
     assert ("1", "ours") not in column
 
 
+def test_how_many_folds_are_printed_and_how_many_are_ours_is_said_below_the_table():
+    own = {**HGI, "method": "swin_hgi_sam", "ci_low": None, "ci_high": None}
+    folds = [{**own, "dataset": f"physionet/fold_{number}"} for number in range(1, 6)]
+    whole = {**own, "ci_low": 0.2}
+
+    def notes(*rows):
+        tables, _ = beside.rebuilt_tables(result_table([{**COMMON, **each} for each in rows]))
+        return " ".join(next(each for each in tables if each.name == "hgi_sam_table_1").notes)
+
+    assert "is given no interval" in notes(whole, *folds[:3])
+    assert "The paper has 5 folds, these runs 3" in notes(whole, *folds[:3])
+    assert "The paper has" not in notes(whole, *folds)
+    assert notes(whole) == ""
+
+
+def test_an_auroc_stands_beside_its_rival_and_never_among_shares_of_decisions():
+    """What Table 2 calls AUC is the mean of recall and specificity."""
+    named = {**HGI, "threshold_source": "none", "brain_mask": None, "subset": "all"}
+    own = {**named, "method": "swin_hgi_sam"}
+    rival = {**named, "method": "slice_position", "variant": "beside swin_hgi_sam (printed)"}
+    table = rebuilt(
+        {**own, "metric": "balanced_accuracy", "value": 0.75},
+        {**own, "metric": "auroc", "value": 0.875},
+        {**rival, "metric": "auroc", "value": 0.8125},
+    )["hgi_sam_table_2"]
+    ours = table.loc["Overall slice-wise", "ours"]
+    assert ours["AUC, Swin-HGI-SAM"].startswith("0.750")
+    assert list(table.columns)[-2:] == ["AUROC, Swin-HGI-SAM", "AUROC, height in the head"]
+    assert ours["AUROC, Swin-HGI-SAM"].startswith("0.875")
+    assert ours["AUROC, height in the head"].startswith("0.812")
+    assert table.loc[("Overall slice-wise", "difference"), "AUROC, Swin-HGI-SAM"] == ""
+
+
 def test_ours_are_of_the_printed_data_set_where_it_was_measured():
     elsewhere = [{"dataset": "another", "layer": layer, "value": 0.9} for layer in ("-1", "-2")]
     assert rebuilt({}, *elsewhere)["cam_benchmark_table_2a"].loc[("GradCAM", "ours")].tolist() == [
