@@ -178,6 +178,8 @@ def heat_figures(
             MapColumn(readable(name), scored[name].shown_heat, scored[name].shown_mask)
             for name in names[start : start + METHODS_BESIDE]
         ]
-        hu, mask = truth.hu[index], truth.mask("any", index)
-        found.append(heatmap_grid(hu, columns, title, mask))
+        boxed = truth.kind == "boxes"
+        mask = None if boxed else truth.mask("any", index)
+        boxes = [truth.annotated[number] for number in index] if boxed else None
+        found.append(heatmap_grid(truth.hu[index], columns, title, mask, boxes))
     return found

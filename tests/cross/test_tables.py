@@ -206,7 +206,10 @@ def test_pairs_ranks_sizes_and_triage(study):
     assert room.loc["bright", ["sensitivity", "specificity", "ppv", "npv"]].eq(1).all()
     assert room.loc["flat", "specificity"] == 0 and room.loc["flat", "ppv"] == pytest.approx(0.1)
     shown = tables.shown_slices(truth, 2)
-    (drawn,) = figures.heat_figures(scored, truth, shown, "synthetic squares")
+    boxed = replace(truth, kind="boxes", annotated=truth.boxes())
+    for known, named in ((boxed, "truth: box"), (truth, "truth")):
+        (drawn,) = figures.heat_figures(scored, known, shown, "synthetic squares")
+        assert drawn.legends[0].get_texts()[0].get_text() == named
     assert scored["bright"].shown_heat.shape == scored["bright"].shown_mask.shape == (2, 32, 32)
     assert scored["bright"].shown_heat.max() == 1
     cost = tables.cost_table(scored).set_index("method")

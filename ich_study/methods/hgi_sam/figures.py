@@ -118,7 +118,8 @@ def layer_figure(
         truth.hu[repeated],
         columns,
         f"Layer maps, {title}",
-        truth.mask("any", repeated),
+        None if truth.kind == "boxes" else truth.mask("any", repeated),
+        [truth.annotated[number] for number in repeated] if truth.kind == "boxes" else None,
         row_titles=titles,
     )
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -49,6 +51,12 @@ def test_the_layer_figure_has_a_row_per_slice_and_method():
     ] * 2
     titles = [axis.get_title() for axis in figure.axes[:6]]
     assert titles == ["slice", "truth", "layer 1", "layer 2", "fused", "mask"]
+    boxes = [np.array([[4.0, 4.0, 4.0, 4.0]])] * 2
+    boxed = replace(truth_of(TRUTH), kind="boxes", annotated=boxes)
+    figure = layer_figure(boxed, heats, masks, np.array([1, 0]), "title")
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["truth: box", "predicted mask"]
+    assert len(figure.axes[1].patches) == 1 and not figure.axes[1].collections
 
 
 def test_colours_say_who_drew_what():
