@@ -111,26 +111,26 @@ def heatmap_grid(
         block = axes[sum(lines[:number]) : sum(lines[: number + 1])].reshape(-1, most // across)
         for row, axis_row in enumerate(block[:count]):
             for column, axis in zip(shown, axis_row):
-                axis.set_visible(True)
                 show_hu(axis, hu[row], window)
                 _draw(axis, column, row, opacity, shown_from, size)
                 if column.title == "truth":
                     _outline_truth(axis, row, truth, boxes)
-                if row < across:
-                    axis.set_title(column.title, fontsize=size)
                 _bare(axis, hu.shape[1:])
-            if row_titles is not None and count == len(hu):
+                axis.set_title(column.title if row < across else "", fontsize=size)
+            if row_titles is not None and number < len(parts):
                 axis_row[0].set_ylabel(row_titles[row], fontsize=size)
             mark_sides(axis_row[0])
     if heated:
         heat_bar(figure, axes, size, heat_names, shown_from)
-    said = f"window: level {window.center:g}, width {window.width:g} HU"
-    if intensity != "hu":
-        said += f", from {intensity.partition(',')[0]}"
-    figure.suptitle(f"{title}  ({said})", fontsize=1.15 * size)
+    figure.suptitle(f"{title}  ({_window_words(window, intensity)})", fontsize=1.15 * size)
     _legend(figure, every, truth, boxes, outlined, size)
     fit_titles(figure)
     return figure
+
+
+def _window_words(window: Window, intensity: str) -> str:
+    said = f"window: level {window.center:g}, width {window.width:g} HU"
+    return said if intensity == "hu" else f"{said}, from {intensity.partition(',')[0]}"
 
 
 def _bands(columns: Sequence[MapColumn], most: int) -> list[Sequence[MapColumn]]:
@@ -185,7 +185,8 @@ def _outline_truth(
 
 
 def _bare(axis: Axes, shape: tuple[int, ...]) -> None:
-    """No ticks, no grid, the whole slice of `shape` and nothing beside it."""
+    """Shown with no ticks, no grid, the whole slice of `shape` and nothing beside it."""
+    axis.set_visible(True)
     rows, columns = shape
     axis.set(xticks=[], yticks=[], xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axis.grid(visible=False)

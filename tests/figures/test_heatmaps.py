@@ -51,9 +51,12 @@ def test_many_columns_stand_in_bands_each_with_its_slice_and_truth():
     assert len(drawn) == 2 * 7 + 2 * 6 + 3
     assert [axis.get_ylabel() for axis in drawn if axis.get_ylabel()] == ["a", "b"] * 2
     assert figure.get_figwidth() == pytest.approx(WIDEST)
+    first = MapColumn("m", np.ones((1, 16, 16)))
+    one = heatmap_grid(hu[:1], [first], "x", row_titles=["a"], below=[rival])
+    assert [axis.get_ylabel() for axis in one.axes[:-1]] == ["a", "", "", ""]
     with pytest.raises(StudyError, match="column 'rival' has shape"):
         heatmap_grid(hu, [], "x", below=[MapColumn("rival", np.ones(hu.shape))])
-    plt.close(figure)
+    plt.close("all")
 
 
 def test_eight_pictures_stand_beside_each_other_and_nine_do_not():
