@@ -16,6 +16,7 @@ corrected among each other.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -278,13 +279,26 @@ def _decided(
     if held == number:
         return "supported", f"all {number} comparisons hold"
     if unknown:
-        why = pairs.loc[pairs["low"].isna(), "why"].mode()[0]
+        why = _all_reasons(pairs.loc[pairs["low"].isna(), "why"])
         reason = f"{unknown} of {number} cannot be decided with {patients} patients: {why}"
     elif comparison.sign == "within" and power == 0:
         reason = f"cannot be decided with {patients} patients: equal methods would not be found so"
     else:
         reason = f"{held} of {number} comparisons hold, none is refuted"
     return "undecided", reason
+
+
+def _all_reasons(whys: Iterable[str]) -> str:
+    """Of `Results.bounds` every reason once, behind all classes that it holds for.
+
+    >>> _all_reasons(["IVH: too few", "EDH: in no patient", "SDH: too few", "IVH: too few"])
+    'IVH, SDH: too few; EDH: in no patient'
+    """
+    classes: dict[str, list[str]] = {}
+    for why in dict.fromkeys(whys):
+        name, _, reason = why.partition(": ")
+        classes.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in classes.items())
 
 
 def corrected(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -128,9 +128,10 @@ def few_words(verdict: str, reason: str) -> str:
         if verdict == "contradicted":
             return f"{count} of {total} comparisons fail"
         return f"{total - count} of {total} comparisons open"
-    if few := re.search(r"cannot be decided with (\d+) patients: (\w*)", reason):
-        subtype = f" for {few[2]}" if few[2] in SUBTYPES else ""
-        return f"{few[1]} patients are too few{subtype}"
+    if few := re.search(r"cannot be decided with (\d+) patients: (.*)", reason):
+        words = re.findall(r"\w+", few[2])
+        subtypes = ", ".join(name for name in SUBTYPES if name in words)
+        return f"{few[1]} patients are too few{subtypes and f' for {subtypes}'}"
     return reason
 
 

@@ -460,6 +460,19 @@ def test_every_protocol_can_match_rows_that_the_studies_write(known):
     assert not lacking
 
 
+def test_every_class_that_leaves_a_claim_open_is_named():
+    """EDH alone was named, the first by letter, where three subtypes were in too few patients."""
+    kinds = {"IVH": "in 80 of 1000 replicates", "SDH": "in 9 of 1000", "EDH": "on the sample"}
+    rows = [number("a", 0.8, 0.9, n=12, **{"class": "IPH"})]
+    for name, kind in kinds.items():
+        lacks = {"ci_low": None, "interval": f"the measure has no value {kind}", "n": 12}
+        rows.append(number("a", 0.2, 0.3, **{"class": name}) | lacks)
+    asked = claim("method=a", ">", "0.25", protocol="class=IPH|IVH|SDH|EDH").to_frame().T
+    reason = claims.verdicts(result_table(rows), asked).loc[0, "reason"]
+    assert reason.startswith("3 of 4 cannot be decided with 12 patients: ")
+    assert reason.endswith("IVH, SDH: it is in too few patients; EDH: it is in no patient")
+
+
 def test_a_phantom_does_not_decide_about_a_printed_number():
     asked = pd.DataFrame(
         [

@@ -159,6 +159,8 @@ def test_why_is_told_in_few_words(claim_id, few, told):
 def test_a_subtype_with_too_few_patients_is_named():
     reason = "4 of 20 cannot be decided with 40 patients: EDH: the measure has no value"
     assert few_words("undecided", reason) == "40 patients are too few for EDH"
+    reason = "3 of 4 cannot be decided with 12 patients: IVH, SDH: too few; EDH: in no patient"
+    assert few_words("undecided", reason) == "12 patients are too few for IVH, SDH, EDH"
 
 
 def test_second_verdicts_have_the_interval_that_decided_them():
