@@ -51,6 +51,9 @@ POSITIVE_FRACTION: dict[str, float] = {
     "hemorica": 0.5,
 }
 """Share of scans with hemorrhage; the comments give the real data set's."""
+PICKED = ("bhsd",)
+"""Data sets whose positive scans are picked to show every subtype; the others' come as in a
+clinic."""
 
 _MARKER = "phantom.json"
 
@@ -88,7 +91,9 @@ def cohort_specs(
             share = POSITIVE_FRACTION[name]
             if positive_fraction is not None:
                 share = float(int((i + 1) * positive_fraction) - int(i * positive_fraction))
-            drawn = draw_spec(patient_seed(seed, name, i), share, matrix, lesions)
+            drawn = draw_spec(
+                patient_seed(seed, name, i), share, matrix, lesions, name in PICKED
+            )
             specs[name].append(replace(drawn, slices=slices))
     if "bhsd" in specs and shared_with_rsna:
         positive = [spec for spec in specs.get("rsna", []) if spec.subtypes]

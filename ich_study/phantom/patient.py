@@ -72,17 +72,22 @@ class PatientSpec:
 
 
 def draw_spec(
-    seed: int, positive_fraction: float = 0.5, matrix: int = 256, lesions: str = "priors"
+    seed: int,
+    positive_fraction: float = 0.5,
+    matrix: int = 256,
+    lesions: str = "priors",
+    picked: bool = False,
 ) -> PatientSpec:
     """Draws age, field of view, thickness and subtypes of a patient of a clinical cohort.
 
-    positive_fraction: probability of hemorrhage. lesions: as of `PatientSpec`. Slices are mostly
-    5 mm thick, as in BHSD. Raises ParameterError for unknown lesions.
+    positive_fraction: probability of hemorrhage. lesions: as of `PatientSpec`. picked: of a cohort
+    picked to show every subtype, `priors.PICKED`. Slices are mostly 5 mm thick, as in BHSD. Raises
+    ParameterError for unknown lesions.
     """
     require_known("lesions", lesions, LESIONS)
     rng = np.random.default_rng([seed, 1])
     positive = rng.random() < positive_fraction
-    subtypes = draw_subtypes(rng, lesions)
+    subtypes = draw_subtypes(rng, lesions, picked)
     return PatientSpec(
         seed=seed,
         subtypes=subtypes if positive else (),

@@ -1,12 +1,16 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from ich_study.datasets import open_dataset
 from ich_study.errors import ParameterError
 from ich_study.phantom import cohort
+from ich_study.schema import SUBTYPES
 
+ROOT = Path(__file__).parents[2]
 PATIENTS = {"rsna": 3, "bhsd": 1}
 
 
@@ -93,3 +97,18 @@ def test_a_given_share_of_scans_has_hemorrhage_to_the_scan():
 def test_patients_differ_between_data_sets_and_numbers():
     seeds = {cohort.patient_seed(1, name, i) for name in cohort.WRITERS for i in range(50)}
     assert len(seeds) == 50 * len(cohort.WRITERS)
+
+
+def test_the_test_set_of_lse_unet_holds_four_patients_of_every_subtype():
+    """A bootstrap draws no patient of a class with k patients in about exp(-k) of its replicates,
+    and more than 5 % of them leave a claim undecided."""
+    plan = yaml.safe_load((ROOT / "params/phantom/00_data.yaml").read_text(encoding="utf-8"))
+    specs = cohort.cohort_specs(
+        plan["phantom_patients"],
+        plan["phantom_seed"],
+        plan["phantom_matrix"],
+        plan["phantom_shared_with_rsna"],
+        lesions=plan["phantom_lesions"],
+    )
+    counts = {name: sum(name in spec.subtypes for spec in specs["bhsd"]) for name in SUBTYPES}
+    assert min(counts.values()) >= 4, counts

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_study.phantom.priors import COMBINATIONS, PRIORS, draw_density, draw_subtypes, draw_volume
+from ich_study.phantom.priors import (
+    COMBINATIONS,
+    PICKED,
+    PRIORS,
+    draw_density,
+    draw_subtypes,
+    draw_volume,
+)
 from ich_study.schema import SUBTYPES
 
 
@@ -43,3 +50,13 @@ def test_subtypes_are_drawn_in_the_clinical_order():
             counts[name] += 1
     assert counts["IPH"] > counts["SDH"] > counts["SAH"] > counts["IVH"] > counts["EDH"] > 0
     assert sum(COMBINATIONS.values()) == pytest.approx(1.0)
+
+
+def test_a_picked_cohort_has_epidural_hematomas_enough():
+    rng = np.random.default_rng(3)
+    clinical, picked = (
+        sum("EDH" in draw_subtypes(rng, picked=each) for _ in range(3000)) for each in (False, True)
+    )
+    assert clinical == pytest.approx(0.06 * 3000, rel=0.25)
+    assert picked == pytest.approx(0.15 * 3000, rel=0.15)
+    assert sum(PICKED.values()) == pytest.approx(1.0)
