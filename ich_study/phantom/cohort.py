@@ -91,9 +91,7 @@ def cohort_specs(
             share = POSITIVE_FRACTION[name]
             if positive_fraction is not None:
                 share = float(int((i + 1) * positive_fraction) - int(i * positive_fraction))
-            drawn = draw_spec(
-                patient_seed(seed, name, i), share, matrix, lesions, name in PICKED
-            )
+            drawn = draw_spec(patient_seed(seed, name, i), share, matrix, lesions, name in PICKED)
             specs[name].append(replace(drawn, slices=slices))
     if "bhsd" in specs and shared_with_rsna:
         positive = [spec for spec in specs.get("rsna", []) if spec.subtypes]

@@ -6,6 +6,7 @@ texts leave out is in docs/printed_and_authors.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import (
@@ -230,3 +231,22 @@ class TrainingConfig(LoopSettings):
     def augmenter(self) -> Augmentation:
         """The training augmentation."""
         return named_augmentation(self.augmentation, self.augmentation_options)
+
+
+def going_on(
+    config: TrainingConfig, names: Sequence[str], first_weights: Mapping[str, str]
+) -> dict[str, TrainingConfig]:
+    """The training of each network by its name, from its own checkpoint where `first_weights` names
+    one, else from that of `config`, if any.
+
+    Raises ParameterError for first weights of a network that is not trained.
+    """
+    idle = sorted(set(first_weights) - set(names))
+    if idle:
+        raise ParameterError(
+            f"first_weights names {', '.join(idle)}; trained are {', '.join(names) or 'none'}"
+        )
+    return {
+        name: config.changed(first_weights=first_weights.get(name, config.first_weights))
+        for name in names
+    }

@@ -1,7 +1,7 @@
 import pytest
 
 from ich_study.errors import ParameterError
-from ich_study.training.config import LoopSettings, TrainingConfig
+from ich_study.training.config import LoopSettings, TrainingConfig, going_on
 
 
 def test_parameters_round_trip_through_their_description():
@@ -123,3 +123,15 @@ def test_the_loops_part_of_a_classifiers_settings_is_watched_by_the_loss():
     assert type(loop) is LoopSettings and loop.channels_last
     assert (loop.epochs, loop.optimizer, loop.schedule) == (7, "sgd", "cosine")
     assert loop.monitor == "valid_loss"
+
+
+def test_each_network_goes_on_from_its_own_first_weights_else_from_the_common_ones():
+    names, own = ["attention", "max_pooling"], {"max_pooling": "m.safetensors"}
+    for common in (None, "all.safetensors"):
+        each = going_on(TrainingConfig(first_weights=common), names, own)
+        assert {name: one.first_weights for name, one in each.items()} == {
+            "attention": common,
+            "max_pooling": "m.safetensors",
+        }
+    with pytest.raises(ParameterError, match="max_poling; trained are max_pooling"):
+        going_on(TrainingConfig(), ["max_pooling"], {"max_poling": "m.safetensors"})

@@ -31,7 +31,7 @@ from ich_study.models.weights import read_metadata
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import EXCLUDED
 from ich_study.study import Study, parts_table
-from ich_study.training.config import TrainingConfig
+from ich_study.training.config import TrainingConfig, going_on
 from ich_study.training.learner import TrainingRun, train_classifier
 
 NO_CONSISTENCY = "no_consistency_loss"
@@ -230,6 +230,17 @@ def training_config(
     """Settings of the training that all arms share, after `check_arms`."""
     check_arms(arms, base_variant)
     return TrainingConfig.read({**training, "restart_changed": restart_changed}, "training")
+
+
+def arm_trainings(
+    config: TrainingConfig, arms: Sequence[str], first_weights: Mapping[str, str]
+) -> dict[str, TrainingConfig]:
+    """The training of each arm, from its own checkpoint where `first_weights` names one, which may
+    be for arms that are left out. ParameterError for an unknown arm."""
+    for arm in first_weights:
+        require_known("first_weights", arm, ARMS)
+    used = {arm: path for arm, path in first_weights.items() if arm in arms}
+    return going_on(config, arms, used)
 
 
 def check_arms(arms: Sequence[str], base_variant: str) -> None:

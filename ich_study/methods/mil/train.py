@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ich_study.errors import ParameterError, WeightsError
+from ich_study.errors import WeightsError
 from ich_study.inputs.slices import SliceSource
 from ich_study.methods.mil.network import (
     WINDOWS,
@@ -21,7 +21,7 @@ from ich_study.methods.mil.network import (
 )
 from ich_study.models.registry import load
 from ich_study.paths import resolve
-from ich_study.training.config import TrainingConfig
+from ich_study.training.config import TrainingConfig, going_on as going_on
 from ich_study.training.learner import train_classifier
 from ich_study.training.losses import balancing_weight
 
@@ -43,21 +43,6 @@ def training_config(
         positive_weight=balancing_weight(train["any"]) if weighted_loss else 1.0,
         **settings,
     )
-
-
-def going_on(
-    config: TrainingConfig, heads: Sequence[str], first_weights: Mapping[str, str]
-) -> dict[str, TrainingConfig]:
-    """The training of each head, from its own first weights where `first_weights` names some.
-
-    Raises ParameterError for first weights of a head that is not trained.
-    """
-    idle = sorted(set(first_weights) - set(heads))
-    if idle:
-        raise ParameterError(
-            f"first_weights names {', '.join(idle)}; trained are {', '.join(heads) or 'none'}"
-        )
-    return {head: config.changed(first_weights=first_weights.get(head)) for head in heads}
 
 
 def train_head(

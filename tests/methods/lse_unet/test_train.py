@@ -4,11 +4,12 @@ import torch
 
 from ich_study.errors import DataError, ParameterError, RunError, SplitError, WeightsError
 from ich_study.methods.lse_unet import train as lse_training
-from ich_study.methods.lse_unet.train import LSEParts, LSERecipe
+from ich_study.methods.lse_unet.train import LSEParts, LSERecipe, arm_trainings
 from ich_study.models.backbones import create_backbone
 from ich_study.models.sources import weights_of_run
 from ich_study.models.weights import read_metadata, save_weights
 from ich_study.study import Study
+from ich_study.training.config import TrainingConfig
 from tests.training.fakes import config, fake_store, parts
 
 STORE = fake_store()
@@ -274,3 +275,14 @@ def test_the_training_s_settings_are_checked_and_say_whether_a_changed_run_gives
         lse_training.training_config({"epoch": 3}, False, ["printed"], "printed")
     with pytest.raises(ParameterError, match="that one first"):
         lse_training.training_config({}, False, ["authors", "printed"], "printed")
+
+
+def test_first_weights_may_be_of_arms_left_out_but_not_of_unknown_ones():
+    first = {"authors": "a.safetensors", "printed": "p.safetensors"}
+    each = arm_trainings(TrainingConfig(), ["authors", "no_consistency_loss"], first)
+    assert {arm: one.first_weights for arm, one in each.items()} == {
+        "authors": "a.safetensors",
+        "no_consistency_loss": None,
+    }
+    with pytest.raises(ParameterError, match="author"):
+        arm_trainings(TrainingConfig(), ["authors"], {"author": "a.safetensors"})

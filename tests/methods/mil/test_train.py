@@ -5,11 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from ich_study.errors import DataError, ParameterError, WeightsError
+from ich_study.errors import DataError, WeightsError
 from ich_study.methods.mil import train
 from ich_study.methods.mil.network import create_mil
 from ich_study.methods.mil.train import (
-    going_on,
     published_networks,
     train_head,
     training_config,
@@ -33,17 +32,6 @@ def test_the_network_sees_three_channels_and_learns_one_class():
         96,
         3,
     )
-
-
-def test_each_head_goes_on_from_its_own_first_weights():
-    config = training_config(pd.DataFrame({"any": [True, False]}), False)
-    heads = going_on(config, ["attention", "max_pooling"], {"max_pooling": "m.safetensors"})
-    assert {head: each.first_weights for head, each in heads.items()} == {
-        "attention": None,
-        "max_pooling": "m.safetensors",
-    }
-    with pytest.raises(ParameterError, match="max_poling; trained are max_pooling"):
-        going_on(config, ["max_pooling"], {"max_poling": "m.safetensors"})
 
 
 @pytest.mark.parametrize(("network", "expected"), [("printed", 1), ("authors", 2)])
