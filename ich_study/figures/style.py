@@ -363,7 +363,9 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
     }
     require_known("curve kind", kind, axes_of_kind, StudyError)
     x, y, x_label, y_label = axes_of_kind[kind]
-    palette = CLASS_COLOURS if hue == "class" else None
+    # seaborn's own colours hold a yellow that is not seen on white
+    named = dict(zip(curves[hue].unique(), COLOURS))
+    palette = CLASS_COLOURS if hue == "class" else named
     figure, axis = plt.subplots(figsize=(4.6, 4.2))
     import seaborn as sns  # slow to import
 

@@ -124,7 +124,7 @@ def rebuilt_tables(results: pd.DataFrame) -> tuple[list[RebuiltTable], list[str]
             places = cells.loc[measured, "dataset"].str.partition("/fold_")[0]
             title = in_words(f"{lines['title'].iloc[0]}; {', '.join(dict.fromkeys(places))}")
             filled = lines[lines["line"].isin(cells.loc[measured, "line"])]
-            notes = [*filter(None, filled["note"]), *_folds_note(cells)]
+            notes = [*filter(None, filled["note"].unique()), *_folds_note(cells)]
             ordered = _in_order(kept, paper, name)
             found.append(RebuiltTable(f"{paper}_{name}", title, *ordered, tuple(notes)))
     return found, empty
@@ -313,9 +313,11 @@ def as_like(printed: str, value: float, percent: bool = False, signed: bool = Fa
     ('0.912', '50.00', '125')
     >>> as_like("0.970 ± 0.1", 0.01, signed=True), as_like("10^-37", 0.0003)
     ('+0.010', '3e-04')
+    >>> as_like("10^-29", 0.998)
+    '1.00'
     """
     if "10^" in printed:
-        return f"{value:.0e}"
+        return f"{value:.0e}" if value < 0.01 else f"{value:.2f}"
     first = re.search(r"[\d,]*\.(\d+)|\d", printed)
     decimals = len(first[1] or "") if first else 0
     return f"{100 * value if percent else value:{'+' if signed else ''}.{decimals}f}"

@@ -167,6 +167,18 @@ def test_curves_show_their_data_and_unknown_kinds_are_refused():
         figures.curve_figure(curve, "det", "x")
 
 
+def test_curves_of_networks_have_colours_that_are_seen_on_white():
+    names = ["resnet152", "densenet121", "rdnet_tiny", "default", "encoder"]
+    points = {"false_positive_rate": [0, 1], "sensitivity": [0, 1]}
+    curves = pd.concat([pd.DataFrame({"method": name, **points}) for name in names])
+    axis = figures.curve_figure(curves, "roc", "x", hue="method").axes[0]
+    drawn = [line.get_color() for line in axis.lines[: len(names)]]
+    assert drawn == list(figures.COLOURS[: len(names)])
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels[:3] == ["ResNet152", "DenseNet121", "RDNet"]
+    plt.close("all")
+
+
 def test_intervals_are_placed_where_the_table_says():
     common = {"class": "any", "metric": "auroc"}
     rows = [

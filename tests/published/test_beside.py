@@ -131,7 +131,7 @@ def test_how_far_two_p_values_lie_apart_is_not_said():
     own = {key: first[key] for key in ("method", "unit", "subset") if str(first[key])}
     row = {**named, **own, "metric": "p_value", "value": 0.25}
     cells = rebuilt(row)["hgi_sam_text_results"][first["column"]].loc[first["row"]]
-    assert cells["ours"].startswith("2e-01") and not cells.get("difference")
+    assert cells["ours"].startswith("0.25") and not cells.get("difference")
 
 
 def test_folds_stand_in_their_rows():
@@ -156,6 +156,15 @@ def test_how_many_folds_are_printed_and_how_many_are_ours_is_said_below_the_tabl
     assert "The paper has 5 folds, these runs 3" in notes(whole, *folds[:3])
     assert "The paper has" not in notes(whole, *folds)
     assert notes(whole) == ""
+
+
+def test_what_a_reader_must_know_is_said_once_and_only_of_lines_with_a_number():
+    rows = [{**VOLUMES, "metric": name} for name in ("dice", "box_dice")]
+    tables, _ = beside.rebuilt_tables(result_table([{**COMMON, **each} for each in rows]))
+    notes = next(each for each in tables if each.name == "resnet_lstm_table_2").notes
+    assert len(notes) == 1 and "relative volume difference" in notes[0]
+    tables, _ = beside.rebuilt_tables(result_table([COMMON]))
+    assert [each.notes for each in tables] == [()] * len(tables)
 
 
 def test_an_auroc_stands_beside_its_rival_and_never_among_shares_of_decisions():
