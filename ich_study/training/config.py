@@ -234,7 +234,7 @@ class TrainingConfig(LoopSettings):
 
 
 def going_on(
-    config: TrainingConfig, names: Sequence[str], first_weights: Mapping[str, str]
+    config: TrainingConfig, names: Sequence[str], first_weights: Mapping[str, str | None]
 ) -> dict[str, TrainingConfig]:
     """The training of each network by its name, from its own checkpoint where `first_weights` names
     one, else from that of `config`, if any.

@@ -233,7 +233,7 @@ def training_config(
 
 
 def arm_trainings(
-    config: TrainingConfig, arms: Sequence[str], first_weights: Mapping[str, str]
+    config: TrainingConfig, arms: Sequence[str], first_weights: Mapping[str, str | None]
 ) -> dict[str, TrainingConfig]:
     """The training of each arm, from its own checkpoint where `first_weights` names one, which may
     be for arms that are left out. ParameterError for an unknown arm."""
