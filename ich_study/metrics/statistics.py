@@ -323,8 +323,10 @@ def _equal(statistics: Sequence[PatientStatistic]) -> tuple[float, float, int] |
         return None
     one, other = (each.evaluate(np.eye(len(each.patients))) for each in statistics)
     apart = (one - other)[np.isfinite(one - other)]
-    if apart.any() or not len(apart):
+    if apart.any():
         return None
+    if not len(apart):
+        return "equal in every replicate, and no patient has a value alone"
     if not all(statistic.share for statistic in statistics):
         return "equal in every patient, which gives no bound of this measure"
     _, high = clopper_pearson(0.0, len(apart))

@@ -299,6 +299,12 @@ def test_two_measures_that_agree_in_every_patient_differ_in_few_and_not_in_none(
     distances = [mean_of_items(names, 10 * values, share=False) for _ in range(2)]
     none = paired_bootstrap(*distances, 200)
     assert np.isnan(none.low) and none.reason.startswith("equal in every patient")
+    # no patient has a value of both classes, so none says how far the two averages may be apart
+    halves = [np.where((np.arange(12) < 6) == first, values, np.nan) for first in (True, False)]
+    averages = [mean_of_statistics([mean_of_items(names, half) for half in halves])] * 2
+    alone = paired_bootstrap(*averages, 200)
+    assert alone.value == 0 and np.isnan(alone.low)
+    assert alone.reason == "equal in every replicate, and no patient has a value alone"
     # two patients who differ, even where they cancel, leave a bootstrap interval
     moved = mean_of_items(names, values + np.eye(12)[0] * 0.1 - np.eye(12)[1] * 0.1)
     apart = paired_bootstrap(twins[0], moved, 200)
