@@ -326,7 +326,7 @@ def _equal(statistics: Sequence[PatientStatistic]) -> tuple[float, float, int] |
     if apart.any():
         return None
     if not len(apart):
-        return "equal in every replicate, and no patient has a value alone"
+        return "the same in every replicate, and no patient has a value alone"
     if not all(statistic.share for statistic in statistics):
         return "equal in every patient, which gives no bound of this measure"
     _, high = clopper_pearson(0.0, len(apart))
