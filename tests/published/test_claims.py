@@ -11,6 +11,7 @@ from ich_study.evaluate.results import collect_results
 from ich_study.published import claims, lookup
 from ich_study.published.tables import PAPERS, load_table
 from ich_study.schema import LABELS, RESULT_COLUMNS, RESULT_LEVELS, result_table
+from tests.published.fakes import number
 
 STUDIES = {
     "01_backbones",
@@ -52,21 +53,6 @@ def claim(left, comparison=">", right="method=b", **more):
         "protocol": "class=any",
     }
     return pd.Series({**columns, "left": left, "comparison": comparison, "right": right, **more})
-
-
-def number(method, low, high, **more):
-    return {
-        "study": "s",
-        "dataset": "d",
-        "method": method,
-        "class": "any",
-        "metric": "auroc",
-        "value": (low + high) / 2,
-        "ci_low": low,
-        "ci_high": high,
-        "seed": 0,
-        **more,
-    }
 
 
 def verdict(asked, results):

@@ -6,21 +6,7 @@ from ich_study.errors import StudyError
 from ich_study.published import lookup
 from ich_study.published.lookup import Results
 from ich_study.schema import result_table
-
-
-def number(method, low, high, **more):
-    return {
-        "study": "s",
-        "dataset": "d",
-        "method": method,
-        "class": "any",
-        "metric": "auroc",
-        "value": (low + high) / 2,
-        "ci_low": low,
-        "ci_high": high,
-        "seed": 0,
-        **more,
-    }
+from tests.published.fakes import number
 
 
 def side(text):
