@@ -9,6 +9,7 @@ import pandas as pd
 from ich_study.evaluate.slice_position import METHOD
 
 BACKBONES = "01_backbones"
+LSE_UNET_RUN = "02_lse_unet"
 LSE_UNET = "lse_unet"
 """The network of `02_lse_unet`, which the paper sets beside five of 01_backbones."""
 BASE_VARIANT = "authors"
@@ -26,7 +27,7 @@ def classifier_rows(
     """
     own = results[(results["metric"] == metric) & (results["dataset"] == dataset)]
     of_01 = own[own["study"] == BACKBONES]
-    of_02 = own[own["study"].eq("02_lse_unet") & own["variant"].eq(BASE_VARIANT)]
+    of_02 = own[own["study"].eq(LSE_UNET_RUN) & own["variant"].eq(BASE_VARIANT)]
     networks = pd.concat([of_01[of_01["method"] != METHOD], of_02])
     networks = networks[networks["method"].isin(compared)]
     if networks.empty:
@@ -35,3 +36,20 @@ def classifier_rows(
     networks = networks.loc[places.sort_values(kind="stable").index]
     rival = of_01[of_01["method"] == METHOD].drop_duplicates("class")
     return pd.concat([networks, rival], ignore_index=True)
+
+
+def classifier_curves(
+    curves: pd.DataFrame, dataset: str, compared: Sequence[str], class_name: str = "any"
+) -> pd.DataFrame:
+    """ROC curves of the networks of `compared`, in order; says which of them have none.
+
+    curves: `roc.csv` of all runs, `method` the folder of the run (`collect_tables`). dataset,
+    compared: as for `classifier_rows`; the curve of LSE_UNET is of its run's base variant.
+    """
+    own = curves[(curves["dataset"] == dataset) & (curves["class"] == class_name)]
+    own = own.replace({"method": {LSE_UNET_RUN: LSE_UNET}})
+    own = own[own["method"].isin(compared)]
+    absent = [name for name in compared if name not in set(own["method"])]
+    if absent:
+        print(f"no ROC curve of {class_name} on {dataset}: {', '.join(absent)}")
+    return own.sort_values("method", key=lambda names: names.map(compared.index), kind="stable")

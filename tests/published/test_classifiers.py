@@ -1,7 +1,9 @@
 import matplotlib.pyplot as plt
+import pandas as pd
 
+from ich_study.evaluate.results import collect_tables
 from ich_study.figures import style
-from ich_study.published.classifiers import LSE_UNET, classifier_rows
+from ich_study.published.classifiers import LSE_UNET, classifier_curves, classifier_rows
 from ich_study.schema import result_table
 
 AUROC = {"dataset": "rsna/test", "variant": "printed", "metric": "auroc", "seed": 1}
@@ -49,3 +51,31 @@ def test_the_chart_has_a_line_for_each_and_says_what_has_no_interval():
     whole = style.interval_figure(found[found["class"] == "any"], "method", "AUROC")
     assert len(whole.texts) == len(figure.texts) - 1
     plt.close("all")
+
+
+def test_lse_unets_roc_curve_stands_with_those_of_its_classifiers(tmp_path, capsys):
+    curve = pd.DataFrame({"false_positive_rate": [0.0, 1.0], "sensitivity": [0.0, 1.0]})
+    points = [
+        curve.assign(**{"dataset": dataset, "class": name})
+        for dataset in ("rsna/test", "rsna/validation")
+        for name in ("any", "EDH")
+    ]
+    runs = ("01_backbones/densenet121", "01_backbones/other", "01_backbones/resnet152")
+    for run in (*runs, "02_lse_unet"):
+        (tmp_path / run).mkdir(parents=True)
+        pd.concat(points).to_csv(tmp_path / run / "roc.csv", index=False)
+    curves = collect_tables(tmp_path, "roc.csv")
+    found = classifier_curves(curves, "rsna/test", COMPARED)
+    assert found["method"].tolist() == [name for name in COMPARED for _ in range(2)]
+    assert set(found["dataset"]) == {"rsna/test"} and set(found["class"]) == {"any"}
+    assert capsys.readouterr().out == ""
+    figure = style.curve_figure(found, "roc", "any", hue="method")
+    named = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert named == ["ResNet152", "DenseNet121", "LSE-UNet"]
+    plt.close("all")
+    # a run of 02 from before it wrote its curve
+    (tmp_path / "02_lse_unet" / "roc.csv").unlink()
+    curves = collect_tables(tmp_path, "roc.csv")
+    found = classifier_curves(curves, "rsna/test", COMPARED)
+    assert found["method"].unique().tolist() == COMPARED[:2]
+    assert "any on rsna/test: lse_unet" in capsys.readouterr().out
