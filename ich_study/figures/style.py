@@ -20,7 +20,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
@@ -77,6 +77,8 @@ PANELS_IN_A_LINE = 3
 """Of a chart of intervals: more would be too wide to be read in its own size."""
 LETTER_WIDTH = 0.55
 """Of a mean letter of a title, in units of its font size."""
+DARKEST_UNDER_BLACK = 0.179
+"""Luminance above which black letters are read better than white: (L + 0.05)² = 0.05 · 1.05."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,18 @@ def letters(points: float, inches: float) -> float:
     (6.0, 9.0)
     """
     return points * max(1.0, inches / READ_AT)
+
+
+def ink_on(colour: Any) -> str:
+    """Black or white, whichever has more contrast on a colour, by its luminance as WCAG 2 defines
+    it; 4.5 or more on any.
+
+    >>> ink_on("#7C7B78"), ink_on("#00224E"), ink_on((1.0, 0.9, 0.2, 1.0))
+    ('black', 'white', 'black')
+    """
+    parts = np.array(to_rgb(colour))
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > DARKEST_UNDER_BLACK else "white"
 
 
 def fit_titles(figure: Figure) -> None:

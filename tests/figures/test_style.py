@@ -41,18 +41,29 @@ def test_the_sides_of_a_slice_are_marked_as_a_radiologist_reads_them():
     assert places["R"] < 0.5 < places["L"] and set(places) == {"R", "L"}
 
 
-def contrast(colour):
-    """Of a colour and white, as WCAG 2 defines it."""
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in to_rgb(colour)
-    ]
-    return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+def contrast(colour, other="white"):
+    """Of two colours, as WCAG 2 defines it."""
+    light = []
+    for each in (colour, other):
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+            for part in to_rgb(each)
+        )
+        light.append(0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
+    return max(light) / min(light)
 
 
 def test_colours_of_the_subtypes_can_be_seen_on_white():
     assert contrast("#F0E442") < 1.4 and contrast("#FFFFFF") == 1
     assert all(contrast(figures.CLASS_COLOURS[name]) >= 3 for name in LABELS)
+
+
+@pytest.mark.parametrize("name", ["cividis", "inferno", "gray"])
+def test_letters_are_read_on_every_colour_of_a_map(name):
+    colours = plt.get_cmap(name)(np.linspace(0, 1, 256))
+    inks = [figures.ink_on(colour) for colour in colours]
+    assert {"black", "white"} == set(inks)
+    assert min(map(contrast, colours, inks)) >= 4.5
 
 
 def test_long_titles_are_broken_and_not_cut(tmp_path):

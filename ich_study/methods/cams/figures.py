@@ -18,7 +18,7 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.rivals import RIVALS
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.names import readable
-from ich_study.figures.style import COLOURS
+from ich_study.figures.style import COLOURS, ink_on
 from ich_study.methods.cams.classifiers import figure_three_curves, table_one
 from ich_study.methods.cams.recipe import LIBRARY
 from ich_study.methods.cams.rows import BOX_TRUTH, prefix_of
@@ -146,6 +146,10 @@ def _cells(axis: Axes, rows: pd.DataFrame, order: Sequence[str], top: float) -> 
         text[middle] = f"{row.value:.2f}\n[{row.ci_low:.2f}, {row.ci_high:.2f}]"
     look = {"cmap": "cividis", "vmin": 0, "vmax": top, "cbar": False, "linewidths": 0.6}
     sns.heatmap(values, ax=axis, annot=text, fmt="", annot_kws={"fontsize": 6.5}, **look)
+    # seaborn's own choice leaves white letters on light cells, at a contrast of 2.3
+    for letters in axis.texts:
+        column, row = np.floor(letters.get_position()).astype(int)
+        letters.set_color(ink_on(axis.collections[0].to_rgba(values[row, column])))
     axis.set_xticks(np.arange(len(DEPTHS)) + 0.5, [f"[{depth}]" for depth in DEPTHS])
     axis.grid(visible=False)
 

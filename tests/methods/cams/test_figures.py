@@ -8,6 +8,7 @@ from ich_study.methods.cams import figures as figures_cams
 from ich_study.methods.cams.scores import pixel_average_precision
 from ich_study.published.noise import METHOD
 from ich_study.schema import result_table
+from tests.figures.test_style import contrast
 from tests.methods.cams.fakes import noisy, scored, truth_part
 
 METHODS = ("hires_cam", "ablation_cam", "hu_threshold")
@@ -56,6 +57,23 @@ def test_the_overview_sorts_methods_and_puts_rivals_below():
     assert "0.25\n[0.20, 0.30]" in shown
     with pytest.raises(StudyError, match="nothing to show"):
         figures_cams.overview_figure(results().assign(variant="printed"), "test")
+
+
+def test_numbers_of_the_overview_are_read_on_cells_of_every_colour():
+    values = pd.Series(np.linspace(0, 0.6, 7 * 4))
+    rows = results().query("metric in ['dice', 'box_dice']").reset_index(drop=True)
+    rows["value"] = values[: len(rows)]
+    axes = figures_cams.overview_figure(rows, "test").axes[:2]
+    told = [(axis, text) for axis in axes for text in axis.texts if text.get_text()]
+    assert len(told) == len(rows)
+    inks = set()
+    for axis, text in told:
+        across, down = np.floor(text.get_position()).astype(int)
+        mesh = axis.collections[0]
+        behind = mesh.to_rgba(mesh.get_array().reshape(-1, 3)[down, across])
+        assert contrast(behind, text.get_color()) >= 4.5
+        inks.add(text.get_color())
+    assert inks == {"black", "white"}
 
 
 def test_an_exact_bound_of_nothing_marked_is_said_and_fills_no_panel():
