@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,15 +19,17 @@ from ich_study.evaluate.rivals import RIVALS
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
 from ich_study.figures.names import in_words, readable
-from ich_study.figures.style import COLOURS
+from ich_study.figures.style import COLOURS, LETTER_WIDTH, POINTS_PER_INCH, READ_AT
 from ich_study.metrics.calibration import expected_calibration_error
 
 STUDY = "08_cross_benchmark"
 METHODS_BESIDE = 8
 """Methods of one picture of heat, so that a slice is still seen."""
 PANELS_ACROSS = 5
-CHOICES_ACROSS = 3
-"""Panels of quality and cost in a row, so that their lists are still read."""
+CHOICES_ACROSS = 2
+"""Panels of quality and cost in a row, so that their lists are still read in READ_AT inches."""
+LISTED = 7.5
+"""Points of the letters of these lists."""
 
 
 def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -> Figure:
@@ -47,13 +50,13 @@ def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -
     longest = max(len(choice) for choice in choices.values())
     across = min(CHOICES_ACROSS, len(datasets))
     down = -(-len(datasets) // across)
-    size = (max(7.0, 5.2 * across), down * (4.4 + 0.2 * longest))
+    size = (READ_AT if across > 1 else 7.0, down * (3.6 + 0.17 * longest))
     figure, axes = plt.subplots(
         down, across, figsize=size, squeeze=False, sharey=True, layout="constrained"
     )
     for axis, (dataset, choice) in zip(axes.flat, choices.items()):
         part = table[table["dataset"] == dataset]
-        _draw_choice(axis, part, choice)
+        _draw_choice(axis, part, choice, 0.85 * size[0] / across)
         what = "Dice" if (part["metric"] == "dice").all() else "Dice with filled boxes"
         axis.set(xscale="log", ylabel=f"{what}, pixels pooled", title=in_words(dataset))
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -77,9 +80,9 @@ def choice_of(table: pd.DataFrame) -> pd.DataFrame:
     return sought[sought["value"] > best_cheaper].iloc[::-1]
 
 
-def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame) -> None:
+def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame, inches: float) -> None:
     """One panel of `quality_cost_figure`: the choice in colour, the others in grey, the highest
-    rival as the floor."""
+    rival as the floor. inches: that the list below it may take."""
     rivals = table[table["rival"]]
     floor, others = rivals["value"].max(), table[~table["rival"]]
     others = others[~others["method"].isin(choice["method"])]
@@ -106,7 +109,10 @@ def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame) -> None:
         listed.append(f"hollow: {below.sum()} that are no better than the best trivial rival")
     if len(rivals):
         listed.append(f"shade: up to {readable(rivals.loc[rivals['value'].idxmax(), 'method'])}")
-    axis.set_xlabel("milliseconds a scan\n\n" + "\n".join(listed), multialignment="left")
+    # a line that is wider would push the panel together
+    most = int(inches * POINTS_PER_INCH / (LETTER_WIDTH * LISTED))
+    lines = [textwrap.fill(line, most, subsequent_indent="    ") for line in listed]
+    axis.set_xlabel("milliseconds a scan\n\n" + "\n".join(lines), loc="left", fontsize=LISTED)
 
 
 def redrawn(results: pd.DataFrame, runs: Path, data: str) -> dict[str, Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -128,13 +129,22 @@ def test_tables_to_choose_by(study, tmp_path, capsys):
     panels = figures.quality_cost_figure(both, costs, "synthetic squares").axes
     assert [panel.get_ylim()[0] for panel in panels] == [0, 0]
     assert min(panel.get_ylim()[1] for panel in panels) > 1.2
-    # five data sets stand in two rows, and the empty place shows no axes
+    # five data sets stand in three rows, and the empty place shows no axes
     five = [f"set{number}" for number in range(5)]
     many = pd.concat([rows.assign(dataset=name) for name in five])
     costs = pd.concat([cost.assign(dataset=name) for name in five])
     drawn = figures.quality_cost_figure(many, costs, "synthetic squares")
     assert [panel.axison for panel in drawn.axes] == [True] * 5 + [False]
-    assert drawn.get_figwidth() < 16
+    assert drawn.get_figwidth() * 150 <= 1200
+    # however long a method's name is, its line stands in its own half, apart from all others
+    long = {"method": {"bright": "a method with a name of sixty letters, as no method has"}}
+    named, costs = many.replace(long), costs.replace(long)
+    drawn = figures.quality_cost_figure(named, costs, "synthetic squares")
+    drawn.draw_without_rendering()
+    places = [panel.get_tightbbox() for panel in drawn.axes[:5]]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(places, 2))
+    assert all(place.x0 >= 0 and place.x1 <= drawn.bbox.width for place in places)
+    assert min(panel.get_window_extent().width for panel in drawn.axes) > 0.38 * drawn.bbox.width
 
 
 def test_the_choice_is_what_nothing_beats_in_quality_and_cost():
