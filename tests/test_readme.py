@@ -16,10 +16,8 @@ from tests.store.fake_reader import built, head
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-WRITTEN = (
-    "README.md",
-    *(f"docs/{name}.md" for name in ("getting_started", "how_to", "model_cards", "scale")),
-)
+DOCS = ("getting_started", "how_to", "model_cards", "results", "scale")
+WRITTEN = ("README.md", *(f"docs/{name}.md" for name in DOCS))
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in WRITTEN}
 EXAMPLE_LINES = 22
 
