@@ -62,7 +62,7 @@ def with_intervals() -> set[str]:
 
 
 def of_three_seeds() -> set[str]:
-    """Values of seeds 1, 2 and 3 as the pages print them, of rows that a scale has from all three."""
+    """Values of seeds 1, 2 and 3 as the pages print them, of rows that have all three."""
     found: set[str] = set()
     for scale in sorted(path for path in (ROOT / "figures").iterdir() if path.is_dir()):
         paths = [*scale.rglob("metrics.csv"), *scale.glob("seed*.csv")]
