@@ -59,6 +59,11 @@ class Detection:
                 " decisions; expected one each"
             )
 
+    def only(self, part: np.ndarray) -> Detection:
+        """Those of some slices, bool (slices,)."""
+        rows = self.rows[part].reset_index(drop=True)
+        return Detection(rows, self.truth[part], self.decided[part], self.score[part])
+
 
 def predictions_of(
     runs: Mapping[str, TrainingRun],
@@ -145,23 +150,30 @@ def detection_table(detections: Mapping[str, Detection]) -> pd.DataFrame:
 
 
 def detection_rows(detections: Mapping[str, Detection], rows: Rows, variant: str) -> list[Row]:
-    """Rows of the result table: every measure of TABLE_2 over all slices, with its interval over
-    patients, and by fold (the part of the data set, counted from 1)."""
+    """Rows of the result table: every measure of TABLE_2 over all slices and by fold (the part of
+    the data set, counted from 1), with intervals over the patients of each."""
     named = {"variant": variant, "class_name": "any", "unit": "slice", "subset": "all"}
     named["threshold_source"] = "none"
-    table = [
+    table = _measured_rows(detections, rows, named)
+    for fold in sorted({number for each in detections.values() for number in each.rows["fold"]}):
+        part = replace(rows, dataset=f"{rows.dataset}/fold_{int(fold) + 1}", made=[])
+        of_fold = {
+            method: found.only((found.rows["fold"] == fold).to_numpy())
+            for method, found in detections.items()
+            if (found.rows["fold"] == fold).any()
+        }
+        table += _measured_rows(of_fold, part, named)
+    return table
+
+
+def _measured_rows(
+    detections: Mapping[str, Detection], rows: Rows, named: Mapping[str, str]
+) -> list[Row]:
+    return [
         rows.statistic(statistic, metric, **named, method=method)
         for method, found in detections.items()
         for metric, statistic in detection_statistics(found).items()
     ]
-    for cell in detection_table(detections).to_dict("records"):
-        if cell["fold"] != "overall":
-            fold = replace(rows, dataset=f"{rows.dataset}/fold_{int(cell['fold']) + 1}", made=[])
-            values = {**cell, "balanced_accuracy": cell["auc_of_decisions"]}
-            for metric in (*TABLE_2, "balanced_accuracy"):
-                own = {**named, "method": cell["method"]}
-                table.append(fold.number(values[metric], metric, cell["slices"], **own))
-    return table
 
 
 def position_rows(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,13 +59,8 @@ def readings_table() -> pd.DataFrame:
 def table_1(segmentations: Mapping[str, Counts], rows: pd.DataFrame) -> pd.DataFrame:
     """A row per fold and `overall`, method and metric: `fold, method, metric, mean, se, slices`.
     rows: with `fold`."""
-    positive = positive_slices(rows)
-    groups = {
-        str(fold): positive & (rows["fold"] == fold).to_numpy()
-        for fold in sorted(rows["fold"].unique())
-    }
     table = []
-    for fold, part in {**groups, "overall": positive}.items():
+    for fold, part in _scored_parts(rows).items():
         for method, counts in segmentations.items():
             for metric, measure in (("dice", dice), ("iou", iou)):
                 values = measure(counts[part])
@@ -72,6 +68,16 @@ def table_1(segmentations: Mapping[str, Counts], rows: pd.DataFrame) -> pd.DataF
                 mean, used = float(mean_over_units(values)), int(np.isfinite(values).sum())
                 table.append({**named, "mean": mean, "se": standard_error(values), "slices": used})
     return pd.DataFrame(table)
+
+
+def _scored_parts(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which slices with hemorrhage are of each fold, and last those of all: bool (slices,)."""
+    positive = positive_slices(rows)
+    groups = {
+        str(fold): positive & (rows["fold"] == fold).to_numpy()
+        for fold in sorted(rows["fold"].unique())
+    }
+    return {**groups, "overall": positive}
 
 
 def as_printed(table: pd.DataFrame, metric: str, methods: Sequence[str]) -> pd.DataFrame:
@@ -128,27 +134,48 @@ def printed_rows(
     table: pd.DataFrame,
     significance: pd.DataFrame,
     thresholds: Mapping[str, Choice],
+    index: pd.DataFrame,
     rows: Rows,
 ) -> list[Row]:
     """What the paper prints beside the means, as result rows: standard errors, Table 1 by fold (the
-    part of the data set, counted from 1), the p of its test against HGI-SAM, and the mean of the
-    folds' thresholds. table: `table_1`."""
+    part of the data set, counted from 1) with its interval over the fold's patients, the p of its
+    test against HGI-SAM, and the mean of the folds' thresholds. table: `table_1`. index: rows of
+    the slices, with `fold`."""
     named = {name: {**each.columns, **PER_POSITIVE_SLICE} for name, each in segmentations.items()}
+    scored = _scored_parts(index)
+    patients = {name: index.loc[part, "patient_id"].nunique() for name, part in scored.items()}
     found = []
     for cell in table.itertuples():
-        own, slices = named[cell.method], int(cell.slices)
-        part = rows
+        own, part = named[cell.method], rows
         if cell.fold != "overall":
             part = replace(rows, dataset=f"{rows.dataset}/fold_{int(cell.fold) + 1}", made=[])
-            found.append(part.number(cell.mean, cell.metric, slices, **own))
-        found.append(part.number(cell.se, f"{cell.metric}_se", slices, **own))
+            counts = segmentations[cell.method].counts
+            found.append(_of_fold(counts, index, scored[cell.fold], part, cell.metric, own))
+        found.append(part.number(cell.se, f"{cell.metric}_se", patients[cell.fold], **own))
     for test in significance[significance["family"] == "HGI-SAM against"].itertuples():
-        found.append(rows.number(test.p_slices, "p_value", test.slices, **named[test.second]))
+        own = named[test.second]
+        found.append(rows.number(test.p_slices, "p_value", patients["overall"], **own))
     for name, choice in thresholds.items():
         mean = float(np.mean([threshold.value for threshold in choice.by_fold.values()]))
         own = {**named[name], "unit": "pixel"}
-        found.append(rows.number(mean, "map_threshold", len(choice.of_slice), **own))
+        found.append(rows.number(mean, "map_threshold", index["patient_id"].nunique(), **own))
     return found
+
+
+def _of_fold(
+    counts: Counts,
+    index: pd.DataFrame,
+    part: np.ndarray,
+    rows: Rows,
+    metric: str,
+    columns: Mapping[str, Any],
+) -> Row:
+    """A mean over the slices of one fold. part: bool (slices,), those with hemorrhage."""
+    if not part.any():
+        why = {"interval": "no slice of the fold is labelled positive"}
+        return rows.number(float("nan"), metric, 0, **columns, **why)
+    measured = statistic_of(counts[part], index[part], "slice", metric)
+    return rows.statistic(measured, metric, **columns)
 
 
 def _patient_means(values: np.ndarray, rows: pd.DataFrame) -> np.ndarray:

@@ -44,7 +44,11 @@ def test_table_2_is_scikit_learns():
     assert table.loc["overall", "auroc"] != pytest.approx(table.loc["overall", "auc_of_decisions"])
     rows = detection_rows({"swin_hgi_sam": FOUND}, Rows("04_swin_hgi_sam", "fake", 200), "printed")
     everything = result_table(rows)
-    of_fold = everything[everything["dataset"] == "fake/fold_2"].set_index("metric")["value"]
+    of_fold = everything[everything["dataset"] == "fake/fold_2"].set_index("metric")
+    # five patients of four slices each
+    assert (of_fold["n"] == 5).all() and (of_fold["interval"] == "bootstrap").all()
+    assert of_fold["value"].between(of_fold["ci_low"], of_fold["ci_high"]).all()
+    of_fold = of_fold["value"]
     expected = table.loc["1", list(TABLE_2)].astype(float).to_dict()
     assert of_fold.to_dict() == pytest.approx(
         {**expected, "balanced_accuracy": expected["auc_of_decisions"]}

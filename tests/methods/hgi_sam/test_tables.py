@@ -118,7 +118,7 @@ def test_what_the_paper_prints_beside_the_means_is_in_the_results():
     choice = Choice("masks-validation", by_fold, np.zeros(48), COUNTS["swin_hgi_sam"])
     chosen = {"swin_hgi_sam": choice}
     rows = Rows("04_swin_hgi_sam", "physionet", 20)
-    found = result_table(tables.printed_rows(made, table, significance, chosen, rows))
+    found = result_table(tables.printed_rows(made, table, significance, chosen, ROWS, rows))
     own = found[found["method"] == "swin_grad_cam"].set_index(["dataset", "metric"])["value"]
     values = dice(COUNTS["swin_grad_cam"][POSITIVE])
     first = (ROWS["fold"] == 0).to_numpy()[POSITIVE]
@@ -132,6 +132,41 @@ def test_what_the_paper_prints_beside_the_means_is_in_the_results():
     # no fold's number is a second one of the whole
     whole = found[(found["dataset"] == "physionet") & found["metric"].isin(["dice", "iou"])]
     assert whole.empty
+
+
+def test_a_fold_has_an_interval_over_its_own_patients():
+    made = {
+        name: Segmentation(name, found, "masks-validation", True) for name, found in COUNTS.items()
+    }
+    table, significance = tables.table_1(COUNTS, ROWS), tables.significance_table(COUNTS, ROWS, 50)
+    choice = Choice("masks-validation", {0: fixed_threshold(0.1)}, np.zeros(48), COUNTS["unet"])
+    beside = table, significance, {"unet": choice}
+    rows = Rows("04_swin_hgi_sam", "physionet", 200)
+    found = result_table(tables.printed_rows(made, *beside, ROWS, rows))
+    for fold, part in ROWS[POSITIVE].groupby("fold"):
+        own = found[found["dataset"] == f"physionet/fold_{fold + 1}"]
+        assert (own["n"] == part["patient_id"].nunique()).all()
+        assert part["patient_id"].nunique() < len(part)
+        measured = own[own["metric"].isin(["dice", "iou"])]
+        assert len(measured) == 2 * len(COUNTS)
+        assert (measured["interval"] == "bootstrap").all()
+        assert measured["value"].between(measured["ci_low"], measured["ci_high"]).all()
+    everyone = ROWS.loc[POSITIVE, "patient_id"].nunique()
+    assert set(found.loc[found["metric"] == "p_value", "n"]) == {everyone}
+    assert set(found.loc[found["metric"] == "map_threshold", "n"]) == {ROWS["patient_id"].nunique()}
+    # a fold of one patient has no spread between patients, and one without hemorrhage no value
+    alone = ROWS.assign(fold=np.where(ROWS["patient_id"] == ROWS["patient_id"][0], 1, 0))
+    beside = tables.table_1(COUNTS, alone), significance, {}
+    found = result_table(tables.printed_rows(made, *beside, alone, rows))
+    of_one = found[(found["dataset"] == "physionet/fold_2") & (found["metric"] == "dice")]
+    assert (of_one["n"] == 1).all() and of_one["ci_low"].isna().all()
+    assert of_one["interval"].str.contains("one patient").all() and of_one["value"].notna().all()
+    empty = ROWS.assign(fold=np.where(POSITIVE, 0, 1))
+    beside = tables.table_1(COUNTS, empty), significance, {}
+    found = result_table(tables.printed_rows(made, *beside, empty, rows))
+    of_none = found[(found["dataset"] == "physionet/fold_2") & (found["metric"] == "dice")]
+    assert of_none["value"].isna().all() and (of_none["n"] == 0).all()
+    assert of_none["interval"].str.contains("no slice").all()
 
 
 FLAT_ROWS = ROWS.assign(any=pd.array([True] * 48, dtype="boolean"))
