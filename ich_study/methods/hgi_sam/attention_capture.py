@@ -70,9 +70,8 @@ def capture_attention(
 
     model: timm's SwinTransformer in evaluation mode, on the device of `inputs` (B, C, H, W).
     targets: number of the logit to differentiate, or one per slice (B,); the logits are summed,
-    which leaves each
-    slice its own gradient. gradients: kinds of GRADIENTS. stages: None records all. precision:
-    "bf16" autocasts the matrix products; softmax, means and norms stay float32.
+    which leaves each slice its own gradient. gradients: kinds of GRADIENTS. stages: None records
+    all. precision: "bf16" autocasts the matrix products; softmax, means and norms stay float32.
 
     Weights get no gradient, nothing before the first recorded attention does, and of attention and
     its gradient only means and norms are kept. timm's fused attention, which never forms the

@@ -47,8 +47,7 @@ def swin_from_parent(path: Path, outputs: int, seed: int = 0, trained: str = "al
     `outputs` logits.
 
     HGI-SAM is fine-tuned from the body of Swin-SAM binary (Section 4.2.2). With as many outputs as
-    the
-    parent the head is kept. trained: see Backbone (HGI-SAM's code trains the head first).
+    the parent the head is kept. trained: see Backbone (HGI-SAM's code trains the head first).
     Raises WeightsError where the file is absent, describes no Swin, or does not fit its own
     description.
     """

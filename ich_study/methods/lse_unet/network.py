@@ -279,8 +279,8 @@ def create_lse_unet(
 def trained_encoder(path: Path) -> Backbone:
     """The classifier of a `01_backbones` checkpoint, weights loaded strictly.
 
-    Raises WeightsError where the file is absent, of no timm classifier, or does
-    not fit its own description.
+    Raises WeightsError where the file is absent, of no timm classifier, or does not fit its own
+    description.
     """
     found = load(path, torch.device("cpu"), Backbone)
     return replace(found.network, weights_source=path.name, weights_sha256=found.sha256)

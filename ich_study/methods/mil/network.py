@@ -221,10 +221,9 @@ def create_mil(
     initialisation).
 
     blocks: residual blocks of a level, of the printed network only; None is the published number.
-    Fewer
-    see less far, which small inputs need: the printed network sees 88 pixels. Raises ParameterError
-    for an unknown variant or head, channels that are not three positive numbers, or blocks that do
-    not fit.
+    Fewer see less far, which small inputs need: the printed network sees 88 pixels. Raises
+    ParameterError for an unknown variant or head, channels that are not three positive numbers, or
+    blocks that do not fit.
     """
     require_known("MIL variant", variant, MIL_VARIANTS)
     require_known("MIL head", head, HEADS)
