@@ -122,8 +122,11 @@ def summed_f1(scored: ScoredMaps, detector: Detector | Centroids) -> float:
 
 
 def tune_detector(scored: ScoredMaps, search: Search) -> Tuning:
-    """The detector with the largest point F1 on `scored` (`summed_f1`).
+    """The detector with the largest point F1 on `scored` (`summed_f1`), of equally good ones the
+    first that was evaluated.
 
+    Many may be equal: where T alone leaves one point a lesion, h and d change nothing, and where h
+    does, T does not. Then what is reported of them is where the search began, not an optimum.
     d is truncated to whole pixels, as in the code. Called again after a kill, the evaluations in
     the folder are taken from there and the search goes on to the same end. Raises StudyError where
     no slice has a box.
