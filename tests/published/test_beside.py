@@ -152,7 +152,7 @@ def test_how_many_folds_are_printed_and_how_many_are_ours_is_said_below_the_tabl
         tables, _ = beside.rebuilt_tables(result_table([{**COMMON, **each} for each in rows]))
         return " ".join(next(each for each in tables if each.name == "hgi_sam_table_1").notes)
 
-    assert "is given no interval" in notes(whole, *folds[:3])
+    assert "A fold holds few patients" in notes(whole, *folds[:3])
     assert "The paper has 5 folds, these runs 3" in notes(whole, *folds[:3])
     assert "The paper has" not in notes(whole, *folds)
     assert notes(whole) == ""
