@@ -50,13 +50,14 @@ class Segmentation:
         return {name: getattr(self, name) for name in names}
 
 
-def segmented(scores: Scores, choice: Choice, brain_mask: bool = True) -> Segmentation:
-    """The masks of one method at its thresholds, named by where those came from.
+def segmented(scored: Scores | Heat, choice: Choice, brain_mask: bool = True) -> Segmentation:
+    """The masks of one method, named by its scores or heat, at its thresholds, named by where those
+    came from.
 
     brain_mask: whether its heat was cut to the brain before it was scored.
     """
-    named = (choice.source, brain_mask, scores.variant, scores.layer)
-    return Segmentation(scores.name, choice.counts, *named)
+    named = (choice.source, brain_mask, scored.variant, scored.layer)
+    return Segmentation(scored.name, choice.counts, *named)
 
 
 def supervised(name: str, masks: np.ndarray, truth: Truth, variant: str) -> Segmentation:
@@ -65,31 +66,20 @@ def supervised(name: str, masks: np.ndarray, truth: Truth, variant: str) -> Segm
     return Segmentation(name, overlap_counts(masks, truth.mask()), "none", False, variant)
 
 
-def gated(segmentation: Segmentation, decided: np.ndarray) -> Segmentation:
-    """The same masks, emptied on slices that the classifier calls negative: what a reader would be
-    shown.
-
-    decided: whether the classifier calls a slice positive, bool (slices,).
-    """
-    counts = segmentation.counts
-    kept = Counts(
-        np.where(decided, counts.tp, 0),
-        np.where(decided, counts.fp, 0),
-        np.where(decided, counts.fn, counts.tp + counts.fn),
-    )
-    return replace(segmentation, method=f"{segmentation.method}_gated", counts=kept)
-
-
 def gated_by_classifiers(
     segmentations: Mapping[str, Segmentation], predictions: Mapping[str, pd.DataFrame]
 ) -> list[Segmentation]:
-    """`gated` masks of every weakly supervised method, each by the classifier that it explains.
+    """The masks of every weakly supervised method, emptied on slices that the classifier which it
+    explains calls negative: what a reader would be shown.
 
     predictions: of `classification.predict`, by classifier.
     """
     found = []
     for method, classifier in CLASSIFIER_OF.items():
-        found.append(gated(segmentations[method], decisions(predictions[classifier])))
+        counts, called = segmentations[method].counts, decisions(predictions[classifier])
+        tp, fp = counts.tp * called, counts.fp * called
+        kept = Counts(tp, fp, counts.tp + counts.fn - tp)
+        found.append(replace(segmentations[method], method=f"{method}_gated", counts=kept))
     return found
 
 
@@ -153,8 +143,8 @@ def mask_rows(
             beside = [methods[HGI]] if reading == "norm_of_head" else methods.values()
             others = [*beside, *others]
     beside = [
-        segmented(each, choice, heat.brain is not None)
-        for heat, each, choice in tuned_alike(others, truth)
+        segmented(heat, choice, heat.brain is not None)
+        for heat, choice in tuned_alike(others, truth)
     ]
     unmasked = [segmented(scores[name], choice) for name, choice in free.items()]
     trivial = []
@@ -167,50 +157,39 @@ def mask_rows(
     return table + ablation_differences([*table_1, *beside], index, rows)
 
 
-def tuned_alike(heats: Iterable[AnyHeat], truth: Truth) -> list[tuple[AnyHeat, Scores, Choice]]:
-    """Each heat with its scores and the thresholds of the other folds, as Table 1's own methods.
+def tuned_alike(heats: Iterable[AnyHeat], truth: Truth) -> list[tuple[AnyHeat, Choice]]:
+    """Each heat with the thresholds of the other folds, as Table 1's own methods.
 
     truth: its rows name the `fold` of each slice.
     """
-    found = []
-    for heat in heats:
-        scores = score(heat, truth, GRID)
-        found.append((heat, scores, of_other_folds(scores, truth.rows["fold"])))
-    return found
-
-
-def setting_difference(
-    first: Segmentation, second: Segmentation, index: pd.DataFrame, rows: Rows
-) -> Row:
-    """One row `dice_difference`, first minus second, between two settings of a method, such as
-    three stages and four; named by the first's columns."""
-    positive = positive_slices(index)
-    one, two = (
-        statistic_of(each.counts[positive], index[positive], "slice", "dice")
-        for each in (first, second)
-    )
-    named = {**first.columns, "method": f"{first.method} - {second.method}"}
-    return rows.difference(one, two, "dice_difference", **named, **PER_POSITIVE_SLICE)
+    folds = truth.rows["fold"]
+    return [(heat, of_other_folds(score(heat, truth, GRID), folds)) for heat in heats]
 
 
 def ablation_differences(
     segmentations: Sequence[Segmentation], index: pd.DataFrame, rows: Rows
 ) -> list[Row]:
     """HGI-SAM as printed: three stages minus four, with minus without the brain mask (paper,
-    Section 6), and its norm per window and head minus the norm per head (Eq. 2)."""
-    printed, of_head = {}, None
-    for each in segmentations:
-        if (each.method, each.variant) == (HGI, "printed"):
-            printed[each.layer, each.brain_mask] = each
-        elif (each.method, each.variant) == (HGI, "norm_of_head"):
-            of_head = replace(each, method=f"{HGI} norm_of_head")
+    Section 6), and its norm per window and head minus the norm per head (Eq. 2); named by the
+    first's columns."""
+    printed = {
+        (each.layer, each.brain_mask): each
+        for each in segmentations
+        if (each.method, each.variant) == (HGI, "printed")
+    }
     own, every = sorted((layer, brain) for layer, brain in printed if layer is not None)
-    pairs = [(own, every), ((None, True), (None, False))]
-    found = [
-        setting_difference(printed[first], printed[second], index, rows) for first, second in pairs
-    ]
-    if of_head is not None:
-        found.append(setting_difference(printed[None, True], of_head, index, rows))
+    pairs = [(printed[own], printed[every]), (printed[None, True], printed[None, False])]
+    for each in segmentations:
+        if (each.method, each.variant) == (HGI, "norm_of_head"):
+            pairs.append((printed[None, True], replace(each, method=f"{HGI} norm_of_head")))
+    positive, found = positive_slices(index), []
+    for first, second in pairs:
+        one, two = (
+            statistic_of(each.counts[positive], index[positive], "slice", "dice")
+            for each in (first, second)
+        )
+        named = {**first.columns, "method": f"{first.method} - {second.method}"}
+        found.append(rows.difference(one, two, "dice_difference", **named, **PER_POSITIVE_SLICE))
     return found
 
 
@@ -261,21 +240,16 @@ def box_rows(
     there = np.flatnonzero(boxes.any((1, 2)))
     if not len(there):
         raise DataError(f"none of the {len(truth)} slices has a box; there is nothing to localise")
-    masked: list[tuple[Heat, Choice, bool]] = []
-    for by in choices:
-        for name, choice in by.items():
-            heat = heats[variant][name]
-            masked.append((heat, choice, heat.brain is not None))
-    for heat, _, choice in tuned_alike(ablations(heats["printed"]), truth):
-        masked.append((heat, choice, heat.brain is not None))
-    for rival, _, choice in tuned_alike(rivals, truth):
+    own = [(heats[variant][name], choice) for by in choices for name, choice in by.items()]
+    own += tuned_alike(ablations(heats["printed"]), truth)
+    masked = [(heat, choice, heat.brain is not None) for heat, choice in own]
+    for rival, choice in tuned_alike(rivals, truth):
         masked.append((replace(rival, variant=variant), choice, True))
     found, shown = [], truth.rows.iloc[there]
     for heat, choice, in_brain in masked:
         marked = heat.read(there)[:, 0] >= choice.of_slice[there][:, None, None]
         counts = filled_box_counts(marked, boxes[there])
-        named = (choice.source, in_brain, heat.variant, heat.layer)
-        columns = Segmentation(heat.name, counts, *named).columns
+        columns = segmented(heat, choice, in_brain).columns
         columns |= {"class_name": "any", "subset": "positive"}
         metrics = ("dice", "iou", "precision")
         found += rows.overlap(counts, shown, ("slice", "pixel"), metrics, "box_", **columns)

@@ -14,13 +14,11 @@ from ich_study.methods.hgi_sam.segmentations import (
     Segmentation,
     ablation_differences,
     box_rows,
-    gated,
     gated_by_classifiers,
     mask_rows,
     pointing_rows,
     segmentation_rows,
     segmented,
-    setting_difference,
     supervised,
 )
 from ich_study.methods.hgi_sam.thresholds import GRID, of_other_folds, rival_heats
@@ -108,7 +106,9 @@ def test_masks_are_named_by_what_they_are_and_where_their_threshold_came_from():
 def test_gating_empties_slices_called_negative_and_what_they_hold_is_missed():
     counts = Counts(np.array([4, 5, 0]), np.array([1, 2, 3]), np.array([6, 7, 0]))
     original = Segmentation("swin_hgi_sam", counts, "labels", True, "authors", "0-2")
-    kept = gated(original, np.array([True, False, False]))
+    called = pd.DataFrame({"class": "any", "logit": [0.5, -0.5, -0.5]})
+    calls = dict.fromkeys(("two_outputs", "multi_label", "binary"), called)
+    *_, kept = gated_by_classifiers(dict.fromkeys(SCORES, original), calls)
     assert [part.tolist() for part in vars(kept.counts).values()] == [
         [4, 0, 0],
         [1, 0, 0],
@@ -162,14 +162,6 @@ def test_rows_are_of_positive_slices_and_of_all():
     assert len(table) == 16 and set(table["class"]) == {"any"}
     with pytest.raises(DataError, match="labelled positive"):
         segmentation_rows([], INDEX.assign(any=False), ROWS)
-
-
-def test_a_difference_is_the_first_setting_minus_the_second():
-    methods = [of_dice(40, "swin_sam_multi_label", "labels"), of_dice(60, "swin_hgi_sam")]
-    row = setting_difference(*methods, INDEX, ROWS)
-    assert row["method"] == "swin_sam_multi_label - swin_hgi_sam"
-    assert (row["value"], row["threshold_source"]) == (pytest.approx(-0.20), "labels")
-    assert (row["unit"], row["subset"], row["class"]) == ("slice", "positive", "any")
 
 
 def test_the_differences_decide_the_claims_of_the_paper():
@@ -282,11 +274,16 @@ def test_ablations_subtract_the_second_setting_from_the_first():
         of_dice(30, layer="0-3"),
         of_dice(60, layer="0-2"),
         of_dice(75, brain=False),
+        replace(of_dice(40, source="labels"), variant="norm_of_head"),
     ]
     found = ablation_differences(every, INDEX, ROWS)
-    assert [(row["layer"], row["brain_mask"]) for row in found] == [("0-2", True), (None, True)]
-    assert [row["value"] for row in found] == pytest.approx([0.30, -0.15])
-    assert {row["metric"] for row in found} == {"dice_difference"}
+    settings = [("0-2", True), (None, True), (None, True)]
+    assert [(row["layer"], row["brain_mask"]) for row in found] == settings
+    assert [row["value"] for row in found] == pytest.approx([0.30, -0.15, 0.20])
+    assert found[-1]["method"] == "swin_hgi_sam - swin_hgi_sam norm_of_head"
+    named = {(row["metric"], row["unit"], row["subset"], row["class"]) for row in found}
+    assert named == {("dice_difference", "slice", "positive", "any")}
+    assert {row["threshold_source"] for row in found} == {"masks-validation"}
 
 
 def boxed(boxes):
