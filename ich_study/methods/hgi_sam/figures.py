@@ -14,7 +14,6 @@ from matplotlib.patches import Patch
 from torch import Tensor, nn
 
 from ich_study.ct.windows import WINDOWS, apply_window
-from ich_study.errors import StudyError
 from ich_study.evaluate.scaling import minmax, resized_maps
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
@@ -22,10 +21,7 @@ from ich_study.figures.names import readable
 from ich_study.figures.steps import Step, steps_figure
 from ich_study.figures.style import mark_sides
 from ich_study.methods.hgi_sam.attention_maps import HGI_VARIANTS
-from ich_study.methods.hgi_sam.maps import (
-    AttentionHeat,
-    heat_of,
-)
+from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, AttentionHeat, heat_and_logits
 from ich_study.metrics.overlap import dice, overlap_counts
 
 AUTOMATIC, TRUTH, BOTH = (213, 94, 0), (0, 114, 178), (240, 228, 66)
@@ -79,10 +75,10 @@ def explore_figure(
     """
     _, inputs = view(truth.rows.iloc[[index]])
     brain = torch.from_numpy(truth.brain[[index]])
-    steps = []
+    model, steps = networks[CLASSIFIER_OF[method]], []
     for variant in HGI_VARIANTS:
-        heat = heat_of(method, networks, inputs, brain, variant)[0]
-        steps += heat_steps(variant, heat, truth, index, threshold)
+        heat, _ = heat_and_logits(method, model, inputs, brain, variant)
+        steps += heat_steps(variant, heat[0], truth, index, threshold)
     return steps_figure(steps, f"{readable(method)}, slice {index}", columns=4)
 
 
@@ -133,11 +129,6 @@ def comparison_figure(
     masks: bool (n, S, S) of the slices `index`, by method.
     """
     hu, real, window = truth.hu[index], truth.mask("any", index), WINDOWS["brain"]
-    if not len(hu) or any(found.shape != real.shape for found in masks.values()):
-        raise StudyError(
-            f"figure {title!r}: no slices, or masks whose shape is not that of the truth,"
-            f" {real.shape}"
-        )
     across = 1 + len(masks)
     size = (1.75 * across, 1.75 * len(hu) + 0.9)
     figure, axes = plt.subplots(len(hu), across, figsize=size, squeeze=False)

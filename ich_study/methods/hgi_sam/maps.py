@@ -24,7 +24,7 @@ from ich_study.evaluate.scaling import minmax
 from ich_study.evaluate.truth import PackedMasks, Truth
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceDataset, SliceSource
-from ich_study.methods.hgi_sam.attention_capture import capture_attention, checked_swin
+from ich_study.methods.hgi_sam.attention_capture import capture_attention
 from ich_study.methods.hgi_sam.attention_maps import (
     HGI_STAGES,
     HGI_VARIANTS,
@@ -98,30 +98,6 @@ class AttentionHeat:
         return self.read(index)[:, 0] >= thresholds[index][:, None, None]
 
 
-def attention_archive(
-    folder: Path,
-    model: nn.Module,
-    weights_sha256: str,
-    source: SliceSource,
-    rows: pd.DataFrame,
-    preprocessing: Preprocessing,
-    device: torch.device,
-    batch_size: int = 8,
-    precision: str = "fp32",
-) -> MapArchive:
-    """Layer maps of every row into `folder`, going on after a kill: Swin-SAM of any Swin, and for
-    one of two outputs HGI-SAM and Swin-Grad-CAM too, each as printed and as in the code."""
-    dataset = SliceDataset(source, rows, ("any",), preprocessing)
-    key = {
-        "weights": weights_sha256,
-        "precision": precision,
-        "code": code_hash(__name__, exact=False),
-    }
-    maps_of = partial(_maps_of, checked_swin(model), precision)
-    what = f"maps of {folder.name}"
-    return archive_slices(folder, dataset, batch_size, device, maps_of, key, what)
-
-
 def archives_of(
     runs: Mapping[str, TrainingRun],
     folder: Path,
@@ -132,12 +108,16 @@ def archives_of(
     batch_size: int = 8,
     precision: str = "fp32",
 ) -> dict[str, MapArchive]:
-    """`attention_archive` of every classifier, in a folder `<classifier>_<part>` of its own."""
-    found = {}
+    """Layer maps of every row by every classifier, each in a folder `<classifier>_<part>` of its
+    own, going on after a kill: Swin-SAM of any Swin, and of one with two outputs HGI-SAM and
+    Swin-Grad-CAM too, each as printed and as in the code."""
+    dataset = SliceDataset(source, rows, ("any",), preprocessing)
+    code, found = code_hash(__name__, exact=False), {}
     for name, run in runs.items():
-        place, network = folder / f"{name}_{part}", (run.model, run.weights_sha256)
-        settings = (preprocessing, run.device, batch_size, precision)
-        found[name] = attention_archive(place, *network, source, rows, *settings)
+        place, maps_of = folder / f"{name}_{part}", partial(_maps_of, run.model, precision)
+        key = {"weights": run.weights_sha256, "precision": precision, "code": code}
+        how = (batch_size, run.device, maps_of, key, f"maps of {place.name}")
+        found[name] = archive_slices(place, dataset, *how)
     return found
 
 
@@ -200,24 +180,15 @@ def _maps_of(model: nn.Module, precision: str, inputs: Tensor) -> dict[MapName, 
     return found
 
 
-def heat_of(
-    method: str,
-    networks: Mapping[str, nn.Module],
-    inputs: Tensor,
-    brain: Tensor | None = None,
-    variant: str = "printed",
-) -> Tensor:
-    """Heat of a batch by one method of Table 1, computed at once, (B, H, W) in [0, 1].
-
-    networks: by classifier, see CLASSIFIER_OF. inputs: (B, C, H, W). brain: bool (B, H, W).
-    """
-    return heat_and_logits(method, networks[CLASSIFIER_OF[method]], inputs, brain, variant)[0]
-
-
 def heat_and_logits(
     method: str, model: nn.Module, inputs: Tensor, brain: Tensor | None, variant: str
 ) -> tuple[Tensor, Tensor]:
-    """`heat_of` the classifier that the method explains, and its logits (B, outputs)."""
+    """Heat of a batch by one method of Table 1, computed at once, (B, H, W) in [0, 1], and the
+    logits (B, outputs).
+
+    model: the classifier that the method explains (CLASSIFIER_OF). inputs: (B, C, H, W). brain:
+    bool (B, H, W).
+    """
     if method == GRAD_CAM:
         return swin_grad_cam(model, inputs, grad_cam_target(variant), brain)
     if method == HGI:

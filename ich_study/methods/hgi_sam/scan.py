@@ -57,20 +57,17 @@ def open_method(path: Path, recipe: ScanRecipe, device: torch.device) -> ScanMet
     if recipe.name not in CLASSIFIER_OF:
         return _open_segmenter(path, recipe, device)
     found = load(path, device, Backbone)
-    outputs = found.metadata["two_outputs"], found.metadata["classes"].index("any")
-
-    explained = recipe.name, found.model
+    two_outputs, place = found.metadata["two_outputs"], found.metadata["classes"].index("any")
 
     def say(scan: OneScan) -> Said:
         brain = found.preprocessing.resized_codes(torch.from_numpy(scan.brain)).to(device)
-        maps, called, done = [], [], 0
-        for inputs in ordered_inputs(scan, scan.rows, found.preprocessing, BATCH, device):
-            inside = brain[done : done + len(inputs)]
-            done += len(inputs)
-            fused, logits = heat_and_logits(*explained, inputs, inside, recipe.variant)
+        batches = ordered_inputs(scan, scan.rows, found.preprocessing, BATCH, device)
+        maps, called = [], []
+        for inputs, inside in zip(batches, brain.split(BATCH)):
+            explained = (recipe.name, found.model, inputs, inside, recipe.variant)
+            fused, logits = heat_and_logits(*explained)
             maps.append(fused.float().cpu())
-            of_any = class_logits(logits, outputs[0])[:, outputs[1] : outputs[1] + 1]
-            called.append(of_any.detach().double().cpu())
+            called.append(class_logits(logits, two_outputs)[:, [place]].detach().double().cpu())
         return Said(recipe.heat(torch.cat(maps).numpy()), torch.cat(called).numpy())
 
     return ScanMethod(recipe, found.sha256, found.preprocessing, say)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from ich_study.inputs.seeds import seeded_generator
 from ich_study.inputs.slices import SliceDataset, SliceSource, ordered_inputs
 from ich_study.methods.hgi_sam.segmentation_baselines import SegmentationNetwork
 from ich_study.splits.overlap import patient_marks
+from ich_study.store.read import Store
 from ich_study.training.config import TrainingConfig
 from ich_study.training.learner import sampled_batches
 from ich_study.training.loop import Run, fit
@@ -31,16 +31,6 @@ from ich_study.training.resume import slice_marks
 from ich_study.training.task import Batch, BatchLoader, Task, ordered_batches
 
 AUGMENTATION_STREAM = 2
-
-
-class MaskedSource(SliceSource, Protocol):
-    """What supervised training needs of the store."""
-
-    def has_mask(self, scan_id: str) -> bool:
-        """Whether the scan has a mask, be it an empty one."""
-
-    def mask(self, scan_id: str) -> np.ndarray:
-        """uint8 codes (slices, rows, columns), 0 the background."""
 
 
 class SliceSegmentation(Task):
@@ -55,7 +45,7 @@ class SliceSegmentation(Task):
         self,
         config: TrainingConfig,
         preprocessing: Preprocessing,
-        source: MaskedSource,
+        source: Store,
         train_rows: pd.DataFrame,
         validation_rows: pd.DataFrame,
     ) -> None:
@@ -119,7 +109,7 @@ class SliceSegmentation(Task):
         return hu.to(device), self._masks[part][rows].to(device)
 
 
-def masks_on_grid(source: MaskedSource, rows: pd.DataFrame, preprocessing: Preprocessing) -> Tensor:
+def masks_on_grid(source: Store, rows: pd.DataFrame, preprocessing: Preprocessing) -> Tensor:
     """Hemorrhage of each row, uint8 0 or 1 (N, S, S); DataError names a scan without mask."""
     found = torch.zeros(len(rows), preprocessing.size, preprocessing.size, dtype=torch.uint8)
     rows = rows.reset_index(drop=True)
@@ -139,7 +129,7 @@ def masks_on_grid(source: MaskedSource, rows: pd.DataFrame, preprocessing: Prepr
 def train_segmenter(
     network: SegmentationNetwork,
     config: TrainingConfig,
-    source: MaskedSource,
+    source: Store,
     train_rows: pd.DataFrame,
     validation_rows: pd.DataFrame,
     folder: Path,
@@ -173,17 +163,15 @@ def hemorrhage_probability(
 ) -> np.ndarray:
     """Probability of hemorrhage per pixel of every row, float32 (N, S, S). MapError where it is not
     finite."""
-    found = np.empty((len(rows), preprocessing.size, preprocessing.size), np.float32)
-    seen, done = (source, rows, preprocessing, batch_size, device), 0
+    seen, found = (source, rows, preprocessing, batch_size, device), []
     with torch.inference_mode(), autocast(precision, device):
-        for inputs in ordered_inputs(*seen, what="segmenting"):
+        for number, inputs in enumerate(ordered_inputs(*seen, what="segmenting")):
             probability = model(inputs).float().softmax(1)[:, 1]
             if not bool(torch.isfinite(probability).all()):
-                first = rows.iloc[done]
+                first = rows.iloc[number * batch_size]
                 raise MapError(
                     f"a segmentation is not finite in the batch from {first.scan_id}, slice"
                     f" {first.slice_index}"
                 )
-            found[done : done + len(inputs)] = probability.cpu().numpy()
-            done += len(inputs)
-    return found
+            found.append(probability.cpu().numpy())
+    return np.concatenate(found)

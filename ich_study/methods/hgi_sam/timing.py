@@ -15,7 +15,7 @@ from torch import nn
 from ich_study.errors import ParameterError
 from ich_study.evaluate.rows import Row, Rows
 from ich_study.inputs.devices import wait_for
-from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, heat_of
+from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, heat_and_logits
 
 WARM_UP = 2
 
@@ -28,8 +28,8 @@ def method_calls(
     networks: the three classifiers, and the supervised networks where there are any.
     """
     calls: dict[str, Callable[[], object]] = {
-        method: partial(heat_of, method, networks, inputs, None, variant)
-        for method in CLASSIFIER_OF
+        method: partial(heat_and_logits, method, networks[classifier], inputs, None, variant)
+        for method, classifier in CLASSIFIER_OF.items()
     }
     for name, network in networks.items():
         if name not in CLASSIFIER_OF.values():

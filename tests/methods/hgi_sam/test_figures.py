@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from ich_study.errors import StudyError
 from ich_study.methods.hgi_sam import figures
 from ich_study.methods.hgi_sam.figures import (
     comparison_figure,
@@ -86,13 +85,6 @@ def test_colours_say_who_drew_what():
     }
 
 
-def test_masks_of_other_slices_are_refused():
-    with pytest.raises(StudyError, match="no slices, or masks"):
-        comparison_figure(truth_of(TRUTH), {"unet": TRUTH[:1]}, np.arange(2), "title")
-    with pytest.raises(StudyError, match="no slices, or masks"):
-        comparison_figure(truth_of(TRUTH), {}, np.arange(0), "title")
-
-
 def test_the_steps_of_a_slice_say_what_they_are():
     heat = torch.zeros(16, 16)
     heat[4:8, 4:6] = 0.3
@@ -113,20 +105,21 @@ def test_the_steps_of_a_slice_say_what_they_are():
 def test_the_slice_that_is_asked_for_is_explored(monkeypatch):
     asked = []
 
-    def heat_of(method, networks, inputs, brain, variant):
-        asked.append((method, variant, int(inputs), int(brain.sum())))
-        return torch.zeros(1, 16, 16)
+    def heat_and_logits(method, model, inputs, brain, variant):
+        asked.append((model, method, variant, int(inputs), int(brain.sum())))
+        return torch.zeros(1, 16, 16), torch.zeros(1, 2)
 
-    monkeypatch.setattr(figures, "heat_of", heat_of)
+    monkeypatch.setattr(figures, "heat_and_logits", heat_and_logits)
+    networks = {"two_outputs": "its classifier", "binary": "another"}
     brain = np.ones(TRUTH.shape, bool)
     brain[1, :, 8:] = False
     truth = truth_of(TRUTH, brain=brain)
     figure = explore_figure(
-        truth, {}, lambda rows: (None, torch.tensor(rows.index[0])), 1, "swin_hgi_sam", 0.5
+        truth, networks, lambda rows: (None, torch.tensor(rows.index[0])), 1, "swin_hgi_sam", 0.5
     )
     assert asked == [
-        ("swin_hgi_sam", "printed", 1, 128),
-        ("swin_hgi_sam", "norm_of_head", 1, 128),
-        ("swin_hgi_sam", "authors", 1, 128),
+        ("its classifier", "swin_hgi_sam", "printed", 1, 128),
+        ("its classifier", "swin_hgi_sam", "norm_of_head", 1, 128),
+        ("its classifier", "swin_hgi_sam", "authors", 1, 128),
     ]
     assert len(figure.axes) == 8 and "slice 1" in figure.get_suptitle()

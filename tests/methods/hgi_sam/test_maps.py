@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from ich_study.methods.hgi_sam.attention_maps import (
     swin_sam,
 )
 from ich_study.methods.hgi_sam.maps import (
+    CLASSIFIER_OF,
     AttentionHeat,
     ablations,
-    attention_archive,
+    archives_of,
     attention_heats,
-    heat_of,
+    heat_and_logits,
     stages_held,
 )
 from ich_study.methods.hgi_sam.swin import create_swin
@@ -48,8 +50,9 @@ def swin(outputs, seed=0):
     return create_swin(outputs, options=TINY, seed=seed).model.eval()
 
 
-def archived(folder, model, rows=ROWS, batch_size=5):
-    return attention_archive(folder, model, "0" * 64, STORE, rows, PREPROCESSING, CPU, batch_size)
+def archived(folder, model, rows=ROWS, sha256="0" * 64):
+    runs = {"swin": SimpleNamespace(model=model, weights_sha256=sha256, device=CPU)}
+    return archives_of(runs, folder, "test", STORE, rows, PREPROCESSING, 5)["swin"]
 
 
 def inputs_of(places):
@@ -116,9 +119,7 @@ def test_a_network_of_one_output_has_no_gradient_maps_and_says_so(tmp_path):
 
 def test_maps_of_other_weights_or_slices_are_computed_anew(tmp_path):
     first = heat(archived(tmp_path, swin(1)), "swin_sam", "printed").read(slice(0, 3))
-    other = attention_archive(
-        tmp_path, swin(1, seed=5), "1" * 64, STORE, ROWS, PREPROCESSING, CPU, 5
-    )
+    other = archived(tmp_path, swin(1, seed=5), sha256="1" * 64)
     assert not np.allclose(first, heat(other, "swin_sam", "printed").read(slice(0, 3)))
     assert archived(tmp_path, swin(1), STORE.index.head(5)).count == 5
 
@@ -189,5 +190,6 @@ def test_heat_computed_at_once_is_of_the_methods_own_classifier(monkeypatch):
             "swin_hgi_sam": hgi_sam(networks["two_outputs"], images, 1, inside, variant),
         }
         for method, maps in expected.items():
-            found = heat_of(method, networks, images, inside, name)
+            model = networks[CLASSIFIER_OF[method]]
+            found, _ = heat_and_logits(method, model, images, inside, name)
             assert torch.equal(found, getattr(maps, "fused", maps))
