@@ -6,14 +6,12 @@ its subtype. Where a data set has masks alone, the boxes are those of the parts 
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import pandas as pd
 
 from ich_study.errors import StudyError, require_known
+from ich_study.evaluate.scan_methods import OneScan
 from ich_study.evaluate.truth import with_known
-from ich_study.inputs.slices import SliceSource
 from ich_study.metrics.boxes import component_boxes
 from ich_study.metrics.points import boxes_on_grid
 from ich_study.schema import SUBTYPES
@@ -26,15 +24,6 @@ SMALLEST_COMPONENT = 4
 Boxes = tuple[np.ndarray, np.ndarray]
 """Of one slice: float64 (n, 4) of x, y, width, height, and their subtypes, str (n,)."""
 NO_BOXES: Boxes = (np.empty((0, 4)), np.empty(0, str))
-
-
-class BoxedSource(SliceSource, Protocol):
-    """A store: slices, and their boxes or masks."""
-
-    boxes: pd.DataFrame
-
-    def mask(self, scan_id: str) -> np.ndarray:
-        """uint8 mask codes (slices, rows, columns)."""
 
 
 def tell_boxes(store: Store) -> None:
@@ -54,7 +43,7 @@ def with_known_boxes(rows: pd.DataFrame, truth: str) -> pd.DataFrame:
 
 
 def grid_boxes(
-    source: BoxedSource, rows: pd.DataFrame, side: int, truth: str = "boxes"
+    source: Store | OneScan, rows: pd.DataFrame, side: int, truth: str = "boxes"
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes of every row on a grid of `side` pixels, rounded as the code does, and their subtypes.
 

@@ -9,7 +9,7 @@ are never the ones that are reported.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,23 +105,13 @@ class Search:
     restart_changed: bool = False
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """detector: the best one found. history: a row per evaluation, TYPES. point_f1: its value on
-    the tuning slices."""
-
-    detector: Detector
-    history: pd.DataFrame = field(repr=False)
-    point_f1: float
-
-
 def summed_f1(scored: ScoredMaps, detector: Detector | Centroids) -> float:
     """Point F1 of all slices together, negatives too, by the rule of the code."""
     points = [found.points for found in scored.peaks(detector)]
     return float(point_f1(slice_counts(points, scored.boxes).sum()))
 
 
-def tune_detector(scored: ScoredMaps, search: Search) -> Tuning:
+def tune_detector(scored: ScoredMaps, search: Search) -> Detector:
     """The detector with the largest point F1 on `scored` (`summed_f1`), of equally good ones the
     first that was evaluated.
 
@@ -165,8 +155,7 @@ def tune_detector(scored: ScoredMaps, search: Search) -> Tuning:
         f" h={detector.prominence:.4g}, T={detector.threshold:.4g}, d={detector.distance}, point F1"
         f" {best['point_f1']:.3f} after {evaluations} evaluations"
     )
-    history = pd.DataFrame(known[:evaluations])[list(TYPES)]
-    return Tuning(detector, history, best["point_f1"])
+    return detector
 
 
 def tune_centroids(scored: ScoredMaps) -> Centroids:
@@ -198,6 +187,5 @@ def _known(folder: Path, run: str, restart_changed: bool) -> list[dict[str, Any]
             f"{path} is the tuning of other slices, bounds or settings; delete it, or choose"
             " another folder"
         )
-    # numbers as text, read back by Python, are what was written to the last bit
-    rows = history.to_dict("records")
-    return [{name: TYPES[name](value) for name, value in row.items()} for row in rows]
+    # numbers as text, read back one by one, are what was written to the last bit
+    return history.astype(TYPES).to_dict("records")

@@ -48,8 +48,17 @@ class Detector:
             )
 
     def find(self, likelihood: np.ndarray) -> Peaks:
-        """Peaks of one map, as `find_peaks`."""
-        return find_peaks(likelihood, self)
+        """Peaks of one map (rows, columns): what the last of its `detection_steps` leaves.
+
+        A flat map has none. likelihood: finite.
+
+        >>> likelihood = np.zeros((32, 32))
+        >>> likelihood[5, 6], likelihood[5, 9], likelihood[20, 20] = 3.0, 2.0, 1.0
+        >>> Detector(0.1, 0.5, 4, "printed", False).find(likelihood).points.tolist()
+        [[5, 6], [20, 20]]
+        """
+        *_, points = detection_steps(likelihood, self).values()
+        return Peaks(points, likelihood[points[:, 0], points[:, 1]])
 
 
 PUBLISHED: dict[str, Detector] = {
@@ -86,20 +95,6 @@ class Peaks:
 
     points: np.ndarray
     values: np.ndarray
-
-
-def find_peaks(likelihood: np.ndarray, detector: Detector) -> Peaks:
-    """Peaks of one map (rows, columns): what the last of its `detection_steps` leaves.
-
-    A flat map has none. likelihood: finite.
-
-    >>> likelihood = np.zeros((32, 32))
-    >>> likelihood[5, 6], likelihood[5, 9], likelihood[20, 20] = 3.0, 2.0, 1.0
-    >>> find_peaks(likelihood, Detector(0.1, 0.5, 4, "printed", False)).points.tolist()
-    [[5, 6], [20, 20]]
-    """
-    points = list(detection_steps(likelihood, detector).values())[-1]
-    return Peaks(points, likelihood[points[:, 0], points[:, 1]])
 
 
 def detection_steps(likelihood: np.ndarray, detector: Detector) -> dict[str, np.ndarray]:

@@ -13,12 +13,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ich_study.errors import DataError, MapError
+from ich_study.errors import MapError
 from ich_study.evaluate.heat import Index, ReaderHeat, batches
+from ich_study.evaluate.scan_methods import OneScan
 from ich_study.inputs.slices import ordered_inputs
-from ich_study.methods.mil.boxes import BoxedSource, grid_boxes
+from ich_study.methods.mil.boxes import grid_boxes
 from ich_study.methods.mil.network import MilNetwork, ReadyNetwork
 from ich_study.methods.mil.peaks import Centroids, Detector, Peaks, upsampled
+from ich_study.store.read import Store
 
 MAPS_AT_ONCE = 64
 
@@ -79,7 +81,7 @@ def run_network(model: MilNetwork, inputs: Tensor) -> tuple[np.ndarray, np.ndarr
 
 def score_slices(
     ready: ReadyNetwork,
-    source: BoxedSource,
+    source: Store | OneScan,
     rows: pd.DataFrame,
     truth: str = "boxes",
 ) -> ScoredMaps:
@@ -100,11 +102,6 @@ def locate(
 ) -> tuple[np.ndarray, list[Peaks]]:
     """int16 HU (N, rows, columns) of slices of any size to logits (N,) and peaks on the network's
     grid."""
-    if hu.ndim != 3 or hu.dtype != np.int16 or not len(hu):
-        raise DataError(
-            f"slices are {hu.dtype} {hu.shape}; expected int16 HU (slices, rows, columns), at"
-            " least one slice"
-        )
     logits: list[np.ndarray] = []
     peaks: list[Peaks] = []
     for batch in batches(len(hu), batch_size_on(ready.device)):

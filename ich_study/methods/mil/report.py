@@ -23,6 +23,7 @@ from ich_study.methods.mil.network import ReadyNetwork
 from ich_study.methods.mil.peaks import Detector, Peaks
 from ich_study.methods.mil.pipeline import ScoredMaps, locate
 from ich_study.metrics import overlap
+from ich_study.metrics.free_response import scored_boxes
 from ich_study.metrics.overlap import Counts
 from ich_study.metrics.points import RULES, points_in_boxes, slice_counts
 from ich_study.metrics.statistics import (
@@ -57,8 +58,6 @@ def point_statistic(
     out. Neither has a value where no drawn patient has a box."""
     if unit == "slice":
         return statistic_of(counts, rows, "pixel", MEASURES[metric])
-    if unit != "patient":
-        raise StudyError(f"unit={unit!r}; expected 'slice' or 'patient'")
     patients = rows["patient_id"].to_numpy()
     of_patient = counts.by_group(patients)
     own = getattr(overlap, MEASURES[metric])(of_patient)
@@ -156,12 +155,8 @@ def free_response(scored: ScoredMaps, peaks: Sequence[Peaks]) -> pd.DataFrame:
     highest of these and no others, so that one run gives the whole curve. The first row is the
     origin. Raises StudyError where no slice has a box.
     """
-    boxes, false = [], []
-    for found, truth in zip(peaks, scored.boxes):
-        inside = points_in_boxes(found.points, truth)
-        values = np.asarray(found.values, np.float64)
-        boxes.append(np.where(inside, values[:, None], -np.inf).max(0, initial=-np.inf))
-        false.append(values[~inside.any(1)])
+    points = [np.column_stack([found.points, found.values]) for found in peaks]
+    boxes, false = scored_boxes(points, scored.boxes)
     # the height at which each box is reached first, and that of each false point
     reached, missed = np.sort(np.concatenate(boxes)), np.sort(np.concatenate(false))
     if not len(reached):

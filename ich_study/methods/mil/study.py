@@ -33,6 +33,9 @@ from ich_study.store import Store
 TUNED_ON_BOXES = "masks-validation"
 """`threshold_source` of detectors tuned on boxes of other patients than those that are scored."""
 
+REPLICATES = 2000
+"""Of differences between the heads."""
+
 
 def method_of(head: str) -> str:
     """The name of a head in result tables."""
@@ -188,7 +191,7 @@ def tune_and_test(
     both."""
     assert_disjoint(tune.rows, test.rows)
     detectors: dict[str, Detector | Centroids] = {}
-    detectors.update(variants_of(tune_detector(tune, search).detector, variant))
+    detectors.update(variants_of(tune_detector(tune, search), variant))
     detectors["threshold_centroids"] = tune_centroids(tune)
     return evaluate_network(test, detectors, table, head=head, gate=gate)
 
@@ -218,9 +221,7 @@ def better_than_chance(evaluated: Evaluated, store: Store) -> tuple[float, float
     return float(hits / weights.sum()), float(np.average(areas, weights=weights[index]))
 
 
-def head_differences(
-    evaluated: Sequence[Evaluated], table: Rows, replicates: int = 2000
-) -> list[Row]:
+def head_differences(evaluated: Sequence[Evaluated], table: Rows) -> list[Row]:
     """Pooling minus attention on the same drawn patients, for every measure, as rows
     `<metric>_difference`; none without both."""
     by_head = {each.head: each for each in evaluated}
@@ -240,7 +241,7 @@ def head_differences(
             method_of(head): report.point_statistic(each.counts, each.scored.rows, metric)
             for head, each in by_head.items()
         }
-        rows += table.differences(statistics, [pair], metric, replicates, **columns)[1]
+        rows += table.differences(statistics, [pair], metric, REPLICATES, **columns)[1]
     return rows
 
 

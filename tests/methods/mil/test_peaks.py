@@ -17,7 +17,6 @@ from ich_study.methods.mil.peaks import (
     Centroids,
     Detector,
     detection_steps,
-    find_peaks,
     upsampled,
 )
 
@@ -59,9 +58,7 @@ def test_the_order_of_the_code_equals_scikit_image(
 ):
     values = likelihood(seed, smooth=smooth, steps=steps)
     detector = Detector(h, threshold, distance, "authors", blind)
-    np.testing.assert_array_equal(
-        find_peaks(values, detector).points, scikit_image(values, detector)
-    )
+    np.testing.assert_array_equal(detector.find(values).points, scikit_image(values, detector))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -76,7 +73,7 @@ def test_the_order_of_the_text_is_maxima_then_h_then_threshold_then_distance(see
     for point in maxima[np.argsort(-values[tuple(maxima.T)], kind="stable")]:
         if all(np.abs(point - other).max() >= distance for other in kept):
             kept.append(point)
-    found = find_peaks(values, Detector(h, threshold, distance, "printed", False))
+    found = Detector(h, threshold, distance, "printed", False).find(values)
     np.testing.assert_array_equal(found.points, np.array(kept).reshape(-1, 2))
     np.testing.assert_array_equal(found.values, values[tuple(found.points.T)])
 
@@ -93,8 +90,8 @@ def test_the_blind_border_loses_what_lies_in_it():
     values = np.zeros((64, 64), np.float32)
     values[5, 30], values[30, 30] = 2.0, 1.0
     detector = Detector(0.1, 0.5, 10)
-    assert find_peaks(values, detector).points.tolist() == [[30, 30]]
-    assert find_peaks(values, replace(detector, blind_border=False)).points.tolist() == [
+    assert detector.find(values).points.tolist() == [[30, 30]]
+    assert replace(detector, blind_border=False).find(values).points.tolist() == [
         [5, 30],
         [30, 30],
     ]
@@ -103,18 +100,18 @@ def test_the_blind_border_loses_what_lies_in_it():
 def test_a_higher_threshold_keeps_the_highest():
     for order in ("printed", "authors"):
         detector = Detector(0.2, -np.inf, 5, order, False)
-        everything = find_peaks(likelihood(3), detector)
+        everything = detector.find(likelihood(3))
         for threshold in (-0.5, 0.0, 0.4, 9.0):
             np.testing.assert_array_equal(
                 everything.points[everything.values > threshold],
-                find_peaks(likelihood(3), replace(detector, threshold=threshold)).points,
+                replace(detector, threshold=threshold).find(likelihood(3)).points,
             )
 
 
 def test_a_flat_map_has_no_peak():
     flat = np.full((16, 16), 3.0, np.float32)
     for order in ("printed", "authors"):
-        assert len(find_peaks(flat, Detector(0.0, 0.0, 3, order)).points) == 0
+        assert len(Detector(0.0, 0.0, 3, order).find(flat).points) == 0
 
 
 @pytest.mark.parametrize(
@@ -159,7 +156,7 @@ def test_a_height_of_exactly_t_is_no_peak(order):
     values = np.zeros((20, 20), np.float32)
     values[10, 10] = 0.5
     at, below = (
-        find_peaks(values, Detector(0.0, threshold, 2, order, False)) for threshold in (0.5, 0.499)
+        Detector(0.0, threshold, 2, order, False).find(values) for threshold in (0.5, 0.499)
     )
     assert len(at.points) == 0 and below.points.tolist() == [[10, 10]]
     assert len(Centroids(0.5).find(values).points) == 0
@@ -169,7 +166,7 @@ def test_of_two_points_exactly_d_apart_both_stay_and_of_two_closer_the_higher():
     values = np.zeros((20, 20), np.float32)
     values[5, 5], values[5, 9] = 1.0, 2.0
     four, five = (
-        find_peaks(values, Detector(0.0, 0.1, d, "printed", False)).points.tolist() for d in (4, 5)
+        Detector(0.0, 0.1, d, "printed", False).find(values).points.tolist() for d in (4, 5)
     )
     assert four == [[5, 9], [5, 5]] and five == [[5, 9]]
 
@@ -178,7 +175,7 @@ def test_of_two_points_exactly_d_apart_both_stay_and_of_two_closer_the_higher():
 def test_the_blind_border_is_d_pixels_wide(order):
     values = np.zeros((20, 20), np.float32)
     values[3, 5], values[4, 14], values[15, 5], values[16, 14] = 1.0, 2.0, 3.0, 4.0
-    found = find_peaks(values, Detector(0.0, 0.1, 4, order, True))
+    found = Detector(0.0, 0.1, 4, order, True).find(values)
     assert found.points.tolist() == [[15, 5], [4, 14]]
 
 
@@ -192,7 +189,6 @@ def test_h_leaves_out_what_does_not_rise_by_h_above_its_saddle():
     values[4, 5:25] = 1.0
     values[4, 8], values[4, 20] = 2.0, 1.3
     low, high = (
-        find_peaks(values, Detector(h, 0.1, 1, "printed", False)).points.tolist()
-        for h in (0.2, 0.4)
+        Detector(h, 0.1, 1, "printed", False).find(values).points.tolist() for h in (0.2, 0.4)
     )
     assert low == [[4, 8], [4, 20]] and high == [[4, 8]]

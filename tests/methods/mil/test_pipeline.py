@@ -6,7 +6,7 @@ import torch
 
 from ich_study.errors import DataError, MapError
 from ich_study.methods.mil.network import ReadyNetwork, create_mil, published_preprocessing
-from ich_study.methods.mil.peaks import Detector, find_peaks, upsampled
+from ich_study.methods.mil.peaks import Detector, upsampled
 from ich_study.methods.mil.pipeline import locate, run_network, score_slices
 from ich_study.metrics.points import boxes_on_grid
 from tests.methods.mil.fakes import blob_store, scored_maps
@@ -38,7 +38,7 @@ def test_batches_give_what_single_slices_give(head):
         with torch.inference_mode():
             logit, cells = ready.model.likelihood(ready.inputs(one[None]))
         assert float(logit) == pytest.approx(logits[place], abs=1e-4)
-        alone = find_peaks(upsampled(cells.numpy(), 64)[0], DETECTOR)
+        alone = DETECTOR.find(upsampled(cells.numpy(), 64)[0])
         assert {tuple(point) for point in alone.points} == {
             tuple(point) for point in peaks[place].points
         }
@@ -51,19 +51,6 @@ def test_slices_of_any_size_give_points_on_the_networks_grid(shape):
     assert logits.shape == shape[:1] and len(peaks) == shape[0]
     points = peaks[0].points
     assert len(points) and (points >= 0).all() and (points < 64).all()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        np.zeros((0, 64, 64), np.int16),
-        np.zeros((64, 64), np.int16),
-        np.zeros((1, 64, 64), np.float32),
-    ],
-)
-def test_what_is_no_stack_of_slices_is_refused(wrong):
-    with pytest.raises(DataError, match="int16 HU"):
-        locate(network(), DETECTOR, wrong)
 
 
 def test_a_broken_network_is_refused():
@@ -92,7 +79,7 @@ def test_maps_under_the_threshold_are_not_looked_at_and_nothing_is_lost():
     scored = scored_maps()
     detector = Detector(0.2, 0.8, 3, "printed", False)
     expected = [
-        find_peaks(likelihood, detector).points.tolist()
+        detector.find(likelihood).points.tolist()
         for likelihood in upsampled(scored.cells, scored.side)
     ]
     assert [found.points.tolist() for found in scored.peaks(detector)] == expected

@@ -64,8 +64,6 @@ def test_the_mean_over_patients_is_the_mean_of_their_own_ratios(maps):
     assert point_statistic(
         counts, maps.rows, "point_sensitivity", "patient"
     ).value() == pytest.approx(np.mean(own))
-    with pytest.raises(StudyError, match="unit"):
-        point_statistic(counts, maps.rows, "point_f1", "scan")
 
 
 def test_gating_removes_the_points_of_slices_called_healthy(maps):
