@@ -173,8 +173,8 @@ def bench_real(scans: int, slices: int, size: int) -> list[dict[str, object]]:
         clock = Clock()
         chosen = best_setting(histogram, "masks-test")
         searching, clock = clock.seconds(), Clock()
-        histogram.at(setting_of(chosen))
-        cross_fitted(histogram, {group: group for group in histogram.groups}).counts(histogram)
+        histogram.at(setting_of(chosen, SUBTYPES))
+        cross_fitted(histogram, histogram.groups, 0).counts(histogram)
         fitting = clock.seconds()
         scaled = adding * REAL_SCANS / scans + searching + fitting
         plain = plain_seconds(slices, size, load) * REAL_SCANS * slices * 8**5 / 86400

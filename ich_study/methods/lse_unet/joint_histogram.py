@@ -21,7 +21,6 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from ich_study.errors import DataError, StudyError
 from ich_study.evaluate.scaling import check_heat
 from ich_study.methods.lse_unet.algorithm1 import comparable
 from ich_study.metrics.overlap import Counts
@@ -43,9 +42,8 @@ class JointHistogram:
     def __init__(
         self, classes: Sequence[str] = SUBTYPES, grid: Sequence[float] = PAPER_GRID
     ) -> None:
-        self.classes, self.grid = tuple(classes), tuple(float(value) for value in grid)
-        steps = np.asarray(self.grid)
-        self._bins = len(steps) + 1
+        self.classes, self.grid = tuple(classes), tuple(map(float, grid))
+        self._bins = len(self.grid) + 1
         self._size = self._bins ** len(self.classes)
         self._cells: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._truth: dict[str, np.ndarray] = {}
@@ -57,31 +55,18 @@ class JointHistogram:
 
     def truth(self, groups: Collection[str] | None = None) -> np.ndarray:
         """Pixels of true background and of every class, int64 (groups, 1 + classes), groups sorted
-        by name, all by default. Raises StudyError for none or unknown ones."""
-        return np.stack([self._truth[group] for group in self._chosen(groups)])
+        by name, all by default."""
+        return np.stack([self._truth[group] for group in sorted(groups or self._truth)])
 
     def add(self, heatmaps: np.ndarray, present: np.ndarray, truth: np.ndarray, group: str) -> None:
         """Count all slices of one group.
 
         heatmaps: (slices, classes, rows, columns), uint8 0..255 or float on the grid's scale.
         present: bool (slices, classes). truth: label map, integer (slices, rows, columns),
-        0..classes. Raises MapError on bad heat, StudyError for a group that was counted, DataError
-        on heat of other classes and on a truth of another shape or with other codes (hemorrhage of
-        unspecified subtype has no place in a search by subtype).
+        0..classes. Raises MapError on bad heat.
         """
-        heatmaps, present, truth = np.asarray(heatmaps), np.asarray(present), np.asarray(truth)
-        many = len(self.classes)
         check_heat(heatmaps, present)
-        fits = heatmaps.shape[1] == many and truth.shape == heatmaps[:, 0].shape
-        if not fits or truth.dtype.kind not in "ui" or not np.isin(truth, range(many + 1)).all():
-            raise DataError(
-                f"group {group!r}: heat {heatmaps.shape}, truth {truth.dtype} {truth.shape} with"
-                f" codes {np.unique(truth).tolist()}; expected heat of {', '.join(self.classes)}"
-                f" and a label map of whole numbers 0 to {many} per slice"
-            )
-        if group in self._truth:
-            raise StudyError(f"group {group!r} is counted already; give all its slices at once")
-        labels = truth.ravel()
+        many, labels = len(self.classes), truth.ravel()
         heat = np.where(present[:, :, None, None], heatmaps, 0).swapaxes(0, 1).reshape(many, -1)
         limits = comparable(np.asarray(self.grid), heat.dtype)
         # Pixels that pass no threshold are background at every setting: they need no lattice.
@@ -126,19 +111,18 @@ class JointHistogram:
         background first.
 
         Settings in the order of `settings()`: every class's threshold over the grid, the last
-        class's fastest. groups: which to sum, all by default. Raises StudyError for none or unknown
-        ones.
+        class's fastest. groups: which to sum, all by default.
         """
-        chosen, many = self._chosen(groups), len(self.classes)
+        many = len(self.classes)
         dense = np.zeros((2 * many + 1) * self._size, np.int64)
-        for group in chosen:
+        for group in groups or self.groups:
             cells, counts = self._cells[group]
             dense[cells] += counts
         lattices = dense.reshape(-1, *(self._bins,) * many)
         tp = [self._box_sums(lattices[2 * many], None)]
         tp += [self._box_sums(lattices[own], own) for own in range(many)]
         selected = [self._box_sums(lattices[many + own], own) for own in range(many)]
-        return _counts(np.stack(tp, 1), np.stack(selected, 1), self.truth(chosen).sum(0))
+        return _counts(np.stack(tp, 1), np.stack(selected, 1), self.truth(groups).sum(0))
 
     def _box_sums(self, lattice: np.ndarray, own: int | None) -> np.ndarray:
         """At every setting the pixels whose own bin is above its level, all others at or below."""
@@ -150,35 +134,25 @@ class JointHistogram:
                 lattice = np.cumsum(np.take(lattice, range(self._bins - 1), axis), axis)
         return lattice.ravel()
 
-    def at(self, setting: Sequence[float], groups: Collection[str] | None = None) -> Counts:
+    def at(self, setting: Sequence[float]) -> Counts:
         """Pixel counts at one setting per group, int64 (groups, 1 + classes), groups sorted by
         name.
 
         setting: a threshold of the grid for every class. Raises ValueError for one outside the
-        grid, StudyError for no or unknown groups.
+        grid.
         """
-        chosen, many = self._chosen(groups), len(self.classes)
+        many = len(self.classes)
         levels = np.array([self.grid.index(float(value)) for value in setting])[:, None]
         passes = np.indices((self._bins,) * many).reshape(many, -1) > levels
         own = [passes[c] & ~np.delete(passes, c, 0).any(0) for c in range(many)]
         inside = np.concatenate([*own, *own, ~passes.any(0)])
-        sums = np.zeros((len(chosen), 2 * many + 1), np.int64)
-        for total, group in zip(sums, chosen):
+        sums = np.zeros((len(self.groups), 2 * many + 1), np.int64)
+        for total, group in zip(sums, self.groups):
             cells, counts = self._cells[group]
             hit = inside[cells]
             np.add.at(total, cells[hit] // self._size, counts[hit])
         tp = np.concatenate([sums[:, -1:], sums[:, :many]], 1)
-        return _counts(tp, sums[:, many:-1], self.truth(chosen))
-
-    def _chosen(self, groups: Collection[str] | None) -> list[str]:
-        chosen = list(self.groups) if groups is None else sorted(set(groups))
-        unknown = sorted(set(chosen) - set(self.groups))
-        if unknown or not chosen:
-            raise StudyError(
-                f"{len(chosen)} groups asked for, without slices here: {unknown[:5]}; a search"
-                " needs groups with slices"
-            )
-        return chosen
+        return _counts(tp, sums[:, many:-1], self.truth())
 
 
 def _counts(tp: np.ndarray, selected: np.ndarray, truth: np.ndarray) -> Counts:

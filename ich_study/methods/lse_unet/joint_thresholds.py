@@ -18,10 +18,11 @@ from ich_study.errors import ParameterError, StudyError
 from ich_study.evaluate.thresholds import Source, Threshold
 from ich_study.methods.lse_unet.joint_histogram import JointHistogram
 from ich_study.metrics.overlap import Counts, dice, mean_over_units
-from ich_study.schema import SUBTYPES
 
 BACKGROUND = "normal"
 """LSE-UNet's class "Normal" (Table 2): the pixels without hemorrhage."""
+FOLDS = 2
+"""Of the patients, for thresholds that were chosen on others."""
 
 
 def best_setting(
@@ -47,29 +48,22 @@ def best_setting(
     }
 
 
-def fixed_thresholds(value: float, classes: Sequence[str] = SUBTYPES) -> dict[str, Threshold]:
-    """One number for all classes, chosen on nothing (Tables 5 to 7: 125, 75, 25)."""
-    return {name: Threshold(float(value), "none", "fixed") for name in classes}
-
-
-def setting_of(
-    thresholds: Mapping[str, Threshold], classes: Sequence[str] = SUBTYPES
-) -> list[float]:
+def setting_of(thresholds: Mapping[str, Threshold], classes: Sequence[str]) -> list[float]:
     """Threshold values in the order of the classes."""
     return [thresholds[name].value for name in classes]
 
 
-def patient_folds(truth: np.ndarray, patients: Sequence[str], folds: int, seed: int) -> np.ndarray:
-    """Fold of every group, int (groups,): whole patients, each subtype spread over the folds.
+def patient_folds(truth: np.ndarray, patients: Sequence[str], seed: int) -> np.ndarray:
+    """Fold of every group, int (groups,): whole patients, each subtype spread over the FOLDS.
 
     truth: pixels (groups, classes) of true subtype. patients: (groups,). Patients are dealt out in
     a random order within the rarest subtype that they have. Raises ParameterError for fewer
-    patients than folds or under two folds.
+    patients than folds.
     """
     names, member = np.unique(np.asarray(patients).astype(str), return_inverse=True)
-    if folds < 2 or len(names) < folds or len(member) != len(truth):
+    if len(names) < FOLDS:
         raise ParameterError(
-            f"{folds} folds of {len(names)} patients in {len(truth)} groups; expected 2 <= folds <="
+            f"{FOLDS} folds of {len(names)} patients in {len(truth)} groups; expected 2 <= folds <="
             " patients"
         )
     has = np.zeros((len(names), truth.shape[1]), bool)
@@ -78,7 +72,7 @@ def patient_folds(truth: np.ndarray, patients: Sequence[str], folds: int, seed: 
     stratum = np.where(has.any(1), frequency.argmin(1), truth.shape[1])
     order = np.lexsort((np.random.default_rng(seed).permutation(len(names)), stratum))
     fold = np.empty(len(names), np.int64)
-    fold[order] = np.arange(len(names)) % folds
+    fold[order] = np.arange(len(names)) % FOLDS
     return fold[member]
 
 
@@ -99,38 +93,23 @@ class CrossFit:
         histogram: of the same groups; its classes may be present by another rule than where the
         thresholds were chosen.
         """
-        parts = [
-            histogram.at(setting_of(thresholds, histogram.classes))
-            for thresholds in self.thresholds
-        ]
+        settings = [setting_of(each, histogram.classes) for each in self.thresholds]
+        parts = [histogram.at(setting) for setting in settings]
         own = self.fold, np.arange(len(self.fold))
-        return Counts(
-            np.stack([part.tp for part in parts])[own],
-            np.stack([part.fp for part in parts])[own],
-            np.stack([part.fn for part in parts])[own],
-        )
+        names = ("tp", "fp", "fn")
+        return Counts(*(np.stack([getattr(each, name) for each in parts])[own] for name in names))
 
 
-def cross_fitted(
-    histogram: JointHistogram, patient_of: Mapping[str, str], folds: int = 2, seed: int = 0
-) -> CrossFit:
+def cross_fitted(histogram: JointHistogram, patients: Sequence[str], seed: int) -> CrossFit:
     """For every fold of the patients the thresholds that are best on the others
     (`masks-validation`).
 
-    patient_of: patient of each group of the histogram. Raises StudyError for a group without
-    patient or where the other folds have no truth at all, ParameterError for fewer patients than
-    folds.
+    patients: of each group of the histogram. Raises StudyError where the other folds have no truth
+    at all, ParameterError for fewer patients than folds.
     """
-    groups = histogram.groups
-    unknown = [group for group in groups if group not in patient_of]
-    if unknown:
-        raise StudyError(
-            f"no patient given for {unknown[:5]} ({len(unknown)} of {len(groups)} groups)"
-        )
-    patients = [patient_of[group] for group in groups]
-    fold = patient_folds(histogram.truth()[:, 1:], patients, folds, seed)
+    fold = patient_folds(histogram.truth()[:, 1:], patients, seed)
     chosen = []
-    for number in range(folds):
-        others = [group for group, own in zip(groups, fold) if own != number]
+    for number in range(FOLDS):
+        others = [group for group, own in zip(histogram.groups, fold) if own != number]
         chosen.append(best_setting(histogram, "masks-validation", others))
     return CrossFit(fold, tuple(chosen))

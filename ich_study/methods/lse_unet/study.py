@@ -22,7 +22,7 @@ from ich_study.errors import DataError, StudyError
 from ich_study.evaluate.heat import Heat, Index, ReaderHeat, batches
 from ich_study.evaluate.mask_free import HeatHistogram, otsu_thresholds
 from ich_study.evaluate.rivals import rivals
-from ich_study.evaluate.thresholds import Threshold
+from ich_study.evaluate.thresholds import Threshold, fixed_threshold
 from ich_study.evaluate.truth import Truth
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.lse_unet.algorithm1 import heat_levels, label_maps, present_classes
@@ -31,7 +31,6 @@ from ich_study.methods.lse_unet.joint_histogram import PAPER_GRID, JointHistogra
 from ich_study.methods.lse_unet.joint_thresholds import (
     best_setting,
     cross_fitted,
-    fixed_thresholds,
     setting_of,
 )
 from ich_study.methods.lse_unet.score_maps import Method, RawHeat, lse_heatmaps, raw_maps
@@ -299,7 +298,7 @@ def protocols(
     """
     at_truth, classes, variant = histograms["truth"], method.heat.classes, method.heat.variant
     slabs, _ = slabs_of(truth)
-    fitted = cross_fitted(at_truth, slabs.set_index("slab")["patient_id"].to_dict(), 2, seed)
+    fitted = cross_fitted(at_truth, slabs["patient_id"].tolist(), seed)
     chosen = {"masks-test": best_setting(at_truth, "masks-test"), "masks-validation": {}}
     if method.validation is not None and validation_labels is not None:
         chosen["labels"] = otsu_of(method.validation, validation_labels)
@@ -308,7 +307,7 @@ def protocols(
         found += [(rule, variant, source, cuts) for source, cuts in chosen.items()]
     reading = {"printed": "", "authors": "authors_"}.get(variant)
     for value in FIXED if reading is not None else ():
-        cuts = fixed_thresholds(value, classes)
+        cuts = dict.fromkeys(classes, fixed_threshold(value))
         found.append(("truth", f"{reading}threshold_{value}", "none", cuts))
     made = []
     for rule, variant, source, cuts in found:

@@ -51,7 +51,7 @@ class LSEParts:
     train: pd.DataFrame
     validation: pd.DataFrame
     excluded: pd.DataFrame
-    monitored: pd.DataFrame | None = None
+    monitored: pd.DataFrame
 
     def table(self, test_rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         """Patients, slices and positive slices of each class, a row per part and for the test
@@ -104,12 +104,10 @@ class LSERecipe:
         )
 
 
-def lse_parts(
-    study: Study, dataset: str, split: str, train_with: Mapping[str, str] | None = None
-) -> LSEParts:
+def lse_parts(study: Study, dataset: str, split: str, train_with: Mapping[str, str]) -> LSEParts:
     """Rows of the parts `train`, `validation` and `excluded` of a data set; the last is empty where
     the guard took nobody out. train_with: data set -> its split, learned from too."""
-    learned = {dataset: split, **(train_with or {})}
+    learned = {dataset: split, **train_with}
     took = (study.splits[split]["part"] == EXCLUDED).any()
     return LSEParts(
         study.rows_together(learned, "train"),
@@ -135,8 +133,7 @@ def train_variant(
     where the arm with shared patients has none.
     """
     require_known("arm", arm, ARMS)
-    monitored = parts.validation if parts.monitored is None else parts.monitored
-    assert_disjoint(monitored, test_rows)
+    assert_disjoint(parts.monitored, test_rows)
     assert_disjoint(parts.train, test_rows)
     rows = with_shared_patients(parts, test_rows) if arm == SHARED_PATIENTS else parts.train
     network = create_lse_unet(
@@ -147,12 +144,12 @@ def train_variant(
         config.size,
     )
     loss = arm_loss(arm, recipe.base_variant, config)
-    return train_classifier(network, config, source, rows, monitored, folder, loss)
+    return train_classifier(network, config, source, rows, parts.monitored, folder, loss)
 
 
 def arm_variant(arm: str, base_variant: str) -> str:
     """Whose settings an arm has, the paper's ("printed") or its code's ("authors")."""
-    return arm if arm in ("printed", "authors") else base_variant
+    return arm if arm in LSE_VARIANTS else base_variant
 
 
 def arm_loss(arm: str, base_variant: str, config: TrainingConfig) -> LSELoss:
@@ -227,8 +224,17 @@ def check_encoder(
 def training_config(
     training: Mapping[str, Any], restart_changed: bool, arms: Sequence[str], base_variant: str
 ) -> TrainingConfig:
-    """Settings of the training that all arms share, after `check_arms`."""
-    check_arms(arms, base_variant)
+    """Settings of the training that all arms share.
+
+    ParameterError unless the arms are known, distinct, and the base variant, which others are
+    compared with, is the first.
+    """
+    known = set(arms) <= set(ARMS) and base_variant in LSE_VARIANTS
+    if not known or len(set(arms)) != len(arms) or [*arms][:1] != [base_variant]:
+        raise ParameterError(
+            f"arms {list(arms)} with base_variant {base_variant!r}; expected that one first, then"
+            f" others of {', '.join(ARMS)}"
+        )
     return TrainingConfig.read({**training, "restart_changed": restart_changed}, "training")
 
 
@@ -241,21 +247,3 @@ def arm_trainings(
         require_known("first_weights", arm, ARMS)
     used = {arm: path for arm, path in first_weights.items() if arm in arms}
     return going_on(config, arms, used)
-
-
-def check_arms(arms: Sequence[str], base_variant: str) -> None:
-    """ParameterError unless the arms are known, distinct, and the base variant, which others are
-    compared with, is the first."""
-    unknown = [arm for arm in arms if arm not in ARMS]
-    if (
-        unknown
-        or len(set(arms)) != len(arms)
-        or not arms
-        or arms[0] != base_variant
-        or base_variant not in ("printed", "authors")
-    ):
-        known = ", ".join(ARMS)
-        raise ParameterError(
-            f"arms {list(arms)} with base_variant {base_variant!r}; expected that one first, then"
-            f" others of {known}"
-        )

@@ -97,7 +97,7 @@ def two_kinds(found="low", method_name="lse_unet", variant="printed", upside_dow
     Returns the method and its slices.
     """
     patients = np.array(["p0", "p1", "p2", "p3"])
-    half = patient_folds(np.full((4, 1), 8), patients, 2, seed=0)
+    half = patient_folds(np.full((4, 1), 8), patients, seed=0)
     levels = np.zeros((4, 8, 8))
     low, high = half == 0, half == 1
     levels[low, 0], levels[low, 5] = 60, 40

@@ -11,7 +11,6 @@ from ich_study.methods.lse_unet.joint_thresholds import (
     CrossFit,
     best_setting,
     cross_fitted,
-    fixed_thresholds,
     patient_folds,
     setting_of,
 )
@@ -53,8 +52,7 @@ def test_of_equal_settings_a_class_without_truth_keeps_the_highest_threshold():
 
 def test_cross_fitting_scores_nobody_at_their_own_thresholds():
     heatmaps, present, truth, histogram = scans(3, 8)
-    patient_of = {f"scan{scan}": f"patient{scan // 2}" for scan in range(8)}
-    fit = cross_fitted(histogram, patient_of, folds=2, seed=1)
+    fit = cross_fitted(histogram, [f"patient{scan // 2}" for scan in range(8)], seed=1)
     counts = fit.counts(histogram)
     assert isinstance(fit, CrossFit) and sorted(set(fit.fold)) == [0, 1]
     assert all(fit.fold[2 * number] == fit.fold[2 * number + 1] for number in range(4)), (
@@ -87,14 +85,11 @@ def test_folds_spread_every_subtype():
     for patient, kind in enumerate(rng.permutation(np.repeat(np.arange(5), 8))):
         truth[patient, kind] = 1
     patients = [f"p{number}" for number in range(40)]
-    fold = patient_folds(truth, patients, 2, seed=5)
+    fold = patient_folds(truth, patients, seed=5)
     for kind in range(5):
         assert np.bincount(fold[truth[:, kind] > 0], minlength=2).tolist() == [4, 4]
-    np.testing.assert_array_equal(fold, patient_folds(truth, patients, 2, seed=5))
-    assert (fold != patient_folds(truth, patients, 2, seed=6)).any()
-    for folds in (1, 41):
-        with pytest.raises(ParameterError, match="folds"):
-            patient_folds(truth, patients, folds, 0)
+    np.testing.assert_array_equal(fold, patient_folds(truth, patients, seed=5))
+    assert (fold != patient_folds(truth, patients, seed=6)).any()
 
 
 def test_bad_input_is_refused():
@@ -107,11 +102,5 @@ def test_bad_input_is_refused():
     )
     with pytest.raises(StudyError, match="no slice has truth"):
         best_setting(histogram, "masks-test")
-    with pytest.raises(StudyError, match="no patient"):
-        cross_fitted(histogram, {})
-    with pytest.raises(ParameterError, match="folds"):
-        cross_fitted(histogram, {"scan": "p"})
-    assert (
-        setting_of(fixed_thresholds(125)) == [125] * 5
-        and fixed_thresholds(125)["EDH"].source == "none"
-    )
+    with pytest.raises(ParameterError, match="2 folds of 1 patients"):
+        cross_fitted(histogram, ["p"], 0)

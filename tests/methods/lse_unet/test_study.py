@@ -45,7 +45,7 @@ def test_histograms_count_what_algorithm_1_draws():
             drawn = label_maps(
                 GOOD.levels.read(slice(None)),
                 present,
-                setting_of(protocol.thresholds),
+                setting_of(protocol.thresholds, SUBTYPES),
             )
             oracle = label_counts(drawn, SCORED.codes, 6).by_group(scans)
             assert all(
@@ -145,12 +145,11 @@ def test_cross_fitted_thresholds_of_a_patient_do_not_read_that_patients_masks():
     )
     whole = lse_study.joint_histograms(GOOD, SCORED)["truth"]
     slabs, _ = lse_study.slabs_of(SCORED)
-    patients = dict(zip(slabs["slab"], slabs["patient_id"]))
-    fit = cross_fitted(whole, patients, 2, 0)
+    fit = cross_fitted(whole, slabs["patient_id"], 0)
     for number, group in enumerate(whole.groups):
         others = [name for name, fold in zip(whole.groups, fit.fold) if fold != fit.fold[number]]
-        own = whole.at(setting_of(best_setting(whole, "masks-validation", others)), [group])
-        assert group not in others and np.array_equal(own.tp[0], fitted.counts.tp[number])
+        own = whole.at(setting_of(best_setting(whole, "masks-validation", others), SUBTYPES))
+        assert group not in others and np.array_equal(own.tp[number], fitted.counts.tp[number])
 
 
 def test_class_thresholds_decide_which_classes_get_a_mask():

@@ -25,7 +25,11 @@ BACKBONE = {"name": "rdnet_tiny", "options": SMALL}
 RECIPE = LSERecipe("printed", {}, None, BACKBONE)
 
 
-PARTS = LSEParts(TRAIN, VALIDATION, NOBODY)
+def parts_of(train, validation, excluded=NOBODY):
+    return LSEParts(train, validation, excluded, validation)
+
+
+PARTS = parts_of(TRAIN, VALIDATION)
 
 
 def trained(arm, folder, own=PARTS, test=NOBODY, recipe=RECIPE, **changes):
@@ -87,7 +91,7 @@ def test_every_arm_trains_its_own_network_loss_and_patients(tmp_path, monkeypatc
         for number, name in enumerate(("train", "validation", "in test", "not in test"))
     }
     shared = pd.concat([named["in test"], named["not in test"]])
-    own = LSEParts(named["train"], named["validation"], shared)
+    own = parts_of(named["train"], named["validation"], shared)
     test = named["in test"].assign(dataset="bhsd")
     recipe = LSERecipe("authors", {}, tmp_path / "weights.safetensors", BACKBONE)
     for arm in lse_training.ARMS:
@@ -113,23 +117,23 @@ def test_test_patients_train_only_the_arm_that_measures_it(tmp_path):
     test = TRAIN[TRAIN["patient_id"] == "p000"].assign(dataset="bhsd")
     own = TRAIN[TRAIN["patient_id"] != "p000"].assign(dataset="rsna")
     shared = TRAIN[TRAIN["patient_id"].isin(["p000", "p001"])].assign(dataset="rsna")
-    kept = LSEParts(own[own["patient_id"] != "p001"], VALIDATION.assign(dataset="rsna"), shared)
+    kept = parts_of(own[own["patient_id"] != "p001"], VALIDATION.assign(dataset="rsna"), shared)
     rows = lse_training.with_shared_patients(kept, test)
     assert set(rows["patient_id"]) - set(kept.train["patient_id"]) == {"p000"}
-    leaking = LSEParts(TRAIN.assign(dataset="rsna"), kept.validation, NOBODY)
+    leaking = parts_of(TRAIN.assign(dataset="rsna"), kept.validation)
     with pytest.raises(SplitError, match="1 patients"):
         trained("printed", tmp_path, leaking, test)
     with pytest.raises(DataError, match="no optimism"):
-        trained("shared_patients", tmp_path, LSEParts(kept.train, kept.validation, NOBODY), test)
+        trained("shared_patients", tmp_path, parts_of(kept.train, kept.validation), test)
 
 
 def test_the_split_gives_the_parts(tmp_path):
     split = STORE.index[["dataset", "patient_id"]].drop_duplicates().assign(part="train")
     split.loc[split["patient_id"] == "p003", "part"] = "validation"
     study = Study("02", tmp_path, tmp_path, {"fake": STORE}, {"fake": split})
-    assert lse_training.lse_parts(study, "fake", "fake").excluded.empty
+    assert lse_training.lse_parts(study, "fake", "fake", {}).excluded.empty
     split.loc[split["patient_id"] == "p005", "part"] = "excluded"
-    found = lse_training.lse_parts(study, "fake", "fake")
+    found = lse_training.lse_parts(study, "fake", "fake", {})
     assert set(found.validation["patient_id"]) == {"p003"} and set(
         found.excluded["patient_id"]
     ) == {"p005"}
@@ -141,7 +145,7 @@ def test_another_data_set_trains_and_tells_the_epoch_and_gives_no_threshold(tmp_
     split.loc[split["patient_id"] == "p003", "part"] = "validation"
     stores, splits = {"fake": STORE, "other": STORE}, {"fake": split, "mine": split}
     study = Study("02", tmp_path, tmp_path, stores, splits)
-    alone = lse_training.lse_parts(study, "fake", "fake")
+    alone = lse_training.lse_parts(study, "fake", "fake", {})
     both = lse_training.lse_parts(study, "fake", "fake", {"other": "mine"})
     assert len(both.train) == 2 * len(alone.train)
     assert len(both.monitored) == 2 * len(alone.monitored) == 2 * len(both.validation)
@@ -211,8 +215,9 @@ def test_arms_that_make_no_sense_are_refused(tmp_path):
         (["printed"] * 2, "printed"),
     ):
         with pytest.raises(ParameterError, match="expected that one first"):
-            lse_training.check_arms(arms, base)
-    lse_training.check_arms(["authors", "printed", "no_consistency_loss"], "authors")
+            lse_training.training_config({}, False, arms, base)
+    arms = ["authors", "printed", "no_consistency_loss"]
+    lse_training.training_config({}, False, arms, "authors")
     with pytest.raises(ParameterError, match="arm is 'other'"):
         trained("other", tmp_path)
 
@@ -227,7 +232,7 @@ def test_the_table_of_variants_holds_every_setting_that_differs():
 
 def test_the_parts_are_counted_by_their_own_names():
     test = STORE.index.head(8)
-    table = LSEParts(TRAIN, VALIDATION, NOBODY).table(test, ["any"]).set_index("part")
+    table = parts_of(TRAIN, VALIDATION).table(test, ["any"]).set_index("part")
     assert table["slices"].to_dict() == {
         "train": len(TRAIN),
         "validation": len(VALIDATION),
