@@ -18,6 +18,7 @@ from ich_study.errors import StudyError, require_known
 from ich_study.evaluate.rows import Row, Rows
 from ich_study.metrics.overlap import Counts
 from ich_study.metrics.statistics import PatientStatistic
+from ich_study.metrics.volume import positive_ml
 from ich_study.schema import SUBTYPES
 
 ALL_SUBTYPES = "any"
@@ -37,15 +38,13 @@ def volume_table(
     """Predicted and true volume of every scan and class: `scan_id, patient_id, class, predicted_ml,
     truth_ml`.
 
-    counts: pixels per slice from `label_counts`, (slices, 1 + classes), background first; or per
-    slices of one depth. rows: a row for each with `scan_id` and `patient_id`, holding all of a
-    scan. pixel_ml: (slices,), mL that a pixel of the counted grid stands for; NaN (unknown
-    spacing) gives NaN volumes. Class `any` is the sum over subtypes. Raises StudyError where a
-    pixel's volume is not positive.
+    counts: pixels per slice, (slices, 1 + classes), background first; or per slices of one depth.
+    rows: a row for each with `scan_id` and `patient_id`, holding all of a scan. pixel_ml:
+    (slices,), mL that a pixel of the counted grid stands for; NaN (unknown spacing) gives NaN
+    volumes. Class `any` is the sum over subtypes. Raises StudyError where a pixel's volume is not
+    positive.
     """
-    pixel_ml = np.asarray(pixel_ml, np.float64)
-    if (pixel_ml <= 0).any():
-        raise StudyError(f"a pixel of {np.nanmin(pixel_ml)} mL; expected positive volumes")
+    pixel_ml = positive_ml(pixel_ml)
     parts = []
     for place, name in enumerate(classes, start=1):
         predicted, truth = (

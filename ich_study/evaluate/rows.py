@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import StudyError, require_known
-from ich_study.metrics import overlap
-from ich_study.metrics.overlap import Counts
+from ich_study.metrics.overlap import RATIOS, Counts
+from ich_study.metrics.ratio import ratio
 from ich_study.metrics.significance import holm, step_down
 from ich_study.metrics.statistics import (
     PatientStatistic,
@@ -29,7 +29,7 @@ from ich_study.metrics.statistics import (
     ratio_of_sums,
 )
 
-METRICS: tuple[str, ...] = ("dice", "iou", "sensitivity", "precision")
+METRICS = tuple(RATIOS)
 UNITS: tuple[str, ...] = ("pixel", "slice", "scan")
 DIFFERENCE_COLUMNS = (
     "first",
@@ -42,12 +42,6 @@ DIFFERENCE_COLUMNS = (
     "p_holm",
     "patients",
 )
-_RATIOS = {
-    "dice": lambda c: (2 * c.tp, 2 * c.tp + c.fp + c.fn),
-    "iou": lambda c: (c.tp, c.tp + c.fp + c.fn),
-    "sensitivity": lambda c: (c.tp, c.tp + c.fn),
-    "precision": lambda c: (c.tp, c.tp + c.fp),
-}
 Row = dict[str, Any]
 
 
@@ -63,13 +57,13 @@ def statistic_of(counts: Counts, rows: pd.DataFrame, unit: str, metric: str) -> 
     require_known("unit", unit, UNITS, StudyError)
     patients = rows["patient_id"].to_numpy()
     if unit == "pixel":
-        return ratio_of_sums(patients, *_RATIOS[metric](counts), counts.present)
+        return ratio_of_sums(patients, *RATIOS[metric](counts), counts.present)
     if unit == "scan":
         scans = rows["scan_id"].astype(str).to_numpy()
         first = np.unique(scans, return_index=True)[1]
         counts, patients = counts.by_group(scans), patients[first]
-    value = getattr(overlap, metric)(counts)
-    return mean_of_items(patients, np.where(counts.present, value, np.nan))
+    values = ratio(*RATIOS[metric](counts))
+    return mean_of_items(patients, np.where(counts.present, values, np.nan))
 
 
 def paired_differences(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from ich_study.errors import StudyError
 from ich_study.metrics.overlap import Counts, overlap_counts, stack_counts
@@ -111,34 +113,30 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
-def match_boxes(
-    predicted: np.ndarray, truth: np.ndarray, min_iou: float = 0.5
-) -> tuple[Counts, np.ndarray]:
-    """One-to-one matching of the boxes of one slice: counts of boxes, and the matched pairs (k, 2).
+def match_boxes(predicted: np.ndarray, truth: np.ndarray, min_iou: float) -> Counts:
+    """Counts of boxes, of the one-to-one matching of the boxes of one slice.
 
-    As many pairs with IoU >= `min_iou` as possible, among those the largest summed IoU. TP = pairs,
-    FP = predicted boxes left over, FN = true boxes left over.
+    As many pairs with IoU >= `min_iou` as possible.
 
-    >>> counts, pairs = match_boxes([[0, 0, 4, 4], [9, 9, 2, 2]], [[0, 0, 4, 3]])
-    >>> int(counts.tp), int(counts.fp), int(counts.fn), pairs.tolist()
-    (1, 1, 0, [[0, 0]])
+    >>> counts = match_boxes([[0, 0, 4, 4], [9, 9, 2, 2]], [[0, 0, 4, 3]], min_iou=0.5)
+    >>> int(counts.tp), int(counts.fp), int(counts.fn)
+    (1, 1, 0)
     """
-    from scipy.optimize import linear_sum_assignment  # slow to import
-
     if not 0 < min_iou <= 1:
         raise StudyError(f"min_iou is {min_iou}; expected a value in (0, 1]")
-    overlap = box_iou(predicted, truth)
-    allowed = overlap >= min_iou
-    # A pair more always outweighs any gain in summed IoU.
-    gain = np.where(allowed, 1 + overlap / (1 + min(overlap.shape)), 0)
-    rows, columns = linear_sum_assignment(gain, maximize=True)
-    keep = allowed[rows, columns]
-    pairs = np.stack([rows[keep], columns[keep]], 1)
-    tp = len(pairs)
-    return (
-        Counts(np.int64(tp), np.int64(overlap.shape[0] - tp), np.int64(overlap.shape[1] - tp)),
-        pairs,
-    )
+    return one_to_one(box_iou(predicted, truth) >= min_iou)
+
+
+def one_to_one(hits: np.ndarray) -> Counts:
+    """Counts of as many pairs as possible, each predicted and each true thing used once.
+
+    hits: bool (predicted, true), which two may be a pair. TP = pairs, FP and FN = what is left
+    over.
+    """
+    pairs = np.int64(0)
+    if hits.size:
+        pairs = (maximum_bipartite_matching(csr_array(hits), perm_type="column") >= 0).sum()
+    return Counts(pairs, hits.shape[0] - pairs, hits.shape[1] - pairs)
 
 
 def loose_hit(counts: Counts) -> np.ndarray:
@@ -148,4 +146,4 @@ def loose_hit(counts: Counts) -> np.ndarray:
     >>> loose_hit(Counts(np.array([3, 0, 0]), np.array([1, 5, 7]), np.array([2, 4, 0])))
     array([ 1.,  0., nan])
     """
-    return np.where(counts.tp + counts.fn > 0, (counts.tp > 0).astype(np.float64), np.nan)[()]
+    return np.where(counts.present, counts.tp > 0, np.nan)

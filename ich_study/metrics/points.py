@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from ich_study.errors import StudyError
-from ich_study.metrics.boxes import as_boxes
+from ich_study.metrics.boxes import as_boxes, one_to_one
 from ich_study.metrics.overlap import Counts, dice, stack_counts
 
 
@@ -55,8 +53,8 @@ def point_counts(points: np.ndarray, boxes: np.ndarray) -> Counts:
     (1, 1, 0)
     """
     hits = points_in_boxes(points, boxes)
-    found = int(hits.any(0).sum())
-    return Counts(np.int64(found), np.int64((~hits.any(1)).sum()), np.int64(hits.shape[1] - found))
+    found = hits.any(0)
+    return Counts(found.sum(), (~hits.any(1)).sum(), (~found).sum())
 
 
 def point_counts_one_to_one(points: np.ndarray, boxes: np.ndarray) -> Counts:
@@ -68,13 +66,7 @@ def point_counts_one_to_one(points: np.ndarray, boxes: np.ndarray) -> Counts:
     >>> int(counts.tp), int(counts.fp), int(counts.fn)
     (1, 2, 0)
     """
-    hits = points_in_boxes(points, boxes)
-    pairs = (
-        int((maximum_bipartite_matching(csr_array(hits), perm_type="column") >= 0).sum())
-        if hits.size
-        else 0
-    )
-    return Counts(np.int64(pairs), np.int64(hits.shape[0] - pairs), np.int64(hits.shape[1] - pairs))
+    return one_to_one(points_in_boxes(points, boxes))
 
 
 RULES: dict[str, Callable[[np.ndarray, np.ndarray], Counts]] = {

@@ -21,7 +21,7 @@ import numpy as np
 from ich_study.errors import StudyError
 from ich_study.metrics.classification import RankedScores
 from ich_study.metrics.cores import cores, side_by_side
-from ich_study.metrics.overlap import Counts
+from ich_study.metrics.overlap import RATIOS, Counts
 from ich_study.metrics.ratio import ratio
 
 LEVEL = 0.95
@@ -164,8 +164,7 @@ def mean_of_items(
 def micro_dice(patients: Sequence[object] | np.ndarray, counts: Counts) -> PatientStatistic:
     """2 TP / (2 TP + FP + FN) of counts summed over items; over points and boxes this is the point
     F1. No value where no drawn patient has truth."""
-    found, missed = 2 * counts.tp, counts.fp + counts.fn
-    return ratio_of_sums(patients, found, found + missed, counts.present)
+    return ratio_of_sums(patients, *RATIOS["dice"](counts), counts.present)
 
 
 def _ranked(

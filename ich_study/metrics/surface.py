@@ -9,6 +9,7 @@ space: slices may be tilted, shifted in their plane and at varying distances (`c
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
 from ich_study.ct.planes import PixelGrid
@@ -69,10 +70,4 @@ def surface_distances(
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
-    inner = mask.copy()
-    for axis in range(mask.ndim):
-        moved, kept = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
-        kept[1:] &= moved[:-1]
-        kept[:-1] &= moved[1:]
-        kept[0], kept[-1] = False, False
-    return mask & ~inner
+    return mask & ~binary_erosion(mask)

@@ -14,10 +14,10 @@ from ich_study.evaluate.quantification import (
     volume_table,
 )
 from ich_study.evaluate.rows import Rows
-from ich_study.metrics.overlap import label_counts
 from ich_study.metrics.statistics import patient_bootstrap, resampled_multiplicities
 from ich_study.metrics.volume import volume_ml
 from ich_study.schema import MASK_CODES, SUBTYPES, result_table
+from tests.metrics.label_counts import label_counts
 
 
 def scans(seed=0, count=8, depth=3):

@@ -101,7 +101,7 @@ def test_box_iou_is_torchvisions(first, second):
 @settings(max_examples=60, deadline=None)
 @given(box_lists, box_lists, st.sampled_from([0.1, 0.3, 0.5]))
 def test_matching_is_the_best_of_all(predicted, truth, min_iou):
-    counts, pairs = match_boxes(predicted, truth, min_iou)
+    counts = match_boxes(predicted, truth, min_iou)
     overlap = box_iou(predicted, truth)
     small, large = sorted(overlap.shape)
     table = overlap if overlap.shape[0] == small else overlap.T
@@ -119,15 +119,14 @@ def test_matching_is_the_best_of_all(predicted, truth, min_iou):
         default=(0, 0),
     )
     assert counts.tp == best[0]
-    assert overlap[tuple(pairs.T)].sum() == pytest.approx(best[1])
     assert counts.tp + counts.fp == len(predicted) and counts.tp + counts.fn == len(truth)
 
 
 def test_boxes_that_overlap_exactly_as_much_as_asked_match():
     half = [[0, 0, 2, 1]], [[0, 0, 1, 1]]
     assert box_iou(*half).tolist() == [[0.5]]
-    assert match_boxes(*half, min_iou=0.5)[0].tp == 1
-    assert match_boxes(*half, min_iou=0.5001)[0].tp == 0
+    assert match_boxes(*half, min_iou=0.5).tp == 1
+    assert match_boxes(*half, min_iou=0.5001).tp == 0
 
 
 def test_loose_hit():

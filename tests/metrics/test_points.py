@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from ich_study.errors import StudyError
 from ich_study.metrics.boxes import fill_boxes
-from ich_study.metrics.overlap import Counts, precision, sensitivity, stack_counts
+from ich_study.metrics.overlap import RATIOS, Counts, sensitivity, stack_counts
 from ich_study.metrics.points import (
     boxes_on_grid,
     point_counts,
@@ -17,10 +17,15 @@ from ich_study.metrics.points import (
     point_f1,
     points_in_boxes,
 )
+from ich_study.metrics.ratio import ratio
 
 SIDE = 20
 point_lists = st.lists(st.tuples(st.integers(0, SIDE - 1), st.integers(0, SIDE - 1)), max_size=5)
 box_lists = st.lists(st.tuples(*[st.integers(0, 14)] * 2, *[st.integers(1, 6)] * 2), max_size=5)
+
+
+def precision(counts: Counts):
+    return ratio(*RATIOS["precision"](counts))
 
 
 def numbers(counts: Counts):

@@ -132,7 +132,7 @@ def _marks(
         for mask, true in zip(masks, boxes[index]):
             predicted = component_boxes(mask) if len(true) else _NO_BOXES
             union.append(filled_counts(predicted, true, mask.shape))
-            matched.append(match_boxes(predicted, true, min_iou)[0])
+            matched.append(match_boxes(predicted, true, min_iou))
     return Marks(choice, cm2, share, stack_counts(union), stack_counts(matched))
 
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings, strategies as st
 from ich_study.errors import MapError
 from ich_study.methods.lse_unet.algorithm1 import label_maps
 from ich_study.methods.lse_unet.joint_histogram import PAPER_GRID, JointHistogram
-from ich_study.metrics.overlap import Counts, label_counts
+from ich_study.metrics.overlap import Counts
 from tests.methods.lse_unet.joint_oracle import one_by_one, synthetic
+from tests.metrics.label_counts import label_counts
 
 
 def as_array(counts: Counts) -> np.ndarray:

@@ -14,8 +14,9 @@ from ich_study.methods.lse_unet.joint_thresholds import (
     patient_folds,
     setting_of,
 )
-from ich_study.metrics.overlap import Counts, dice, label_counts
+from ich_study.metrics.overlap import Counts, dice
 from tests.methods.lse_unet.joint_oracle import one_by_one, synthetic
+from tests.metrics.label_counts import label_counts
 
 NAMES, GRID = ("a", "b", "c"), (25, 75, 125, 200)
 

@@ -14,7 +14,7 @@ from ich_study.methods.lse_unet import study as lse_study
 from ich_study.methods.lse_unet.algorithm1 import label_maps
 from ich_study.methods.lse_unet.joint_thresholds import best_setting, cross_fitted, setting_of
 from ich_study.methods.lse_unet.study import MethodMaps
-from ich_study.metrics.overlap import dice, label_counts
+from ich_study.metrics.overlap import dice
 from ich_study.schema import SUBTYPES, UNSPECIFIED_HEMORRHAGE
 from tests.methods.lse_unet.cases import (
     GOOD,
@@ -27,6 +27,7 @@ from tests.methods.lse_unet.cases import (
     two_kinds,
     youden,
 )
+from tests.metrics.label_counts import label_counts
 
 
 def protocols_of(made, slices, validation_labels=VALIDATION_LABELS):
