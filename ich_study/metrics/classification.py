@@ -95,15 +95,6 @@ def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
     return float(RankedScores(truth, scores).auroc(np.ones(len(truth))))
 
 
-def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Average precision, the area under the stepwise PR curve; NaN without positives.
-
-    >>> average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-    0.8333333333333333
-    """
-    return float(RankedScores(truth, scores).average_precision(np.ones(len(truth))))
-
-
 def decision_metrics(truth: np.ndarray, decisions: np.ndarray) -> dict[str, float]:
     """Measures of decisions (0/1 or bool): `accuracy, precision, sensitivity, specificity, f1,
     balanced_accuracy, tp, fp, tn, fn`.
@@ -116,10 +107,6 @@ def decision_metrics(truth: np.ndarray, decisions: np.ndarray) -> dict[str, floa
     (0.5, 0.5, 0.5)
     """
     truth, decided = checked(truth, decisions)
-    if not np.isin(decided, (0, 1)).all():
-        raise StudyError(
-            "decisions hold values other than 0 and 1; apply a threshold to scores first"
-        )
     positive = decided.astype(bool)
     tp, fp, fn, tn = (
         float((a & b).sum())

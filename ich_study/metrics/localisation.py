@@ -10,23 +10,6 @@ from ich_study.errors import MapError, StudyError
 from ich_study.metrics.ratio import ratio
 
 
-def _checked(heatmaps: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    heatmaps, truth = np.asarray(heatmaps, np.float64), np.asarray(truth)
-    if heatmaps.shape != truth.shape or heatmaps.ndim != 3 or truth.dtype != bool:
-        raise StudyError(
-            f"heatmaps {heatmaps.shape}, truth {truth.dtype} {truth.shape}: expected one 3-D shape,"
-            " truth bool"
-        )
-    if not np.isfinite(heatmaps).all():
-        raise MapError("a heatmap holds NaN or infinity; expected finite values")
-    return heatmaps, truth
-
-
-def _dilated(mask: np.ndarray, radius_px: int) -> np.ndarray:
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1, 2 * radius_px + 1))
-    return cv2.dilate(mask.astype(np.uint8), disc).astype(bool)
-
-
 def pointing_game(heatmaps: np.ndarray, truth: np.ndarray, tolerance_px: int = 0) -> np.ndarray:
     """Does the map's maximum lie in the truth, per slice; the mean is the pointing game's accuracy.
 
@@ -40,34 +23,29 @@ def pointing_game(heatmaps: np.ndarray, truth: np.ndarray, tolerance_px: int = 0
     >>> pointing_game([[[0.5, 0.5], [0.5, 0.5]]], truth)  # a flat map hits by chance
     array([0.25])
     """
-    heatmaps, truth = _checked(heatmaps, truth)
+    heatmaps = np.asarray(heatmaps, np.float64)
+    if not np.isfinite(heatmaps).all():
+        raise MapError("a heatmap holds NaN or infinity; expected finite values")
     if tolerance_px < 0:
         raise StudyError(f"tolerance_px is {tolerance_px}; expected 0 or more")
-    known = truth.any((1, 2))
-    wide = (
-        np.stack([_dilated(mask, tolerance_px) for mask in truth])
-        if tolerance_px and len(truth)
-        else truth
-    )
-    peaks = heatmaps == heatmaps.max((1, 2), keepdims=True) if len(heatmaps) else truth
-    hits = (peaks & wide).sum((1, 2)) / np.maximum(peaks.sum((1, 2)), 1)
-    return np.where(known, hits, np.nan)
+    wide = truth.astype(np.uint8)
+    if tolerance_px:
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * tolerance_px + 1,) * 2)
+        for mask in wide:
+            mask[:] = cv2.dilate(mask, disc)
+    peaks = heatmaps == heatmaps.max((1, 2), keepdims=True)
+    return ratio((peaks & (wide > 0)).sum((1, 2)), peaks.sum((1, 2)), truth.any((1, 2)))
 
 
 def mass_inside(heatmaps: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Share of each map's sum that lies in the truth, in [0, 1], per slice.
 
-    Shapes as in `pointing_game`; heatmaps must be >= 0 (MapError otherwise). NaN where the truth or
-    the map is empty.
+    Shapes as in `pointing_game`, heatmaps >= 0. NaN where the truth or the map is empty.
 
-    >>> mass_inside([[[3.0, 1.0], [0.0, 0.0]]], np.array([[[True, False], [False, False]]]))
+    >>> mass_inside(np.array([[[3.0, 1.0], [0, 0]]]), np.array([[[True, False], [False, False]]]))
     array([0.75])
     """
-    heatmaps, truth = _checked(heatmaps, truth)
-    if (heatmaps < 0).any():
-        raise MapError(
-            "a heatmap is negative; its mass is defined for values >= 0 (clip or min-max it first)"
-        )
+    heatmaps = heatmaps.astype(np.float64)
     total, inside = heatmaps.sum((1, 2)), np.where(truth, heatmaps, 0).sum((1, 2))
     defined = (total > 0) & truth.any((1, 2))
     return ratio(inside, total, defined)

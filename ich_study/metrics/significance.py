@@ -12,26 +12,12 @@ from ich_study.errors import StudyError
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A two-tailed paired test: its statistic, p, the pairs used and left out (NaN), mean of first
-    - second."""
+    """A two-tailed paired test: its statistic, p, the pairs used, mean of first - second."""
 
     statistic: float
     p: float
     n: int
-    dropped: int
     mean_difference: float
-
-
-def _differences(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, int]:
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if first.shape != second.shape or first.ndim != 1:
-        raise StudyError(
-            f"{first.shape} and {second.shape} values; a paired test needs two of one length, in"
-            " the same order"
-        )
-    difference = first - second
-    known = np.isfinite(difference)
-    return difference[known], int((~known).sum())
 
 
 def paired_t_test(first: np.ndarray, second: np.ndarray) -> PairedTest:
@@ -44,7 +30,8 @@ def paired_t_test(first: np.ndarray, second: np.ndarray) -> PairedTest:
     >>> round(found.statistic, 3), round(found.p, 3), found.mean_difference
     (3.464, 0.074, 2.0)
     """
-    difference, dropped = _differences(first, second)
+    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    difference = difference[np.isfinite(difference)]
     count = len(difference)
     mean = float(difference.mean()) if count else float("nan")
     if count < 2:
@@ -58,7 +45,7 @@ def paired_t_test(first: np.ndarray, second: np.ndarray) -> PairedTest:
 
         result = stats.ttest_1samp(difference, 0)
         statistic, p = float(result.statistic), float(result.pvalue)
-    return PairedTest(statistic, p, count, dropped, mean)
+    return PairedTest(statistic, p, count, mean)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -68,16 +55,12 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     array([0.03, 0.06, 0.06])
     """
     p = np.asarray(p_values, np.float64)
-    known = np.isfinite(p)
-    corrected = np.full(p.shape, np.nan)
-    tested = p[known]
-    order = np.argsort(tested, kind="stable")
-    stepped = np.maximum.accumulate(tested[order] * np.arange(len(tested), 0, -1))
     # statsmodels gives the same, and collects garbage at every call, which a table of hundreds
     # cannot afford.
-    sorted_back = np.empty_like(tested)
-    sorted_back[order] = np.minimum(stepped, 1)
-    corrected[known] = sorted_back
+    order = np.argsort(p, kind="stable")[: np.isfinite(p).sum()]  # NaN stand last
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1))
+    corrected = np.full(p.shape, np.nan)
+    corrected[order] = np.minimum(stepped, 1)
     return corrected
 
 

@@ -29,34 +29,27 @@ LEVEL = 0.95
 MAX_DEGENERATE = 0.05
 """Share of replicates without a value above which no interval is given."""
 _ELEMENTS_AT_ONCE = 4_000_000
+Patients = Sequence[object] | np.ndarray
+"""The patient of every item."""
 
 
 @dataclass(frozen=True)
 class Interval:
     """A value with its interval.
 
-    degenerate: replicates in which the measure had no value (no positives drawn); they are left
-    out, and above 5 % of them `low` and `high` are NaN. reason: why they are NaN, else empty.
-    exact: the bounds are of Clopper and Pearson, not percentiles of replicates. p: of a difference,
-    two-sided, of none: twice the smaller share of replicates on either side of 0, or where the
-    bounds are exact that of the sign test over patients; NaN without bounds.
+    kind: how the bounds were found, `bootstrap` for percentiles of replicates or `exact` for those
+    of Clopper and Pearson, or why they are NaN. p: of a difference, two-sided, of none: twice the
+    smaller share of replicates on either side of 0, or where the bounds are exact that of the sign
+    test over patients; NaN without bounds.
     """
 
     value: float
     low: float
     high: float
     n_patients: int
-    replicates: int
     seed: int
-    degenerate: int = 0
-    reason: str = ""
-    exact: bool = False
-    p: float = float("nan")
-
-    @property
-    def kind(self) -> str:
-        """How the bounds were found, `bootstrap` or `exact`, or why there are none."""
-        return self.reason or ("exact" if self.exact else "bootstrap")
+    kind: str
+    p: float
 
     def columns(self) -> dict[str, float | int | str]:
         """The columns of the result table that this fills: `value, ci_low, ci_high, interval, n,
@@ -100,7 +93,7 @@ class PatientStatistic:
         return value, len(alone)
 
 
-def _patients(patients: Sequence[object] | np.ndarray, items: int) -> tuple[np.ndarray, np.ndarray]:
+def _patients(patients: Patients, items: int) -> tuple[np.ndarray, np.ndarray]:
     names = np.asarray(patients).astype(str)
     if names.shape != (items,) or items == 0:
         raise StudyError(
@@ -111,7 +104,7 @@ def _patients(patients: Sequence[object] | np.ndarray, items: int) -> tuple[np.n
 
 
 def ratio_of_sums(
-    patients: Sequence[object] | np.ndarray,
+    patients: Patients,
     numerator: np.ndarray,
     denominator: np.ndarray,
     present: np.ndarray | None = None,
@@ -149,7 +142,7 @@ def ratio_of_sums(
 
 
 def mean_of_items(
-    patients: Sequence[object] | np.ndarray,
+    patients: Patients,
     values: np.ndarray,
     present: np.ndarray | None = None,
     share: bool = True,
@@ -161,14 +154,14 @@ def mean_of_items(
     return ratio_of_sums(patients, np.where(defined, values, 0), defined, present, share)
 
 
-def micro_dice(patients: Sequence[object] | np.ndarray, counts: Counts) -> PatientStatistic:
+def micro_dice(patients: Patients, counts: Counts) -> PatientStatistic:
     """2 TP / (2 TP + FP + FN) of counts summed over items; over points and boxes this is the point
     F1. No value where no drawn patient has truth."""
     return ratio_of_sums(patients, *RATIOS["dice"](counts), counts.present)
 
 
 def _ranked(
-    patients: Sequence[object] | np.ndarray, truth: np.ndarray, scores: np.ndarray, measure: str
+    patients: Patients, truth: np.ndarray, scores: np.ndarray, measure: str
 ) -> PatientStatistic:
     names, index = _patients(patients, len(truth))
     curve = getattr(RankedScores(truth, scores), measure)
@@ -185,7 +178,7 @@ def _ranked(
 
 
 def auroc_of_items(
-    patients: Sequence[object] | np.ndarray,
+    patients: Patients,
     truth: np.ndarray,
     scores: np.ndarray,
     strata: np.ndarray | None = None,
@@ -219,7 +212,7 @@ def auroc_of_items(
 
 
 def average_precision_of_items(
-    patients: Sequence[object] | np.ndarray, truth: np.ndarray, scores: np.ndarray
+    patients: Patients, truth: np.ndarray, scores: np.ndarray
 ) -> PatientStatistic:
     """Average precision over all items of the drawn patients."""
     return _ranked(patients, truth, scores, "average_precision")
@@ -260,11 +253,10 @@ def difference_of(first: PatientStatistic, second: PatientStatistic) -> PatientS
     stand on the same patients."""
     if not np.array_equal(first.patients, second.patients):
         raise StudyError("measures to subtract must stand on the same patients")
-    members = [each.members or (each,) for each in (first, second)]
     return PatientStatistic(
         first.patients,
         lambda weights: first.evaluate(weights) - second.evaluate(weights),
-        members=(*members[0], *members[1]),
+        members=(first.members or (first,)) + (second.members or (second,)),
     )
 
 
@@ -367,39 +359,28 @@ def _interval(drawn: Sequence[Drawn]) -> Interval:
     usable = usable[np.isfinite(usable)]
     lacking = max(each.lacking for each in drawn)
 
-    reason, exact = "", None
+    found = None
     if not np.isfinite(value):
-        reason = "the measure has no value on the sample"
+        found = "the measure has no value on the sample"
     elif n_patients < 2:
-        reason = "one patient has no spread between patients"
+        found = "one patient has no spread between patients"
     elif lacking > MAX_DEGENERATE or not len(usable):
         missing = round(lacking * replicates)
-        reason = f"the measure has no value in {missing} of {replicates} replicates"
+        found = f"the measure has no value in {missing} of {replicates} replicates"
     elif np.ptp(usable) == 0:
-        exact = _exact(statistics)
-        reason = exact if isinstance(exact, str) else ""
-    if reason:
-        low, high, p = (np.nan,) * 3
-    elif exact:
-        low, high, fewest = exact
+        found = _exact(statistics)
+    if isinstance(found, str):
+        kind, low, high, p = found, np.nan, np.nan, np.nan
+    elif found:
+        kind, (low, high, fewest) = "exact", found
         p = 2 * 0.5**fewest if value else 1.0
     else:
-        low, high = np.quantile(usable, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        kind, (low, high) = "bootstrap", np.quantile(usable, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         # those at 0 stand on both sides; one is added above and below the line, so p is never 0
         tail = min(int((usable <= 0).sum()), int((usable >= 0).sum()))
         p = 2 * (tail + 1) / (len(usable) + 1)
-    return Interval(
-        value,
-        float(low),
-        float(high),
-        n_patients,
-        replicates,
-        drawn[0].seed,
-        degenerate=replicates - len(usable),
-        reason=reason,
-        exact=bool(exact) and not reason,
-        p=float(np.minimum(p, 1)) if len(statistics) > 1 else np.nan,
-    )
+    p = float(np.minimum(p, 1)) if len(statistics) > 1 else np.nan
+    return Interval(value, float(low), float(high), n_patients, drawn[0].seed, kind, p)
 
 
 def patient_bootstrap(
@@ -445,10 +426,5 @@ def paired(first: Drawn, second: Drawn) -> Interval:
         raise StudyError(
             f"the measures stand on different patients ({len(patients)} and {len(others)}); pair"
             " them first"
-        )
-    if first.seed != second.seed or len(first.values) != len(second.values):
-        raise StudyError(
-            f"the measures were drawn with seeds {first.seed} and {second.seed},"
-            f" {len(first.values)} and {len(second.values)} times; expected the same draws"
         )
     return _interval([first, second])

@@ -6,7 +6,6 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
-from ich_study.errors import StudyError
 from ich_study.metrics.significance import (
     critical_difference,
     holm,
@@ -31,9 +30,7 @@ def test_t_is_the_textbooks_and_statsmodels():
         2 * stats.t.sf(abs(t), 29)
     )
     assert result.p == pytest.approx(DescrStatsW(difference).ttest_mean(0)[1])
-    assert (result.n, result.dropped) == (30, 1) and result.mean_difference == pytest.approx(
-        difference.mean()
-    )
+    assert result.n == 30 and result.mean_difference == pytest.approx(difference.mean())
     assert paired_t_test(second, first).statistic == pytest.approx(-t)
 
 
@@ -42,8 +39,6 @@ def test_degenerate_pairs():
     assert (same.statistic, same.p, same.mean_difference) == (0, 1, 0)
     assert np.isnan(paired_t_test([1, np.nan], [2, 3]).p)
     assert np.isnan(paired_t_test([], []).mean_difference)
-    with pytest.raises(StudyError, match="same order"):
-        paired_t_test([1, 2], [1, 2, 3])
 
 
 def test_constant_difference_is_certain():
