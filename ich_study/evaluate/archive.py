@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,76 +64,77 @@ class MapArchive:
         return np.array(self._arrays[name][slice(None) if places is None else places])
 
 
-def write_archive(
+def archive_slices(
     folder: Path,
-    count: int,
-    batches: Callable[[int], Iterable[Tensor]],
+    dataset: SliceDataset,
+    batch_size: int,
+    device: torch.device,
     maps_of: Callable[[Tensor], Maps],
     key: Mapping[str, Any],
-    what: str = "maps",
+    what: str,
 ) -> MapArchive:
-    """Maps of `count` slices into `folder`; what is there of the same `key` is kept and continued.
+    """Maps of the slices of `dataset`, without augmentation, computed on `device`, in `folder`;
+    what is there of the same `key` is kept and continued.
 
-    batches: network inputs (B, C, H, W) in order, from the slice number it is given on. maps_of:
-    raw maps (B, h, w) of one batch. key: everything the maps depend on, JSON-able; other content of
-    the folder's archive is replaced. Raises MapError naming method, layer and first slice where a
-    map is not finite, or has no pixel.
+    maps_of: raw maps (B, h, w) of one batch of network inputs (B, C, H, W). key: what the maps
+    depend on beside the slices and what is seen of them, JSON-able; other content of the folder's
+    archive is replaced. Raises MapError naming method, layer and first slice where a map is not
+    finite, or has no pixel.
     """
+    count = len(dataset)
     if count < 1:
         raise DataError(f"no slices to compute {what} of: the part is empty")
-    mark = sha256_bytes(json.dumps({**key, "count": count}, sort_keys=True, default=str).encode())
+    seen = {
+        "data": dataset.source.content_hash,
+        "slices": sha256_lines(dataset.rows.astype(str).agg(" ".join, axis=1)),
+        "preprocessing": dataset.preprocessing.describe(),
+        "batch": batch_size,
+        **key,
+        "count": count,
+    }
+    mark = sha256_bytes(json.dumps(seen, sort_keys=True, default=str).encode())
     state = _state(folder)
     if state.get("mark") != mark:
         state = {"mark": mark, "count": count, "done": 0, "names": [], "seconds": 0.0, "hashes": []}
-    if state["done"] == count:
+    done, spent = state["done"], state["seconds"]
+    if done == count:
         return MapArchive(folder)
-    done, started = state["done"], time.perf_counter()
-    spent, saved = state["seconds"], started
     arrays: dict[MapName, np.ndarray] = {}
     hashes: dict[MapName, xxhash.xxh3_128] = {}
     for listed, known in zip(state["names"], state["hashes"]):
         name = tuple(listed)
         arrays[name], hashes[name] = _opened(folder, name, done, known, "r+")
-    bar = tqdm(
-        total=count,
-        initial=done,
-        desc=f"computing {what}",
-        unit="slice",
-        mininterval=5,
-        leave=False,
-    )
-    for inputs in batches(done):
-        found = maps_of(inputs)
-        arrays = arrays or _created(folder, count, found)
-        places = slice(done, done + len(inputs))
-        for name, maps in found.items():
-            arrays[name][places] = _checked(maps, name, places, arrays[name].shape[1:])
-            hashes.setdefault(name, xxhash.xxh3_128()).update(arrays[name][places])
-        done = places.stop
-        bar.update(len(inputs))
-        if time.perf_counter() - saved > _SAVE_EVERY_S or done == count:
-            _save(
-                folder,
-                arrays,
-                {
-                    **state,
+    started = saved = time.perf_counter()
+    bar = {"initial": done, "unit": "slice", "mininterval": 5, "leave": False}
+    with tqdm(total=count, desc=f"computing {what}", **bar) as progress:
+        while done < count:
+            places = slice(done, min(done + batch_size, count))
+            hu, _ = dataset.__getitems__(range(places.start, places.stop))
+            found = maps_of(dataset.preprocessing.inputs(hu.to(device)))
+            arrays = arrays or _created(folder, count, found)
+            for name, maps in found.items():
+                arrays[name][places] = _checked(maps, name, places, arrays[name].shape[1:])
+                hashes.setdefault(name, xxhash.xxh3_128()).update(arrays[name][places])
+            done = places.stop
+            progress.update(len(hu))
+            if time.perf_counter() - saved > _SAVE_EVERY_S or done == count:
+                state |= {
                     "names": list(arrays),
                     "hashes": [hashes[name].hexdigest() for name in arrays],
                     "done": done,
                     "seconds": spent + time.perf_counter() - started,
-                },
-            )
-            saved = time.perf_counter()
-    bar.close()
-    if done != count:
-        raise DataError(f"{done} of {count} slices came; the batches end too early")
+                }
+                for array in arrays.values():
+                    array.flush()
+                write_json(folder / _STATE, state)
+                saved = time.perf_counter()
     return MapArchive(folder)
 
 
 def _checked(maps: Tensor, name: MapName, places: slice, shape: Sequence[int]) -> np.ndarray:
     checked_maps(maps, f"{name[0]} at layer {name[1]}, slices {places.start} to {places.stop - 1}")
-    if tuple(maps.shape) != (places.stop - places.start, *shape):
-        expected = (places.stop - places.start, *shape)
+    expected = (places.stop - places.start, *shape)
+    if tuple(maps.shape) != expected:
         raise MapError(
             f"{name[0]} at layer {name[1]}: maps of shape {tuple(maps.shape)}, expected {expected};"
             " are all slices of one size?"
@@ -153,12 +154,6 @@ def _created(folder: Path, count: int, found: Maps) -> dict[MapName, np.ndarray]
         with path.open("rb+") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return arrays
-
-
-def _save(folder: Path, arrays: Mapping[MapName, np.ndarray], state: Mapping[str, Any]) -> None:
-    for array in arrays.values():
-        array.flush()
-    write_json(folder / _STATE, state)
 
 
 def _opened(
@@ -186,29 +181,3 @@ def _state(folder: Path) -> dict[str, Any]:
 
 def _file(folder: Path, name: MapName) -> Path:
     return folder / f"{name[0]}{name[1]}.npy"
-
-
-def archive_slices(
-    folder: Path,
-    dataset: SliceDataset,
-    batch_size: int,
-    device: torch.device,
-    maps_of: Callable[[Tensor], Maps],
-    key: Mapping[str, Any],
-    what: str,
-) -> MapArchive:
-    """`write_archive` of the slices of `dataset`, without augmentation, on `device`. key: what the
-    maps depend on beside the slices and what is seen of them."""
-
-    def batches(start: int) -> Iterator[Tensor]:
-        for first in range(start, len(dataset), batch_size):
-            hu, _ = dataset.__getitems__(range(first, min(first + batch_size, len(dataset))))
-            yield dataset.preprocessing.inputs(hu.to(device))
-
-    seen = {
-        "data": dataset.source.content_hash,
-        "slices": sha256_lines(dataset.rows.astype(str).agg(" ".join, axis=1)),
-        "preprocessing": dataset.preprocessing.describe(),
-        "batch": batch_size,
-    }
-    return write_archive(folder, len(dataset), batches, maps_of, {**seen, **key}, what)

@@ -18,7 +18,7 @@ from torch import nn
 
 from ich_study.errors import StudyError
 from ich_study.evaluate.rows import Row, Rows
-from ich_study.evaluate.slice_predictions import known_of, prediction_table
+from ich_study.evaluate.slice_predictions import RANKED, known_of, measured, prediction_table
 from ich_study.evaluate.thresholds import (
     FIXED_THRESHOLDS,
     Threshold,
@@ -33,13 +33,7 @@ from ich_study.metrics.classification import (
     pr_curve,
     roc_curve,
 )
-from ich_study.metrics.statistics import (
-    PatientStatistic,
-    auroc_of_items,
-    average_precision_of_items,
-    mean_of_statistics,
-    ratio_of_sums,
-)
+from ich_study.metrics.statistics import PatientStatistic, mean_of_statistics
 from ich_study.models.backbones import class_logits
 from ich_study.schema import SUBTYPES, result_table
 
@@ -133,16 +127,11 @@ def class_statistics(
 ) -> dict[tuple[str, str], PatientStatistic]:
     """Measures of one class by (metric, threshold source). known: from `known_of`. thresholds: on
     the logit, by what follows the `@` of the metric."""
-    patients, truth, scores = (known[name].to_numpy() for name in ("patient_id", "label", "logit"))
-    found = {
-        ("auroc", "none"): auroc_of_items(patients, truth, scores),
-        ("average_precision", "none"): average_precision_of_items(patients, truth, scores),
-    }
+    found = {(metric, "none"): measured(known, metric) for metric in RANKED}
     for suffix, threshold in thresholds.items():
-        for metric, counted in DECISIONS.items():
-            found[f"{metric}@{suffix}", threshold.source] = ratio_of_sums(
-                patients, *counted(truth, scores >= threshold.value)
-            )
+        for metric in DECISIONS:
+            statistic = measured(known, metric, threshold.value)
+            found[f"{metric}@{suffix}", threshold.source] = statistic
     return found
 
 
@@ -159,17 +148,13 @@ def curves(predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
             continue
         truth, scores = known["label"].to_numpy(), known["logit"].to_numpy()
         for frames, curve in ((roc, roc_curve), (pr, pr_curve)):
-            points = curve(truth, scores).assign(**{"dataset": dataset, "class": name})
+            points = curve(truth, scores)
+            points.insert(0, "dataset", dataset)
+            points.insert(1, "class", name)
             cuts = points["threshold"]
             frames.append(points.assign(threshold=cuts.where(np.isinf(cuts), expit(cuts))))
     if not roc:
         raise StudyError(
             "no class has both positive and negative slices; there is no curve to draw"
         )
-    return tuple(_keys_first(pd.concat(frames, ignore_index=True)) for frames in (roc, pr))
-
-
-def _keys_first(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[
-        ["dataset", "class", *(column for column in frame if column not in ("dataset", "class"))]
-    ]
+    return tuple(pd.concat(frames, ignore_index=True) for frames in (roc, pr))

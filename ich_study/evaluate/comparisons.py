@@ -11,25 +11,19 @@ from scipy.special import logit
 from ich_study.errors import DataError
 from ich_study.evaluate.pairs import pair_columns
 from ich_study.evaluate.rows import DIFFERENCE_COLUMNS, Row, Rows, paired_differences
-from ich_study.evaluate.slice_predictions import known_of
+from ich_study.evaluate.slice_predictions import known_of, measured
 from ich_study.evaluate.thresholds import FIXED_THRESHOLDS
 from ich_study.evaluate.top_epochs import paired_statistics
-from ich_study.metrics.classification import DECISIONS
-from ich_study.metrics.significance import holm
 from ich_study.metrics.statistics import (
     PatientStatistic,
-    auroc_of_items,
-    average_precision_of_items,
     mean_of_statistics,
     paired_bootstrap,
     range_of_statistics,
-    ratio_of_sums,
 )
 from ich_study.schema import SUBTYPES, result_table
 
 RANGES = {f"{name}_range": name for name in ("precision", "sensitivity")}
 """Measures that say how far another moves over FIXED_THRESHOLDS: largest less smallest."""
-RANKED = {"auroc": auroc_of_items, "average_precision": average_precision_of_items}
 COMPARISON_COLUMNS = ("first", "second", "dataset", "class", *DIFFERENCE_COLUMNS[2:])
 
 
@@ -47,21 +41,17 @@ def auroc_differences(
     drawn patients for both. `p` is two-sided, from those replicates; `p_holm` is corrected over the
     pairs. Raises DataError where two arms did not score the same slices.
     """
-    tables = [paired_differences({}, [])]
+    arms = dict.fromkeys(arm for pair in pairs for arm in pair)
+    scored = {arm: _scored(predictions, arm, part, name) for arm in arms}
     for first, second in pairs:
-        scored = {arm: _scored(predictions, arm, part, name) for arm in (first, second)}
         if not scored[first]["key"].equals(scored[second]["key"]):
             raise DataError(
                 f"{first} and {second} scored different slices of {part}; run both on the same"
                 " split"
             )
-        measures = {arm: _auroc(table) for arm, table in scored.items()}
-        tables.append(paired_differences(measures, [(first, second)], replicates, seed))
-    # pairs may share an arm, but each is checked and measured alone; Holm sees them all
-    table = pd.concat(tables[1:] or tables, ignore_index=True)
-    corrected = holm(table["p"].to_numpy()) if len(table) else []
-    named = table.assign(**{"dataset": part, "class": name, "p_holm": corrected})
-    return named[list(COMPARISON_COLUMNS)]
+    measures = {arm: measured(table, "auroc") for arm, table in scored.items()}
+    table = paired_differences(measures, pairs, replicates, seed)
+    return table.assign(**{"dataset": part, "class": name})[list(COMPARISON_COLUMNS)]
 
 
 def auroc_difference_rows(differences: pd.DataFrame, study: str, seed: int) -> pd.DataFrame:
@@ -156,21 +146,12 @@ def _statistic(tables: Sequence[pd.DataFrame], metric: str) -> PatientStatistic:
     found = []
     for table in tables:
         if metric in RANGES:
-            each = [_decided(table, RANGES[metric], cut) for cut in FIXED_THRESHOLDS]
-            found.append(range_of_statistics(each))
-        elif probability:
-            found.append(_decided(table, name, float(probability)))
+            cuts = map(logit, FIXED_THRESHOLDS)
+            found.append(range_of_statistics([measured(table, RANGES[metric], at) for at in cuts]))
         else:
-            columns = (table[column].to_numpy() for column in ("patient_id", "label", "logit"))
-            found.append(RANKED[name](*columns))
+            cut = logit(float(probability)) if probability else None
+            found.append(measured(table, name, cut))
     return found[0] if len(found) == 1 else mean_of_statistics(found)
-
-
-def _decided(table: pd.DataFrame, name: str, probability: float) -> PatientStatistic:
-    patients, truth, scores = (
-        table[column].to_numpy() for column in ("patient_id", "label", "logit")
-    )
-    return ratio_of_sums(patients, *DECISIONS[name](truth, scores >= logit(probability)))
 
 
 def _scored(
@@ -181,9 +162,3 @@ def _scored(
     table = known_of(predictions[arm][predictions[arm]["part"] == part], name)
     keyed = table.assign(key=table["scan_id"] + "/" + table["slice_index"].astype(str))
     return keyed.sort_values("key", ignore_index=True)
-
-
-def _auroc(table: pd.DataFrame) -> PatientStatistic:
-    return auroc_of_items(
-        table["patient_id"].to_numpy(), table["label"].to_numpy(), table["logit"].to_numpy()
-    )

@@ -26,14 +26,11 @@ class Heat(Protocol):
     layers). classes: what the second axis of `read` holds, in order.
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def variant(self) -> str: ...  # noqa: D102
-    @property
-    def layer(self) -> str | None: ...  # noqa: D102
-    @property
-    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
+    name: str
+    variant: str
+    layer: str | None
+    classes: tuple[str, ...]
+
     def __len__(self) -> int: ...
     def read(self, index: Index) -> np.ndarray:
         """Heat of some slices, float32 (n, classes, size, size)."""

@@ -8,14 +8,13 @@ given.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
 from ich_study.errors import DataError, ParameterError
-from ich_study.evaluate.heat import Index
+from ich_study.evaluate.heat import Index, ReaderHeat
 from ich_study.evaluate.scaling import minmax
 from ich_study.evaluate.truth import Truth
 
@@ -24,30 +23,26 @@ BLOOD_HU: tuple[float, float] = (50.0, 90.0)
 """Range of acute blood above grey matter (40 HU) and below calcification and bone."""
 BLOB_SIGMA = 0.25
 """Of the centred blob, in units of the square root of the brain's area."""
+SMOOTH_PX = 1.0
+"""Sigma of the Gaussian that smooths the HU."""
 
 
-def hu_threshold_maps(hu: np.ndarray, brain: np.ndarray, smooth_px: float = 1.0) -> np.ndarray:
+def hu_threshold_maps(hu: np.ndarray, brain: np.ndarray) -> np.ndarray:
     """1 where the smoothed HU inside the brain lies in BLOOD_HU, else 0.
 
-    hu: (slices, rows, columns). brain: bool, same shape. smooth_px: sigma of a Gaussian over the
-    brain's own pixels, 0 for none; bone and air beside the brain take no part, or its whole rim
-    would look like blood.
+    hu: (slices, rows, columns). brain: bool, same shape. The brain's own pixels are smoothed; bone
+    and air beside the brain take no part, or its whole rim would look like blood.
     """
-    hu, brain = np.asarray(hu), _brain(brain, np.asarray(hu).shape)
     smooth = hu.astype(np.float32)
-    if smooth_px:
-        for target, mask in zip(smooth, brain.astype(np.float32)):
-            weight = cv2.GaussianBlur(mask, (0, 0), smooth_px)
-            target[:] = cv2.GaussianBlur(target * mask, (0, 0), smooth_px) / np.maximum(
-                weight, 1e-6
-            )
+    for target, mask in zip(smooth, brain.astype(np.float32)):
+        weight = cv2.GaussianBlur(mask, (0, 0), SMOOTH_PX)
+        target[:] = cv2.GaussianBlur(target * mask, (0, 0), SMOOTH_PX) / np.maximum(weight, 1e-6)
     return (brain & (smooth >= BLOOD_HU[0]) & (smooth <= BLOOD_HU[1])).astype(np.float32)
 
 
 def centred_blob_maps(brain: np.ndarray) -> np.ndarray:
     """A Gaussian at the brain's centre of mass, its sigma a quarter of the square root of the
     brain's area; zeros without brain."""
-    brain = _brain(brain, np.asarray(brain).shape)
     maps = np.zeros(brain.shape, np.float32)
     for target, mask in zip(maps, brain):
         rows, columns = np.nonzero(mask)
@@ -59,57 +54,12 @@ def centred_blob_maps(brain: np.ndarray) -> np.ndarray:
     return maps
 
 
-def _brain(brain: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    brain = np.asarray(brain)
-    if brain.dtype != bool or brain.ndim != 3 or brain.shape != shape:
-        raise ParameterError(
-            f"brain mask is {brain.dtype} {brain.shape}; expected bool of the slices' shape {shape}"
-        )
-    return brain
-
-
-@dataclass(frozen=True)
-class RivalHeat:
-    """Heat of a trivial rival, made when it is read, the same for every class; see `rivals`."""
-
-    name: str
-    classes: tuple[str, ...]
-    truth: Truth = field(repr=False)
-    smoothness_px: float
-    seed: int
-    variant: str = "printed"
-    layer: str | None = None
-
-    def __len__(self) -> int:
-        return len(self.truth)
-
-    def read(self, index: Index) -> np.ndarray:
-        """Heat of some slices, float32 (n, classes, size, size) in [0, 1], 0 outside the brain."""
-        brain = self.truth.brain[index]
-        if self.name == "hu_threshold":
-            maps = hu_threshold_maps(self.truth.hu[index], brain)
-        elif self.name == "centred_blob":
-            maps = centred_blob_maps(brain)
-        else:
-            maps = self._noise(index) * brain
-        return np.repeat(maps[:, None], len(self.classes), axis=1)
-
-    def _noise(self, index: Index) -> np.ndarray:
-        rows = self.truth.rows
-        noise = np.zeros((len(np.arange(len(self))[index]), *[self.truth.size] * 2), np.float32)
-        scans, slices = (rows[name].to_numpy()[index] for name in ("scan_id", "slice_index"))
-        for target, scan, number in zip(noise, scans, slices):
-            target[:] = random_map(
-                target.shape, self.smoothness_px, self.seed, f"{scan}/{int(number)}"
-            )
-        return noise
-
-
 def rivals(
     truth: Truth, classes: Sequence[str] = ("any",), smoothness_px: float = 8.0, seed: int = 0
-) -> list[RivalHeat]:
+) -> list[ReaderHeat]:
     """The three trivial rivals of every method: blood's HU in the brain, a centred blob, noise.
 
+    Their heat is made when it is read, the same for every class, in [0, 1] and 0 outside the brain.
     smoothness_px: grain of the noise, best the method's own. DataError where the brain was not
     read.
     """
@@ -117,7 +67,27 @@ def rivals(
         raise DataError("trivial rivals need the brain mask; read the truth with brain=True")
     if smoothness_px < 0:
         raise ParameterError(f"smoothness is {smoothness_px} px; expected 0 or more")
-    return [RivalHeat(name, tuple(classes), truth, smoothness_px, seed) for name in RIVALS]
+
+    def noise(index: Index) -> np.ndarray:
+        maps = np.empty(truth.hu[index].shape, np.float32)
+        scans, slices = (truth.rows[name].to_numpy()[index] for name in ("scan_id", "slice_index"))
+        for target, scan, number in zip(maps, scans, slices):
+            target[:] = random_map(target.shape, smoothness_px, seed, f"{scan}/{int(number)}")
+        return maps * truth.brain[index]
+
+    makers: dict[str, Callable[[Index], np.ndarray]] = {
+        "hu_threshold": lambda index: hu_threshold_maps(truth.hu[index], truth.brain[index]),
+        "centred_blob": lambda index: centred_blob_maps(truth.brain[index]),
+        "random_map": noise,
+    }
+
+    def heat(name: str) -> ReaderHeat:
+        def read(index: Index) -> np.ndarray:
+            return np.repeat(makers[name](index)[:, None], len(classes), axis=1)
+
+        return ReaderHeat(name, "printed", None, tuple(classes), len(truth), read)
+
+    return [heat(name) for name in RIVALS]
 
 
 def random_map(shape: tuple[int, ...], smoothness_px: float, seed: int, key: str) -> np.ndarray:

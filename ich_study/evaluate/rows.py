@@ -75,23 +75,18 @@ def paired_differences(
     """`first` minus `second` on the same drawn patients, for every pair, with DIFFERENCE_COLUMNS.
 
     `p` is that of `paired_bootstrap`, `p_holm` corrected over the pairs. Raises StudyError for
-    a name without statistic or statistics of different patients.
+    statistics of different patients.
     """
-    unknown = sorted({name for pair in pairs for name in pair} - set(statistics))
-    if unknown:
-        raise StudyError(f"no measure of {unknown}; there are {sorted(statistics)}")
     # a measure stands in many pairs, and is drawn once for all
-    paired_names = {name for pair in pairs for name in pair}
-    drawn = {name: draw(statistics[name], replicates, seed) for name in paired_names}
+    names = {name for pair in pairs for name in pair}
+    drawn = {name: draw(statistics[name], replicates, seed) for name in names}
     rows = []
     for first, second in pairs:
         found = paired(drawn[first], drawn[second])
         bounds = found.value, found.low, found.high, found.kind
-        rows.append((first, second, *bounds, found.p, found.n_patients))
-    columns = [name for name in DIFFERENCE_COLUMNS if name != "p_holm"]
-    table = pd.DataFrame(rows, columns=columns)
-    corrected = holm(table["p"].to_numpy()) if len(table) else []
-    return table.assign(p_holm=corrected)[list(DIFFERENCE_COLUMNS)]
+        rows.append((first, second, *bounds, found.p, np.nan, found.n_patients))
+    table = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
+    return table.assign(p_holm=holm(table["p"]))
 
 
 def jointly_corrected(

@@ -13,6 +13,13 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from ich_study.errors import StudyError
+from ich_study.metrics.classification import DECISIONS
+from ich_study.metrics.statistics import (
+    PatientStatistic,
+    auroc_of_items,
+    average_precision_of_items,
+    ratio_of_sums,
+)
 from ich_study.schema import typed
 
 PREDICTION_COLUMNS: dict[str, str] = {
@@ -25,6 +32,10 @@ PREDICTION_COLUMNS: dict[str, str] = {
     "logit": "float64",
     "probability": "float64",
 }
+
+
+RANKED = {"auroc": auroc_of_items, "average_precision": average_precision_of_items}
+"""Measures that need no threshold."""
 
 
 def prediction_table(
@@ -68,3 +79,12 @@ def known_of(predictions: pd.DataFrame, name: str) -> pd.DataFrame:
         )
     known = rows[rows["label"].notna()]
     return known.assign(label=known["label"].astype(bool), logit=known["logit"].astype(float))
+
+
+def measured(known: pd.DataFrame, metric: str, cut: float | None = None) -> PatientStatistic:
+    """One of RANKED, or one of DECISIONS where a slice is called from the logit `cut` on. known:
+    from `known_of`."""
+    patients, truth, scores = (known[name].to_numpy() for name in ("patient_id", "label", "logit"))
+    if metric in RANKED:
+        return RANKED[metric](patients, truth, scores)
+    return ratio_of_sums(patients, *DECISIONS[metric](truth, scores >= cut))

@@ -9,7 +9,7 @@ CAM benchmark, IV; LSE-UNet, Table 4) and say whose masks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -50,11 +50,17 @@ def fixed_threshold(value: float, rule: str = "fixed") -> Threshold:
     return Threshold(float(value), "none", rule)
 
 
-def _cuts(
-    truth: np.ndarray, scores: np.ndarray, name: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """Midpoints between neighbouring distinct scores, from high to low, with the TP and FP above
-    each."""
+def youden_threshold(truth: np.ndarray, scores: np.ndarray, name: str = "any") -> Threshold:
+    """The threshold with the largest TPR - FPR on these labels (Youden's J).
+
+    truth: 0/1 (items,), scores: (items,). The threshold lies midway between two neighbouring
+    distinct scores, so `>` and `>=` decide alike here, unless no number lies between them; then it
+    is the higher, for `>=`. Of equal J the highest threshold is taken.
+    Raises StudyError naming the class where all labels or all scores are the same.
+
+    >>> youden_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    Threshold(value=0.6, source='labels', rule='youden', objective=0.5)
+    """
     truth, scores = checked(truth, scores)
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not positives or not negatives:
@@ -71,42 +77,21 @@ def _cuts(
             " them"
         )
     tp = np.cumsum(truth[order])[ends]
-    higher, lower = ordered[ends], ordered[ends + 1]
+    # Integers, so that equal J are equal and the first, highest, cut wins.
+    gain = tp * negatives - (ends + 1 - tp) * positives
+    best = int(np.argmax(gain))
+    higher, lower = ordered[ends[best]], ordered[ends[best] + 1]
     between = lower / 2 + higher / 2
     # next to each other in floating point, two scores have nothing between them
-    between = np.where(between > lower, between, higher)
-    return between, tp, ends + 1 - tp, positives, negatives
-
-
-def youden_threshold(truth: np.ndarray, scores: np.ndarray, name: str = "any") -> Threshold:
-    """The threshold with the largest TPR - FPR on these labels (Youden's J).
-
-    truth: 0/1 (items,), scores: (items,). The threshold lies midway between two neighbouring
-    distinct scores, so `>` and `>=` decide alike here, unless no number lies between them; then it
-    is the higher, for `>=`. Of equal J the highest threshold is taken.
-    Raises StudyError naming the class where all labels or all scores are the same.
-
-    >>> youden_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-    Threshold(value=0.6, source='labels', rule='youden', objective=0.5)
-    """
-    cuts, tp, fp, positives, negatives = _cuts(truth, scores, name)
-    # Integers, so that equal J are equal and the first, highest, cut wins.
-    gain = tp * negatives - fp * positives
-    best = int(np.argmax(gain))
-    return Threshold(
-        float(cuts[best]), "labels", "youden", float(gain[best] / (positives * negatives))
-    )
+    cut = between if between > lower else higher
+    return Threshold(float(cut), "labels", "youden", float(gain[best] / (positives * negatives)))
 
 
 def threshold_frame(thresholds: Mapping[str, Threshold]) -> pd.DataFrame:
     """Thresholds as a table: `class, threshold, threshold_source, rule, objective`."""
-    rows = [
-        (name, item.value, item.source, item.rule, item.objective)
-        for name, item in thresholds.items()
-    ]
-    return pd.DataFrame(
-        rows, columns=["class", "threshold", "threshold_source", "rule", "objective"]
-    )
+    rows = [(name, *astuple(item)) for name, item in thresholds.items()]
+    columns = ["class", "threshold", "threshold_source", "rule", "objective"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def counts_over_grid(heatmaps: np.ndarray, truth: np.ndarray, grid: Sequence[float]) -> Counts:
@@ -152,7 +137,6 @@ def mask_threshold(
     0.5
     """
     require_known("unit", unit, ("pixel", "slice"))
-    require_known("stop", stop, ("best", "first"))
     known = (counts.tp + counts.fn)[:, 0] > 0
     if not known.any():
         raise StudyError("no slice has truth; a mask threshold cannot be chosen")
@@ -207,33 +191,39 @@ def choose(
     made as the source says.
     """
     tried = np.arange(len(scores.grid)) if tried is None else np.asarray(tried)
+
+    def best(on: Scored, wanted: np.ndarray | bool = True) -> Threshold:
+        counts = on.counts[on.positive & wanted][:, tried]
+        return mask_threshold(counts, on.grid[tried], source, unit, stop)
+
+    by_fold: dict[int | None, Threshold] = {}
     if source in ("labels", "none"):
         if given is None or given.source != source:
             found = "none was given" if given is None else f"a threshold of {given.source!r} was"
             raise StudyError(f"threshold source {source!r} takes a given threshold; {found}")
-        return _at(scores, source, {None: given})
-    if source == "masks-test":
-        return _at(scores, source, {None: _best(scores, slice(None), source, unit, stop, tried)})
-    if (held_out is None) == (folds is None):
+        by_fold[None] = given
+    elif source == "masks-test":
+        by_fold[None] = best(scores)
+    elif (held_out is None) == (folds is None):
         raise StudyError("masks-validation takes either held-out scores or folds, one of them")
-    if held_out is not None:
+    elif held_out is not None:
         if not np.array_equal(held_out.grid, scores.grid):
             raise StudyError("held-out and scored slices were counted on different grids")
-        return _at(scores, source, {None: _best(held_out, slice(None), source, unit, stop, tried)})
-    names = np.unique(folds)
-    if len(names) < 2:
-        raise DataError(
-            f"{len(names)} fold(s); a threshold from the other folds needs at least two"
-        )
-    by_fold: dict[int | None, Threshold] = {}
-    for name in names:
-        others = folds != name
-        if not scores.positive[others].any():
+        by_fold[None] = best(held_out)
+    else:
+        names = np.unique(folds)
+        if len(names) < 2:
             raise DataError(
-                f"no slice outside fold {name} holds hemorrhage; its threshold cannot be chosen on"
-                " the others"
+                f"{len(names)} fold(s); a threshold from the other folds needs at least two"
             )
-        by_fold[int(name)] = _best(scores, others, source, unit, stop, tried)
+        for name in names:
+            others = folds != name
+            if not scores.positive[others].any():
+                raise DataError(
+                    f"no slice outside fold {name} holds hemorrhage; its threshold cannot be"
+                    " chosen on the others"
+                )
+            by_fold[int(name)] = best(scores, others)
     return _at(scores, source, by_fold, folds)
 
 
@@ -248,25 +238,11 @@ class Scored(Protocol):
     def __len__(self) -> int: ...
 
 
-def _best(
-    scores: Scored,
-    chosen_on: slice | np.ndarray,
-    source: Literal["masks-validation", "masks-test"],
-    unit: Literal["pixel", "slice"],
-    stop: Literal["best", "first"],
-    tried: np.ndarray,
-) -> Threshold:
-    with_truth = np.zeros(len(scores), bool)
-    with_truth[chosen_on] = scores.positive[chosen_on]
-    counts = scores.counts[with_truth][:, tried]
-    return mask_threshold(counts, scores.grid[tried], source, unit, stop)
-
-
 def _at(
     scores: Scored,
     source: Source,
     by_fold: Mapping[int | None, Threshold],
-    folds: np.ndarray | None = None,
+    folds: np.ndarray | None,
 ) -> Choice:
     steps = np.zeros(len(scores), int)
     for name, threshold in by_fold.items():

@@ -1,22 +1,37 @@
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from ich_study.errors import DataError, MapError
-from ich_study.evaluate.archive import MapArchive, write_archive
+from ich_study.evaluate.archive import MapArchive, archive_slices
 
 INPUTS = torch.arange(10 * 4 * 4, dtype=torch.float32).reshape(10, 1, 4, 4)
 KEY = {"weights": "a", "rows": "b"}
 
 
-def batches(size=3, upto=None):
-    def from_slice(start):
-        for first in range(start, len(INPUTS), size):
-            if upto is not None and first >= upto:
-                raise KeyboardInterrupt
-            yield INPUTS[first : first + size]
+class Slices:
+    """What an archive asks of a data set; a run that reads from `upto` on is killed."""
 
-    return from_slice
+    source = SimpleNamespace(content_hash="c")
+    preprocessing = SimpleNamespace(describe=dict, inputs=lambda hu: hu)
+
+    def __init__(self, count=10, upto=None):
+        self.rows, self.upto = pd.DataFrame({"scan_id": "s", "slice": range(count)}), upto
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitems__(self, numbers):
+        if self.upto is not None and numbers[0] >= self.upto:
+            raise KeyboardInterrupt
+        return INPUTS[list(numbers)], None
+
+
+def write(folder, slices, maps_of, key):
+    return archive_slices(folder, slices, 3, torch.device("cpu"), maps_of, key, "maps")
 
 
 def maps_of(inputs):
@@ -24,7 +39,7 @@ def maps_of(inputs):
 
 
 def test_maps_come_back_as_they_were(tmp_path):
-    archive = write_archive(tmp_path, 10, batches(), maps_of, KEY)
+    archive = write(tmp_path, Slices(), maps_of, KEY)
     assert archive.names == [("m", "[-1]"), ("m", "[-2]")] and archive.count == 10
     assert np.array_equal(archive.raw(("m", "[-1]")), INPUTS[:, 0].numpy())
     assert np.array_equal(
@@ -37,7 +52,7 @@ def test_maps_come_back_as_they_were(tmp_path):
 def test_a_killed_run_goes_on_and_a_finished_one_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("ich_study.evaluate.archive._SAVE_EVERY_S", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        write_archive(tmp_path, 10, batches(upto=6), maps_of, KEY)
+        write(tmp_path, Slices(upto=6), maps_of, KEY)
     with pytest.raises(DataError, match="no finished maps"):
         MapArchive(tmp_path)
     seen = []
@@ -46,36 +61,32 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_kept(tmp_path, monkeypatch):
         seen.append(len(inputs))
         return maps_of(inputs)
 
-    archive = write_archive(tmp_path, 10, batches(), counted, KEY)
+    archive = write(tmp_path, Slices(), counted, KEY)
     assert seen == [3, 1]
     assert np.array_equal(archive.raw(("m", "[-1]")), INPUTS[:, 0].numpy())
-    write_archive(tmp_path, 10, batches(), counted, KEY)
+    write(tmp_path, Slices(), counted, KEY)
     assert seen == [3, 1]
-    write_archive(tmp_path, 10, batches(), counted, {**KEY, "weights": "other"})
+    write(tmp_path, Slices(), counted, {**KEY, "weights": "other"})
     assert sum(seen) == 14
 
 
 def test_maps_that_failed_are_named(tmp_path):
     with pytest.raises(MapError, match=r"m at layer \[-1\], slices 3 to 5.*NaN"):
-        write_archive(
+        write(
             tmp_path,
-            10,
-            batches(),
+            Slices(),
             lambda inputs: {("m", "[-1]"): inputs[:, 0] / (inputs[:, 0] != 50) * 1.0},
             KEY,
         )
     with pytest.raises(MapError, match="one size"):
-        write_archive(
+        write(
             tmp_path,
-            10,
-            batches(),
+            Slices(),
             lambda inputs: {("m", "[-1]"): inputs[:, 0] if inputs.min() < 40 else inputs[:, 0, 1:]},
             KEY,
         )
     with pytest.raises(DataError, match="part is empty"):
-        write_archive(tmp_path, 0, batches(), maps_of, KEY)
-    with pytest.raises(DataError, match="end too early"):
-        write_archive(tmp_path / "short", 12, batches(), maps_of, KEY)
+        write(tmp_path, Slices(0), maps_of, KEY)
 
 
 def flip_a_bit(path, offset):
@@ -85,9 +96,9 @@ def flip_a_bit(path, offset):
 
 
 def test_flipped_bits_are_not_used(tmp_path):
-    write_archive(tmp_path, 10, batches(), maps_of, KEY)
+    write(tmp_path, Slices(), maps_of, KEY)
     flip_a_bit(tmp_path / "m[-1].npy", -3)
-    for archive in (MapArchive(tmp_path), write_archive(tmp_path, 10, batches(), maps_of, KEY)):
+    for archive in (MapArchive(tmp_path), write(tmp_path, Slices(), maps_of, KEY)):
         assert len(archive.raw(("m", "[-2]"))) == 10  # the other file is whole
         with pytest.raises(DataError, match=r"m\[-1\]\.npy: its maps are not .* delete the folder"):
             archive.raw(("m", "[-1]"), slice(0, 2))
@@ -99,8 +110,8 @@ def test_flipped_bits_are_not_used(tmp_path):
 def test_a_killed_run_goes_on_from_whole_maps_only(tmp_path, monkeypatch):
     monkeypatch.setattr("ich_study.evaluate.archive._SAVE_EVERY_S", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        write_archive(tmp_path, 10, batches(upto=6), maps_of, KEY)
+        write(tmp_path, Slices(upto=6), maps_of, KEY)
     pixels = 10 * 16 * 4  # of the file m[-1].npy, in bytes
     flip_a_bit(tmp_path / "m[-1].npy", -pixels + 100)
     with pytest.raises(DataError, match="not those that were written"):
-        write_archive(tmp_path, 10, batches(), maps_of, KEY)
+        write(tmp_path, Slices(), maps_of, KEY)

@@ -8,7 +8,7 @@ import pytest
 from ich_study.errors import StudyError
 from ich_study.evaluate.rows import Rows, jointly_corrected, paired_differences, statistic_of
 from ich_study.metrics.overlap import Counts, overlap_counts
-from ich_study.metrics.statistics import draw, mean_of_items, paired
+from ich_study.metrics.statistics import mean_of_items
 from ich_study.schema import result_table
 
 
@@ -124,14 +124,6 @@ def test_the_joint_correction_has_the_pairs_own_signs_and_holms_where_nobody_dif
     assert found["never", "nor"] == table.set_index(["first", "second"])["p_holm"]["never", "nor"]
 
 
-def test_measures_of_other_draws_are_not_paired():
-    measure = mean_of_items(["a", "b", "c"], [0.1, 0.5, 0.9])
-    with pytest.raises(StudyError, match="expected the same draws"):
-        paired(draw(measure, 50, 0), draw(measure, 50, 1))
-    with pytest.raises(StudyError, match="expected the same draws"):
-        paired(draw(measure, 50, 0), draw(measure, 60, 0))
-
-
 def test_means_leave_out_what_is_not_defined():
     rows = pd.DataFrame({"patient_id": ["a", "a", "b", "c"], "scan_id": list("wxyz")})
     values = np.array([0.0, 1.0, np.nan, 0.5])
@@ -145,5 +137,3 @@ def test_bad_input_is_named():
         statistic_of(Counts(*np.zeros((3, 5), int)), rows, "pixel", "dice")
     with pytest.raises(StudyError, match="unit is 'voxel'"):
         statistic_of(Counts(*np.zeros((3, len(rows)), int)), rows, "voxel", "dice")
-    with pytest.raises(StudyError, match="no measure of"):
-        paired_differences({}, [("a", "b")])

@@ -16,8 +16,8 @@ import torch
 
 from ich_study.errors import MapError
 from ich_study.evaluate.archive import MapArchive, MapName
-from ich_study.evaluate.heat import Heat, Index
-from ich_study.evaluate.rivals import RivalHeat, rivals
+from ich_study.evaluate.heat import Heat, Index, ReaderHeat
+from ich_study.evaluate.rivals import rivals
 from ich_study.evaluate.scaling import resized_maps
 from ich_study.evaluate.truth import Truth
 from ich_study.methods.cams.cams import library_scaled
@@ -96,7 +96,7 @@ def threshold_grid(heat: Heat) -> np.ndarray:
     return grid
 
 
-def rival_heats(truth: Truth, class_name: str, smoothness_px: float, seed: int) -> list[RivalHeat]:
+def rival_heats(truth: Truth, class_name: str, smoothness_px: float, seed: int) -> list[ReaderHeat]:
     """The trivial rivals, which know no network. Their values share one scale over all slices, as
     those of raw maps do, so they stand among these."""
     found = rivals(truth, (class_name,), smoothness_px, seed)

@@ -16,7 +16,6 @@ import pandas as pd
 from ich_study.errors import DataError
 from ich_study.evaluate.heat import Heat
 from ich_study.evaluate.pointing import pointing_differences
-from ich_study.evaluate.rivals import RivalHeat
 from ich_study.evaluate.rows import METRICS, Row, Rows, statistic_of
 from ich_study.evaluate.score import Scores, score
 from ich_study.evaluate.thresholds import Choice
@@ -226,7 +225,7 @@ def box_rows(
     heats: Mapping[str, Mapping[str, AttentionHeat]],
     variant: str,
     choices: Sequence[Mapping[str, Choice]],
-    rivals: Iterable[RivalHeat],
+    rivals: Iterable[Heat],
     truth: Truth,
     rows: Rows,
 ) -> list[Row]:

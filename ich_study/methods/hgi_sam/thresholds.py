@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import DataError
-from ich_study.evaluate.heat import Heat, batches
+from ich_study.evaluate.heat import Heat, ReaderHeat, batches
 from ich_study.evaluate.mask_free import otsu_cut
-from ich_study.evaluate.rivals import RivalHeat, rivals
+from ich_study.evaluate.rivals import rivals
 from ich_study.evaluate.score import Scores, score
 from ich_study.evaluate.thresholds import (
     Choice,
@@ -46,7 +46,7 @@ def scores_of(heats: Iterable[Heat], truth: Truth) -> dict[str, Scores]:
     return {heat.name: score(heat, truth, GRID) for heat in heats}
 
 
-def rival_heats(truth: Truth, seed: int) -> list[RivalHeat]:
+def rival_heats(truth: Truth, seed: int) -> list[ReaderHeat]:
     """The trivial rivals, the noise as coarse as two tokens of the first stage."""
     return rivals(truth, smoothness_px=RIVAL_GRAIN * truth.size, seed=seed)
 
