@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ich_study.phantom.acquisition import Scanner
@@ -21,28 +20,18 @@ TOP_MM, BOTTOM_MM = 88.0, -68.0
 """Canonical z that a full scan reaches: over the vertex, and the foramen magnum."""
 PIVOT = (0.0, 16.0, 0.0)
 """Canonical point (x, y, z) that the head turns about."""
-TILE, BLOCK = 8, 4
-"""Sides of the squares of pixels and of the cubes of voxels by which `sample` passes over what is
-empty."""
-CROWDED = 0.75
-"""Share of a slice's squares above which picking out those that are not empty costs more than it
-saves."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Scan grid on the head: `z_mm` of the slices, the number of fine sub-slices of each, the crop
-    (rows, columns) that can hold the head, and the indices there into the head's lattice (3, ...).
-
-    slope: for each axis of the lattice, how far the index changes from a pixel to the next at most.
-    """
+    """Scan grid on the head: `z_mm` of the slices, the crop (rows, columns) that can hold the head,
+    and the indices there into the head's lattice (3, slices, fine sub-slices of each, rows,
+    columns)."""
 
     z_mm: np.ndarray
-    sub_slices: int
     rows: slice
     columns: slice
     indices: np.ndarray
-    slope: Point
 
 
 def slice_positions(scanner: Scanner, height_scale: float) -> np.ndarray:
@@ -74,53 +63,30 @@ def place(scanner: Scanner, lattice: Lattice, scale: Point, rng: np.random.Gener
     rows, columns = _crop(v, 118 * max(scale)), _crop(u, 104 * max(scale))
     u, v = u[columns], v[rows]
     indices = np.empty((3, len(w), len(v), len(u)), np.float32)
-    scratch = np.empty(indices.shape[1:], np.float32)
-    slope = [0.0, 0.0, 0.0]
     for out, head_axis, grid in zip((2, 1, 0), (0, 1, 2), (lattice.x, lattice.y, lattice.z)):
         pull = turn[:, head_axis] / scale[head_axis]
         along_v = pull[1] * np.cos(tilt) - pull[2] * np.sin(tilt)
         step = float(grid[1] - grid[0])
         start = (PIVOT[head_axis] - float(grid[0])) / step
         terms = (start + pull[2] * w / step, along_v * v / step, pull[0] * u / step)
-        slope[out] = (abs(along_v) + abs(pull[0])) * scanner.pixel_mm / step + _bend(
-            rng, step, indices[out], scratch
-        )
         a, b, c = (t.astype(np.float32) for t in terms)
-        level = b[:, None] + c[None, :]
-        for plane, bent, height in zip(
-            indices[out], scratch, a
-        ):  # by planes, which stay in the processor's cache
-            plane += bent
-            plane += level
-            plane += height
-    return Placement(z_mm, sub, rows, columns, indices, tuple(slope))
+        indices[out] = _bend(rng, step, indices.shape[1:])
+        indices[out] += b[:, None] + c
+        indices[out] += a[:, None, None]
+    return Placement(z_mm, rows, columns, indices.reshape(3, len(z_mm), sub, len(v), len(u)))
 
 
-def _bend(rng: np.random.Generator, step_mm: float, first: np.ndarray, second: np.ndarray) -> float:
-    """Smooth random displacement, in lattice steps: 1.5 mm over the head into `first`, 0.7 mm over
-    its parts into `second`. Returns the most by which their sum changes from a pixel to the
-    next."""
-    steepest = 0.0
-    for values, out in (
-        (rng.normal(0, 2.2, (5, 5, 5)), first),
-        (rng.normal(0, 1.6, (8, 11, 10)), second),
-    ):
-        knots = (values / step_mm).astype(np.float32)
-        apply_weights(
-            knots,
-            [
-                resize_weights(5 * old, new) @ cubic_weights(old, 5 * old)
-                for old, new in zip(knots.shape, out.shape)
-            ],
-            out,
-        )
-        for axis in (1, 2):  # a cubic B-spline is nowhere steeper than its knots
-            steepest += (
-                float(np.abs(np.diff(knots, axis=axis)).max())
-                * (knots.shape[axis] - 3)
-                / max(out.shape[axis] - 1, 1)
-            )
-    return steepest
+def _bend(rng: np.random.Generator, step_mm: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Smooth random displacement in lattice steps: 1.5 mm over the head and 0.7 mm over its
+    parts."""
+    bends = []
+    for values in (rng.normal(0, 2.2, (5, 5, 5)), rng.normal(0, 1.6, (8, 11, 10))):
+        weights = [
+            resize_weights(5 * old, new) @ cubic_weights(old, 5 * old)
+            for old, new in zip(values.shape, shape)
+        ]
+        bends.append(apply_weights((values / step_mm).astype(np.float32), weights))
+    return bends[0] + bends[1]
 
 
 def _crop(axis: np.ndarray, reach_mm: float) -> slice:
@@ -130,47 +96,9 @@ def _crop(axis: np.ndarray, reach_mm: float) -> slice:
 
 def sample(field: np.ndarray, placement: Placement, matrix: int, outside: float) -> np.ndarray:
     """A field of the head as slices, float32 (slices, rows, columns): each the mean of its
-    sub-slices.
-
-    Where all voxels around have the value `outside`, so has the slice; there nothing is
-    interpolated.
-    """
+    sub-slices."""
     result = np.full((len(placement.z_mm), matrix, matrix), outside, np.float32)
-    tiles = _tiles(field != np.float32(outside), placement)
-    rows, columns = placement.indices.shape[2:]
-    for k in np.flatnonzero(tiles.reshape(len(result), -1).any(1)):
-        planes = slice(k * placement.sub_slices, (k + 1) * placement.sub_slices)
-        where = [of_axis[planes].reshape(-1) for of_axis in placement.indices]
-        if tiles[planes].mean() > CROWDED:
-            fine = linear_at(field, where, outside).reshape(-1, rows, columns)
-        else:
-            fine = np.full((placement.sub_slices, rows, columns), outside, np.float32)
-            places = np.flatnonzero(
-                tiles[planes].repeat(TILE, 1)[:, :rows].repeat(TILE, 2)[:, :, :columns]
-            )
-            fine.ravel()[places] = linear_at(
-                field, [of_axis.take(places) for of_axis in where], outside
-            )
-        result[k, placement.rows, placement.columns] = fine.mean(0)
+    for k, image in enumerate(result):
+        fine = linear_at(field, placement.indices[:, k], outside)
+        image[placement.rows, placement.columns] = fine.mean(0)
     return result
-
-
-def _tiles(filled: np.ndarray, placement: Placement) -> np.ndarray:
-    """Bool (planes, tiles of rows, tiles of columns): which squares of `TILE` pixels may come near
-    a voxel of `filled`."""
-    from skimage.measure import block_reduce  # slow to import
-
-    blocks = block_reduce(filled, BLOCK, np.any)
-    reach = [int((TILE / 2 * slope + 1.5) / BLOCK) + 1 for slope in placement.slope]
-    near = ndimage.maximum_filter(blocks, [2 * size + 1 for size in reach], mode="constant")
-    _, _, rows, columns = placement.indices.shape
-    middle_rows, middle_columns = (
-        np.minimum(np.arange(0, size, TILE) + TILE // 2, size - 1) for size in (rows, columns)
-    )
-    middles = placement.indices[:, :, middle_rows[:, None], middle_columns]
-    return near[
-        tuple(
-            np.clip(part / BLOCK, 0, size - 1).astype(np.intp)
-            for part, size in zip(middles, near.shape)
-        )
-    ]

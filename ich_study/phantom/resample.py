@@ -49,21 +49,16 @@ def cubic_weights(old: int, new: int) -> np.ndarray:
 def apply_weights(
     field: np.ndarray,
     weights: list[np.ndarray],
-    out: np.ndarray | None = None,
     planes: slice = slice(None),
 ) -> np.ndarray:
     """`field`, of 3 axes, with axis k of length n turned into one of length m by `weights[k]` (m,
     n), float32.
 
-    out: C-contiguous array for the result. planes: of the first axis of the result; all of them by
-    default.
+    planes: of the first axis of the result; all of them by default.
     """
     z, y, x = (of_axis.astype(np.float32) for of_axis in weights)
     rows = y @ np.tensordot(z, field, 1)[planes]
-    flat = np.dot(
-        rows.reshape(-1, rows.shape[2]), x.T, None if out is None else out.reshape(-1, len(x))
-    )
-    return flat.reshape(*rows.shape[:2], len(x))
+    return np.dot(rows.reshape(-1, rows.shape[2]), x.T).reshape(*rows.shape[:2], len(x))
 
 
 def resize_linear(
