@@ -38,15 +38,17 @@ FAR_MM = 20.0
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What the lesions need of the head, on `lattice`.
+    """What the lesions need of the head of `person`, on `lattice`.
 
-    hu: float32, noiseless. depth: mm under the inner table (negative outside). csf: fraction of
+    width_mm: over which a surface is blurred. hu: float32, noiseless. depth: mm under the inner table (negative outside). csf: fraction of
     subarachnoid space per voxel; ventricle: of ventricle; tentorium: mm above the tentorium.
     coarse_wall: mm outside the lateral table, wherever the base lies, on a coarse lattice with the
     same corners.
     """
 
+    person: Person
     lattice: Lattice
+    width_mm: float
     hu: np.ndarray
     depth: np.ndarray
     csf: np.ndarray
@@ -136,24 +138,11 @@ def fissures(
     wavy, uneven: smooth fields of SD 1 on the lattice, for the course and the width of the Sylvian
     fissures.
     """
-    distance = np.full(lattice.shape, FAR_MM, np.float32)
-    reach = (
-        FAR_MM + 12
-    )  # the midline's offset and half the fissure's width are less than 12 mm together
-    middle = lattice.box((-np.inf, -np.inf, -reach), (np.inf, np.inf, reach))
-    np.minimum(
-        distance[middle],
-        _hemispheric(lattice.part(middle), person, midline[middle[:2]]),
-        out=distance[middle],
+    width = np.clip(0.75 + 0.6 * uneven, 0, 2)
+    distance = np.minimum(
+        _hemispheric(lattice, person, midline), _sylvian(lattice, person, wavy, width)
     )
-    aside = lattice.box((-np.inf, -26 - FAR_MM, -np.inf), (np.inf, 30 + FAR_MM, np.inf))
-    width = np.clip(0.75 + 0.6 * uneven[aside], 0, 2)
-    np.minimum(
-        distance[aside],
-        _sylvian(lattice.part(aside), person, wavy[aside], width),
-        out=distance[aside],
-    )
-    return distance
+    return np.minimum(distance, FAR_MM)
 
 
 def _hemispheric(lattice: Lattice, person: Person, midline: np.ndarray) -> np.ndarray:
@@ -191,10 +180,7 @@ def _ellipsoids(lattice: Lattice, group: str, width_mm: float) -> np.ndarray:
         axes, (x, y, z) = tables.axes(row), tables.centre(row)
         for side in (1, -1) if nuclei else (1,):
             centre = (x * side, y, z)
-            box = lattice.around(centre, axes, 3)
-            part = lattice.part(box)
-            if 0 in part.shape:
-                continue
+            box, part = lattice.around(centre, axes, 3)
             share = np.float32(row["grey"] if nuclei else 1)
             inside = occupancy(ellipsoid(part, centre, axes), width_mm) * share
             np.maximum(field[box], inside, out=field[box])
@@ -222,7 +208,9 @@ def build_brain(
     uneven = smooth_noise(rng, lattice, 26)
     ventricles = ventricle_fraction(lattice, person, midline, width_mm)
     anatomy = Anatomy(
+        person,
         lattice,
+        width_mm,
         hu,
         -shape.cavity,
         np.zeros(lattice.shape, np.float32),

@@ -83,10 +83,7 @@ def paint_solid(
     """Paints a solid on both sides, in place. `allowed`: fraction where it may stand; `field`: the
     random field of its cells; `grow`: factor of its size."""
     for side in (-1, 1) if solid.centre[0] else (1,):
-        box = lattice.box(*_corners(solid, side, 3.0 + abs(solid.wall_mm)))
-        part = lattice.part(box)
-        if 0 in part.shape:
-            continue
+        box, part = lattice.between(*_corners(solid, side, 3.0 + abs(solid.wall_mm)))
         distance = _distance(part, solid, side) + np.float32((1 - grow) * max(solid.axes))
         limit = 1 if allowed is None else allowed[box]
         if solid.wall_mm:

@@ -53,25 +53,21 @@ class Lattice:
         """Spacing along z, y and x."""
         return tuple(float(axis[1] - axis[0]) for axis in (self.z, self.y, self.x))
 
-    def index(self, point: Point) -> tuple[float, float, float]:
-        """Fractional index of a point (z, y, x)."""
-        return tuple(
-            (p - float(axis[0])) / s
-            for p, axis, s in zip(point, (self.z, self.y, self.x), self.step)
-        )
-
-    def box(self, low: Point, high: Point) -> Box:
-        """Slices of the part between two corners (z, y, x)."""
+    def between(self, low: Point, high: Point) -> tuple[Box, Lattice]:
+        """Slices of the part between two corners (z, y, x), never without a plane, and its grid."""
         spans = []
         for a, b, axis in zip(low, high, (self.z, self.y, self.x)):
             start, stop = np.searchsorted(axis, (a, b))
             spans.append(slice(int(max(start - 1, 0)), int(min(stop + 1, len(axis)))))
-        return tuple(spans)
+        box = tuple(spans)
+        return box, self.part(box)
 
-    def around(self, centre: Point, reach: Point, margin_mm: float = 0.0) -> Box:
-        """Slices of the part within `reach` of a centre, both (x, y, z), and a margin."""
+    def around(
+        self, centre: Point, reach: Point, margin_mm: float = 0.0
+    ) -> tuple[Box, Lattice]:
+        """`between` of what lies within `reach` of a centre, both (x, y, z), and a margin."""
         middle, half = np.array(centre[::-1]), np.array(reach[::-1]) + margin_mm
-        return self.box(tuple(middle - half), tuple(middle + half))
+        return self.between(middle - half, middle + half)
 
     def part(self, box: Box) -> Lattice:
         """The grid of a box."""

@@ -47,10 +47,7 @@ def ventricle_fraction(
 ) -> np.ndarray:
     """Share of each voxel that lies in a ventricle, float32 in [0, 1]."""
     field = np.zeros(lattice.shape, np.float32)
-    box = lattice.box((-48, -46, -45), (38, 86, 45))
-    part = lattice.part(box)
-    if 0 in part.shape:
-        return field
+    box, part = lattice.between((-48, -46, -45), (38, 86, 45))
     shifted = Lattice(part.z, part.y, part.x - np.float32(0.5 * float(midline.mean())))
     half = 0.9 + 2.2 * max(person.ventricle - 0.5, 0)
     third = _slab(shifted, (0, 9, -2), (half, 16, 9), half * 0.9)
@@ -59,12 +56,6 @@ def ventricle_fraction(
         capsule(shifted, (0, 36, -22), (0, 33, -8), 1.6, 0.9),
         3,
     )
-    distance = np.minimum(third, fourth)
-    reach = WALL_MM + width_mm
-    for side, low, high in ((-1, -np.inf, reach), (1, -reach, np.inf)):
-        own = shifted.box((-np.inf, -np.inf, low), (np.inf, np.inf, high))
-        np.minimum(
-            distance[own], lateral_distance(shifted.part(own), person, side), out=distance[own]
-        )
-    field[box] = occupancy(distance, width_mm)
+    lateral = (lateral_distance(shifted, person, side) for side in (-1, 1))
+    field[box] = occupancy(np.minimum(np.minimum(third, fourth), np.minimum(*lateral)), width_mm)
     return field

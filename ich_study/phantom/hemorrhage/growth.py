@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Box, Lattice, occupancy, paint, smooth_noise
 
 
@@ -46,15 +47,13 @@ def threshold(
 
 
 def paint_lesion(
-    hu: np.ndarray,
-    lattice: Lattice,
+    anatomy: Anatomy,
     box: Box,
     fraction: np.ndarray,
     density: float,
     texture_hu: float,
     rng: np.random.Generator,
 ) -> None:
-    """Mixes blood of `density` HU with smooth texture into `hu[box]`, in place."""
-    part = lattice.part(box)
-    value = density + texture_hu * smooth_noise(rng, part, 9.0)
-    paint(hu[box], fraction, value)
+    """Mixes blood of `density` HU with smooth texture into a box of the head, in place."""
+    value = density + texture_hu * smooth_noise(rng, anatomy.lattice.part(box), 9.0)
+    paint(anatomy.hu[box], fraction, value)

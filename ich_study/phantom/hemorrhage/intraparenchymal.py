@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ich_study.phantom.brain import Anatomy
-from ich_study.phantom.geometry import Lattice, Point, paint, smooth_noise, smoothstep
+from ich_study.phantom.geometry import Box, Lattice, Point, paint, smooth_noise, smoothstep
 from ich_study.phantom.hemorrhage.growth import below, in_whole, paint_lesion, threshold, voxel_ml
 from ich_study.phantom.person import Person
 
@@ -92,26 +92,24 @@ def displacement(lattice: Lattice, lesion: Hematoma) -> np.ndarray:
         lesion.push
         * np.minimum(reach**3 / radius**2, radius)
         * smoothstep(-radius, -(3.5 * reach + 12), -reach)
-        / np.float32(1.0)
     )
     z, y, x = lattice.mesh
-    offsets = [v - np.float32(c) + 0 * radius for v, c in zip((z, y, x), lesion.centre[::-1])]
-    length = np.sqrt(sum(o**2 for o in offsets)) + np.float32(1e-3)
+    offsets = [v - np.float32(c) for v, c in zip((z, y, x), lesion.centre[::-1])]
+    length = np.sqrt(sum(o**2 for o in offsets)) + 1e-3
     return np.stack([-pushed * o / length for o in offsets])
 
 
 def paint_hematoma(
-    anatomy: Anatomy, person: Person, lesion: Hematoma, rng: np.random.Generator, width_mm: float
+    anatomy: Anatomy, lesion: Hematoma, rng: np.random.Generator
 ) -> np.ndarray:
     """Paints oedema and blood into the head, in place; returns the blood's fraction of each
     voxel."""
     reach = 2.4 * lesion.radius_mm + 3 * lesion.oedema_mm + 4
-    box = anatomy.lattice.around(lesion.centre, (reach,) * 3)
-    part = anatomy.lattice.part(box)
+    box, part = anatomy.lattice.around(lesion.centre, (reach,) * 3)
     bumps = smooth_noise(rng, part, 1.6 * lesion.radius_mm + 5) + 0.45 * smooth_noise(
         rng, part, 0.6 * lesion.radius_mm + 4
     )
-    level = _radius(part, lesion) * (1 + np.float32(lesion.roughness) * bumps)
+    level = _radius(part, lesion) * (1 + lesion.roughness * bumps)
     same_side = smoothstep(
         np.sign(lesion.centre[0]) * (part.mesh[2] - anatomy.midline[box[0], box[1]]), -1.5, 0.5
     )
@@ -122,28 +120,27 @@ def paint_hematoma(
         else (anatomy.tentorium[box] < -1) | (np.abs(part.mesh[2]) < 17)
     )
     room = smoothstep(anatomy.depth[box], 1.0, 3.0) * same_side * same_level
-    edge = threshold(level, room, lesion.volume_ml, voxel_ml(anatomy.lattice, person.scale))
-    blood = below(level, room, edge, width_mm + 0.8)
-    _paint_oedema(anatomy, person, lesion, box, level - np.float32(edge), rng)
-    paint_lesion(anatomy.hu, anatomy.lattice, box, blood, lesion.density + 1.0, 4.2, rng)
+    edge = threshold(level, room, lesion.volume_ml, voxel_ml(anatomy.lattice, anatomy.person.scale))
+    blood = below(level, room, edge, anatomy.width_mm + 0.8)
+    _paint_oedema(anatomy, lesion, box, level - edge, rng)
+    paint_lesion(anatomy, box, blood, lesion.density + 1.0, 4.2, rng)
     return in_whole(anatomy.lattice, box, blood)
 
 
 def _paint_oedema(
     anatomy: Anatomy,
-    person: Person,
     lesion: Hematoma,
-    box: tuple[slice, slice, slice],
+    box: Box,
     beyond: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
     part = anatomy.lattice.part(box)
     spread = lesion.oedema_mm * np.clip(1 + 0.55 * smooth_noise(rng, part, 18), 0.2, 2.5)
-    tissue = person.tissue
+    tissue = anatomy.person.tissue
     softness = np.clip(
         (tissue.grey + 2 - anatomy.hu[box]) / (tissue.grey - tissue.white), 0.35, 1.2
     )
     wet = smoothstep(-beyond / np.maximum(spread * softness, 0.3), -1.5, -0.55)
     parenchyma = (1 - anatomy.csf[box]) * (1 - anatomy.ventricle[box]) * (anatomy.depth[box] > 1)
     low = tissue.white - rng.uniform(5, 11)
-    paint(anatomy.hu[box], wet * parenchyma * (anatomy.hu[box] > low), np.float32(low))
+    paint(anatomy.hu[box], wet * parenchyma * (anatomy.hu[box] > low), low)

@@ -8,12 +8,10 @@ import numpy as np
 from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Point, smooth_noise
 from ich_study.phantom.hemorrhage.growth import below, in_whole, paint_lesion, threshold, voxel_ml
-from ich_study.phantom.person import Person
 
 
 def paint_ventricular_blood(
     anatomy: Anatomy,
-    person: Person,
     volume_ml: float,
     density: float,
     source: Point | None,
@@ -24,8 +22,7 @@ def paint_ventricular_blood(
     source: the hematoma (x, y, z) that broke through, or None. The patient lies on the back, so
     blood sinks to posterior; a cast grows from its source instead.
     """
-    box = anatomy.lattice.box((-46, -46, -48), (42, 90, 48))
-    part = anatomy.lattice.part(box)
+    box, part = anatomy.lattice.between((-46, -46, -48), (42, 90, 48))
     z, y, x = part.mesh
     tilt = rng.normal(0, 0.10)
     one_sided = rng.uniform(-22, 22) if rng.random() < 0.7 else 0.0
@@ -45,8 +42,8 @@ def paint_ventricular_blood(
         layered if layering else 0.75 * cast + 0.25 * layered + 3.0 * smooth_noise(rng, part, 16)
     )
     room = anatomy.ventricle[box]
-    edge = threshold(level + 0 * room, room, volume_ml, voxel_ml(anatomy.lattice, person.scale))
+    edge = threshold(level, room, volume_ml, voxel_ml(anatomy.lattice, anatomy.person.scale))
     filled = below(level, room, edge, 2.5)
     solid = np.clip(filled * 1.25, 0, 1)  # blood clots against the wall, which hides the rim of CSF
-    paint_lesion(anatomy.hu, anatomy.lattice, box, solid, density, 2.6, rng)
+    paint_lesion(anatomy, box, solid, density, 2.6, rng)
     return in_whole(anatomy.lattice, box, filled)

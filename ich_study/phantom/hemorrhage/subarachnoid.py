@@ -9,7 +9,6 @@ from scipy import ndimage
 from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Point, smooth_noise, smoothstep
 from ich_study.phantom.hemorrhage.growth import below, in_whole, paint_lesion, threshold, voxel_ml
-from ich_study.phantom.person import Person
 
 BASAL: tuple[Point, ...] = (
     (0, 0, -18),
@@ -38,7 +37,6 @@ def draw_centre(rng: np.random.Generator) -> Point:
 
 def paint_subarachnoid_blood(
     anatomy: Anatomy,
-    person: Person,
     volume_ml: float,
     density: float,
     centre: Point,
@@ -49,8 +47,7 @@ def paint_subarachnoid_blood(
     The sulci that it fills are 1 mm wider on either side than those with CSF.
     """
     reach = 30 + 12 * volume_ml ** (1 / 3)
-    box = anatomy.lattice.around(centre, (2 * reach,) * 3)
-    part = anatomy.lattice.part(box)
+    box, part = anatomy.lattice.around(centre, (2 * reach,) * 3)
     z, y, x = part.mesh
     level = np.sqrt((x - centre[0]) ** 2 + 0.6 * (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
     level = level * (1 + 0.28 * smooth_noise(rng, part, 22))
@@ -64,8 +61,8 @@ def paint_subarachnoid_blood(
         level,
         np.where(room > 0.5, room, 0),
         SHOWN * volume_ml,
-        voxel_ml(anatomy.lattice, person.scale),
+        voxel_ml(anatomy.lattice, anatomy.person.scale),
     )
     filled = below(level, room, edge, 4.0)
-    paint_lesion(anatomy.hu, anatomy.lattice, box, filled, density, 3.0, rng)
+    paint_lesion(anatomy, box, filled, density, 3.0, rng)
     return in_whole(anatomy.lattice, box, filled)
