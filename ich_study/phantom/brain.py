@@ -40,10 +40,10 @@ FAR_MM = 20.0
 class Anatomy:
     """What the lesions need of the head of `person`, on `lattice`.
 
-    width_mm: over which a surface is blurred. hu: float32, noiseless. depth: mm under the inner table (negative outside). csf: fraction of
-    subarachnoid space per voxel; ventricle: of ventricle; tentorium: mm above the tentorium.
-    coarse_wall: mm outside the lateral table, wherever the base lies, on a coarse lattice with the
-    same corners.
+    width_mm: over which a surface is blurred. hu: float32, noiseless. depth: mm under the inner
+    table (negative outside). csf: fraction of subarachnoid space per voxel; ventricle: of
+    ventricle; tentorium: mm above the tentorium; midline: its x. coarse_wall: mm outside the
+    lateral table, wherever the base lies, on a coarse lattice with the same corners.
     """
 
     person: Person

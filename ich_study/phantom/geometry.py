@@ -62,9 +62,7 @@ class Lattice:
         box = tuple(spans)
         return box, self.part(box)
 
-    def around(
-        self, centre: Point, reach: Point, margin_mm: float = 0.0
-    ) -> tuple[Box, Lattice]:
+    def around(self, centre: Point, reach: Point, margin_mm: float = 0.0) -> tuple[Box, Lattice]:
         """`between` of what lies within `reach` of a centre, both (x, y, z), and a margin."""
         middle, half = np.array(centre[::-1]), np.array(reach[::-1]) + margin_mm
         return self.between(middle - half, middle + half)

@@ -35,9 +35,7 @@ def _local(
     rng: np.random.Generator,
 ) -> tuple:
     box, part = anatomy.lattice.around(centre, axes, 8)
-    return box, ellipsoid(part, centre, axes) + rough_mm * smooth_noise(
-        rng, part, wavelength_mm
-    )
+    return box, ellipsoid(part, centre, axes) + rough_mm * smooth_noise(rng, part, wavelength_mm)
 
 
 def _pair(part: Lattice, centre: Point, axes: Point) -> np.ndarray:

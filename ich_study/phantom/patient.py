@@ -14,7 +14,7 @@ from ich_study.phantom.face import paint_face
 from ich_study.phantom.geometry import Lattice, occupancy
 from ich_study.phantom.hemorrhage.lesions import (
     Plan,
-    displaced,
+    displace,
     draw_plan,
     fitted_person,
     paint_blood,
@@ -100,7 +100,6 @@ def draw_spec(
 
 
 def _head(
-    spec: PatientSpec,
     person: Person,
     plan: Plan,
     fine_mm: float,
@@ -115,12 +114,12 @@ def _head(
     paint_skull(hu, shape, person, rng, width)
     paint_face(hu, lattice, person, occupancy(-shape.cavity, width), rng, width)
     anatomy = build_brain(hu, shape, coarse, person, rng, width)
-    paint_dura(anatomy, person, rng, width, contrast)
-    paint_arteries(anatomy, person, rng, width, contrast)
-    paint_calcifications(anatomy, person, rng, width)
-    paint_mimics(anatomy, person, rng, width)
-    anatomy = displaced(anatomy, person, plan, coarse.lattice, -coarse.cavity, -coarse.wall)
-    return anatomy, paint_blood(anatomy, person, plan, rng, width)
+    paint_dura(anatomy, rng, contrast)
+    paint_arteries(anatomy, rng, contrast)
+    paint_calcifications(anatomy, rng)
+    paint_mimics(anatomy, rng)
+    displace(anatomy, plan, coarse)
+    return anatomy, paint_blood(anatomy, plan, rng)
 
 
 def _truth(fractions: dict[str, np.ndarray], where: Placement, matrix: int) -> np.ndarray:
@@ -156,7 +155,7 @@ def simulate(spec: PatientSpec, contrast: bool = False) -> PhantomScan:
     plan = draw_plan(rng, person, subtypes, spec.lesions)
     person = fitted_person(person, plan)
     fine_mm = float(np.clip(1.15 * scanner.pixel_mm, 0.62, 1.4))
-    anatomy, fractions = _head(spec, person, plan, fine_mm, rng, contrast)
+    anatomy, fractions = _head(person, plan, fine_mm, rng, contrast)
     where = place(scanner, anatomy.lattice, person.scale, rng)
     hu = acquire(sample(anatomy.hu, where, spec.matrix, AIR_HU), scanner, rng)
     mask = _truth(fractions, where, spec.matrix)

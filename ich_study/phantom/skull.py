@@ -115,14 +115,14 @@ def head_shape(lattice: Lattice, person: Person, rng: np.random.Generator) -> He
     thickness = thickness + 5.0 * np.exp(
         -((x / 24) ** 2) - ((y + 74) / 12) ** 2 - ((z - 1) / 15) ** 2
     )
-    brow = np.maximum(np.maximum(hull - person.bone, y + 44 + 0 * hull), -26 - z + 0 * hull)
+    brow = np.maximum(np.maximum(hull - person.bone, y + 44), -26 - z)
     bone = np.minimum(cavity - thickness, brow)
     skin = hull - person.bone - person.scalp - 4.5 * temporal
     face = ellipsoid(lattice, (0, -28, -60), (63, 61, 74))
     nose = capsule(lattice, (0, -84, -38), (0, -106, -66), 7, 9)
     neck = ellipsoid(lattice, (0, 46, -100), (66, 66, 90))
     skin = smooth_union(
-        smooth_union(np.maximum(skin, -75 - z + 0 * skin), face, 12),
+        smooth_union(np.maximum(skin, -75 - z), face, 12),
         smooth_union(neck, nose, 1),
         10,
     )

@@ -30,9 +30,7 @@ CALCIFICATIONS = tables.read_rows("calcifications")
 """How often each occurs at 30 (`young`) and at 80 years (`old`); mirrored unless x is 0."""
 
 
-def _tube(
-    anatomy: Anatomy, row: tables.Row, grow: float, value: float
-) -> None:
+def _tube(anatomy: Anatomy, row: tables.Row, grow: float, value: float) -> None:
     start, end = tables.centre(row), tables.end(row)
     ends = np.array([start, end])[:, ::-1]
     box, part = anatomy.lattice.between(ends.min(0) - 6, ends.max(0) + 6)

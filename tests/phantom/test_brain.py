@@ -10,7 +10,7 @@ def test_tissues_have_their_hu_in_their_places(head):
 
     def at(x, y, z, reach=2.0):
         low, high = (tuple(c + s * reach for c in (z, y, x)) for s in (-1, 1))
-        return float(np.median(anatomy.hu[anatomy.lattice.box(low, high)]))
+        return float(np.median(anatomy.hu[anatomy.lattice.between(low, high)[0]]))
 
     tissue = person.tissue
     assert abs(at(24, 20, 34) - tissue.white) < 4  # centrum semiovale

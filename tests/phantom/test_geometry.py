@@ -4,9 +4,8 @@ whole lattice."""
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from ich_study.phantom import brain, ventricles
+from ich_study.phantom import ventricles
 from ich_study.phantom.geometry import (
     Lattice,
     capsule,
@@ -75,20 +74,6 @@ def test_paint_mixes_by_fraction_into_the_volume_itself():
     wanted = before.astype(float)
     wanted[part] = (1 - fraction[part]) * before[part] + fraction[part] * value[part].astype(float)
     np.testing.assert_allclose(volume, wanted, atol=1e-4)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_fissures_computed_in_boxes_are_those_of_the_whole_lattice(seed):
-    person = draw_person(np.random.default_rng(seed), 40.0 + 25 * seed)
-    midline = brain.midline_offset(WHOLE, np.random.default_rng(seed))
-    rng = np.random.default_rng(seed)
-    wavy, uneven = smooth_noise(rng, WHOLE, 17), smooth_noise(rng, WHOLE, 20)
-    found = brain.fissures(WHOLE, person, midline, wavy, uneven)
-    width = np.clip(0.75 + 0.6 * uneven, 0, 2)
-    whole = np.minimum(
-        brain._hemispheric(WHOLE, person, midline), brain._sylvian(WHOLE, person, wavy, width)
-    )
-    np.testing.assert_allclose(found, np.minimum(whole, brain.FAR_MM), atol=1e-4)
 
 
 def test_each_ventricle_is_painted_whole_though_computed_on_its_own_side():

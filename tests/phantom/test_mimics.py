@@ -11,8 +11,9 @@ from ich_study.phantom.mimics import paint_hygroma, paint_leukoaraiosis, paint_m
 
 def change(head, paint, seed, **traits):
     anatomy, person, _ = head
-    copy = dataclasses.replace(anatomy, hu=anatomy.hu.copy())
-    paint(copy, dataclasses.replace(person, **traits), np.random.default_rng(seed))
+    person = dataclasses.replace(person, **traits)
+    copy = dataclasses.replace(anatomy, hu=anatomy.hu.copy(), person=person)
+    paint(copy, np.random.default_rng(seed))
     return copy.hu - anatomy.hu
 
 
@@ -33,5 +34,5 @@ def test_a_hygroma_is_water_under_the_skull(head):
 
 def test_nothing_is_painted_outside_the_head(head):
     anatomy = head[0]
-    found = change(head, lambda a, p, rng: paint_mimics(a, p, rng, 1.5), 3)
+    found = change(head, paint_mimics, 3)
     assert np.abs(found[anatomy.depth < -3]).max() == 0

@@ -7,7 +7,6 @@ import pytest
 
 from ich_study.phantom.geometry import Lattice
 from ich_study.phantom.placement import place, sample, slice_positions
-from ich_study.phantom.resample import linear_at
 from tests.phantom.test_acquisition import MATRIX, scanner
 
 
@@ -35,23 +34,6 @@ def test_rows_descend_towards_posterior_with_a_positive_gantry_tilt():
     image = sample(height, where, MATRIX, -999)[len(where.z_mm) // 2]
     slope = (image[80, 64] - image[50, 64]) / (30 * 240 / MATRIX)
     assert slope == pytest.approx(-np.sin(np.deg2rad(15)), abs=0.01)
-
-
-@pytest.mark.parametrize(
-    "lesion",
-    [(slice(20, 23), slice(30, 34), slice(10, 12)), (slice(5, 60), slice(2, 56), slice(3, 42))],
-)
-def test_passing_over_what_is_empty_changes_no_sample(lesion):
-    lattice = Lattice.spanning((-90, -108, -86), (94, 124, 86), (3, 4, 4))
-    field = np.zeros(lattice.shape, np.float32)
-    field[lesion] = np.random.default_rng(2).random(field[lesion].shape)
-    where = place(scanner(), lattice, (0.95, 0.9, 1.0), np.random.default_rng(3))
-    found = sample(field, where, MATRIX, 0.0)[:, where.rows, where.columns]
-    fine = linear_at(field, where.indices, 0.0).reshape(
-        len(where.z_mm), where.sub_slices, *found.shape[1:]
-    )
-    assert found.any()
-    np.testing.assert_array_equal(found, fine.mean(1))
 
 
 class _NoBend:

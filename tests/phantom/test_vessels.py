@@ -12,8 +12,9 @@ from ich_study.phantom.vessels import paint_arteries, paint_calcifications, pain
 def painted(head, paint, seed=0, **traits):
     """How many voxels became denser by more than 5 and by more than 60 HU, by one painter."""
     anatomy, person, _ = head
-    copy = dataclasses.replace(anatomy, hu=anatomy.hu.copy())
-    paint(copy, dataclasses.replace(person, **traits), np.random.default_rng(seed), 1.5)
+    person = dataclasses.replace(person, **traits)
+    copy = dataclasses.replace(anatomy, hu=anatomy.hu.copy(), person=person)
+    paint(copy, np.random.default_rng(seed))
     change = copy.hu - anatomy.hu
     outside = anatomy.depth < -2
     assert np.abs(change[outside]).max() == 0
@@ -27,11 +28,11 @@ def test_dura_and_arteries_are_dense_but_not_calcified(head):
 
 
 def test_a_contrast_agent_brightens_vessels_and_nothing_else(head):
-    anatomy, person, _ = head
+    anatomy, _, _ = head
     for paint, least in ((paint_dura, 150), (paint_arteries, 220)):
         plain, bright = (dataclasses.replace(anatomy, hu=anatomy.hu.copy()) for _ in range(2))
-        paint(plain, person, np.random.default_rng(0), 1.5)
-        paint(bright, person, np.random.default_rng(0), 1.5, contrast=True)
+        paint(plain, np.random.default_rng(0))
+        paint(bright, np.random.default_rng(0), contrast=True)
         added = bright.hu - plain.hu
         painted_over = plain.hu != anatomy.hu
         assert added.max() > 100 and not added[~painted_over].any()

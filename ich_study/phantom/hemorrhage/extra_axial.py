@@ -27,7 +27,7 @@ FAR_MM = 60.0
 @dataclass(frozen=True)
 class Layer:
     """A drawn extra-axial hematoma: kind (convexity, falx, tentorium, lens), side, centre on the
-    inner table (x, y, z), its reach along the table in mm."""
+    inner table (x, y, z), its reach along the table in mm, the seed of its outline."""
 
     kind: str
     side: int
@@ -36,6 +36,19 @@ class Layer:
     volume_ml: float
     density: float
     mixed: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Membranes:
+    """What a layer of blood lies on, mm on `lattice`: depth under the inner table, and under the
+    lateral table wherever the base lies; height above the tentorium; x of the midline."""
+
+    lattice: Lattice
+    depth: np.ndarray
+    wall: np.ndarray
+    tentorium: np.ndarray
+    midline: np.ndarray
 
 
 def draw_subdural(rng: np.random.Generator, volume_ml: float, density: float) -> Layer:
@@ -59,6 +72,7 @@ def draw_subdural(rng: np.random.Generator, volume_ml: float, density: float) ->
         volume_ml,
         density,
         float(rng.uniform(8, 22) if rng.random() < 0.25 else 0.0),
+        int(rng.integers(2**31)),
     )
 
 
@@ -77,13 +91,19 @@ def draw_epidural(rng: np.random.Generator, volume_ml: float, density: float) ->
         volume_ml,
         density,
         0.0,
+        int(rng.integers(2**31)),
     )
 
 
-def _profile(lattice: Lattice, layer: Layer, rng: np.random.Generator) -> np.ndarray:
+def _profile(lattice: Lattice, layer: Layer) -> np.ndarray:
     """Thickness relative to the middle, by position seen from the head's centre, (0, 1]."""
     z, y, x = lattice.mesh
-    wavy = 1 + 0.16 * smooth_noise(rng, lattice, 60)
+    if layer.kind == "falx":
+        along = (np.abs(y - layer.centre[1]) / layer.reach[0]) ** 3
+        return np.exp(-along - (np.abs(z - 45) / 32) ** 4)
+    if layer.kind == "tentorium":
+        return np.exp(-((np.abs(y - 62) / 26) ** 4)) * smoothstep(-np.abs(x), -44, -25)
+    wavy = 1 + 0.16 * smooth_noise(np.random.default_rng(layer.seed), lattice, 60)
     if layer.kind == "lens":
         square = (
             ((x - layer.centre[0]) * 0.55) ** 2
@@ -98,108 +118,66 @@ def _profile(lattice: Lattice, layer: Layer, rng: np.random.Generator) -> np.nda
     return np.exp(-spread * wavy**2) * smoothstep(layer.side * x, 2.0, 9.0)
 
 
-def _distance(
-    lattice: Lattice, layer: Layer, wall: np.ndarray, tentorium: np.ndarray, midline: np.ndarray
-) -> np.ndarray:
+def _distance(on: Membranes, layer: Layer) -> np.ndarray:
     """Distance in mm from the membrane that the blood lies on, towards the brain."""
     if layer.kind == "falx":
-        return layer.side * (lattice.mesh[2] - midline) - np.float32(0.4) + 0 * wall
+        return layer.side * (on.lattice.mesh[2] - on.midline) - 0.4
     if layer.kind == "tentorium":
-        return tentorium - np.float32(0.5)
-    return wall - np.float32(DURA_MM)
+        return on.tentorium - 0.5
+    return on.wall - DURA_MM
 
 
-def _room(
-    lattice: Lattice, layer: Layer, depth: np.ndarray, tentorium: np.ndarray, width_mm: float
-) -> np.ndarray:
-    z, y, x = lattice.mesh
-    inside = occupancy(DURA_MM - depth, width_mm)
+def _room(on: Membranes, layer: Layer, width_mm: float) -> np.ndarray:
+    z, y, x = on.lattice.mesh
+    inside = occupancy(DURA_MM - on.depth, width_mm)
     if layer.kind == "falx":
-        lowest = 18 + ((y - 4) / 44) ** 2 * 10
-        return inside * smoothstep(z - lowest * np.ones_like(y), 0, 8)
+        return inside * smoothstep(z - (18 + ((y - 4) / 44) ** 2 * 10), 0, 8)
     if layer.kind == "tentorium":
         return inside * smoothstep(layer.side * x, 3, 9) * ((y > 38) & (np.abs(x) < 48))
     if layer.kind == "lens":
         return inside
-    return inside * smoothstep(tentorium, 0, 3) * smoothstep(z, -34, -22)
+    return inside * smoothstep(on.tentorium, 0, 3) * smoothstep(z, -34, -22)
 
 
-def _level(
-    lattice: Lattice,
-    layer: Layer,
-    wall: np.ndarray,
-    tentorium: np.ndarray,
-    midline: np.ndarray,
-    seed: int,
-) -> np.ndarray:
-    """Distance from the membrane over the profile: the blood is where it is below one number."""
-    profile = _profile(lattice, layer, np.random.default_rng(seed))
-    if layer.kind == "falx":
-        z, y, _ = lattice.mesh
-        profile = (
-            np.exp(
-                -((np.abs(y - layer.centre[1]) / layer.reach[0]) ** 3) - (np.abs(z - 45) / 32) ** 4
-            )
-            + 0 * wall
-        )
-    if layer.kind == "tentorium":
-        z, y, x = lattice.mesh
-        profile = (
-            np.exp(-((np.abs(y - 62) / 26) ** 4)) * smoothstep(-np.abs(x), -44, -25) + 0 * wall
-        )
-    distance = _distance(lattice, layer, wall, tentorium, midline)
-    level = np.maximum(distance, 0.05) / np.maximum(profile, np.float32(0.02))
-    return np.where((distance > -1.0) & (profile > 0.06), np.minimum(level, FAR_MM), FAR_MM)
+def _grown(
+    on: Membranes, layer: Layer, person: Person, width_mm: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Distance from the membrane over the profile, the space that blood may fill, and the number
+    below which the one is blood."""
+    profile, distance = _profile(on.lattice, layer), _distance(on, layer)
+    level = np.maximum(distance, 0.05) / np.maximum(profile, 0.02)
+    near = (distance > -1.0) & (profile > 0.06)
+    level = np.where(near, np.minimum(level, FAR_MM), FAR_MM)
+    room = _room(on, layer, width_mm)
+    reached = np.where(level < FAR_MM, room, 0)
+    edge = threshold(level, reached, layer.volume_ml, voxel_ml(on.lattice, person.scale))
+    return level, room, edge
 
 
-def displacement(
-    lattice: Lattice,
-    layer: Layer,
-    person: Person,
-    depth: np.ndarray,
-    wall: np.ndarray,
-    tentorium: np.ndarray,
-    midline: np.ndarray,
-    seed: int,
-) -> np.ndarray:
+def displacement(on: Membranes, layer: Layer, person: Person) -> np.ndarray:
     """Where tissue came from, as a step (3: z, y, x; then the lattice), mm: the brain gives way to
     the blood, most under it and little beyond the midline."""
-    level = _level(lattice, layer, wall, tentorium, midline, seed)
-    room = _room(lattice, layer, depth, tentorium, 2.0)
-    most = threshold(
-        level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale)
-    )
-    z, y, x = lattice.mesh
     if layer.kind in ("falx", "tentorium"):
-        return np.zeros((3, *depth.shape), np.float32)
-    thickness = most * _profile(lattice, layer, np.random.default_rng(seed))
-    given = thickness * np.clip(1 - depth / 85, 0, 1) ** 1.6
-    given = np.clip(np.minimum(given, depth - 1.5), 0, None)
-    out = [z - 8 + 0 * depth, y - 16 + 0 * depth, x + 0 * depth]
-    length = np.sqrt(sum(o**2 for o in out)) + np.float32(8)
+        return np.zeros((3, *on.depth.shape), np.float32)
+    _, _, most = _grown(on, layer, person, 2.0)
+    given = most * _profile(on.lattice, layer) * np.clip(1 - on.depth / 85, 0, 1) ** 1.6
+    given = np.clip(np.minimum(given, on.depth - 1.5), 0, None)
+    z, y, x = on.lattice.mesh
+    out = [z - 8, y - 16, x]
+    length = np.sqrt(sum(o**2 for o in out)) + 8
     return np.stack([(given * o / length).astype(np.float32) for o in out])
 
 
-def paint_layer(
-    anatomy: Anatomy,
-    person: Person,
-    layer: Layer,
-    rng: np.random.Generator,
-    seed: int,
-    width_mm: float,
-) -> np.ndarray:
+def paint_layer(anatomy: Anatomy, layer: Layer, rng: np.random.Generator) -> np.ndarray:
     """Paints the blood into the head, in place; returns its fraction of each voxel."""
     lattice = anatomy.lattice
     wall = -resize_linear(anatomy.coarse_wall, lattice.shape)
-    level = _level(lattice, layer, wall, anatomy.tentorium, anatomy.midline, seed)
-    room = _room(lattice, layer, anatomy.depth, anatomy.tentorium, width_mm)
-    edge = threshold(
-        level, np.where(level < FAR_MM, room, 0), layer.volume_ml, voxel_ml(lattice, person.scale)
-    )
-    blood = below(level, room, edge, width_mm + 0.4)
+    on = Membranes(lattice, anatomy.depth, wall, anatomy.tentorium, anatomy.midline)
+    level, room, edge = _grown(on, layer, anatomy.person, anatomy.width_mm)
+    blood = below(level, room, edge, anatomy.width_mm + 0.4)
     whole = (slice(None), slice(None), slice(None))
-    paint_lesion(anatomy.hu, lattice, whole, blood, layer.density, 3.0, rng)
+    paint_lesion(anatomy, whole, blood, layer.density, 3.0, rng)
     if layer.mixed:
         swirl = smoothstep(smooth_noise(rng, lattice, 30) + (16 - lattice.mesh[1]) / 60, -0.2, 0.9)
-        anatomy.hu[...] -= blood * swirl * np.float32(layer.mixed)
+        anatomy.hu[...] -= blood * swirl * layer.mixed
     return blood.astype(np.float32)

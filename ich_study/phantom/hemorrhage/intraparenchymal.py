@@ -99,9 +99,7 @@ def displacement(lattice: Lattice, lesion: Hematoma) -> np.ndarray:
     return np.stack([-pushed * o / length for o in offsets])
 
 
-def paint_hematoma(
-    anatomy: Anatomy, lesion: Hematoma, rng: np.random.Generator
-) -> np.ndarray:
+def paint_hematoma(anatomy: Anatomy, lesion: Hematoma, rng: np.random.Generator) -> np.ndarray:
     """Paints oedema and blood into the head, in place; returns the blood's fraction of each
     voxel."""
     reach = 2.4 * lesion.radius_mm + 3 * lesion.oedema_mm + 4

@@ -7,18 +7,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ich_study.phantom.brain import Anatomy
-from ich_study.phantom.geometry import Lattice, smoothstep
+from ich_study.phantom.geometry import smoothstep
 from ich_study.phantom.hemorrhage import (
     extra_axial,
     intraparenchymal,
     intraventricular,
     subarachnoid,
 )
-from ich_study.phantom.hemorrhage.extra_axial import Layer
+from ich_study.phantom.hemorrhage.extra_axial import Layer, Membranes
 from ich_study.phantom.hemorrhage.intraparenchymal import Hematoma
 from ich_study.phantom.person import Person
 from ich_study.phantom.priors import draw_density, draw_volume
 from ich_study.phantom.resample import linear_at, resize_linear
+from ich_study.phantom.skull import HeadShape
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Plan:
     volume_ml: dict[str, float]
     density: dict[str, float]
     hematomas: tuple[Hematoma, ...]
-    layers: tuple[tuple[str, Layer, int], ...]
+    layers: dict[str, Layer]
     subarachnoid_centre: tuple[float, float, float]
 
 
@@ -38,7 +39,7 @@ def draw_plan(
     """Draws the lesions of the named subtypes; lesions: a name of `priors.LESIONS`."""
     volumes = {name: draw_volume(rng, name, lesions) for name in subtypes}
     densities = {name: draw_density(rng, name, lesions) for name in subtypes}
-    hematomas, layers = [], []
+    hematomas, layers = [], {}
     if "IPH" in subtypes:
         parts = [1.0] if rng.random() < 0.88 or volumes["IPH"] < 2 else [0.75, 0.25]
         hematomas = [
@@ -47,10 +48,8 @@ def draw_plan(
         ]
     for name, draw in (("SDH", extra_axial.draw_subdural), ("EDH", extra_axial.draw_epidural)):
         if name in subtypes:
-            layers.append(
-                (name, draw(rng, volumes[name], densities[name]), int(rng.integers(2**31)))
-            )
-    return Plan(volumes, densities, tuple(hematomas), tuple(layers), subarachnoid.draw_centre(rng))
+            layers[name] = draw(rng, volumes[name], densities[name])
+    return Plan(volumes, densities, tuple(hematomas), layers, subarachnoid.draw_centre(rng))
 
 
 def fitted_person(person: Person, plan: Plan) -> Person:
@@ -68,73 +67,51 @@ def fitted_person(person: Person, plan: Plan) -> Person:
     return person
 
 
-def displaced(
-    anatomy: Anatomy,
-    person: Person,
-    plan: Plan,
-    coarse: Lattice,
-    coarse_depth: np.ndarray,
-    coarse_wall: np.ndarray,
-) -> Anatomy:
-    """The anatomy after mass effect; the skull stays where it is."""
+def displace(anatomy: Anatomy, plan: Plan, coarse: HeadShape) -> None:
+    """Moves the brain by the mass effect of all blood, in place; the skull stays where it is."""
     if not plan.hematomas and not plan.layers:
-        return anatomy
-    step = np.zeros((3, *coarse.shape), np.float32)
+        return
+    lattice, depth = coarse.lattice, -coarse.cavity
+    step = np.zeros((3, *lattice.shape), np.float32)
     for lesion in plan.hematomas:
-        step += intraparenchymal.displacement(coarse, lesion)
-    tentorium = resize_linear(anatomy.tentorium, coarse.shape)
-    midline = resize_linear(anatomy.midline, (*coarse.shape[:2], 1))
-    for _, layer, seed in plan.layers:
-        step += extra_axial.displacement(
-            coarse, layer, person, coarse_depth, coarse_wall, tentorium, midline, seed
-        )
-    if plan.layers:
-        step *= smoothstep(coarse_depth, -0.5, 1.0)
-    else:
-        step *= smoothstep(coarse_depth, 0.0, 10.0)
-    return _warp(anatomy, step)
+        step += intraparenchymal.displacement(lattice, lesion)
+    tentorium = resize_linear(anatomy.tentorium, lattice.shape)
+    midline = resize_linear(anatomy.midline, (*lattice.shape[:2], 1))
+    on = Membranes(lattice, depth, -coarse.wall, tentorium, midline)
+    for layer in plan.layers.values():
+        step += extra_axial.displacement(on, layer, anatomy.person)
+    step *= smoothstep(depth, -0.5, 1.0) if plan.layers else smoothstep(depth, 0.0, 10.0)
+    _warp(anatomy, step)
 
 
-def _warp(anatomy: Anatomy, step: np.ndarray) -> Anatomy:
+def _warp(anatomy: Anatomy, step: np.ndarray) -> None:
     lattice = anatomy.lattice
     moved = np.argwhere(np.abs(step).max(0) > 0.05)
     if not len(moved):
-        return anatomy
+        return
     ratio = [(new - 1) / (old - 1) for new, old in zip(lattice.shape, step.shape[1:])]
     low = [int(m * r) for m, r in zip(moved.min(0), ratio)]
     high = [int(np.ceil((m + 1) * r)) + 1 for m, r in zip(moved.max(0), ratio)]
     box = tuple(slice(a, b) for a, b in zip(low, high))
-    places = []
-    for axis, (part, spacing) in enumerate(zip(step, lattice.step)):
-        index = np.arange(lattice.shape[axis], dtype=np.float32)[box[axis]]
-        offset = resize_linear(part, lattice.shape, box[0])[:, box[1], box[2]] / np.float32(spacing)
-        places.append(offset + index.reshape([-1 if a == axis else 1 for a in range(3)]))
-    places = np.stack(places)
-    result = {}
-    for name in ("hu", "csf", "ventricle"):
-        field = getattr(anatomy, name)
-        if name == "hu":
-            inside = np.clip(anatomy.depth[box] - 0.2, 0, 1)
-            moving = inside > 0
-            pulled = field[box]
-            pulled[moving] += inside[moving] * (
-                np.minimum(linear_at(field, [of_axis[moving] for of_axis in places]), 300)
-                - pulled[moving]
-            )
-        else:
-            field[box] = linear_at(field, places)
-        result[name] = field
-    return replace(anatomy, **result)
+    places = np.mgrid[box].astype(np.float32)
+    for place, part, spacing in zip(places, step, lattice.step):
+        place += resize_linear(part, lattice.shape, box[0])[:, box[1], box[2]] / spacing
+    inside = np.clip(anatomy.depth[box] - 0.2, 0, 1)
+    moving = inside > 0
+    pulled = anatomy.hu[box]
+    pulled[moving] += inside[moving] * (
+        np.minimum(linear_at(anatomy.hu, places[:, moving]), 300) - pulled[moving]
+    )
+    for field in (anatomy.csf, anatomy.ventricle):
+        field[box] = linear_at(field, places)
 
 
-def paint_blood(
-    anatomy: Anatomy, person: Person, plan: Plan, rng: np.random.Generator, width_mm: float
-) -> dict[str, np.ndarray]:
+def paint_blood(anatomy: Anatomy, plan: Plan, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Paints all blood into the head, in place; returns per subtype its fraction of each voxel."""
     fractions = {}
     volumes, densities = plan.volume_ml, plan.density
     for lesion in plan.hematomas:
-        blood = intraparenchymal.paint_hematoma(anatomy, person, lesion, rng, width_mm)
+        blood = intraparenchymal.paint_hematoma(anatomy, lesion, rng)
         fractions["IPH"] = np.maximum(fractions.get("IPH", 0), blood)
     if "IVH" in volumes:
         source = (
@@ -143,12 +120,12 @@ def paint_blood(
             else None
         )
         fractions["IVH"] = intraventricular.paint_ventricular_blood(
-            anatomy, person, volumes["IVH"], densities["IVH"], source, rng
+            anatomy, volumes["IVH"], densities["IVH"], source, rng
         )
     if "SAH" in volumes:
         fractions["SAH"] = subarachnoid.paint_subarachnoid_blood(
-            anatomy, person, volumes["SAH"], densities["SAH"], plan.subarachnoid_centre, rng
+            anatomy, volumes["SAH"], densities["SAH"], plan.subarachnoid_centre, rng
         )
-    for name, layer, seed in plan.layers:
-        fractions[name] = extra_axial.paint_layer(anatomy, person, layer, rng, seed, width_mm)
+    for name, layer in plan.layers.items():
+        fractions[name] = extra_axial.paint_layer(anatomy, layer, rng)
     return fractions
