@@ -13,7 +13,6 @@ from scipy import ndimage
 
 from ich_study.phantom import tables
 from ich_study.phantom.geometry import (
-    Box,
     Lattice,
     ellipsoid,
     gradient_norm,
@@ -200,11 +199,11 @@ def build_brain(
     midline = midline_offset(lattice, rng)
     folds = resize_linear(sulcal_distance(coarse, person, rng), lattice.shape)
     wavy, wide = smooth_noise(rng, lattice, 17), smooth_noise(rng, lattice, 20)
-    solids = _Solids(
-        stem=_ellipsoids(lattice, "stem", width_mm),
-        cisterns=_ellipsoids(lattice, "cistern", width_mm),
-        nuclei=_ellipsoids(lattice, "nucleus", 1.8),
-    )
+    solids = {
+        "stem": _ellipsoids(lattice, "stem", width_mm),
+        "cistern": _ellipsoids(lattice, "cistern", width_mm),
+        "nucleus": _ellipsoids(lattice, "nucleus", 1.8),
+    }
     uneven = smooth_noise(rng, lattice, 26)
     ventricles = ventricle_fraction(lattice, person, midline, width_mm)
     anatomy = Anatomy(
@@ -226,9 +225,8 @@ def build_brain(
         sulci = np.minimum(
             folds[box], fissures(part, person, midline[box[:2]], wavy[box], wide[box])
         )
-        csf, parenchyma = _spaces(
-            part, shape.cavity[box], sulci, above, solids.part(box), person, width_mm
-        )
+        here = {group: field[box] for group, field in solids.items()}
+        csf, parenchyma = _spaces(part, shape.cavity[box], sulci, above, here, person, width_mm)
         csf *= inside
         brain = person.tissue.white + 0.5 * uneven[box]
         brain += parenchyma
@@ -239,41 +237,30 @@ def build_brain(
     return anatomy
 
 
-@dataclass(frozen=True)
-class _Solids:
-    """Fractions of a voxel: brain stem, cisterns, and the grey matter of the deep nuclei."""
-
-    stem: np.ndarray
-    cisterns: np.ndarray
-    nuclei: np.ndarray
-
-    def part(self, box: Box) -> _Solids:
-        return _Solids(self.stem[box], self.cisterns[box], self.nuclei[box])
-
-
 def _spaces(
     lattice: Lattice,
     cavity: np.ndarray,
     folds: np.ndarray,
     tentorium: np.ndarray,
-    solids: _Solids,
+    solids: dict[str, np.ndarray],
     person: Person,
     width_mm: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Subarachnoid space as a fraction of each voxel, and by how many HU grey matter exceeds white
-    there."""
+    there. solids: fractions of a voxel of brain stem, cisterns, and grey matter of the deep
+    nuclei."""
     edge = cavity + np.float32(person.gap)
     infratentorial = (tentorium < 0) & (lattice.mesh[1] > 14)
     if infratentorial.any():
         np.copyto(edge, cavity + np.float32(0.4 + 0.4 * person.atrophy), where=infratentorial)
         folds = np.where(infratentorial, np.maximum(_folia(lattice, person), edge + 6) + 1, folds)
     depth = np.minimum(folds, -edge)
-    csf = solids.cisterns * (1 - solids.stem)
+    csf = solids["cistern"] * (1 - solids["stem"])
     np.maximum(csf, occupancy(depth, width_mm), out=csf)
     grey = occupancy(depth - np.float32(3.0), 2.2)
     np.maximum(grey, 0.62, out=grey, where=infratentorial)
-    grey *= 1 - 0.65 * solids.stem
-    np.maximum(grey, solids.nuclei, out=grey)
+    grey *= 1 - 0.65 * solids["stem"]
+    np.maximum(grey, solids["nucleus"], out=grey)
     grey *= person.tissue.grey - person.tissue.white
     return csf, grey
 

@@ -127,12 +127,6 @@ def paint_face(
     paint_solid(
         hu, lattice, frontal, width_mm, outside_brain, grow=0.55 + 0.4 * person.sinus_frontal
     )
-    paint_ears(hu, lattice, person, width_mm)
-
-
-def paint_ears(hu: np.ndarray, lattice: Lattice, person: Person, width_mm: float) -> None:
-    """Paints the auricles, soft tissue with an air-filled concha."""
-    auricle = Solid((77, 30, -32), (4, 17, 26), 40.0)
-    concha = Solid((79, 22, -36), (3, 6, 9), AIR)
+    auricle, concha = Solid((77, 30, -32), (4, 17, 26), 40.0), Solid((79, 22, -36), (3, 6, 9), AIR)
     paint_solid(hu, lattice, auricle, width_mm)
     paint_solid(hu, lattice, concha, width_mm)

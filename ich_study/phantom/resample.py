@@ -87,30 +87,20 @@ def linear_at(
         near = [of_axis[part] for of_axis in flat]
         values[part] = _linear(field, near)
         if outside is not None:
-            values[part][_beyond(field.shape, near)] = outside
+            for of_axis, size in zip(near, field.shape):
+                values[part][(of_axis < 0) | (of_axis > size - 1)] = outside
     return values.reshape(places[0].shape)
 
 
-def _beyond(shape: tuple[int, ...], places: list[np.ndarray]) -> np.ndarray:
-    beyond = np.zeros(len(places[0]), bool)
-    for of_axis, size in zip(places, shape):
-        beyond |= of_axis < 0
-        beyond |= of_axis > np.float32(size - 1)
-    return beyond
-
-
 def _linear(field: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
-    within = [np.clip(place, 0, np.float32(size - 1)) for place, size in zip(places, field.shape)]
+    within = [np.clip(place, 0, size - 1) for place, size in zip(places, field.shape)]
     below = [
         np.minimum(place.astype(np.int32), size - 2) for place, size in zip(within, field.shape)
     ]
     shares = [place - index.astype(np.float32) for place, index in zip(within, below)]
+    first = np.ravel_multi_index(below, field.shape)
     _, rows, columns = field.shape
-    first = below[0] * np.int32(rows)
-    first += below[1]
-    first *= np.int32(columns)
-    first += below[2]
-    return _between(field.ravel(), first.astype(np.intp), shares, (rows * columns, columns, 1))
+    return _between(field.ravel(), first, shares, (rows * columns, columns, 1))
 
 
 def _between(

@@ -47,16 +47,11 @@ class Surfaces:
 
 
 @dataclass(frozen=True)
-class HeadShape:
-    """Signed distances (mm, negative inside) on `lattice`: cavity, vault carried on downwards
-    (`wall`, whose lateral wall has no base), outer table, skin; and `level`, the vault's norm (1 on
-    its surface, 0 in its centre)."""
+class HeadShape(Surfaces):
+    """The same, and of the vault carried on downwards (`wall`, whose lateral wall has no base);
+    `level`, the vault's norm (1 on its surface, 0 in its centre)."""
 
-    lattice: Lattice
-    cavity: np.ndarray
     wall: np.ndarray
-    bone: np.ndarray
-    skin: np.ndarray
     level: np.ndarray
 
 
@@ -127,7 +122,7 @@ def head_shape(lattice: Lattice, person: Person, rng: np.random.Generator) -> He
         10,
     )
     return HeadShape(
-        lattice, cavity, hull, bone.astype(np.float32), skin.astype(np.float32), open_level
+        lattice, cavity, bone.astype(np.float32), skin.astype(np.float32), hull, open_level
     )
 
 

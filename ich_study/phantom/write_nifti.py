@@ -10,14 +10,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import numpy.typing as npt
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from ich_study.atomic import atomic_path
 from ich_study.errors import ParameterError
 from ich_study.phantom.scan import PhantomScan
 from ich_study.schema import MASK_CODES
-
-CONTRACT_AXES = ("L", "P", "S")
 
 
 def contract_affine(scan: PhantomScan) -> np.ndarray:
@@ -51,21 +48,19 @@ def save_nifti(
     array: np.ndarray,
     affine: np.ndarray,
     dtype: npt.DTypeLike,
-    axes: str = "LAS",
     sform: int = 1,
 ) -> None:
-    """An array (slices, rows, columns) in the contract's orientation, as `path` (.nii or .nii.gz),
-    atomically.
+    """An array (slices, rows, columns) in the contract's orientation, as `path` (.nii or .nii.gz)
+    in LAS, atomically.
 
-    affine: of the array, see `contract_affine`. axes: direction of each axis of the file. sform:
-    its code; 0 leaves that form out.
+    affine: of the array, see `contract_affine`. sform: its code; 0 leaves that form out.
     """
-    transform = ornt_transform(axcodes2ornt(CONTRACT_AXES), axcodes2ornt(tuple(axes)))
-    voxels = array.transpose(2, 1, 0)
-    turned = affine @ inv_ornt_aff(transform, voxels.shape)
+    voxels, mirror = array.transpose(2, 1, 0)[:, ::-1], np.diag([1.0, -1, 1, 1])
+    mirror[1, 3] = voxels.shape[1] - 1
+    turned = affine @ mirror
     # Without an affine of its own the image keeps the header's forms; with one, nibabel may add an
     # sform on writing.
-    image = nibabel.Nifti1Image(apply_orientation(voxels, transform).astype(dtype), None)
+    image = nibabel.Nifti1Image(voxels.astype(dtype), None)
     image.header.set_xyzt_units("mm")
     image.header.set_qform(turned, 1)
     image.header.set_sform(turned if sform else None, sform)
