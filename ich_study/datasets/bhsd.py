@@ -81,7 +81,7 @@ class BhsdReader(NiftiReader):
         folder = self.folder("label_192")
         images = self.folder("images", under=folder)
         masks = self.folder("ground truths", "ground_truths", under=folder)
-        pairs = paired_files(images, masks, require_masks=True)
+        pairs = paired_files(images, masks)
         parts = _parts(self._description)
         absent = sorted(set(parts) - {stem for stem, _, _ in pairs})
         if absent:
@@ -91,7 +91,7 @@ class BhsdReader(NiftiReader):
             )
         return [self._ref(stem, image, mask, parts.get(stem)) for stem, image, mask in pairs]
 
-    def _ref(self, stem: str, image: Path, mask: Path | None, part: str | None) -> ScanRef:
+    def _ref(self, stem: str, image: Path, mask: Path, part: str | None) -> ScanRef:
         match = _NAME.fullmatch(stem)
         if match is None:
             raise DataError(

@@ -337,15 +337,14 @@ def read_headers(
     files: Sequence[Path],
     *,
     skip_bad: bool = False,
-    workers: int | None = None,
     label: str = "headers",
     progress: bool = True,
 ) -> tuple[list[SliceHeader], list[Rejected]]:
     """Headers of `files` in their order, and the files that hold no CT slice.
 
     Localizers are always set aside. Any other file without a usable header is set aside where
-    `skip_bad`, else DataError names the first of them. Thousands of files are read by `workers`
-    processes (default: one per CPU this process may use).
+    `skip_bad`, else DataError names the first of them. Thousands of files are read by one process
+    per CPU that this one may use.
     """
     headers: list[SliceHeader] = []
     rejected: list[Rejected] = []
@@ -356,7 +355,7 @@ def read_headers(
         "mininterval": 5,
         "disable": not progress or len(files) < _FEW_FILES,
     }
-    for result in tqdm(_mapped(files, workers), **shown):
+    for result in tqdm(_mapped(files), **shown):
         (headers if isinstance(result, SliceHeader) else rejected).append(result)
     bad = [item for item in rejected if item.kind != "localizer"]
     if bad and not skip_bad:
@@ -368,8 +367,8 @@ def read_headers(
     return headers, rejected
 
 
-def _mapped(files: Sequence[Path], workers: int | None) -> Iterator[SliceHeader | Rejected]:
-    count = workers or len(
+def _mapped(files: Sequence[Path]) -> Iterator[SliceHeader | Rejected]:
+    count = len(
         os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     )
     if count <= 1 or len(files) < _FEW_FILES:

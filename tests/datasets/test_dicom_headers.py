@@ -28,9 +28,9 @@ from tests.phantom.fake_scans import fake_scan
 def test_headers_in_processes_equal_headers_in_one(tmp_path, monkeypatch):
     write_series(tmp_path, fake_scan(16))
     files = dicom_files(tmp_path)
-    alone, _ = read_headers(files, workers=1)
+    alone, _ = read_headers(files)
     monkeypatch.setattr("ich_study.datasets.dicom_headers._FEW_FILES", 2)
-    together, _ = read_headers(files, workers=2, progress=False)
+    together, _ = read_headers(files, progress=False)
     assert together == alone
 
 
