@@ -69,7 +69,7 @@ def ablation_cam(
     layer: nn.Module,
     activations: Tensor,
     scores: Tensor,
-    target: int | Tensor = 0,
+    target: int = 0,
     settings: Ablation | None = None,
     name: str = "of this network",
 ) -> Tensor:
@@ -84,19 +84,21 @@ def ablation_cam(
     images, channels = activations.shape[:2]
     device = inputs.device
     chunk = max(1, VALUES_PER_CHUNK.get(device.type, 2**20) // activations[0].numel())
-    targets = torch.as_tensor(target, device=device).expand(images)
     with torch.inference_mode():
         dtype = _DTYPES[settings.precision] if device.type == "cpu" else torch.float32
-        rerun = _tail_scores(model, layer, activations, targets, dtype)
+        rerun = _tail_scores(model, layer, activations, target, dtype)
         every = torch.arange(images, device=device)
         nothing = torch.full_like(every, -1)
         unchanged = _in_chunks(rerun, chunk, every, nothing, torch.zeros(images, device=device))
         error = (unchanged - scores).abs() / scores.abs().clamp(min=1)
         worst = int(error.nan_to_num(torch.inf).argmax())
         if not error[worst] <= TAIL_TOLERANCE[settings.precision]:
-            exact = _tail_error_in_float64(model, layer, inputs[[worst]], targets[[worst]])
-            logits = float(unchanged[worst]), float(scores[worst])
-            _judge_tail(exact, logits, name)
+            found = (
+                f"AblationCAM at layer {name}: re-running what comes after the layer gives the"
+                f" logit {float(unchanged[worst]):.5f} where the network gave"
+                f" {float(scores[worst]):.5f}; "
+            )
+            _judge_tail(model, layer, inputs[[worst]], target, found)
         pairs = every.repeat_interleave(channels), torch.arange(channels, device=device)
         values = ablation_values(activations, settings).flatten()
         ablated = _in_chunks(rerun, chunk, pairs[0], pairs[1].repeat(images), values)
@@ -143,7 +145,7 @@ def _tail_scores(
     model: nn.Module,
     layer: nn.Module,
     activations: Tensor,
-    targets: Tensor,
+    target: int,
     dtype: torch.dtype,
 ) -> Scores:
     stages = prepared(tail_stages(model, layer), dtype)
@@ -151,68 +153,46 @@ def _tail_scores(
     layout = layout_of(model)
     expansion = expansion_of(stages) if layout is CHANNELS_FIRST else None
     if expansion is not None:
-        return _rank_one_scores(expansion, last, targets)
+        return _rank_one_scores(expansion, last, target)
 
     def scores(images: Tensor, channels: Tensor, values: Tensor) -> Tensor:
-        return _target_of(
-            run(stages, layout.from_maps(_ablated(last, images, channels, values))), targets[images]
-        )
+        maps = layout.from_maps(_ablated(last, images, channels, values))
+        return run(stages, maps).float()[:, target]
 
     return scores
 
 
-def _rank_one_scores(expansion: Expansion, last: Tensor, targets: Tensor) -> Scores:
+def _rank_one_scores(expansion: Expansion, last: Tensor, target: int) -> Scores:
     expanded = expansion.first.linear(last.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
     columns = expansion.first.weight.T.contiguous()
 
     def scores(images: Tensor, channels: Tensor, values: Tensor) -> Tensor:
         used = channels.clamp(min=0)
-        shift = (values.to(last.dtype)[:, None, None] - last[images, :, :, used]) * (channels >= 0)[
-            :, None, None
-        ]
-        changed = (
-            expanded[images]
-            .addcmul_(shift[..., None], columns[used][:, None, None])
-            .permute(0, 3, 1, 2)
-        )
+        shift = values.to(last.dtype)[:, None, None] - last[images, :, :, used]
+        shift = (shift * (channels >= 0)[:, None, None])[..., None]
+        changed = expanded[images].addcmul_(shift, columns[used][:, None, None])
         block_input = _ablated(last, images, channels, values) if expansion.needs_input else None
-        return _target_of(expansion.finish(changed, block_input), targets[images])
+        return expansion.finish(changed.permute(0, 3, 1, 2), block_input).float()[:, target]
 
     return scores
 
 
-def _target_of(logits: Tensor, targets: Tensor) -> Tensor:
-    return logits.float().gather(1, targets[:, None])[:, 0]
-
-
-def _judge_tail(error_in_float64: float, logits: tuple[float, float], name: str) -> None:
-    """Warn where the tail is right but for rounding; MapError where it is another network's."""
-    found = (
-        f"AblationCAM at layer {name}: re-running what comes after the layer gives the logit"
-        f" {logits[0]:.5f} where the network gave {logits[1]:.5f}; "
-    )
-    if not error_in_float64 <= FLOAT64_TOLERANCE:
-        raise MapError(f"{found}the tail of this network is not the one known here")
-    warnings.warn(
-        f"{found}in float64 they agree, so this is rounding in a network of badly conditioned"
-        " weights",
-        stacklevel=3,
-    )
-
-
-def _tail_error_in_float64(
-    model: nn.Module, layer: nn.Module, image: Tensor, target: Tensor
-) -> float:
-    """Relative error of the logit that the stages after `layer` give, both in float64: of the tail
-    itself, not of rounding."""
+def _judge_tail(model: nn.Module, layer: nn.Module, image: Tensor, target: int, found: str) -> None:
+    """Warn where the stages after `layer` give the network's logit in float64, so that the tail is
+    right but for rounding; MapError where it is another network's. found: begins the message."""
     path = next(name for name, module in model.named_modules() if module is layer)
     double = copy.deepcopy(model).double()
     outputs: list[Tensor] = []
     double.get_submodule(path).register_forward_hook(
         lambda module, layer_inputs, output: outputs.append(output)
     )
-    expected = double(image.double()).gather(1, target[:, None])
-    found = run(tail_stages(double, double.get_submodule(path)), outputs[0]).gather(
-        1, target[:, None]
+    expected = double(image.double())[:, target]
+    again = run(tail_stages(double, double.get_submodule(path)), outputs[0])[:, target]
+    error = float(((again - expected).abs() / expected.abs().clamp(min=1)).max())
+    if not error <= FLOAT64_TOLERANCE:
+        raise MapError(f"{found}the tail of this network is not the one known here")
+    warnings.warn(
+        f"{found}in float64 they agree, so this is rounding in a network of badly conditioned"
+        " weights",
+        stacklevel=3,
     )
-    return float(((found - expected).abs() / expected.abs().clamp(min=1)).max())

@@ -16,14 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
-import torch
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError, require_known
 from ich_study.evaluate.scaling import checked_maps, resized_maps
 from ich_study.methods.cams.ablation import Ablation, ablation_cam
 from ich_study.methods.cams.capture import capture, exact_float32
-from ich_study.methods.cams.formulas import EIGEN_SIGNS, formulas
+from ich_study.methods.cams.formulas import formulas
 
 METHOD_IDS: dict[str, str] = {
     "GradCAM": "grad_cam",
@@ -47,7 +45,7 @@ def cam_maps(
     model: nn.Module,
     inputs: Tensor,
     layers: Mapping[str, nn.Module],
-    target: int | Tensor = 0,
+    target: int = 0,
     methods: Sequence[str] = CAM_METHODS,
     *,
     ablation: str = "zero",
@@ -59,18 +57,16 @@ def cam_maps(
 
     model: in evaluation mode, logits (B, outputs) from `inputs` (B, channels, rows, columns) on its
     device.
-    layers: modules by name (`layers.timm_layers`). target: the explained output, one or one per
-    image.
+    layers: modules by name (`layers.timm_layers`). target: the explained output. methods: of
+    CAM_METHODS.
     ablation: "zero" or "library", with `library_batch` the library's batch size
     (`ablation.Ablation`). eigen_sign: as in `formulas.principal_maps`. precision: "fp32" (never
     TensorFloat-32) or "bf16" for the network's passes; formulas always run in float64.
 
-    Raises ParameterError for a request that makes no sense and MapError where a map cannot be
-    computed: a layer that did not run or that the logit does not depend on, a value that is not
-    finite.
+    Raises MapError where a map cannot be computed: a layer that the logit does not depend on, a
+    value that is not finite.
     """
     settings = Ablation(ablation, library_batch, precision)
-    _check(inputs, layers, methods, eigen_sign)
     found: CamMaps = {}
     with exact_float32() if precision == "fp32" else nullcontext():
         gradients = not set(methods) <= set(GRADIENT_FREE)
@@ -106,26 +102,3 @@ def library_scaled(raw: Tensor, size: int | tuple[int, int]) -> Tensor:
 def _library_minmax(maps: Tensor) -> Tensor:
     shifted = maps - maps.amin((-2, -1), keepdim=True)
     return shifted / (LIBRARY_EPSILON + shifted.amax((-2, -1), keepdim=True))
-
-
-def _check(
-    inputs: Tensor,
-    layers: Mapping[str, nn.Module],
-    methods: Sequence[str],
-    eigen_sign: str,
-) -> None:
-    unknown = sorted(set(methods) - set(CAM_METHODS))
-    if unknown or not methods:
-        raise ParameterError(
-            f"unknown CAM methods {unknown}; expected some of {', '.join(CAM_METHODS)}"
-        )
-    if not layers:
-        raise ParameterError("no layers to look at; take them from layers.timm_layers")
-    if inputs.ndim != 4 or not len(inputs):
-        raise ParameterError(
-            f"inputs are {tuple(inputs.shape)}; expected (images, channels, rows, columns) and at"
-            " least one image"
-        )
-    require_known("eigen_sign", eigen_sign, EIGEN_SIGNS)
-    if not torch.isfinite(inputs).all():
-        raise ParameterError("inputs hold values that are NaN or infinite")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -36,46 +36,7 @@ class Captured:
     @cached_property
     def product(self) -> Tensor:
         """Gradients times activations, element by element, float64 (B, C, h, w)."""
-        return self.required_gradients.double() * self.activations.double()
-
-    @property
-    def required_gradients(self) -> Tensor:
-        """The gradients; ParameterError when the capture ran without a backward pass."""
-        if self.gradients is None:
-            raise ParameterError(
-                "this method needs gradients, and the layer was captured without them"
-            )
-        return self.gradients
-
-
-@dataclass
-class _Probe:
-    """Forward hook that keeps a layer's output as a tensor that the backward pass reaches."""
-
-    name: str
-    with_gradients: bool
-    outputs: list[Tensor] = field(default_factory=list)
-
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise ParameterError(
-                f"layer {self.name} ({type(module).__name__}) gives a {type(output).__name__}; a"
-                " CAM needs a tensor"
-            )
-        if self.with_gradients and not output.requires_grad:
-            output = output.detach().requires_grad_()
-        self.outputs.append(output)
-        # what follows may write in place; the kept tensor must stay what the layer gave
-        return output.clone()
-
-    def output(self) -> Tensor:
-        """What the layer gave; MapError unless it ran exactly once."""
-        if len(self.outputs) != 1:
-            raise MapError(
-                f"layer {self.name} ran {len(self.outputs)} times in one forward pass; a CAM layer"
-                " runs once"
-            )
-        return self.outputs[0]
+        return self.gradients.double() * self.activations.double()
 
 
 @contextmanager
@@ -94,31 +55,35 @@ def exact_float32() -> Iterator[None]:
 
 
 @contextmanager
-def _hooked(layers: Mapping[str, nn.Module], probes: Mapping[str, _Probe]) -> Iterator[None]:
-    handles = [layer.register_forward_hook(probes[name]) for name, layer in layers.items()]
+def _outputs_kept(
+    layers: Mapping[str, nn.Module], with_gradients: bool
+) -> Iterator[dict[str, Tensor]]:
+    """Layers' outputs by name, each a tensor that the backward pass reaches."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise ParameterError(
+                f"layer {name} ({type(module).__name__}) gives a {type(output).__name__}; a CAM"
+                " needs a tensor"
+            )
+        if with_gradients and not output.requires_grad:
+            output = output.detach().requires_grad_()
+        kept[name] = output
+        # what follows may write in place; the kept tensor must stay what the layer gave
+        return output.clone()
+
+    handles = [layer.register_forward_hook(partial(keep, name)) for name, layer in layers.items()]
     try:
-        yield
+        yield kept
     finally:
         for handle in handles:
             handle.remove()
 
 
-def target_scores(logits: Tensor, target: int | Tensor) -> Tensor:
-    """The target logit of each image, (B,). `target` is an output's number, or one per image (B,).
-
-    Raises ParameterError when the network has no such output, MapError when a logit is not finite.
-    """
-    if logits.ndim != 2:
-        raise ParameterError(
-            f"the network gives {tuple(logits.shape)}; a CAM needs logits (images, outputs)"
-        )
-    targets = torch.as_tensor(target, device=logits.device).expand(len(logits))
-    if int(targets.min()) < 0 or int(targets.max()) >= logits.shape[1]:
-        raise ParameterError(
-            f"target {target} is not among the network's {logits.shape[1]} outputs, 0 to"
-            f" {logits.shape[1] - 1}"
-        )
-    scores = logits.float().gather(1, targets[:, None])[:, 0]
+def target_scores(logits: Tensor, target: int) -> Tensor:
+    """Logit number `target` of each image, (B,); MapError when one is not finite."""
+    scores = logits.float()[:, target]
     if not torch.isfinite(scores).all():
         first = int((~torch.isfinite(scores)).nonzero()[0])
         raise MapError(
@@ -131,7 +96,7 @@ def capture(
     model: nn.Module,
     inputs: Tensor,
     layers: Mapping[str, nn.Module],
-    target: int | Tensor = 0,
+    target: int = 0,
     gradients: bool = True,
     precision: str = "fp32",
 ) -> tuple[Tensor, dict[str, Captured]]:
@@ -139,29 +104,26 @@ def capture(
     mode.
 
     One forward pass of `inputs` (B, channels, rows, columns); with `gradients`, one backward pass.
-    Raises MapError when a layer did not run, or the logit of an image does not depend on it (its
-    gradients are zero everywhere, so every gradient-based map of it would be empty).
+    Raises MapError when the logit of an image does not depend on a layer (its gradients are zero
+    everywhere, so every gradient-based map of it would be empty).
     """
-    probes = {name: _Probe(name, gradients) for name in layers}
     with frozen(model), torch.inference_mode(False), torch.set_grad_enabled(gradients):
         images = inputs.clone() if inputs.is_inference() else inputs.detach()
-        with _hooked(layers, probes), autocast(precision, inputs.device):
+        with (
+            _outputs_kept(layers, gradients) as outputs,
+            autocast(precision, inputs.device),
+        ):
             logits = model(images)
-        outputs = {name: probe.output() for name, probe in probes.items()}
         scores = target_scores(logits, target)
-        reached = gradients and scores.requires_grad
-        found = (
-            torch.autograd.grad(scores.sum(), list(outputs.values()), allow_unused=True)
-            if reached
-            else [None] * len(outputs)
-        )
+        found = [None] * len(outputs)
+        if gradients and scores.requires_grad:
+            found = torch.autograd.grad(scores.sum(), list(outputs.values()), allow_unused=True)
     captured, layout = {}, layout_of(model)
     for (name, output), gradient in zip(outputs.items(), found):
         if gradients:
             _check_gradient(gradient, name)
-        captured[name] = Captured(
-            _maps(output, layout, name), None if gradient is None else _maps(gradient, layout, name)
-        )
+            gradient = _maps(gradient, layout, name)
+        captured[name] = Captured(_maps(output, layout, name), gradient)
     return scores.detach(), captured
 
 

@@ -43,7 +43,7 @@ def grad_cam(captured: Captured) -> Tensor:
     >>> grad_cam(EXAMPLE).tolist()  # the mean gradient is 0.25
     [[[0.25, 0.5], [0.75, 1.0]]]
     """
-    return weighted_sum(captured.required_gradients.double().mean((2, 3)), captured.activations)
+    return weighted_sum(captured.gradients.double().mean((2, 3)), captured.activations)
 
 
 def hires_cam(captured: Captured) -> Tensor:
@@ -75,7 +75,7 @@ def grad_cam_plus_plus(captured: Captured) -> Tensor:
     >>> round(grad_cam_plus_plus(EXAMPLE)[0, 0, 0].item() / (alpha * 2), 4)  # A is 1 there
     1.0
     """
-    gradients = captured.required_gradients
+    gradients = captured.gradients
     squared = gradients.square()
     total = _library_total(captured.activations)[:, :, None, None]
     alpha = squared / (2 * squared + total * (squared * gradients) + PLUS_PLUS_EPSILON)
@@ -107,9 +107,7 @@ def layer_cam(captured: Captured) -> Tensor:
     >>> layer_cam(EXAMPLE).tolist()
     [[[2.0, 0.0], [0.0, 0.0]]]
     """
-    return (captured.required_gradients.double().clamp(min=0) * captured.activations.double()).sum(
-        1
-    )
+    return (captured.gradients.double().clamp(min=0) * captured.activations.double()).sum(1)
 
 
 def eigen_cam(captured: Captured, sign: str = "defined") -> Tensor:

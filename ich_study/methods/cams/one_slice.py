@@ -94,7 +94,7 @@ def method_figure(
     the first slice of each is drawn.
     """
     activations, gradients = (
-        part[0].cpu().numpy() for part in (captured.activations, captured.required_gradients)
+        part[0].cpu().numpy() for part in (captured.activations, captured.gradients)
     )
     k = int(np.abs(gradients.mean((1, 2))).argmax())
     steps = [

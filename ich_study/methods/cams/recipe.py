@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import DataError, ParameterError
+from ich_study.errors import DataError, ParameterError, require_known
 from ich_study.evaluate.archive import MapArchive, MapName, archive_slices
 from ich_study.evaluate.unseen import assert_unseen
 from ich_study.inputs.devices import resolve_device
@@ -19,6 +19,7 @@ from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceDataset
 from ich_study.methods.cams.cams import CAM_METHODS, METHOD_IDS, cam_maps
 from ich_study.methods.cams.capture import capture
+from ich_study.methods.cams.formulas import EIGEN_SIGNS
 from ich_study.methods.cams.layers import DEPTHS, timm_layers
 from ich_study.models.backbones import Backbone
 from ich_study.models.registry import load
@@ -94,6 +95,9 @@ class CamRecipe:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
+        require_known("eigen_sign", self.eigen_sign, EIGEN_SIGNS)
+        if not self.depths:
+            raise ParameterError("no depths to look at; expected some such as [-1]")
         unknown = sorted({*self.methods, *self.ablations} - {*CAM_METHODS, "zero", "library"})
         if unknown or not self.methods or "zero" not in self.ablations:
             raise ParameterError(

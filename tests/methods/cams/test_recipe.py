@@ -157,6 +157,12 @@ def test_bad_recipes_are_errors():
         CamRecipe(methods=("ScoreCAM",))
     with pytest.raises(ParameterError, match="'zero'"):
         CamRecipe(ablations=("library",))
+    with pytest.raises(ParameterError, match="expected some of"):
+        CamRecipe(methods=())
+    with pytest.raises(ParameterError, match="no depths"):
+        CamRecipe(depths=())
+    with pytest.raises(ParameterError, match="eigen_sign is 'up'"):
+        CamRecipe(eigen_sign="up")
 
 
 def test_slices_are_chosen_evenly_and_by_rule():
