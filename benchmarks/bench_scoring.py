@@ -28,7 +28,7 @@ from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.score import score
 from ich_study.evaluate.truth import Truth
 from ich_study.inputs.devices import device_name, resolve_device
-from ich_study.methods.cams.faithfulness import removal_ranks, road
+from ich_study.methods.cams.faithfulness import removal_ranks, road_combined
 from ich_study.metrics.statistics import auroc_of_items, patient_bootstrap
 from ich_study.metrics.surface import surface_distances
 
@@ -63,16 +63,18 @@ def works(slices: int, size: int, device: torch.device) -> dict[str, tuple[Calla
     patients, labels = np.arange(20_000) // 30, rng.random(20_000) > 0.6
     area = auroc_of_items(patients, labels, rng.random(20_000) + 0.3 * labels)
     channels = torch.from_numpy(maps[:8, None].copy()).to(device)
-    ranks = removal_ranks(channels[:, 0])
+    ranks = removal_ranks(channels[:, 0], 0)
 
     def certain(altered: torch.Tensor) -> torch.Tensor:
         return altered.mean((1, 2, 3))
 
+    nine = tuple(number / 10 for number in range(1, 10))
+    road = partial(road_combined, certain, channels, ranks, nine, 0.01, 0)
     return {
         "counts at 101 thresholds": (partial(score, heat, truth, THRESHOLDS, batch=8), slices),
         "surface distances": (partial(surface_distances, *volume, grid), len(volume[0])),
         "bootstrap of an AUROC": (partial(patient_bootstrap, area, 1000), 1000),
-        "ROAD at nine shares": (partial(road, certain, channels, ranks), len(channels)),
+        "ROAD at nine shares": (road, len(channels)),
     }
 
 

@@ -37,8 +37,7 @@ _ANEW = "delete the folder {} and run the notebook again, which computes them an
 
 
 class MapArchive:
-    """Finished maps of one part. names: what it holds. seconds: spent on computing them. count:
-    slices."""
+    """Finished maps of one part. names: what it holds. count: slices."""
 
     def __init__(self, folder: Path) -> None:
         """Open a finished archive; DataError where it is absent or was not finished."""
@@ -50,7 +49,7 @@ class MapArchive:
                 " stopped"
             )
         self.names: list[MapName] = [tuple(name) for name in state["names"]]
-        self.count, self.seconds = int(state["count"]), float(state["seconds"])
+        self.count = int(state["count"])
         self._hashes = dict(zip(self.names, state["hashes"]))
         self._arrays: dict[MapName, np.ndarray] = {}
 
@@ -95,8 +94,8 @@ def archive_slices(
     mark = sha256_bytes(json.dumps(seen, sort_keys=True, default=str).encode())
     state = _state(folder)
     if state.get("mark") != mark:
-        state = {"mark": mark, "count": count, "done": 0, "names": [], "seconds": 0.0, "hashes": []}
-    done, spent = state["done"], state["seconds"]
+        state = {"mark": mark, "count": count, "done": 0, "names": [], "hashes": []}
+    done = state["done"]
     if done == count:
         return MapArchive(folder)
     arrays: dict[MapName, np.ndarray] = {}
@@ -104,7 +103,7 @@ def archive_slices(
     for listed, known in zip(state["names"], state["hashes"]):
         name = tuple(listed)
         arrays[name], hashes[name] = _opened(folder, name, done, known, "r+")
-    started = saved = time.perf_counter()
+    saved = time.perf_counter()
     bar = {"initial": done, "unit": "slice", "mininterval": 5, "leave": False}
     with tqdm(total=count, desc=f"computing {what}", **bar) as progress:
         while done < count:
@@ -122,7 +121,6 @@ def archive_slices(
                     "names": list(arrays),
                     "hashes": [hashes[name].hexdigest() for name in arrays],
                     "done": done,
-                    "seconds": spent + time.perf_counter() - started,
                 }
                 for array in arrays.values():
                     array.flush()

@@ -8,7 +8,7 @@ from ich_study.methods.cams.cams import CAM_METHODS, cam_maps, library_scaled
 from ich_study.methods.cams.faithfulness import (
     deletion_and_insertion,
     removal_ranks,
-    road,
+    road_combined,
 )
 from ich_study.methods.cams.layers import timm_layers
 from ich_study.methods.hgi_sam.attention_maps import hgi_sam, swin_sam
@@ -89,11 +89,11 @@ def test_faithfulness_is_the_cpus(cuda):
 
     found = []
     for device in (torch.device("cpu"), cuda):
-        here, ranks = channels.to(device), removal_ranks(maps.to(device))
+        here, ranks = channels.to(device), removal_ranks(maps.to(device), 0)
         found.append(
             [
-                *deletion_and_insertion(score, here, ranks, 6),
-                *road(score, here, ranks, (0.2, 0.5, 0.8)),
+                *deletion_and_insertion(score, here, ranks, 6, "mean", "blur"),
+                road_combined(score, here, ranks, (0.2, 0.5, 0.8), 0.01, 0),
             ]
         )
     for cpu, gpu in zip(*found):

@@ -12,9 +12,9 @@ import pandas as pd
 from ich_study import paths
 from ich_study.errors import DataError
 from ich_study.evaluate.results import METRICS_FILE
+from ich_study.evaluate.thresholds import FIXED_THRESHOLDS
 from ich_study.manifest import check_run
 
-FIGURE_3_THRESHOLDS = (0.3, 0.5, 0.7)
 TABLE_COLUMNS = (
     "method",
     "f1_top5",
@@ -23,7 +23,7 @@ TABLE_COLUMNS = (
     "average_precision",
     "ap_low",
     "ap_high",
-    *(f"f1@{t:g}" for t in FIGURE_3_THRESHOLDS),
+    *(f"f1@{t:g}" for t in FIXED_THRESHOLDS),
 )
 
 
@@ -64,7 +64,7 @@ def table_one(
                 f" {sorted(set(own['dataset']))}"
             )
         precision = held_out.loc["average_precision", ["value", "ci_low", "ci_high"]]
-        f1 = [held_out.loc[f"f1@{threshold:g}", "value"] for threshold in FIGURE_3_THRESHOLDS]
+        f1 = [held_out.loc[f"f1@{threshold:g}", "value"] for threshold in FIXED_THRESHOLDS]
         top = own.loc[["f1_top5", "f1_top5_sd"], "value"]
         rows.append((run, *top, np.nan, *precision, *f1))
     table = pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
@@ -74,9 +74,7 @@ def table_one(
     return table
 
 
-def figure_three_curves(
-    folders: Sequence[str | Path], part: str, class_name: str = "any"
-) -> pd.DataFrame:
+def figure_three_curves(folders: Sequence[str | Path], part: str, class_name: str) -> pd.DataFrame:
     """Precision-recall curves of the runs on `part`: `run, sensitivity, precision, threshold`
     (Figure 3 marks 0.3 to 0.7)."""
     curves = read_runs(folders, "pr.csv")

@@ -24,8 +24,6 @@ from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.cams.imputation import imputed_alike
 
 BASELINES = ("mean", "blur", "zero")
-ROAD_SHARES: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Shares of pixels removed, as in pytorch-grad-cam's ROADCombined."""
 Score = Callable[[Tensor], Tensor]
 """Windowed channels in [0, 1], (N, C, S, S), to the probability of the class, (N,)."""
 
@@ -81,7 +79,7 @@ def _blurred(channels: Tensor, sigma: float) -> Tensor:
     return functional.conv2d(across, weights[..., None], groups=channels.shape[1])
 
 
-def removal_ranks(maps: Tensor, seed: int = 0) -> Tensor:
+def removal_ranks(maps: Tensor, seed: int) -> Tensor:
     """Place of every pixel in the order of removal, int64 (N, S, S), 0 for the most relevant.
 
     maps: (N, S, S), finite, higher is more relevant. Equal values, such as the zeros of a map after
@@ -109,7 +107,6 @@ def probability_curve(
 ) -> Tensor:
     """Probability at each share of pixels removed (`insert` false) or put back onto `fill`, (N,
     shares)."""
-    _check_shares(shares)
     steps = []
     for share in shares:
         first = (ranks < round(share * ranks[0].numel()))[:, None]
@@ -121,9 +118,9 @@ def deletion_and_insertion(
     score: Score,
     channels: Tensor,
     ranks: Tensor,
-    steps: int = 20,
-    deletion_fill: str = "mean",
-    insertion_fill: str = "blur",
+    steps: int,
+    deletion_fill: str,
+    insertion_fill: str,
 ) -> tuple[Tensor, Tensor]:
     """Areas under the deletion curve (lower is better) and the insertion curve (higher is better),
     each (N,).
@@ -141,22 +138,22 @@ def deletion_and_insertion(
     return areas[0], areas[1]
 
 
-def road(
+def road_combined(
     score: Score,
     channels: Tensor,
     ranks: Tensor,
-    shares: Sequence[float] = ROAD_SHARES,
-    noise: float = 0.01,
-    seed: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Probability after removing the most (MoRF) and the least relevant pixels first (LeRF), each
-    (N, shares).
+    shares: Sequence[float],
+    noise: float,
+    seed: int,
+) -> Tensor:
+    """ROADCombined of each slice, (N,): higher is better, 0 is chance.
 
-    Their difference over 2, averaged over the shares, is ROADCombined: higher is better, 0 is
-    chance. Removed pixels are imputed from their neighbours, with Gaussian noise of SD `noise` in
-    units of the window.
+    The probability after removing the least relevant pixels first (LeRF) less that after the most
+    relevant (MoRF), over 2, averaged over the shares removed. Removed pixels are imputed from their
+    neighbours, with Gaussian noise of SD `noise` in units of the window.
     """
-    _check_shares(shares)
+    if not len(shares) or min(shares) < 0 or max(shares) > 1:
+        raise ParameterError(f"shares {list(shares)}; expected values from 0 to 1")
     pixels, removed = ranks[0].numel(), []
     for share in shares:
         count = round(share * pixels)
@@ -169,14 +166,5 @@ def road(
         imputed = imputed_alike(channels, masks, noise, seed)
         found.append(score(imputed).unflatten(0, (len(masks), -1)))
     probabilities = torch.cat(found)
-    return probabilities[::2].T, probabilities[1::2].T
-
-
-def road_combined(morf: Tensor, lerf: Tensor) -> Tensor:
-    """ROADCombined of each slice, (N,), from what `road` gives."""
+    morf, lerf = probabilities[::2].T, probabilities[1::2].T
     return (lerf - morf).mean(1) / 2
-
-
-def _check_shares(shares: Sequence[float]) -> None:
-    if not len(shares) or min(shares) < 0 or max(shares) > 1:
-        raise ParameterError(f"shares {list(shares)}; expected values from 0 to 1")

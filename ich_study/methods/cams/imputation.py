@@ -17,47 +17,34 @@ from torch.nn import functional
 
 from ich_study.errors import MapError
 
+TOLERANCE = 1e-4
+"""It is solved until the residual is below this share of the right hand side."""
+MOST_ITERATIONS = 4000
 _COARSEST = 8
 _LOOKS_EVERY_ON_GPU = 16
 """Iterations between looks at the residuals, each of which waits for the device; what is solved
 stays as it is."""
 
 
-def noisy_linear_imputation(
-    channels: Tensor,
-    removed: Tensor,
-    noise: float = 0.01,
-    seed: int = 0,
-    alike: int | None = None,
-    tolerance: float = 1e-4,
-    max_iterations: int = 4000,
-) -> Tensor:
-    """`channels` (N, C, S, S) with the pixels of `removed`, bool (N, S, S), imputed and noise of SD
-    `noise` added there, the same for every `alike` slices.
-
-    Solved until the residual is below `tolerance` times the right hand side. Raises MapError where
-    a slice has no pixel left to impute from, or the iterations do not suffice.
-    """
-    if removed.flatten(1).all(1).any():
-        raise MapError("every pixel of a slice is removed; nothing is left to impute from")
-    gone = removed[:, None].to(channels)
-    solved = _imputed(channels * (1 - gone), gone, tolerance, max_iterations)
-    generator = torch.Generator().manual_seed(seed)
-    if not noise:
-        return solved
-    slices = alike or len(channels)
-    speckle = torch.randn(slices, *channels.shape[1:], generator=generator).to(channels) * noise
-    return solved + gone * speckle.repeat(len(channels) // slices, 1, 1, 1)
-
-
 def imputed_alike(channels: Tensor, removed: Sequence[Tensor], noise: float, seed: int) -> Tensor:
-    """`noisy_linear_imputation` of the same slices for each of several masks, one after the other,
-    (masks * N, C, S, S), solved together, each with the same noise."""
-    repeated = channels.repeat(len(removed), 1, 1, 1)
-    return noisy_linear_imputation(repeated, torch.cat(list(removed)), noise, seed, len(channels))
+    """`channels` (N, C, S, S) with the pixels of each mask of `removed`, bool (N, S, S), imputed,
+    one mask after the other, (masks * N, C, S, S). All are solved together, and noise of SD `noise`
+    is added to what was removed, the same for each mask.
+
+    Raises MapError where a slice has no pixel left to impute from, or the iterations do not
+    suffice.
+    """
+    masks = torch.cat(list(removed))
+    if masks.flatten(1).all(1).any():
+        raise MapError("every pixel of a slice is removed; nothing is left to impute from")
+    gone = masks[:, None].to(channels)
+    solved = _imputed(channels.repeat(len(removed), 1, 1, 1) * (1 - gone), gone)
+    generator = torch.Generator().manual_seed(seed)
+    speckle = torch.randn(channels.shape, generator=generator).to(channels) * noise
+    return solved + gone * speckle.repeat(len(removed), 1, 1, 1)
 
 
-def _imputed(known: Tensor, gone: Tensor, tolerance: float, limit: int) -> Tensor:
+def _imputed(known: Tensor, gone: Tensor) -> Tensor:
     """known: 0 where gone. A coarser grid, solved first, gives what lies deep inside a hole, which
     takes the iterations longest."""
     if min(known.shape[-2:]) < 2 * _COARSEST:
@@ -67,16 +54,14 @@ def _imputed(known: Tensor, gone: Tensor, tolerance: float, limit: int) -> Tenso
         seen = (share > 0).to(known)
         coarse = functional.avg_pool2d(known, 2, ceil_mode=True) / share.clamp_min(1e-6) * seen
         start = functional.interpolate(
-            _imputed(coarse, 1 - seen, tolerance, limit),
+            _imputed(coarse, 1 - seen),
             scale_factor=2,
             mode="bilinear",
             align_corners=False,
         )
         start = start[..., : known.shape[-2], : known.shape[-1]]
     weights = _neighbour_sum(torch.ones_like(known[:1, :1]))
-    return known + _conjugate_gradients(
-        gone * start, gone * _neighbour_sum(known), gone, weights, tolerance, limit
-    )
+    return known + _conjugate_gradients(gone * start, gone * _neighbour_sum(known), gone, weights)
 
 
 def _neighbour_sum(values: Tensor) -> Tensor:
@@ -87,9 +72,7 @@ def _neighbour_sum(values: Tensor) -> Tensor:
     return (across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :] - 4 * values) / 12
 
 
-def _conjugate_gradients(
-    x: Tensor, right: Tensor, gone: Tensor, weights: Tensor, tolerance: float, limit: int
-) -> Tensor:
+def _conjugate_gradients(x: Tensor, right: Tensor, gone: Tensor, weights: Tensor) -> Tensor:
     def system(values: Tensor) -> Tensor:
         return gone * (weights * values - _neighbour_sum(values))
 
@@ -98,9 +81,9 @@ def _conjugate_gradients(
 
     residual = right - system(x)
     direction, squared = residual, dot(residual, residual)
-    enough = (tolerance**2) * dot(right, right).clamp_min(1e-20)
+    enough = (TOLERANCE**2) * dot(right, right).clamp_min(1e-20)
     every = _LOOKS_EVERY_ON_GPU if x.is_cuda else 1
-    for number in range(limit):
+    for number in range(MOST_ITERATIONS):
         if number % every == 0 and bool((squared <= enough).all()):
             return x
         image = system(direction)
@@ -111,4 +94,6 @@ def _conjugate_gradients(
         x, residual = x + step * direction, residual - step * image
         following = dot(residual, residual)
         direction, squared = residual + following / squared.clamp_min(1e-30) * direction, following
-    raise MapError(f"imputation did not converge in {limit} iterations (tolerance {tolerance:g})")
+    raise MapError(
+        f"imputation did not converge in {MOST_ITERATIONS} iterations (tolerance {TOLERANCE:g})"
+    )

@@ -17,9 +17,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ich_study.errors import MapError
 from ich_study.evaluate.archive import Maps
-from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
+from ich_study.evaluate.scaling import minmax, resized_maps
 from ich_study.metrics.ratio import ratio
 
 COMPARED_COLUMNS = ("method", "layer", "spearman", "ssim", "undefined", "slices")
@@ -48,7 +47,7 @@ def _has_weights(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
-def cascade(model: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
+def cascade(model: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]:
     """The stage and a copy of `model` randomised from the classifier down to it; the same copy goes
     on.
 
@@ -77,9 +76,6 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """
     from scipy.stats import rankdata  # slow to import
 
-    first, second = (
-        checked_maps(np.asarray(maps, np.float64), "likeness") for maps in (first, second)
-    )
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
     ranks = [part - part.mean(1, keepdims=True) for part in ranks]
     scale = np.sqrt((ranks[0] ** 2).sum(1) * (ranks[1] ** 2).sum(1))
@@ -109,16 +105,11 @@ def compare_maps(first: Maps, second: Maps) -> pd.DataFrame:
     """A row per method and layer of `first`: mean `spearman` and `ssim` over slices, `undefined`
     slices with a flat map, `slices`.
 
-    Where the two differ in resolution the second's maps are brought to the first's. Raises MapError
-    where `second` lacks a method or layer, or the number of slices differs.
+    second: maps of the same slices. Where the two differ in resolution these are brought to the
+    first's.
     """
     rows = []
     for (method, layer), maps in first.items():
-        if (method, layer) not in second or len(second[method, layer]) != len(maps):
-            raise MapError(
-                f"{method} at layer {layer}: the second set of maps has none, or another number of"
-                " slices"
-            )
         other = resized_maps(second[method, layer].float().cpu(), tuple(maps.shape[-2:])).numpy()
         pair = maps.float().cpu().numpy(), other
         ranked, similar = rank_correlation(*pair), structural_similarities(*pair)
@@ -129,7 +120,7 @@ def compare_maps(first: Maps, second: Maps) -> pd.DataFrame:
 
 
 def cascading_randomisation(
-    model: nn.Module, maps_of: Callable[[nn.Module], Maps], seed: int = 0
+    model: nn.Module, maps_of: Callable[[nn.Module], Maps], seed: int
 ) -> pd.DataFrame:
     """Likeness of the maps to the trained network's after each stage of `cascade`, with
     SIMILARITY_COLUMNS.
@@ -142,6 +133,4 @@ def cascading_randomisation(
         compare_maps(trained, maps_of(randomised)).assign(stage=stage, depth=depth)
         for depth, (stage, randomised) in enumerate(cascade(model, seed), start=1)
     ]
-    if not tables:
-        raise MapError("the network has no stage with weights to randomise")
     return pd.concat(tables, ignore_index=True)[list(SIMILARITY_COLUMNS)]

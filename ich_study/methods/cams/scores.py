@@ -24,7 +24,6 @@ from ich_study.metrics.overlap import Counts, stack_counts
 from ich_study.metrics.ratio import ratio
 from ich_study.metrics.statistics import PatientStatistic
 
-SOURCES = ("masks-validation", "masks-test")
 _NO_BOXES = np.zeros((0, 4))
 
 
@@ -124,11 +123,9 @@ def _marks(
     for index in batches(len(truth), batch):
         masks = class_maps(heat, class_name, index) >= choice.single.value
         cm2[index] = masks.sum((1, 2)) * truth.pixel_cm2[index]
-        if truth.brain is not None:
-            brain = truth.brain[index]
-            # a slice without brain has no share of it
-            whole = np.where(brain.any((1, 2)), brain.sum((1, 2)), np.nan)
-            share[index] = (masks & brain).sum((1, 2)) / whole
+        brain = truth.brain[index]
+        # a slice without brain has no share of it
+        share[index] = ratio((masks & brain).sum((1, 2)), brain.sum((1, 2)))
         for mask, true in zip(masks, boxes[index]):
             predicted = component_boxes(mask) if len(true) else _NO_BOXES
             union.append(filled_counts(predicted, true, mask.shape))
@@ -158,8 +155,7 @@ def pixel_average_precision(scores: Scores, size: int, chosen: np.ndarray) -> Pa
         tp, selected = weights @ per_patient[0], weights @ per_patient[1]
         precision = np.divide(tp, selected, out=np.zeros_like(tp), where=selected > 0)
         gained = np.diff(tp, axis=1, prepend=0)
-        total = np.where(tp[:, -1] > 0, tp[:, -1], np.nan)
-        return (precision * gained).sum(1) / total
+        return ratio((precision * gained).sum(1), tp[:, -1])
 
     return PatientStatistic(names, evaluate, share=True)
 

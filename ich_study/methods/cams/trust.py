@@ -82,13 +82,10 @@ def faithfulness_table(
         deleted, inserted = tests.deletion_and_insertion(
             score, channels, ranks, steps, deletion_fill, insertion_fill
         )
-        road = tests.road_combined(*tests.road(score, channels, ranks, road_shares, noise, seed))
+        road = tests.road_combined(score, channels, ranks, road_shares, noise, seed)
         values = [part.cpu().numpy() for part in (deleted, inserted, road)]
-        tables.append(
-            pd.DataFrame(
-                dict(zip(FAITHFULNESS_COLUMNS, (method, layer, range(len(channels)), *values)))
-            )
-        )
+        columns = method, layer, range(len(channels)), *values
+        tables.append(pd.DataFrame(dict(zip(FAITHFULNESS_COLUMNS, columns))))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -111,15 +108,8 @@ def plain_rows(
     table: pd.DataFrame, value: str, metric: str, rows: Rows, n: int, **columns: Any
 ) -> list[Row]:
     """A column of a table with `method, layer` as result rows without interval. n: slices."""
-    shared = {"study": rows.study, "dataset": rows.dataset, "seed": rows.seed, "n": n}
     return [
-        {
-            **shared,
-            **_named(row["method"], row["layer"]),
-            **columns,
-            "metric": metric,
-            "value": row[value],
-        }
+        rows.number(row[value], metric, n, **_named(row["method"], row["layer"]), **columns)
         for row in table.to_dict("records")
     ]
 

@@ -58,7 +58,7 @@ def test_table_one_holds_both_parts_numbers_and_the_gain(runs):
 
 
 def test_curves_are_those_of_the_part(runs):
-    curves = figure_three_curves(runs, PART)
+    curves = figure_three_curves(runs, PART, "any")
     assert curves["run"].unique().tolist() == ["cam_baseline", "cam_size_512"] and len(curves) == 6
 
 

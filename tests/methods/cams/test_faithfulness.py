@@ -47,7 +47,7 @@ def test_probability_is_the_sigmoid_of_the_logit_in_any_batch_size():
 
 def test_ranks_follow_the_map_and_ties_are_shuffled_by_the_seed():
     maps = torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(3))
-    ranks = faithfulness.removal_ranks(maps)
+    ranks = faithfulness.removal_ranks(maps, 0)
     for one, ranked in zip(maps, ranks):
         assert torch.equal(
             one.flatten()[ranked.flatten().argsort()], one.flatten().sort(descending=True).values
@@ -64,7 +64,7 @@ def test_the_right_map_deletes_fast_and_inserts_fast():
     channels = spot_slices()
     areas = {
         name: faithfulness.deletion_and_insertion(
-            score(), channels, faithfulness.removal_ranks(maps), 16, insertion_fill="zero"
+            score(), channels, faithfulness.removal_ranks(maps, 0), 16, "mean", "zero"
         )
         for name, maps in (("right", right_map()), ("wrong", -right_map()))
     }
@@ -73,7 +73,7 @@ def test_the_right_map_deletes_fast_and_inserts_fast():
 
 
 def test_curves_end_where_they_must_and_their_area_is_the_trapezoid():
-    channels, ranks = spot_slices(), faithfulness.removal_ranks(torch.rand(3, 24, 24))
+    channels, ranks = spot_slices(), faithfulness.removal_ranks(torch.rand(3, 24, 24), 0)
     fill = faithfulness.baseline(channels, "mean")
     shares = np.linspace(0, 1, 5)
     deleted = faithfulness.probability_curve(score(), channels, ranks, shares, fill, insert=False)
@@ -84,7 +84,7 @@ def test_curves_end_where_they_must_and_their_area_is_the_trapezoid():
     assert torch.allclose(inserted[:, 0], deleted[:, -1]) and torch.allclose(
         inserted[:, -1], deleted[:, 0]
     )
-    area, _ = faithfulness.deletion_and_insertion(score(), channels, ranks, steps=4)
+    area, _ = faithfulness.deletion_and_insertion(score(), channels, ranks, 4, "mean", "blur")
     assert np.allclose(area.numpy(), np.trapezoid(deleted.numpy(), shares, axis=1), atol=1e-6)
 
 
@@ -92,10 +92,8 @@ def test_road_equals_the_library():
     channels = spot_slices(2)
     maps = torch.rand(2, 24, 24, generator=torch.Generator().manual_seed(5))
     shares = (0.2, 0.5, 0.8)
-    morf, lerf = faithfulness.road(
-        score(), channels, faithfulness.removal_ranks(maps), shares, noise=0.0
-    )
-    ours = faithfulness.road_combined(morf, lerf)
+    ranks = faithfulness.removal_ranks(maps, 0)
+    ours = faithfulness.road_combined(score(), channels, ranks, shares, 0.0, 0)
 
     class Sigmoid(BrightSpot):
         def forward(self, images):
@@ -118,7 +116,7 @@ def test_road_prefers_the_right_map():
     channels = spot_slices()
     right, wrong = (
         faithfulness.road_combined(
-            *faithfulness.road(score(), channels, faithfulness.removal_ranks(maps), (0.1, 0.3))
+            score(), channels, faithfulness.removal_ranks(maps, 0), (0.1, 0.3), 0.01, 0
         )
         for maps in (right_map(), -right_map())
     )
@@ -141,15 +139,15 @@ def test_baselines_are_what_they_say():
 
 
 def test_bad_input_is_an_error():
-    channels, ranks = spot_slices(), faithfulness.removal_ranks(right_map())
+    channels, ranks = spot_slices(), faithfulness.removal_ranks(right_map(), 0)
     with pytest.raises(ParameterError, match="baseline"):
         faithfulness.baseline(channels, "black")
     with pytest.raises(ParameterError, match="shares"):
-        faithfulness.road(score(), channels, ranks, (1.5,))
+        faithfulness.road_combined(score(), channels, ranks, (1.5,), 0.01, 0)
     with pytest.raises(ParameterError, match="steps"):
-        faithfulness.deletion_and_insertion(score(), channels, ranks, steps=0)
+        faithfulness.deletion_and_insertion(score(), channels, ranks, 0, "mean", "blur")
     with pytest.raises(MapError, match="NaN"):
-        faithfulness.removal_ranks(torch.full((1, 4, 4), torch.nan))
+        faithfulness.removal_ranks(torch.full((1, 4, 4), torch.nan), 0)
 
     class Broken(nn.Module):
         def forward(self, images):

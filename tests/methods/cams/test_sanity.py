@@ -4,7 +4,6 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from ich_study.errors import MapError
 from ich_study.methods.cams import sanity
 from ich_study.methods.cams.cams import cam_maps
 from ich_study.methods.cams.layers import timm_layers
@@ -90,16 +89,6 @@ def test_randomisation_tells_a_method_of_the_network_from_one_of_the_slice():
     assert abs(last.loc[("hires_cam", "[-3]"), "spearman"]) < 0.7
     again = sanity.cascading_randomisation(efficientnet(), maps_of, seed=1)
     assert np.allclose(table["spearman"], again["spearman"], equal_nan=True)
-
-
-def test_what_cannot_be_compared_is_an_error():
-    maps = {("a", "[-1]"): torch.rand(2, 5, 5)}
-    with pytest.raises(MapError, match="second set"):
-        sanity.compare_maps(maps, {("b", "[-1]"): torch.rand(2, 5, 5)})
-    with pytest.raises(MapError, match="another number"):
-        sanity.compare_maps(maps, {("a", "[-1]"): torch.rand(3, 5, 5)})
-    with pytest.raises(MapError, match="no stage"):
-        sanity.cascading_randomisation(nn.Identity(), lambda model: maps)
 
 
 def test_maps_of_two_resolutions_are_brought_together():

@@ -11,7 +11,6 @@ from ich_study.evaluate.score import score
 from ich_study.evaluate.truth import PackedMasks
 from ich_study.methods.cams.heat import SCALED_GRID
 from ich_study.methods.cams.scores import (
-    SOURCES,
     pixel_average_precision,
     precision_recall,
     score_all,
@@ -23,6 +22,8 @@ from tests.methods.cams.fakes import heat_of, levels, noisy, scored, truth_part,
 
 VALIDATION, TEST = PARTS = truth_part(seed=1, prefix="v"), truth_part(5, seed=2, prefix="t")
 POSITIVE = TEST.positive()
+
+SOURCES = ("masks-validation", "masks-test")
 
 
 def one(validation_maps, test_maps, **options):
