@@ -13,34 +13,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ich_study.errors import MapError, StudyError
+from ich_study.errors import StudyError
 from ich_study.evaluate.scaling import HEAT_MAXIMUM, check_heat
 from ich_study.evaluate.thresholds import Threshold
-from ich_study.schema import SUBTYPES
 
 
-class HeatHistogram:
+def value_counts(heatmaps: np.ndarray, present: np.ndarray) -> np.ndarray:
     """How often each whole heat value 0..255 occurs per class, over the slices where the class is
-    present."""
+    present, int64 (classes, 256).
 
-    def __init__(self, classes: Sequence[str] = SUBTYPES) -> None:
-        self.classes = tuple(classes)
-        self.counts = np.zeros((len(self.classes), HEAT_MAXIMUM + 1), np.int64)
-
-    def add(self, heatmaps: np.ndarray, present: np.ndarray) -> None:
-        """heatmaps: uint8 (slices, classes, rows, columns); present: bool (slices, classes). Raises
-        MapError on anything else."""
-        heatmaps, present = np.asarray(heatmaps), np.asarray(present)
-        check_heat(heatmaps, present)
-        if heatmaps.dtype != np.uint8 or heatmaps.shape[1] != len(self.classes):
-            raise MapError(
-                f"heatmaps are {heatmaps.dtype} {heatmaps.shape}; expected uint8 of the classes"
-                f" {list(self.classes)}"
-            )
-        for item, place in np.argwhere(present):
-            self.counts[place] += np.bincount(
-                heatmaps[item, place].ravel(), minlength=HEAT_MAXIMUM + 1
-            )
+    heatmaps: uint8 (slices, classes, rows, columns); present: bool (slices, classes).
+    """
+    check_heat(heatmaps, present)
+    counts = np.zeros((present.shape[1], HEAT_MAXIMUM + 1), np.int64)
+    for item, place in np.argwhere(present):
+        counts[place] += np.bincount(heatmaps[item, place].ravel(), minlength=HEAT_MAXIMUM + 1)
+    return counts
 
 
 def otsu_cut(counts: np.ndarray) -> float:
@@ -64,20 +52,20 @@ def otsu_cut(counts: np.ndarray) -> float:
 
 
 def otsu_thresholds(
-    histogram: HeatHistogram, grid: Sequence[float], unseen: float
+    classes: Sequence[str], counts: np.ndarray, grid: Sequence[float], unseen: float
 ) -> dict[str, Threshold]:
     """Otsu's cut of every class, moved to the nearest threshold of `grid`; source `labels`.
 
-    unseen: the threshold of a class without heat in any slice, marked as fixed. Raises StudyError
-    naming a class whose heat has one value alone.
+    counts: of `value_counts`, (classes, 256). unseen: the threshold of a class without heat in any
+    slice, marked as fixed. Raises StudyError naming a class whose heat has one value alone.
     """
     found: dict[str, Threshold] = {}
-    for name, counts in zip(histogram.classes, histogram.counts):
-        if not counts[1:].any():
+    for name, own in zip(classes, counts):
+        if not own[1:].any():
             found[name] = Threshold(float(unseen), "none", "fixed, class never present")
             continue
         try:
-            cut = otsu_cut(counts)
+            cut = otsu_cut(own)
         except StudyError as error:
             raise StudyError(
                 f"class {name!r}: {error}; are there slices in which it is present?"

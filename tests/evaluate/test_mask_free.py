@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from skimage.filters import threshold_otsu
 
 from ich_study.errors import MapError, StudyError
-from ich_study.evaluate.mask_free import HeatHistogram, otsu_cut, otsu_thresholds
+from ich_study.evaluate.mask_free import otsu_cut, otsu_thresholds, value_counts
 from ich_study.methods.lse_unet.joint_histogram import PAPER_GRID
 
 
@@ -36,27 +36,20 @@ def two_level_heat():
 
 
 def test_only_present_slices_are_read():
-    histogram = HeatHistogram(("a", "b"))
-    histogram.add(*two_level_heat())
-    assert (
-        histogram.counts[0, 255] == 0
-        and histogram.counts[0].sum() == 128
-        and not histogram.counts[1].any()
-    )
-    found = otsu_thresholds(histogram, PAPER_GRID, unseen=125)
+    counts = value_counts(*two_level_heat())
+    assert counts[0, 255] == 0 and counts[0].sum() == 128 and not counts[1].any()
+    found = otsu_thresholds(("a", "b"), counts, PAPER_GRID, unseen=125)
     assert 20 <= found["a"].value < 210 and found["a"].source == "labels"
     assert found["a"].value in PAPER_GRID
     assert found["b"].value == 125 and found["b"].source == "none" and "never" in found["b"].rule
 
 
 def test_bad_input_is_refused():
-    histogram = HeatHistogram(("a", "b"))
-    with pytest.raises(MapError, match="uint8"):
-        histogram.add(np.zeros((1, 2, 3, 3), np.float32), np.ones((1, 2), bool))
-    with pytest.raises(MapError, match="uint8"):
-        histogram.add(np.zeros((1, 3, 3, 3), np.uint8), np.ones((1, 3), bool))
-    histogram.counts[:, 7] = 5
+    with pytest.raises(MapError, match="NaN"):
+        value_counts(np.full((1, 2, 3, 3), np.nan, np.float32), np.ones((1, 2), bool))
+    counts = np.zeros((2, 256))
+    counts[:, 7] = 5
     with pytest.raises(StudyError, match=r"'a'.*two"):
-        otsu_thresholds(histogram, PAPER_GRID, unseen=125)
+        otsu_thresholds(("a", "b"), counts, PAPER_GRID, unseen=125)
     with pytest.raises(StudyError, match="two"):
         otsu_cut(np.bincount([7, 7], minlength=256))

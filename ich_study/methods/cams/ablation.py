@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ich_study.errors import MapError, ParameterError, require_known
 from ich_study.methods.cams.formulas import weighted_sum
-from ich_study.methods.cams.layers import CHANNELS_FIRST, layout_of
+from ich_study.methods.cams.layers import channels_last
 from ich_study.methods.cams.tails import Expansion, expansion_of, prepared, run, tail_stages
 
 ABLATIONS = ("zero", "library")
@@ -150,13 +150,14 @@ def _tail_scores(
 ) -> Scores:
     stages = prepared(tail_stages(model, layer), dtype)
     last = activations.to(dtype).permute(0, 2, 3, 1).contiguous()
-    layout = layout_of(model)
-    expansion = expansion_of(stages) if layout is CHANNELS_FIRST else None
+    channels_end = channels_last(model)
+    expansion = None if channels_end else expansion_of(stages)
     if expansion is not None:
         return _rank_one_scores(expansion, last, target)
 
     def scores(images: Tensor, channels: Tensor, values: Tensor) -> Tensor:
-        maps = layout.from_maps(_ablated(last, images, channels, values))
+        maps = _ablated(last, images, channels, values)
+        maps = maps.permute(0, 2, 3, 1) if channels_end else maps
         return run(stages, maps).float()[:, target]
 
     return scores

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ich_study.errors import MapError, ParameterError
 from ich_study.inputs.devices import autocast
-from ich_study.methods.cams.layers import ActivationLayout, layout_of
+from ich_study.methods.cams.layers import channels_last
 from ich_study.models.frozen import frozen
 
 
@@ -118,23 +118,23 @@ def capture(
         found = [None] * len(outputs)
         if gradients and scores.requires_grad:
             found = torch.autograd.grad(scores.sum(), list(outputs.values()), allow_unused=True)
-    captured, layout = {}, layout_of(model)
+    captured, last = {}, channels_last(model)
     for (name, output), gradient in zip(outputs.items(), found):
         if gradients:
             _check_gradient(gradient, name)
-            gradient = _maps(gradient, layout, name)
-        captured[name] = Captured(_maps(output, layout, name), gradient)
+            gradient = _maps(gradient, last, name)
+        captured[name] = Captured(_maps(output, last, name), gradient)
     return scores.detach(), captured
 
 
-def _maps(output: Tensor, layout: ActivationLayout, name: str) -> Tensor:
-    maps = layout.to_maps(output.detach()).float()
-    if maps.ndim != 4:
+def _maps(output: Tensor, last: bool, name: str) -> Tensor:
+    if output.ndim != 4:
         raise ParameterError(
-            f"layer {name} gives {tuple(output.shape)}, as {layout.name} {tuple(maps.shape)};"
+            f"layer {name} gives {tuple(output.shape)}, channels {'last' if last else 'first'};"
             " expected maps (B, C, h, w)"
         )
-    return maps
+    maps = output.detach().float()
+    return maps.permute(0, 3, 1, 2) if last else maps
 
 
 def _check_gradient(gradient: Tensor | None, name: str) -> None:

@@ -7,10 +7,9 @@ would be equal, and they are printed as 0.3640, 0.4219 and 0.0772 (printed_and_a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from ich_study.errors import ParameterError, require_known
 
@@ -20,27 +19,9 @@ _STAGE_ATTRIBUTES = ("blocks", "stages", "layers")
 _RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
-@dataclass(frozen=True)
-class ActivationLayout:
-    """How a layer's output becomes maps (B, C, h, w), and back, which AblationCAM needs."""
-
-    name: str
-    to_maps: Callable[[Tensor], Tensor]
-    from_maps: Callable[[Tensor], Tensor]
-
-
-CHANNELS_FIRST = ActivationLayout("channels first", lambda output: output, lambda maps: maps)
-CHANNELS_LAST = ActivationLayout(
-    "channels last",
-    lambda output: output.permute(0, 3, 1, 2),
-    lambda maps: maps.permute(0, 2, 3, 1),
-)
-"""Outputs (B, h, w, C), as timm's Swin stages give them."""
-
-
-def layout_of(model: nn.Module) -> ActivationLayout:
-    """Layout of a timm network's stages, which says itself where channels come last."""
-    return CHANNELS_LAST if getattr(model, "output_fmt", "NCHW") == "NHWC" else CHANNELS_FIRST
+def channels_last(model: nn.Module) -> bool:
+    """Whether a timm network's stages give (B, h, w, C), as those of Swin do; it says so itself."""
+    return getattr(model, "output_fmt", "NCHW") == "NHWC"
 
 
 def timm_layers(

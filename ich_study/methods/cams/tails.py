@@ -46,46 +46,16 @@ class Expansion:
 
 
 def tail_stages(model: nn.Module, layer: nn.Module) -> list[nn.Module | Stage]:
-    """Everything between `layer` and the logits of a timm network, in order.
-
-    Known are EfficientNet, ConvNeXt, Swin and ResNet, and layers that are a stage of theirs, an
-    element of a sequential stage, or EfficientNet's head normalisation. Raises ParameterError
-    otherwise.
-    """
-    after = _after(_chain(model), layer)
-    if after is None:
-        raise ParameterError(
-            f"what comes after {type(layer).__name__} in {type(model).__name__} is not known here;"
-            " leave AblationCAM out of methods, or name a stage of EfficientNet, ConvNeXt, Swin or"
-            " ResNet"
-        )
-    return after
-
-
-def _chain(model: nn.Module) -> list[nn.Module | Stage]:
-    head = getattr(model, "forward_head", None)
-    try:
-        stages = stages_of(model)
-    except ParameterError:
-        return []
+    """Everything between `layer` and the logits of a timm network, in order. layer: one of
+    `layers.timm_layers`. Known are EfficientNet, ConvNeXt, Swin and ResNet."""
     between = [
         getattr(model, name)
         for name in _BEFORE_HEAD
         if isinstance(getattr(model, name, None), nn.Module)
     ]
-    return [*stages, *between, head] if head is not None else []
-
-
-def _after(chain: Sequence[nn.Module | Stage], layer: nn.Module) -> list[nn.Module | Stage] | None:
-    for number, stage in enumerate(chain):
-        rest = list(chain[number + 1 :])
-        if stage is layer:
-            return rest
-        if isinstance(stage, nn.Sequential):
-            inside = _after(list(stage), layer)
-            if inside is not None:
-                return inside + rest
-    return None
+    chain = [*stages_of(model), *between, model.forward_head]
+    place = next(number for number, stage in enumerate(chain) if stage is layer)
+    return chain[place + 1 :]
 
 
 def prepared(stages: Sequence[nn.Module | Stage], dtype: torch.dtype) -> list[nn.Module | Stage]:

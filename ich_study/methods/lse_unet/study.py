@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from ich_study.errors import DataError, StudyError
 from ich_study.evaluate.heat import Heat, Index, ReaderHeat, batches
-from ich_study.evaluate.mask_free import HeatHistogram, otsu_thresholds
+from ich_study.evaluate.mask_free import otsu_thresholds, value_counts
 from ich_study.evaluate.rivals import rivals
+from ich_study.evaluate.scaling import HEAT_MAXIMUM
 from ich_study.evaluate.thresholds import Threshold, fixed_threshold
 from ich_study.evaluate.truth import Truth
 from ich_study.inputs.preprocessing import Preprocessing
@@ -320,11 +321,11 @@ def protocols(
 
 def otsu_of(heat: Heat, labels: np.ndarray) -> dict[str, Threshold]:
     """Mask thresholds from the validation slices' heat at their labels, on the paper's grid."""
-    histogram, levels = HeatHistogram(heat.classes), whole_heat(heat)
-    known = np.flatnonzero(labels.any(1))
+    levels, known = whole_heat(heat), np.flatnonzero(labels.any(1))
+    counts = np.zeros((len(heat.classes), HEAT_MAXIMUM + 1), np.int64)
     for part in batches(len(known), 32):
-        histogram.add(levels.read(known[part]), labels[known[part]])
-    return otsu_thresholds(histogram, PAPER_GRID, unseen=HALF)
+        counts += value_counts(levels.read(known[part]), labels[known[part]])
+    return otsu_thresholds(heat.classes, counts, PAPER_GRID, unseen=HALF)
 
 
 def masks_of(

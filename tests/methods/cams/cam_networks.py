@@ -12,7 +12,7 @@ from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from ich_study.methods.cams.ablation import Ablation, ablation_values
-from ich_study.methods.cams.layers import layout_of
+from ich_study.methods.cams.layers import channels_last
 
 ORACLES = {
     "GradCAM": oracle.GradCAM,
@@ -82,8 +82,8 @@ def slow_ablation(model, inputs, layer, target, zero=True, batch_size=32):
     with torch.inference_mode():
         logits = model(inputs)[:, target]
     handle.remove()
-    layout, maps = layout_of(model), []
-    activations = layout.to_maps(kept[0])
+    last, maps = channels_last(model), []
+    activations = kept[0].permute(0, 3, 1, 2) if last else kept[0]
     variant = Ablation("zero" if zero else "library", batch_size)
     values = ablation_values(activations, variant)
     for number, own in enumerate(activations):
@@ -91,7 +91,7 @@ def slow_ablation(model, inputs, layer, target, zero=True, batch_size=32):
         for channel in range(len(own)):
             changed = own.clone()
             changed[channel] = values[number, channel]
-            changed = layout.from_maps(changed[None])
+            changed = changed[None].permute(0, 2, 3, 1) if last else changed[None]
             handle = layer.register_forward_hook(lambda module, given, output, new=changed: new)
             with torch.inference_mode():
                 ablated = model(inputs[number : number + 1])[0, target]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ich_study.errors import ParameterError
-from ich_study.methods.cams.layers import CHANNELS_FIRST, CHANNELS_LAST, layout_of, timm_layers
+from ich_study.methods.cams.layers import channels_last, timm_layers
 from tests.methods.cams.cam_networks import images, network
 
 
@@ -49,14 +49,7 @@ def test_requests_without_sense():
         timm_layers(torch.nn.Linear(1, 1))
 
 
-def test_channels_last_there_and_back():
-    output = torch.arange(120.0).reshape(2, 3, 4, 5)
-    maps = CHANNELS_LAST.to_maps(output)
-    assert maps.shape == (2, 5, 3, 4) and maps[1, 2, 1, 3] == output[1, 1, 3, 2]
-    assert torch.equal(CHANNELS_LAST.from_maps(maps), output)
-
-
 def test_a_swin_has_its_channels_last_and_the_others_first():
-    assert layout_of(network("swin_tiny_patch4_window7_224")) is CHANNELS_LAST
+    assert channels_last(network("swin_tiny_patch4_window7_224"))
     for name in ("resnet18", "convnext_atto", "tf_efficientnetv2_b0"):
-        assert layout_of(network(name)) is CHANNELS_FIRST
+        assert not channels_last(network(name))
