@@ -54,10 +54,8 @@ class MapArchive:
         self._arrays: dict[MapName, np.ndarray] = {}
 
     def raw(self, name: MapName, places: slice | np.ndarray | None = None) -> np.ndarray:
-        """Raw maps (slices, h, w) at layer resolution, float32, a copy. Raises DataError for a name
-        that is not held, and for maps that are not those that were written."""
-        if name not in self._hashes:
-            raise DataError(f"no maps of {name} in {self.folder}; it holds {self.names}")
+        """Raw maps (slices, h, w) at layer resolution, float32, a copy. Raises DataError for maps
+        that are not those that were written."""
         if name not in self._arrays:
             self._arrays[name], _ = _opened(self.folder, name, self.count, self._hashes[name], "r")
         return np.array(self._arrays[name][slice(None) if places is None else places])

@@ -27,7 +27,7 @@ from ich_study.evaluate.thresholds import (
 )
 from ich_study.inputs.devices import autocast
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.inputs.slices import ROW_KEYS, SliceSource, label_tensor, ordered_inputs
+from ich_study.inputs.slices import SliceSource, label_tensor, ordered_inputs
 from ich_study.metrics.classification import (
     DECISIONS,
     pr_curve,
@@ -66,8 +66,7 @@ def predict(
             f"the network gives {logits.shape[1]} logits per slice for {len(classes)} classes"
             f" {list(classes)}"
         )
-    named, labels = rows[ROW_KEYS].reset_index(drop=True), label_tensor(rows, classes).numpy()
-    return prediction_table(named, labels, logits, classes)
+    return prediction_table(rows, label_tensor(rows, classes).numpy(), logits, classes)
 
 
 def validation_thresholds(predictions: pd.DataFrame) -> dict[str, Threshold]:
@@ -80,7 +79,7 @@ def validation_thresholds(predictions: pd.DataFrame) -> dict[str, Threshold]:
         known = known_of(predictions, name)
         truth, scores = known["label"].to_numpy(), known["logit"].to_numpy()
         if truth.any() and not truth.all() and np.ptp(scores) > 0:
-            found[name] = youden_threshold(truth, scores, name)
+            found[name] = youden_threshold(truth, scores)
     return found
 
 

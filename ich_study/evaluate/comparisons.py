@@ -10,7 +10,7 @@ from scipy.special import logit
 
 from ich_study.errors import DataError
 from ich_study.evaluate.pairs import pair_columns
-from ich_study.evaluate.rows import DIFFERENCE_COLUMNS, Row, Rows, paired_differences
+from ich_study.evaluate.rows import DIFFERENCE_COLUMNS, OF_SLICES, Row, Rows, paired_differences
 from ich_study.evaluate.slice_predictions import known_of, measured
 from ich_study.evaluate.thresholds import FIXED_THRESHOLDS
 from ich_study.evaluate.top_epochs import paired_statistics
@@ -57,7 +57,7 @@ def auroc_differences(
 def auroc_difference_rows(differences: pd.DataFrame, study: str, seed: int) -> pd.DataFrame:
     """`auroc_differences` as tidy result rows, metric `auroc_difference`, which the claims are
     judged by."""
-    named = {"variant": "printed", "unit": "slice", "subset": "all", "threshold_source": "none"}
+    named = {**OF_SLICES, "variant": "printed"}
     rows = []
     for (part, name), table in differences.groupby(["dataset", "class"], sort=False):
         own = Rows(study, part, seed=seed)
@@ -74,7 +74,7 @@ def threshold_ranges(
 ) -> pd.DataFrame:
     """Result rows of RANGES of `any`, of runs of 01_backbones on one part; empty without arms."""
     rows = Rows("01_backbones", part, replicates, seed)
-    named = {"variant": "printed", "unit": "slice", "subset": "all", "threshold_source": "none"}
+    named = {**OF_SLICES, "variant": "printed"}
     found = []
     for arm in arms:
         table = _scored(predictions, arm, part, "any")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ich_study.evaluate.rows import Row, Rows
+from ich_study.evaluate.rows import OF_SLICES, Row, Rows
 from ich_study.evaluate.score import Scores
 from ich_study.metrics.statistics import mean_of_items
 
@@ -24,5 +24,5 @@ def pointing_differences(
         patients = np.concatenate([each.rows["patient_id"][each.positive] for each in own])
         values = np.concatenate([each.pointing[each.positive] for each in own])
         statistics[name] = mean_of_items(patients, values)
-    named = {"class_name": "any", "unit": "slice", "subset": "positive", "threshold_source": "none"}
+    named = {**OF_SLICES, "class_name": "any", "subset": "positive"}
     return rows.differences(statistics, pairs, "pointing_game", **named, **columns)[1]

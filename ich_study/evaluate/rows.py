@@ -43,6 +43,8 @@ DIFFERENCE_COLUMNS = (
     "patients",
 )
 Row = dict[str, Any]
+OF_SLICES: Row = {"unit": "slice", "subset": "all", "threshold_source": "none"}
+"""Columns of what is measured over all slices and needs no threshold."""
 
 
 def statistic_of(counts: Counts, rows: pd.DataFrame, unit: str, metric: str) -> PatientStatistic:

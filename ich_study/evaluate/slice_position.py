@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import logit
 
 from ich_study.errors import DataError
-from ich_study.evaluate.rows import Row, Rows
+from ich_study.evaluate.rows import OF_SLICES, Row, Rows
 from ich_study.evaluate.slice_predictions import known_of, prediction_table
 from ich_study.metrics.statistics import auroc_of_items
 
@@ -57,8 +57,7 @@ def position_predictions(
             near @ np.bincount(learned[known], weights, _BINS) for weights in (label[known], None)
         )
         logits[:, number] = logit((positive + 0.5) / (all_slices + 1))[asked]
-    named = rows[["dataset", "patient_id", "scan_id", "slice_index"]].reset_index(drop=True)
-    table = prediction_table(named, _labels(rows, classes), logits, classes)
+    table = prediction_table(rows, _labels(rows, classes), logits, classes)
     return table.assign(position=np.repeat(head_positions(rows), len(classes)))
 
 
@@ -90,7 +89,7 @@ def position_rows(
         }
         strata = (known["position"].to_numpy() * STRATA).astype(int).clip(max=STRATA - 1)
         within = auroc_of_items(patients, truth, logits, strata)
-        named = {"class_name": name, "unit": "slice", "subset": "all", "threshold_source": "none"}
+        named = {**OF_SLICES, "class_name": name}
         own = {**named, "variant": variant}
         beside = {**named, "method": METHOD, "variant": f"beside {method} ({variant})"}
         found.append(table.statistic(statistics[METHOD], "auroc", **beside))

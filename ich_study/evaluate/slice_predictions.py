@@ -51,7 +51,8 @@ def prediction_table(
         first = rows.iloc[int(broken.argmax())]
         where = f"{int(broken.sum())} slices, first {first.scan_id} slice {first.slice_index}"
         raise StudyError(f"the network's output is not finite in {where}")
-    table = rows.loc[rows.index.repeat(len(classes))].reset_index(drop=True)
+    named = rows[["dataset", "patient_id", "scan_id", "slice_index"]].reset_index(drop=True)
+    table = named.loc[named.index.repeat(len(classes))].reset_index(drop=True)
     known = pd.Series(labels.ravel())
     table["class"] = list(classes) * len(rows)
     table["label"] = (known > 0.5).astype("boolean").mask(known.isna())

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import DataError, ParameterError, StudyError, require_known
-from ich_study.metrics.classification import checked
 from ich_study.metrics.overlap import Counts, dice
 from ich_study.schema import RESULT_LEVELS
 
@@ -50,32 +49,21 @@ def fixed_threshold(value: float, rule: str = "fixed") -> Threshold:
     return Threshold(float(value), "none", rule)
 
 
-def youden_threshold(truth: np.ndarray, scores: np.ndarray, name: str = "any") -> Threshold:
+def youden_threshold(truth: np.ndarray, scores: np.ndarray) -> Threshold:
     """The threshold with the largest TPR - FPR on these labels (Youden's J).
 
-    truth: 0/1 (items,), scores: (items,). The threshold lies midway between two neighbouring
-    distinct scores, so `>` and `>=` decide alike here, unless no number lies between them; then it
-    is the higher, for `>=`. Of equal J the highest threshold is taken.
-    Raises StudyError naming the class where all labels or all scores are the same.
+    truth: bool (items,), of both kinds, scores: finite (items,), not all equal. The threshold lies
+    midway between two neighbouring distinct scores, so `>` and `>=` decide alike here, unless no
+    number lies between them; then it is the higher, for `>=`. Of equal J the highest threshold is
+    taken.
 
-    >>> youden_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    >>> youden_threshold(np.array([False, False, True, True]), np.array([0.1, 0.4, 0.35, 0.8]))
     Threshold(value=0.6, source='labels', rule='youden', objective=0.5)
     """
-    truth, scores = checked(truth, scores)
     positives, negatives = int(truth.sum()), int((~truth).sum())
-    if not positives or not negatives:
-        raise StudyError(
-            f"class {name!r}: {positives} positive and {negatives} negative items; a threshold"
-            " needs both"
-        )
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     ends = np.flatnonzero(np.diff(ordered))
-    if not len(ends):
-        raise StudyError(
-            f"class {name!r}: all {len(scores)} scores equal {scores[0]:g}; no threshold separates"
-            " them"
-        )
     tp = np.cumsum(truth[order])[ends]
     # Integers, so that equal J are equal and the first, highest, cut wins.
     gain = tp * negatives - (ends + 1 - tp) * positives

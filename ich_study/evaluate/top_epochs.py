@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ich_study.evaluate.rows import Row, Rows
+from ich_study.evaluate.rows import OF_SLICES, Row, Rows
 from ich_study.metrics.classification import best_epochs
 from ich_study.metrics.statistics import (
     PatientStatistic,
@@ -67,8 +67,7 @@ def top_epochs_rows(
 ) -> list[Row]:
     """`f1_top5` with its interval, and `f1_top5_sd`, the deviation of the epochs, whose `n` is
     their number. table: of `top_epochs`, of class `name`."""
-    named = {"method": method, "variant": variant, "class_name": name, "unit": "slice"}
-    named |= {"subset": "all", "threshold_source": "none"}
+    named = {**OF_SLICES, "method": method, "variant": variant, "class_name": name}
     f1 = history["f1"].to_numpy(np.float64)
     best = f1[best_epochs(f1)]
     deviation = float(best.std(ddof=1)) if len(best) > 1 else float("nan")

@@ -96,8 +96,7 @@ def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
 
 
 def decision_metrics(truth: np.ndarray, decisions: np.ndarray) -> dict[str, float]:
-    """Measures of decisions (0/1 or bool): `accuracy, precision, sensitivity, specificity, f1,
-    balanced_accuracy, tp, fp, tn, fn`.
+    """Measures of decisions (0/1 or bool): `accuracy`, those of DECISIONS, `balanced_accuracy`.
 
     NaN: precision without positive decisions, sensitivity and f1 without true positives and false
     negatives, specificity without negatives, balanced accuracy where a class is absent.
@@ -107,24 +106,15 @@ def decision_metrics(truth: np.ndarray, decisions: np.ndarray) -> dict[str, floa
     (0.5, 0.5, 0.5)
     """
     truth, decided = checked(truth, decisions)
-    positive = decided.astype(bool)
-    tp, fp, fn, tn = (
-        float((a & b).sum())
-        for a, b in ((truth, positive), (~truth, positive), (truth, ~positive), (~truth, ~positive))
-    )
-    sensitivity, specificity = float(ratio(tp, tp + fn)), float(ratio(tn, tn + fp))
-    return {
-        "accuracy": (tp + tn) / len(truth),
-        "precision": float(ratio(tp, tp + fp)),
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "f1": float(ratio(2 * tp, 2 * tp + fp + fn)) if tp + fn else float("nan"),
-        "balanced_accuracy": (sensitivity + specificity) / 2,
-        "tp": tp,
-        "fp": fp,
-        "tn": tn,
-        "fn": fn,
-    }
+    decided = decided.astype(bool)
+    found = {"accuracy": float((truth == decided).mean())}
+    for name, counted in DECISIONS.items():
+        top, bottom, *_ = counted(truth, decided)
+        found[name] = float(ratio(top.sum(), bottom.sum()))
+    if not truth.any():
+        found["f1"] = float("nan")
+    found["balanced_accuracy"] = (found["sensitivity"] + found["specificity"]) / 2
+    return found
 
 
 def auc_of_decisions(truth: np.ndarray, decisions: np.ndarray) -> float:

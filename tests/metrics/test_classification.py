@@ -77,8 +77,6 @@ def test_decisions_are_scikit_learns():
     truth, scores = sample(4)
     decided = scores > 0.5
     ours = decision_metrics(truth, decided)
-    tn, fp, fn, tp = sk.confusion_matrix(truth, decided).ravel()
-    assert (ours["tn"], ours["fp"], ours["fn"], ours["tp"]) == (tn, fp, fn, tp)
     oracle = {
         "accuracy": sk.accuracy_score(truth, decided),
         "precision": sk.precision_score(truth, decided),

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import ParameterError, StudyError
-from ich_study.evaluate.rows import Row, Rows
+from ich_study.evaluate.rows import OF_SLICES, Row, Rows
 from ich_study.evaluate.score import Scores, score
 from ich_study.evaluate.truth import read_truth
 from ich_study.methods.cams.heat import layer_heats, rival_heats
@@ -97,10 +97,9 @@ def pointing_rows(found: Mapping[str, Scores], rows: Rows) -> list[Row]:
         statistics[name] = mean_of_items(scores.rows["patient_id"].to_numpy(), scores.pointing)
         shared[name] = {
             **scores.columns(),
+            **OF_SLICES,
             "method": name,
-            "unit": "slice",
             "subset": "positive",
-            "threshold_source": "none",
             "brain_mask": False,
         }
         table.append(rows.statistic(statistics[name], METRIC, **shared[name]))

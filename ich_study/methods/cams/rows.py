@@ -16,12 +16,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ich_study.errors import DataError
 from ich_study.evaluate.rows import Row, Rows, paired_differences, statistic_of
 from ich_study.evaluate.truth import Truth
 from ich_study.methods.cams.scores import MethodScores, pixel_average_precision
 from ich_study.metrics.boxes import loose_hit
-from ich_study.metrics.statistics import PatientStatistic
 
 UNITS = ("pixel", "slice")
 """Tables IIa and IIb."""
@@ -78,24 +76,6 @@ def _rows_of(scored: MethodScores, truth: Truth, rows: Rows) -> list[Row]:
     return found
 
 
-def statistics_of(
-    scored: Sequence[MethodScores], metric: str, unit: str, source: str
-) -> dict[str, PatientStatistic]:
-    """One table metric of every method on the positive slices, by "method [layer]"; DataError
-    unless all are of one variant."""
-    found: dict[str, PatientStatistic] = {}
-    for each in scored:
-        marks, positive = each.marks[source], each.scores.positive
-        counts = marks.union if metric.startswith("box_") else marks.choice.counts
-        rows = each.scores.rows[positive]
-        found[each.label] = statistic_of(counts[positive], rows, unit, metric.removeprefix("box_"))
-    if len(found) < len(scored):
-        raise DataError(
-            "a method and layer stand twice among the scores to compare; choose one variant"
-        )
-    return found
-
-
 def compare_all(
     scored: Sequence[MethodScores], metric: str, replicates: int | None = None, seed: int = 0
 ) -> pd.DataFrame:
@@ -113,7 +93,12 @@ def compare_all(
         rival = not (one.layer and other.layer)
         if rival or one.layer == other.layer or one.name == other.name:
             pairs.append((first.label, second.label))
-    statistics = statistics_of(chosen, metric, "pixel", "masks-validation")
+    statistics = {}
+    for each in chosen:
+        marks, positive = each.marks["masks-validation"], each.scores.positive
+        counts = (marks.union if metric.startswith("box_") else marks.choice.counts)[positive]
+        rows, plain = each.scores.rows[positive], metric.removeprefix("box_")
+        statistics[each.label] = statistic_of(counts, rows, "pixel", plain)
     table = paired_differences(
         statistics, pairs, replicates or REPLICATES_PER_PAIR * len(pairs), seed
     )

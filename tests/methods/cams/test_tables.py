@@ -52,8 +52,6 @@ def test_answers_name_the_winner_and_its_margins():
     assert depth["answer"] == "hires_cam [-3]" and depth["value"] == pytest.approx(
         1 - dice(shallow)
     )
-    with pytest.raises(DataError, match="no comparison"):
-        answers(RESULTS, compare_all(raw[1:3], "dice", replicates=50))
 
 
 def test_a_sound_table_breaks_no_rule_and_a_changed_one_does():
