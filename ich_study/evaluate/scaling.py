@@ -6,6 +6,7 @@ A raw map is what a method computes, signed, at the resolution of its layer. Sca
 
 from __future__ import annotations
 
+from math import prod
 from typing import TypeVar
 
 import numpy as np
@@ -31,14 +32,10 @@ def checked_maps(maps: Maps, what: str) -> Maps:
             f"{what}: a map of shape {tuple(maps.shape)}; expected rows and columns, and at least"
             " one of each"
         )
-    broken = ~np.isfinite(maps) if isinstance(maps, np.ndarray) else ~torch.isfinite(maps)
-    count = int(broken.sum())
+    library = np if isinstance(maps, np.ndarray) else torch
+    count = int((~library.isfinite(maps)).sum())
     if count:
-        raise MapError(
-            f"{what}: {count} of"
-            f" {broken.size if isinstance(broken, np.ndarray) else broken.numel()} values are NaN"
-            " or infinite"
-        )
+        raise MapError(f"{what}: {count} of {prod(maps.shape)} values are NaN or infinite")
     return maps
 
 

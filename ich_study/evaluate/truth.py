@@ -7,7 +7,6 @@ as the input (nearest neighbour for masks; HGI-SAM's code does so too, printed_a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,6 @@ from ich_study.metrics.cores import side_by_side
 from ich_study.schema import MASK_CODES
 from ich_study.store.read import Store
 
-Kind = Literal["masks", "boxes", "none"]
 KINDS: tuple[str, ...] = ("masks", "boxes", "none")
 SHOWN = 4
 """Scans that a message names."""

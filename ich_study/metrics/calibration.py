@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ich_study.errors import StudyError
-
 
 def reliability(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> pd.DataFrame:
     """A row per filled bin of equal width: `low, high, items, probability, share`.
@@ -19,8 +17,6 @@ def reliability(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> p
            [0.95, 1.  ]])
     """
     truth, probability = np.asarray(truth, np.float64), np.asarray(probability, np.float64)
-    if truth.shape != probability.shape or ((probability < 0) | (probability > 1)).any():
-        raise StudyError("calibration needs a probability in [0, 1] for every item")
     edges = np.linspace(0, 1, bins + 1)
     member = np.clip(np.searchsorted(edges, probability, side="right") - 1, 0, bins - 1)
     rows = []

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ich_study.errors import StudyError
 from ich_study.metrics.boxes import as_boxes, one_to_one
 from ich_study.metrics.overlap import Counts, dice, stack_counts
 
@@ -32,10 +31,7 @@ def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     >>> points_in_boxes([[5, 9], [8, 9]], [[9, 5, 2, 3]]).tolist()
     [[True], [False]]
     """
-    points, boxes = np.asarray(points, np.float64), as_boxes(boxes)
-    points = points.reshape(0, 2) if points.size == 0 else points
-    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise StudyError(f"points have shape {points.shape}; expected (n, 2) of finite row, column")
+    points, boxes = np.asarray(points, np.float64).reshape(-1, 2), as_boxes(boxes)
     offset = points[:, None, ::-1] - boxes[None, :, :2]
     return ((offset >= 0) & (offset < boxes[None, :, 2:])).all(-1)
 

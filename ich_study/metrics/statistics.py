@@ -126,10 +126,6 @@ def ratio_of_sums(
     """
     top, bottom = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     names, index = _patients(patients, len(top))
-    if top.shape != bottom.shape or not (np.isfinite(top).all() and np.isfinite(bottom).all()):
-        raise StudyError(
-            f"numerator {top.shape} and denominator {bottom.shape} must be finite and of one length"
-        )
     held = np.ones(len(top)) if present is None else np.asarray(present, np.float64)
     sums = np.stack([np.bincount(index, part, len(names)) for part in (top, bottom, held)], 1)
 

@@ -118,13 +118,11 @@ def ablation_values(activations: Tensor, settings: Ablation) -> Tensor:
     values = np.zeros((images, channels), np.float32)
     if settings.variant == "library":
         for row, smallest in zip(values, activations.amin((1, 2, 3)).cpu().numpy()):
-            if smallest == 0:
-                continue
-            # one after the other, because float32 rounds at every step
-            batch = row[: settings.library_batch]
-            for number in range(len(batch)):
-                smallest = batch[number] = np.float32(smallest - LIBRARY_VALUE)
-            row[:] = np.resize(batch, channels)
+            if smallest != 0:
+                # one after the other, because float32 rounds at every step
+                steps = np.full(min(settings.library_batch, channels) + 1, LIBRARY_VALUE)
+                steps[0] = smallest
+                row[:] = np.resize(np.subtract.accumulate(steps)[1:], channels)
     return torch.from_numpy(values).to(activations.device)
 
 

@@ -104,27 +104,6 @@ def faithfulness_rows(
     return found
 
 
-def plain_rows(
-    table: pd.DataFrame, value: str, metric: str, rows: Rows, n: int, **columns: Any
-) -> list[Row]:
-    """A column of a table with `method, layer` as result rows without interval. n: slices."""
-    return [
-        rows.number(row[value], metric, n, **_named(row["method"], row["layer"]), **columns)
-        for row in table.to_dict("records")
-    ]
-
-
-def similarity_rows(table: pd.DataFrame, metric: str, rows: Rows, **columns: Any) -> list[Row]:
-    """Rows from `repeatability` (means over runs) or the last stage of
-    `sanity.cascading_randomisation`; no interval, n is slices."""
-    if table.empty:
-        return []
-    last = table[table["depth"] == table["depth"].max()] if "depth" in table else table
-    means = last.groupby(["method", "layer"], sort=False, as_index=False)[["spearman"]].mean()
-    slices = int(table["slices"].iloc[0])
-    return plain_rows(means, "spearman", metric, rows, slices, subset="positive", **columns)
-
-
 def trust_rows(
     stages: pd.DataFrame,
     repeats: pd.DataFrame,
@@ -133,11 +112,22 @@ def trust_rows(
     slices: int,
     **columns: Any,
 ) -> list[Row]:
-    """Result rows of `randomisation`, `repeatability` and `cost_table`. slices: the cost is of."""
-    found = similarity_rows(stages, "randomisation_spearman", rows, **columns)
-    found += similarity_rows(repeats, "repeatability_spearman", rows, **columns)
-    columns = {**columns, "subset": "all"}
-    return found + plain_rows(cost, "milliseconds", "milliseconds", rows, slices, **columns)
+    """Result rows without interval, n is slices, of the last stage of `randomisation`, of the means
+    over runs of `repeatability`, and of `cost_table`. slices: the cost is of."""
+    found = []
+    last = stages[stages["depth"] == stages["depth"].max()]
+    for metric, table in (
+        ("randomisation_spearman", last),
+        ("repeatability_spearman", repeats),
+    ):
+        means = table.groupby(["method", "layer"], sort=False)["spearman"].mean()
+        for (method, layer), value in means.items():
+            own = {**_named(method, layer), "subset": "positive", **columns}
+            found.append(rows.number(value, metric, int(table["slices"].iloc[0]), **own))
+    for row in cost.itertuples():
+        own = {**_named(row.method, row.layer), **columns, "subset": "all"}
+        found.append(rows.number(row.milliseconds, "milliseconds", slices, **own))
+    return found
 
 
 def _named(method: str, layer: str) -> Row:

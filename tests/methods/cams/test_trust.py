@@ -59,13 +59,15 @@ def test_likeness_after_the_last_stage_becomes_rows():
             compare_maps(maps, maps).assign(depth=2, spearman=0.1),
         ]
     )
-    rows = cam_trust.similarity_rows(stages, "randomisation_spearman", STUDY_ROWS)
-    assert [(row["layer"], row["value"], row["n"]) for row in rows] == [("-2", 0.1, 3)]
-    found = cam_trust.similarity_rows(
-        compare_maps(maps, maps), "repeatability_spearman", STUDY_ROWS
-    )
-    assert found[0]["value"] == pytest.approx(1)
-    assert cam_trust.similarity_rows(pd.DataFrame(), "repeatability_spearman", STUDY_ROWS) == []
+    repeats = compare_maps(maps, maps).assign(run="other")
+    cost = pd.DataFrame({"method": [], "layer": [], "milliseconds": []})
+    rows = cam_trust.trust_rows(stages, repeats, cost, STUDY_ROWS, 1)
+    assert [(row["metric"], row["layer"], row["value"], row["n"]) for row in rows] == [
+        ("randomisation_spearman", "-2", 0.1, 3),
+        ("repeatability_spearman", "-2", pytest.approx(1), 3),
+    ]
+    none = pd.DataFrame(columns=repeats.columns)
+    assert len(cam_trust.trust_rows(stages, none, cost, STUDY_ROWS, 1)) == 1
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,8 @@ def test_cost_is_per_map_and_slice():
     assert len(recipe.calls) == 5 * 3
     assert recipe.calls[0] == (("grad_cam",), ("[-1]",))
     assert recipe.calls[-1] == (("grad_cam", "hires_cam"), ("[-1]", "[-2]"))
-    rows = result_table(
-        cam_trust.plain_rows(found, "milliseconds", "milliseconds", STUDY_ROWS, 2, subset="all")
-    )
+    none = pd.DataFrame(columns=["method", "layer", "depth", "spearman", "slices"])
+    rows = result_table(cam_trust.trust_rows(none, none, found, STUDY_ROWS, 2))
     assert rows["value"].tolist() == found["milliseconds"].tolist()
     assert rows["n"].tolist() == [2] * 5 and rows["layer"].isna().tolist() == [False] * 4 + [True]
     assert set(rows["metric"]) == {"milliseconds"} and set(rows["unit"]) == {"slice"}
