@@ -34,7 +34,7 @@ class RawHeat:
     of a whole data set fit into memory.
 
     maps: float32 (slices, classes, rows, columns), signed, before ReLU. size: of the heat that is
-    read. Raises MapError for maps of other classes or that are not finite.
+    read.
     """
 
     name: str
@@ -43,14 +43,6 @@ class RawHeat:
     size: int
     maps: np.ndarray = field(repr=False)
     layer: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.maps.ndim != 4 or self.maps.shape[1] != len(self.classes):
-            raise MapError(
-                f"{self.name}: maps {self.maps.shape} for the classes {', '.join(self.classes)};"
-                " expected (slices, classes, rows, columns)"
-            )
-        checked_maps(self.maps, f"heat of {self.name}")
 
     def __len__(self) -> int:
         return len(self.maps)

@@ -8,8 +8,9 @@ knows no network and borrow LSE-UNet's decisions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -121,12 +122,10 @@ def lse_maps(
 ) -> MethodMaps:
     """LSE-UNet's score maps of a finished training."""
     config = run.config
-    network = (lse_heatmaps, run.model, run.preprocessing, config.classes)
+    network = (lse_heatmaps, run.model, run.preprocessing, config.classes, tuple(classes))
     inference = (run.device, config.batch_size, config.num_workers, config.precision)
-    size = run.preprocessing.size
-    return _maps_of(
-        METHOD, variant, network, thresholds, classes, test, validation, inference, size
-    )
+    heat = partial(RawHeat, METHOD, variant, tuple(classes), run.preprocessing.size)
+    return _maps_of(heat, network, thresholds, test, validation, inference)
 
 
 def baseline_maps(
@@ -162,29 +161,22 @@ def baseline_maps(
     }
     network = (head_gradcam, found.model, found.preprocessing, found.metadata["classes"])
     inference = (device, batch_size, num_workers, precision)
-    return _maps_of(
-        folder.name, "printed", network, thresholds, classes, test, validation, inference, size
-    )
+    heat = partial(RawHeat, folder.name, "printed", tuple(classes), size)
+    return _maps_of(heat, (*network, tuple(classes)), thresholds, test, validation, inference)
 
 
 def _maps_of(
-    name: str,
-    variant: str,
-    network: tuple[Method, nn.Module, Preprocessing, Sequence[str]],
+    heat: Callable[[np.ndarray], Heat],
+    network: tuple[Method, nn.Module, Preprocessing, Sequence[str], tuple[str, ...]],
     thresholds: Mapping[str, Threshold],
-    classes: Sequence[str],
     test: Slices,
     validation: Slices,
     inference: tuple[torch.device, int, int, str],
-    size: int,
 ) -> MethodMaps:
-    """network, inference: what `raw_maps` takes before and after classes and slices. size: of the
-    heat that is read."""
-    classes = tuple(classes)
-    maps, logits = raw_maps(*network, classes, *test, *inference)
-    validation_maps, _ = raw_maps(*network, classes, *validation, *inference)
-    heat = RawHeat(name, variant, classes, size, maps)
-    return MethodMaps(heat, logits, thresholds, replace(heat, maps=validation_maps))
+    """heat: of raw maps. network, inference: what `raw_maps` takes before and after slices."""
+    maps, logits = raw_maps(*network, *test, *inference)
+    validation_maps, _ = raw_maps(*network, *validation, *inference)
+    return MethodMaps(heat(maps), logits, thresholds, heat(validation_maps))
 
 
 def rivals_of(model: MethodMaps, truth: Truth, smoothness_px: float, seed: int) -> list[MethodMaps]:

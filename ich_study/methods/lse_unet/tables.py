@@ -31,7 +31,7 @@ from ich_study.methods.lse_unet.study import (
     truth_codes,
 )
 from ich_study.methods.lse_unet.train import NO_CONSISTENCY, RANDOM_ENCODER, SHARED_PATIENTS
-from ich_study.metrics.overlap import Counts
+from ich_study.metrics.overlap import Counts, label_counts
 from ich_study.metrics.statistics import (
     PatientStatistic,
     mean_of_items,
@@ -140,23 +140,20 @@ def size_statistics(
     classes, sizes = method.heat.classes, lesion_sizes(truth)
     codes, labels = truth_codes(truth, classes), labels_of(truth.rows, classes)
     chosen = [item for item in found if item.rule == "truth" and item.source in ONE_FOR_ALL]
-    true, right, marked = np.zeros((3, len(chosen), len(truth)), np.int64)
+    pixels = np.zeros((len(chosen), 3, len(truth)), np.int64)
     shown = np.flatnonzero(sizes >= 0)
     for part in batches(len(shown), 32):
         index = shown[part]
         levels = method.levels.read(index)
-        for number, item in enumerate(chosen):
+        for item, counted in zip(chosen, pixels):
             maps = label_maps(levels, labels[index], setting_of(item.thresholds, classes))
-            hits = (maps == codes[index]) & (maps > 0)
-            true[number, index] = (codes[index] > 0).sum((1, 2))
-            right[number, index] = hits.sum((1, 2))
-            marked[number, index] = (maps > 0).sum((1, 2))
+            own = pooled_counts(label_counts(maps, codes[index], 1 + len(classes)))
+            counted[:, index] = own.tp, own.fp, own.fn
     table = {}
-    for number, item in enumerate(chosen):
+    for item, counted in zip(chosen, pixels):
         for size, name in enumerate(SIZES):
-            own, tp = sizes == size, right[number]
-            counts = Counts(own * tp, own * (marked[number] - tp), own * (true[number] - tp))
             key = Key(method.heat.name, item.variant, item.source, item.rule, name)
+            counts = Counts(*(counted * (sizes == size)))
             table[key] = statistic_of(counts, truth.rows, "pixel", "dice")
     return table
 

@@ -104,5 +104,3 @@ def test_heat_is_scaled_when_it_is_read():
     assert whole.shape == (6, 2, 16, 16) and whole.dtype == np.float32
     assert np.array_equal(heat.read(np.array([4, 1])), whole[[4, 1]])
     assert np.array_equal(whole, scaled_heatmaps(torch.from_numpy(maps), 16).numpy())
-    with pytest.raises(MapError, match="expected"):
-        RawHeat("lse_unet", "authors", ("IPH",), 16, maps)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_study.errors import DataError, MapError, StudyError
+from ich_study.errors import DataError, StudyError
 from ich_study.evaluate.thresholds import Threshold
 from ich_study.methods.lse_unet import study as lse_study
 from ich_study.methods.lse_unet.algorithm1 import label_maps
@@ -295,7 +295,3 @@ def test_slices_that_cannot_be_scored_are_refused():
         lse_study.labels_of(unknown, SUBTYPES)
     with pytest.raises(DataError, match="none of"):
         lse_study.truth_codes(SCORED, SUBTYPES[:3])
-    with pytest.raises(MapError, match="NaN"):
-        made_of(np.full((1, 5, 4, 4), np.nan, np.float32), SUBTYPES)
-    with pytest.raises(MapError, match="classes"):
-        made_of(np.zeros((1, 4, 4, 4), np.float32), SUBTYPES)
