@@ -304,18 +304,15 @@ def named_augmentation(name: str, options: Mapping[str, Any] | None = None) -> A
 
 def _with_option(augmentation: Augmentation, name: str, key: str, value: Any) -> Augmentation:
     number, _, field_name = key.rpartition(".")
-    own = [entry.name for entry in fields(augmentation) if entry.name != "affines"]
-    maps = [entry.name for entry in fields(Affine)]
-    if not number and field_name in own:
-        return replace(augmentation, **{field_name: value})
-    if not number.isdigit() or int(number) >= len(augmentation.affines) or field_name not in maps:
-        known = [
-            *own,
-            *(f"{index}.{entry}" for index in range(len(augmentation.affines)) for entry in maps),
-        ]
+    known = [entry.name for entry in fields(augmentation) if entry.name != "affines"]
+    for index in range(len(augmentation.affines)):
+        known += [f"{index}.{entry.name}" for entry in fields(Affine)]
+    if key not in known:
         raise ParameterError(
             f"augmentation {name!r} has no option {key!r}; known: {', '.join(known)}"
         )
+    if not number:
+        return replace(augmentation, **{field_name: value})
     affines = list(augmentation.affines)
     affines[int(number)] = replace(affines[int(number)], **{field_name: value})
     return replace(augmentation, affines=tuple(affines))

@@ -7,7 +7,7 @@ model's device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -109,20 +109,15 @@ class Preprocessing:
         """Mask codes or booleans (slices, rows, columns) on the input's grid, nearest neighbour,
         dtype kept."""
         target = self._resize_target(*codes.shape[-2:])
-        return (
-            self._cut(
-                functional.interpolate(codes[None].float(), size=target, mode="nearest-exact")[0]
-            )
-            .to(codes.dtype)
-            .contiguous()
-        )
+        resized = functional.interpolate(codes[None].float(), size=target, mode="nearest-exact")[0]
+        return self._cut(resized).to(codes.dtype).contiguous()
 
     def on_grid(self, boxes: Tensor, rows: int, columns: int) -> Tensor:
         """Boxes (n, 4) of x, y, width, height in pixels of a slice of `rows` x `columns`, on the
         input's grid."""
         target = self._resize_target(rows, columns)
         down, across = target[0] / rows, target[1] / columns
-        top, left = ((side - self.size) // 2 for side in target)
+        top, left = self._corner(target)
         scaled = boxes.double() * torch.tensor([across, down, across, down], dtype=torch.float64)
         return scaled - torch.tensor([left, top, 0, 0], dtype=torch.float64)
 
@@ -130,7 +125,7 @@ class Preprocessing:
         """Maps (n, size, size) of the input's grid on the slice's own, float32 (n, rows, columns):
         the way back from `resized`. What a crop left out gets each map's lowest value."""
         target = self._resize_target(rows, columns)
-        top, left = ((side - self.size) // 2 for side in target)
+        top, left = self._corner(target)
         whole = maps.amin((1, 2), keepdim=True).expand(-1, *target).clone()
         whole[:, top : top + self.size, left : left + self.size] = maps
         shape = {"size": (rows, columns), "mode": "bilinear", "align_corners": False}
@@ -141,13 +136,16 @@ class Preprocessing:
 
         A pixel's centre stays a pixel's centre: row 0 of a grid of half the side is row 0.5.
         """
-        target = torch.tensor(self._resize_target(rows, columns), dtype=torch.float64)
-        offset = (target - self.size).div(2, rounding_mode="floor")
-        sides = torch.tensor([rows, columns], dtype=torch.float64)
-        return (points.double() + 0.5 + offset) * sides / target - 0.5
+        target = self._resize_target(rows, columns)
+        offset, sides = torch.tensor(self._corner(target)), torch.tensor([rows, columns])
+        return (points.double() + 0.5 + offset) * sides / torch.tensor(target) - 0.5
+
+    def _corner(self, sides: Sequence[int]) -> list[int]:
+        """Row and column at which the input is cut out of a resized slice."""
+        return [(side - self.size) // 2 for side in sides]
 
     def _cut(self, slices: Tensor) -> Tensor:
-        top, left = ((side - self.size) // 2 for side in slices.shape[-2:])
+        top, left = self._corner(slices.shape[-2:])
         return slices[:, top : top + self.size, left : left + self.size]
 
     def channels(self, hu: Tensor) -> Tensor:

@@ -24,11 +24,11 @@ HEIGHTS = 12
 """Parts of equal height that `same_height` cuts the head into: a centimetre or so each."""
 
 
-def inverse_frequency_weights(label: Tensor, group: Tensor | None = None) -> Tensor:
+def inverse_frequency_weights(label: Tensor, group: Tensor) -> Tensor:
     """Weight per row, 1 / frequency of its label value in its group, float64 (rows,).
 
     group: number of each row's data set, int64, so that all weigh alike and the data set says
-    nothing about the label; None is one group. Raises DataError when a label is unknown or a group
+    nothing about the label. Raises DataError when a label is unknown or a group
     has only one value.
     """
     unknown = int(label.isnan().sum())
@@ -37,7 +37,6 @@ def inverse_frequency_weights(label: Tensor, group: Tensor | None = None) -> Ten
             f"the sampler's label is unknown in {unknown} of {len(label)} training slices; set"
             " sampler to none"
         )
-    group = torch.zeros(len(label), dtype=torch.int64) if group is None else group
     weights = torch.empty(len(label), dtype=torch.float64)
     for number in group.unique():
         own = group == number
@@ -51,7 +50,7 @@ def inverse_frequency_weights(label: Tensor, group: Tensor | None = None) -> Ten
     return weights
 
 
-def same_height_weights(label: Tensor, height: Tensor, group: Tensor | None = None) -> Tensor:
+def same_height_weights(label: Tensor, group: Tensor, height: Tensor) -> Tensor:
     """`inverse_frequency_weights`, but a negative slice weighs as much more as its part of the head
     has more of the positive slices than of the negative ones, float64 (rows,).
 
@@ -61,7 +60,6 @@ def same_height_weights(label: Tensor, height: Tensor, group: Tensor | None = No
     no part holds slices of both labels.
     """
     weights = inverse_frequency_weights(label, group)
-    group = torch.zeros(len(label), dtype=torch.int64) if group is None else group
     part = (height * HEIGHTS).long().clamp(0, HEIGHTS - 1)
     for number in group.unique():
         own, negative = group == number, (group == number) & (label == 0)
@@ -80,31 +78,25 @@ def same_height_weights(label: Tensor, height: Tensor, group: Tensor | None = No
 
 
 def epoch_order(
-    kind: str,
-    rows: int,
-    label: Tensor,
-    seed: int,
-    epoch: int,
-    group: Tensor | None = None,
-    height: Tensor | None = None,
+    kind: str, label: Tensor, seed: int, epoch: int, *, group: Tensor, height: Tensor
 ) -> Tensor:
     """Row numbers of one epoch, int64.
 
-    kind: "none" is a permutation of all rows; "inverse_frequency" draws `rows` with replacement,
+    kind: "none" is a permutation of all rows; "inverse_frequency" draws as many with replacement,
     weighted by 1/frequency of `label` in its `group`; "balanced" draws 2 x positives without
     replacement, weighted the same (HGI-SAM's code; printed_and_authors, 003.8); "same_height" is
     inverse_frequency by `same_height_weights`, and "mostly_same_height" draws ELSEWHERE of the
     negatives as inverse_frequency does: a network that never meets the skull's base may call it
     positive.
     """
-    generator = seeded_generator(seed, epoch, ORDER_STREAM)
+    generator, rows = seeded_generator(seed, epoch, ORDER_STREAM), len(label)
     if kind == "none":
         return torch.randperm(rows, generator=generator)
     weights = inverse_frequency_weights(label, group)
     if kind == "same_height":
-        weights = same_height_weights(label, height, group)
+        weights = same_height_weights(label, group, height)
     elif kind == "mostly_same_height":
-        weights = weights.lerp(same_height_weights(label, height, group), 1 - ELSEWHERE)
+        weights = weights.lerp(same_height_weights(label, group, height), 1 - ELSEWHERE)
     balanced = kind == "balanced"
     count = min(rows, 2 * int(label.sum())) if balanced else rows
     return torch.multinomial(weights, count, replacement=not balanced, generator=generator)

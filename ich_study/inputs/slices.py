@@ -6,7 +6,7 @@ and windowed, augmented and normalised on the model's device, where it is cheap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -67,23 +67,17 @@ class SliceDataset(Dataset[Batch]):
             torch.empty(0, dtype=torch.int64),
         )
         if cache_in_memory:
-            self._cached, self._places = self._read_once(
-                [self._members(index) for index in range(len(self))], progress=True
-            )
+            self._cached, self._places = self._read_once(range(len(self)), progress=True)
 
     def __len__(self) -> int:
         return len(self._scan_ids)
-
-    def __getitem__(self, index: int) -> Batch:
-        """Stack and labels of one row."""
-        return self._stack(index), self.labels[index]
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Stacks (B, depth, size, size) and labels (B, classes) of many rows."""
         chosen = list(indices)
         if len(self._places):
             return self._cached[self._places[chosen]], self.labels[chosen]
-        slices, places = self._read_once([self._members(index) for index in chosen])
+        slices, places = self._read_once(chosen)
         return slices[places], self.labels[chosen]
 
     def _members(self, index: int) -> tuple[str, list[int]]:
@@ -97,21 +91,10 @@ class SliceDataset(Dataset[Batch]):
             )
         return scan_id, neighbours(slice_index, slices, self.preprocessing.stack_depth)
 
-    def _stack(self, index: int) -> Tensor:
-        if len(self._places):
-            return self._cached[self._places[index]]
-        return self._read(*self._members(index))
-
-    def _read(self, scan_id: str, members: list[int]) -> Tensor:
-        return self.preprocessing.resized(
-            torch.from_numpy(np.array(self.source.volume(scan_id)[members]))
-        )
-
-    def _read_once(
-        self, stacks: Sequence[tuple[str, list[int]]], progress: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """The slices of several stacks, read and resized once though neighbouring stacks share
-        them, and each stack's places there."""
+    def _read_once(self, rows: Iterable[int], progress: bool = False) -> tuple[Tensor, Tensor]:
+        """The slices of several rows' stacks, read and resized once though neighbouring stacks
+        share them, and each stack's places there."""
+        stacks = [self._members(row) for row in rows]
         wanted: dict[str, set[int]] = {}
         for scan_id, members in stacks:
             wanted.setdefault(scan_id, set()).update(members)
@@ -128,7 +111,8 @@ class SliceDataset(Dataset[Batch]):
         )
         for scan_id, found in bar:
             ordered, start = sorted(found), len(places)
-            slices[start : start + len(ordered)] = self._read(scan_id, ordered)
+            hu = torch.from_numpy(np.array(self.source.volume(scan_id)[ordered]))
+            slices[start : start + len(ordered)] = self.preprocessing.resized(hu)
             places.update(
                 {(scan_id, member): start + place for place, member in enumerate(ordered)}
             )

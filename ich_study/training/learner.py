@@ -153,7 +153,7 @@ def sampled_batches(rows: pd.DataFrame, config: TrainingConfig) -> TrainingBatch
     group = torch.from_numpy(rows["dataset"].factorize()[0])
     height = torch.tensor(head_positions(rows))
     drawn = {"group": group, "height": height}
-    order = partial(epoch_order, config.sampler, len(label), label, config.seed, **drawn)
+    order = partial(epoch_order, config.sampler, label, config.seed, **drawn)
     return shuffled_batches(order, config.batch_size, True, config.max_train_batches)
 
 

@@ -8,39 +8,45 @@ from ich_study.errors import DataError
 from ich_study.inputs.samplers import (
     OrderedBatches,
     TrainingBatches,
-    epoch_order,
+    epoch_order as order_of,
     inverse_frequency_weights,
     same_height_weights,
 )
 
 
+def alike(label):
+    return torch.zeros(len(label), dtype=torch.int64)
+
+
+def epoch_order(kind, label, seed, epoch, group=None, height=None):
+    """One data set, and all slices at one height, unless said otherwise."""
+    group, height = (alike(label) if each is None else each for each in (group, height))
+    return order_of(kind, label, seed, epoch, group=group, height=height)
+
+
 def permutation(rows, epoch):
-    return epoch_order("none", rows, torch.zeros(rows), 3, epoch)
+    return epoch_order("none", torch.zeros(rows), 3, epoch)
 
 
 LABEL = torch.tensor([1.0] * 20 + [0.0] * 180)
 
 
 def test_without_a_sampler_every_row_comes_once_in_an_order_of_seed_and_epoch():
-    orders = {
-        key: epoch_order("none", 200, LABEL, *key).tolist() for key in ((0, 0), (0, 1), (1, 0))
-    }
+    orders = {key: epoch_order("none", LABEL, *key).tolist() for key in ((0, 0), (0, 1), (1, 0))}
     assert all(sorted(order) == list(range(200)) for order in orders.values())
-    assert orders[0, 0] == epoch_order("none", 200, LABEL, 0, 0).tolist()
+    assert orders[0, 0] == epoch_order("none", LABEL, 0, 0).tolist()
     assert len({tuple(order) for order in orders.values()}) == 3
 
 
 def test_inverse_frequency_draws_both_labels_alike_with_replacement():
-    drawn = torch.cat(
-        [epoch_order("inverse_frequency", 200, LABEL, 0, epoch) for epoch in range(50)]
-    )
+    drawn = torch.cat([epoch_order("inverse_frequency", LABEL, 0, epoch) for epoch in range(50)])
     assert len(drawn) == 10_000
     share = float(LABEL[drawn].mean())
     assert abs(share - 0.5) < 4 * np.sqrt(0.25 / len(drawn))
 
 
 def test_balanced_draws_twice_the_positives_without_replacement():
-    draws = [epoch_order("balanced", 200, LABEL, 0, epoch) for epoch in range(200)]
+    draws = [epoch_order("balanced", LABEL, 0, epoch) for epoch in range(200)]
     assert all(len(set(drawn.tolist())) == len(drawn) == 40 for drawn in draws)
     first = torch.stack([LABEL[drawn[0]] for drawn in draws])
     assert abs(float(first.mean()) - 0.5) < 4 * np.sqrt(0.25 / 200)
@@ -48,7 +54,7 @@ def test_balanced_draws_twice_the_positives_without_replacement():
 
 
 def test_weights_are_the_inverse_frequencies():
-    weights = inverse_frequency_weights(LABEL)
+    weights = inverse_frequency_weights(LABEL, alike(LABEL))
     assert weights[0] == 1 / 20 and weights[-1] == 1 / 180
 
 
@@ -57,14 +63,14 @@ def test_data_sets_weigh_alike_and_say_nothing_of_the_label():
     label = torch.cat([LABEL, torch.tensor([1.0] * 30 + [0.0] * 10)])
     group = torch.tensor([0] * 200 + [1] * 40)
     drawn = torch.cat(
-        [epoch_order("inverse_frequency", 240, label, 0, epoch, group) for epoch in range(50)]
+        [epoch_order("inverse_frequency", label, 0, epoch, group) for epoch in range(50)]
     )
     for number in (0, 1):
         for value in (0, 1):
             share = float(((group[drawn] == number) & (label[drawn] == value)).double().mean())
             assert abs(share - 0.25) < 4 * np.sqrt(0.25 * 0.75 / len(drawn))
-    one = epoch_order("inverse_frequency", 200, LABEL, 0, 3, torch.zeros(200, dtype=torch.int64))
-    assert torch.equal(one, epoch_order("inverse_frequency", 200, LABEL, 0, 3))
+    one = epoch_order("inverse_frequency", LABEL, 0, 3, alike(LABEL))
+    assert torch.equal(one, epoch_order("inverse_frequency", LABEL, 0, 3))
     with pytest.raises(DataError, match="positive in 40 of 40"):
         inverse_frequency_weights(torch.cat([LABEL, torch.ones(40)]), group)
 
@@ -75,14 +81,14 @@ def test_same_height_draws_negatives_from_where_the_positives_lie():
     positive = (number >= 20) & (number < 30) & (np.arange(600) // 60 % 2 == 0)
     label, height = torch.from_numpy(positive).double(), torch.from_numpy(number / 59)
     drawn = torch.cat(
-        [epoch_order("same_height", 600, label, 0, epoch, height=height) for epoch in range(20)]
+        [epoch_order("same_height", label, 0, epoch, height=height) for epoch in range(20)]
     )
     share = float(label[drawn].mean())
     assert abs(share - 0.5) < 4 * np.sqrt(0.25 / len(drawn))
     taken = number[drawn]
     # 20 to 29 are two parts of twelve; those of inverse_frequency come from everywhere
     assert set(taken[~positive[drawn]]) == set(range(20, 30))
-    other = epoch_order("inverse_frequency", 600, label, 0, 0)
+    other = epoch_order("inverse_frequency", label, 0, 0)
     assert len(set(number[other][~positive[other]])) > 50
 
 
@@ -92,7 +98,7 @@ def test_mostly_same_height_draws_a_quarter_of_the_negatives_from_anywhere():
     positive = (number >= 20) & (number < 30) & (np.arange(600) // 60 % 2 == 0)
     label, height = torch.from_numpy(positive).double(), torch.from_numpy(number / 59)
     kind = "mostly_same_height"
-    drawn = torch.cat([epoch_order(kind, 600, label, 0, k, height=height) for k in range(40)])
+    drawn = torch.cat([epoch_order(kind, label, 0, k, height=height) for k in range(40)])
     assert abs(float(label[drawn].mean()) - 0.5) < 4 * np.sqrt(0.25 / len(drawn))
     negative = number[drawn][~positive[drawn]]
     beside = float(((negative < 20) | (negative > 29)).mean())
@@ -104,9 +110,10 @@ def test_mostly_same_height_draws_a_quarter_of_the_negatives_from_anywhere():
 def test_same_height_is_an_error_where_no_height_has_both_labels():
     label = torch.tensor([1.0, 0.0])
     with pytest.raises(DataError, match="without any negative one"):
-        same_height_weights(label, torch.tensor([0.5, 0.0]).double())
+        same_height_weights(label, alike(label), torch.tensor([0.5, 0.0]).double())
     # a part of the head without negative slices takes nothing from the others
-    three = same_height_weights(torch.tensor([1.0, 1, 0, 0]), torch.tensor([0.0, 0.5, 0.5, 0.9]))
+    label, height = torch.tensor([1.0, 1, 0, 0]), torch.tensor([0.0, 0.5, 0.5, 0.9])
+    three = same_height_weights(label, alike(label), height)
     assert three.tolist() == [0.5, 0.5, 1, 0]
 
 
@@ -119,7 +126,7 @@ def test_same_height_is_an_error_where_no_height_has_both_labels():
 )
 def test_unusable_labels_are_errors(label, words):
     with pytest.raises(DataError, match=words):
-        inverse_frequency_weights(label)
+        inverse_frequency_weights(label, alike(label))
 
 
 def test_batches_drop_a_partial_last_one_and_keep_a_lone_one():
