@@ -176,7 +176,7 @@ class TrainingConfig(LoopSettings):
                 f"positive_weight is {list(weights)}; expected one number, or one for each of"
                 f" {', '.join(self.classes)}"
             )
-        if self.loss in TWO_OUTPUT_LOSSES and len(self.classes) != 1:
+        if self.two_outputs and len(self.classes) != 1:
             raise ParameterError(f"loss {self.loss} is for one class, not {list(self.classes)}")
         if self.loss != "bce" and weights != 1.0:
             raise ParameterError(
@@ -185,9 +185,20 @@ class TrainingConfig(LoopSettings):
         self.augmenter()
 
     @property
+    def two_outputs(self) -> bool:
+        """Whether the network has a logit for absent and one for present."""
+        return self.loss in TWO_OUTPUT_LOSSES
+
+    @property
     def outputs(self) -> int:
         """Logits of the network."""
-        return 2 if self.loss in TWO_OUTPUT_LOSSES else len(self.classes)
+        return 2 if self.two_outputs else len(self.classes)
+
+    @property
+    def class_weights(self) -> tuple[float, ...]:
+        """`positive_weight` of each class."""
+        weight = self.positive_weight
+        return weight if isinstance(weight, tuple) else (weight,) * len(self.classes)
 
     @property
     def in_channels(self) -> int:
@@ -207,16 +218,10 @@ class TrainingConfig(LoopSettings):
     ) -> Preprocessing:
         """HU to input; the pretrained weights' own mean and std serve `normalisation:
         pretrained`."""
-        if (
-            self.normalisation == "pretrained"
-            and pretrained_mean is not None
-            and pretrained_std is not None
-        ):
+        pretrained = self.normalisation == "pretrained"
+        mean, std = NORMALISATIONS["imagenet" if pretrained else self.normalisation]
+        if pretrained and pretrained_mean is not None and pretrained_std is not None:
             mean, std = pretrained_mean, pretrained_std
-        else:
-            mean, std = NORMALISATIONS[
-                "imagenet" if self.normalisation == "pretrained" else self.normalisation
-            ]
         return Preprocessing(
             self.windows, self.window_scaling, self.stack_depth, self.size, self.crop, mean, std
         )

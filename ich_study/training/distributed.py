@@ -116,11 +116,7 @@ def distributed_context(
 
 def gathered(batches: list[Item]) -> list[Item]:
     """What all processes hold, of batches that they took in turns, in the order of the batches."""
-    if (
-        not torch.distributed.is_available()
-        or not torch.distributed.is_initialized()
-        or world_size() == 1
-    ):
+    if world_size() == 1 or not torch.distributed.is_initialized():
         return batches
     received: list[Any] = [None] * world_size()
     torch.distributed.all_gather_object(received, batches)

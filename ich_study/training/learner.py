@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -83,14 +84,11 @@ class Classification(Task):
         loss: Loss | None = None,
         first_sha256: str | None = None,
     ) -> None:
-        self._config, self._preprocessing, self._source, self._parts = (
-            config,
-            preprocessing,
-            source,
-            parts,
-        )
-        self._own, self.loss = loss, loss or build_loss(config)
-        self._first = first_sha256
+        self._config, self._preprocessing = config, preprocessing
+        self._source, self._parts = source, parts
+        self._own, self._first = loss, first_sha256
+        self.loss = loss or build_loss(config)
+        # fastai moves the loss to the device; scores are made on the CPU
         self._criterion = build_loss(config)
 
     def loaders(self, device: torch.device) -> tuple[SliceLoader, SliceLoader]:
@@ -136,7 +134,7 @@ class Classification(Task):
     def decided(self, batches: Sequence[tuple[Tensor, ...]]) -> Tensor:
         """Which slices are called, of the primary class at probability 0.5, bool (slices,)."""
         config, outputs = self._config, torch.cat([outputs for outputs, _ in batches])
-        logits = class_logits(outputs, config.outputs > len(config.classes))
+        logits = class_logits(outputs, config.two_outputs)
         return logits[:, config.classes.index(config.primary_class)] > 0
 
     def _datasets(self, cache: bool) -> dict[str, SliceDataset]:
@@ -164,20 +162,19 @@ def label_scores(outputs: Tensor, labels: Tensor, config: TrainingConfig) -> dic
     Slices without a known label are left out, per class; a class that occurs with one label only
     has no AUROC and is left out of the mean.
     """
-    logits = class_logits(outputs, config.outputs > len(config.classes))
-    primary = config.classes.index(config.primary_class)
-    areas, f1, accuracy = [], math.nan, math.nan
-    for number in range(len(config.classes)):
-        known = ~labels[:, number].isnan()
-        truth, scores = labels[known, number].numpy(), logits[known, number].double().numpy()
-        finite = len(truth) > 0 and bool(torch.isfinite(logits[known, number]).all())
-        areas.append(auroc(truth, scores) if finite else math.nan)
-        if number == primary and finite:
+    logits = class_logits(outputs, config.two_outputs)
+    areas, decided = {}, {"f1": math.nan, "accuracy": math.nan}
+    for name, truth, scores in zip(config.classes, labels.T, logits.T):
+        known = ~truth.isnan()
+        truth, scores = truth[known].numpy(), scores[known].double().numpy()
+        finite = len(truth) > 0 and np.isfinite(scores).all()
+        areas[name] = auroc(truth, scores) if finite else math.nan
+        if name == config.primary_class and finite:
             decided = decision_metrics(truth, scores > 0)
-            f1, accuracy = decided["f1"], decided["accuracy"]
-    defined = [area for area in areas if not math.isnan(area)]
+    defined = [area for area in areas.values() if not math.isnan(area)]
     mean = sum(defined) / len(defined) if defined else math.nan
-    return {"auroc": areas[primary], "auroc_mean": mean, "f1": f1, "accuracy": accuracy}
+    primary = {"auroc": areas[config.primary_class], "auroc_mean": mean}
+    return {**primary, "f1": decided["f1"], "accuracy": decided["accuracy"]}
 
 
 def train_classifier(
@@ -217,7 +214,7 @@ def train_classifier(
     metadata = {
         "preprocessing": preprocessing.describe(),
         "classes": list(config.classes),
-        "two_outputs": config.outputs > len(config.classes),
+        "two_outputs": config.two_outputs,
         "patients": patients,
         **({} if sha256 is None else {"first_weights": sha256}),
         **({} if loss is None else {"loss": loss.describe()}),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ich_study.errors import DataError
-from ich_study.training.config import TWO_OUTPUT_LOSSES, TrainingConfig
+from ich_study.training.config import TrainingConfig
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -106,9 +106,6 @@ def build_loss(config: TrainingConfig) -> nn.Module:
     """The configured loss."""
     if config.loss == "focal":
         return Focal(config.focal_gamma)
-    if config.loss in TWO_OUTPUT_LOSSES:
+    if config.two_outputs:
         return TwoOutputCrossEntropy(config.loss == "cross_entropy_softmaxed")
-    weight = config.positive_weight
-    return BinaryCrossEntropy(
-        weight if isinstance(weight, tuple) else [weight] * len(config.classes)
-    )
+    return BinaryCrossEntropy(config.class_weights)

@@ -55,9 +55,7 @@ def predictions_of(
     found = {}
     for name, run in runs.items():
         arguments = (run.model, preprocessing, run.config.classes, source, rows, run.device)
-        # two outputs for one class: absent and present
-        paired = run.config.outputs > len(run.config.classes)
-        found[name] = predict(*arguments, two_outputs=paired)
+        found[name] = predict(*arguments, two_outputs=run.config.two_outputs)
     return found
 
 

@@ -154,9 +154,8 @@ def arm_variant(arm: str, base_variant: str) -> str:
 
 def arm_loss(arm: str, base_variant: str, config: TrainingConfig) -> LSELoss:
     """The loss that an arm trains with."""
-    weight = config.positive_weight
-    weight = weight if isinstance(weight, tuple) else (weight,) * len(config.classes)
-    return LSELoss(arm_variant(arm, base_variant), arm != NO_CONSISTENCY, weight)
+    variant = arm_variant(arm, base_variant)
+    return LSELoss(variant, arm != NO_CONSISTENCY, config.class_weights)
 
 
 def variant_table() -> pd.DataFrame:
