@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ich_study.atomic import atomic_path
-from ich_study.errors import WeightsError
+from ich_study.errors import WeightsError, first_of
 from ich_study.hashing import sha256_bytes, sha256_file, sha256_lines
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -120,7 +120,9 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         ],
     }
     found = [
-        f"{kind} ({len(names)}): {_listed(names)}" for kind, names in problems.items() if names
+        f"{kind} ({len(names)}): {first_of(names, _LISTED)}"
+        for kind, names in problems.items()
+        if names
     ]
     if found:
         raise WeightsError(
@@ -229,9 +231,3 @@ def _refuse_bomb(file: Path | BytesIO) -> None:
         raise ValueError(
             f"unpacked it is {size / 2**30:.3g} GiB; expected at most {_LARGEST / 2**30:g} GiB"
         )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (
-        f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    )

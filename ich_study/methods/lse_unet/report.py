@@ -208,16 +208,12 @@ def rivals_above(rows: pd.DataFrame, classes: Sequence[str]) -> pd.Series:
     rivals, are left out."""
     values = rows.pivot(index=["method", "variant"], columns="class", values="value")
     is_rival = values.index.get_level_values("method").isin(RIVALS)
-    best = values[is_rival].groupby("variant").max()
-    found = {}
-    for (method, variant), own in values[~is_rival].iterrows():
-        rival = next((best.loc[name] for name in (variant, "printed") if name in best.index), None)
-        above = [] if rival is None else [name for name in classes if rival[name] > own[name]]
-        if above:
-            found[method, variant] = ", ".join(above)
-    names = ["method", "variant"]
-    index = pd.MultiIndex.from_tuples(found, names=names) if found else values.index[:0]
-    return pd.Series(list(found.values()), index, dtype=object)
+    best, own = values[is_rival].groupby("variant").max(), values[~is_rival]
+    variants = own.index.get_level_values("variant")
+    beside = best.reindex([name if name in best.index else "printed" for name in variants])
+    above = beside[[*classes]].to_numpy() > own[[*classes]].to_numpy()
+    said = [", ".join(np.array(classes)[each]) for each in above]
+    return pd.Series(said, own.index, dtype=object)[above.any(1)]
 
 
 def localisation(

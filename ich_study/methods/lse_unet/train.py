@@ -194,8 +194,9 @@ def checked_encoder(
         assert_unseen(weights_of_run(run), test_rows)
     if encoder_run is None:
         return None
-    check_encoder(weights_of_run(encoder_run), config, backbone, differs)
-    return weights_of_run(encoder_run)
+    weights = weights_of_run(encoder_run)
+    check_encoder(weights, config, backbone, differs)
+    return weights
 
 
 def check_encoder(

@@ -52,27 +52,27 @@ def grid_boxes(
     unknown: they would count as free of hemorrhage.
     """
     require_known("truth", truth, TRUTHS)
-    if truth == "none":
+    column = TRUTHS[truth]
+    if column is None:
         return [NO_BOXES[0]] * len(rows), [NO_BOXES[1]] * len(rows)
-    unknown = rows[~rows[TRUTHS[truth]].astype(bool)]
+    unknown = rows[~rows[column].astype(bool)]
     if len(unknown):
         first = unknown.iloc[0]
         where = f"{len(unknown)} slices, first {first.scan_id} slice {first.slice_index}"
         raise StudyError(f"the {truth} are unknown in {where}; leave those out")
-    annotated = dict(list(source.boxes.groupby(["scan_id", "slice_index"])))
+    annotated = {
+        place: (table[["x", "y", "width", "height"]].to_numpy(np.float64), table["label"])
+        for place, table in source.boxes.groupby(["scan_id", "slice_index"])
+    }
     boxes, subtypes = [], []
     for row in rows.itertuples():
         if truth == "mask_components":
             native, names = mask_boxes(source.mask(row.scan_id)[row.slice_index])
-        elif (row.scan_id, row.slice_index) in annotated:
-            table = annotated[row.scan_id, row.slice_index]
-            native = table[["x", "y", "width", "height"]].to_numpy(np.float64)
-            names = table["label"].to_numpy(str)
         else:
-            native, names = NO_BOXES
+            native, names = annotated.get((row.scan_id, row.slice_index), NO_BOXES)
         scale = np.tile([side / row.columns, side / row.rows], 2)
         boxes.append(boxes_on_grid(native, scale))
-        subtypes.append(names)
+        subtypes.append(np.array(names, str))
     return boxes, subtypes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -124,7 +125,7 @@ def evaluate_network(
 ) -> Evaluated:
     """Every detector of `detectors` on one part; the first is the main one and has its h, T and d
     in the rows, subtypes, a curve and pictures. gate: see `report.point_rows`."""
-    main = next(iter(detectors))
+    main, chosen = next(iter(detectors.items()))
     columns = {**columns_of(head, main), "threshold_source": TUNED_ON_BOXES}
     found, rows = {}, []
     for name, detector in tqdm(detectors.items(), "detectors", leave=False):
@@ -133,20 +134,18 @@ def evaluate_network(
         named = {**columns, "variant": name}
         rows += report.point_rows(scored, found[name], table, gated, **named)
     rows += report.subtype_rows(scored, found[main], table, **columns)
-    chosen, patients = detectors[main], scored.rows["patient_id"].nunique()
-    for name, value in (
-        ("h_maxima", chosen.prominence),
-        ("threshold", chosen.threshold),
-        ("distance", chosen.distance),
-    ):
+    patients = scored.rows["patient_id"].nunique()
+    settings = {"h_maxima": "prominence", "threshold": "threshold", "distance": "distance"}
+    for name, of_detector in settings.items():
+        value = getattr(chosen, of_detector)
         rows.append(table.number(value, f"detector_{name}", patients, **columns, unit="slice"))
     counts = report.point_counts_of(scored, found[main])
     total, scans = counts.sum(), scored.rows["scan_id"].nunique()
-    everything = scored.peaks(replace(detectors[main], threshold=-np.inf))
+    everything = scored.peaks(replace(chosen, threshold=-np.inf))
     return Evaluated(
         head,
         main,
-        detectors[main],
+        chosen,
         scored,
         found[main],
         counts,
@@ -209,7 +208,7 @@ def better_than_chance(evaluated: Evaluated, store: Store) -> tuple[float, float
     weights = np.array([len(found.points) for found in evaluated.peaks])
     index = np.flatnonzero(weights)
     if not len(index):
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     scored = evaluated.scored
     grid = published_preprocessing(scored.side)
     truth = read_truth(store, scored.rows.iloc[index], grid, kind="none", progress=False)
