@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import MapError, ParameterError, require_known
+from ich_study.errors import ParameterError, require_known
 from ich_study.inputs.devices import autocast
 from ich_study.models.frozen import frozen
 
@@ -156,16 +156,6 @@ class _Recorder:
     def differentiate(self, total: Tensor) -> None:
         """Backward pass to the first recorded attention; the hooks note the norms on the way."""
         torch.autograd.grad(total, self._leaf)
-        missing = [
-            place
-            for place, block in self._blocks.items()
-            if set(block.gradient_norm) != self._gradients
-        ]
-        if missing:
-            raise MapError(
-                f"no gradient reached the attention of (stage, block) {missing}; does the network's"
-                " output depend on it?"
-            )
 
     def blocks_by_stage(self) -> dict[int, tuple[BlockAttention, ...]]:
         """Blocks of each stage, in order."""
@@ -176,33 +166,20 @@ class _Recorder:
         }
 
 
-def target_sum(logits: Tensor, targets: Targets | None) -> Tensor:
-    """Sum of each slice's target logit; ParameterError where a target is missing or not an
-    output."""
-    count, outputs = logits.shape
-    chosen = (
-        torch.as_tensor(-1 if targets is None else targets, device=logits.device)
-        .long()
-        .expand(count)
-    )
-    if bool((chosen < 0).any()) or bool((chosen >= outputs).any()):
-        raise ParameterError(f"targets are {targets}; the network has outputs 0 to {outputs - 1}")
+def target_sum(logits: Tensor, targets: Targets) -> Tensor:
+    """Sum of each slice's target logit."""
+    chosen = torch.as_tensor(targets, device=logits.device).expand(len(logits))
     return logits.gather(1, chosen[:, None]).sum()
 
 
 def checked_swin(model: nn.Module) -> SwinTransformer:
-    """`model`, if it is a timm SwinTransformer in evaluation mode; ParameterError otherwise."""
+    """`model`, if it is a timm SwinTransformer; ParameterError otherwise."""
     from timm.models.swin_transformer import SwinTransformer  # slow to import
 
     if not isinstance(model, SwinTransformer):
         raise ParameterError(
             "attention maps are defined for timm's SwinTransformer; this network is a"
             f" {type(model).__name__}"
-        )
-    if model.training:
-        raise ParameterError(
-            "the network is in training mode, where slices of a batch are not independent; call"
-            " eval() first"
         )
     return model
 

@@ -21,7 +21,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
 from ich_study.inputs.devices import autocast
 from ich_study.methods.hgi_sam.attention_capture import (
@@ -100,8 +99,8 @@ def swin_sam(
 
     model: timm's SwinTransformer in evaluation mode. inputs: (B, C, H, W) on its device. brain:
     bool (B, H, W), or None for the whole slice. stages: fused, counted from 0; None is all. An
-    empty brain and a flat map give zeros. Raises ParameterError for another network or an odd
-    number of blocks in a stage, MapError where a map is not finite.
+    empty brain and a flat map give zeros. Raises ParameterError for another network, MapError where
+    a map is not finite.
     """
     capture = capture_attention(model, inputs, stages=stages, precision=precision)
     layers = layer_maps(capture, variant, weighted=False)
@@ -131,16 +130,11 @@ def layer_maps(capture: Capture, variant: AttentionVariant, weighted: bool) -> d
     """Map of every captured stage, (B, rows, columns), largest value 1: the mean over its pairs of
     blocks.
 
-    weighted: by gradient norms (HGI-SAM) or not (Swin-SAM). Raises ParameterError where a stage has
-    an odd number of blocks, MapError where a map is not finite.
+    weighted: by gradient norms (HGI-SAM) or not (Swin-SAM). Raises MapError where a map is not
+    finite.
     """
     found = {}
     for stage, blocks in capture.stages.items():
-        if len(blocks) % 2:
-            raise ParameterError(
-                f"stage {stage} has {len(blocks)} blocks; its map multiplies blocks in pairs, so"
-                " the depth must be even"
-            )
         maps = [block_map(block, number, variant, weighted) for number, block in enumerate(blocks)]
         layer = torch.stack([one * two for one, two in zip(maps[::2], maps[1::2])]).mean(0)
         checked_maps(layer, f"attention map of stage {stage}")
@@ -218,8 +212,7 @@ def fused_map(
     """Product of the layers' maps interpolated to `size`, times the brain, min-max over the slice;
     (B, H, W) in [0, 1].
 
-    Where the product is flat, or the brain empty, the map is 0. Raises ParameterError for a brain
-    mask of another shape or kind.
+    Where the product is flat, or the brain empty, the map is 0.
 
     >>> layers = {0: torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), 1: torch.tensor([[[2.0]]])}
     >>> fused_map(layers, (2, 2))
@@ -232,16 +225,7 @@ def fused_map(
     """
     target = (int(size[0]), int(size[1]))
     fused = torch.stack([resized_maps(layer, target) for layer in layers.values()]).prod(0)
-    return minmax(fused if brain is None else fused * checked_brain(brain, fused))
-
-
-def checked_brain(brain: Tensor, maps: Tensor) -> Tensor:
-    """`brain` on the maps' device; ParameterError unless it is bool and of their shape."""
-    if brain.dtype != torch.bool or brain.shape != maps.shape:
-        raise ParameterError(
-            f"brain mask is {brain.dtype} {tuple(brain.shape)}; expected bool {tuple(maps.shape)}"
-        )
-    return brain.to(maps.device)
+    return minmax(fused if brain is None else fused * brain.to(fused.device))
 
 
 def swin_grad_cam(

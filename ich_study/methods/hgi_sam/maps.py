@@ -17,7 +17,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ich_study.errors import ParameterError
 from ich_study.evaluate.archive import MapArchive, MapName, archive_slices
 from ich_study.evaluate.heat import Index
 from ich_study.evaluate.scaling import minmax
@@ -148,14 +147,9 @@ def ablations(methods: Mapping[str, AttentionHeat]) -> list[AttentionHeat]:
 
 
 def stages_held(archive: MapArchive, kind: str, variant: str) -> tuple[int, ...]:
-    """Stages whose maps of this kind and variant the archive holds; ParameterError where it holds
-    none."""
+    """Stages whose maps of this kind and variant the archive holds."""
     wanted = f"{kind}-{variant}"
-    found = sorted(int(layer[1:]) for name, layer in archive.names if name == wanted)
-    if not found:
-        held = sorted({name for name, _ in archive.names})
-        raise ParameterError(f"no maps {wanted}; the archive holds {', '.join(held)}")
-    return tuple(found)
+    return tuple(sorted(int(layer[1:]) for name, layer in archive.names if name == wanted))
 
 
 def _maps_of(model: nn.Module, precision: str, inputs: Tensor) -> dict[MapName, Tensor]:
