@@ -18,7 +18,7 @@ from ich_study.errors import ParameterError, WeightsError, require_known
 from ich_study.inputs.seeds import first_weights_from
 from ich_study.models.registry import Network, register
 from ich_study.models.settings import TRAINED, check_hash
-from ich_study.models.sources import Source, read_source
+from ich_study.models.sources import RANDOM, Source, read_source
 from ich_study.models.weights import state_digest
 
 RESERVED_OPTIONS = frozenset(
@@ -105,25 +105,21 @@ def create_backbone(
     options = dict(options or {})
     _check_request(name, options)
     check_hash(weights, weights_sha256)
-    config = timm.get_pretrained_cfg(name)
-    mean, std, licence = tuple(config.mean), tuple(config.std), None
-    described, sha256 = "random", None
+    config, source = timm.get_pretrained_cfg(name), RANDOM
     with first_weights_from(seed):
         if weights is None:
             model = _build(name, options, num_classes=outputs, in_chans=in_channels)
         elif weights == "hub":
             model = _loaded(name, in_channels, options, {}, f"timm's published weights of {name}")
             model.reset_classifier(outputs)
-            described, sha256 = config.hf_hub_id or name, state_digest(model)
-            licence = config.license
+            named = (config.hf_hub_id or name, {}, state_digest(model), config.license)
+            source = Source(*named, None, None)
         else:
             source = read_source(weights, weights_sha256)
             overlay = _of_source(name, source, in_channels)
             model = _loaded(name, in_channels, options, overlay, weights)
             model.pretrained_cfg.pop("state_dict", None)
             model.reset_classifier(outputs)
-            described, sha256, licence = source.name, source.sha256, source.licence
-            mean, std = source.mean or mean, source.std or std
     train_only(model, trained)
     return Backbone(
         model,
@@ -131,11 +127,11 @@ def create_backbone(
         outputs,
         in_channels,
         options,
-        mean,
-        std,
-        described,
-        sha256,
-        licence,
+        source.mean or tuple(config.mean),
+        source.std or tuple(config.std),
+        source.name,
+        source.sha256,
+        source.licence,
         trained,
     )
 
@@ -202,7 +198,8 @@ def _loaded(
         Exception
     ) as error:  # the hub client raises its own and the network's errors, none of them a fallback
         raise WeightsError(
-            f"{wanted} cannot be loaded into {name}{_with(options)}: {_shortened(error)}"
+            f"{wanted} cannot be loaded into {name}"
+            f"{f' with the options {options}' if options else ''}: {_shortened(error)}"
         ) from error
 
 
@@ -225,10 +222,6 @@ def _of_source(name: str, source: Source, in_channels: int) -> dict[str, Any]:
             f"{source.name} takes {first.shape[1]} input channels; expected {in_channels} or 3"
         )
     return overlay
-
-
-def _with(options: dict[str, Any]) -> str:
-    return f" with the options {options}" if options else ""
 
 
 def _shortened(error: Exception) -> str:

@@ -35,17 +35,21 @@ HALF = (0.5, 0.5, 0.5)
 class Source:
     """First weights of a network, under timm's names.
 
-    name: as tables and checkpoints say it. sha256: of the file, or of the parts of one, in order.
+    name: as tables and checkpoints say it. sha256: of the file, or of the parts of one, in order;
+    for hub weights, of the loaded tensors; None when random.
     licence: None where the file does not say. mean, std: of inputs in [0, 1] that the weights
     expect; None where nothing but timm says.
     """
 
     name: str
     tensors: Tensors = field(repr=False)
-    sha256: str
+    sha256: str | None
     licence: str | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+
+
+RANDOM = Source("random", {}, None, None, None, None)
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ PACKAGES = {
 def read_source(weights: str, sha256: str | None = None) -> Source:
     """Weights of `package:NAME`, `file:PATH` or `run:FOLDER`, a path below the project's folder.
 
-    Raises ParameterError for another kind or an unknown package; WeightsError where the file is
+    Raises ParameterError for an unknown package; WeightsError where the file is
     absent, of another SHA-256 than its package's or `sha256`, or unreadable.
     """
     kind, place = weights_kind(weights)
@@ -134,11 +138,7 @@ def read_source(weights: str, sha256: str | None = None) -> Source:
         if place not in PACKAGES:
             raise ParameterError(f"weights are {weights!r}; known packages: {', '.join(PACKAGES)}")
         return PACKAGES[place].read(place)
-    if kind == "run":
-        return _from_file(resolve(place) / WEIGHTS_FILE, sha256)
-    if kind == "file":
-        return _from_file(resolve(place), sha256)
-    raise ParameterError(f"weights are {weights!r}, which no file holds")
+    return _from_file(resolve(place) / (WEIGHTS_FILE if kind == "run" else ""), sha256)
 
 
 def weights_of_run(folder: str | Path) -> Path:

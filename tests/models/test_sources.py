@@ -64,8 +64,6 @@ def test_kinds_and_packages_are_known_or_refused():
         read_source("package:resnet9000")
     with pytest.raises(ParameterError, match="expected hub, package:NAME"):
         read_source("weights.pt")
-    with pytest.raises(ParameterError, match="no file holds"):
-        read_source("hub")
 
 
 def test_a_file_without_a_description_says_no_licence(tmp_path):
