@@ -56,27 +56,21 @@ class Augmentation:
 
         `generator` lives on the CPU; what it draws does not depend on the device.
         """
-        return self._augmented(images, None, generator)[0]
+        return self.paired(images, None, generator)[0]
 
     def paired(
-        self, images: Tensor, masks: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Images as by calling, and their masks (B, H, W) moved by the same maps, nearest
-        neighbour, dtype kept."""
-        augmented, moved = self._augmented(images, masks, generator)
-        return augmented, masks if moved is None else moved
-
-    def _augmented(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
+        """Images as by calling, and their masks (B, H, W), if any, moved by the same maps, nearest
+        neighbour, dtype kept."""
         count = len(images)
         output_to_input = self._drawn_matrices(count, generator).to(images)
         if self.flip_probability or self.affines:
             images = warp(images, output_to_input, self.fill)
             if masks is not None:
-                masks = warp(masks[:, None].to(images), output_to_input, self.fill, "nearest")[
-                    :, 0
-                ].to(masks.dtype)
+                alike = masks[:, None].to(images)
+                moved = warp(alike, output_to_input, self.fill, "nearest")
+                masks = moved[:, 0].to(masks.dtype)
         if self.resolution < 1:
             images = coarser(images, self.resolution, generator)
         if self.contrast or self.brightness:
@@ -191,8 +185,8 @@ class GreyAugmentation(Augmentation):
         return augmented if self.crop is None else random_crops(augmented, self.crop, generator)
 
     def paired(
-        self, images: Tensor, masks: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+        self, images: Tensor, masks: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Not there: the MIL detector trains without masks."""
         raise ParameterError(
             "the MIL detector's augmentation moves no masks; choose another for training with masks"

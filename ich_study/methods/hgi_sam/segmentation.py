@@ -44,12 +44,12 @@ class SliceSegmentation(Task):
     def __init__(
         self,
         config: TrainingConfig,
-        preprocessing: Preprocessing,
         source: Store,
         train_rows: pd.DataFrame,
         validation_rows: pd.DataFrame,
     ) -> None:
-        self._config, self._preprocessing, self._train_rows = config, preprocessing, train_rows
+        self._config, self._train_rows = config, train_rows
+        self._preprocessing = preprocessing = config.preprocessing()
         rows = {"training": train_rows, "validation": validation_rows}
         self._slices = {
             part: SliceDataset(source, table, ("any",), preprocessing, config.cache_in_memory)
@@ -142,12 +142,10 @@ def train_segmenter(
     SliceSegmentation.
     """
     network.check_size(config.size)
-    preprocessing = config.preprocessing()
-    task = SliceSegmentation(config, preprocessing, source, train_rows, validation_rows)
-    learned_from = pd.concat([train_rows, validation_rows])
+    task = SliceSegmentation(config, source, train_rows, validation_rows)
     metadata = {
-        "preprocessing": preprocessing.describe(),
-        "patients": patient_marks(learned_from),
+        "preprocessing": config.preprocessing().describe(),
+        "patients": patient_marks(pd.concat([train_rows, validation_rows])),
     }
     return fit(network, task, config.loop, folder, metadata)
 

@@ -7,9 +7,9 @@ overall.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,6 +102,7 @@ def significance_table(
     positive = positive_slices(rows)
     part = rows[positive].reset_index(drop=True)
     values = {method: dice(counts[positive]) for method, counts in segmentations.items()}
+    of_patients = pd.DataFrame(values).groupby(part["patient_id"].to_numpy()).mean()
     statistics = {
         method: statistic_of(counts[positive], part, "slice", "dice")
         for method, counts in segmentations.items()
@@ -114,8 +115,7 @@ def significance_table(
     for family, pairs in families.items():
         by_slice = [paired_t_test(values[first], values[second]) for first, second in pairs]
         by_patient = [
-            paired_t_test(*(_patient_means(values[name], part) for name in pair)).p
-            for pair in pairs
+            paired_t_test(*(of_patients[name].to_numpy() for name in pair)).p for pair in pairs
         ]
         table = paired_differences(statistics, pairs, replicates, seed)
         table = table.assign(
@@ -149,8 +149,14 @@ def printed_rows(
         own, part = named[cell.method], rows
         if cell.fold != "overall":
             part = replace(rows, dataset=f"{rows.dataset}/fold_{int(cell.fold) + 1}", made=[])
-            counts = segmentations[cell.method].counts
-            found.append(_of_fold(counts, index, scored[cell.fold], part, cell.metric, own))
+            chosen = scored[cell.fold]
+            if chosen.any():
+                counts = segmentations[cell.method].counts[chosen]
+                measured = statistic_of(counts, index[chosen], "slice", cell.metric)
+                found.append(part.statistic(measured, cell.metric, **own))
+            else:
+                why = {"interval": "no slice of the fold is labelled positive"}
+                found.append(part.number(math.nan, cell.metric, 0, **own, **why))
         found.append(part.number(cell.se, f"{cell.metric}_se", patients[cell.fold], **own))
     for test in significance[significance["family"] == "HGI-SAM against"].itertuples():
         own = named[test.second]
@@ -160,26 +166,6 @@ def printed_rows(
         own = {**named[name], "unit": "pixel"}
         found.append(rows.number(mean, "map_threshold", index["patient_id"].nunique(), **own))
     return found
-
-
-def _of_fold(
-    counts: Counts,
-    index: pd.DataFrame,
-    part: np.ndarray,
-    rows: Rows,
-    metric: str,
-    columns: Mapping[str, Any],
-) -> Row:
-    """A mean over the slices of one fold. part: bool (slices,), those with hemorrhage."""
-    if not part.any():
-        why = {"interval": "no slice of the fold is labelled positive"}
-        return rows.number(float("nan"), metric, 0, **columns, **why)
-    measured = statistic_of(counts[part], index[part], "slice", metric)
-    return rows.statistic(measured, metric, **columns)
-
-
-def _patient_means(values: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
-    return pd.Series(values).groupby(rows["patient_id"].to_numpy()).mean().to_numpy()
 
 
 def order_line(significance: pd.DataFrame) -> str:

@@ -38,11 +38,11 @@ from ich_study.methods.lse_unet.tables import (
     POOLED,
     SIZES,
     SUBTYPE_AVERAGE,
+    Key,
     dice_statistics,
     grid_row,
     localisation_rows,
     method_differences,
-    named,
     overlap_row,
     own_differences,
     protocol_rows,
@@ -94,7 +94,7 @@ def report_masks(
         return MaskReport()
     report, statistics, thresholds = MaskReport(), {}, []
     scans, classes = scan_rows(truth.rows), methods[0].heat.classes
-    slabs, _ = slabs_of(truth)
+    slabs, patients = slabs_of(truth)[0], scans["patient_id"].nunique()
     pixel_ml = slabs["pixel_ml"].to_numpy()
     for method in methods:
         name, heat = method.name, method.heat
@@ -114,11 +114,10 @@ def report_masks(
             protocol = item.source if item.source != "none" else item.variant
             cuts = {label: threshold.value for label, threshold in item.thresholds.items()}
             if item.source != "none" and item.rule == "truth":
-                columns = named(heat.name, item.variant, item.rule, item.source)
-                patients = scans["patient_id"].nunique()
                 for label, value in cuts.items():
-                    own = {**columns, "class_name": label, "unit": "pixel"}
-                    report.rows.append(rows.number(value, "mask_threshold", patients, **own))
+                    key = Key(heat.name, item.variant, item.source, item.rule, label)
+                    row = rows.number(value, "mask_threshold", patients, **key.columns())
+                    report.rows.append(row)
             thresholds.append({"method": name, "protocol": protocol, "subset": item.rule, **cuts})
     others = [method.heat.name for method in methods if method.heat.name != METHOD]
     differences, found_rows = method_differences(rows, statistics, METHOD, others)

@@ -295,15 +295,13 @@ def protocols(
     chosen = {"masks-test": best_setting(at_truth, "masks-test"), "masks-validation": {}}
     if method.validation is not None and validation_labels is not None:
         chosen["labels"] = otsu_of(method.validation, validation_labels)
-    found = []
-    for rule in histograms:
-        found += [(rule, variant, source, cuts) for source, cuts in chosen.items()]
+    wanted = [(rule, variant, *each) for rule in histograms for each in chosen.items()]
     reading = {"printed": "", "authors": "authors_"}.get(variant)
     for value in FIXED if reading is not None else ():
         cuts = dict.fromkeys(classes, fixed_threshold(value))
-        found.append(("truth", f"{reading}threshold_{value}", "none", cuts))
+        wanted.append(("truth", f"{reading}threshold_{value}", "none", cuts))
     made = []
-    for rule, variant, source, cuts in found:
+    for rule, variant, source, cuts in wanted:
         histogram = histograms[rule]
         counts = histogram.at(setting_of(cuts, classes)) if cuts else fitted.counts(histogram)
         by_scan = counts.by_group(slabs["scan_id"].to_numpy())

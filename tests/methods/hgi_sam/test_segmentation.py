@@ -80,9 +80,7 @@ def test_it_segments_blood_in_patients_it_has_not_seen(tmp_path):
 
 
 def test_the_loss_is_half_dice_of_hemorrhage_half_cross_entropy():
-    task = SliceSegmentation(
-        settings(augmentation="none"), settings().preprocessing(), STORE, TRAIN, VALIDATION
-    )
+    task = SliceSegmentation(settings(augmentation="none"), STORE, TRAIN, VALIDATION)
     inputs, masks = next(iter(task.loaders(CPU)[0]))
     model = create_segmenter("unet", 3, {"channels": [4, 8]}).model
     logits = model(inputs)
@@ -104,7 +102,7 @@ def training_batches(task, epoch):
 
 def test_masks_follow_their_slices_through_order_and_augmentation():
     plain = settings(augmentation_options={"noise_probability": 0.0})
-    task = SliceSegmentation(plain, plain.preprocessing(), STORE, TRAIN, VALIDATION)
+    task = SliceSegmentation(plain, STORE, TRAIN, VALIDATION)
     for inputs, masks in training_batches(task, 3):
         bright, blood = inputs[:, 0], masks[:, 0].bool()
         inside = [float(image[mask].mean()) for image, mask in zip(bright, blood) if mask.sum() > 3]
