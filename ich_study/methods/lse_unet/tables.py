@@ -31,7 +31,7 @@ from ich_study.methods.lse_unet.study import (
     truth_codes,
 )
 from ich_study.methods.lse_unet.train import NO_CONSISTENCY, RANDOM_ENCODER, SHARED_PATIENTS
-from ich_study.metrics.overlap import Counts, label_counts
+from ich_study.metrics.overlap import Counts
 from ich_study.metrics.statistics import (
     PatientStatistic,
     mean_of_items,
@@ -147,8 +147,10 @@ def size_statistics(
         levels = method.levels.read(index)
         for item, counted in zip(chosen, pixels):
             maps = label_maps(levels, labels[index], setting_of(item.thresholds, classes))
-            own = pooled_counts(label_counts(maps, codes[index], 1 + len(classes)))
-            counted[:, index] = own.tp, own.fp, own.fn
+            true, marked = codes[index] > 0, maps > 0
+            hits = marked & (maps == codes[index])
+            for row, part in zip(counted, (hits, marked & ~hits, true & ~hits)):
+                row[index] = part.sum((1, 2))
     table = {}
     for item, counted in zip(chosen, pixels):
         for size, name in enumerate(SIZES):
