@@ -63,10 +63,11 @@ def _coarse_classes(
     return tissue, bone, air
 
 
-def _outer_air(air: np.ndarray) -> np.ndarray:
-    """Air of each slice that is joined to the image's border."""
-    outer = np.zeros(air.shape, bool)
-    for target, image in zip(outer, air):
+def border_connected(mask: np.ndarray) -> np.ndarray:
+    """What of each slice of a mask, bool (slices, rows, columns), is joined to the image's border
+    through edges of pixels."""
+    outer = np.zeros(mask.shape, bool)
+    for target, image in zip(outer, mask):
         padded = np.pad(image, 1, constant_values=True).view(np.uint8)
         cv2.floodFill(padded, None, (0, 0), 2)
         target[:] = padded[1:-1, 1:-1] == 2
@@ -152,15 +153,6 @@ def _beside_defects(
     return found
 
 
-def _filled(mask: np.ndarray) -> np.ndarray:
-    """Holes of each slice filled (ventricles below the window, calcifications, sella)."""
-    filled = np.zeros(mask.shape, np.uint8)
-    for target, image in zip(filled, mask.view(np.uint8)):
-        contours, _ = cv2.findContours(image, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(target, contours, -1, 1, cv2.FILLED)
-    return filled.astype(bool)
-
-
 def _fine(mask: np.ndarray, shape: tuple[int, ...], step: int) -> np.ndarray:
     """The coarse mask on the scan's own grid, its outline interpolated."""
     if step == 1:
@@ -187,11 +179,12 @@ def brain_mask(hu: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
     step = max(1, round(_GRID_MM / min(known)))
     side_mm = float(np.mean(known)) * step
     tissue, bone, air = _coarse_classes(hu, step, side_mm)
-    outer, opening = _outer_air(air), OPENING_MM / side_mm
+    outer, opening = border_connected(air), OPENING_MM / side_mm
     rays = _rays_that_meet_bone(bone, outer)
     inside = tissue & (rays >= ENCLOSED)
     brain = _largest_component(_per_slice(cv2.MORPH_OPEN, inside, opening))
     brain = _beside_defects(brain, tissue & (rays >= _DEFECT_RAYS), outer, opening, side_mm)
     # The opening rounded off gyri and thin extra-axial blood; tissue next to the brain comes back.
     brain |= inside & _per_slice(cv2.MORPH_DILATE, brain, _REGROWN_MM / side_mm)
-    return _fine(_filled(brain), hu.shape, step)
+    # Holes are filled too: ventricles below the window, calcifications, sella.
+    return _fine(~border_connected(~brain), hu.shape, step)

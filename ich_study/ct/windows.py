@@ -1,7 +1,6 @@
 """Display windows: HU to the grey values a network or a reader sees.
 
-`apply_window` and `mil_channels` take and give NumPy arrays or torch tensors alike; tensors keep
-their device.
+`apply_window` takes and gives NumPy arrays or torch tensors alike; tensors keep their device.
 """
 
 from __future__ import annotations
@@ -94,20 +93,16 @@ def wrapped_grey(hu: torch.Tensor) -> torch.Tensor:
     return hu.int().remainder(256).float() / 255
 
 
-def mil_channels(hu: Array) -> Array:
+def mil_channels(hu: np.ndarray) -> np.ndarray:
     """HU (..., rows, columns) to the MIL detector's input (..., 3, rows, columns), float32.
 
     Channels: HU + 1024 with everything below -500 of that scale set to 0; HU 0..80 and HU
     -15..115, each stretched to 0..4096; all standardised by the constants 400 and 1000
     (printed_and_authors, 004.2).
     """
-    raw = (hu.astype(np.float32) if isinstance(hu, np.ndarray) else hu.float()) + 1024
+    raw = hu.astype(np.float32) + 1024
     raw = raw * (raw >= -500)
     channels = [raw] + [
         apply_window(raw - 1024, WINDOWS[name]) * 4096 for name in ("mil_80", "mil_130")
     ]
-    if isinstance(hu, np.ndarray):
-        return (np.stack(channels, -3) - 400) / 1000
-    import torch
-
-    return (torch.stack(channels, -3) - 400) / 1000
+    return (np.stack(channels, -3) - 400) / 1000

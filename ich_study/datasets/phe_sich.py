@@ -34,8 +34,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from scipy import ndimage
 
+from ich_study.ct.brain_mask import border_connected
 from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, label_frame
 from ich_study.datasets.files import read_table, require_file, require_room
 from ich_study.datasets.layout import require_root
@@ -226,8 +226,7 @@ def _hounsfield(grey: np.ndarray, width: float) -> np.ndarray:
     table = np.rint(EXPORT_CENTRE + width * (np.arange(256) / 255 - 0.5)).astype(np.int16)
     table[255] = WHITE_HU
     hu = table[grey]
-    for picture, values in zip(grey, hu):
-        values[border_connected(picture == 0)] = AIR_HU
+    hu[border_connected(grey == 0)] = AIR_HU
     return hu
 
 
@@ -239,12 +238,6 @@ def _boxes(ref: ScanRef) -> pd.DataFrame:
             place = {"scan_id": ref.scan_id, "slice_index": index, "label": "any"}
             rows.append({**place, "x": y, "y": x, "width": height, "height": width})
     return box_frame(rows)
-
-
-def border_connected(black: np.ndarray) -> np.ndarray:
-    """The part of a boolean picture (rows, columns) that reaches its border through edges of
-    pixels."""
-    return ~ndimage.binary_fill_holes(~black)
 
 
 def _read_stack(files: tuple[Path, ...]) -> np.ndarray:

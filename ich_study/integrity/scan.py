@@ -42,20 +42,12 @@ Found: TypeAlias = list[tuple[str, str, int | None, str]]
 """Severity, check, slice index or None, detail."""
 
 
-def slice_extremes(hu: np.ndarray) -> np.ndarray:
-    """Lowest and highest value of every slice of (slices, rows, columns), int16 (2, slices)."""
-    return np.array([(image.min(), image.max()) for image in hu], dtype=np.int16).reshape(-1, 2).T
-
-
-def check_volume(
-    volume: ScanVolume, intensity: str = "hu", extremes: np.ndarray | None = None
-) -> list[Finding]:
+def check_volume(volume: ScanVolume, intensity: str = "hu") -> list[Finding]:
     """Findings of one scan, without looking at any other.
 
     intensity: the reader's sentence; checks that need true HU run only where it is "hu".
-    extremes: `slice_extremes` of the scan, where they are known already.
     """
-    low, high = slice_extremes(volume.hu) if extremes is None else extremes
+    low, high = volume.hu.min((1, 2)), volume.hu.max((1, 2))
     found = _geometry(volume) + _labels(volume) + _boxes(volume)
     found += [
         ("warning", "constant-image", int(i), f"every pixel is {low[i]}")

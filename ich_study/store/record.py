@@ -22,7 +22,6 @@ from ich_study.atomic import atomic_path, write_text
 from ich_study.datasets.contract import ScanVolume
 from ich_study.hashing import pixel_hash, sealed, sha256_bytes, sha256_lines, unsealed
 from ich_study.integrity import check_volume
-from ich_study.integrity.scan import slice_extremes
 from ich_study.paths import safe_name
 from ich_study.schema import BOX_COLUMNS, INDEX_COLUMNS, LABELS
 from ich_study.store.fingerprint import LAYOUT
@@ -57,23 +56,10 @@ class ScanRecord:
     sources: dict[str, list[Any]]
 
     def content_hash(self) -> str:
-        """Hash of labels, geometry, boxes and arrays; says nothing of machine, time or source
-        files."""
-        return content_hash(self.index, self.boxes, self.image_hashes, self.mask_hash)
-
-
-def content_hash(
-    index: Mapping[str, list[Any]],
-    boxes: Mapping[str, list[Any]],
-    image_hashes: list[str],
-    mask_hash: str | None,
-) -> str:
-    """SHA-256 over one scan's rows and the hashes of its arrays."""
-    return sha256_bytes(
-        json.dumps(
-            [index, boxes, image_hashes, mask_hash], sort_keys=True, allow_nan=False
-        ).encode()
-    )
+        """SHA-256 of labels, geometry, boxes and the hashes of the arrays; says nothing of machine,
+        time or source files."""
+        content = [self.index, self.boxes, self.image_hashes, self.mask_hash]
+        return sha256_bytes(json.dumps(content, sort_keys=True, allow_nan=False).encode())
 
 
 def _save(target: Path, array: np.ndarray) -> None:
@@ -99,16 +85,6 @@ def _let_go(file: int) -> None:
 def image_hashes(hu: np.ndarray) -> list[str]:
     """`pixel_hash` of each slice's int16 little-endian bytes, all of them."""
     return [pixel_hash(image) for image in np.ascontiguousarray(hu, dtype="<i2")]
-
-
-def _hashes_and_extremes(hu: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """`image_hashes` and `slice_extremes`, slice by slice: what was just hashed is still in the
-    cache."""
-    hashes, extremes = [], []
-    for index in range(len(hu)):
-        hashes += image_hashes(hu[index : index + 1])
-        extremes.append(slice_extremes(hu[index : index + 1]))
-    return hashes, np.concatenate(extremes, axis=1)
 
 
 def _index_columns(volume: ScanVolume) -> dict[str, list[Any]]:
@@ -173,8 +149,7 @@ def write_scan(
         mask = np.ascontiguousarray(volume.mask)
         _save(folder / "masks" / f"{name}.npy", mask)
         mask_hash = pixel_hash(mask)
-    hashes, extremes = _hashes_and_extremes(hu)
-    findings = check_volume(volume, intensity, extremes)
+    findings = check_volume(volume, intensity)
     constant = {finding.slice_index for finding in findings if finding.check == "constant-image"}
     record = ScanRecord(
         layout=LAYOUT,
@@ -187,7 +162,7 @@ def write_scan(
         notes=list(volume.notes),
         sources=dict(sources or {}),
         findings=[asdict(finding) for finding in findings],
-        image_hashes=hashes,
+        image_hashes=image_hashes(hu),
     )
     text = json.dumps(sealed(vars(record)), allow_nan=False)
     write_text(folder / "records" / f"{name}.json", text, sync=False)

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_fill_holes
 
+from ich_study.ct.brain_mask import border_connected
 from ich_study.datasets import open_dataset
-from ich_study.datasets.phe_sich import WHITE_HU, PheSichReader, _boxes, border_connected
+from ich_study.datasets.phe_sich import WHITE_HU, PheSichReader, _boxes
 from ich_study.errors import DataError, ParameterError
 from ich_study.integrity.scan import note_findings
 from ich_study.paths import real_data_root
@@ -220,7 +221,7 @@ def test_border_connection_needs_edges_not_corners():
     black = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], bool)
     expected = np.zeros((4, 4), bool)
     expected[0, 0] = expected[3, 3] = True
-    np.testing.assert_array_equal(border_connected(black), expected)
+    np.testing.assert_array_equal(border_connected(black[None])[0], expected)
 
 
 REAL = real_data_root()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ich_study.integrity.scan import check_volume, slice_extremes
+from ich_study.integrity.scan import check_volume
 from tests.store.fake_reader import make_scan
 
 
@@ -15,11 +15,6 @@ def checks(volume, intensity="hu"):
 
 def complaints(volume, intensity="hu"):
     return checks(volume, intensity) - checks(make_scan(0))
-
-
-def test_extremes_are_of_every_slice():
-    hu = np.array([[[1, 5]], [[-3, 2]]], np.int16)
-    assert slice_extremes(hu).tolist() == [[1, -3], [5, 2]]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from ich_study.store.record import (
-    content_hash,
     damage,
     dataset_hash,
     file_name,
@@ -33,9 +32,10 @@ CONTENT = {
         {"mask_hash": None},
     ],
 )
-def test_each_part_has_a_say_in_the_content_hash(change):
-    assert content_hash(**CONTENT) == content_hash(**CONTENT)
-    assert content_hash(**{**CONTENT, **change}) != content_hash(**CONTENT)
+def test_each_part_has_a_say_in_the_content_hash(change, tmp_path):
+    record = dataclasses.replace(write_scan(tmp_path, make_scan(1), "source", "hu"), **CONTENT)
+    assert dataclasses.replace(record).content_hash() == record.content_hash()
+    assert dataclasses.replace(record, **change).content_hash() != record.content_hash()
 
 
 def test_a_record_is_hashed_by_its_content_and_not_by_where_it_came_from(tmp_path):
