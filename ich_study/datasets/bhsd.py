@@ -73,7 +73,7 @@ class BhsdReader(NiftiReader):
         self._notes = () if own == PUBLISHED_MAP else (f"dataset.json has its own label map {own}",)
 
     def scans(self) -> list[ScanRef]:
-        """Every labelled volume; `details["part"]` is dataset.json's training or test.
+        """Every labelled volume.
 
         Raises DataError for a missing folder or mask, a name that is not a BHSD name, and names
         in dataset.json without a file.
@@ -82,23 +82,15 @@ class BhsdReader(NiftiReader):
         images = self.folder("images", under=folder)
         masks = self.folder("ground truths", "ground_truths", under=folder)
         pairs = paired_files(images, masks)
-        parts = _parts(self._description)
-        absent = sorted(set(parts) - {stem for stem, _, _ in pairs})
+        absent = sorted(_listed(self._description) - {stem for stem, _, _ in pairs})
         if absent:
             raise DataError(
                 f"{self.root / 'dataset.json'} lists {len(absent)} volumes that are not in"
                 f" {images}, the first is {absent[0]}"
             )
-        return [self._ref(stem, image, mask, parts.get(stem)) for stem, image, mask in pairs]
-
-    def _ref(self, stem: str, image: Path, mask: Path, part: str | None) -> ScanRef:
-        match = _NAME.fullmatch(stem)
-        if match is None:
-            raise DataError(
-                f"{image}: expected a name like ID_0a1b2c3d_ID_0a1b2c3d4e.nii.gz, whose first token"
-                " is the RSNA patient"
-            )
-        return ScanRef(self.name, match[1], stem, (image, mask), {"part": part})
+        return [
+            ScanRef(self.name, _patient(path), stem, (path, mask)) for stem, path, mask in pairs
+        ]
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """HU, mask, and the slice labels that the mask implies. Raises DataError naming a damaged
@@ -130,21 +122,27 @@ def _label_map(description: dict, path: Path) -> dict[int, str]:
     return dict(sorted(own.items()))
 
 
-def _entries(description: dict, part: str) -> list:
-    entries = description.get(part) or []
-    if not isinstance(entries, list):
-        raise DataError(
-            f"dataset.json: `{part}` is a {type(entries).__name__}; expected a list of volumes, as"
-            " published. Fetch it again"
-        )
-    return entries
-
-
-def _parts(description: dict) -> dict[str, str]:
-    """Base name of every volume that dataset.json lists, to `training` or `test`."""
-    parts: dict[str, str] = {}
+def _listed(description: dict) -> set[str]:
+    """Base name of every volume that dataset.json lists."""
+    found = set()
     for part in ("training", "test"):
-        for entry in _entries(description, part):
+        entries = description.get(part) or []
+        if not isinstance(entries, list):
+            raise DataError(
+                f"dataset.json: `{part}` is a {type(entries).__name__}; expected a list of volumes,"
+                " as published. Fetch it again"
+            )
+        for entry in entries:
             listed = entry.get("image") if isinstance(entry, dict) else entry
-            parts[nifti_stem(Path(str(listed).replace("\\", "/")))] = part
-    return parts
+            found.add(nifti_stem(Path(str(listed).replace("\\", "/"))))
+    return found
+
+
+def _patient(image: Path) -> str:
+    match = _NAME.fullmatch(nifti_stem(image))
+    if match is None:
+        raise DataError(
+            f"{image}: expected a name like ID_0a1b2c3d_ID_0a1b2c3d4e.nii.gz, whose first token"
+            " is the RSNA patient"
+        )
+    return match[1]

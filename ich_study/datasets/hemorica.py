@@ -44,19 +44,12 @@ class HemoricaReader(TabledReader):
 
     name, title, layout, origin = "hemorica", "Hemorica", LAYOUT, ORIGIN
     images, table, keys, first_slice, row_of = "images", "slice_labels.csv", KEYS, 0, "study"
+    flags = COLUMNS
 
     def columns(self, path: Path) -> Mapping[str, str]:
         """A table with ICH and without IPH calls intraparenchymal hemorrhage ICH."""
         present = set(read_table(path, KEYS, f"Expected:\n{LAYOUT}"))
         return {**COLUMNS, "IPH": "ICH"} if "ICH" in present and "IPH" not in present else COLUMNS
-
-    def keys_of_rows(self, path: Path, table: pd.DataFrame) -> pd.Series:
-        """The study."""
-        return table["study"]
-
-    def key_of_file(self, stem: str, path: Path) -> str:
-        """The study, by which files are named."""
-        return stem
 
     def patient(self, stem: str, rows: pd.DataFrame, path: Path) -> str:
         """As the study's rows say; DataError where they name two."""

@@ -27,10 +27,10 @@ from nibabel.orientations import (
 )
 from nibabel.spatialimages import HeaderDataError
 
-from ich_study.datasets.contract import label_frame
+from ich_study.datasets.contract import coded_labels
 from ich_study.datasets.files import require_file, require_room
 from ich_study.errors import DataError
-from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
+from ich_study.schema import MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
 
 LOWEST_HU, HIGHEST_HU = -1024, 32767
 CONTRACT_AXES = ("L", "P", "S")
@@ -407,10 +407,7 @@ def mask_labels(mask: np.ndarray) -> pd.DataFrame:
     Hemorrhage of code 6 leaves the subtypes of its slice unknown, except those that are drawn.
     """
     silent = (mask == UNSPECIFIED_HEMORRHAGE).any((1, 2))
-    columns: dict[str, list[bool | None]] = {"any": list((mask > 0).any((1, 2)))}
-    for name, code in MASK_CODES.items():
-        shown = (mask == code).any((1, 2))
-        columns[name] = [
-            True if yes else None if unknown else False for yes, unknown in zip(shown, silent)
-        ]
-    return label_frame(columns, len(mask))
+    codes = [(mask > 0).any((1, 2))]
+    for name in SUBTYPES:
+        codes.append(np.where((mask == MASK_CODES[name]).any((1, 2)), 1, -1 * silent))
+    return coded_labels(np.stack(codes, 1))

@@ -3,7 +3,6 @@ labelled in a table, the rows of that table."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,12 +82,13 @@ class NiftiReader:
 
 
 @dataclass
-class TabledReader(NiftiReader, ABC):
+class TabledReader(NiftiReader):
     """Reader of scans whose slices are labelled in a table.
 
     allow_missing_labels: slices without a row get unknown labels instead of a DataError. images:
     folder. table: file. keys: its columns of identity, the slice's number last, which is
-    `first_slice` for the first slice of a file. row_of: what a group of rows is of, in words.
+    `first_slice` for the first slice of a file. flags: what one says, to its column. row_of: what a
+    group of rows is of, in words.
     """
 
     allow_missing_labels: bool = False
@@ -96,6 +96,7 @@ class TabledReader(NiftiReader, ABC):
     images: ClassVar[str]
     table: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
+    flags: ClassVar[Mapping[str, str]]
     first_slice: ClassVar[int]
     row_of: ClassVar[str]
 
@@ -132,18 +133,18 @@ class TabledReader(NiftiReader, ABC):
         )
         return rows, (*ref.details["notes"], *notes)
 
-    @abstractmethod
     def columns(self, path: Path) -> Mapping[str, str]:
         """What a flag of the table says, to its column."""
+        return self.flags
 
-    @abstractmethod
     def keys_of_rows(self, path: Path, table: pd.DataFrame) -> pd.Series:
         """Which scan each row is of."""
+        return table[self.keys[-2]]
 
-    @abstractmethod
     def key_of_file(self, stem: str, path: Path) -> Hashable:
         """The same of a file."""
+        return stem
 
-    @abstractmethod
     def patient(self, stem: str, rows: pd.DataFrame, path: Path) -> str:
         """Whose scan it is."""
+        return stem

@@ -17,7 +17,6 @@ subtypes: on a slice with exactly one labelled subtype they take its code, elsew
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,10 +48,7 @@ class PhysionetReader(TabledReader):
     name, title, layout, origin = "physionet", "PhysioNet ct-ich", LAYOUT, ORIGIN
     images, table = "ct_scans", "hemorrhage_diagnosis_raw_ct.csv"
     keys, first_slice, row_of = ("PatientNumber", "SliceNumber"), 1, "patient"
-
-    def columns(self, path: Path) -> Mapping[str, str]:
-        """The subtypes', and the one of slices without any."""
-        return {**COLUMNS, NO_HEMORRHAGE: NO_HEMORRHAGE}
+    flags = COLUMNS | {NO_HEMORRHAGE: NO_HEMORRHAGE}
 
     def keys_of_rows(self, path: Path, table: pd.DataFrame) -> pd.Series:
         """The patient's number; there is one scan of each."""
@@ -68,10 +64,6 @@ class PhysionetReader(TabledReader):
         if not stem.isdecimal():
             raise DataError(f"{path}: expected a patient number such as 049 as file name")
         return int(stem)
-
-    def patient(self, stem: str, rows: pd.DataFrame, path: Path) -> str:
-        """The number as files are named."""
-        return stem
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """HU, mask and the table's labels. Raises DataError naming a damaged file, and for slices

@@ -61,7 +61,7 @@ def draw_scanner(
     drawn_tilt = float(rng.choice([0.0, 0.0, 0.0, 10.0, 15.0, 18.0, 20.0]))
     turned = 2.2 if rng.random() < 0.25 else 1.0
     fov = float(rng.choice([220.0, 230.0, 240.0, 250.0, 250.0, 260.0])) * rng.normal(1, 0.01)
-    motion = float(rng.random() < 0.08) * rng.uniform(0.8, 2.5)
+    motion = (rng.random() < 0.08) * rng.uniform(0.8, 2.5)
     return Scanner(
         matrix=matrix,
         fov_mm=fov if fov_mm is None else fov_mm,
@@ -71,7 +71,7 @@ def draw_scanner(
         angles=(
             rng.normal(2, 6.0),
             rng.normal(0, 3.0),
-            float(rng.normal(0, 6.0) * turned),
+            rng.normal(0, 6.0) * turned,
         ),
         shift_mm=(rng.normal(0, 5.0), rng.normal(-2, 7.0)),
         low_mm=rng.uniform(-14, 8),
@@ -81,7 +81,7 @@ def draw_scanner(
             np.clip(rng.lognormal(np.log(3.3), 0.3) * np.sqrt(5.0 / thickness_mm) ** 0.7, 1.6, 9.0)
         ),
         hardening=rng.uniform(0.4, 1.2),
-        cupping=float(rng.uniform(0, 12) + (rng.random() < 0.12) * rng.uniform(10, 45)),
+        cupping=rng.uniform(0, 12) + (rng.random() < 0.12) * rng.uniform(10, 45),
         streak_hu=motion,
         holder=(
             float(rng.choice([0.0, 250.0, 500.0, 900.0])),
@@ -89,7 +89,7 @@ def draw_scanner(
             rng.uniform(0.25, 0.75),
             float(rng.choice([0.8, 1.2, 2.5])),
         ),
-        padded=bool(rng.random() < 0.25),
+        padded=rng.random() < 0.25,
     )
 
 
@@ -122,7 +122,7 @@ def add_holder(hu: np.ndarray, scanner: Scanner) -> None:
         v > 15 + 90 * (0.75 - depth)
     )
     free = np.clip((-800 - hu) / 150, 0, 1)
-    hu += free * (shell * np.float32(density - AIR_HU)).astype(np.float32)
+    hu += free * (shell * (density - AIR_HU)).astype(np.float32)
 
 
 def _streaks(rng: np.random.Generator, scanner: Scanner) -> np.ndarray:
@@ -140,13 +140,13 @@ def acquire(hu: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.nd
         hu = ndimage.gaussian_filter1d(hu, sigma, axis=axis, truncate=3.0)
     head = hu > -300
     hardening, glow, rough = beam_hardening(hu, scanner.pixel_mm, rng)
-    hu = hu + np.float32(scanner.hardening) * hardening + np.float32(scanner.cupping) * glow
+    hu = hu + scanner.hardening * hardening + scanner.cupping * glow
     add_holder(hu, scanner)
     bone_share = (hu > 300).mean((1, 2))
     level = scanner.noise_hu * (0.85 + 1.2 * np.clip(bone_share / 0.12, 0, 1.5) * 0.35)
     noise = fbp_noise(rng, hu.shape, scanner.pixel_mm, scanner.cutoff)
     noise *= level[:, None, None].astype(np.float32)
-    hu = hu + noise + np.float32(scanner.noise_hu / 3.3) * rough
+    hu = hu + noise + scanner.noise_hu / 3.3 * rough
     if scanner.streak_hu:
         for k in np.flatnonzero(rng.random(len(hu)) < 0.3):
             hu[k] += scanner.streak_hu * _streaks(rng, scanner) * head[k]

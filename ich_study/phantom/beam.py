@@ -36,11 +36,10 @@ def projector() -> sparse.csr_matrix:
             columns.append(np.arange(GRID**2))
             weights.append(weight)
     entries = np.concatenate(weights) * FIELD_MM / GRID
-    matrix = sparse.csr_matrix(
+    return sparse.csr_matrix(
         (entries.astype(np.float32), (np.concatenate(rows), np.concatenate(columns))),
         shape=(ANGLES * bins, GRID**2),
     )
-    return matrix
 
 
 def _filtered(sinogram: np.ndarray) -> np.ndarray:
@@ -57,7 +56,7 @@ def _back_project(sinogram: np.ndarray, slices: int) -> np.ndarray:
     """Image (slices, GRID, GRID) in units of the projections per mm."""
     step = FIELD_MM / GRID
     flat = _filtered(sinogram).reshape(-1, slices).astype(np.float32)
-    image = projector().T @ flat * np.float32(np.pi / (2 * ANGLES) / step**2)
+    image = projector().T @ flat * (np.pi / (2 * ANGLES) / step**2)
     return image.T.reshape(slices, GRID, GRID)
 
 
@@ -97,7 +96,7 @@ def beam_hardening(
 
 def _to_grid(hu: np.ndarray, span_mm: float) -> np.ndarray:
     matrix = hu.shape[1]
-    factor = max(1, matrix // GRID // 1)
+    factor = max(1, matrix // GRID)
     usable = matrix // factor * factor
     small = (
         hu[:, :usable, :usable]

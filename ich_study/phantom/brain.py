@@ -80,7 +80,7 @@ def _folds(
     planes, rows, columns = np.nonzero(near)
     z, y, x = lattice.z[planes], lattice.y[rows], lattice.x[columns]
     core_y = np.clip(y, -38, 66) * 0.75 + 4
-    core_z = np.float32(CENTRE[2] + 4)
+    core_z = CENTRE[2] + 4
     jitter = [2.2 * smooth_noise(rng, lattice, 34)[near] for _ in range(3)]
     outward = 1 / np.maximum(level[near], 0.25)
     where = (
@@ -102,7 +102,7 @@ def sulcal_distance(coarse: HeadShape, person: Person, rng: np.random.Generator)
     lattice = coarse.lattice
     touching = ndimage.maximum_filter(coarse.cavity < TOUCHING_MM, 3)
     near = ndimage.maximum_filter(touching, 3)  # with the 26 neighbours of each voxel
-    depth = (-coarse.cavity - np.float32(person.gap))[touching]
+    depth = (-coarse.cavity - person.gap)[touching]
     distance = np.full(depth.shape, FAR_MM, np.float32)
     for wavelength, reach, factor in ((27.0, 17.0, 1.0), (17.0, 9.0, 0.85)):
         sheet, deepness = (
@@ -180,7 +180,7 @@ def _ellipsoids(lattice: Lattice, group: str, width_mm: float) -> np.ndarray:
         for side in (1, -1) if nuclei else (1,):
             centre = (x * side, y, z)
             box, part = lattice.around(centre, axes, 3)
-            share = np.float32(row["grey"] if nuclei else 1)
+            share = row["grey"] if nuclei else 1
             inside = occupancy(ellipsoid(part, centre, axes), width_mm) * share
             np.maximum(field[box], inside, out=field[box])
     return field
@@ -249,15 +249,15 @@ def _spaces(
     """Subarachnoid space as a fraction of each voxel, and by how many HU grey matter exceeds white
     there. solids: fractions of a voxel of brain stem, cisterns, and grey matter of the deep
     nuclei."""
-    edge = cavity + np.float32(person.gap)
+    edge = cavity + person.gap
     infratentorial = (tentorium < 0) & (lattice.mesh[1] > 14)
     if infratentorial.any():
-        np.copyto(edge, cavity + np.float32(0.4 + 0.4 * person.atrophy), where=infratentorial)
+        np.copyto(edge, cavity + (0.4 + 0.4 * person.atrophy), where=infratentorial)
         folds = np.where(infratentorial, np.maximum(_folia(lattice, person), edge + 6) + 1, folds)
     depth = np.minimum(folds, -edge)
     csf = solids["cistern"] * (1 - solids["stem"])
     np.maximum(csf, occupancy(depth, width_mm), out=csf)
-    grey = occupancy(depth - np.float32(3.0), 2.2)
+    grey = occupancy(depth - 3.0, 2.2)
     np.maximum(grey, 0.62, out=grey, where=infratentorial)
     grey *= 1 - 0.65 * solids["stem"]
     np.maximum(grey, solids["nucleus"], out=grey)
@@ -268,8 +268,4 @@ def _spaces(
 def _folia(lattice: Lattice, person: Person) -> np.ndarray:
     """Signed distance to the fissures between the folia of the cerebellum, mm."""
     z, y, x = lattice.mesh
-    return (
-        2.2
-        + 1.1 * np.cos(np.float32(1.1) * (z + 0.35 * np.abs(x) + 0.12 * y))
-        - 0.5 * person.atrophy
-    )
+    return 2.2 + 1.1 * np.cos(1.1 * (z + 0.35 * np.abs(x) + 0.12 * y)) - 0.5 * person.atrophy

@@ -84,7 +84,7 @@ def paint_solid(
     random field of its cells; `grow`: factor of its size."""
     for side in (-1, 1) if solid.centre[0] else (1,):
         box, part = lattice.between(*_corners(solid, side, 3.0 + abs(solid.wall_mm)))
-        distance = _distance(part, solid, side) + np.float32((1 - grow) * max(solid.axes))
+        distance = _distance(part, solid, side) + (1 - grow) * max(solid.axes)
         limit = 1 if allowed is None else allowed[box]
         if solid.wall_mm:
             wall = occupancy(distance - max(solid.wall_mm, 0), width_mm) * limit

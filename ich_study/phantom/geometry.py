@@ -102,7 +102,7 @@ def ellipsoid(lattice: Lattice, centre: Point, axes: Point) -> np.ndarray:
         + parts[2] / np.float32(axes[2] ** 2)
     )
     level = np.sqrt(inner)
-    return level * (level - 1) / np.sqrt(outer + np.float32(1e-12))
+    return level * (level - 1) / np.sqrt(outer + 1e-12)
 
 
 def capsule(
@@ -113,7 +113,7 @@ def capsule(
     ax, ay, az = (np.float32(v) for v in start)
     bx, by, bz = (np.float32(e - s) for s, e in zip(start, end))
     along = (x - ax) * bx + (y - ay) * by + (z - az) * bz
-    along /= bx * bx + by * by + bz * bz + np.float32(1e-6)
+    along /= bx * bx + by * by + bz * bz + 1e-6
     np.clip(along, 0, 1, out=along)
     square = np.zeros_like(along)
     for v, a, b in ((x, ax, bx), (y, ay, by), (z, az, bz)):
@@ -132,7 +132,7 @@ def smooth_union(first: np.ndarray, second: np.ndarray, blend_mm: float) -> np.n
     """Minimum of two signed distances, rounded over `blend_mm`."""
     apart = first - second
     mix = occupancy(apart, 2 * blend_mm)
-    apart -= np.float32(blend_mm) * (1 - mix)
+    apart -= blend_mm * (1 - mix)
     apart *= mix
     apart += second
     return apart
@@ -141,7 +141,7 @@ def smooth_union(first: np.ndarray, second: np.ndarray, blend_mm: float) -> np.n
 def occupancy(distance: np.ndarray, width_mm: float) -> np.ndarray:
     """Fraction of a voxel inside a surface: 1 inside, 0 outside, linear over `width_mm`."""
     share = distance / np.float32(-width_mm)
-    share += np.float32(0.5)
+    share += 0.5
     return np.clip(share, 0, 1, out=share)
 
 

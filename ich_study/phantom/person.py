@@ -71,9 +71,9 @@ def draw_person(rng: np.random.Generator, age: float) -> Person:
     return Person(
         age=age,
         scale=(
-            float(size * rng.normal(1.0, 0.025)),
-            float(size * rng.normal(0.985, 0.025)),
-            float(size * rng.normal(1.0, 0.02)),
+            size * rng.normal(1.0, 0.025),
+            size * rng.normal(0.985, 0.025),
+            size * rng.normal(1.0, 0.02),
         ),
         atrophy=atrophy,
         ventricle=float(np.clip(0.86 + 0.6 * atrophy**1.3 + rng.normal(0, 0.15), 0.6, 1.9)),
@@ -82,8 +82,8 @@ def draw_person(rng: np.random.Generator, age: float) -> Person:
         squareness=float(np.clip(rng.normal(2.35, 0.1), 2.1, 2.7)),
         bone=float(np.clip(rng.normal(6.6, 1.0), 4.5, 9.5)),
         scalp=float(np.clip(rng.normal(5.0, 1.0), 3.0, 8.0)),
-        gap=float(0.4 + 1.9 * atrophy**1.5 * rng.uniform(0.6, 1.3)),
-        sulcus=float(1.0 + 1.5 * atrophy * rng.uniform(0.75, 1.25)),
+        gap=0.4 + 1.9 * atrophy**1.5 * rng.uniform(0.6, 1.3),
+        sulcus=1.0 + 1.5 * atrophy * rng.uniform(0.75, 1.25),
         sinus_frontal=rng.uniform(0.3, 1.25),
         mastoid_air=rng.uniform(0.3, 1.0),
         tissue=draw_tissue(rng),

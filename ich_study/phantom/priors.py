@@ -31,8 +31,8 @@ PRIORS: dict[str, Prior] = {
     "SDH": Prior((0.60, 0.80, 2.56, 6.3, 11.5, 27.3, 55.8), 50.0, 13.0),
     "EDH": Prior((1.21, 2.44, 6.10, 13.6, 21.8, 32.5, 39.9), 56.0, 11.0),
 }
-BETWEEN, WITHIN = 0.6, 0.4
-"""Shares of the voxel SD: between lesions, and as smooth texture inside one."""
+BETWEEN = 0.6
+"""Share of the voxel SD that lies between lesions; the rest is smooth texture inside one."""
 EDGE_HU = {"IPH": 4.0, "IVH": 6.0, "SAH": 12.0, "SDH": -2.0, "EDH": -2.0}
 """What partial volume at the border takes from a lesion's mean HU; its core is denser by this."""
 

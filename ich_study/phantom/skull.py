@@ -141,7 +141,7 @@ def suture_distance(lattice: Lattice) -> np.ndarray:
     lambdoid = (
         np.abs(y - (LAMBDOID_Y + 14 - 0.22 * np.abs(x) - 0.35 * np.minimum(z - 20, 30))) / 1.05
     )
-    sagittal = np.where((y > CORONAL_Y) & (y < LAMBDOID_Y + 16), np.abs(x) + 0 * z, np.float32(60))
+    sagittal = np.where((y > CORONAL_Y) & (y < LAMBDOID_Y + 16), np.abs(x), 60)
     return np.minimum(np.minimum(coronal, lambdoid), sagittal).astype(np.float32)
 
 
@@ -170,7 +170,7 @@ def _soft_tissue(shape: Surfaces, person: Person, mottle: np.ndarray) -> np.ndar
     rim = np.maximum(
         smoothstep(shape.skin, -3.0, -2.0), 0.8 * smoothstep(-shape.bone, -2.2, -1.2) * (z > -20)
     )
-    return soft + rim * (np.float32(58) - soft)
+    return soft + rim * (58 - soft)
 
 
 def _bone(lattice: Lattice, person: Person, shell: np.ndarray, mottle: np.ndarray) -> np.ndarray:
@@ -182,5 +182,5 @@ def _bone(lattice: Lattice, person: Person, shell: np.ndarray, mottle: np.ndarra
     suture = np.exp(
         -((suture_distance(Lattice(lattice.z[vault], lattice.y, lattice.x)) / 0.9) ** 2)
     )
-    bone[vault] *= 1 - np.float32(0.55) * suture
+    bone[vault] *= 1 - 0.55 * suture
     return bone

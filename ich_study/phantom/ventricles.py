@@ -30,7 +30,7 @@ def lateral_distance(lattice: Lattice, person: Person, side: int) -> np.ndarray:
     scale = person.ventricle * person.ventricle_side[(side + 1) // 2]
     body = _tube(lattice, "body", side, scale)
     horn = _tube(lattice, "temporal horn", side, 0.35 + 0.65 * scale)
-    wall = np.float32(WALL_MM) - side * lattice.mesh[2]
+    wall = WALL_MM - side * lattice.mesh[2]
     return np.maximum(smooth_union(body, horn, 2.5), wall)
 
 
@@ -39,7 +39,7 @@ def _slab(lattice: Lattice, centre: Point, half: Point, rounding_mm: float) -> n
     parts = [
         np.maximum(np.abs(v - c) - (h - rounding_mm), 0) for v, c, h in zip((x, y, z), centre, half)
     ]
-    return np.sqrt(parts[0] ** 2 + parts[1] ** 2 + parts[2] ** 2) - np.float32(rounding_mm)
+    return np.sqrt(parts[0] ** 2 + parts[1] ** 2 + parts[2] ** 2) - rounding_mm
 
 
 def ventricle_fraction(
@@ -48,7 +48,7 @@ def ventricle_fraction(
     """Share of each voxel that lies in a ventricle, float32 in [0, 1]."""
     field = np.zeros(lattice.shape, np.float32)
     box, part = lattice.between((-48, -46, -45), (38, 86, 45))
-    shifted = Lattice(part.z, part.y, part.x - np.float32(0.5 * float(midline.mean())))
+    shifted = Lattice(part.z, part.y, part.x - 0.5 * float(midline.mean()))
     half = 0.9 + 2.2 * max(person.ventricle - 0.5, 0)
     third = _slab(shifted, (0, 9, -2), (half, 16, 9), half * 0.9)
     fourth = smooth_union(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Protocol
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from ich_study.datasets.contract import folded_id
 from ich_study.errors import SplitError
 from ich_study.hashing import sha256_bytes
 from ich_study.splits.split import EXCLUDED, named
+from ich_study.store.read import Store
 
 SHARED_IDS: tuple[tuple[str, ...], ...] = (("rsna", "bhsd"),)
 """Groups of data sets that name a patient alike. Elsewhere an equal id, such as "001", says
@@ -31,19 +31,7 @@ OVERLAP_COLUMNS: tuple[str, ...] = (
 )
 
 
-class Scans(Protocol):
-    """What the guard reads of a store."""
-
-    @property
-    def index(self) -> pd.DataFrame:
-        """Slice index."""
-
-    @property
-    def images(self) -> pd.DataFrame:
-        """A row per slice: `dataset, patient_id, scan_id, slice_index, image_hash, constant`."""
-
-
-def find_overlap(stores: Iterable[Scans]) -> pd.DataFrame:
+def find_overlap(stores: Iterable[Store]) -> pd.DataFrame:
     """Patients that stand in two data sets, a row per pair and reason.
 
     Columns: `patient_id` in `dataset_a`, `patient_id_b` in `dataset_b`, `reason` ("same patient
@@ -55,39 +43,33 @@ def find_overlap(stores: Iterable[Scans]) -> pd.DataFrame:
     for a, b in combinations(stores, 2):
         name_a, name_b = str(a.index["dataset"].iloc[0]), str(b.index["dataset"].iloc[0])
         if any(name_a in group and name_b in group for group in SHARED_IDS):
+            folded = (
+                store.index.assign(key=store.index["patient_id"].map(folded_id)) for store in (a, b)
+            )
             found += [
                 (one, name_a, name_b, "same patient id", other, 0)
-                for one, other in _same_ids(a.index, b.index)
+                for one, other, _ in _shared(*folded)
             ]
+        shown = (
+            store.images[~store.images["constant"]].rename(columns={"image_hash": "key"})
+            for store in (a, b)
+        )
         found += [
             (one, name_a, name_b, "identical image", other, count)
-            for one, other, count in _same_images(a.images, b.images)
+            for one, other, count in _shared(*shown)
         ]
     return pd.DataFrame(found, columns=list(OVERLAP_COLUMNS))
 
 
-def _same_ids(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[str, str]]:
-    """Pairs of patient ids that `folded_id` makes equal."""
-    left, right = (
-        index[["patient_id"]].drop_duplicates().assign(folded=index["patient_id"].map(folded_id))
-        for index in (a, b)
-    )
-    pairs = left.merge(right, on="folded").sort_values(["patient_id_x", "patient_id_y"])
-    return list(zip(pairs["patient_id_x"], pairs["patient_id_y"]))
-
-
-def _same_images(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[str, str, int]]:
-    """Pairs of patients with identical images, and how many."""
-    left, right = (
-        images.loc[~images["constant"], ["patient_id", "image_hash"]].drop_duplicates()
-        for images in (a, b)
-    )
-    pairs = (
-        left.merge(right, on="image_hash")
-        .groupby(["patient_id_x", "patient_id_y"], sort=True)
-        .size()
-    )
+def _shared(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[str, str, int]]:
+    """Pairs of patients who have a `key` in both tables, and how many."""
+    left, right = (table[["patient_id", "key"]].drop_duplicates() for table in (a, b))
+    pairs = left.merge(right, on="key").groupby(["patient_id_x", "patient_id_y"], sort=True).size()
     return [(one, other, int(count)) for (one, other), count in pairs.items()]
+
+
+def _mark(patient: str) -> str:
+    return sha256_bytes(folded_id(patient).encode())[:16]
 
 
 def patient_marks(rows: pd.DataFrame) -> dict[str, list[str]]:
@@ -95,8 +77,7 @@ def patient_marks(rows: pd.DataFrame) -> dict[str, list[str]]:
     naming anyone. Spellings of one id have one hash."""
     marks: dict[str, list[str]] = {}
     for dataset, patients in rows.groupby("dataset")["patient_id"]:
-        found = {sha256_bytes(folded_id(str(each)).encode())[:16] for each in patients.unique()}
-        marks[str(dataset)] = sorted(found)
+        marks[str(dataset)] = sorted({_mark(str(each)) for each in patients.unique()})
     return marks
 
 
@@ -106,10 +87,8 @@ def seen_patients(marks: Mapping[str, Sequence[str]], rows: pd.DataFrame) -> lis
     seen = []
     pairs = rows[["dataset", "patient_id"]].drop_duplicates()
     for dataset, patient in pairs.itertuples(index=False):
-        alike = [group for group in SHARED_IDS if dataset in group]
-        names = {dataset, *(name for group in alike for name in group)}
-        mark = sha256_bytes(folded_id(str(patient)).encode())[:16]
-        if any(mark in marks.get(name, ()) for name in names):
+        names = {dataset}.union(*(group for group in SHARED_IDS if dataset in group))
+        if any(_mark(str(patient)) in marks.get(name, ()) for name in names):
             seen.append(str(patient))
     return sorted(seen)
 

@@ -71,7 +71,7 @@ def draw_subdural(rng: np.random.Generator, volume_ml: float, density: float) ->
         reach,
         volume_ml,
         density,
-        float(rng.uniform(8, 22) if rng.random() < 0.25 else 0.0),
+        rng.uniform(8, 22) if rng.random() < 0.25 else 0.0,
         int(rng.integers(2**31)),
     )
 
@@ -86,7 +86,7 @@ def draw_epidural(rng: np.random.Generator, volume_ml: float, density: float) ->
     return Layer(
         "lens",
         side,
-        (float(centre[0] * side), float(centre[1]), float(centre[2])),
+        (centre[0] * side, *centre[1:]),
         (radius, radius),
         volume_ml,
         density,
@@ -110,7 +110,7 @@ def _profile(lattice: Lattice, layer: Layer) -> np.ndarray:
             + (y - layer.centre[1]) ** 2
             + (z - layer.centre[2]) ** 2
         )
-        cap = np.clip(1 - square * wavy / np.float32(layer.reach[0] ** 2), 0, 1)
+        cap = np.clip(1 - square * wavy / layer.reach[0] ** 2, 0, 1)
         return cap * smoothstep(suture_distance(lattice), 1.0, 4.0)
     spread = (np.abs(y - layer.centre[1]) / layer.reach[0]) ** 2.6 + (
         np.abs(z - layer.centre[2]) / layer.reach[1]

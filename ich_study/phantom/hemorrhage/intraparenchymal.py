@@ -64,7 +64,7 @@ def draw_hematoma(
     return Hematoma(
         centre=(float(place[0] * side), float(place[1]), float(place[2])),
         axes=tuple(float(a) for a in axes / np.prod(axes) ** (1 / 3)),
-        turn=float(side * rng.normal(0.15, 0.3)),
+        turn=side * rng.normal(0.15, 0.3),
         radius_mm=float(radius),
         volume_ml=volume_ml,
         density=density,
@@ -76,10 +76,10 @@ def draw_hematoma(
 
 def _radius(lattice: Lattice, lesion: Hematoma) -> np.ndarray:
     z, y, x = lattice.mesh
-    dx, dy, dz = (v - np.float32(c) for v, c in zip((x, y, z), lesion.centre))
+    dx, dy, dz = (v - c for v, c in zip((x, y, z), lesion.centre))
     cos, sin = np.cos(lesion.turn), np.sin(lesion.turn)
     along, across = dy * cos - dx * sin, dx * cos + dy * sin
-    parts = [(v / np.float32(a)) ** 2 for v, a in zip((across, along, dz), lesion.axes)]
+    parts = [(v / a) ** 2 for v, a in zip((across, along, dz), lesion.axes)]
     return np.sqrt(parts[0] + parts[1] + parts[2])
 
 
@@ -94,7 +94,7 @@ def displacement(lattice: Lattice, lesion: Hematoma) -> np.ndarray:
         * smoothstep(-radius, -(3.5 * reach + 12), -reach)
     )
     z, y, x = lattice.mesh
-    offsets = [v - np.float32(c) for v, c in zip((z, y, x), lesion.centre[::-1])]
+    offsets = [v - c for v, c in zip((z, y, x), lesion.centre[::-1])]
     length = np.sqrt(sum(o**2 for o in offsets)) + 1e-3
     return np.stack([-pushed * o / length for o in offsets])
 

@@ -26,13 +26,7 @@ def paint_ventricular_blood(
     z, y, x = part.mesh
     tilt = rng.normal(0, 0.10)
     one_sided = rng.uniform(-22, 22) if rng.random() < 0.7 else 0.0
-    layered = (
-        84
-        - y
-        - np.float32(tilt) * x
-        + 0.12 * (z - 5)
-        + np.float32(one_sided) * np.sign(x) * (np.abs(x) > 3)
-    )
+    layered = 84 - y - tilt * x + 0.12 * (z - 5) + one_sided * np.sign(x) * (np.abs(x) > 3)
     side = rng.choice([-1, 1])
     start = source or (float(8 * side), rng.uniform(-12, 30), 14.0)
     cast = np.sqrt((x - start[0]) ** 2 + 0.5 * (y - start[1]) ** 2 + 0.7 * (z - start[2]) ** 2)
