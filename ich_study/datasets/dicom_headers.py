@@ -337,25 +337,20 @@ def read_headers(
     files: Sequence[Path],
     *,
     skip_bad: bool = False,
-    label: str = "headers",
-    progress: bool = True,
+    label: str | None = None,
 ) -> tuple[list[SliceHeader], list[Rejected]]:
     """Headers of `files` in their order, and the files that hold no CT slice.
 
     Localizers are always set aside. Any other file without a usable header is set aside where
     `skip_bad`, else DataError names the first of them. Thousands of files are read by one process
-    per CPU that this one may use.
+    per CPU that this one may use. label: of the progress bar; none without.
     """
     headers: list[SliceHeader] = []
     rejected: list[Rejected] = []
-    shown = {
-        "total": len(files),
-        "desc": label,
-        "unit": "file",
-        "mininterval": 5,
-        "disable": not progress or len(files) < _FEW_FILES,
-    }
-    for result in tqdm(_mapped(files), **shown):
+    silent = label is None or len(files) < _FEW_FILES
+    for result in tqdm(
+        _mapped(files), label, len(files), unit="file", mininterval=5, disable=silent
+    ):
         (headers if isinstance(result, SliceHeader) else rejected).append(result)
     bad = [item for item in rejected if item.kind != "localizer"]
     if bad and not skip_bad:

@@ -76,7 +76,7 @@ def find_studies(path: Path, allow_bad: bool = False) -> dict[str, list[Candidat
         if not volumes:
             raise
         return found
-    headers, rejected = read_headers(files, skip_bad=True, progress=False)
+    headers, rejected = read_headers(files, skip_bad=True)
     damaged = [item for item in rejected if item.kind == "damaged"]
     if damaged and not allow_bad:
         raise DataError(

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ich_study.phantom.beam import beam_hardening
+from ich_study.phantom.resample import centred
 
 AIR_HU = -1000
 LOWEST_HU, HIGHEST_HU = -1024, 3071
@@ -115,7 +116,7 @@ def add_holder(hu: np.ndarray, scanner: Scanner) -> None:
     density, half_width, depth, thick = scanner.holder
     if not density:
         return
-    axis = (np.arange(scanner.matrix) - (scanner.matrix - 1) / 2) * scanner.pixel_mm
+    axis = centred(scanner.matrix) * scanner.pixel_mm
     u, v = axis[None, :] - 0.3 * scanner.shift_mm[0], axis[:, None] - scanner.shift_mm[1]
     radius = np.hypot(u / half_width, np.maximum(v - 15, 0) / 98)
     shell = np.clip(1.3 - np.abs(radius - 1.0) * 98 / max(scanner.pixel_mm, 0.6) / thick, 0, 1) * (
@@ -151,6 +152,6 @@ def acquire(hu: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.nd
         for k in np.flatnonzero(rng.random(len(hu)) < 0.3):
             hu[k] += scanner.streak_hu * _streaks(rng, scanner) * head[k]
     if scanner.padded:
-        axis = np.arange(scanner.matrix) - (scanner.matrix - 1) / 2
+        axis = centred(scanner.matrix)
         hu[:, np.hypot(axis[:, None], axis[None, :]) > scanner.matrix / 2] = LOWEST_HU
     return np.clip(np.rint(hu), LOWEST_HU, HIGHEST_HU).astype(np.int16)

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage, sparse
 
-from ich_study.phantom.resample import linear_weights
+from ich_study.phantom.resample import centred, linear_weights
 
 GRID, ANGLES, FIELD_MM = 80, 60, 256.0
 """Side of the low-resolution image in pixels, number of views, width of the image in mm."""
@@ -23,7 +23,7 @@ WATER_PER_MM = 0.0195
 @lru_cache(maxsize=1)
 def projector() -> sparse.csr_matrix:
     """Parallel-beam projection (views x bins, pixels), in mm of path, by linear interpolation."""
-    axis = np.arange(GRID) - (GRID - 1) / 2
+    axis = centred(GRID)
     u, v = np.meshgrid(axis, axis)
     bins = GRID + 34
     rows, columns, weights = [], [], []
@@ -103,16 +103,14 @@ def _to_grid(hu: np.ndarray, span_mm: float) -> np.ndarray:
         .reshape(len(hu), usable // factor, factor, usable // factor, factor)
         .mean((2, 4))
     )
-    axis = (
-        (np.arange(GRID) - (GRID - 1) / 2) * FIELD_MM / GRID / (span_mm * usable / matrix) + 0.5
-    ) * small.shape[1] - 0.5
+    axis = (centred(GRID) * FIELD_MM / GRID / (span_mm * usable / matrix) + 0.5) * small.shape[
+        1
+    ] - 0.5
     return _interpolate(small, axis, -1000.0)
 
 
 def _from_grid(images: np.ndarray, span_mm: float, matrix: int) -> np.ndarray:
-    axis = (np.arange(matrix) - (matrix - 1) / 2) * span_mm / matrix / (FIELD_MM / GRID) + (
-        GRID - 1
-    ) / 2
+    axis = centred(matrix) * span_mm / matrix / (FIELD_MM / GRID) + (GRID - 1) / 2
     return _interpolate(images.astype(np.float32), axis, 0.0)
 
 

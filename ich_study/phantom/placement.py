@@ -14,7 +14,13 @@ from scipy.spatial.transform import Rotation
 
 from ich_study.phantom.acquisition import Scanner
 from ich_study.phantom.geometry import Lattice, Point
-from ich_study.phantom.resample import apply_weights, cubic_weights, linear_at, resize_weights
+from ich_study.phantom.resample import (
+    apply_weights,
+    centred,
+    cubic_weights,
+    linear_at,
+    resize_weights,
+)
 
 TOP_MM, BOTTOM_MM = 88.0, -68.0
 """Canonical z that a full scan reaches: over the vertex, and the foramen magnum."""
@@ -56,7 +62,7 @@ def place(scanner: Scanner, lattice: Lattice, scale: Point, rng: np.random.Gener
     z_mm = slice_positions(scanner, scale[2])
     sub = int(np.clip(round(scanner.thickness_mm / 1.25), 1, 8))
     w = (z_mm[:, None] + scanner.thickness_mm * ((np.arange(sub) + 0.5) / sub - 0.5)).ravel()
-    axis = (np.arange(scanner.matrix) - (scanner.matrix - 1) / 2) * scanner.pixel_mm
+    axis = centred(scanner.matrix) * scanner.pixel_mm
     turn = Rotation.from_euler("xyz", scanner.angles, degrees=True).as_matrix()
     tilt = np.deg2rad(scanner.gantry_tilt)
     u, v = axis - scanner.shift_mm[0], axis - scanner.shift_mm[1]

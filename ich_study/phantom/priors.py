@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_study.phantom import tables
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -55,38 +57,13 @@ LESIONS: dict[str, Lesions] = {
 every positive scan, so that small networks trained for seconds can find them. No real cohort looks
 like that."""
 
-COMBINATIONS: dict[tuple[str, ...], float] = {
-    ("IPH",): 0.30,
-    ("IPH", "IVH"): 0.12,
-    ("SDH",): 0.16,
-    ("SAH",): 0.10,
-    ("SAH", "SDH"): 0.07,
-    ("IVH",): 0.05,
-    ("IPH", "SAH"): 0.05,
-    ("IPH", "SDH"): 0.04,
-    ("EDH",): 0.04,
-    ("SDH", "EDH"): 0.02,
-    ("IVH", "SAH"): 0.02,
-    ("IPH", "SAH", "SDH"): 0.03,
-}
-"""Which subtypes a positive scan of a clinical cohort holds, and how often."""
-
-PICKED: dict[tuple[str, ...], float] = {
-    ("IPH",): 0.250,
-    ("IPH", "IVH"): 0.100,
-    ("SDH",): 0.160,
-    ("SAH",): 0.100,
-    ("SAH", "SDH"): 0.070,
-    ("IVH",): 0.050,
-    ("IPH", "SAH"): 0.042,
-    ("IPH", "SDH"): 0.033,
-    ("EDH",): 0.100,
-    ("SDH", "EDH"): 0.050,
-    ("IVH", "SAH"): 0.020,
-    ("IPH", "SAH", "SDH"): 0.025,
-}
-"""The same of a data set that is picked to show every subtype: EDH in 15 of 100. With a clinic's 6
-a test of 40 scans holds three, and no difference by subtype can be decided."""
+COMBINATIONS, PICKED = (
+    {tuple(row["name"].split()): row[cohort] for row in tables.read_rows("subtypes")}
+    for cohort in ("clinic", "picked")
+)
+"""Which subtypes a positive scan holds, and how often: in a clinical cohort, and in a data set that
+is picked to show every subtype, with EDH in 15 of 100. With a clinic's 6 a test of 40 scans holds
+three, and no difference by subtype can be decided."""
 
 
 def draw_volume(rng: np.random.Generator, subtype: str, lesions: str = "priors") -> float:

@@ -30,6 +30,10 @@ def prior_range(quantity: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["class", "low", "median", "high"])
 
 
+def _known(lesions: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    return lesions[lesions["class"].isin(SUBTYPES) & lesions[quantity].notna()]
+
+
 def against_priors(lesions: pd.DataFrame) -> pd.DataFrame:
     """Per data set, subtype and quantity: number of lesions, their median, the prior's median and
     range, and the share of lesions inside that range (90 % of real volumes lie inside theirs).
@@ -38,9 +42,7 @@ def against_priors(lesions: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for quantity in QUANTITIES:
-        known = lesions[lesions["class"].isin(SUBTYPES) & lesions[quantity].notna()].merge(
-            prior_range(quantity), on="class"
-        )
+        known = _known(lesions, quantity).merge(prior_range(quantity), on="class")
         known = known.assign(inside=known[quantity].between(known["low"], known["high"]))
         for (dataset, name), part in known.groupby(["dataset", "class"]):
             prior = part.iloc[0][["median", "low", "high"]]
@@ -73,10 +75,12 @@ def quantity_figures(lesions: pd.DataFrame, whose: str) -> dict[str, Figure]:
     """
     found = {}
     for quantity, unit, log in (("volume_ml", "mL", True), ("median_hu", "HU", False)):
-        values, priors = quantity_and_priors(lesions, quantity)
+        values = _known(lesions, quantity).rename(columns={quantity: "value"})
         if len(values):
             title = f"{quantity} of {whose} against BHSD priors"
-            found[quantity] = distribution_figure(values, priors, title, unit, log)
+            found[quantity] = distribution_figure(
+                values[["class", "value"]], prior_range(quantity), title, unit, log
+            )
     return found
 
 
@@ -85,10 +89,3 @@ def redrawn(runs: Path, data: str) -> dict[str, Figure]:
     figure."""
     figures = quantity_figures(pd.read_csv(runs / "00_data" / "lesions.csv"), f"lesions of {data}")
     return {f"00_data/{name}": figure for name, figure in figures.items()}
-
-
-def quantity_and_priors(lesions: pd.DataFrame, quantity: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Values (`class, value`) and prior ranges of one quantity, as `figures.distribution_figure`
-    takes them."""
-    known = lesions[lesions["class"].isin(SUBTYPES) & lesions[quantity].notna()]
-    return known.rename(columns={quantity: "value"})[["class", "value"]], prior_range(quantity)

@@ -17,6 +17,11 @@ CHUNK = 1 << 15
 cache."""
 
 
+def centred(count: int) -> np.ndarray:
+    """0, 1, ... of `count` samples, about their middle."""
+    return np.arange(count) - (count - 1) / 2
+
+
 def linear_weights(positions: np.ndarray, old: int) -> np.ndarray:
     """Linear interpolation of `old` samples at fractional `positions`, the border repeated.
 

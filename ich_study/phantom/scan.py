@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ich_study.ct.planes import slice_depths_mm
-from ich_study.metrics.volume import volume_ml
 from ich_study.schema import MASK_CODES
 
 
@@ -44,8 +42,3 @@ class PhantomScan:
     def plane_mm(self) -> np.ndarray:
         """Position of every slice along the normal of the slices, float64 (slices,)."""
         return self.z_mm * np.cos(np.radians(self.tilt_degrees))
-
-    def volume_ml(self) -> dict[str, float]:
-        """Lesion volume per subtype in mL, from the mask and the depth of its slices."""
-        pixel_ml = self.spacing_mm**2 * slice_depths_mm(self.plane_mm, self.thickness_mm) / 1000
-        return {name: volume_ml(self.mask == code, pixel_ml) for name, code in MASK_CODES.items()}

@@ -30,7 +30,7 @@ def test_headers_in_processes_equal_headers_in_one(tmp_path, monkeypatch):
     files = dicom_files(tmp_path)
     alone, _ = read_headers(files)
     monkeypatch.setattr("ich_study.datasets.dicom_headers._FEW_FILES", 2)
-    together, _ = read_headers(files, progress=False)
+    together, _ = read_headers(files)
     assert together == alone
 
 

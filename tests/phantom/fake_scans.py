@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ich_study.ct.planes import slice_depths_mm
+from ich_study.metrics.volume import volume_ml
 from ich_study.phantom.scan import PhantomScan
 from ich_study.schema import MASK_CODES
 
@@ -31,3 +33,9 @@ def fake_scan(
     return PhantomScan(
         hu, mask, z_mm, spacing_mm=0.5, thickness_mm=thickness_mm, tilt_degrees=tilt, seed=seed
     )
+
+
+def volumes_ml(scan: PhantomScan) -> dict[str, float]:
+    """Lesion volume per subtype, from the mask and the depth of its slices."""
+    pixel_ml = scan.spacing_mm**2 * slice_depths_mm(scan.plane_mm, scan.thickness_mm) / 1000
+    return {name: volume_ml(scan.mask == code, pixel_ml) for name, code in MASK_CODES.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.phantom.fake_scans import LESIONS, fake_scan
+from tests.phantom.fake_scans import LESIONS, fake_scan, volumes_ml
 
 
 def test_labels_are_of_the_slices_that_the_mask_shows():
@@ -20,6 +20,6 @@ def test_a_lesion_smaller_than_asked_for_is_no_label():
 
 
 def test_a_volume_is_pixels_by_spacing_and_distance():
-    volumes = fake_scan(1).volume_ml()
+    volumes = volumes_ml(fake_scan(1))
     assert volumes["SDH"] == pytest.approx(4 * 20 * 0.25 * 5 / 1000)
     assert volumes["EDH"] == 0

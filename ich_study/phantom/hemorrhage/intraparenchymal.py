@@ -7,32 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ich_study.phantom import tables
 from ich_study.phantom.brain import Anatomy
 from ich_study.phantom.geometry import Box, Lattice, Point, paint, smooth_noise, smoothstep
 from ich_study.phantom.hemorrhage.growth import below, in_whole, paint_lesion, threshold, voxel_ml
 from ich_study.phantom.person import Person
 
-
-@dataclass(frozen=True)
-class Site:
-    """A typical place: share of cases, centre and its spread (x, y, z), proportions of the axes,
-    largest mL."""
-
-    share: float
-    centre: Point
-    spread: Point
-    axes: Point
-    most_ml: float
-
-
-SITES: dict[str, Site] = {
-    "putamen": Site(0.40, (28, 0, 4), (3, 6, 5), (0.72, 1.35, 1.05), 75),
-    "thalamus": Site(0.20, (14, 18, 8), (2.5, 4, 3), (0.9, 1.15, 0.95), 25),
-    "caudate": Site(0.04, (14, -14, 10), (2, 3, 3), (0.85, 1.2, 1.0), 8),
-    "lobar": Site(0.26, (42, 10, 26), (9, 42, 14), (0.85, 1.15, 1.0), 80),
-    "cerebellum": Site(0.07, (22, 66, -36), (9, 6, 5), (1.1, 1.0, 0.85), 25),
-    "pons": Site(0.03, (3, 18, -32), (3, 2, 4), (1.1, 0.85, 1.0), 6),
-}
+SITES = tables.read_rows("hematoma_sites")
+"""Typical places: share of cases, spread around the centre, proportions of the axes, largest mL."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +36,13 @@ def draw_hematoma(
     rng: np.random.Generator, person: Person, volume_ml: float, density: float
 ) -> Hematoma:
     """Draws site, shape and oedema of a hematoma of `volume_ml`."""
-    possible = {name: site for name, site in SITES.items() if site.most_ml >= volume_ml}
-    shares = np.array([site.share for site in possible.values()])
-    site = list(possible.values())[int(rng.choice(len(possible), p=shares / shares.sum()))]
+    possible = [site for site in SITES if site["most_ml"] >= volume_ml]
+    shares = np.array([site["share"] for site in possible])
+    site = possible[int(rng.choice(len(possible), p=shares / shares.sum()))]
     side = int(rng.choice([-1, 1]))
-    place = np.array(site.centre) + np.clip(rng.standard_normal(3), -1.6, 1.6) * site.spread
-    axes = np.array(site.axes) * np.exp(rng.normal(0, 0.12, 3))
+    spread = [site[f"spread_{axis}"] for axis in "xyz"]
+    place = np.array(tables.centre(site)) + np.clip(rng.standard_normal(3), -1.6, 1.6) * spread
+    axes = np.array(tables.axes(site)) * np.exp(rng.normal(0, 0.12, 3))
     radius = (3 * volume_ml * 1000 / (4 * np.pi * np.prod(person.scale))) ** (1 / 3)
     return Hematoma(
         centre=(float(place[0] * side), float(place[1]), float(place[2])),

@@ -1,8 +1,9 @@
-"""Tables of the phantom's anatomy: where each solid of the head lies and how large it is.
+"""Tables of the phantom: where each solid of the head lies and how large it is, where hematomas
+lie, and which subtypes occur together.
 
-A row is a solid, in canonical mm (x to the left, y to posterior, z to superior): `x, y, z` its
-centre or start, `end_x, end_y, end_z` the end of a tube, `a, b, c` semi-axes, radii in mm, HU and
-shares as the columns say. An empty cell is None.
+A row of anatomy is a solid, in canonical mm (x to the left, y to posterior, z to superior): `x, y,
+z` its centre or start, `end_x, end_y, end_z` the end of a tube, `a, b, c` semi-axes, radii in mm,
+HU and shares as the columns say. An empty cell is None.
 """
 
 from __future__ import annotations
