@@ -22,10 +22,10 @@ from ich_study.evaluate.slice_predictions import decided
 from ich_study.methods.mil.network import ReadyNetwork
 from ich_study.methods.mil.peaks import Detector, Peaks
 from ich_study.methods.mil.pipeline import ScoredMaps, locate
-from ich_study.metrics import overlap
 from ich_study.metrics.free_response import scored_boxes
-from ich_study.metrics.overlap import Counts
+from ich_study.metrics.overlap import RATIOS, Counts, dice
 from ich_study.metrics.points import RULES, points_in_boxes, slice_counts
+from ich_study.metrics.ratio import ratio
 from ich_study.metrics.statistics import (
     PatientStatistic,
     auroc_of_items,
@@ -60,7 +60,8 @@ def point_statistic(
         return statistic_of(counts, rows, "pixel", MEASURES[metric])
     patients = rows["patient_id"].to_numpy()
     of_patient = counts.by_group(patients)
-    own = getattr(overlap, MEASURES[metric])(of_patient)
+    # F1 has no value where there is no box; precision has one, of its false points
+    own = dice(of_patient) if metric == "point_f1" else ratio(*RATIOS[MEASURES[metric]](of_patient))
     return mean_of_items(np.unique(patients), own, of_patient.present)
 
 
