@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import Protocol
 
 import pandas as pd
 
@@ -15,7 +16,6 @@ from ich_study.datasets.contract import folded_id
 from ich_study.errors import SplitError
 from ich_study.hashing import sha256_bytes
 from ich_study.splits.split import EXCLUDED, named
-from ich_study.store.read import Store
 
 SHARED_IDS: tuple[tuple[str, ...], ...] = (("rsna", "bhsd"),)
 """Groups of data sets that name a patient alike. Elsewhere an equal id, such as "001", says
@@ -31,7 +31,14 @@ OVERLAP_COLUMNS: tuple[str, ...] = (
 )
 
 
-def find_overlap(stores: Iterable[Store]) -> pd.DataFrame:
+class Scans(Protocol):
+    """What the guard reads of a store, which trainings must not depend on."""
+
+    index: pd.DataFrame
+    images: pd.DataFrame
+
+
+def find_overlap(stores: Iterable[Scans]) -> pd.DataFrame:
     """Patients that stand in two data sets, a row per pair and reason.
 
     Columns: `patient_id` in `dataset_a`, `patient_id_b` in `dataset_b`, `reason` ("same patient
