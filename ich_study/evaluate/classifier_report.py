@@ -112,32 +112,29 @@ def report_classifier(
     the network learned from; the rival beside every AUROC learns from them too
     (`evaluate.slice_position`).
     """
-    predictions = {part.name: _predicted(run, part) for part in (validation, *others)}
-    thresholds = evaluation.validation_thresholds(predictions[validation.name])
-    renamed = pd.concat(
-        [table.assign(dataset=name) for name, table in predictions.items()], ignore_index=True
-    )
+    parts = (validation, *others)
+    predictions = pd.concat([_predicted(run, part) for part in parts], ignore_index=True)
+    of_part = dict(list(predictions.groupby("part")))
+    thresholds = evaluation.validation_thresholds(of_part[validation.name])
+    renamed = predictions.assign(dataset=predictions["part"])
     rows = Rows(study, validation.name, replicates, seed)
     measured = evaluation.classification_results(renamed, thresholds, rows, method, variant)
     name = run.config.primary_class
     beside = top_epochs_rows(run.history, run.top_epochs, rows, method, name, variant)
-    for part in (validation, *others):
+    for part in parts:
         rival = position_predictions(training, part.rows, run.config.classes)
         own = replace(rows, dataset=part.name, made=[])
-        beside += position_rows(predictions[part.name], rival, own, method, variant)
+        beside += position_rows(of_part[part.name], rival, own, method, variant)
     results = joined([measured, result_table(beside)])
     roc, pr = evaluation.curves(renamed)
-    labelled = pd.concat(
-        [table.assign(part=name) for name, table in predictions.items()], ignore_index=True
-    )
     seeded = results.assign(seed=run.config.seed)
     counted = run.top_epochs.assign(dataset=validation.name.partition("/")[0])
-    return ClassifierReport(labelled, thresholds, seeded, roc, pr, counted)
+    return ClassifierReport(predictions, thresholds, seeded, roc, pr, counted)
 
 
 def _predicted(run: FinishedRun, part: ScoredPart) -> pd.DataFrame:
     config = run.config
-    return evaluation.predict(
+    predictions = evaluation.predict(
         run.model,
         run.preprocessing,
         config.classes,
@@ -149,6 +146,7 @@ def _predicted(run: FinishedRun, part: ScoredPart) -> pd.DataFrame:
         precision=config.precision,
         two_outputs=config.outputs > len(config.classes),
     )
+    return predictions.assign(part=part.name)
 
 
 def headline(results: pd.DataFrame) -> pd.DataFrame:
@@ -156,14 +154,14 @@ def headline(results: pd.DataFrame) -> pd.DataFrame:
 
     `slice_position` is the AUROC of the rival that sees a slice's height alone.
     """
-    shown = ("auroc", METHOD, "auroc_difference", "auroc_within_position", "average_precision")
-    shown = (*shown, "f1@youden", "sensitivity@youden", "specificity@youden")
+    shown = ["auroc", METHOD, "auroc_difference", "auroc_within_position", "average_precision"]
+    shown += ["f1@youden", "sensitivity@youden", "specificity@youden"]
     named = results["metric"].mask(results["method"] == METHOD, METHOD)
     rows = results.assign(metric=named)[named.isin(shown)]
     cells = rows[["dataset", "class", "metric"]].assign(value=rows.apply(with_interval, axis=1))
     return (
         cells.pivot(index=["dataset", "class"], columns="metric", values="value")
-        .reindex(columns=list(shown))
+        .reindex(columns=shown)
         .reset_index()
     )
 

@@ -89,15 +89,6 @@ class ArrayHeat:
         return self.maps[index]
 
 
-def class_maps(heat: Heat, class_name: str, index: Index) -> np.ndarray:
-    """Heat of one class, (n, size, size); MapError for a class that the method does not have."""
-    if class_name not in heat.classes:
-        raise MapError(
-            f"{heat.name} has no heat of {class_name!r}; it has {', '.join(heat.classes)}"
-        )
-    return heat.read(index)[:, heat.classes.index(class_name)]
-
-
 def batches(count: int, batch_size: int) -> Iterator[slice]:
     """Index of `count` slices, `batch_size` at a time.
 

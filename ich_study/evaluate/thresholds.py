@@ -17,7 +17,6 @@ import pandas as pd
 
 from ich_study.errors import DataError, ParameterError, StudyError, require_known
 from ich_study.metrics.overlap import Counts, dice
-from ich_study.schema import RESULT_LEVELS
 
 Source = Literal["none", "labels", "masks-validation", "masks-test"]
 
@@ -33,8 +32,6 @@ class Threshold:
     objective: float = float("nan")
 
     def __post_init__(self) -> None:
-        known = sorted(RESULT_LEVELS["threshold_source"])
-        require_known("threshold source", self.source, known, StudyError)
         if not np.isfinite(self.value):
             raise StudyError(f"threshold is {self.value}; expected a finite number")
 

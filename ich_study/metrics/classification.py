@@ -142,7 +142,7 @@ def roc_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     """
     from sklearn import metrics  # slow to import
 
-    columns = metrics.roc_curve(*checked(truth, scores), drop_intermediate=False)
+    columns = metrics.roc_curve(truth, scores, drop_intermediate=False)
     return pd.DataFrame(dict(zip(("false_positive_rate", "sensitivity", "threshold"), columns)))
 
 
@@ -153,7 +153,7 @@ def pr_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     """
     from sklearn import metrics  # slow to import
 
-    precision, recall, thresholds = metrics.precision_recall_curve(*checked(truth, scores))
+    precision, recall, thresholds = metrics.precision_recall_curve(truth, scores)
     return pd.DataFrame(
         {"sensitivity": recall, "precision": precision, "threshold": np.append(thresholds, np.inf)}
     )

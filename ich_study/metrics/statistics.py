@@ -320,16 +320,10 @@ def _equal(statistics: Sequence[PatientStatistic]) -> tuple[float, float, int] |
     return -high, high, len(apart)
 
 
-def _lacking(statistic: PatientStatistic, values: np.ndarray, weights: np.ndarray) -> float:
-    """Share of replicates without a value; of an average, that of its rarest member."""
-    if statistic.members:
-        values = [member.evaluate(weights) for member in statistic.members]
-    return float(np.isnan(np.atleast_2d(values)).mean(1).max())
-
-
 @dataclass(frozen=True)
 class Drawn:
-    """A measure on patients drawn with replacement: values (replicates,), NaN where it has none."""
+    """A measure on patients drawn with replacement: values (replicates,), NaN where it has none.
+    lacking: share of replicates without a value; of an average, that of its rarest member."""
 
     statistic: PatientStatistic
     values: np.ndarray
@@ -342,7 +336,8 @@ def draw(statistic: PatientStatistic, replicates: int, seed: int) -> Drawn:
     ones."""
     weights = resampled_multiplicities(len(statistic.patients), replicates, seed)
     values = statistic.evaluate(weights)
-    return Drawn(statistic, values, _lacking(statistic, values, weights), seed)
+    each = [member.evaluate(weights) for member in statistic.members] or [values]
+    return Drawn(statistic, values, float(np.isnan(each).mean(1).max()), seed)
 
 
 def _interval(drawn: Sequence[Drawn]) -> Interval:

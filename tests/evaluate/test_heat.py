@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ich_study.errors import MapError
-from ich_study.evaluate.heat import ArrayHeat, Heat, ReaderHeat, batches, class_maps
+from ich_study.evaluate.heat import ArrayHeat, Heat, ReaderHeat, batches
 from tests.evaluate.fakes import heat_of
 
 MAPS = np.arange(3 * 2 * 4, dtype=np.float32).reshape(3, 2, 2, 2)
@@ -19,12 +19,6 @@ def test_slices_come_in_the_order_asked_for(heat):
     assert isinstance(heat, Heat) and len(heat) == 3
     np.testing.assert_array_equal(heat.read(np.array([2, 0])), MAPS[[2, 0]])
     np.testing.assert_array_equal(heat.read(slice(1, 3)), MAPS[1:])
-
-
-def test_a_class_is_read_by_its_name_and_not_by_its_place():
-    np.testing.assert_array_equal(class_maps(reader(), "SDH", slice(0, 2)), MAPS[:2, 1])
-    with pytest.raises(MapError, match="no heat of 'EDH'; it has IPH, SDH"):
-        class_maps(reader(), "EDH", slice(0, 2))
 
 
 def test_a_reader_that_gives_other_slices_or_classes_is_refused():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ich_study.errors import MapError
-from ich_study.evaluate.heat import ArrayHeat, Heat, ReaderHeat, class_maps
+from ich_study.evaluate.heat import ArrayHeat, Heat, ReaderHeat
 from ich_study.evaluate.score import score, score_classes
 from tests.evaluate.fakes import SIDE, corner, heat_of, truth_of
 
@@ -85,6 +85,3 @@ def test_heat_that_does_not_fit_is_refused():
 def test_heats_meet_the_protocol():
     heat = heat_of(np.stack([np.stack([corner(), corner(0.5)])]), classes=("IPH", "IVH"))
     assert isinstance(heat, Heat)
-    np.testing.assert_array_equal(class_maps(heat, "IVH", slice(None))[0], corner(0.5))
-    with pytest.raises(MapError, match="no heat of 'any'"):
-        class_maps(heat, "any", slice(None))

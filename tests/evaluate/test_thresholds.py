@@ -8,7 +8,6 @@ from sklearn.metrics import roc_curve
 
 from ich_study.errors import ParameterError, StudyError
 from ich_study.evaluate.thresholds import (
-    Threshold,
     counts_over_grid,
     fixed_threshold,
     mask_threshold,
@@ -54,8 +53,6 @@ def test_a_table_of_thresholds_says_where_each_came_from():
 
 
 def test_other_errors_are_named():
-    with pytest.raises(StudyError, match="threshold source"):
-        Threshold(0.5, "guess", "fixed")
     with pytest.raises(StudyError, match="finite"):
         fixed_threshold(np.inf)
     fixed = fixed_threshold(0.5)

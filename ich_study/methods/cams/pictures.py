@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ich_study.evaluate.heat import Heat, class_maps
+from ich_study.evaluate.heat import Heat
 from ich_study.evaluate.scaling import minmax
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
@@ -52,27 +52,23 @@ def map_pictures(
             known = {"truth": np.repeat(truth.codes[[index]], len(depths), axis=0)}
         figure = heatmap_grid(
             np.repeat(truth.hu[[index]], len(depths), axis=0),
-            _columns(with_depth, class_name, index),
+            _columns(with_depth, index),
             f"{readable(name)}, {row['scan_id']} slice {row['slice_index']}, {label}\n"
             "every map scaled to its own maximum",
             row_titles=[f"depth [{depth}]" for depth in depths],
             opacity=0.5,
             outlined="map at its held-out threshold",
-            below=_columns(rivals, class_name, index),
+            below=_columns(rivals, index),
             **known,
         )
         yield f"maps_{name}_{index}", figure
 
 
-def _columns(
-    pairs: Sequence[tuple[Heat, MethodScores]], class_name: str, index: int
-) -> list[MapColumn]:
+def _columns(pairs: Sequence[tuple[Heat, MethodScores]], index: int) -> list[MapColumn]:
     """A column per method for one slice, a row per depth."""
-    maps: dict[str, list[np.ndarray]] = {}
-    masks: dict[str, list[np.ndarray]] = {}
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for heat, scores in pairs:
-        own = class_maps(heat, class_name, slice(index, index + 1))[0]
-        maps.setdefault(heat.name, []).append(minmax(np.maximum(own, 0)))
+        own = heat.read(slice(index, index + 1))[0, 0]
         marked = own >= scores.marks["masks-validation"].threshold
-        masks.setdefault(heat.name, []).append(marked)
-    return [MapColumn(titled(name), np.stack(maps[name]), np.stack(masks[name])) for name in maps]
+        found.setdefault(heat.name, []).append((minmax(np.maximum(own, 0)), marked))
+    return [MapColumn(titled(name), *map(np.stack, zip(*each))) for name, each in found.items()]

@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ich_study.errors import DataError
-from ich_study.evaluate.heat import Heat, batches, class_maps
+from ich_study.evaluate.heat import Heat, batches
 from ich_study.evaluate.score import Scores, score
 from ich_study.evaluate.thresholds import Choice, choose
 from ich_study.evaluate.truth import Truth
@@ -96,7 +96,7 @@ def score_all(
             "masks-test": choose(own, "masks-test", unit=unit),
         }
         marks = {
-            source: _marks(pair[1], truths[1], choice, class_name, boxes, batch, min_iou)
+            source: _marks(pair[1], truths[1], choice, boxes, batch, min_iou)
             for source, choice in choices.items()
         }
         found.append(MethodScores(own, marks))
@@ -107,7 +107,6 @@ def _marks(
     heat: Heat,
     truth: Truth,
     choice: Choice,
-    class_name: str,
     boxes: Sequence[np.ndarray],
     batch: int,
     min_iou: float,
@@ -115,7 +114,7 @@ def _marks(
     cm2, share = np.full((2, len(truth)), np.nan)
     union, matched = [], []
     for index in batches(len(truth), batch):
-        masks = class_maps(heat, class_name, index) >= choice.single.value
+        masks = heat.read(index)[:, 0] >= choice.single.value
         cm2[index] = masks.sum((1, 2)) * truth.pixel_cm2[index]
         brain = truth.brain[index]
         # a slice without brain has no share of it
