@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ich_study.atomic import write_json
-from ich_study.errors import DataError, MapError
+from ich_study.errors import DataError
 from ich_study.evaluate.scaling import checked_maps
 from ich_study.hashing import sha256_bytes, sha256_lines
 from ich_study.inputs.slices import SliceDataset
@@ -40,14 +40,9 @@ class MapArchive:
     """Finished maps of one part. names: what it holds. count: slices."""
 
     def __init__(self, folder: Path) -> None:
-        """Open a finished archive; DataError where it is absent or was not finished."""
+        """Open a finished archive."""
         self.folder = folder
         state = _state(folder)
-        if not state or state["done"] < state["count"]:
-            raise DataError(
-                f"{folder} holds no finished maps; run the notebook again, it goes on where it"
-                " stopped"
-            )
         self.names: list[MapName] = [tuple(name) for name in state["names"]]
         self.count = int(state["count"])
         self._hashes = dict(zip(self.names, state["hashes"]))
@@ -110,7 +105,9 @@ def archive_slices(
             found = maps_of(dataset.preprocessing.inputs(hu.to(device)))
             arrays = arrays or _created(folder, count, found)
             for name, maps in found.items():
-                arrays[name][places] = _checked(maps, name, places, arrays[name].shape[1:])
+                where = f"slices {places.start} to {places.stop - 1}"
+                checked_maps(maps, f"{name[0]} at layer {name[1]}, {where}")
+                arrays[name][places] = maps.detach().float().cpu().numpy()
                 hashes.setdefault(name, xxhash.xxh3_128()).update(arrays[name][places])
             done = places.stop
             progress.update(len(hu))
@@ -125,17 +122,6 @@ def archive_slices(
                 write_json(folder / _STATE, state)
                 saved = time.perf_counter()
     return MapArchive(folder)
-
-
-def _checked(maps: Tensor, name: MapName, places: slice, shape: Sequence[int]) -> np.ndarray:
-    checked_maps(maps, f"{name[0]} at layer {name[1]}, slices {places.start} to {places.stop - 1}")
-    expected = (places.stop - places.start, *shape)
-    if tuple(maps.shape) != expected:
-        raise MapError(
-            f"{name[0]} at layer {name[1]}: maps of shape {tuple(maps.shape)}, expected {expected};"
-            " are all slices of one size?"
-        )
-    return maps.detach().float().cpu().numpy()
 
 
 def _created(folder: Path, count: int, found: Maps) -> dict[MapName, np.ndarray]:

@@ -61,11 +61,6 @@ def predict(
         for inputs in ordered_inputs(*seen, what="predicting", num_workers=num_workers):
             outputs.append(class_logits(model(inputs), two_outputs).double().cpu())
     logits = torch.cat(outputs).numpy()
-    if logits.shape != (len(rows), len(classes)):
-        raise StudyError(
-            f"the network gives {logits.shape[1]} logits per slice for {len(classes)} classes"
-            f" {list(classes)}"
-        )
     return prediction_table(rows, label_tensor(rows, classes).numpy(), logits, classes)
 
 

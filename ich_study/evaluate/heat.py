@@ -39,7 +39,7 @@ class Heat(Protocol):
 
 @dataclass(frozen=True)
 class ReaderHeat:
-    """Heat that is computed when it is read. count: slices. reader: index -> float32 (n, classes,
+    """Heat that is computed when it is read. count: slices. read: index -> float32 (n, classes,
     size, size)."""
 
     name: str
@@ -47,21 +47,10 @@ class ReaderHeat:
     layer: str | None
     classes: tuple[str, ...]
     count: int
-    reader: Callable[[Index], np.ndarray] = field(repr=False)
+    read: Callable[[Index], np.ndarray] = field(repr=False)
 
     def __len__(self) -> int:
         return self.count
-
-    def read(self, index: Index) -> np.ndarray:
-        """Heat of some slices; MapError where the reader gives another shape or other classes."""
-        maps = self.reader(index)
-        count = len(np.arange(self.count)[index])
-        if maps.ndim != 4 or maps.shape[:2] != (count, len(self.classes)):
-            raise MapError(
-                f"{self.name} ({self.variant}): maps of shape {maps.shape} for {count} slices and"
-                f" the classes {', '.join(self.classes)}"
-            )
-        return maps
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ with intervals over patients, because scans of one patient resemble each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,12 @@ from ich_study.schema import SUBTYPES
 
 ALL_SUBTYPES = "any"
 VOLUME_COLUMNS = ("scan_id", "patient_id", "class", "predicted_ml", "truth_ml")
-AGREEMENT_METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "volume_bias_ml": lambda mean, spread, absolute: mean,
-    "volume_lower_limit_ml": lambda mean, spread, absolute: mean - 1.96 * spread,
-    "volume_upper_limit_ml": lambda mean, spread, absolute: mean + 1.96 * spread,
-    "volume_mean_absolute_ml": lambda mean, spread, absolute: absolute,
-}
+AGREEMENT_METRICS = (
+    "volume_bias_ml",
+    "volume_lower_limit_ml",
+    "volume_upper_limit_ml",
+    "volume_mean_absolute_ml",
+)
 """Bland-Altman's figures and the mean absolute difference, of differences predicted - truth."""
 
 
@@ -94,9 +94,9 @@ def agreement_statistic(volumes: pd.DataFrame, metric: str) -> PatientStatistic:
         scans, total, squares, absolute = (weights @ moments).T
         with np.errstate(divide="ignore", invalid="ignore"):
             variance = np.where(scans > 1, (squares - total**2 / scans) / (scans - 1), np.nan)
-            return AGREEMENT_METRICS[metric](
-                centre + total / scans, np.sqrt(np.maximum(variance, 0)), absolute / scans
-            )
+            mean, spread = centre + total / scans, 1.96 * np.sqrt(np.maximum(variance, 0))
+            figures = mean, mean - spread, mean + spread, absolute / scans
+        return figures[AGREEMENT_METRICS.index(metric)]
 
     return PatientStatistic(names, evaluate)
 

@@ -51,8 +51,6 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("ich_study.evaluate.archive._SAVE_EVERY_S", 0.0)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path, Slices(upto=6), maps_of, KEY)
-    with pytest.raises(DataError, match="no finished maps"):
-        MapArchive(tmp_path)
     seen = []
 
     def counted(inputs):
@@ -74,13 +72,6 @@ def test_maps_that_failed_are_named(tmp_path):
             tmp_path,
             Slices(),
             lambda inputs: {("m", "[-1]"): inputs[:, 0] / (inputs[:, 0] != 50) * 1.0},
-            KEY,
-        )
-    with pytest.raises(MapError, match="one size"):
-        write(
-            tmp_path,
-            Slices(),
-            lambda inputs: {("m", "[-1]"): inputs[:, 0] if inputs.min() < 40 else inputs[:, 0, 1:]},
             KEY,
         )
     with pytest.raises(DataError, match="part is empty"):

@@ -94,9 +94,7 @@ def library_scaled(raw: Tensor, size: int | tuple[int, int]) -> Tensor:
     >>> library_scaled(torch.tensor([[[-1.0, 2.0], [0.0, 1.0]]]), 2).round(decimals=3).tolist()
     [[[0.0, 1.0], [0.0, 0.5]]]
     """
-    return _library_minmax(
-        resized_maps(_library_minmax(checked_maps(raw, "the library's scaling").clamp(min=0)), size)
-    )
+    return _library_minmax(resized_maps(_library_minmax(raw.clamp(min=0)), size))
 
 
 def _library_minmax(maps: Tensor) -> Tensor:

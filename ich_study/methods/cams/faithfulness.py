@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ich_study.errors import MapError, ParameterError, require_known
-from ich_study.evaluate.scaling import checked_maps
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.methods.cams.imputation import imputed_alike
 
@@ -85,7 +84,6 @@ def removal_ranks(maps: Tensor, seed: int) -> Tensor:
     maps: (N, S, S), finite, higher is more relevant. Equal values, such as the zeros of a map after
     its ReLU, are ordered at random by `seed`, never by their place in the slice.
     """
-    checked_maps(maps, "faithfulness")
     flat = maps.flatten(1)
     shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed)).to(
         maps.device

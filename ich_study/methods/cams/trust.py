@@ -209,8 +209,6 @@ def surest_slices(
     """Index of the `count` positive slices with the highest logit, sorted: where there is
     something to explain."""
     positive = np.flatnonzero(truth.positive(class_name))
-    if not len(positive):
-        raise DataError("no positive slice to explain")
     logits = []
     with torch.inference_mode():
         for some in batches(len(positive), 32):
