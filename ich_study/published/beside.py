@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache, partial
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.slice_position import METHOD
 from ich_study.figures.names import in_words, readable
 from ich_study.published.lookup import KEYS, PROTOCOL, TEST_PARTS, Results, Selector, parse_selector
-from ich_study.published.tables import TABLE_COLUMNS, load_table
+from ich_study.published.tables import TABLE_COLUMNS, load_table, read_shipped
 
 STUDY_TABLE_COLUMNS: tuple[str, ...] = (
     "line",
@@ -137,8 +136,7 @@ def load_study_tables() -> pd.DataFrame:
 
     Raises StudyError naming the line whose table or selector is not valid.
     """
-    with (files("ich_study.published") / "study_tables.csv").open(encoding="utf-8") as stream:
-        lines = pd.read_csv(stream, dtype="string", keep_default_na=False)
+    lines = read_shipped("study_tables.csv")
     if tuple(lines.columns) != STUDY_TABLE_COLUMNS or not lines["line"].is_unique:
         raise StudyError(
             f"published/study_tables.csv: expected the columns {list(STUDY_TABLE_COLUMNS)} and"
@@ -199,14 +197,9 @@ def printed_cells(paper: str, table: str, selector: str = "") -> tuple[dict[str,
     """The cells of a printed table, or those that `column=value;column=a|b` picks, empty text where
     one says nothing. Raises StudyError where it picks none."""
     cells = _whole(paper, table)
-    for part in filter(None, selector.split(";")):
-        column, equals, values = part.partition("=")
-        if not equals or column not in TABLE_COLUMNS:
-            raise StudyError(
-                f"selector {selector!r}: {part!r}; expected column=value with a column of the"
-                " printed tables"
-            )
-        cells = tuple(cell for cell in cells if cell[column] in values.split("|"))
+    picked = parse_selector(selector, TABLE_COLUMNS) if selector else {}
+    for column, values in picked.items():
+        cells = tuple(cell for cell in cells if cell[column] in values)
     if not cells:
         raise StudyError(f"{paper}, {table}: no cell has {selector!r}")
     return cells

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 import pandas as pd
@@ -34,7 +33,7 @@ from ich_study.published.lookup import (
     Selector,
     parse_selector,
 )
-from ich_study.published.tables import PAPERS
+from ich_study.published.tables import PAPERS, read_shipped
 
 CLAIM_COLUMNS: tuple[str, ...] = (
     "claim_id",
@@ -67,10 +66,17 @@ RULING_COLUMNS: tuple[str, ...] = (
 )
 SECOND: tuple[str, ...] = ("ours", "boxes")
 """Columns of a claim that change its protocol for a verdict of their own."""
+BOUNDS: tuple[str, ...] = ("difference_low", "difference_high")
+METHOD = "seed_to_seed"
+"""How far a difference moves from seed to seed, see `noise`; in a printed table a method of its
+own."""
 VERDICT_COLUMNS: tuple[str, ...] = (
     *(name for name in CLAIM_COLUMNS if name not in SECOND),
     *RULING_COLUMNS,
     *(f"{column}_{second}" for second in SECOND for column in ("verdict", "reason")),
+    METHOD,
+    *(f"{METHOD}_{second}" for second in SECOND),
+    *(f"{bound}_{second}" for second in SECOND for bound in BOUNDS),
 )
 VERDICTS: tuple[str, ...] = ("supported", "contradicted", "undecided", "not measured")
 CLOCK_METRICS = frozenset({"milliseconds"})
@@ -139,6 +145,11 @@ def protocols(claim: pd.Series) -> tuple[str, ...]:
     return ("", *(name for name in SECOND if claim[name]))
 
 
+def named(column: str, second: str) -> str:
+    """The column of a ledger that holds `column` of the verdict under one of `protocols`."""
+    return "_".join(filter(None, (column, second)))
+
+
 def claim_sides(claim: pd.Series, second: str = "") -> tuple[Selector, Selector | float]:
     """The claim's left selector and its right one or constant, every column of PROTOCOL and the
     part filled in. second: one of `protocols`."""
@@ -158,9 +169,13 @@ def claim_sides(claim: pd.Series, second: str = "") -> tuple[Selector, Selector 
 
 
 @cache
-def _load() -> pd.DataFrame:
-    with (files("ich_study.published") / "claims.csv").open(encoding="utf-8") as stream:
-        claims = pd.read_csv(stream, dtype="string", keep_default_na=False)
+def load_claims() -> pd.DataFrame:
+    """Every claim, columns `CLAIM_COLUMNS`, empty text where a column says nothing; not to be
+    changed.
+
+    Raises StudyError naming the claim whose selector, comparison or paper is not valid.
+    """
+    claims = read_shipped("claims.csv")
     if tuple(claims.columns) != CLAIM_COLUMNS:
         raise StudyError(
             f"published/claims.csv has columns {list(claims.columns)}; expected"
@@ -176,14 +191,6 @@ def _load() -> pd.DataFrame:
     if not claims["claim_id"].is_unique or not claims["paper"].isin(PAPERS).all():
         raise StudyError("published/claims.csv: a claim_id stands twice, or a paper is unknown")
     return claims
-
-
-def load_claims() -> pd.DataFrame:
-    """Every claim, columns `CLAIM_COLUMNS`, empty text where a column says nothing.
-
-    Raises StudyError naming the claim whose selector, comparison or paper is not valid.
-    """
-    return _load().copy()
 
 
 def compared_pairs(
@@ -216,22 +223,24 @@ def verdicts(
 
     `pairs` were compared, `paired` of them on the same drawn patients; `patients` is the smallest
     number behind a comparison; `difference_low` and `difference_high` span the intervals of all
-    differences. `power`: of an equivalence test, the smallest. synthetic: the results are of a
+    differences, and of those under our protocol and against boxes in columns that end in `_ours`
+    and `_boxes`. `power`: of an equivalence test, the smallest. Columns of METHOD are left to
+    `noise.with_floor`. synthetic: the results are of a
     phantom; claims about a printed number of one data set (their note begins with `absolute`) are
     then left undecided. Raises StudyError if `results` lacks a column.
     """
     claims, table = load_claims() if claims is None else claims, Results.of(results)
     rows = []
     for _, claim in claims.iterrows():
-        row = claim.to_dict()
+        row = claim.to_dict() | {named(METHOD, second): np.nan for second in ("", *SECOND)}
         if synthetic and claim["note"].startswith("absolute"):
             row |= {"verdict": "undecided", "reason": "a printed number is not judged by a phantom"}
         else:
             row |= _judge(claim, table)
         for second in SECOND:
             ruling = _judge(claim, table, second) if claim[second] else {}
-            row[f"verdict_{second}"] = ruling.get("verdict", "")
-            row[f"reason_{second}"] = ruling.get("reason", "")
+            row |= {named(said, second): ruling.get(said, "") for said in ("verdict", "reason")}
+            row |= {named(bound, second): ruling.get(bound, np.nan) for bound in BOUNDS}
         rows.append(row)
     return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
 

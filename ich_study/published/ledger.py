@@ -11,14 +11,16 @@ import pandas as pd
 from ich_study.figures.names import readable
 from ich_study.published.beside import RebuiltTable
 from ich_study.published.claims import (
+    BOUNDS,
     CLOCK_METRICS,
+    METHOD,
     SECOND,
     VERDICTS,
     claim_sides,
     load_claims,
+    named,
 )
-from ich_study.published.lookup import Results, Selector, row_keys
-from ich_study.published.noise import METHOD
+from ich_study.published.lookup import Selector, row_keys
 from ich_study.published.tables import PAPERS
 from ich_study.schema import SUBTYPES
 
@@ -67,9 +69,8 @@ def ledger_page(ledger: pd.DataFrame, title: str, tables: Sequence[RebuiltTable]
     verdicts, the interval of the difference and the floor under it, why it is not supported, the
     table that shows the cell and the run.
 
-    ledger: of `claims.verdicts`, `noise.with_floor`, `with_second_differences`. tables: of
-    `beside.rebuilt_tables`, which lie beside the page. Claims about time are left out: equal runs
-    would give other pages.
+    ledger: of `noise.with_floor`. tables: of `beside.rebuilt_tables`, which lie beside the page.
+    Claims about time are left out: equal runs would give other pages.
     """
     timed = ledger["metric"].isin(CLOCK_METRICS)
     named = ", ".join(ledger.loc[timed, "claim_id"])
@@ -92,25 +93,6 @@ def ledger_page(ledger: pd.DataFrame, title: str, tables: Sequence[RebuiltTable]
         lines += [f"## {readable(paper)}", "", f"*{name}*", ""]
         lines += [*_table([line for _, line in rows], COLUMNS), ""]
     return "\n".join(lines)
-
-
-def with_second_differences(ledger: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """`claims.verdicts` with `difference_low` and `difference_high` of the verdicts under our
-    protocol and against boxes too, as columns that end in `_ours` and `_boxes`.
-
-    results: the rows that were judged.
-    """
-    claims, table = load_claims().set_index("claim_id"), Results.of(results)
-    columns: dict[str, list[float]] = {}
-    for claim_id in ledger["claim_id"]:
-        for second in SECOND:
-            low = high = np.nan
-            if claims.loc[claim_id, second]:
-                pairs = table.bounds(*claim_sides(claims.loc[claim_id], second))
-                low, high = pairs["low"].min(), pairs["high"].max()
-            columns.setdefault(f"difference_low_{second}", []).append(low)
-            columns.setdefault(f"difference_high_{second}", []).append(high)
-    return ledger.assign(**columns)
 
 
 def few_words(verdict: str, reason: str) -> str:
@@ -169,7 +151,7 @@ def _line(
             continue
         shown = f"**{verdict}**" if verdict in DECIDED else verdict
         verdicts.append(f"{shown} {TOLD[second]}".strip())
-        bounds = [_column(ruling, f"difference_{end}", second) for end in ("low", "high")]
+        bounds = [_column(ruling, bound, second) for bound in BOUNDS]
         between = _numbers(*bounds)
         if between and second == there[0]:  # the measure is named once
             between = f"{_measure(claim, second)} {between}"
@@ -238,7 +220,7 @@ def _table(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[s
 
 def _column(ruling: pd.Series, name: str, second: str) -> object:
     """The ruling's column under a protocol; NaN where it has none."""
-    return ruling.get("_".join(filter(None, (name, second))), np.nan)
+    return ruling.get(named(name, second), np.nan)
 
 
 def _joined(texts: Sequence[tuple[str, str]]) -> str:

@@ -10,7 +10,7 @@ seed stands for it; further seeds are repeats, and no second chance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -45,16 +45,16 @@ Row = dict[str, Any]
 Bounds = tuple[float, float, float, str]
 
 
-def parse_selector(text: str) -> Selector:
-    """`method=a|b;class=IPH` as {column: alternatives}. Raises StudyError on a column the result
-    table lacks, or twice named."""
+def parse_selector(text: str, columns: Collection[str] = KEYS) -> Selector:
+    """`method=a|b;class=IPH` as {column: alternatives}. Raises StudyError on a column that is none
+    of `columns`, or twice named."""
     selector: Selector = {}
     for entry in text.split(";"):
         key, equals, values = entry.strip().partition("=")
-        if not equals or key not in KEYS or key in selector or not all(values.split("|")):
+        if not equals or key not in columns or key in selector or not all(values.split("|")):
             raise StudyError(
                 f"selector {text!r}: {entry!r}; expected column=value or column=a|b, once per"
-                f" column, of {', '.join(KEYS)}"
+                f" column, of {', '.join(columns)}"
             )
         selector[key] = tuple("" if value == EMPTY else value for value in values.split("|"))
     return selector

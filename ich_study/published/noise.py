@@ -16,13 +16,11 @@ import pandas as pd
 
 from ich_study.evaluate.results import joined
 from ich_study.published.beside import rebuilt_tables
-from ich_study.published.claims import SECOND, claim_sides, load_claims, protocols
+from ich_study.published.claims import METHOD, claim_sides, load_claims, named, protocols
 from ich_study.published.lookup import KEYS, Results, Selector, row_keys
 from ich_study.published.tables import load_table
 from ich_study.schema import result_table
 
-METHOD = "seed_to_seed"
-"""Stands in a printed table as a method of its own."""
 Key = tuple[str, ...]
 BySeed = Mapping[int, float]
 
@@ -120,22 +118,20 @@ def gain_floor(
 
 
 def with_floor(ledger: pd.DataFrame, results: pd.DataFrame, repeats: pd.DataFrame) -> pd.DataFrame:
-    """`claims.verdicts` with `seed_to_seed`, how far a difference that the claim makes moves from
+    """`claims.verdicts` with METHOD filled, how far a difference that the claim makes moves from
     seed to seed, the largest of its comparisons; missing where neither side was repeated. The same
     with `_ours` and `_boxes` for the other two verdicts.
 
     results: the rows that were judged. repeats: rows of further seeds.
     """
     table, values = Results.of(results), by_seed(joined([results, repeats]))
-    claims = load_claims().set_index("claim_id")
-    columns: dict[str, list[float]] = {}
-    for claim_id in ledger["claim_id"]:
+    claims, ledger = load_claims().set_index("claim_id"), ledger.copy()
+    for place, claim_id in ledger["claim_id"].items():
         claim = claims.loc[claim_id]
-        for second in ("", *SECOND):
-            asked = second in protocols(claim)
-            floor = claim_floor(table, values, *claim_sides(claim, second)) if asked else np.nan
-            columns.setdefault("_".join(filter(None, (METHOD, second))), []).append(floor)
-    return ledger.assign(**columns)
+        for second in protocols(claim):
+            floor = claim_floor(table, values, *claim_sides(claim, second))
+            ledger.loc[place, named(METHOD, second)] = floor
+    return ledger
 
 
 def claim_floor(

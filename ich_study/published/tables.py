@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from importlib.resources.abc import Traversable
+from typing import Any
 
 import pandas as pd
 
@@ -63,12 +63,20 @@ TABLE_COLUMNS: dict[str, str] = {
 table's names."""
 
 
+def read_shipped(name: str, **options: Any) -> pd.DataFrame:
+    """A table that ships with this package, all text unless `options` of pandas say otherwise."""
+    with (files("ich_study.published") / name).open(encoding="utf-8") as stream:
+        return pd.read_csv(stream, **{"dtype": "string", "keep_default_na": False} | options)
+
+
 def list_tables() -> pd.DataFrame:
     """The tables there are, columns `paper` and `table` (`table_<n>`, or `text_<topic>` for numbers
     in running text)."""
-    names = [(paper, entry.name) for paper in PAPERS for entry in _folder(paper).iterdir()]
+    folder = files("ich_study.published")
     found = sorted(
-        (paper, name.removesuffix(".csv")) for paper, name in names if name.endswith(".csv")
+        (paper, entry.name.removesuffix(".csv"))
+        for paper in PAPERS
+        for entry in (folder / paper).iterdir()
     )
     return pd.DataFrame(found, columns=["paper", "table"], dtype="string")
 
@@ -100,16 +108,11 @@ def load_contradictions() -> pd.DataFrame:
 
     They follow from the tables alone; `python -m tools.printed` finds them.
     """
-    with (files("ich_study.published") / "contradictions.csv").open(encoding="utf-8") as stream:
-        return pd.read_csv(stream, dtype={"as_printed": str}, float_precision="round_trip")
+    options = {"dtype": {"as_printed": str}, "keep_default_na": True}
+    return read_shipped("contradictions.csv", float_precision="round_trip", **options)
 
 
 @cache
 def _load(paper: str, table: str) -> pd.DataFrame:
-    with (_folder(paper) / f"{table}.csv").open(encoding="utf-8") as stream:
-        frame = pd.read_csv(stream, dtype="string", keep_default_na=False, na_values=[""])
+    frame = read_shipped(f"{paper}/{table}.csv", na_values=[""])
     return typed(frame, TABLE_COLUMNS, f"published/{paper}/{table}.csv")
-
-
-def _folder(paper: str) -> Traversable:
-    return files("ich_study.published") / paper

@@ -4,7 +4,7 @@ import pytest
 from ich_study.figures.names import readable
 from ich_study.published.beside import rebuilt_tables
 from ich_study.published.claims import verdicts
-from ich_study.published.ledger import few_words, ledger_page, with_second_differences
+from ich_study.published.ledger import few_words, ledger_page
 from ich_study.published.tables import PAPERS
 from ich_study.schema import result_table
 
@@ -46,7 +46,7 @@ def page_of(rows, floors=None, tables=True):
     """The page of these result rows, and the cells of its lines by claim and column."""
     results = result_table(rows)
     found, _ = rebuilt_tables(results) if tables else ((), ())
-    ledger = with_second_differences(verdicts(results), results).assign(**floors or {})
+    ledger = verdicts(results).assign(**floors or {})
     page = ledger_page(ledger, "a few numbers", found)
     lines, columns = {}, []
     for line in page.splitlines():
@@ -164,8 +164,7 @@ def test_a_subtype_with_too_few_patients_is_named():
 
 
 def test_second_verdicts_have_the_interval_that_decided_them():
-    results = result_table([GRAD_CAM, HGI_SAM])
-    ledger = with_second_differences(verdicts(results), results).set_index("claim_id")
+    ledger = verdicts(result_table([GRAD_CAM, HGI_SAM])).set_index("claim_id")
     found = ledger.loc["hgi-04", ["difference_low_boxes", "difference_high_boxes"]]
     assert found.to_list() == pytest.approx([0.15, 0.4])
     assert pd.isna(ledger.loc["hgi-04", "difference_low_ours"])
