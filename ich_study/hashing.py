@@ -19,7 +19,6 @@ import numpy as np
 import xxhash
 
 SEAL = "seal"
-BLOCK_BYTES = 2**20
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -45,11 +44,8 @@ def sha256_file(path: Path) -> str:
 def file_mark(path: Path) -> str:
     """XXH3-128 of a file's bytes as 32 hexadecimal digits: whether a source changed, at the speed
     of the disk."""
-    mark = xxhash.xxh3_128()
     with path.open("rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            mark.update(block)
-    return mark.hexdigest()
+        return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:

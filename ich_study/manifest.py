@@ -65,38 +65,32 @@ KEY_PACKAGES = (
     "ipykernel",
 )
 
-Hash = str | Path | Mapping[str, str | Path]
+Hashes = Mapping[str, str | Path]
 
 
 def record(
-    output_dir: str | os.PathLike[str],
+    output_dir: Path,
     *,
-    data: Hash | None = None,
-    split: Hash | None = None,
-    weights: Hash | None = None,
+    data: Hashes | None = None,
+    split: Hashes | None = None,
+    weights: Hashes | None = None,
     licences: Mapping[str, str] | None = None,
 ) -> None:
     """Note the hashes of what a notebook reads or writes, for its `run.json`; may be called several
     times.
 
-    licences: of published weights, by their source. Each other argument is a hash (64 hexadecimal
-    digits), a Path to hash, relative to the project's folder, or a mapping of names to those.
-    Mappings of several calls are merged. Raises StudyError on anything else.
+    licences: of published weights, by their source. Each other argument holds by name hashes (64
+    hexadecimal digits), or Paths to hash, relative to the project's folder. What several calls give
+    is merged. Raises StudyError on anything else.
     """
-    target = Path(output_dir) / RECORD_NAME
-    known = recorded(Path(output_dir))
+    known = recorded(output_dir)
     for kind, content in (("data", data), ("split", split), ("weights", weights)):
-        if content is None:
-            continue
-        if isinstance(content, Mapping):
-            earlier = known.get(kind)
-            named = {str(name): _hash(each, kind) for name, each in content.items()}
-            known[kind] = {**(earlier if isinstance(earlier, dict) else {}), **named}
-        else:
-            known[kind] = _hash(content, kind)
+        if content is not None:
+            hashes = {name: _hash(each, kind) for name, each in content.items()}
+            known[kind] = {**known.get(kind, {}), **hashes}
     if licences:
         known["licences"] = {**known.get("licences", {}), **licences}
-    write_json(target, known)
+    write_json(output_dir / RECORD_NAME, known)
 
 
 def begin(output_dir: Path) -> None:
@@ -290,35 +284,19 @@ def outputs(
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files = [Path(parent) / name for name in sorted(names) if not name.startswith(".")]
-        files = [path for path in files if path.relative_to(folder).as_posix() not in skip]
-        relative = Path(parent).relative_to(folder).as_posix()
-        if len(files) > FOLDER_LIMIT and relative != ".":
-            entries.append(_folder(files, f"{relative}/", since))
-        else:
-            entries += [_output(path, folder, since) for path in files]
+        named = {path.relative_to(folder).as_posix(): path for path in files}
+        sizes = {name: path.stat().st_size for name, path in named.items() if name not in skip}
+        reused = {name: named[name].stat().st_mtime < since for name in sizes}
+        if len(sizes) > FOLDER_LIMIT and Path(parent) != folder:
+            name, size = f"{Path(parent).relative_to(folder).as_posix()}/", sum(sizes.values())
+            whole = {"files": len(sizes), "bytes": size, "reused": all(reused.values())}
+            entries.append({"path": name, **whole})
+            continue
+        for name, size in sizes.items():
+            sha256 = sha256_file(named[name]) if size <= HASH_LIMIT_BYTES else None
+            entry = {"path": name, "bytes": size, "sha256": sha256, "reused": reused[name]}
+            entries.append(entry)
     return sorted(entries, key=lambda entry: entry["path"])
-
-
-def _folder(files: list[Path], name: str, since: float) -> dict[str, Any]:
-    states = [path.stat() for path in files]
-    reused = all(state.st_mtime < since for state in states)
-    return {
-        "path": name,
-        "files": len(files),
-        "bytes": sum(state.st_size for state in states),
-        "reused": reused,
-    }
-
-
-def _output(path: Path, folder: Path, since: float) -> dict[str, Any]:
-    state = path.stat()
-    sha256 = sha256_file(path) if state.st_size <= HASH_LIMIT_BYTES else None
-    return {
-        "path": path.relative_to(folder).as_posix(),
-        "bytes": state.st_size,
-        "sha256": sha256,
-        "reused": state.st_mtime < since,
-    }
 
 
 def anonymous(content: Any, root: Path) -> Any:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from ich_study import manifest, paths
 from ich_study.atomic import write_csv
-from ich_study.errors import ParameterError
+from ich_study.errors import ParameterError, StudyError
 from ich_study.figures import style
 from ich_study.figures.explore import explore
 from ich_study.figures.names import in_words
@@ -149,10 +149,16 @@ class Study:
 
 
 def synthetic_datasets(data: Path) -> frozenset[str]:
-    """Data sets that a run of `00_data` wrote itself; none where it has no `summary.csv`."""
-    if not (data / "summary.csv").is_file():
+    """Data sets that a run of `00_data` wrote itself; none where it has no `summary.csv`.
+
+    Raises StudyError where that does not say.
+    """
+    path = data / "summary.csv"
+    if not path.is_file():
         return frozenset()
-    summary = pd.read_csv(data / "summary.csv")
+    summary = pd.read_csv(path)
+    if "synthetic" not in summary:
+        raise StudyError(f"{path} does not say which data sets are synthetic; run 00_data again")
     return frozenset(summary.loc[summary["synthetic"], "dataset"])
 
 

@@ -138,11 +138,8 @@ def ranks_figure(ranks: pd.Series, distance: float, title: str) -> Figure:
     places = np.arange(len(ranks))
     axis.hlines(places, ranks - distance / 2, ranks + distance / 2, color="0.6", linewidth=4)
     axis.plot(ranks, places, "o", color=COLOURS[0])
-    axis.set(
-        yticks=places,
-        yticklabels=[readable(name) for name in ranks.index],
-        xlabel=f"mean rank over patients, 1 is best\ncritical difference {distance:.2f}",
-    )
+    axis.set_yticks(places, ranks.index.map(readable))
+    axis.set_xlabel(f"mean rank over patients, 1 is best\ncritical difference {distance:.2f}")
     axis.set_ylim(len(ranks) - 0.5, -0.5)
     axis.set_xlim(left=0.5)  # no rank lies below 1
     axis.set_title(title, fontsize=10)

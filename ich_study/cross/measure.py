@@ -53,8 +53,8 @@ class Entry:
     threshold_source: str
     logit: np.ndarray | None = field(repr=False)
     points: list[np.ndarray] = field(repr=False)
-    seconds: float = float("nan")
-    memory_mib: float = float("nan")
+    seconds: float
+    memory_mib: float
 
 
 def common_grid(side: int) -> Preprocessing:
@@ -95,7 +95,6 @@ def measured(
     seed: int,
     crew: Crew | None = None,
     heat_gb: float = 4.0,
-    progress: bool = True,
 ) -> Iterator[Entry]:
     """All methods and then the trivial rivals on the slices of one truth, one after the other.
 
@@ -108,12 +107,12 @@ def measured(
     names = list(methods)
     for start in range(0, len(names), at_once):
         together = {name: methods[name] for name in names[start : start + at_once]}
-        yield from _asked(together, store, truth, crew, progress)
+        yield from _asked(together, store, truth, crew)
     yield from measured_rivals(truth, smoothness_px, seed)
 
 
 def _asked(
-    methods: Mapping[str, ScanMethod], store: Store, truth: Truth, crew: Crew | None, progress: bool
+    methods: Mapping[str, ScanMethod], store: Store, truth: Truth, crew: Crew | None
 ) -> Iterator[Entry]:
     """Entries of methods whose heat fits in memory together."""
     groups = list(truth.rows.groupby("scan_id", sort=False))
@@ -123,18 +122,17 @@ def _asked(
     heat = {name: np.empty(grid, np.float32) for name in methods}
     marked = {name: np.empty(grid, bool) for name in methods}
     answers: dict[str, list[Answer]] = {name: [] for name in methods}
-    options = {"unit": "slice", "mininterval": 5, "leave": False, "disable": not progress}
-    with tqdm(total=len(truth), **options) as bar:
+    with tqdm(total=len(truth), unit="slice", mininterval=5, leave=False) as bar:
         for (_, rows), found in zip(groups, said):
             for name, answer in found.items():
                 heat[name][rows.index], marked[name][rows.index] = answer.heat, answer.marked
                 answers[name].append(replace(answer, heat=None, marked=None))
             bar.update(len(rows))
     order = np.concatenate([rows.index for _, rows in groups])
-    inside = _inside(truth)
+    inside = truth.brain[:]
     for name, method in methods.items():
         maps, marks = heat.pop(name), marked.pop(name) & inside
-        _brain_only(maps, inside)
+        np.copyto(maps, maps.min(), where=~inside)
         yield _entry(name, method.recipe, maps, marks, answers[name], order)
 
 
@@ -147,12 +145,12 @@ def _entry(
     order: np.ndarray,
 ) -> Entry:
     """One method's entry. order: where the slices of `answers`, one after the other, stand."""
-    logits, points = np.empty(len(heat)), [np.empty((0, 3))] * len(heat)
-    logits[order] = np.concatenate([each.logit for each in answers])
+    back = np.argsort(order)
     own = [found for each in answers for found in each.points]
-    for number, found in zip(order, own):
-        one = heat[number]
-        points[number] = _peaks(one) if found is None else _with_heat(found, one)
+    points = [
+        _peaks(one) if own[place] is None else _with_heat(own[place], one)
+        for place, one in zip(back, heat)
+    ]
     return Entry(
         name,
         recipe.variant,
@@ -160,7 +158,7 @@ def _entry(
         ArrayHeat(name, recipe.variant, None, (ANY,), heat[:, None]),
         marked,
         recipe.source,
-        logits,
+        np.concatenate([each.logit for each in answers])[back],
         points,
         float(np.mean([each.seconds for each in answers])),
         max(each.memory_mib for each in answers),
@@ -169,7 +167,7 @@ def _entry(
 
 def measured_rivals(truth: Truth, smoothness_px: float, seed: int) -> Iterator[Entry]:
     """The trivial rivals, which know no network; each marks from half of its highest heat on."""
-    inside = _inside(truth)
+    inside = truth.brain[:]
     for rival in rivals(truth, (ANY,), smoothness_px, seed):
         maps = rival.read(slice(None))
         yield Entry(
@@ -181,16 +179,9 @@ def measured_rivals(truth: Truth, smoothness_px: float, seed: int) -> Iterator[E
             "none",
             None,
             [_peaks(each[0]) for each in maps],
+            np.nan,
+            np.nan,
         )
-
-
-def _inside(truth: Truth) -> np.ndarray:
-    return truth.brain[np.arange(len(truth))]
-
-
-def _brain_only(maps: np.ndarray, inside: np.ndarray) -> None:
-    """Give maps (N, S, S) their lowest value wherever there is no brain."""
-    np.copyto(maps, maps.min(), where=~inside)
 
 
 def _peaks(heat: np.ndarray) -> np.ndarray:

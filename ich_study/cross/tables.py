@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -47,9 +47,9 @@ STEPS = 96
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What is kept of an entry (`measure.Entry`): numbers per slice, and pictures of some slices.
-    Heat of all methods on all slices would not fit in memory.
+class Scored(Entry):
+    """What is kept of an entry: numbers per slice, and pictures of some slices. Its heat and marks
+    are let go: of all methods on all slices they would not fit in memory.
 
     scores: at the thresholds that are tried. held_out: with the one that masks of other patients
     chose. own: counts at the method's own threshold, (N,), and marked_px the pixels. pointing: of
@@ -58,15 +58,7 @@ class Scored:
     heat on all; shown_mask: bool.
     """
 
-    name: str
-    variant: str
-    rival: bool
-    threshold_source: str
-    logit: np.ndarray | None = field(repr=False)
-    points: list[np.ndarray] = field(repr=False)
     marked_points: list[np.ndarray] = field(repr=False)
-    seconds: float
-    memory_mib: float
     scores: Scores = field(repr=False)
     held_out: Choice = field(repr=False)
     own: Counts = field(repr=False)
@@ -83,8 +75,7 @@ class Scored:
 
 def threshold_grid(entry: Entry, truth: Truth) -> np.ndarray:
     """Quantiles of an entry's own heat in the brain, ascending; no truth is looked at."""
-    inside = truth.brain[np.arange(len(truth))]
-    heat = entry.heat.read(slice(None))[:, 0][inside]
+    heat = entry.heat.read(slice(None))[:, 0][truth.brain[:]]
     return np.unique(np.quantile(heat.astype(np.float64), 1 - np.geomspace(1, 1e-5, STEPS)))
 
 
@@ -118,7 +109,7 @@ def score_all(
 def _scored(entry: Entry, truth: Truth, of_slice: np.ndarray, shown: np.ndarray) -> Scored:
     scores = score(entry.heat, truth, threshold_grid(entry, truth))
     classes = [name for name in SUBTYPES if truth.kind == "masks" and truth.positive(name).any()]
-    by_subtype = score_classes(entry.heat, truth, (), classes) if classes else {}
+    by_subtype = score_classes(entry.heat, truth, (), classes)
     marked_points = []
     for points, mask in zip(entry.points, entry.marked):
         places = np.clip(np.rint(points[:, :2]).astype(int), 0, truth.size - 1)
@@ -126,22 +117,15 @@ def _scored(entry: Entry, truth: Truth, of_slice: np.ndarray, shown: np.ndarray)
     maps = entry.heat.read(slice(None))[:, 0]
     lowest, highest = float(maps.min()), float(maps.max())
     return Scored(
-        entry.name,
-        entry.variant,
-        entry.rival,
-        entry.threshold_source,
-        entry.logit,
-        entry.points,
-        marked_points,
-        entry.seconds,
-        entry.memory_mib,
-        scores,
-        choose(scores, HELD_OUT, folds=of_slice),
-        overlap_counts(entry.marked, truth.mask()),
-        entry.marked.sum((1, 2)),
-        {name: found.pointing for name, found in by_subtype.items()},
-        (maps[shown] - lowest) / max(highest - lowest, 1e-9),
-        entry.marked[shown],
+        **vars(replace(entry, heat=None, marked=None)),
+        marked_points=marked_points,
+        scores=scores,
+        held_out=choose(scores, HELD_OUT, folds=of_slice),
+        own=overlap_counts(entry.marked, truth.mask()),
+        marked_px=entry.marked.sum((1, 2)),
+        pointing={name: found.pointing for name, found in by_subtype.items()},
+        shown_heat=(maps[shown] - lowest) / max(highest - lowest, 1e-9),
+        shown_mask=entry.marked[shown],
     )
 
 
@@ -182,14 +166,12 @@ def _heat_rows(
     for name, pointing in each.pointing.items():
         own = {**named, "class_name": name}
         found.append(rows.mean(pointing, truth.rows, "pointing_game", **own))
-    brain = truth.brain[np.arange(len(truth))].sum((1, 2))
+    brain = truth.brain[:].sum((1, 2))
     share = each.marked_px / np.maximum(brain, 1)
     wrong = np.where(truth.healthy, share, np.nan)
     source = {"threshold_source": each.threshold_source}
     found.append(rows.mean(wrong, truth.rows, "marked_share_of_healthy_brain", **source, **named))
-    labels = truth.rows["any"].astype("boolean")
-    known = labels.notna().to_numpy()
-    positive = labels.fillna(False).to_numpy(bool)
+    known, positive = truth.rows["any"].notna().to_numpy(), _labels(truth)
     if each.logit is not None and 0 < positive[known].sum() < known.sum():
         ranked = auroc_of_items(truth.rows["patient_id"][known], positive[known], each.logit[known])
         found.append(rows.statistic(ranked, "auroc", unit="slice", **named))
@@ -224,9 +206,8 @@ def _volume_rows(each: Scored, truth: Truth, rows: Rows) -> list[dict[str, Any]]
     marked = each.marked_px * truth.pixel_ml
     true = truth.mask().sum((1, 2)) * truth.pixel_ml
     slices = truth.rows[["scan_id", "patient_id"]].assign(predicted_ml=marked, truth_ml=true)
-    keys = ["scan_id", "patient_id"]
-    volumes = slices.groupby(keys, sort=False).sum(min_count=1).reset_index()
-    volumes = volumes.assign(**{"class": ANY})
+    grouped = slices.groupby(["scan_id", "patient_id"], sort=False, as_index=False)
+    volumes = grouped.sum(min_count=1).assign(**{"class": ANY})
     columns = {"variant": each.variant, "threshold_source": each.threshold_source}
     return agreement_rows(volumes, rows, ("all",), method=each.name, **columns)
 
@@ -254,16 +235,11 @@ def triage(scored: Mapping[str, Scored], truth: Truth, prevalence: float) -> pd.
     """What a call of a whole scan means: its highest slice probability at 0.5, and calibration of
     the slices. ppv and npv are of a reading room where `prevalence` of the scans hold hemorrhage.
     """
-    labels = truth.rows["any"].astype("boolean").fillna(False).to_numpy(bool)
-    groups = truth.rows["scan_id"].astype(str).to_numpy()
-    curves, rows = reliability_tables(scored, truth), []
-    for name, curve in curves.items():
-        probability = scored[name].probability
-        scans = pd.DataFrame({"scan": groups, "p": probability, "true": labels})
-        scans = scans.groupby("scan").max()
-        called, true = scans["p"] >= 0.5, scans["true"].astype(bool)
-        sensitivity = float(called[true].mean()) if true.any() else float("nan")
-        specificity = float((~called[~true]).mean()) if (~true).any() else float("nan")
+    slices, rows = truth.rows[["scan_id"]].assign(true=_labels(truth)), []
+    for name, curve in reliability_tables(scored, truth).items():
+        scans = slices.assign(p=scored[name].probability).groupby("scan_id").max()
+        called, true = scans["p"] >= 0.5, scans["true"]
+        sensitivity, specificity = called[true].mean(), (~called[~true]).mean()
         error = expected_calibration_error(curve)
         values = predictive_values(sensitivity, specificity, prevalence)
         rows.append((name, len(scans), sensitivity, specificity, prevalence, *values, error))
@@ -273,12 +249,16 @@ def triage(scored: Mapping[str, Scored], truth: Truth, prevalence: float) -> pd.
 
 def reliability_tables(scored: Mapping[str, Scored], truth: Truth) -> dict[str, pd.DataFrame]:
     """Probability said and share that is positive, of the slices, by method that says any."""
-    labels = truth.rows["any"].astype("boolean").fillna(False).to_numpy(bool)
     return {
-        name: reliability(labels, each.probability)
+        name: reliability(_labels(truth), each.probability)
         for name, each in scored.items()
         if each.probability is not None
     }
+
+
+def _labels(truth: Truth) -> np.ndarray:
+    """Which slices are said to hold hemorrhage; of the others it is not known, or they do not."""
+    return truth.rows["any"].astype("boolean").fillna(False).to_numpy(bool)
 
 
 def perfect_dice(truth: Truth, folds: int, seed: int) -> float:
@@ -309,10 +289,10 @@ def all_pairs(rows: Rows) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def standing(pairs: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
+def standing(pairs: pd.DataFrame) -> pd.DataFrame:
     """Of `all_pairs`, how many others each method is better than, and worse than, once corrected:
     columns `metric, class, method, better_than, worse_than, compared`."""
-    clear = pairs["p_corrected"] < level
+    clear = pairs["p_corrected"] < 0.05
     above, below = clear & (pairs["difference"] > 0), clear & (pairs["difference"] < 0)
     sides = [
         pairs.assign(method=pairs["first"], better_than=above, worse_than=below),
@@ -327,14 +307,8 @@ def ranks(scored: Mapping[str, Scored], truth: Truth) -> tuple[pd.Series, float]
     """Mean rank of every method over patients with truth, by their pooled Dice at held-out
     thresholds, and the difference of mean ranks that counts (Nemenyi)."""
     patients = truth.rows["patient_id"].astype(str).to_numpy()
-    names = np.unique(patients)
-    values = {}
-    for name, each in scored.items():
-        counts = each.held_out.counts.by_group(patients)
-        with np.errstate(invalid="ignore"):
-            dice = 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn)
-        values[name] = np.where(counts.tp + counts.fn > 0, dice, np.nan)
-    table = pd.DataFrame(values, index=names).dropna()
+    values = {name: dice(each.held_out.counts.by_group(patients)) for name, each in scored.items()}
+    table = pd.DataFrame(values).dropna()
     found = pd.Series(mean_ranks(table.to_numpy()), table.columns).sort_values()
     return found, critical_difference(table.shape[1], len(table))
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from ich_study.errors import StudyError
 from ich_study.evaluate.quantification import agreement_statistic, scans_of
 from ich_study.figures.names import method_name
-from ich_study.figures.style import CLASS_COLOURS, letters
+from ich_study.figures.style import CLASS_COLOURS, legend_below, letters
 from ich_study.metrics.statistics import patient_bootstrap
 from ich_study.schema import LABELS
 
@@ -98,9 +98,7 @@ def bland_altman_figure(volumes: Mapping[str, pd.DataFrame]) -> Figure:
         Line2D([], [], color="0.3", marker=marker, linestyle="", markersize=4, label=words)
         for marker, words in _POINTS.items()
     ]
-    figure.legend(
-        handles=markers, loc="outside lower center", ncols=2, frameon=False, fontsize=1.1 * size
-    )
+    legend_below(figure, markers, 2, 1.1 * size)
     said = (
         f"one scale a row, logarithmic beyond {LINEAR_ML:.0f} mL; bands: 95 % intervals over"
         " patients"

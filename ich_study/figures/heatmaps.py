@@ -26,6 +26,7 @@ from ich_study.figures.style import (
     mark_sides,
     outline_box,
     outline_codes,
+    said_of,
     show_hu,
 )
 
@@ -122,15 +123,11 @@ def heatmap_grid(
             mark_sides(axis_row[0])
     if heated:
         heat_bar(figure, axes, size, heat_names, shown_from)
-    figure.suptitle(f"{title}  ({_window_words(window, intensity)})", fontsize=1.15 * size)
+    stand_in = "" if intensity == "hu" else f", from {intensity.partition(',')[0]}"
+    figure.suptitle(f"{title}  ({said_of(window)}{stand_in})", fontsize=1.15 * size)
     _legend(figure, every, truth, boxes, outlined, size)
     fit_titles(figure)
     return figure
-
-
-def _window_words(window: Window, intensity: str) -> str:
-    said = f"window: level {window.center:g}, width {window.width:g} HU"
-    return said if intensity == "hu" else f"{said}, from {intensity.partition(',')[0]}"
 
 
 def _bands(columns: Sequence[MapColumn], most: int) -> list[Sequence[MapColumn]]:

@@ -13,31 +13,22 @@ from ich_study.schema import MASK_CODES, SUBTYPES
 from ich_study.store.read import Store
 
 
-def slice_panel(
-    scans: Store,
-    scan_id: str,
-    slice_index: int,
-    title: str = "",
-) -> SlicePanel:
+def slice_panel(scans: Store, scan_id: str, slice_index: int, title: str) -> SlicePanel:
     """One stored slice with whatever truth is known of it: mask outlines, boxes."""
-    row = scans.index[
-        (scans.index["scan_id"] == scan_id) & (scans.index["slice_index"] == slice_index)
-    ].iloc[0]
+    row = _of_slice(scans.index, scan_id, slice_index).iloc[0]
     mask = scans.mask(scan_id)[slice_index] if row["has_mask"] else None
-    boxes = (
-        scans.boxes[
-            (scans.boxes["scan_id"] == scan_id) & (scans.boxes["slice_index"] == slice_index)
-        ]
-        if row["has_boxes"]
-        else None
-    )
-    return SlicePanel(scans.slice(scan_id, slice_index), title=title, mask=mask, boxes=boxes)
+    boxes = _of_slice(scans.boxes, scan_id, slice_index) if row["has_boxes"] else None
+    return SlicePanel(scans.slice(scan_id, slice_index), title, mask, boxes)
+
+
+def _of_slice(table: pd.DataFrame, scan_id: str, slice_index: int) -> pd.DataFrame:
+    return table[(table["scan_id"] == scan_id) & (table["slice_index"] == slice_index)]
 
 
 def labelled_slices(index: pd.DataFrame, label: str, count: int) -> list[tuple[str, int]]:
     """Up to `count` (scan, slice) from different patients: in each scan the middle one of its
     slices positive for `label`, scans taken evenly along the list of ids."""
-    positive = index[index[label].fillna(False).astype(bool)]
+    positive = index[index[label].fillna(False)]
     one_each = set(positive.drop_duplicates("patient_id")["scan_id"])
     middles = [
         (str(scan_id), int(rows["slice_index"].sort_values().iloc[len(rows) // 2]))
@@ -79,10 +70,8 @@ def label_panels(scans: Store, label: str, count: int) -> list[SlicePanel]:
     them."""
     panels = []
     for scan_id, slice_index in labelled_slices(scans.index, label, count):
-        row = scans.index[
-            (scans.index["scan_id"] == scan_id) & (scans.index["slice_index"] == slice_index)
-        ].iloc[0]
-        known = [name for name in SUBTYPES if not pd.isna(row[name]) and row[name]]
+        row = _of_slice(scans.index, scan_id, slice_index).iloc[0]
+        known = [name for name in SUBTYPES if pd.notna(row[name]) and row[name]]
         panels.append(slice_panel(scans, scan_id, slice_index, " ".join(known) or readable(label)))
     return panels
 
@@ -113,19 +102,16 @@ def extreme_predictions(
     rows = predictions[(predictions["class"] == label) & predictions["label"].notna()]
     truth = rows["label"].astype(bool)
     groups = {
-        "surest positives": (rows[truth], False),
-        "least sure positives": (rows[truth], True),
-        "surest negatives": (rows[~truth], True),
-        "least sure negatives": (rows[~truth], False),
+        "surest positives": (truth, False),
+        "least sure positives": (truth, True),
+        "surest negatives": (~truth, True),
+        "least sure negatives": (~truth, False),
     }
-    return {
-        name: (
-            part.sort_values("logit", ascending=ascending, kind="stable")
-            .drop_duplicates("patient_id")
-            .head(count)
-        )
-        for name, (part, ascending) in groups.items()
-    }
+    found = {}
+    for name, (chosen, ascending) in groups.items():
+        ordered = rows[chosen].sort_values("logit", ascending=ascending, kind="stable")
+        found[name] = ordered.drop_duplicates("patient_id").head(count)
+    return found
 
 
 def prediction_panels(
@@ -135,14 +121,8 @@ def prediction_panels(
     panels = []
     for name, rows in extreme_predictions(predictions, label, count).items():
         for row in rows.itertuples():
-            panels.append(
-                slice_panel(
-                    stores[row.dataset],
-                    row.scan_id,
-                    int(row.slice_index),
-                    f"{name} p={row.probability:.2f}",
-                )
-            )
+            title = f"{name} p={row.probability:.2f}"
+            panels.append(slice_panel(stores[row.dataset], row.scan_id, row.slice_index, title))
         panels += [SlicePanel(np.full((8, 8), -1000, np.int16), f"{name}: none")] * (
             count - len(rows)
         )

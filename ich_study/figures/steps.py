@@ -21,9 +21,12 @@ from ich_study.figures.style import (
     OUTLINE_COLOUR,
     heat_bar,
     inset_bar,
+    legend_below,
     letters,
     mark_sides,
+    outline_codes,
     show_hu,
+    side_bar,
 )
 
 TRUTH_COLOUR = CLASS_COLOURS["hemorrhage"]
@@ -78,9 +81,8 @@ def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
         heat_bar(figure, axes, size)
     if any(step.kind == "signed" and step.under is not None for step in steps):
         scale = ScalarMappable(Normalize(-1, 1), "RdBu_r")
-        bar = figure.colorbar(scale, ax=axes, fraction=0.02, pad=0.01, ticks=[-1, 0, 1])
-        bar.set_label("map over a slice, share of its largest value", fontsize=size)
-        bar.ax.tick_params(labelsize=size, colors="black")
+        label = "map over a slice, share of its largest value"
+        side_bar(figure, axes, scale, label, size).set_ticks([-1, 0, 1])
     handles = [
         Line2D([], [], color=colour, label=label)
         for label, name, colour in (
@@ -89,9 +91,7 @@ def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
         )
         if any((mask := getattr(step, name)) is not None and mask.any() for step in steps)
     ]
-    if handles:
-        place = {"loc": "outside lower center", "ncols": 2, "frameon": False, "fontsize": size}
-        figure.legend(handles=handles, **place)
+    legend_below(figure, handles, 2, size)
     figure.suptitle(title, fontsize=1.2 * size)
     return figure
 
@@ -119,8 +119,8 @@ def _draw_step(axis: Axes, step: Step) -> None:
         drawn = axis.imshow(shown, cmap="gray", vmin=0, vmax=1)
     drawn.set_interpolation("nearest")
     for mask, colour in ((step.truth, TRUTH_COLOUR), (step.outline, OUTLINE_COLOUR)):
-        if mask is not None and mask.any():
-            axis.contour(mask, levels=[0.5], colors=[colour], linewidths=0.9)
+        if mask is not None:
+            outline_codes(axis, mask, colour)
     if step.kind == "hu" or step.under is not None:
         mark_sides(axis)
     # a scale inside would hide what lies under: a signed step says its largest value in its title

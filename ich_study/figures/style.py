@@ -20,6 +20,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -31,7 +32,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import WINDOWS, Window, apply_window
-from ich_study.errors import StudyError, require_known
+from ich_study.errors import StudyError
 from ich_study.figures.names import in_words, method_name, readable
 from ich_study.figures.tables import show_tables_in_words
 from ich_study.schema import LABELS, MASK_CODES, UNSPECIFIED_HEMORRHAGE
@@ -86,14 +87,13 @@ class SlicePanel:
     """One picture of a montage: a slice in HU (rows, columns), and what is drawn on it.
 
     mask: uint8 (rows, columns) of mask codes, outlined. boxes: rows with x, y, width, height in
-    pixels. outlines false shows the bare slice.
+    pixels, and label.
     """
 
     hu: np.ndarray
     title: str = ""
     mask: np.ndarray | None = None
     boxes: pd.DataFrame | None = None
-    window: Window = WINDOWS["brain"]
 
 
 def use_study_style() -> None:
@@ -250,19 +250,26 @@ def mark_sides(axis: Axes) -> None:
     axis.text(0.97, 0.5, "L", ha="right", transform=axis.transAxes, **look)
 
 
+def side_bar(
+    figure: Figure, axes: np.ndarray, scale: ScalarMappable, label: str, size: float
+) -> Colorbar:
+    """A colour bar beside all pictures. size: of its letters."""
+    bar = figure.colorbar(scale, ax=axes, fraction=0.02, pad=0.01)
+    bar.set_label(label, fontsize=size)
+    bar.ax.tick_params(labelsize=size, colors="black")
+    return bar
+
+
 def heat_bar(
     figure: Figure,
     axes: np.ndarray,
-    size: float = 7.5,
+    size: float,
     names: Mapping[float, str] | None = None,
     shown_from: float = 0.0,
 ) -> None:
     """The colour bar of heat in [0, 1], beside all pictures. size: of its letters. names: of places
     on it, in place of numbers. shown_from: where it begins, as the pictures do."""
-    scale = ScalarMappable(Normalize(0, 1), "inferno")
-    bar = figure.colorbar(scale, ax=axes, fraction=0.02, pad=0.01)
-    bar.set_label("heat", fontsize=size)
-    bar.ax.tick_params(labelsize=size, colors="black")
+    bar = side_bar(figure, axes, ScalarMappable(Normalize(0, 1), "inferno"), "heat", size)
     bar.ax.set_ylim(shown_from, 1)
     if names:
         bar.set_ticks(list(names), labels=list(names.values()))
@@ -282,6 +289,11 @@ def inset_bar(axis: Axes, drawn: AxesImage) -> Axes:
 def show_hu(axis: Axes, hu: np.ndarray, window: Window) -> None:
     """A slice (rows, columns) in grey."""
     axis.imshow(apply_window(hu, window), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+
+
+def said_of(window: Window) -> str:
+    """A window for the title of a figure."""
+    return f"window: level {window.center:g}, width {window.width:g} HU"
 
 
 def outline_codes(
@@ -313,20 +325,24 @@ def codes_legend(
     shown = sorted({int(code) for each in codes for code in each})
     names = [NAME_OF_CODE[code] for code in shown]
     subtypes = [Patch(color=CLASS_COLOURS[name], label=f"{before}{name}") for name in names]
-    handles = [*subtypes, *more]
+    legend_below(figure, [*subtypes, *more], 6, size)
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, size: float) -> None:
+    """What `handles` stand for, below all panels, where there are any. size: of the letters."""
     if handles:
-        place = {"loc": "outside lower center", "ncols": 6, "frameon": False, "fontsize": size}
-        figure.legend(handles=handles, **place)
+        place = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+        figure.legend(handles=handles, fontsize=size, **place)
 
 
 def draw_slice(axis: Axes, panel: SlicePanel) -> None:
     """One slice with the outlines of its mask and its boxes."""
-    show_hu(axis, panel.hu, panel.window)
+    show_hu(axis, panel.hu, WINDOWS["brain"])
     if panel.mask is not None:
         outline_codes(axis, panel.mask)
     if panel.boxes is not None:
         for box in panel.boxes.itertuples():
-            colour = CLASS_COLOURS[NAME_OF_CODE[CODE_OF_LABEL[str(box.label)]]]
+            colour = CLASS_COLOURS[NAME_OF_CODE[CODE_OF_LABEL[box.label]]]
             outline_box(axis, (box.x, box.y, box.width, box.height), colour)
     mark_sides(axis)
     axis.set_title(panel.title, fontsize=8)
@@ -346,21 +362,16 @@ def montage(
     )
     for axis in axes.flat:
         axis.set_axis_off()
-        axis.set(
-            xticks=[], yticks=[]
-        )  # an axis that is off still measures its ticks, two thirds of the time of drawing
+        # an axis that is off still measures its ticks, two thirds of the time of drawing
+        axis.set(xticks=[], yticks=[])
     for axis, panel in zip(axes.flat, panels):
         draw_slice(axis, panel)
-    window = panels[0].window
-    figure.suptitle(
-        f"{title}  (window: level {window.center:g}, width {window.width:g} HU)", fontsize=10
-    )
+    figure.suptitle(f"{title}  ({said_of(WINDOWS['brain'])})", fontsize=10)
     if legend:
         codes = [panel.mask for panel in panels]
         for panel in panels:
             if panel.boxes is not None:
-                labels = [CODE_OF_LABEL[str(label)] for label in panel.boxes["label"]]
-                codes.append(np.array(labels, np.uint8))
+                codes.append(panel.boxes["label"].map(CODE_OF_LABEL).to_numpy(np.uint8))
         codes_legend(figure, codes)
     return figure
 
@@ -375,7 +386,6 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
         "roc": ("false_positive_rate", "sensitivity", "1 - specificity", "sensitivity"),
         "pr": ("sensitivity", "precision", "sensitivity", "PPV"),
     }
-    require_known("curve kind", kind, axes_of_kind, StudyError)
     x, y, x_label, y_label = axes_of_kind[kind]
     # seaborn's own colours hold a yellow that is not seen on white
     named = dict(zip(curves[hue].unique(), COLOURS))
@@ -424,16 +434,14 @@ def history_figure(history: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def interval_figure(
-    results: pd.DataFrame, row: str, title: str, chance: float | None = None
-) -> Figure:
-    """Values with their 95 % intervals, one line per `row`, one panel per class, on shared axes. A
+def interval_figure(results: pd.DataFrame, title: str, chance: float | None = None) -> Figure:
+    """Values with their 95 % intervals, a line per method, one panel per class, on shared axes. A
     value without an interval is a dot, and the chart says so.
 
     results: tidy result rows of one metric.
     """
     classes = [name for name in LABELS if name in set(results["class"])]
-    names = list(dict.fromkeys(results[row]))
+    names = list(results["method"].unique())
     columns = min(len(classes), PANELS_IN_A_LINE)
     lines = -(-len(classes) // columns)
     figure, axes = plt.subplots(
@@ -447,21 +455,14 @@ def interval_figure(
     for axis in axes.flat[len(classes) :]:
         axis.set_axis_off()
     for axis, class_name in zip(axes.flat, classes):
-        part = results[results["class"] == class_name].set_index(row).reindex(names)
-        places = np.arange(len(names))
-        axis.hlines(
-            places,
-            part["ci_low"],
-            part["ci_high"],
-            color=CLASS_COLOURS[class_name],
-            alpha=0.55,
-            linewidth=2.2,
-        )
-        axis.plot(part["value"], places, "o", color=CLASS_COLOURS[class_name], markersize=4)
+        part = results[results["class"] == class_name].set_index("method").reindex(names)
+        places, colour = np.arange(len(names)), CLASS_COLOURS[class_name]
+        axis.hlines(places, part["ci_low"], part["ci_high"], colour, alpha=0.55, linewidth=2.2)
+        axis.plot(part["value"], places, "o", color=colour, markersize=4)
         if chance is not None:
             axis.axvline(chance, color="0.5", linestyle=":", linewidth=1)
-        axis.set(title=readable(class_name), yticks=places)
-        axis.set_yticklabels([method_name(name) for name in names])
+        axis.set_title(readable(class_name))
+        axis.set_yticks(places, [method_name(name) for name in names])
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)  # the first above, none cut by the edge
     figure.suptitle(title, fontsize=10)
     if (results["value"].notna() & results["ci_low"].isna()).any():
@@ -496,18 +497,8 @@ def distribution_figure(
             [prior.low, prior.high], place - 0.32, place + 0.32, color="0.85", zorder=0
         )
         axis.hlines(prior.median, place - 0.32, place + 0.32, color="0.35", linewidth=1.6, zorder=1)
-    palette = {name: CLASS_COLOURS[name] for name in order}
-    strip_points(
-        axis,
-        values,
-        x="class",
-        y="value",
-        order=order,
-        hue="class",
-        palette=palette,
-        legend=False,
-        zorder=2,
-    )
+    look = {"hue": "class", "palette": CLASS_COLOURS, "legend": False, "zorder": 2}
+    strip_points(axis, values, x="class", y="value", order=order, **look)
     axis.set(ylabel=unit, title=title, yscale="log" if log else "linear")
     axis.set_xlabel("a dot: one lesion; grey: 5 to 95 % of the priors; line: their median")
     return figure

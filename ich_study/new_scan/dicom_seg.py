@@ -154,10 +154,8 @@ def _source_images(scan: OwnScan, anonymise: bool) -> list[pydicom.Dataset]:
     """Headers of the slices in their order; what DICOM demands and a file leaves out is empty."""
     images = [pydicom.dcmread(header.path, stop_before_pixels=True) for header in scan.headers]
     for image in images:
-        if "FrameOfReferenceUID" not in image:
-            image.FrameOfReferenceUID = generate_uid(
-                entropy_srcs=["frame", image.SeriesInstanceUID]
-            )
+        frame = generate_uid(entropy_srcs=["frame", image.SeriesInstanceUID])
+        image.setdefault("FrameOfReferenceUID", frame)
         broken = [name for name in IDENTIFIERS if not UID(str(image.get(name))).is_valid]
         if broken:
             raise DataError(
@@ -165,11 +163,9 @@ def _source_images(scan: OwnScan, anonymise: bool) -> list[pydicom.Dataset]:
                 " no segmentation can refer to them; segmentation: null writes none"
             )
         for name in IDENTITY if anonymise else ():
-            if name in image:
-                delattr(image, name)
+            image.pop(name, None)
         for name in _EXPECTED:
-            if name not in image:
-                setattr(image, name, "")
+            image.setdefault(name, "")
         if anonymise:
             image.PatientID, image.PatientName = scan.name, f"{scan.name}^"
             for name in IDENTIFIERS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from matplotlib.figure import Figure
 
@@ -27,11 +28,8 @@ def view(studied: Studied) -> None:
     others = [number for number in range(len(studied.scan.hu)) if number != first]
     names = [readable(finding.name) for finding in studied.findings]
 
-    def draw(slice: int, window: str, opacity: float, threshold: float, method: str) -> Figure:
-        return slice_figure(studied, slice, window, opacity, threshold, method)
-
     explore(
-        draw,
+        partial(slice_figure, studied),
         slice=[first, *others],
         window=WINDOWS,
         opacity=OPACITIES,
@@ -41,15 +39,16 @@ def view(studied: Studied) -> None:
 
 
 def slice_figure(
-    studied: Studied, number: int, window: str, opacity: float, share: float, method: str
+    studied: Studied, slice: int, window: str, opacity: float, threshold: float, method: str
 ) -> Figure:
-    """One slice: bare, then a picture per method, marked at `share` of the shown scale."""
+    """One slice: bare, then a picture per method, marked at `threshold` of the shown scale. Sliders
+    bear the names of the parameters."""
     chosen = [each for each in studied.findings if method in (ALL, readable(each.name))]
-    if share != THRESHOLD:
-        chosen = [_marked_at(studied, finding, share) for finding in chosen]
+    if threshold != THRESHOLD:
+        chosen = [_marked_at(studied, finding, threshold) for finding in chosen]
     side = min(LARGEST_INCHES, WIDTH_INCHES / (1 + len(chosen)))
     label = studied.wanted.label
-    return contact_sheet(studied.scan, chosen, [number], window, opacity, label, side, share)
+    return contact_sheet(studied.scan, chosen, [slice], window, opacity, label, side, threshold)
 
 
 def _marked_at(studied: Studied, finding: Finding, share: float) -> Finding:

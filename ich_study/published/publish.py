@@ -18,9 +18,9 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.results import METRICS_FILE, TEXT_COLUMNS
 from ich_study.evaluate.top_epochs import TOP_EPOCHS_FILE
 from ich_study.figures.style import CLASS_COLOURS, COLOURS, POINT_COLOUR
+from ich_study.study import synthetic_datasets
 
 RUN_TABLES: tuple[str, ...] = (
-    "metrics.csv",
     "history.csv",
     "thresholds.csv",
     "summary.csv",
@@ -38,30 +38,6 @@ CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
 CHARTS = ("quality_cost.png", "ranks_*.png", "reliability_*.png")
 """Pictures of `08_cross_benchmark` in which there is no slice."""
 METHOD_NOTEBOOKS: tuple[str, ...] = ("02_", "03_", "04_", "05_", "06_")
-REDRAWN: tuple[str, ...] = (
-    "00_data/volume_ml.png",
-    "00_data/median_hu.png",
-    "06_cam_benchmark/overview.png",
-    "06_cam_benchmark/trust.png",
-    "06_cam_benchmark/figure_[23].png",
-    "08_cross_benchmark/quality_cost.png",
-    "08_cross_benchmark/ranks_*.png",
-)
-"""Charts of other notebooks that `07_figures` draws from their small tables, and draws again from
-the published ones."""
-OF_THE_RUN_ALONE: tuple[str, ...] = (
-    "montage_*",
-    "history*",
-    "one_slice",
-    "slices_*",
-    "heatmaps_*",
-    "maps_*",
-    "figure_[34]",
-    *("variants", "readings", "sequence", "volumes", "dice_volumes"),
-    *("free_response", "precision_recall", "reliability_*"),
-)
-"""Names of the other pictures: they need slices, maps, every volume or every threshold. README says
-so."""
 CURVE_POINTS = 200
 LARGEST_PICTURE_BYTES = 300_000
 """A picture above this is published with fewer colours, then smaller (`small_picture`)."""
@@ -85,25 +61,26 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
     """
     if target.resolve() in (runs.resolve(), figures.resolve()):
         raise StudyError(f"publish_dir is the runs' own folder {target}; choose another")
-    written = []
+    phantoms, written = synthetic_datasets(runs / "00_data"), []
     for source in sorted(runs.rglob("*")):
         place = target / source.relative_to(runs)
         if source.is_relative_to(figures):
             continue
         if source.name == METRICS_FILE:
             write_csv(place, rounded(pd.read_csv(source, dtype=TEXT_COLUMNS)))
-            written.append(place)
         elif source.name in RUN_TABLES:
-            written.append(_copied(source, place))
+            _copied(source, place)
         elif source.name in CURVE_TABLES:
             write_csv(place, thinned(pd.read_csv(source)))
-            written.append(place)
         elif source.name in PATIENT_TABLES:
             table = pd.read_parquet(source)
-            if set(table["dataset"]) <= synthetic_datasets(runs):
-                small = table if source.name == TOP_EPOCHS_FILE else small_predictions(table)
-                write_parquet(place, small)
-                written.append(place)
+            if not phantoms.issuperset(table["dataset"]):
+                continue
+            small = table if source.name == TOP_EPOCHS_FILE else small_predictions(table)
+            write_parquet(place, small)
+        else:
+            continue
+        written.append(place)
     texts = sorted([*figures.glob("*.csv"), *figures.glob("*.md")])
     written += [_copied(source, target / "07_figures" / source.name) for source in texts]
     pictures = {target / "07_figures" / path.name: path for path in sorted(figures.glob("*.png"))}
@@ -134,26 +111,15 @@ def published_record(source: Path, target: Path) -> Path:
     return target
 
 
-def synthetic_datasets(runs: Path) -> set[str]:
-    """Data sets that `00_data` of these runs says are phantoms; StudyError where it does not
-    say."""
-    summary = pd.read_csv(runs / "00_data" / "summary.csv")
-    if "synthetic" not in summary:
-        raise StudyError(
-            f"{runs}/00_data/summary.csv does not say which data sets are synthetic; run 00_data"
-            " again"
-        )
-    return set(summary.loc[summary["synthetic"], "dataset"])
-
-
 def all_synthetic(runs: Path) -> bool:
     """Whether every data set of these runs is a phantom."""
-    return set(pd.read_csv(runs / "00_data" / "summary.csv")["dataset"]) == synthetic_datasets(runs)
+    data = runs / "00_data"
+    return set(pd.read_csv(data / "summary.csv")["dataset"]) == synthetic_datasets(data)
 
 
 def synthetic_pictures(runs: Path) -> list[Path]:
     """Pictures of `00_data` that show no real scan: the plots, and the montages of phantoms."""
-    montages = {f"montage_{name}.png" for name in synthetic_datasets(runs)}
+    montages = {f"montage_{name}.png" for name in synthetic_datasets(runs / "00_data")}
     pictures = sorted((runs / "00_data").glob("*.png"))
     return [
         path for path in pictures if not path.name.startswith("montage_") or path.name in montages
@@ -223,14 +189,11 @@ def thinned(curves: pd.DataFrame) -> pd.DataFrame:
 def rounded(results: pd.DataFrame) -> pd.DataFrame:
     """A result table with its numbers to five significant digits, which halves the file."""
     numbers = [name for name in ("value", "ci_low", "ci_high") if name in results]
-    return results.assign(
-        **{
-            name: (
-                results[name].map(lambda value: value if pd.isna(value) else float(f"{value:.5g}"))
-            )
-            for name in numbers
-        }
-    )
+    fewer = {
+        name: results[name].map(lambda value: float(f"{value:.5g}"), na_action="ignore")
+        for name in numbers
+    }
+    return results.assign(**fewer)
 
 
 def small_predictions(predictions: pd.DataFrame) -> pd.DataFrame:

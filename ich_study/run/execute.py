@@ -19,10 +19,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 from traitlets.config import Config
@@ -160,7 +161,7 @@ class _Watch(threading.Thread):
         self.peak_bytes = 0
         self.stopped: str | None = None
         self._deadline = time.monotonic() + timeout if timeout else None
-        self._before = {child.pid for child in psutil.Process().children(recursive=True)}
+        self._before = {*psutil.Process().children(recursive=True)}
         self._done = threading.Event()
 
     def run(self) -> None:
@@ -179,17 +180,11 @@ class _Watch(threading.Thread):
 
     def end_kernels(self) -> None:
         for child in self._kernels():
-            try:
+            with suppress(psutil.NoSuchProcess):
                 child.kill()
-            except psutil.NoSuchProcess:
-                continue
 
-    def _kernels(self) -> list[psutil.Process]:
-        return [
-            child
-            for child in psutil.Process().children(recursive=True)
-            if child.pid not in self._before
-        ]
+    def _kernels(self) -> set[psutil.Process]:
+        return {*psutil.Process().children(recursive=True)} - self._before
 
 
 def _resident(process: psutil.Process) -> int:
@@ -229,15 +224,10 @@ def _kernel_environment(log: Path) -> Iterator[Config]:
         }
         if not _has_home():
             changes["HOME"] = folder
-        before = {name: os.environ.get(name) for name in changes}
-        os.environ.update(changes)
-        try:
+        with patch.dict(os.environ, changes):
             yield Config(
                 {"KernelManager": {"transport": "ipc", "ip": str(Path(folder) / "kernel")}}
             )
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _has_home() -> bool:
@@ -353,15 +343,9 @@ def execute(
 
 
 def _cell_error(error: PapermillExecutionError) -> dict[str, Any]:
+    where = {"cell": error.cell_index, "source": error.source, "type": error.ename}
     trace = _ANSI.sub("", "\n".join(error.traceback)).splitlines()
-    message = _ANSI.sub("", error.evalue)
-    return {
-        "cell": error.cell_index,
-        "source": error.source,
-        "type": error.ename,
-        "message": message,
-        "traceback": trace,
-    }
+    return {**where, "message": _ANSI.sub("", error.evalue), "traceback": trace}
 
 
 def _other_error(where: _Where, kind: str, message: str) -> dict[str, Any]:

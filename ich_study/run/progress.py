@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ich_study.atomic import write_json
-from ich_study.manifest import FAILED_NAME, LOG_NAME, RUN_NAME
+from ich_study.manifest import LOG_NAME, read_record
 
 _BAR = re.compile(r"\[\d+:\d\d(:\d\d)?[<,]")
 """The clock that every progress bar of tqdm carries: `[00:12<00:31, ...]`."""
@@ -123,9 +123,8 @@ def remaining(path: Path) -> str:
 
 def _record(folder: Path, since: float) -> dict[str, Any] | None:
     """The record of a run that began after `since` (seconds since the epoch), or None."""
-    for name in (RUN_NAME, FAILED_NAME):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads((folder / name).read_text(encoding="utf-8"))
-            if datetime.fromisoformat(record["started"]).timestamp() >= since - 1:
-                return record
+    record = read_record(folder)
+    with suppress(ValueError, KeyError, TypeError):
+        if datetime.fromisoformat(record["started"]).timestamp() >= since - 1:
+            return record
     return None

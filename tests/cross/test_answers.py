@@ -69,7 +69,7 @@ def test_slices_of_interleaved_scans_come_back_in_the_order_of_the_truth():
         codes=truth.codes[order],
     )
     straight, found = (
-        next(measure.measured({"b": method("bright")}, store, each, 4.0, 0, progress=False))
+        next(measure.measured({"b": method("bright")}, store, each, 4.0, 0))
         for each in (truth, mixed)
     )
     assert np.array_equal(found.heat.read(slice(None)), straight.heat.read(slice(None))[order])
@@ -103,9 +103,9 @@ def test_other_processes_say_what_this_one_does():
     truth = store.truth()
     sources = ["mil_max_pooling"]
     opened = open_methods(sources, CPU)
-    here = next(measure.measured(opened, store, truth, 4.0, 0, progress=False))
+    here = next(measure.measured(opened, store, truth, 4.0, 0))
     with crew_of(2, sources, CPU) as crew:
-        there = next(measure.measured(opened, store, truth, 4.0, 0, crew, progress=False))
+        there = next(measure.measured(opened, store, truth, 4.0, 0, crew))
     assert here.name == there.name == "mil_max_pooling"
     maps = [found.heat.read(slice(None)) for found in (here, there)]
     np.testing.assert_allclose(*maps, rtol=1e-5, atol=1e-6)

@@ -25,7 +25,7 @@ def squares():
 
 
 def measured(store, truth, one):
-    return next(measure.measured({"it": one}, store, truth, 4.0, 0, progress=False))
+    return next(measure.measured({"it": one}, store, truth, 4.0, 0))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_points_are_peaks_of_the_heat_with_its_value(squares):
 
 def test_rivals_stand_beside_the_methods_and_cost_nothing(squares):
     store, truth = squares
-    entries = measure.measured({"bright": method("bright")}, store, truth, 4.0, 0, progress=False)
+    entries = measure.measured({"bright": method("bright")}, store, truth, 4.0, 0)
     found = {entry.name: entry for entry in entries}
     assert list(found) == ["bright", "hu_threshold", "centred_blob", "random_map"]
     assert [each.rival for each in found.values()] == [False, True, True, True]
@@ -88,7 +88,7 @@ def test_methods_whose_heat_does_not_fit_in_memory_are_asked_in_turn(squares):
     def entries(heat_gb):
         asked.clear()
         given = (methods, store, truth, 4.0, 0, crew, heat_gb)
-        found = {entry.name: entry for entry in measure.measured(*given, progress=False)}
+        found = {entry.name: entry for entry in measure.measured(*given)}
         return found, list(dict.fromkeys(asked))
 
     together, groups = entries(1.0)

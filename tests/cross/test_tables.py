@@ -23,7 +23,7 @@ def study():
     store = SquareStore()
     truth = store.truth()
     methods = {name: method(name) for name in ("bright", "flat")}
-    entries = measure.measured(methods, store, truth, 4.0, 0, progress=False)
+    entries = measure.measured(methods, store, truth, 4.0, 0)
     shown = tables.shown_slices(truth, 2)
     scored = tables.score_all(entries, truth, folds=2, seed=0, shown=shown)
     made = Rows("08", "squares", 50, 0)
@@ -74,7 +74,7 @@ def test_a_held_out_threshold_never_comes_from_the_masks_it_scores():
     store = SquareStore()
     truth = store.truth()
     methods = {"it": method("bright")}
-    entry = next(measure.measured(methods, store, truth, 4.0, 0, progress=False))
+    entry = next(measure.measured(methods, store, truth, 4.0, 0))
     folds = tables.folds_of(truth, 2, seed=0)
     maps = entry.heat.read(slice(None)).copy()
     maps[folds == 1] *= 0.1

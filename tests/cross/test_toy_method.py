@@ -30,7 +30,7 @@ def test_a_toy_method_enters_the_benchmark(tmp_path, monkeypatch):
     monkeypatch.setitem(apply.ROOMS, "10_toy", "toy")
     opened = apply.open_methods([str(run)], torch.device("cpu"))
     store = SquareStore()
-    entries = measure.measured(opened, store, store.truth(), 4.0, 0, progress=False)
+    entries = measure.measured(opened, store, store.truth(), 4.0, 0)
     assert [entry.name for entry in entries] == [
         "bright",
         "hu_threshold",

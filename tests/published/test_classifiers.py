@@ -44,11 +44,11 @@ def test_a_rival_alone_is_no_chart():
 
 def test_the_chart_has_a_line_for_each_and_says_what_has_no_interval():
     found = classifier_rows(result_table(ROWS), "auroc", "rsna/test", COMPARED)
-    figure = style.interval_figure(found, "method", "AUROC", chance=0.5)
+    figure = style.interval_figure(found, "AUROC", chance=0.5)
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["ResNet152", "DenseNet121", "LSE-UNet", "height in the head"]
     assert "without a line" in figure.texts[-1].get_text()
-    whole = style.interval_figure(found[found["class"] == "any"], "method", "AUROC")
+    whole = style.interval_figure(found[found["class"] == "any"], "AUROC")
     assert len(whole.texts) == len(figure.texts) - 1
     plt.close("all")
 

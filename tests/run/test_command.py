@@ -59,7 +59,7 @@ def test_a_run_leaves_the_notebook_and_its_record(study, tmp_path, capsys):
         " paths.resolve(output_dir)",
         "print('training', epochs)",
         "(folder / 'table.csv').write_text('a')\n(folder / 'who.txt').write_text(sys.executable)\n"
-        "manifest.record(folder, data={'phantom': 'a' * 64}, split=folder / 'table.csv')",
+        "manifest.record(folder, data={'phantom': 'a' * 64}, split={'a': folder / 'table.csv'})",
         "block = bytearray(400 * 2**20)\nimport time\ntime.sleep(1)",
     )
     (tmp_path / "p.yaml").write_text("epochs: 5\n")
@@ -73,7 +73,7 @@ def test_a_run_leaves_the_notebook_and_its_record(study, tmp_path, capsys):
     assert found["parameter_files"][0]["path"] == "p.yaml"
     assert found["hashes"]["data"] == {"phantom": "a" * 64}
     assert (
-        found["hashes"]["split"]
+        found["hashes"]["split"]["a"]
         == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
     )
     assert {entry["path"] for entry in found["outputs"]} == {
