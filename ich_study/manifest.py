@@ -14,6 +14,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,9 @@ def _hash(content: str | Path, kind: str) -> str:
 def read_record(folder: Path) -> dict[str, Any]:
     """The record of a run: `run.json`, else what a run that did not end well left, else empty."""
     for name in (RUN_NAME, FAILED_NAME):
-        try:
+        with suppress(OSError, ValueError):
             content = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return content if isinstance(content, dict) else {}
+            return content if isinstance(content, dict) else {}
     return {}
 
 
@@ -209,10 +208,8 @@ def versions() -> dict[str, str]:
     installed."""
     found = {"python": platform.python_version()}
     for name in ("ich_study", *KEY_PACKAGES):
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -39,6 +39,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ich_study.errors import ParameterError
 from ich_study.inputs.settings import Settings, closest
+from ich_study.sources import is_text
 
 PARAMETERS_TAG = "parameters"
 TYPES: dict[str, type] = {
@@ -170,11 +171,7 @@ def declared_in(source: str, notebook: str) -> dict[str, Parameter]:
         said = " ".join(comments[line] for line in dict.fromkeys(lines) if line in comments)
         named = _MODEL.search(said)
         end = statement.end_lineno
-        if (
-            isinstance(statement, ast.Expr)
-            and isinstance(statement.value, ast.Constant)
-            and isinstance(statement.value.value, str)
-        ):
+        if is_text(statement):
             continue
         parameter = _parameter(statement, notebook)
         if parameter.name in parameters:
@@ -253,23 +250,16 @@ def _parameter(statement: ast.stmt, notebook: str) -> Parameter:
     where = (
         f"{notebook}: line {statement.lineno} of the parameters cell, `{ast.unparse(statement)}`,"
     )
-    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-        name, annotation, value = (
-            statement.target.id,
-            ast.unparse(statement.annotation),
-            statement.value,
-        )
-    elif (
-        isinstance(statement, ast.Assign)
-        and len(statement.targets) == 1
-        and isinstance(statement.targets[0], ast.Name)
-    ):
-        name, annotation, value = statement.targets[0].id, None, statement.value
-    else:
-        raise ParameterError(
-            f"{where} is not the assignment of a literal to a name; derived values belong in the"
-            " next cell"
-        )
+    match statement:
+        case ast.AnnAssign(target=ast.Name(id=name), annotation=said, value=value):
+            annotation = ast.unparse(said)
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            annotation = None
+        case _:
+            raise ParameterError(
+                f"{where} is not the assignment of a literal to a name; derived values belong in"
+                " the next cell"
+            )
     try:
         default = ... if value is None else ast.literal_eval(value)
     except ValueError:
@@ -293,17 +283,14 @@ def _parameter(statement: ast.stmt, notebook: str) -> Parameter:
 def _check_annotation(annotation: str, where: str) -> None:
     """ParameterError unless `annotation` is built of int, float, str, bool, None, list, dict and
     `|`."""
-    tree = ast.parse(annotation, mode="eval").body
-    for node in ast.walk(tree):
-        known_name = isinstance(node, ast.Name) and node.id in TYPES
-        known_none = isinstance(node, ast.Constant) and node.value is None
-        if not (
-            known_name
-            or known_none
-            or isinstance(
-                node, ast.Subscript | ast.BinOp | ast.BitOr | ast.Tuple | ast.expr_context
-            )
-        ):
+    built = ast.Subscript | ast.BinOp | ast.BitOr | ast.Tuple | ast.expr_context
+    for node in ast.walk(ast.parse(annotation, mode="eval").body):
+        match node:
+            case ast.Name(id=name) if name in TYPES:
+                continue
+            case ast.Constant(value=None):
+                continue
+        if not isinstance(node, built):
             raise ParameterError(
                 f"{where} has type {annotation!r}; use int, float, str, bool, list[...], dict[str,"
                 " ...] and `| None`"

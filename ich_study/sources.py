@@ -176,11 +176,12 @@ def _syntax_hash(path: Path) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(getattr(node, "body", None), list):
-            node.body = [line for line in node.body if not _is_text(line)]
+            node.body = [line for line in node.body if not is_text(line)]
     return sha256_bytes(ast.dump(tree).encode())
 
 
-def _is_text(line: ast.AST) -> bool:
+def is_text(line: ast.AST) -> bool:
+    """Whether a statement is a text and nothing else, such as a docstring."""
     return (
         isinstance(line, ast.Expr)
         and isinstance(line.value, ast.Constant)

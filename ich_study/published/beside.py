@@ -355,9 +355,7 @@ def _in_order(cells: pd.DataFrame, paper: str, table: str) -> tuple[pd.DataFrame
         last = max(own, default=len(columns) - 1)
         columns.insert(last + 1, name)
     rank = {name: at for at, name in enumerate(rows)}
-    order = cells["row"].map(lambda row: rank.get(row, len(rows)))
+    # rows that are not printed have no rank, and come last
+    key = {"key": lambda names: names.map(rank), "kind": "stable", "ignore_index": True}
     there = set(cells["column"])
-    return (
-        cells.iloc[order.argsort(kind="stable")].reset_index(drop=True),
-        tuple(name for name in columns if name in there),
-    )
+    return cells.sort_values("row", **key), tuple(name for name in columns if name in there)

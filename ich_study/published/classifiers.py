@@ -32,24 +32,26 @@ def classifier_rows(
     networks = networks[networks["method"].isin(compared)]
     if networks.empty:
         return networks
-    places = networks["method"].map(list(compared).index)
-    networks = networks.loc[places.sort_values(kind="stable").index]
+    networks = _in_order(networks, compared)
     rival = of_01[of_01["method"] == METHOD].drop_duplicates("class")
     return pd.concat([networks, rival], ignore_index=True)
 
 
-def classifier_curves(
-    curves: pd.DataFrame, dataset: str, compared: Sequence[str], class_name: str = "any"
-) -> pd.DataFrame:
-    """ROC curves of the networks of `compared`, in order; says which of them have none.
+def classifier_curves(curves: pd.DataFrame, dataset: str, compared: Sequence[str]) -> pd.DataFrame:
+    """ROC curves of the networks of `compared`, in order, of the class `any`; says which of them
+    have none.
 
     curves: `roc.csv` of all runs, `method` the folder of the run (`collect_tables`). dataset,
     compared: as for `classifier_rows`; the curve of LSE_UNET is of its run's base variant.
     """
-    own = curves[(curves["dataset"] == dataset) & (curves["class"] == class_name)]
+    own = curves[(curves["dataset"] == dataset) & (curves["class"] == "any")]
     own = own.replace({"method": {LSE_UNET_RUN: LSE_UNET}})
     own = own[own["method"].isin(compared)]
     absent = [name for name in compared if name not in set(own["method"])]
     if absent:
-        print(f"no ROC curve of {class_name} on {dataset}: {', '.join(absent)}")
-    return own.sort_values("method", key=lambda names: names.map(compared.index), kind="stable")
+        print(f"no ROC curve of any on {dataset}: {', '.join(absent)}")
+    return _in_order(own, compared)
+
+
+def _in_order(rows: pd.DataFrame, compared: Sequence[str]) -> pd.DataFrame:
+    return rows.sort_values("method", key=lambda names: names.map(compared.index), kind="stable")

@@ -24,7 +24,7 @@ COLUMNS = ("dataset", "counted", "printed", "ours", "agrees", "paper", "source")
 
 
 def counts_beside_printed(index: pd.DataFrame) -> pd.DataFrame:
-    """A row per printed count of a data set that is in the index (`COLUMNS`), in print order.
+    """A row per printed count of a data set that is in the index, in print order.
 
     index: rows of the slice index, of real data sets. A printed "over 20,000" agrees from 20,000
     on, "almost 500" up to 500, "around 500" within a tenth, any other number exactly.
@@ -42,9 +42,9 @@ def counts_beside_printed(index: pd.DataFrame) -> pd.DataFrame:
         ours = _counted(index[index["dataset"] == dataset], cell)
         if ours is None:
             continue
-        agrees = _agrees(ours, float(cell["value"]), str(cell["note"]))
+        agrees = _agrees(ours, cell["value"], cell["note"])
         values = dataset, cell["column"], cell["as_printed"], ours, agrees, cell["paper"]
-        rows.append(dict(zip(COLUMNS, (*values, cell["source"]))))
+        rows.append((*values, cell["source"]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -61,7 +61,9 @@ def _counted(rows: pd.DataFrame, cell: Mapping[str, Any]) -> int | None:
     return None if identity is None else rows[identity].nunique()
 
 
-def _agrees(ours: int, printed: float, note: str) -> bool:
+def _agrees(ours: int, printed: float, note: Any) -> bool:
+    if pd.isna(note):
+        return ours == printed
     if note == "lower bound":
         return ours >= printed
     if note == "upper bound":
@@ -76,10 +78,9 @@ def disagreements(counts: pd.DataFrame) -> list[str]:
 
     counts: of `counts_beside_printed`.
     """
-    sentences = []
-    for row in counts[~counts["agrees"].astype(bool)].itertuples():
-        sentences.append(
-            f"{row.dataset} is not the paper's: {row.counted} {row.printed} in print, {row.ours}"
-            f" here ({row.source})"
-        )
-    return sentences
+    return [
+        f"{row.dataset} is not the paper's: {row.counted} {row.printed} in print, {row.ours} here"
+        f" ({row.source})"
+        for row in counts.itertuples()
+        if not row.agrees
+    ]

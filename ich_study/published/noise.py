@@ -9,7 +9,7 @@ weights and the same order of slices.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -91,14 +91,11 @@ def read_rows(results: pd.DataFrame) -> set[Key]:
     return found
 
 
-def gain_floor(
-    results: pd.DataFrame, reference: str, arms: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """How far the gain in `f1_top5` over the run `reference` moves, the largest of `arms` (those of
-    the CAM benchmark's Table I unless given), as a result row of the method METHOD for each data
-    set; `n` its seeds. No row without a repeat."""
-    if arms is None:
-        arms = load_table("cam_benchmark", "table_1")["method"].dropna().unique()
+def gain_floor(results: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """How far the gain in `f1_top5` over the run `reference` moves, the largest of the arms of the
+    CAM benchmark's Table I, as a result row of the method METHOD for each data set; `n` its seeds.
+    No row without a repeat."""
+    arms = load_table("cam_benchmark", "table_1")["method"].dropna().unique()
     own = results[results["metric"] == "f1_top5"]
     values = by_seed(own)
     rows = []
@@ -138,18 +135,11 @@ def claim_floor(
     table: Results, values: Mapping[Key, BySeed], left: Selector, right: Selector | float
 ) -> float:
     """The largest spread (`spread_of`) of the rows that `left` and `right` compare."""
-    spreads = []
-    for first, other in _compared(table, left, right):
-        both = (values.get(key, {}) for key in (first, other))
-        spreads.append(spread_of(*both)[0])
-    return max((each for each in spreads if np.isfinite(each)), default=float("nan"))
-
-
-def _compared(table: Results, left: Selector, right: Selector | float) -> Iterator[tuple[Key, Key]]:
-    """The keys of every two rows that are compared; a constant has an empty key."""
-    if isinstance(right, float):
-        for row in table.select(left):
-            yield key_of(row), ()
+    if isinstance(right, float):  # which does not move
+        compared = [(values.get(key_of(row), {}), {}) for row in table.select(left)]
     else:
-        for first, other in table.pairs(left, right):
-            yield key_of(first), key_of(other)
+        compared = [
+            [values.get(key_of(row), {}) for row in pair] for pair in table.pairs(left, right)
+        ]
+    spreads = [spread_of(*both)[0] for both in compared]
+    return max((each for each in spreads if np.isfinite(each)), default=float("nan"))

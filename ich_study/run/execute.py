@@ -67,15 +67,15 @@ way to fail."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
     """How a run ended: `status` is ok, failed, timeout or interrupted; `error` says where and why;
     seconds and MB."""
 
-    status: str = "ok"
-    error: dict[str, Any] | None = None
-    seconds: float = 0.0
-    peak_memory_mb: float = 0.0
+    status: str
+    error: dict[str, Any] | None
+    seconds: float
+    peak_memory_mb: float
 
 
 def _heading(cells: list[Any], index: int) -> str:
@@ -103,6 +103,10 @@ class _Where:
         self.cell, self.source = index, cells[index].source
         if cells[index].cell_type == "code":
             self.progress.say(f"cell {index + 1}/{len(cells)}: {_heading(cells, index)}")
+
+    def error(self, kind: str, message: str) -> dict[str, Any]:
+        place = {"cell": self.cell, "source": self.source}
+        return {**place, "type": kind, "message": message, "traceback": []}
 
 
 class _Client(PapermillNotebookClient):
@@ -293,7 +297,7 @@ def execute(
     cell, a kernel that dies, the time limit and Ctrl-C are in the outcome, and `target` holds what
     had run until then. The kernel starts in the notebook's folder, as in JupyterLab.
     """
-    where, watch, outcome = _Where(progress), _Watch(timeout), Outcome()
+    where, watch, failure = _Where(progress), _Watch(timeout), None
     reasons = {
         "timeout": f"not finished after {timeout or 0:g} s (--timeout)",
         "interrupted": "ended by Ctrl-C, SIGTERM or a closed terminal",
@@ -318,44 +322,26 @@ def execute(
                 cwd=notebook.parent,
             )
         except PapermillExecutionError as error:
-            outcome.status, outcome.error = "failed", _cell_error(error)
+            failure = _cell_error(error)
         except DeadKernelError:
-            outcome.status, outcome.error = (
-                "failed",
-                _other_error(where, "DeadKernel", _death(watch, target.parent)),
-            )
+            failure = where.error("DeadKernel", _death(watch, target.parent))
         except Exception as error:
-            outcome.status, outcome.error = (
-                "failed",
-                _other_error(where, type(error).__name__, str(error)),
-            )
+            failure = where.error(type(error).__name__, str(error))
         finally:
             watch.end_kernels()
             watch.finish()
-    if watch.stopped and outcome.error:
-        outcome.status, outcome.error = (
-            watch.stopped,
-            _other_error(where, watch.stopped.capitalize(), reasons[watch.stopped]),
-        )
-    outcome.seconds = round(time.monotonic() - progress.started, 3)
-    outcome.peak_memory_mb = round(watch.peak_bytes / 2**20, 1)
-    return outcome
+    status = "failed" if failure else "ok"
+    if failure and watch.stopped:
+        status = watch.stopped
+        failure = where.error(status.capitalize(), reasons[status])
+    seconds = round(time.monotonic() - progress.started, 3)
+    return Outcome(status, failure, seconds, round(watch.peak_bytes / 2**20, 1))
 
 
 def _cell_error(error: PapermillExecutionError) -> dict[str, Any]:
     where = {"cell": error.cell_index, "source": error.source, "type": error.ename}
     trace = _ANSI.sub("", "\n".join(error.traceback)).splitlines()
     return {**where, "message": _ANSI.sub("", error.evalue), "traceback": trace}
-
-
-def _other_error(where: _Where, kind: str, message: str) -> dict[str, Any]:
-    return {
-        "cell": where.cell,
-        "source": where.source,
-        "type": kind,
-        "message": message,
-        "traceback": [],
-    }
 
 
 def _death(watch: _Watch, folder: Path) -> str:
