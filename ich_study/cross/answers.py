@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -27,20 +27,19 @@ from ich_study.store.read import Store
 ANY = "any"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScanTask:
-    """One scan of which some slices are scored, by the named methods. side: rows and columns of
-    the common grid."""
+    """One scan of which some slices are scored, by the named methods. rows: of these slices. side:
+    rows and columns of the common grid."""
 
     store: Store
     scan_id: str
-    pixel_mm: tuple[float, float]
-    slices: np.ndarray = field(repr=False)
+    rows: pd.DataFrame
     side: int
     methods: Sequence[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """What a method says of the scored slices of one scan, on the common grid.
 
@@ -50,10 +49,10 @@ class Answer:
     ran alone. memory_mib: the most that it took, without shared steps that were done before.
     """
 
-    heat: np.ndarray = field(repr=False)
-    marked: np.ndarray = field(repr=False)
-    logit: np.ndarray = field(repr=False)
-    points: list[np.ndarray | None] = field(repr=False)
+    heat: np.ndarray
+    marked: np.ndarray
+    logit: np.ndarray
+    points: list[np.ndarray | None]
     seconds: float
     memory_mib: float
 
@@ -62,22 +61,16 @@ Crew = Callable[[Iterable[ScanTask]], Iterator[dict[str, Answer]]]
 """Tasks to the answers of all methods, in the order of the tasks."""
 
 
-def task_of(
-    store: Store, scan_id: str, rows: pd.DataFrame, side: int, methods: Sequence[str]
-) -> ScanTask:
-    """The task of one scan. rows: of its scored slices."""
-    pixel_mm = tuple(rows[["spacing_y_mm", "spacing_x_mm"]].iloc[0].astype(float))
-    return ScanTask(store, scan_id, pixel_mm, rows["slice_index"].to_numpy(), side, methods)
-
-
 def ask_all(methods: Mapping[str, ScanMethod], task: ScanTask) -> dict[str, Answer]:
     """The answer of every method of the task; what several need of a scan is computed once."""
-    scan = OneScan(task.scan_id, np.array(task.store.volume(task.scan_id)), task.pixel_mm)
+    pixel_mm = tuple(task.rows[["spacing_y_mm", "spacing_x_mm"]].iloc[0].astype(float))
+    scan = OneScan(task.scan_id, np.array(task.store.volume(task.scan_id)), pixel_mm)
     return {name: _ask(methods[name], scan, task) for name in task.methods}
 
 
 def _ask(method: ScanMethod, scan: OneScan, task: ScanTask) -> Answer:
-    slices, native, recipe = task.slices, scan.hu.shape[1:], method.recipe
+    slices, native = task.rows["slice_index"].to_numpy(), scan.hu.shape[1:]
+    recipe = method.recipe
 
     def read() -> tuple:
         said = method.say(scan)

@@ -8,14 +8,14 @@ win by where it looks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ich_study.cross.answers import ANY, Answer, Crew, ask_all, task_of
+from ich_study.cross.answers import ANY, Answer, Crew, ScanTask, ask_all
 from ich_study.evaluate.heat import ArrayHeat, Heat
 from ich_study.evaluate.rivals import rivals
 from ich_study.evaluate.scan_methods import ScanMethod, ScanRecipe
@@ -34,7 +34,7 @@ PEAK_DISTANCE_SHARE = 0.05
 """Peaks of one slice lie at least so far from each other, as a share of the grid's side."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entry:
     """One method on the slices of one truth, in their order.
 
@@ -49,10 +49,10 @@ class Entry:
     variant: str
     rival: bool
     heat: Heat
-    marked: np.ndarray = field(repr=False)
+    marked: np.ndarray
     threshold_source: str
-    logit: np.ndarray | None = field(repr=False)
-    points: list[np.ndarray] = field(repr=False)
+    logit: np.ndarray | None
+    points: list[np.ndarray]
     seconds: float
     memory_mib: float
 
@@ -116,7 +116,7 @@ def _asked(
 ) -> Iterator[Entry]:
     """Entries of methods whose heat fits in memory together."""
     groups = list(truth.rows.groupby("scan_id", sort=False))
-    tasks = [task_of(store, str(scan), rows, truth.size, list(methods)) for scan, rows in groups]
+    tasks = [ScanTask(store, str(scan), rows, truth.size, list(methods)) for scan, rows in groups]
     said = map(partial(ask_all, methods), tasks) if crew is None else crew(tasks)
     grid = (len(truth), truth.size, truth.size)
     heat = {name: np.empty(grid, np.float32) for name in methods}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -46,7 +46,7 @@ STEPS = 96
 """Thresholds that are tried, from all of the brain down to a hundred-thousandth of its pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scored(Entry):
     """What is kept of an entry: numbers per slice, and pictures of some slices. Its heat and marks
     are let go: of all methods on all slices they would not fit in memory.
@@ -58,14 +58,14 @@ class Scored(Entry):
     heat on all; shown_mask: bool.
     """
 
-    marked_points: list[np.ndarray] = field(repr=False)
-    scores: Scores = field(repr=False)
-    held_out: Choice = field(repr=False)
-    own: Counts = field(repr=False)
-    marked_px: np.ndarray = field(repr=False)
-    pointing: Mapping[str, np.ndarray] = field(repr=False)
-    shown_heat: np.ndarray = field(repr=False)
-    shown_mask: np.ndarray = field(repr=False)
+    marked_points: list[np.ndarray]
+    scores: Scores
+    held_out: Choice
+    own: Counts
+    marked_px: np.ndarray
+    pointing: Mapping[str, np.ndarray]
+    shown_heat: np.ndarray
+    shown_mask: np.ndarray
 
     @property
     def probability(self) -> np.ndarray | None:

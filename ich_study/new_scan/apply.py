@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -119,7 +119,7 @@ def recipes_of(source: str) -> list[tuple[Path, ScanRecipe]]:
     return _room(ROOMS[notebook]).recipes_of_run(path, run["parameters"], every)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """What a method finds in a scan.
 
@@ -132,10 +132,10 @@ class Finding:
 
     name: str
     method: ScanMethod
-    heat: np.ndarray = field(repr=False)
-    mask: np.ndarray = field(repr=False)
-    probability: pd.DataFrame = field(repr=False)
-    points: pd.DataFrame = field(repr=False)
+    heat: np.ndarray
+    mask: np.ndarray
+    probability: pd.DataFrame
+    points: pd.DataFrame
     volumes_ml: dict[str, float]
     spans: tuple[float, ...]
     seconds: float

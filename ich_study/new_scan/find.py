@@ -7,8 +7,9 @@ contrast agent. None of them is written anywhere but as a word of the verdict.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +43,7 @@ _TAGS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Candidate:
     """A series. study, name: pseudonyms. described: in words. refused: why it cannot be taken by
     its header, empty where it can. rank: smaller is taken first. read: its scan."""
@@ -52,7 +53,7 @@ class Candidate:
     described: str
     refused: str
     rank: tuple[float, ...]
-    read: Callable[[], OwnScan] = field(repr=False)
+    read: Callable[[], OwnScan]
 
 
 def find_studies(path: Path, allow_bad: bool = False) -> dict[str, list[Candidate]]:
@@ -61,15 +62,17 @@ def find_studies(path: Path, allow_bad: bool = False) -> dict[str, list[Candidat
 
     Raises DataError where there is nothing, and for a damaged DICOM file unless `allow_bad`.
     """
-    if path.is_file() and path.name.lower().endswith(NIFTI_SUFFIXES):
-        return {candidate.study: [candidate] for candidate in [_nifti(path)]}
-    if not path.is_dir():
-        raise DataError(f"{path} is no folder and no NIfTI file; name one of either")
-    found: dict[str, list[Candidate]] = {}
+    found: defaultdict[str, list[Candidate]] = defaultdict(list)
     volumes = sorted(each for each in path.rglob("*") if each.name.endswith(NIFTI_SUFFIXES))
+    if path.is_file() and path.name.lower().endswith(NIFTI_SUFFIXES):
+        volumes = [path]
+    elif not path.is_dir():
+        raise DataError(f"{path} is no folder and no NIfTI file; name one of either")
     for volume in volumes:
         candidate = _nifti(volume)
-        found.setdefault(candidate.study, []).append(candidate)
+        found[candidate.study].append(candidate)
+    if volumes == [path]:
+        return found
     try:
         files = dicom_files(path)
     except DataError:
@@ -86,7 +89,7 @@ def find_studies(path: Path, allow_bad: bool = False) -> dict[str, list[Candidat
     left_out = tuple(rejection_notes(rejected))
     for (study, series), items in group_series(headers).items():
         candidate = _dicom(pseudonym(study), pseudonym(study, series), items, left_out, allow_bad)
-        found.setdefault(candidate.study, []).append(candidate)
+        found[candidate.study].append(candidate)
     if not found:
         raise DataError(f"{path} holds no CT slice; {'; '.join(left_out)}")
     return found

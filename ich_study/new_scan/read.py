@@ -38,7 +38,7 @@ BESIDE_MM = 0.5
 """How far a slice may lie beside an even step before the scan's notes say so."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OwnScan:
     """A scan in the study's orientation and the way back.
 
@@ -49,13 +49,13 @@ class OwnScan:
     """
 
     name: str
-    hu: np.ndarray = field(repr=False)
-    affine: np.ndarray = field(repr=False)
-    depth_mm: np.ndarray = field(repr=False)
+    hu: np.ndarray
+    affine: np.ndarray
+    depth_mm: np.ndarray
     spacing_mm: tuple[float, float]
     notes: tuple[str, ...] = ()
-    file_affine: np.ndarray | None = field(default=None, repr=False)
-    headers: tuple[SliceHeader, ...] = field(default=(), repr=False)
+    file_affine: np.ndarray | None = None
+    headers: tuple[SliceHeader, ...] = ()
     in_plane: InPlane = field(default_factory=InPlane)
 
     @cached_property

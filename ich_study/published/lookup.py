@@ -11,7 +11,7 @@ seed stands for it; further seeds are repeats, and no second chance.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -73,15 +73,15 @@ def row_keys(row: Mapping[str, Any]) -> dict[str, str]:
     return keys
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """The result table for look-up. rows: KEYS as text and `value, ci_low, ci_high, n, interval`,
     the lowest seed of each, by study and metric. differences: paired ones by their KEYS. occurs:
     (method, column, value) that some row has."""
 
-    rows: dict[tuple[str, str], list[Row]] = field(repr=False)
-    differences: dict[tuple[str, ...], Bounds] = field(repr=False)
-    occurs: set[tuple[str, str, str]] = field(repr=False)
+    rows: dict[tuple[str, str], list[Row]]
+    differences: dict[tuple[str, ...], Bounds]
+    occurs: set[tuple[str, str, str]]
 
     @classmethod
     def of(cls, results: pd.DataFrame) -> Results:

@@ -282,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         this = plan(
             options.notebook,
             options.files,
-            [(name, text) for name, text in options.pairs],
+            options.pairs,
             options.output_dir,
             options.timeout,
         )

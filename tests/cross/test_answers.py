@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ich_study.cross import measure
-from ich_study.cross.answers import ask_all, crew_of, task_of
+from ich_study.cross.answers import ScanTask, ask_all, crew_of
 from ich_study.errors import StudyError
 from ich_study.evaluate import scan_methods
 from ich_study.new_scan.apply import open_methods
@@ -50,7 +50,7 @@ def test_only_the_asked_slices_are_answered_and_slices_may_lie_in_any_order():
     store = SquareStore()
     truth = store.truth()
     some = truth.rows[truth.rows["slice_index"].isin([1, 2])]
-    task = task_of(store, "scan0", some[some["scan_id"] == "scan0"].iloc[::-1], 32, ["bright"])
+    task = ScanTask(store, "scan0", some[some["scan_id"] == "scan0"].iloc[::-1], 32, ["bright"])
     answer = ask_all({"bright": method("bright")}, task)["bright"]
     assert answer.heat.shape == answer.marked.shape == (2, 32, 32)
     # slice 2, the first asked for, holds blood; slice 1 does not
@@ -88,7 +88,7 @@ def test_a_shared_step_is_done_once_and_counts_for_each_that_needs_it(monkeypatc
         "other": slow(clock, 3.0),
     }
     store = SquareStore(1)
-    answers = ask_all(methods, task_of(store, "scan0", store.truth().rows, 32, list(methods)))
+    answers = ask_all(methods, ScanTask(store, "scan0", store.truth().rows, 32, list(methods)))
     assert clock.done == ["skull", "own", "brain", "own", "own"]
     # as each would take alone
     assert {name: answer.seconds for name, answer in answers.items()} == {
@@ -116,7 +116,7 @@ def test_other_processes_say_what_this_one_does():
 
 
 def test_a_process_that_dies_is_a_sentence():
-    task = task_of(SquareStore(1), "scan0", SquareStore(1).truth().rows, 32, [])
+    task = ScanTask(SquareStore(1), "scan0", SquareStore(1).truth().rows, 32, [])
     with (
         pytest.raises(StudyError, match="fewer workers"),
         crew_of(2, ["no such method"], CPU) as crew,
