@@ -36,6 +36,8 @@ READINGS = ("#000000", "#882255", "#117733")
 Cell = Mapping[Hashable, Any]
 Lines = list[tuple[str, str]]
 """Text and colour of the lines of a cell."""
+RowLines = tuple[str, list[Lines], list[float]]
+"""Of a row its name, the lines of its cells, and how they are shaded."""
 
 
 def table_figure(
@@ -58,12 +60,9 @@ def table_figure(
     legend += colours.items()
     for note in notes:
         legend += [(line, "#000000") for line in textwrap.wrap(note, NOTE_LETTERS)]
-    blocks = [
-        {"columns": part, "rows": _row_lines(by_row, part, colours)}
-        for part in column_blocks(columns)
-    ]
-    height = sum(_height(name, lines) for block in blocks for name, lines, _ in block["rows"])
-    height += sum(LINE * (_header(block["columns"])[2] + 1.5) for block in blocks)
+    blocks = [(part, _row_lines(by_row, part, colours)) for part in column_blocks(columns)]
+    height = sum(_height(name, lines) for _, rows in blocks for name, lines, _ in rows)
+    height += sum(LINE * (_header(part)[2] + 1.5) for part, _ in blocks)
     height += LINE * (1.5 * len(heading) + len(legend) + 1.5)
     # "none" would come back as the study's own layout once the figure is saved
     layout = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
@@ -75,8 +74,8 @@ def table_figure(
     for line in heading:
         axis.text(0.08, y, line, fontsize=8.5, weight="bold", va="top")
         y += 1.5 * LINE
-    for block in blocks:
-        y = _draw(axis, y, block["columns"], block["rows"])
+    for part, rows in blocks:
+        y = _draw(axis, y, part, rows)
     for text, colour in legend:
         axis.text(0.08, y, text, fontsize=FONT, color=colour, va="top")
         y += LINE
@@ -103,9 +102,8 @@ def _row_lines(
     by_row: Mapping[str, Mapping[str, list[Cell]]],
     columns: Sequence[str],
     colours: Mapping[str, str],
-) -> list[tuple[str, list[Lines], list[float]]]:
-    """Of every row that has something in these columns its name, the lines of its cells, and how
-    they are shaded."""
+) -> list[RowLines]:
+    """The rows that have something in these columns."""
     width, found = _width(columns), []
     for row, by_column in by_row.items():
         parts = [by_column.get(name, []) for name in columns]
@@ -117,18 +115,18 @@ def _row_lines(
 
 def _cell_lines(own: Sequence[Cell], colours: Mapping[str, str], width: float) -> Lines:
     """Lines of one cell; a number and its interval are parted where the column is too narrow."""
-    lines: Lines = []
+    texts = []
     changes = [cell["difference"] for cell in own if cell["difference"]]
     after = f" ({changes[0]})" if changes else ""
     for printed in dict.fromkeys(cell["printed"] for cell in own if cell["printed"]):
-        whole = len(printed + after) * LETTER <= width
-        texts = [printed + after] if whole else [printed, after.strip()]
-        lines += [(text, PRINTED) for text in texts if text]
-    for cell in own:
-        value, bracket, interval = cell["ours"].partition(" [")
-        whole = not bracket or len(cell["ours"]) * LETTER <= width
-        texts = [cell["ours"]] if whole else [value, f"[{interval}"]
-        lines += [(text, colours[cell["reading"]]) for text in texts if text]
+        texts.append((printed + after, " (", PRINTED))
+    texts += [(cell["ours"], " [", colours.get(cell["reading"])) for cell in own if cell["ours"]]
+    lines: Lines = []
+    for text, bracket, colour in texts:
+        first, there, rest = text.partition(bracket)
+        narrow = there and len(text) * LETTER > width
+        parts = [first, there.strip() + rest] if narrow else [text]
+        lines += [(part, colour) for part in parts]
     return lines
 
 
@@ -164,12 +162,7 @@ def _header(columns: Sequence[str]) -> tuple[str, list[str], int]:
     return shared, names, max(name.count("\n") for name in names) + 1 + bool(shared)
 
 
-def _draw(
-    axis: Axes,
-    y: float,
-    columns: Sequence[str],
-    rows: list[tuple[str, list[Lines], list[float]]],
-) -> float:
+def _draw(axis: Axes, y: float, columns: Sequence[str], rows: list[RowLines]) -> float:
     """One block from `y` inches downwards; returns where it ends."""
     width = _width(columns)
     left = [ROW_NAMES + width * number for number in range(len(columns))]

@@ -387,28 +387,14 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
         "pr": ("sensitivity", "precision", "sensitivity", "PPV"),
     }
     x, y, x_label, y_label = axes_of_kind[kind]
-    # seaborn's own colours hold a yellow that is not seen on white
-    named = dict(zip(curves[hue].unique(), COLOURS))
-    palette = CLASS_COLOURS if hue == "class" else named
+    palette = CLASS_COLOURS if hue == "class" else dict(zip(curves[hue].unique(), COLOURS))
     figure, axis = plt.subplots(figsize=(4.6, 4.2))
-    import seaborn as sns  # slow to import
-
-    sns.lineplot(
-        curves,
-        x=x,
-        y=y,
-        hue=hue,
-        palette=palette,
-        estimator=None,
-        sort=False,
-        ax=axis,
-        linewidth=1.4,
-    )
+    for name, own in curves.groupby(hue, sort=False):
+        axis.plot(own[x], own[y], color=palette[name], linewidth=1.4, label=method_name(name))
     if kind == "roc":
         axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
     axis.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    handles, names = axis.get_legend_handles_labels()
-    axis.legend(handles, [method_name(name) for name in names], frameon=False, fontsize=7.5)
+    axis.legend(frameon=False, fontsize=7.5)
     return figure
 
 

@@ -207,7 +207,7 @@ def compared_pairs(
             for first, other in table.pairs(left, right):
                 if table.paired(first, other) is None:
                     keys = tuple({key: row[key] for key in KEYS} for row in (first, other))
-                    found[tuple(value for each in keys for value in each.values())] = keys
+                    found[str(keys)] = keys
     return list(found.values())
 
 
