@@ -6,7 +6,7 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.results import collect_results, joined, read_seeds
 from ich_study.evaluate.top_epochs import gain_rows
 from ich_study.published import beside
-from ich_study.published.lookup import Results
+from ich_study.published.lookup import Results, parse_selector
 from ich_study.published.noise import gain_floor
 from ich_study.published.tables import list_tables, load_table
 from ich_study.schema import result_table
@@ -59,6 +59,11 @@ def rebuilt(*changes):
 
 def test_every_printed_table_of_the_five_papers_is_asked_for():
     lines = beside.load_study_tables()
+    columns = ["line", "paper", "table", "title", "printed", "reading", "ours", "note"]
+    assert list(lines.columns) == columns and lines["line"].is_unique
+    for line in lines.itertuples():
+        assert beside.printed_cells(line.paper, line.table, line.printed), line.line
+        assert "study" in parse_selector(line.ours), line.line
     asked = set(zip(lines["paper"], lines["table"]))
     printed = {key for key in map(tuple, list_tables().to_numpy()) if key[1].startswith("table_")}
     assert printed <= asked

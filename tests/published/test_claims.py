@@ -69,6 +69,7 @@ def known():
 
 
 def test_every_paper_has_its_claims_and_the_classifiers_all_of_theirs(known):
+    assert tuple(known.columns) == claims.CLAIM_COLUMNS and known["claim_id"].is_unique
     assert set(known["paper"]) == set(PAPERS)
     assert known.groupby("paper").size().min() >= 13
     assert (known["study"] == "01_backbones").sum() >= 20
@@ -97,7 +98,9 @@ def test_every_claim_parses_to_columns_and_levels_of_the_result_table(known):
             assert set(side["class"]) <= {*LABELS, "average", "small_lesions", "pooled_subtypes"}
             assert set(side["study"]) <= STUDIES
             assert side.get("metric")
-        assert row["sentence"]
+        for second in claims.protocols(row):
+            claims.claim_sides(row, second)
+        assert claims.parse_comparison(row["comparison"]) and row["sentence"]
 
 
 def test_every_claim_has_a_short_sentence_of_its_own(known):
