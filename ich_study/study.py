@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,5 @@ def parts_table(
 
 def assert_all_disjoint(*parts: pd.DataFrame) -> None:
     """Raise SplitError where two parts share a patient."""
-    for number, first in enumerate(parts):
-        for second in parts[number + 1 :]:
-            assert_disjoint(first, second)
+    for first, second in combinations(parts, 2):
+        assert_disjoint(first, second)

@@ -45,25 +45,24 @@ def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -
         & (results["class"] == ANY)
     ]
     table = dice.merge(cost, on=["dataset", "method"])
-    datasets = list(dict.fromkeys(table["dataset"]))
-    choices = {name: choice_of(table[table["dataset"] == name]) for name in datasets}
-    longest = max(len(choice) for choice in choices.values())
-    across = min(CHOICES_ACROSS, len(datasets))
-    down = -(-len(datasets) // across)
+    parts = dict(list(table.groupby("dataset", sort=False)))
+    choices = {name: choice_of(part) for name, part in parts.items()}
+    longest = max(map(len, choices.values()))
+    across = min(CHOICES_ACROSS, len(parts))
+    down = -(-len(parts) // across)
     size = (READ_AT if across > 1 else 7.0, down * (3.6 + 0.17 * longest))
     figure, axes = plt.subplots(
         down, across, figsize=size, squeeze=False, sharey=True, layout="constrained"
     )
-    for axis, (dataset, choice) in zip(axes.flat, choices.items()):
-        part = table[table["dataset"] == dataset]
-        _draw_choice(axis, part, choice, 0.85 * size[0] / across)
+    for axis, (dataset, part) in zip(axes.flat, parts.items()):
+        _draw_choice(axis, part, choices[dataset], 0.85 * size[0] / across)
         what = "Dice" if (part["metric"] == "dice").all() else "Dice with filled boxes"
         axis.set(xscale="log", ylabel=f"{what}, pixels pooled", title=in_words(dataset))
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0, 0].set_ylim(bottom=0)  # of all panels, once each has its points
-    for axis in axes.flat[len(datasets) :]:
+    for axis in axes.flat[len(parts) :]:
         axis.set_axis_off()
     figure.suptitle(f"{title}: higher is better, further left is cheaper", fontsize=10)
     return figure
@@ -175,14 +174,13 @@ def heat_figures(
 ) -> list[Figure]:
     """Truth on the slices `index`, then every method's heat, its mask at its own threshold
     outlined. A figure for each `METHODS_BESIDE` methods."""
-    found, names = [], list(scored)
-    for start in range(0, len(names), METHODS_BESIDE):
-        columns = [
-            MapColumn(readable(name), scored[name].shown_heat, scored[name].shown_mask)
-            for name in names[start : start + METHODS_BESIDE]
-        ]
-        boxed = truth.kind == "boxes"
-        mask = None if boxed else truth.mask("any", index)
-        boxes = [truth.annotated[number] for number in index] if boxed else None
-        found.append(heatmap_grid(truth.hu[index], columns, title, mask, boxes))
-    return found
+    columns = [
+        MapColumn(readable(name), each.shown_heat, each.shown_mask) for name, each in scored.items()
+    ]
+    boxed = truth.kind == "boxes"
+    mask = None if boxed else truth.mask("any", index)
+    boxes = [truth.annotated[number] for number in index] if boxed else None
+    return [
+        heatmap_grid(truth.hu[index], columns[start : start + METHODS_BESIDE], title, mask, boxes)
+        for start in range(0, len(columns), METHODS_BESIDE)
+    ]

@@ -157,11 +157,11 @@ def window_words(name: str) -> str:
 def _words(name: str) -> str:
     if name in NAMES:
         return NAMES[name]
-    longest_first = sorted(_UNMISTAKABLE, key=len, reverse=True)
-    method = next((each for each in longest_first if name.startswith(f"{each}_")), None)
-    if method is None:
+    methods = [each for each in _UNMISTAKABLE if name.startswith(f"{each}_")]
+    if not methods:
         return name.replace("_", " ")
     # a second network of a method, named by its run
+    method = max(methods, key=len)
     return f"{NAMES[method]}, {name.removeprefix(method)[1:].replace('_', ' ')}"
 
 
@@ -172,11 +172,8 @@ def in_words(text: str) -> str:
     >>> in_words("mil_max_pooling on instance2022/test, any of john_doe")
     'MIL, max-pooling on INSTANCE 2022/test, any of john_doe'
     """
-    return re.sub(rf"(?<![\w/-])(?:{'|'.join(_UNMISTAKABLE)})(?!\w)", _name_of, text)
-
-
-def _name_of(found: re.Match[str]) -> str:
-    return NAMES[found.group()]
+    names = rf"(?<![\w/-])(?:{'|'.join(_UNMISTAKABLE)})(?!\w)"
+    return re.sub(names, lambda found: NAMES[found.group()], text)
 
 
 _UNMISTAKABLE = [name for name in NAMES if "_" in name or name in DATASETS]

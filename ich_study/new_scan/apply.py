@@ -162,13 +162,13 @@ def apply_method(
     mask = marked(heat, said.probability, recipe)
     if inside_brain:
         mask[~scan.source.brain] = 0
-    columns = {name: said.probability[:, place] for place, name in enumerate(recipe.classes)}
+    probability = pd.DataFrame(said.probability, columns=list(recipe.classes))
     if said.points is None:
         places = _peaks(heat.max(0), mask)
     else:
         places = _native(said.points, method, seen)
         places += (0, frame.rows.start, frame.columns.start)
-    if inside_brain and len(places):
+    if inside_brain:
         inside = np.clip(np.rint(places[:, 1:]).astype(int), 0, np.array(sides) - 1)
         places = places[scan.source.brain[places[:, 0].astype(int), inside[:, 0], inside[:, 1]]]
     points = pd.DataFrame(places, columns=["slice_index", "row", "column"])
@@ -178,7 +178,7 @@ def apply_method(
         method,
         heat,
         mask,
-        pd.DataFrame({"slice_index": np.arange(len(scan.hu)), **columns}),
+        probability.rename_axis("slice_index").reset_index(),
         points.astype({"slice_index": int}),
         volumes_ml(mask, scan.pixel_ml, recipe.classes),
         tuple(shown_span(*pair) for pair in zip(heat, recipe.thresholds)),
@@ -213,11 +213,9 @@ def marked(heat: np.ndarray, probability: np.ndarray, recipe: ScanRecipe) -> np.
 
 def volumes_ml(mask: np.ndarray, pixel_ml: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
     """Volume of `any` and of each subtype of `classes`, mL."""
-    found = {"any": float((mask > 0).sum((1, 2)) @ pixel_ml)}
-    for name in SUBTYPES:
-        if name in classes:
-            found[name] = float((mask == MASK_CODES[name]).sum((1, 2)) @ pixel_ml)
-    return found
+    parts = {name: mask == MASK_CODES[name] for name in SUBTYPES if name in classes}
+    parts = {"any": mask > 0} | parts
+    return {name: float(part.sum((1, 2)) @ pixel_ml) for name, part in parts.items()}
 
 
 def _native(points: list[np.ndarray], method: ScanMethod, sides: tuple[int, ...]) -> np.ndarray:

@@ -71,9 +71,7 @@ def write_segmentation(
     require_known("segmentation", kind, KINDS)
     if not scan.headers:
         raise DataError(f"{scan.name} is no DICOM series; a DICOM segmentation has no source")
-    present = [
-        code for code in range(1, UNSPECIFIED_HEMORRHAGE + 1) if (finding.mask == code).any()
-    ]
+    present = np.unique(finding.mask[finding.mask > 0]).tolist()
     if not present:
         return False
     stored = _as_stored(scan, finding.mask)

@@ -15,6 +15,7 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
+from numpy.typing import ArrayLike
 
 from ich_study.ct.planes import slice_depths_mm
 from ich_study.datasets.dicom_headers import SliceHeader
@@ -93,7 +94,7 @@ class OwnScan:
         image.header.set_xyzt_units("mm")
         return image
 
-    def world_mm(self, places: np.ndarray) -> np.ndarray:
+    def world_mm(self, places: ArrayLike) -> np.ndarray:
         """Places (n, 3) of slice, row and column in patient coordinates, LPS mm (n, 3); of a
         DICOM series where its headers say, though its slices be at uneven distances."""
         places = np.asarray(places, np.float64)

@@ -89,7 +89,7 @@ def report(
             "notes": scan.all_notes,
             "series": verdicts.to_dict("records"),
         },
-        "settings": dict(settings),
+        "settings": settings,
         "methods": [_method(finding) for finding in findings],
     }
 
@@ -162,10 +162,8 @@ def contact_sheet(
         columns.append(
             MapColumn(volume, shown_heat(finding, index, share), finding.mask[index], points)
         )
-    middle = np.column_stack(
-        [index, np.tile((np.array(scan.hu.shape[1:]) - 1) / 2, (len(index), 1))]
-    )
-    heights = scan.world_mm(middle)[:, 2]
+    middle = (np.array(scan.hu.shape[1:]) - 1) / 2
+    heights = scan.world_mm([(number, *middle) for number in index])[:, 2]
     return heatmap_grid(
         scan.hu[index],
         columns,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
@@ -89,7 +90,7 @@ def ledger_page(ledger: pd.DataFrame, title: str, tables: Sequence[RebuiltTable]
             if there:
                 rank = VERDICTS.index(_column(ruling, "verdict", there[0]))
                 rows.append((rank, _line(ruling, claims.loc[ruling["claim_id"]], there, cells)))
-        rows.sort(key=lambda ranked: ranked[0])  # of equal ones the order stays
+        rows.sort(key=itemgetter(0))  # of equal ones the order stays
         lines += [f"## {readable(paper)}", "", f"*{name}*", ""]
         lines += [*_table([line for _, line in rows], COLUMNS), ""]
     return "\n".join(lines)

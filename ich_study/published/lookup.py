@@ -129,25 +129,25 @@ class Results:
     def bounds(self, left: Selector, right: Selector | float) -> pd.DataFrame:
         """Intervals of left - right: `value, low, high`, `why` there is none, `n`, and whether they
         are `paired`."""
-        found = []
         if isinstance(right, float):
-            for row in self.select(left):
-                numbers = (row[name] - right for name in ("value", "ci_low", "ci_high"))
-                found.append((*numbers, self.why(row), row["n"], False))
+            same = dict.fromkeys(("value", "ci_low", "ci_high"), right)
+            pairs = ((row, {**row, **same}) for row in self.select(left))
         else:
-            for first, other in self.pairs(left, right):
-                paired = self.paired(first, other)
-                lacking = other if np.isfinite(first["ci_low"]) else first
-                apart = (
-                    first["value"] - other["value"],
-                    first["ci_low"] - other["ci_high"],
-                    first["ci_high"] - other["ci_low"],
-                    self.why(lacking),
-                )
-                if paired:
-                    paired = (*paired[:3], self.why({**lacking, "interval": paired[3]}))
-                fewest = np.fmin(first["n"], other["n"])
-                found.append((*(paired or apart), fewest, paired is not None))
+            pairs = self.pairs(left, right)
+        found = []
+        for first, other in pairs:
+            paired = self.paired(first, other)
+            lacking = other if np.isfinite(first["ci_low"]) else first
+            apart = (
+                first["value"] - other["value"],
+                first["ci_low"] - other["ci_high"],
+                first["ci_high"] - other["ci_low"],
+                self.why(lacking),
+            )
+            if paired:
+                paired = (*paired[:3], self.why({**lacking, "interval": paired[3]}))
+            fewest = np.fmin(first["n"], other["n"])
+            found.append((*(paired or apart), fewest, paired is not None))
         return pd.DataFrame(found, columns=["value", "low", "high", "why", "n", "paired"])
 
     def paired(self, first: Row, other: Row) -> Bounds | None:

@@ -101,11 +101,10 @@ def gain_floor(results: pd.DataFrame, reference: str) -> pd.DataFrame:
     rows = []
     for base in own[own["method"] == reference].drop_duplicates("dataset").to_dict("records"):
         against = values.get(key_of(base), {})
-        spreads = []
-        for arm in arms:
-            gained = values.get(key_of({**base, "method": arm}), {})
-            if arm != reference and gained:
-                spreads.append(spread_of(gained, against))
+        others = [
+            values.get(key_of({**base, "method": arm}), {}) for arm in arms if arm != reference
+        ]
+        spreads = [spread_of(gained, against) for gained in others if gained]
         spread, seeds = max((each for each in spreads if each[1]), default=(np.nan, 0))
         if seeds:
             floor = {"method": METHOD, "metric": "f1_top5_gain", "value": spread, "n": seeds}

@@ -11,8 +11,11 @@ from ich_study.errors import InputError, ParameterError
 from ich_study.manifest import missing_run
 from ich_study.paths import resolve, unset_variables
 
-RUNS = ("data_dir", "runs_dir", "encoder_run", "classifier_run")
-LISTS_OF_RUNS = ("baseline_runs", "repeat_runs", "pointing_runs", "classifier_runs")
+RUNS = (
+    *("data_dir", "runs_dir", "encoder_run", "classifier_run"),
+    *("baseline_runs", "repeat_runs", "pointing_runs", "classifier_runs"),
+)
+"""Parameters that name folders of runs."""
 PUBLISHED = "published_"
 """Sources of `methods` that begin so name a file behind a colon."""
 EVERY = "every:"
@@ -61,7 +64,7 @@ def _problem(name: str, value: Any, made: Collection[Path], devices: bool) -> st
         resolve_device(value)
     if first == "data_roots":
         return _absent_data(resolve(value))
-    if first in (*RUNS, *LISTS_OF_RUNS):
+    if first in RUNS:
         return _absent_run(resolve(value), made)
     if last == "weights" and isinstance(value, str):
         return _absent_weights(value, made)

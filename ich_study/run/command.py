@@ -51,9 +51,9 @@ class Plan:
     folder: Path
     values: dict[str, Any]
     parameters: dict[str, Any]
-    files: tuple[Path, ...]
+    files: Sequence[Path]
     timeout: float | None
-    command: tuple[str, ...] = ()
+    command: str
 
 
 def find_notebook(name: str) -> Path:
@@ -98,12 +98,12 @@ def plan(
     if timeout is not None and timeout <= 0:
         raise ParameterError(f"--timeout must be more than 0 seconds, found {timeout:g}")
     folder = paths.resolve(parameters["output_dir"])
-    command = [name]
+    command = ["python", "-m", "ich_study.run", name]
     for file in files:
         command += ["-f", str(file)]
     for pair in pairs:
         command += ["-p", *pair]
-    return Plan(notebook, folder, values, parameters, tuple(files), timeout, tuple(command))
+    return Plan(notebook, folder, values, parameters, files, timeout, shlex.join(command))
 
 
 def run(this: Plan) -> dict[str, Any]:
@@ -114,11 +114,8 @@ def run(this: Plan) -> dict[str, Any]:
     """
     from ich_study.run.execute import execute  # slow to import
 
-    with _alone_in(this.folder), _writable(this.folder):
-        partial, target = (
-            this.folder / f"{this.notebook.stem}.running.ipynb",
-            this.folder / this.notebook.name,
-        )
+    with _alone_in(this.folder):
+        partial = this.folder / f"{this.notebook.stem}.running.ipynb"
         for stale in (RUN_NAME, manifest.EARLIER_NAME, manifest.RECORD_NAME):
             (this.folder / stale).unlink(missing_ok=True)
         started = datetime.now(UTC)
@@ -133,7 +130,7 @@ def run(this: Plan) -> dict[str, Any]:
             reserve.write(bytes(RESERVE_BYTES))
             outcome = execute(this.notebook, partial, this.values, told, this.timeout)
         if partial.exists():
-            partial.replace(target)
+            partial.replace(this.folder / this.notebook.name)
         content = {**begun, **asdict(outcome), "hashes": manifest.recorded(this.folder)}
         skip = frozenset({RUN_NAME, FAILED_NAME, LOG_NAME, manifest.RECORD_NAME})
         content["outputs"] = manifest.outputs(this.folder, skip, since=started.timestamp() - 1)
@@ -147,7 +144,7 @@ def _provenance(this: Plan) -> dict[str, Any]:
     the record."""
     return {
         "notebook": this.notebook.stem,
-        "command": shlex.join(["python", "-m", "ich_study.run", *this.command]),
+        "command": this.command,
         "notebook_sha256": sha256_file(this.notebook),
         "parameters": this.parameters,
         "parameter_files": [
@@ -170,20 +167,13 @@ def _write(folder: Path, content: dict[str, Any]) -> None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system gives back when a run is killed."""
+    """Hold the folder's lock, which the system gives back when a run is killed; where the run's own
+    files cannot be written, say what to do."""
     busy = StudyError(f"another run is writing into {folder}; wait for it or end it first")
-    with _writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".lock").touch()
-    with locked(folder / ".lock", busy):
-        yield
-
-
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """Say what to do where the run's own files cannot be written."""
     try:
-        yield
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".lock", busy):
+            yield
     except OSError as error:
         raise StudyError(
             f"cannot write into {folder}: {error.strerror or error}. Free space on its disk or"

@@ -80,14 +80,10 @@ class Outcome:
 
 def _heading(cells: list[Any], index: int) -> str:
     """The last markdown heading above a cell, or the cell's first line."""
-    for cell in reversed(cells[:index]):
-        headings = (
-            [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
-            if cell.cell_type == "markdown"
-            else []
-        )
-        if headings:
-            return headings[-1]
+    texts = [cell.source for cell in cells[:index] if cell.cell_type == "markdown"]
+    for line in reversed("\n".join(texts).splitlines()):
+        if line.startswith("#"):
+            return line.lstrip("# ")
     return next(iter(cells[index].source.splitlines()), "")
 
 
