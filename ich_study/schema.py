@@ -111,4 +111,4 @@ def result_table(rows: list[dict[str, object]]) -> pd.DataFrame:
             named = str(row.get(column) or "").split(" - ")
             if row.get(column) is not None and not levels.issuperset(named):
                 raise StudyError(f"{column} is {row[column]!r}; expected one of {sorted(levels)}")
-    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+    return pd.DataFrame(rows, columns=RESULT_COLUMNS)

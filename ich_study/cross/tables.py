@@ -223,8 +223,8 @@ def by_size(scored: Mapping[str, Scored], truth: Truth) -> pd.DataFrame:
     for name, each in scored.items():
         for size, index in zip(SIZES, thirds):
             if len(index):
-                hit = float(np.mean(each.scores.pointing[index]))
-                overlap = float(dice(each.held_out.counts[index].sum()))
+                hit = np.mean(each.scores.pointing[index])
+                overlap = dice(each.held_out.counts[index].sum())
                 pixels = np.quantile(areas[index], (0, 1))
                 rows.append((name, size, *pixels, len(index), hit, overlap))
     columns = ["method", "size", "least_px", "most_px", "slices", "pointing_game", "dice"]

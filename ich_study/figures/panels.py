@@ -37,7 +37,7 @@ def labelled_slices(index: pd.DataFrame, label: str, count: int) -> list[tuple[s
     ]
     if len(middles) <= count:
         return middles
-    return [middles[int(place)] for place in np.linspace(0, len(middles) - 1, count)]
+    return [middles[place] for place in np.linspace(0, len(middles) - 1, count, dtype=int)]
 
 
 def subtype_panels(scans: Store, per_subtype: int) -> list[SlicePanel]:

@@ -140,8 +140,8 @@ def _dicom(
 ) -> Candidate:
     facts = _facts(headers[0].path)
     places = np.sort([along_normal(header) for header in headers])
-    gap = float(np.median(np.diff(places))) if len(places) > 1 else headers[0].thickness_mm
-    reach = float(np.ptp(places))
+    gap = np.median(np.diff(places)) if len(places) > 1 else headers[0].thickness_mm
+    reach = np.ptp(places)
     sharp = bool(_SHARP.search(facts["ConvolutionKernel"].upper()))
     contrast, derived = bool(facts["ContrastBolusAgent"]), "DERIVED" in facts["ImageType"]
     words = [

@@ -140,7 +140,7 @@ def read_dicom(files: tuple[Path, ...], name: str, allow_bad: bool = False) -> O
         headers=headers,
         in_plane=in_plane,
     )
-    furthest = float(np.linalg.norm(scan.beside_affine_mm, axis=1).max())
+    furthest = np.linalg.norm(scan.beside_affine_mm, axis=1).max()
     if furthest <= BESIDE_MM:
         return scan
     note = (
@@ -168,7 +168,7 @@ def check_head(scan: OwnScan, allow: Sequence[str] = ()) -> None:
     """
     stop_on_errors(findings_table(note_findings(scan.notes, "own scan", scan.name)), allow)
     hu = scan.hu
-    air, brightest = float((hu < LOWEST_AIR).mean()), int(hu.max())
+    air, brightest = (hu < LOWEST_AIR).mean(), hu.max()
     if air < AIR_SHARE:
         raise DataError(
             f"{100 * air:.2f} % of its voxels lie below {LOWEST_AIR} HU, expected at least"
@@ -181,13 +181,13 @@ def check_head(scan: OwnScan, allow: Sequence[str] = ()) -> None:
             " are no HU, or this is no head"
         )
     brain = scan.source.brain
-    volume = float(brain.sum((1, 2)) @ scan.pixel_ml)
+    volume = brain.sum((1, 2)) @ scan.pixel_ml
     if not BRAIN_ML[0] <= volume <= BRAIN_ML[1]:
         raise DataError(
             f"{volume:.0f} mL of brain inside a skull were found, expected {BRAIN_ML[0]:g} to"
             f" {BRAIN_ML[1]:g} mL: this is no head"
         )
-    median = float(np.median(hu[brain]))
+    median = np.median(hu[brain])
     if not BRAIN_HU[0] <= median <= BRAIN_HU[1]:
         raise DataError(
             f"the median inside the skull is {median:.0f}, expected {BRAIN_HU[0]:g} to"

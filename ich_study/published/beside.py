@@ -97,7 +97,7 @@ def rebuilt_tables(results: pd.DataFrame) -> tuple[list[RebuiltTable], list[str]
     table, found, empty = Results.of(results), [], []
     for (paper, name), lines in load_study_tables().groupby(["paper", "table"], sort=False):
         rows = [cell for line in lines.to_dict("records") for cell in line_cells(line, table)]
-        cells = pd.DataFrame(rows).reindex(columns=list(CELL_COLUMNS))
+        cells = pd.DataFrame(rows).reindex(columns=CELL_COLUMNS)
         twice = cells[cells.duplicated(["row", "column", "reading"])]
         if len(twice):
             raise StudyError(
@@ -146,7 +146,7 @@ def table_x(results: pd.DataFrame, dataset: str, arms: Sequence[str]) -> list[Re
     if not cells:
         return []
     title = f"CAM benchmark, Table X, which the paper names and does not hold; {in_words(dataset)}"
-    long = pd.DataFrame(cells).reindex(columns=list(CELL_COLUMNS))
+    long = pd.DataFrame(cells).reindex(columns=CELL_COLUMNS)
     there = tuple(name for name in TABLE_X.values() if name in set(long["column"]))
     return [RebuiltTable("cam_benchmark_table_x", title, long, there)]
 

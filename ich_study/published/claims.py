@@ -224,7 +224,7 @@ def verdicts(
             row |= {named(said, second): ruling.get(said, "") for said in ("verdict", "reason")}
             row |= {named(bound, second): ruling.get(bound, np.nan) for bound in BOUNDS}
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
+    return pd.DataFrame(rows, columns=VERDICT_COLUMNS)
 
 
 def _judge(claim: pd.Series, table: Results, second: str = "") -> dict[str, object]:
@@ -246,7 +246,7 @@ def _judge(claim: pd.Series, table: Results, second: str = "") -> dict[str, obje
         "verdict": verdict,
         "reason": reason,
         "pairs": len(pairs),
-        "paired": int(pairs["paired"].sum()),
+        "paired": pairs["paired"].sum(),
         "patients": patients,
         "difference_low": pairs["low"].min(),
         "difference_high": pairs["high"].max(),
@@ -261,7 +261,7 @@ def _decided(
     wide, number = corrected(pairs), len(pairs)
     failed = sum(comparison.fails(low, high) for low, high in zip(wide["low"], wide["high"]))
     held = sum(comparison.holds(low, high) for low, high in zip(pairs["low"], pairs["high"]))
-    unknown = int(pairs["low"].isna().sum())
+    unknown = pairs["low"].isna().sum()
     if failed:
         reason = f"{failed} of {number} comparisons cannot hold, corrected over all of them"
         return "contradicted", reason

@@ -45,7 +45,7 @@ def counts_beside_printed(index: pd.DataFrame) -> pd.DataFrame:
         agrees = _agrees(ours, cell["value"], cell["note"])
         values = dataset, cell["column"], cell["as_printed"], ours, agrees, cell["paper"]
         rows.append((*values, cell["source"]))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _counted(rows: pd.DataFrame, cell: Mapping[str, Any]) -> int | None:

@@ -222,7 +222,7 @@ def _look_up_rows(results: pd.DataFrame) -> pd.DataFrame:
     """Rows of the result table as `Results` holds them, without an interval over too few
     patients."""
     keys = pd.DataFrame(
-        [row_keys(row) for row in results.to_dict("records")], columns=list(KEYS), dtype=object
+        [row_keys(row) for row in results.to_dict("records")], columns=KEYS, dtype=object
     )
     numbers = results[["value", "ci_low", "ci_high", "n", "seed"]].astype("float64")
     few = numbers["n"] < MINIMUM_PATIENTS
