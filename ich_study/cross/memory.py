@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -40,12 +39,7 @@ class PeakMemory:
         self._watch.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._on_gpu:
             self._most = torch.cuda.max_memory_allocated()
         else:
@@ -54,8 +48,7 @@ class PeakMemory:
         self.mib = max(self.mib, (self._most - self._before) / 2**20)
 
     def _look(self) -> None:
-        while True:
+        ended = False
+        while not ended:
+            ended = self._ended.wait(SECONDS_BETWEEN_LOOKS)
             self._most = max(self._most, self._process.memory_info().rss)
-            if self._ended.wait(SECONDS_BETWEEN_LOOKS):
-                break
-        self._most = max(self._most, self._process.memory_info().rss)

@@ -3,7 +3,7 @@ method, in bands below each other where there are many methods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -66,7 +66,6 @@ def heatmap_grid(
     window: Window = WINDOWS["brain"],
     opacity: float = 0.55,
     across: int = 1,
-    heat_names: Mapping[float, str] | None = None,
     side: float = SIDE,
     shown_from: float = 0.0,
     intensity: str = "hu",
@@ -79,12 +78,11 @@ def heatmap_grid(
 
     hu: (N, S, S). truth: mask codes or bool, outlined in the colours of the subtypes. boxes: of
     each slice, (n, 4) of x, y, width, height. across: slices that share a row, of a single band.
-    heat_names: of places on the colour bar, in place of numbers. side: of a picture, inches, less
-    where the figure would be wider than `WIDEST`. shown_from: less heat than this is not drawn, so
-    that the slice is seen there as it is. intensity: of the store; where it is not "hu", the title
-    says what stands in for HU. outlined: what the columns' codes are, for the legend. below: a last
-    band, of the first slice alone. Raises StudyError when shapes differ or there is nothing to
-    show.
+    side: of a picture, inches, less where the figure would be wider than `WIDEST`. shown_from: the
+    threshold of all methods, where there is one; less heat is not drawn, so that the slice is seen
+    there as it is. intensity: of the store; where it is not "hu", the title says what stands in for
+    HU. outlined: what the columns' codes are, for the legend. below: a last band, of the first
+    slice alone. Raises StudyError when shapes differ or there is nothing to show.
     """
     _require_shapes(hu, columns, title)
     _require_shapes(hu[:1], below, title)
@@ -122,7 +120,7 @@ def heatmap_grid(
                 axis_row[0].set_ylabel(row_titles[row], fontsize=size)
             mark_sides(axis_row[0])
     if heated:
-        heat_bar(figure, axes, size, heat_names, shown_from)
+        heat_bar(figure, axes, size, shown_from)
     stand_in = "" if intensity == "hu" else f", from {intensity.partition(',')[0]}"
     figure.suptitle(f"{title}  ({said_of(window)}{stand_in})", fontsize=1.15 * size)
     _legend(figure, every, truth, boxes, outlined, size)

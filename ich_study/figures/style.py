@@ -9,7 +9,7 @@ its yellow, whose contrast is 1.3).
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,19 +182,15 @@ def _fit(figure: Figure) -> None:
     width = figure.get_figwidth()
     if figure.get_suptitle():
         _broken(figure._suptitle, width)
-    titled, shares = [], []
-    for axis in figure.axes:
-        place = axis.get_subplotspec()
-        if place is not None and axis.get_title():
-            columns = place.get_gridspec().ncols
-            _broken(axis.title, width / columns if columns > 1 else _room(axis))
-            titled.append(axis)
+    titled = [axis for axis in figure.axes if axis.get_subplotspec() and axis.get_title()]
+    for axis in titled:
+        columns = axis.get_gridspec().ncols
+        _broken(axis.title, width / columns if columns > 1 else _room(axis))
     if len(titled) < 2:
         return
     figure.draw_without_rendering()  # puts the panels where they will stand
-    for axis in titled:
-        panel = axis.get_window_extent().width / figure.dpi
-        shares.append(_inches_of(axis.title) / panel)
+    panels = [axis.get_window_extent().width / figure.dpi for axis in titled]
+    shares = [_inches_of(axis.title) / panel for axis, panel in zip(titled, panels)]
     for axis in titled:
         axis.title.set_fontsize(axis.title.get_fontsize() / max(1, *shares))
 
@@ -264,15 +260,14 @@ def heat_bar(
     figure: Figure,
     axes: np.ndarray,
     size: float,
-    names: Mapping[float, str] | None = None,
     shown_from: float = 0.0,
 ) -> None:
-    """The colour bar of heat in [0, 1], beside all pictures. size: of its letters. names: of places
-    on it, in place of numbers. shown_from: where it begins, as the pictures do."""
+    """The colour bar of heat in [0, 1], beside all pictures. size: of its letters. shown_from:
+    the threshold at which it and the pictures begin, where there is one; it is named then."""
     bar = side_bar(figure, axes, ScalarMappable(Normalize(0, 1), "inferno"), "heat", size)
     bar.ax.set_ylim(shown_from, 1)
-    if names:
-        bar.set_ticks(list(names), labels=list(names.values()))
+    if shown_from:
+        bar.set_ticks([shown_from, 1], labels=["threshold", "highest"])
 
 
 def inset_bar(axis: Axes, drawn: AxesImage) -> Axes:

@@ -173,7 +173,6 @@ def contact_sheet(
         window=named_window(window),
         opacity=opacity,
         across=max(1, SHEET_COLUMNS // (1 + len(columns))),
-        heat_names={share: "threshold", 1: "highest"},
         side=side,
         shown_from=share,
     )

@@ -135,18 +135,16 @@ def table_x(results: pd.DataFrame, dataset: str, arms: Sequence[str]) -> list[Re
     """
     own = results[(results["study"] == "01_backbones") & (results["dataset"] == dataset)]
     own = own[(own["class"] == "any") & own["metric"].isin(TABLE_X)]
-    cells = []
-    for method in (*arms, METHOD):
-        rows = own[own["method"] == method].drop_duplicates("metric").set_index("metric")
-        for metric in (name for name in TABLE_X if name in rows.index):
-            row = rows.loc[metric].to_dict()
-            numbers = {"ours": with_interval(row), "printed": "", "difference": ""}
-            place = {"row": readable(method), "column": TABLE_X[metric], "metric": metric}
-            cells.append({**row, **numbers, **place, "reading": OURS, "line": "cam-x"})
-    if not cells:
+    own = own[own["method"].isin([*arms, METHOD])].drop_duplicates(["method", "metric"])
+    if own.empty:
         return []
+    place = {name: at for at, name in enumerate([*arms, METHOD, *TABLE_X])}
+    own = own.sort_values(["method", "metric"], key=lambda names: names.map(place))
+    named = {"row": own["method"].map(readable), "column": own["metric"].map(TABLE_X)}
+    numbers = {"ours": own.apply(with_interval, axis=1), "printed": "", "difference": ""}
+    cells = own.assign(**named, **numbers, reading=OURS, line="cam-x")
     title = f"CAM benchmark, Table X, which the paper names and does not hold; {in_words(dataset)}"
-    long = pd.DataFrame(cells).reindex(columns=CELL_COLUMNS)
+    long = cells.reindex(columns=CELL_COLUMNS).reset_index(drop=True)
     there = tuple(name for name in TABLE_X.values() if name in set(long["column"]))
     return [RebuiltTable("cam_benchmark_table_x", title, long, there)]
 
