@@ -81,7 +81,7 @@ class BhsdReader(NiftiReader):
         folder = self.folder("label_192")
         images = self.folder("images", under=folder)
         masks = self.folder("ground truths", "ground_truths", under=folder)
-        pairs = paired_files(images, masks)
+        pairs = paired_files(images, masks, require_masks=True)
         absent = sorted(_listed(self._description) - {stem for stem, _, _ in pairs})
         if absent:
             raise DataError(

@@ -40,7 +40,7 @@ from ich_study.datasets.dicom_headers import SliceHeader, read_headers
 from ich_study.datasets.dicom_series import Series, read_series
 from ich_study.datasets.files import read_table
 from ich_study.datasets.slice_geometry import group_series, stacked
-from ich_study.errors import DataError, first_of, require_known
+from ich_study.errors import DataError, ParameterError, first_of, require_known
 from ich_study.paths import safe_name
 from ich_study.schema import LABELS, SUBTYPES
 
@@ -62,7 +62,7 @@ OTHER_PATHOLOGIES: tuple[str, ...] = (
 )
 """Findings of reads.csv beside hemorrhage; `other` of `read_majority`."""
 READERS: tuple[str, ...] = ("R1", "R2", "R3")
-NOT_PLAIN = re.compile(r"(?<!PRE )CONTRAST|POST|BONE|\bC\b", re.IGNORECASE)
+NOT_PLAIN = r"(?<!PRE )CONTRAST|POST|BONE|\bC\b"
 """Series folders that are no plain brain series: with contrast medium, or a bone kernel."""
 READS = "reads.csv"
 SOURCE = (
@@ -80,17 +80,20 @@ SHOWN = 4
 class Cq500Reader:
     """Reader of CQ500 + BHX (see the module's docstring for the layout).
 
-    boxes: one or several BHX CSVs under the root, or None. other_pathologies: "keep", or
+    boxes: one or several BHX CSVs under the root, or None. exclude_series: regular expression
+    searched, whatever the case, in the name of a series folder. other_pathologies: "keep", or
     "leave_out" scans whose majority of readers sees no hemorrhage but one of `OTHER_PATHOLOGIES`.
-    mixed, same_position: see `dicom_series.read_series`. findings: what `scans` found in the data
-    set as a whole, in words; empty before.
+    mixed, same_position: see `dicom_series.read_series`. skip_bad: damaged files are left out and
+    noted. findings: what `scans` found in the data set as a whole, in words; empty before.
     """
 
     root: Path
     boxes: str | tuple[str, ...] | None = BOXED_BY_HAND
+    exclude_series: str | None = NOT_PLAIN
     other_pathologies: str = "keep"
     mixed: str = "error"
     same_position: str = "error"
+    skip_bad: bool = False
     findings: tuple[str, ...] = field(default=(), init=False)
 
     name, intensity = "cq500", "hu"
@@ -98,7 +101,8 @@ class Cq500Reader:
     def scans(self) -> list[ScanRef]:
         """Every wanted series, by patient number and series folder. Reads the CSVs and all headers.
 
-        Raises DataError for a missing folder, file or column, and for a file that cannot be read.
+        Raises DataError for a missing folder, file or column, and (unless `skip_bad`) for a file
+        that cannot be read.
         """
         require_known("other_pathologies", self.other_pathologies, ("keep", "leave_out"))
         folders = dict(self._series_folders())
@@ -112,7 +116,11 @@ class Cq500Reader:
         tables = [self.root / name for name in names]
         boxes = read_boxes(tables)
         files = [path for folder in folders for path in sorted(folder.glob("*.dcm"))]
-        headers, rejected = read_headers(files, label="CQ500 headers")
+        headers, rejected = read_headers(
+            files,
+            skip_bad=self.skip_bad,
+            label="CQ500 headers",
+        )
         by_folder: dict[Path, list[SliceHeader]] = {}
         for header in headers:
             by_folder.setdefault(header.path.parent, []).append(header)
@@ -133,7 +141,12 @@ class Cq500Reader:
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """One series in HU with labels and boxes per slice; no mask."""
-        series = read_series(ref.files, mixed=self.mixed, same_position=self.same_position)
+        series = read_series(
+            ref.files,
+            mixed=self.mixed,
+            same_position=self.same_position,
+            skip_bad=self.skip_bad,
+        )
         drawn = _drawn(ref, series)
         labels, known = _slice_labels(ref, drawn, _boxed_beside(ref, series))
         notes = _scan_notes(ref, drawn)
@@ -146,10 +159,11 @@ class Cq500Reader:
                 f"no folder {self.root}: expected CQ500 there, a folder 'CQ500CT0 CQ500CT0' per"
                 f" study. {SOURCE}"
             )
+        exclude = _pattern(self.exclude_series)
         studies = sorted(_study_folders(self.root, _DEEPEST), key=lambda item: (item[0], item[1]))
         for number, study in studies:
             for folder in sorted({path.parent for path in study.rglob("*.dcm")}):
-                if not NOT_PLAIN.search(folder.name):
+                if exclude is None or not exclude.search(folder.name):
                     yield folder, str(number)
 
     def _folder_refs(
@@ -277,6 +291,13 @@ def _study_folders(folder: Path, depth: int) -> Iterator[tuple[int, Path]]:
                 yield int(match[1]), Path(entry.path)
             elif depth > 1 and entry.is_dir():
                 yield from _study_folders(Path(entry.path), depth - 1)
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if text is None else re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise ParameterError(f"{text!r} is no regular expression ({error})") from error
 
 
 def _findings(

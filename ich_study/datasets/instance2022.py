@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ich_study.datasets.contract import ScanRef, ScanVolume
+from ich_study.datasets.contract import ScanRef, ScanVolume, label_frame
 from ich_study.datasets.layout import paired_files
 from ich_study.datasets.nifti_reader import NiftiReader
 from ich_study.schema import UNSPECIFIED_HEMORRHAGE
@@ -26,17 +26,30 @@ ORIGIN = "instance.grand-challenge.org, after a signed agreement."
 
 @dataclass
 class Instance2022Reader(NiftiReader):
-    """Reader of INSTANCE 2022."""
+    """Reader of INSTANCE 2022.
+
+    require_masks: False reads a part that has no label folder, with masks and labels unknown.
+    """
+
+    require_masks: bool = True
 
     name, title, layout, origin = "instance2022", "INSTANCE 2022", LAYOUT, ORIGIN
 
     def scans(self) -> list[ScanRef]:
         """Every scan of train_2, or of train. Raises DataError for a missing folder or mask."""
         folder = self.folder("train_2", "train")
-        pairs = paired_files(self.folder("data", under=folder), folder / "label")
-        return [ScanRef(self.name, stem, stem, (image, mask)) for stem, image, mask in pairs]
+        pairs = paired_files(
+            self.folder("data", under=folder), folder / "label", self.require_masks
+        )
+        return [
+            ScanRef(self.name, stem, stem, (image, *([mask] if mask else [])))
+            for stem, image, mask in pairs
+        ]
 
     def load(self, ref: ScanRef) -> ScanVolume:
         """HU, binary mask as code 6, slice labels from it. Raises DataError naming a damaged
         file."""
-        return self.labelled_by_mask(ref, self.pair(ref, {1: UNSPECIFIED_HEMORRHAGE}))
+        pair = self.pair(ref, {1: UNSPECIFIED_HEMORRHAGE})
+        if pair.mask is None:
+            return self.volume(ref, pair, label_frame({}, len(pair.hu)))
+        return self.labelled_by_mask(ref, pair)

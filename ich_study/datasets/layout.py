@@ -58,10 +58,12 @@ def nifti_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def paired_files(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
+def paired_files(
+    images: Path, masks: Path, require_masks: bool
+) -> list[tuple[str, Path, Path | None]]:
     """(stem, image, mask) of two folders with equal file names, sorted.
 
-    Raises DataError for a mask without its image, and for the reverse.
+    Raises DataError for a mask without its image, and, where `require_masks`, the reverse.
     """
     scans, drawn = nifti_files(images), nifti_files(masks) if masks.is_dir() else {}
     if not scans:
@@ -72,9 +74,9 @@ def paired_files(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
             f"{len(orphans)} masks in {masks} have no image in {images}, the first is {orphans[0]};"
             " is the copy complete?"
         )
-    if bare:
+    if bare and require_masks:
         raise DataError(
             f"{len(bare)} images in {images} have no mask in {masks}, the first is {bare[0]}; is"
             " the copy complete?"
         )
-    return [(stem, path, drawn[stem]) for stem, path in scans.items()]
+    return [(stem, path, drawn.get(stem)) for stem, path in scans.items()]

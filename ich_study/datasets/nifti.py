@@ -74,11 +74,11 @@ class NiftiArray:
 
 @dataclass(frozen=True)
 class NiftiPair:
-    """A scan and its mask on one grid: int16 HU, and uint8 codes of the schema."""
+    """A scan and its mask on one grid: int16 HU, and uint8 codes of the schema or None."""
 
     image: NiftiArray
     hu: np.ndarray
-    mask: np.ndarray
+    mask: np.ndarray | None
     notes: tuple[str, ...]
 
 
@@ -303,7 +303,7 @@ def recode(values: np.ndarray, codes: Mapping[int, int], path: Path) -> np.ndarr
 
 def load_pair(
     image_path: Path,
-    mask_path: Path,
+    mask_path: Path | None,
     codes: Mapping[int, int],
     allow_nan: bool = False,
     pair_by: Pairing | None = None,
@@ -318,6 +318,8 @@ def load_pair(
     image = load_nifti(image_path, pair_by=pair_by)
     hu, notes = to_hounsfield(image.voxels, image_path, allow_nan)
     notes = [*image.notes, *notes]
+    if mask_path is None:
+        return NiftiPair(image, hu, None, tuple(notes))
     drawn = load_nifti(mask_path, image.file_affine, pair_by)
     if drawn.voxels.shape != hu.shape:
         raise DataError(

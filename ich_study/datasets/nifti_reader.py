@@ -46,7 +46,8 @@ class NiftiReader:
 
     def pair(self, ref: ScanRef, codes: Mapping[int, int]) -> NiftiPair:
         """Scan and mask of `ref`, see `load_pair`."""
-        return load_pair(*ref.files, codes, self.allow_nan, self.pair_by.get(ref.scan_id))
+        image, mask = (*ref.files, None)[:2]
+        return load_pair(image, mask, codes, self.allow_nan, self.pair_by.get(ref.scan_id))
 
     def volume(
         self, ref: ScanRef, pair: NiftiPair, labels: pd.DataFrame, notes: tuple[str, ...] = ()
@@ -110,7 +111,7 @@ class TabledReader(NiftiReader):
         by_scan = dict(iter(table.groupby(self.keys_of_rows(path, table))))
         notes = [f"{repeated} rows of {path.name} stood there twice"] if repeated else []
         found = []
-        for stem, *files in paired_files(images, self.root / "masks"):
+        for stem, *files in paired_files(images, self.root / "masks", require_masks=True):
             key = self.key_of_file(stem, files[0])
             if key not in by_scan:
                 raise DataError(f"{files[0]}: {path.name} has no row of {self.row_of} {key}")

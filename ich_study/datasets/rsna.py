@@ -36,7 +36,7 @@ from ich_study.datasets.dicom_series import Series, read_series
 from ich_study.datasets.files import read_table
 from ich_study.datasets.slice_geometry import group_series, stacked
 from ich_study.errors import DataError
-from ich_study.schema import LABELS
+from ich_study.schema import LABELS, SUBTYPES
 
 SUBTYPE_NAMES: dict[str, str] = {
     "epidural": "EDH",
@@ -60,13 +60,14 @@ SOURCE = (
 class RsnaReader:
     """Reader of RSNA 2019 (see the module's docstring for the layout).
 
-    known_corrupt: images left out, by id. conflicting: images whose rows in the CSV contradict each
-    other and which are accepted, with unknown labels. mixed, same_position: see
-    `dicom_series.read_series`. findings: what `scans` found in the data set as a whole, in words;
-    empty before.
+    labels: CSV under the root; None where there is none (test part). known_corrupt: images left
+    out, by id. conflicting: images whose rows in the CSV contradict each other and which are
+    accepted, with unknown labels. mixed, same_position: see `dicom_series.read_series`. findings:
+    what `scans` found in the data set as a whole, in words; empty before.
     """
 
     root: Path
+    labels: str | None = LABELS_NAME
     known_corrupt: tuple[str, ...] = KNOWN_CORRUPT
     conflicting: tuple[str, ...] = ()
     mixed: str = "error"
@@ -82,19 +83,25 @@ class RsnaReader:
         not in `known_corrupt`, and for contradicting labels of an image not in `conflicting`.
         """
         files = self._files()
-        table = read_labels(self.root / LABELS_NAME, self.conflicting)
+        table = None
+        if self.labels is not None:
+            table = read_labels(self.root / self.labels, self.conflicting)
         headers, rejected = read_headers(files, label="RSNA headers")
         self.findings = tuple(_findings(files, table, self.conflicting)) + tuple(
             f"{item.path.name}: {item.reason}, left out" for item in rejected
         )
-        known = dict(zip(table.index, table.to_numpy(dtype=np.int8, na_value=-1)))
+        known = (
+            {}
+            if table is None
+            else dict(zip(table.index, table.to_numpy(dtype=np.int8, na_value=-1)))
+        )
         refs = []
         for items in group_series(headers).values():
             ordered = stacked(items)
             paths = tuple(header.path for header in ordered)
             images = [path.stem for path in paths]
             rows = {image: known[image].tolist() for image in images if image in known}
-            details = {"labels": rows}
+            details = {"labels": rows, "labelled": table is not None}
             refs.append(
                 ScanRef(self.name, ordered[0].patient_id, ordered[0].series_uid, paths, details)
             )
@@ -118,7 +125,7 @@ class RsnaReader:
         for own, others in zip(answers, series.beside):
             own[(own == 0) & (self._answers(ref, others) == 1).any(0)] = -1
         labels, unboxed = coded_labels(answers), np.zeros(len(series.hu), bool)
-        notes = _scan_notes(series, answers)
+        notes = _scan_notes(series, answers, ref.details["labelled"])
         return series.volume(ref, self.root, labels, box_frame([]), unboxed, notes)
 
     def _answers(self, ref: ScanRef, headers: Sequence[SliceHeader]) -> np.ndarray:
@@ -192,7 +199,11 @@ def _long_table(path: Path) -> pd.DataFrame:
     return long
 
 
-def _findings(files: list[Path], table: pd.DataFrame, conflicting: tuple[str, ...]) -> list[str]:
+def _findings(
+    files: list[Path], table: pd.DataFrame | None, conflicting: tuple[str, ...]
+) -> list[str]:
+    if table is None:
+        return []
     images = {path.stem for path in files}
     complete = set(table.index[table.notna().all(axis=1)])
     unlabelled = sorted(images - complete - set(conflicting))
@@ -207,10 +218,10 @@ def _findings(files: list[Path], table: pd.DataFrame, conflicting: tuple[str, ..
     )
 
 
-def _scan_notes(series: Series, answers: np.ndarray) -> list[str]:
-    unknown = int((answers < 0).any(1).sum())
+def _scan_notes(series: Series, answers: np.ndarray, labelled: bool) -> list[str]:
+    unknown = int((answers < 0).any(1).sum()) if labelled else 0
     told = answers[(answers >= 0).all(1)]
-    contradicting = int((told[:, 0] != told[:, 1:].max(1)).sum())
+    contradicting = int((told[:, 0] != told[:, 1 : 1 + len(SUBTYPES)].max(1, initial=0)).sum())
     notes = [f"{unknown} slices have no complete label"] if unknown else []
     notes += (
         [f"on {contradicting} slices `any` is not the OR of the subtypes"] if contradicting else []

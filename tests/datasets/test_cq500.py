@@ -127,10 +127,11 @@ def test_series_are_chosen_by_folder_name(root):
         ).symlink_to(path)
     names = {ref.scan_id for ref in Cq500Reader(root, boxes=None).scans()}
     assert {name for name in names if "CONTRAST" in name} == {"CQ500-CT-0_PRE_CONTRAST_5MM_STD"}
-    for path in root.glob("*/Unknown Study/*"):
-        path.rename(path.with_name(f"BONE {path.name}"))
+    assert len(Cq500Reader(root, exclude_series=None, boxes=None).scans()) == 10
+    with pytest.raises(ParameterError, match="regular expression"):
+        Cq500Reader(root, exclude_series="(").scans()
     with pytest.raises(DataError, match="no wanted series"):
-        Cq500Reader(root).scans()
+        Cq500Reader(root, exclude_series="ct").scans()
 
 
 def test_two_series_in_one_folder_are_two_scans(root):
@@ -276,11 +277,13 @@ def test_missing_files_and_columns(root, tmp_path):
         Cq500Reader(root).scans()
 
 
-def test_damaged_slice_is_named(root):
+def test_damaged_slice_is_named_or_skipped(root):
     path = next((root / "CQ500CT0 CQ500CT0").rglob("*.dcm"))
     path.write_bytes(path.read_bytes()[:-800])
     with pytest.raises(DataError, match=path.name):
         load_first(root)
+    volume = load_first(root, skip_bad=True)
+    assert len(volume.hu) == 5 and "1 damaged files skipped" in volume.notes
 
 
 def test_real_series_reads_and_boxes(tmp_path):

@@ -39,9 +39,13 @@ def test_train_is_another_name_of_train_2(written):
         Instance2022Reader(root).scans()
 
 
-def test_a_part_without_masks_is_refused(written):
+def test_a_part_without_masks_needs_to_be_asked_for(written):
     root, *_ = written
     for path in (root / "train_2" / "label").iterdir():
         path.unlink()
     with pytest.raises(DataError, match="have no mask"):
         Instance2022Reader(root).scans()
+    reader = Instance2022Reader(root, require_masks=False)
+    volume = reader.load(reader.scans()[0])
+    assert volume.mask is None
+    assert volume.labels.isna().all(axis=None)

@@ -314,20 +314,20 @@ def test_forms_of_other_axes_stop_unless_one_is_named(tmp_path):
         with pytest.raises(
             DataError, match=r"scan\.nii: qform says LAS, sform RAS.*\{scan id: qform"
         ):
-            load_nifti(scan, pair_by=pair_by)
-    pair = load_nifti(scan, pair_by="qform")
-    np.testing.assert_array_equal(pair.voxels, lps.transpose(2, 1, 0))
+            load_pair(scan, None, {}, pair_by=pair_by)
+    pair = load_pair(scan, None, {}, pair_by="qform")
+    np.testing.assert_array_equal(pair.hu, lps.transpose(2, 1, 0))
     severity, detail = findings(pair)["orientation"]
     assert severity == "warning" and detail.endswith("qform was used, as `pair_by` says")
-    other = load_nifti(scan, pair_by="sform")
-    np.testing.assert_array_equal(other.voxels, lps.transpose(2, 1, 0)[:, :, ::-1])
+    other = load_pair(scan, None, {}, pair_by="sform")
+    np.testing.assert_array_equal(other.hu, lps.transpose(2, 1, 0)[:, :, ::-1])
 
 
 def test_forms_that_differ_and_name_the_same_axes_are_noted(tmp_path):
     array, right = in_axes(asymmetric(), "LAS")
     moved = right.copy()
     moved[2, 3] += 40
-    pair = load_nifti(two_forms(tmp_path / "scan.nii", array, right, moved))
+    pair = load_pair(two_forms(tmp_path / "scan.nii", array, right, moved), None, {})
     assert "qform and sform of scan.nii differ; the sform was used" in pair.notes
     assert "orientation" not in findings(pair)
 
@@ -434,7 +434,7 @@ def test_sizes_in_another_unit_are_an_error(tmp_path, code, wrong):
     content = bytearray(path.read_bytes())
     content[123] = code  # xyzt_units: 0 unknown, 1 metre, 2 mm, 3 micron
     path.write_bytes(content)
-    found = findings(load_nifti(path))
+    found = findings(load_pair(path, None, {}))
     assert ("voxel-units" in found) is wrong
     assert not wrong or found["voxel-units"][0] == "error"
 

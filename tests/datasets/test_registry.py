@@ -28,14 +28,14 @@ def test_a_missing_root_says_what_was_expected_there(name, tmp_path):
 
 def test_options_are_checked(tmp_path):
     write_instance2022(tmp_path, [fake_scan(1)])
-    assert len(open_dataset("instance2022", tmp_path, allow_nan=True).scans()) == 1
+    assert len(open_dataset("instance2022", tmp_path, require_masks=True).scans()) == 1
     with pytest.raises(ParameterError, match="data set is 'instance'; expected one of rsna"):
         open_dataset("instance", tmp_path)
     with pytest.raises(
-        ParameterError, match=r"instance2022\.allow_nans'; did you mean 'allow_nan'"
+        ParameterError, match=r"instance2022\.require_mask'; did you mean 'require_masks'"
     ):
-        open_dataset("instance2022", tmp_path, allow_nans=True)
-    with pytest.raises(ParameterError, match=r"instance2022\.allow_nan is 'yes'"):
-        open_dataset("instance2022", tmp_path, allow_nan="yes")
+        open_dataset("instance2022", tmp_path, require_mask=True)
+    with pytest.raises(ParameterError, match=r"instance2022\.require_masks is 'yes'"):
+        open_dataset("instance2022", tmp_path, require_masks="yes")
     with pytest.raises(ParameterError, match="export_width"):
         open_dataset("phe_sich", tmp_path, export_width="80")

@@ -36,9 +36,9 @@ def labels(root):
 
 
 def reader_with(root, tmp_path, table):
-    table.to_csv(tmp_path / "stage_2_train.csv", index=False)
+    table.to_csv(tmp_path / "labels.csv", index=False)
     (tmp_path / "stage_2_train").symlink_to(root / "stage_2_train")
-    return RsnaReader(tmp_path)
+    return RsnaReader(tmp_path, labels="labels.csv")
 
 
 def test_round_trip_is_exact_without_a_warning(root):
@@ -88,7 +88,7 @@ def test_contradicting_duplicates(root, labels, tmp_path):
     reader = reader_with(root, tmp_path, pd.concat([labels, extra]))
     with pytest.raises(DataError, match=f"labelled 0 and 1, such as {image}"):
         reader.scans()
-    assert image not in read_labels(tmp_path / "stage_2_train.csv", conflicting=(image,)).index
+    assert image not in read_labels(tmp_path / "labels.csv", conflicting=(image,)).index
 
 
 def test_contradiction_of_any_and_unknown_labels_are_noted(root, labels, tmp_path):
@@ -135,6 +135,12 @@ def test_missing_files_say_what_where_and_from_whom(tmp_path):
         RsnaReader(tmp_path).scans()
 
 
+def test_without_labels_all_are_unknown(root):
+    reader = RsnaReader(root, labels=None)
+    volume = reader.load(reader.scans()[0])
+    assert volume.labels.isna().all(axis=None) and not any("label" in note for note in volume.notes)
+
+
 def test_ids_given_as_text_are_refused(tmp_path):
     with pytest.raises(ParameterError, match="known_corrupt"):
         open_dataset("rsna", tmp_path, known_corrupt="ID_6431af929")
@@ -149,15 +155,14 @@ def test_csv_order_of_subtypes_is_mapped():
 def test_patients_without_id_are_refused_and_not_made_one(root, tmp_path):
     folder = tmp_path / "stage_2_train"
     shutil.copytree(root / "stage_2_train", folder)
-    shutil.copy(root / "stage_2_train.csv", tmp_path)
-    refs = RsnaReader(tmp_path).scans()
+    refs = RsnaReader(tmp_path, labels=None).scans()
     for ref in refs[:3]:
         for path in ref.files:
             dataset = pydicom.dcmread(path)
             del dataset.PatientID
             dataset.save_as(path)
     with pytest.raises(DataError, match=r"\.dcm: it has no patient id"):
-        RsnaReader(tmp_path).scans()
+        RsnaReader(tmp_path, labels=None).scans()
 
 
 def with_copy(root, folder, labels, answers, brighter):
