@@ -20,7 +20,8 @@ def volume_ml(mask: np.ndarray, pixel_ml: np.ndarray) -> float:
     """Volume of a mask in mL: the sum of its pixels, each of what it measures in its slice.
 
     mask: bool (slices, rows, columns). pixel_ml: (slices,), `ct.planes.PixelGrid.pixel_ml`. An
-    empty mask is 0 mL; an unknown (NaN) pixel gives NaN. Raises StudyError on other shapes, or a pixel <= 0 mL.
+    empty mask is 0 mL; an unknown (NaN) pixel gives NaN. Raises StudyError on other shapes, or a
+    pixel <= 0 mL.
 
     >>> volume_ml(np.ones((2, 10, 10), bool), np.array([5.0, 2.5]) * 0.5 * 0.5 / 1000)
     0.1875
