@@ -35,11 +35,9 @@ def otsu_cut(counts: np.ndarray) -> float:
     """The value v for which `heat > v` parts a histogram (values,) with the largest variance
     between the parts.
 
-    Of equal cuts the lowest. Raises StudyError where fewer than two values occur.
+    counts: of two values at least. Of equal cuts the lowest.
     """
     counts = np.asarray(counts, np.float64)
-    if np.count_nonzero(counts) < 2:
-        raise StudyError(f"{np.count_nonzero(counts)} heat values occur; Otsu's cut needs two")
     values = np.arange(len(counts))
     below, mass = np.cumsum(counts)[:-1], np.cumsum(counts * values)[:-1]
     above, rest = counts.sum() - below, (counts * values).sum() - mass
@@ -64,12 +62,12 @@ def otsu_thresholds(
         if not own[1:].any():
             found[name] = Threshold(float(unseen), "none", "fixed, class never present")
             continue
-        try:
-            cut = otsu_cut(own)
-        except StudyError as error:
+        if np.count_nonzero(own) < 2:
             raise StudyError(
-                f"class {name!r}: {error}; are there slices in which it is present?"
-            ) from error
+                f"class {name!r}: {np.count_nonzero(own)} heat values occur; Otsu's cut needs two;"
+                " are there slices in which it is present?"
+            )
+        cut = otsu_cut(own)
         nearest = float(min(grid, key=lambda step: abs(step - cut)))
         found[name] = Threshold(nearest, "labels", "Otsu of the heat, nearest of the grid")
     return found

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ich_study.errors import StudyError, require_known
+from ich_study.errors import StudyError
 from ich_study.metrics.overlap import RATIOS, Counts
 from ich_study.metrics.ratio import ratio
 from ich_study.metrics.significance import holm, step_down
@@ -55,8 +55,6 @@ def statistic_of(counts: Counts, rows: pd.DataFrame, unit: str, metric: str) -> 
     patient without slices that count stays among the drawn ones; where none of them has truth,
     there is no value.
     """
-    require_known("metric", metric, METRICS, StudyError)
-    require_known("unit", unit, UNITS, StudyError)
     patients = rows["patient_id"].to_numpy()
     if unit == "pixel":
         return ratio_of_sums(patients, *RATIOS[metric](counts), counts.present)

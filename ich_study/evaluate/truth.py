@@ -105,8 +105,7 @@ class Truth:
     @property
     def healthy(self) -> np.ndarray:
         """Slices known to hold no hemorrhage at all, bool (N,)."""
-        negative = (~self.rows["any"].astype("boolean")).fillna(False).to_numpy(bool)
-        return negative & ~self.positive()
+        return ~self.rows["any"].to_numpy(bool, na_value=True) & ~self.positive()
 
 
 def read_truth(
@@ -189,7 +188,7 @@ def truth_kind(rows: pd.DataFrame) -> str:
     """
     if rows["has_mask"].all():
         return "masks"
-    if rows.loc[rows["any"].fillna(False).astype(bool), "has_boxes"].any():
+    if rows.loc[rows["any"].to_numpy(bool, na_value=False), "has_boxes"].any():
         return "boxes"
     raise DataError(f"{len(rows)} slices have neither masks nor boxes to score heat against")
 
@@ -202,8 +201,7 @@ def largest_lesions(truth: Truth, classes: tuple[str, ...], count: int = 1) -> p
         areas = truth.mask(name).sum((1, 2))
         if name != "any" and truth.kind == "boxes":
             # a box has no subtype; the slice's label says which it is
-            labelled = truth.rows[name].astype("boolean").fillna(False).to_numpy(bool)
-            areas = np.where(labelled, areas, 0)
+            areas = areas * truth.rows[name].to_numpy(bool, na_value=False)
         order = truth.rows.assign(area=areas).sort_values("area", ascending=False, kind="stable")
         largest = order[order["area"] > 0].drop_duplicates("patient_id").index[:count]
         picked += [(name, int(number)) for number in largest]

@@ -35,7 +35,7 @@ def checked(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarr
             " score per item"
         )
     if truth.dtype != bool:
-        if not all(label in (0, 1) for label in set(truth.tolist())):
+        if not np.isin(truth, (0, 1)).all():
             raise StudyError(
                 "labels hold values other than 0 and 1; leave items with unknown labels out"
             )

@@ -52,15 +52,8 @@ def surface_distances(
     """Distance in mm of every surface voxel of the prediction to the truth's surface, and the
     reverse.
 
-    prediction, truth: bool (slices, rows, columns) of `grid`, not empty. Raises StudyError where
-    positions or pixel size are unknown, and on a pixel size that is not positive.
+    prediction, truth: bool (slices, rows, columns) of `grid`, not empty. grid: known.
     """
-    prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
-    if len(prediction) != len(grid.first_mm) or not grid.known or min(grid.pixel_mm) <= 0:
-        raise StudyError(
-            f"{len(prediction)} slices on {grid} of {len(grid.first_mm)}; surface distances need"
-            " known positions of every slice and positive, known pixel sizes"
-        )
     first, second = grid.points_mm(_surface(prediction)), grid.points_mm(_surface(truth))
     workers = cores()
     return (

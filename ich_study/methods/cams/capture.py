@@ -116,8 +116,8 @@ def capture(
             logits = model(images)
         scores = target_scores(logits, target)
         found = [None] * len(outputs)
-        if gradients and scores.requires_grad:
-            found = torch.autograd.grad(scores.sum(), list(outputs.values()), allow_unused=True)
+        if gradients:
+            found = torch.autograd.grad(scores.sum(), list(outputs.values()))
     captured, last = {}, channels_last(model)
     for (name, output), gradient in zip(outputs.items(), found):
         if gradients:
@@ -137,12 +137,7 @@ def _maps(output: Tensor, last: bool, name: str) -> Tensor:
     return maps.permute(0, 3, 1, 2) if last else maps
 
 
-def _check_gradient(gradient: Tensor | None, name: str) -> None:
-    if gradient is None:
-        raise MapError(
-            f"the target logit does not depend on layer {name}; it lies beside the path to the"
-            " output"
-        )
+def _check_gradient(gradient: Tensor, name: str) -> None:
     empty = (gradient == 0).flatten(1).all(1)
     if empty.any():
         raise MapError(

@@ -86,7 +86,8 @@ class PointingGame:
 
     def _positive(self, part: str) -> pd.DataFrame:
         rows = self.slices[part]
-        return rows[rows[self.class_name].fillna(False).astype(bool)].reset_index(drop=True)
+        positive = rows[self.class_name].to_numpy(bool, na_value=False)
+        return rows[positive].reset_index(drop=True)
 
 
 def pointing_rows(found: Mapping[str, Scores], rows: Rows) -> list[Row]:

