@@ -1,5 +1,5 @@
-"""Writes `docs/parameters.md`: every parameter of every notebook, and every setting of the models
-that they name, from the parameters cells and the models themselves.
+"""Writes `docs/parameters.md`: every parameter of every notebook, every setting of the models that
+they name and every option of the readers, from the parameters cells, models and readers themselves.
 
 `python -m tools.parameters` after a change of either; a test fails while the page says otherwise.
 """
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
-from ich_study import params, paths
+from ich_study import datasets, params, paths
 from ich_study.atomic import write_text
 from ich_study.inputs.settings import Settings
 
@@ -23,12 +24,18 @@ HEADER = """\
 # Parameters and settings
 
 *Written by `python -m tools.parameters` from the notebooks' parameters cells and the models of
-settings; edit those.*
+settings and the readers of data sets; edit those.*
 
 Defaults are those of a notebook that is run alone. A scale's `params/<scale>/<notebook>.yaml`
 stands over them, `-p NAME VALUE` over that. `python -m ich_study.run NOTEBOOK --help` prints the
 same. A parameter that holds *settings* merges: what is given stands over the default, setting by
 setting. Values are YAML.
+"""
+OF_READERS = """\
+## Options of readers
+
+`reader_options` of `00_data` gives them by data set, as in
+`-p reader_options "{cq500: {skip_bad: true}}"`.
 """
 BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 _NAMED = re.compile(r"\bsettings of [\w.]*\.(\w+)")
@@ -48,6 +55,10 @@ def page(notebooks: Iterable[Path]) -> str:
         said = (model.__doc__ or "").split("\n\n")[0].replace("\n", " ")
         heading = f"### {name}\n\n`{model.__module__}`: {' '.join(said.split())}"
         sections.append(_table(heading, ("setting", "type", "default"), rows))
+    sections.append(OF_READERS)
+    for dataset in datasets.READERS:
+        rows = _options(datasets.reader_class(dataset))
+        sections.append(_table(f"### {dataset}", ("option", "type", "default"), rows))
     return "\n".join(sections)
 
 
@@ -70,6 +81,23 @@ def _setting(name: str, entry: Any) -> tuple[str, ...]:
     kind = ", ".join([f"`{params.type_name(entry.annotation)}`", *bounds])
     shown = "required" if entry.is_required() else _value(default)
     return f"`{name}`", kind, shown, entry.description or ""
+
+
+def _options(reader: type) -> Iterator[tuple[str, ...]]:
+    """Fields of a reader; what they mean stands in the docstrings as `name: meaning.` or `one, two:
+    meaning.`"""
+    meanings: dict[str, str] = {}
+    for each in reader.__mro__[:-1]:
+        said = " ".join((each.__doc__ or "").split())
+        parts = re.split(r"(?<=[.;] )((?:\w+, )*\w+): ", said)[1:]
+        for names, text in zip(parts[::2], parts[1::2]):
+            meanings |= {name: text.strip() for name in names.split(", ")}
+    hints = get_type_hints(reader)
+    for each in fields(reader):
+        if each.init and each.name != "root":
+            default = each.default if each.default is not MISSING else each.default_factory()
+            kind = f"`{params.type_name(hints[each.name])}`"
+            yield f"`{each.name}`", kind, _value(default), meanings[each.name]
 
 
 def _value(value: Any) -> str:

@@ -83,8 +83,10 @@ class Cq500Reader:
     boxes: one or several BHX CSVs under the root, or None. exclude_series: regular expression
     searched, whatever the case, in the name of a series folder. other_pathologies: "keep", or
     "leave_out" scans whose majority of readers sees no hemorrhage but one of `OTHER_PATHOLOGIES`.
-    mixed, same_position: see `dicom_series.read_series`. skip_bad: damaged files are left out and
-    noted. findings: what `scans` found in the data set as a whole, in words; empty before.
+    mixed: where a series holds several stacks, "error" stops and "largest" keeps the one of most
+    slices. same_position: where images at one position differ, "error" stops and "first" keeps the
+    first by file name. skip_bad: damaged files are left out and noted. findings: what `scans` found
+    in the data set as a whole, in words; empty before.
     """
 
     root: Path

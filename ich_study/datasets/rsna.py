@@ -62,8 +62,10 @@ class RsnaReader:
 
     labels: CSV under the root; None where there is none (test part). known_corrupt: images left
     out, by id. conflicting: images whose rows in the CSV contradict each other and which are
-    accepted, with unknown labels. mixed, same_position: see `dicom_series.read_series`. findings:
-    what `scans` found in the data set as a whole, in words; empty before.
+    accepted, with unknown labels. mixed: where a series holds several stacks, "error" stops and
+    "largest" keeps the one of most slices. same_position: where images at one position differ,
+    "error" stops and "first" keeps the first by file name. findings: what `scans` found in the data
+    set as a whole, in words; empty before.
     """
 
     root: Path

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 from nbformat import v4
 
+from ich_study.datasets import READERS
 from tools.parameters import PAGE, page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,3 +39,15 @@ def test_a_parameter_and_a_setting_say_type_default_range_and_meaning(tmp_path):
         "| `hidden` | `int`, > 0 | `256` | units per direction |",
     ):
         assert line in lines
+
+
+def test_each_option_of_a_reader_says_what_it_means():
+    options = page([]).split("## Options of readers", 1)[1]
+    rows = [line for line in options.splitlines() if line.startswith("| `")]
+    assert (
+        "| `require_masks` | `bool` | `true` | False reads a part that has no label folder, with"
+        " masks and labels unknown. |" in rows
+    )
+    assert "| `skip_bad` | `bool` | `false` | damaged files are left out and noted. |" in rows
+    assert all(line.count(" | ") >= 3 and not line.endswith("|  |") for line in rows)
+    assert [f"### {dataset}" in options for dataset in READERS] == [True] * len(READERS)
