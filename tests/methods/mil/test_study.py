@@ -83,10 +83,8 @@ def test_both_heads_learn_where_from_labels_that_say_whether(both):
 
 
 def test_the_table_has_every_variant_and_the_differences_of_the_heads(both):
-    rows = [row for each in both for row in each.rows] + mil_study.head_differences(
-        both, TABLE, 200
-    )
-    table = result_table(rows)
+    rows = [row for each in both for row in each.rows]
+    table = result_table(rows + mil_study.head_differences(both, TABLE))
     variants = {
         "printed",
         "no_h_maxima",
@@ -272,7 +270,7 @@ def test_differences_are_pooling_minus_attention():
     # pooling: 3 of 3 boxes and 1 false point, F1 6/7; attention: 2 of 3 boxes and 2, F1 4/7
     pooling = scored_with("max_pooling", [(2, 2), (2, 0), (2, 0)])
     attention = scored_with("attention", [(2, 2), (2, 2), (0, 0)])
-    rows = mil_study.head_differences([attention, pooling], TABLE, 50)
+    rows = mil_study.head_differences([attention, pooling], TABLE)
     values = {row["metric"]: row["value"] for row in rows}
     assert values == {
         "point_f1_difference": pytest.approx(6 / 7 - 4 / 7),
