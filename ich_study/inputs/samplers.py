@@ -102,6 +102,10 @@ def epoch_order(
     return torch.multinomial(weights, count, replacement=not balanced, generator=generator)
 
 
+RowBatches = list[list[int]]
+"""Row numbers of each batch."""
+
+
 class TrainingBatches(Sampler[list[int]]):
     """Batches of one epoch, for one of `world` processes, which all do equally many steps.
 
@@ -132,7 +136,7 @@ class TrainingBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._batched())
 
-    def _batched(self) -> list[list[int]]:
+    def _batched(self) -> RowBatches:
         order = self._order(self.epoch).numpy()
         even = max(len(order) // self._world, 1) * self._world
         own = np.resize(order, even)[self._rank :: self._world]
@@ -143,20 +147,10 @@ class TrainingBatches(Sampler[list[int]]):
         return batches[: self._limit]
 
 
-class OrderedBatches(Sampler[list[int]]):
-    """Rows in their order, for validation and prediction: process `rank` takes every `world`-th
-    batch."""
-
-    def __init__(
-        self, rows: int, batch_size: int, limit: int | None = None, rank: int = 0, world: int = 1
-    ) -> None:
-        starts = range(0, rows, batch_size)[:limit]
-        self.batches = [list(range(start, min(start + batch_size, rows))) for start in starts][
-            rank::world
-        ]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+def in_order(
+    rows: int, batch_size: int, limit: int | None = None, rank: int = 0, world: int = 1
+) -> RowBatches:
+    """Batches of rows in their order, for validation and prediction: process `rank` takes every
+    `world`-th."""
+    starts = range(0, rows, batch_size)[:limit]
+    return [list(range(start, min(start + batch_size, rows))) for start in starts][rank::world]

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ich_study.ct.stacks import neighbours
 from ich_study.errors import DataError
 from ich_study.inputs.augment import Augmentation
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.inputs.samplers import OrderedBatches
+from ich_study.inputs.samplers import RowBatches, TrainingBatches, in_order
 from ich_study.inputs.seeds import seeded_generator
 
 ROW_KEYS = ["dataset", "patient_id", "scan_id", "slice_index"]
@@ -141,7 +141,7 @@ class SliceLoader:
     def __init__(
         self,
         dataset: SliceDataset,
-        batches: Sampler[list[int]],
+        batches: TrainingBatches | RowBatches,
         device: torch.device,
         *,
         augmentation: Augmentation | None = None,
@@ -171,7 +171,7 @@ class SliceLoader:
         del self._loader
 
     def __len__(self) -> int:
-        return len(self.batches)  # type: ignore[arg-type]
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
         for number, (hu, labels) in enumerate(self._loader):
@@ -226,7 +226,7 @@ def ordered_inputs(
     """Network inputs (B, C, H, W) of `rows` in their order, without augmentation, on `device`.
     what: names the progress bar; there is none without."""
     dataset = SliceDataset(source, rows, ("any",), preprocessing)
-    batches = OrderedBatches(len(dataset), batch_size)
+    batches = in_order(len(dataset), batch_size)
     workers = {"num_workers": num_workers, "channels_last": channels_last}
     loader = SliceLoader(dataset, batches, device, **workers)
     bar = {"unit": "batch", "mininterval": 5, "leave": False, "disable": not what}

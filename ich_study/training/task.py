@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ich_study.inputs.samplers import OrderedBatches, TrainingBatches
+from ich_study.inputs.samplers import RowBatches, TrainingBatches, in_order
 from ich_study.training.distributed import rank, world_size
 
 Batch = tuple[Any, ...]
@@ -73,7 +73,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        batches: TrainingBatches | OrderedBatches,
+        batches: TrainingBatches | RowBatches,
         read: Callable[[list[int], int, int], Batch],
     ) -> None:
         self.batches, self._read = batches, read
@@ -94,9 +94,9 @@ class BatchLoader:
         """There are no workers to end."""
 
 
-def ordered_batches(count: int, batch_size: int, limit: int | None = None) -> OrderedBatches:
+def ordered_batches(count: int, batch_size: int, limit: int | None = None) -> RowBatches:
     """What this process validates on."""
-    return OrderedBatches(count, batch_size, limit, rank(), world_size())
+    return in_order(count, batch_size, limit, rank(), world_size())
 
 
 def shuffled_batches(

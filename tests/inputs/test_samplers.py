@@ -6,9 +6,9 @@ import torch
 
 from ich_study.errors import DataError
 from ich_study.inputs.samplers import (
-    OrderedBatches,
     TrainingBatches,
     epoch_order as order_of,
+    in_order,
     inverse_frequency_weights,
     same_height_weights,
 )
@@ -166,6 +166,6 @@ def test_epochs_change_the_order_and_return():
 
 
 def test_validation_keeps_its_order_and_is_shared_by_batch():
-    assert list(OrderedBatches(5, 2)) == [[0, 1], [2, 3], [4]]
-    assert list(OrderedBatches(5, 2, limit=1)) == [[0, 1]]
-    assert list(OrderedBatches(5, 2, rank=1, world=2)) == [[2, 3]]
+    assert in_order(5, 2) == [[0, 1], [2, 3], [4]]
+    assert in_order(5, 2, limit=1) == [[0, 1]]
+    assert in_order(5, 2, rank=1, world=2) == [[2, 3]]

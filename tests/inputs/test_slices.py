@@ -7,7 +7,7 @@ import torch
 
 from ich_study.errors import DataError
 from ich_study.inputs.augment import named_augmentation
-from ich_study.inputs.samplers import OrderedBatches, TrainingBatches, epoch_order
+from ich_study.inputs.samplers import TrainingBatches, epoch_order, in_order
 from ich_study.inputs.seeds import seeded_generator
 from ich_study.inputs.slices import SliceDataset, SliceLoader, label_tensor, network_view
 from tests.training.fakes import config, fake_store
@@ -118,7 +118,7 @@ def test_a_loader_is_the_same_with_and_without_workers_and_leaves_the_global_str
 def test_channels_last_is_a_matter_of_memory_only():
     data = dataset()
     plain, last = (
-        next(iter(SliceLoader(data, OrderedBatches(8, 8), CPU, channels_last=flag)))[0]
+        next(iter(SliceLoader(data, in_order(8, 8), CPU, channels_last=flag)))[0]
         for flag in (False, True)
     )
     assert torch.equal(plain, last) and last.is_contiguous(memory_format=torch.channels_last)

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from ich_study.inputs.samplers import OrderedBatches
+from ich_study.inputs.samplers import in_order
 from ich_study.training import task as task_module
 from ich_study.training.task import BatchLoader, Task
 
@@ -38,10 +38,10 @@ def test_a_batch_is_read_by_its_numbers_its_epoch_and_a_number_of_its_own(monkey
         seen.append((chosen, epoch, number))
         return (torch.tensor(chosen),)
 
-    assert len(list(BatchLoader(OrderedBatches(5, 2), read))) == 3
+    assert len(list(BatchLoader(in_order(5, 2), read))) == 3
     assert seen == [([0, 1], 0, 0), ([2, 3], 0, 1), ([4], 0, 2)]
     monkeypatch.setattr(task_module, "rank", lambda: 1)
     monkeypatch.setattr(task_module, "world_size", lambda: 2)
     seen.clear()
-    list(BatchLoader(OrderedBatches(8, 2, rank=1, world=2), read))
+    list(BatchLoader(in_order(8, 2, rank=1, world=2), read))
     assert seen == [([2, 3], 0, 1), ([6, 7], 0, 3)]

@@ -8,7 +8,7 @@ flags and frozen weights are put back, also after an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ich_study.errors import ParameterError, require_known
 from ich_study.inputs.devices import autocast
@@ -89,7 +90,8 @@ def capture_attention(
         recorder = _Recorder(frozenset(gradients), len(inputs))
         for stage in wanted:
             for number, block in enumerate(swin.layers[stage].blocks):
-                stack.callback(recorder.watch((stage, number), block))
+                for handle in recorder.watch((stage, number), block):
+                    stack.callback(handle.remove)
         with autocast(precision, inputs.device):
             logits = swin(inputs)
         if gradients:
@@ -106,9 +108,9 @@ class _Recorder:
         self._grids: dict[tuple[int, int], tuple[int, int]] = {}
         self._leaf: Tensor | None = None
 
-    def watch(self, place: tuple[int, int], block: SwinTransformerBlock) -> Callable[[], None]:
-        """Hooks the block; what is returned takes the hooks off."""
-        handles = [
+    def watch(self, place: tuple[int, int], block: SwinTransformerBlock) -> list[RemovableHandle]:
+        """Hooks on the block."""
+        return [
             block.register_forward_pre_hook(
                 lambda _, arguments: self._note_grid(place, arguments[0])
             ),
@@ -119,7 +121,6 @@ class _Recorder:
                 lambda _, arguments, output: self._after_softmax(place, block, arguments[0], output)
             ),
         ]
-        return lambda: [handle.remove() for handle in handles]
 
     def _note_grid(self, place: tuple[int, int], tokens: Tensor) -> None:
         self._grids[place] = (tokens.shape[1], tokens.shape[2])

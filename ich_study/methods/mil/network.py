@@ -222,16 +222,10 @@ def create_mil(
 
     blocks: residual blocks of a level, of the printed network only; None is the published number.
     Fewer see less far, which small inputs need: the printed network sees 88 pixels. Raises
-    ParameterError for an unknown variant or head, channels that are not three positive numbers, or
-    blocks that do not fit.
+    ParameterError for an unknown variant or head, or blocks that do not fit.
     """
     require_known("MIL variant", variant, MIL_VARIANTS)
     require_known("MIL head", head, HEADS)
-    if len(channels) != 3 or min(channels) < 1:
-        raise ParameterError(
-            f"MIL channels are {channels}; expected three positive numbers, the paper's code has"
-            f" {CHANNELS}"
-        )
     blocks = BLOCKS[variant] if blocks is None else blocks
     if blocks < 1 or (variant == "authors" and blocks != BLOCKS[variant]):
         raise ParameterError(

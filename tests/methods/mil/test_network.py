@@ -152,8 +152,6 @@ def test_weights_come_from_the_seed_alone():
     [
         {"variant": "paper"},
         {"head": "mean"},
-        {"channels": (4, 8)},
-        {"channels": (4, 0, 8)},
         {"blocks": 0},
         {"variant": "authors", "blocks": 3},
     ],
