@@ -54,11 +54,6 @@ class Bounds:
                     " 0, d from 1"
                 )
 
-    def on_side(self, side: int) -> Bounds:
-        """The same bounds for maps of `side` pixels: d scaled."""
-        low, high = (value * side / 256 for value in self.distance)
-        return Bounds(self.prominence, (max(1.0, low), max(2.0, high)), self.threshold)
-
 
 BOUNDS: dict[str, Bounds] = {
     "max_pooling": Bounds((0.0, 1.5), (1.0, 60.0), (0.0, 2.0)),
@@ -83,7 +78,9 @@ def tuning_bounds_of(
         raise ParameterError(
             f"tuning bounds {given} of {head}; expected pairs for some of {', '.join(known)}"
         )
-    return replace(BOUNDS[head], **given).on_side(side)
+    bounds = replace(BOUNDS[head], **given)
+    low, high = (value * side / 256 for value in bounds.distance)
+    return replace(bounds, distance=(max(1.0, low), max(2.0, high)))
 
 
 @dataclass(frozen=True)

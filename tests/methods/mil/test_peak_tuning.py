@@ -9,7 +9,6 @@ import pytest
 
 from ich_study.errors import ParameterError, StudyError
 from ich_study.methods.mil.peak_tuning import (
-    BOUNDS,
     HISTORY_FILE,
     TYPES,
     Bounds,
@@ -88,7 +87,7 @@ def test_slices_without_a_box_cannot_be_tuned_on(tmp_path):
 
 
 def test_bounds_are_checked_scaled_and_overridden():
-    assert BOUNDS["attention"].on_side(128).distance == (1.0, 30.0)
+    assert tuning_bounds_of("attention", None, 128).distance == (1.0, 30.0)
     given = tuning_bounds_of("max_pooling", {"max_pooling": {"threshold": [-3, 3]}}, 256)
     assert given.threshold == (-3, 3) and given.distance == (1, 60)
     for wrong in (
