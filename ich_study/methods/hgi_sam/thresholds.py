@@ -88,8 +88,7 @@ def otsu_threshold(
 
     positive: bool per slice, the label that such training has anyway. On GRID; source `labels`.
     Where no map has any heat there is nothing to part: the threshold is fixed at one half, source
-    `none`. Raises DataError where no slice is positive, StudyError where their maps hold one other
-    value only.
+    `none`. Raises DataError where no slice is positive.
     """
     wanted = np.flatnonzero(np.asarray(positive, bool))
     if not len(wanted):

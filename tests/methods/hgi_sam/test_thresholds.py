@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from skimage.filters import threshold_otsu
 
-from ich_study.errors import DataError, StudyError
+from ich_study.errors import DataError
 from ich_study.evaluate.score import score
 from ich_study.evaluate.thresholds import Choice, Threshold, fixed_threshold
 from ich_study.methods.hgi_sam import thresholds
@@ -101,8 +101,6 @@ def test_the_mask_free_threshold_is_otsus_and_sees_labels_only():
     assert found.source == "labels" and abs(found.value - (oracle + 1) / 255) <= 0.011
     with pytest.raises(DataError, match="labelled positive"):
         otsu_threshold(HEAT, POSITIVE & False, brain)
-    with pytest.raises(StudyError, match="needs two"):
-        otsu_threshold(heat_of(np.ones_like(MAPS)), POSITIVE, brain)
 
 
 def test_without_any_heat_the_mask_free_threshold_is_fixed_and_says_so():
