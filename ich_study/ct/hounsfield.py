@@ -49,7 +49,9 @@ def to_hounsfield(
     else:
         _scale(stored, slope, intercept, hu)
     if padding is not None:
-        low, high = _padding_range(padding, padding_limit, stored.dtype)
+        # both ends in the sign of the pixels: 63536 is -2000 in int16
+        ends = np.array([padding, padding if padding_limit is None else padding_limit])
+        low, high = sorted(ends.astype(stored.dtype).tolist())
         if max(low * slope, high * slope) + intercept > AIR_HU:
             hu[(stored >= low) & (stored <= high)] = AIR_HU
     return hu
@@ -91,15 +93,3 @@ def _shift(stored: np.ndarray, intercept: int, out: np.ndarray) -> None:
 
 def _scale(stored: np.ndarray, slope: float, intercept: float, out: np.ndarray) -> None:
     out[...] = np.clip(np.rint(stored * np.float64(slope) + intercept), AIR_HU, _MAX_HU)
-
-
-def _padding_range(padding: int, limit: int | None, dtype: np.dtype) -> tuple[int, int]:
-    """The padding interval, both ends read in the sign of the pixels: 63536 is -2000 in int16."""
-    ends = [_in_range(value, dtype) for value in (padding, padding if limit is None else limit)]
-    return min(ends), max(ends)
-
-
-def _in_range(value: int, dtype: np.dtype) -> int:
-    limits = np.iinfo(dtype)
-    size = 2**limits.bits
-    return (value - limits.min) % size + limits.min

@@ -15,7 +15,14 @@ import numpy as np
 import pandas as pd
 
 from ich_study.errors import DataError
-from ich_study.schema import BOX_COLUMNS, LABELS, typed
+from ich_study.schema import (
+    BOX_COLUMNS,
+    LABELS,
+    MASK_CODES,
+    SUBTYPES,
+    UNSPECIFIED_HEMORRHAGE,
+    typed,
+)
 
 
 @dataclass(frozen=True)
@@ -158,6 +165,18 @@ def coded_labels(codes: np.ndarray) -> pd.DataFrame:
     """
     answers = pd.DataFrame(codes > 0, columns=list(LABELS)).astype("boolean")
     return answers.mask(codes < 0)
+
+
+def mask_labels(mask: np.ndarray) -> pd.DataFrame:
+    """Slice labels that a mask (slices, rows, columns) of codes implies.
+
+    Hemorrhage of code 6 leaves the subtypes of its slice unknown, except those that are drawn.
+    """
+    silent = (mask == UNSPECIFIED_HEMORRHAGE).any((1, 2))
+    codes = [(mask > 0).any((1, 2))]
+    for name in SUBTYPES:
+        codes.append(np.where((mask == MASK_CODES[name]).any((1, 2)), 1, -1 * silent))
+    return coded_labels(np.stack(codes, 1))
 
 
 def joined_codes(codes: np.ndarray) -> np.ndarray:

@@ -15,7 +15,6 @@ from typing import Literal, TypeAlias
 
 import nibabel
 import numpy as np
-import pandas as pd
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import (
     aff2axcodes,
@@ -27,10 +26,8 @@ from nibabel.orientations import (
 )
 from nibabel.spatialimages import HeaderDataError
 
-from ich_study.datasets.contract import coded_labels
 from ich_study.datasets.files import require_file, require_room
 from ich_study.errors import DataError
-from ich_study.schema import MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
 
 LOWEST_HU, HIGHEST_HU = -1024, 32767
 CONTRACT_AXES = ("L", "P", "S")
@@ -401,15 +398,3 @@ def _refuse_denser(hu: np.ndarray, drawn: np.ndarray, by_index: np.ndarray, path
 
 def _mm(array: NiftiArray) -> str:
     return " x ".join(f"{size:.3f}" for size in array.spacing_mm) + " mm"
-
-
-def mask_labels(mask: np.ndarray) -> pd.DataFrame:
-    """Slice labels that a mask (slices, rows, columns) of codes implies.
-
-    Hemorrhage of code 6 leaves the subtypes of its slice unknown, except those that are drawn.
-    """
-    silent = (mask == UNSPECIFIED_HEMORRHAGE).any((1, 2))
-    codes = [(mask > 0).any((1, 2))]
-    for name in SUBTYPES:
-        codes.append(np.where((mask == MASK_CODES[name]).any((1, 2)), 1, -1 * silent))
-    return coded_labels(np.stack(codes, 1))

@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame
+from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, mask_labels
 from ich_study.datasets.layout import first_folder, paired_files, require_root
-from ich_study.datasets.nifti import NiftiPair, Pairing, load_pair, mask_labels
+from ich_study.datasets.nifti import NiftiPair, Pairing, load_pair
 from ich_study.datasets.slice_tables import read_slice_table, rows_by_slice
 from ich_study.errors import DataError
 

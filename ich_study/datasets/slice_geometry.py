@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from statistics import median, median_low
+from statistics import median_low
 from typing import TypeAlias
 
 import numpy as np
+import pandas as pd
 
 from ich_study.ct.planes import slice_depths_mm
 from ich_study.datasets.dicom_headers import SliceHeader
@@ -223,11 +224,8 @@ def missing_gaps(gaps_mm: np.ndarray) -> np.ndarray:
 
     A local median, because heads are often scanned thin at the base and thick above.
     """
-    gaps = gaps_mm.tolist()
-    around = [gaps[max(i - _NEIGHBOURS, 0) : i + _NEIGHBOURS + 1] for i in range(len(gaps))]
-    return np.array(
-        [i for i, near in enumerate(around) if gaps[i] > _GAP_FACTOR * median(near)], dtype=int
-    )
+    around = pd.Series(gaps_mm).rolling(2 * _NEIGHBOURS + 1, center=True, min_periods=1)
+    return np.flatnonzero(gaps_mm > _GAP_FACTOR * around.median())
 
 
 def stack_slices(headers: Sequence[SliceHeader], mixed: str = "error") -> SliceStack:

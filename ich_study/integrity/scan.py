@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from ich_study.datasets.contract import ScanVolume
+from ich_study.datasets.contract import ScanVolume, mask_labels
 from ich_study.integrity.report import CHECKS, Finding
-from ich_study.schema import LABELS, MASK_CODES, SUBTYPES, UNSPECIFIED_HEMORRHAGE
+from ich_study.schema import LABELS, SUBTYPES, UNSPECIFIED_HEMORRHAGE
 
 NOTE_SEVERITY: dict[str, str] = {
     "not-finite": "warning",
@@ -194,26 +194,20 @@ def _labels(volume: ScanVolume) -> Found:
 
 def _mask(volume: ScanVolume, intensity: str) -> Found:
     drawn = np.flatnonzero(volume.mask.any((1, 2)))
-    masks = volume.mask[drawn]
-    if len(drawn) and masks.max() > UNSPECIFIED_HEMORRHAGE:
+    highest = volume.mask.max()
+    if highest > UNSPECIFIED_HEMORRHAGE:
         return [
             (
                 "error",
                 "mask-code",
                 None,
-                f"code {masks.max()}; known are 0 to {UNSPECIFIED_HEMORRHAGE}",
+                f"code {highest}; known are 0 to {UNSPECIFIED_HEMORRHAGE}",
             )
         ]
-    shows = np.zeros((len(LABELS), len(volume.hu)), bool)
-    shows[0, drawn] = True
-    for row, name in enumerate(SUBTYPES, start=1):
-        shows[row, drawn] = (masks == MASK_CODES[name]).any((1, 2))
-    silent = np.zeros(len(volume.hu), bool)
-    silent[drawn] = (masks == UNSPECIFIED_HEMORRHAGE).any((1, 2))
-    found = _mask_position(volume, drawn, intensity)
-    for name, shown in zip(LABELS, shows):
-        label = _answers(volume.labels, name)
-        denied, missing = shown & (label == 0), ~shown & (label == 1) & ~(silent & (name != "any"))
+    found, drawn_labels = _mask_position(volume, drawn, intensity), mask_labels(volume.mask)
+    for name in LABELS:
+        shown, label = _answers(drawn_labels, name), _answers(volume.labels, name)
+        denied, missing = (shown == 1) & (label == 0), (shown == 0) & (label == 1)
         found += _each(denied, "error", "label-denies-mask", f"{name}: mask yes, label no")
         found += _each(missing, "warning", "mask-denies-label", f"{name}: label yes, mask no")
     return found

@@ -12,7 +12,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +91,10 @@ def cohort_specs(
             share = POSITIVE_FRACTION[name]
             if positive_fraction is not None:
                 share = float(int((i + 1) * positive_fraction) - int(i * positive_fraction))
-            drawn = draw_spec(patient_seed(seed, name, i), share, matrix, lesions, name in PICKED)
-            specs[name].append(replace(drawn, slices=slices))
+            drawn_from = patient_seed(seed, name, i)
+            specs[name].append(
+                draw_spec(drawn_from, share, matrix, lesions, name in PICKED, slices)
+            )
     if "bhsd" in specs and shared_with_rsna:
         positive = [spec for spec in specs.get("rsna", []) if spec.subtypes]
         if len(positive) < shared_with_rsna or shared_with_rsna > len(specs["bhsd"]):

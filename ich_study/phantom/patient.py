@@ -63,8 +63,9 @@ class PatientSpec:
             "thickness_mm": (0.5, 12),
             "slices": (1, 400),
             "tilt_degrees": (-30, 30),
+            "fov_mm": (150, 500),
+            "age": (18, 100),
         }
-        limits |= {"fov_mm": (150, 500), "age": (18, 100)}
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
@@ -77,12 +78,13 @@ def draw_spec(
     matrix: int = 256,
     lesions: str = "priors",
     picked: bool = False,
+    slices: int | None = None,
 ) -> PatientSpec:
     """Draws age, field of view, thickness and subtypes of a patient of a clinical cohort.
 
-    positive_fraction: probability of hemorrhage. lesions: as of `PatientSpec`. picked: of a cohort
-    picked to show every subtype, `priors.PICKED`. Slices are mostly 5 mm thick, as in BHSD. Raises
-    ParameterError for unknown lesions.
+    positive_fraction: probability of hemorrhage. lesions, slices: as of `PatientSpec`. picked: of a
+    cohort picked to show every subtype, `priors.PICKED`. Slices are mostly 5 mm thick, as in BHSD.
+    Raises ParameterError for unknown lesions.
     """
     require_known("lesions", lesions, LESIONS)
     rng = np.random.default_rng([seed, 1])
@@ -96,6 +98,7 @@ def draw_spec(
         fov_mm=float(np.round(rng.choice([220, 230, 240, 250, 250, 260]) * rng.normal(1, 0.01), 1)),
         age=float(np.round(np.clip(rng.normal(62 if positive else 58, 16), 18, 95), 1)),
         lesions=lesions,
+        slices=slices,
     )
 
 

@@ -258,14 +258,14 @@ def rows_of(index: pd.DataFrame, split: pd.DataFrame, part: str) -> pd.DataFrame
         pd.MultiIndex.from_frame(rows[PATIENT].drop_duplicates()),
         pd.MultiIndex.from_frame(split[PATIENT].drop_duplicates()),
     )
-    if len(absent := want.difference(have)):
-        raise SplitError(
-            f"{len(absent)} patients of the split are not in the index: {named(absent)}"
-        )
-    if len(absent := have.difference(want)):
-        raise SplitError(
-            f"{len(absent)} patients of the index are not in the split: {named(absent)}"
-        )
+    for absent, of, there in (
+        (want.difference(have), "split", "index"),
+        (have.difference(want), "index", "split"),
+    ):
+        if len(absent):
+            raise SplitError(
+                f"{len(absent)} patients of the {of} are not in the {there}: {named(absent)}"
+            )
     chosen = pd.MultiIndex.from_frame(split.loc[split["part"] == part, keys])
     return rows[pd.MultiIndex.from_frame(rows[keys]).isin(chosen)].reset_index(drop=True)
 

@@ -145,14 +145,7 @@ def _remove_stale(folder: Path, scan_ids: Iterable[str]) -> None:
         if (folder / name).is_file():
             (folder / name).unlink()
     names = {file_name(scan_id) for scan_id in scan_ids}
-    for pattern in (
-        "records/*.json",
-        "scans/*.npy",
-        "masks/*.npy",
-        "records/.*.json",
-        "scans/.*.npy",
-        "masks/.*.npy",
-    ):
+    for pattern in ("records/*.json", "scans/*.npy", "masks/*.npy"):
         for path in folder.glob(pattern):
             if path.is_dir():
                 shutil.rmtree(path)

@@ -115,6 +115,9 @@ class Store:
             raise self._damaged(name, f"does not match its hash in {META}")
         return BytesIO(content)
 
+    def _typed(self, name: str, columns: dict[str, str]) -> pd.DataFrame:
+        return typed(pd.read_parquet(self._table(name)), columns, f"{self.path}/{name}")
+
     def check_tables(self) -> None:
         """DataError where a table is gone or not as it was written."""
         for name in TABLES:
@@ -123,20 +126,17 @@ class Store:
     @cached_property
     def index(self) -> pd.DataFrame:
         """Slice index, a row per slice."""
-        table = pd.read_parquet(self._table("index.parquet"))
-        return typed(table, INDEX_COLUMNS, f"{self.path}/index.parquet")
+        return self._typed("index.parquet", INDEX_COLUMNS)
 
     @cached_property
     def boxes(self) -> pd.DataFrame:
         """Boxes in pixels of the stored slices."""
-        table = pd.read_parquet(self._table("boxes.parquet"))
-        return typed(table, BOX_COLUMNS, f"{self.path}/boxes.parquet")
+        return self._typed("boxes.parquet", BOX_COLUMNS)
 
     @cached_property
     def images(self) -> pd.DataFrame:
         """A row per slice: `dataset, patient_id, scan_id, slice_index, image_hash, constant`."""
-        table = pd.read_parquet(self._table("images.parquet"))
-        return typed(table, IMAGE_COLUMNS, f"{self.path}/images.parquet")
+        return self._typed("images.parquet", IMAGE_COLUMNS)
 
     @cached_property
     def _recorded(self) -> pd.DataFrame:

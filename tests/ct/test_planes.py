@@ -15,10 +15,9 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from ich_study.ct.planes import PixelGrid, slice_depths_mm
-from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame
+from ich_study.datasets.contract import ScanRef, ScanVolume, box_frame, mask_labels
 from ich_study.datasets.dicom_series import read_series
 from ich_study.datasets.instance2022 import Instance2022Reader
-from ich_study.datasets.nifti import mask_labels
 from ich_study.errors import DataError
 from ich_study.evaluate.truth import read_truth
 from ich_study.inputs.preprocessing import Preprocessing

@@ -9,8 +9,9 @@ from hypothesis import given, settings, strategies as st
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
 from ich_study.datasets import open_dataset
+from ich_study.datasets.contract import mask_labels
 from ich_study.datasets.instance2022 import Instance2022Reader
-from ich_study.datasets.nifti import load_nifti, load_pair, mask_labels, recode, to_hounsfield
+from ich_study.datasets.nifti import load_nifti, load_pair, recode, to_hounsfield
 from ich_study.errors import DataError, ParameterError
 from ich_study.integrity.scan import note_findings
 from ich_study.phantom.write_bhsd import write_bhsd
