@@ -113,14 +113,7 @@ def stop_on_errors(table: pd.DataFrame, allow: Sequence[str] = ()) -> None:
         lines.append(f"  {row.check}: {row.dataset}, {place}: {row.detail}")
     if len(errors) > SHOWN:
         lines.append(f"  and {len(errors) - SHOWN} more, in the report's table")
-    raise DataError(
-        "\n".join(
-            [
-                *lines,
-                (
-                    "Repair the data, or name these checks in the `allow` parameter to go on"
-                    " despite them."
-                ),
-            ]
-        )
+    lines.append(
+        "Repair the data, or name these checks in the `allow` parameter to go on despite them."
     )
+    raise DataError("\n".join(lines))

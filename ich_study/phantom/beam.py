@@ -42,20 +42,15 @@ def projector() -> sparse.csr_matrix:
     )
 
 
-def _filtered(sinogram: np.ndarray) -> np.ndarray:
-    """Ramp-filtered projections (views, bins, slices), smoothed at the highest frequencies."""
-    bins = sinogram.shape[1]
+def _back_project(sinogram: np.ndarray) -> np.ndarray:
+    """Images (slices, GRID, GRID) in units of the projections (views, bins, slices) per mm, after a
+    ramp filter that is smooth at the highest frequencies."""
+    _, bins, slices = sinogram.shape
     frequency = np.fft.rfftfreq(2 * bins)
     ramp = 2 * frequency * np.cos(np.pi * frequency) ** 2
-    return np.fft.irfft(
-        np.fft.rfft(sinogram, 2 * bins, axis=1) * ramp[None, :, None], 2 * bins, axis=1
-    )[:, :bins]
-
-
-def _back_project(sinogram: np.ndarray, slices: int) -> np.ndarray:
-    """Image (slices, GRID, GRID) in units of the projections per mm."""
-    step = FIELD_MM / GRID
-    flat = _filtered(sinogram).reshape(-1, slices).astype(np.float32)
+    spectrum = np.fft.rfft(sinogram, 2 * bins, axis=1) * ramp[:, None]
+    filtered = np.fft.irfft(spectrum, 2 * bins, axis=1)[:, :bins]
+    step, flat = FIELD_MM / GRID, filtered.reshape(-1, slices).astype(np.float32)
     image = projector().T @ flat * (np.pi / (2 * ANGLES) / step**2)
     return image.T.reshape(slices, GRID, GRID)
 
@@ -85,7 +80,7 @@ def beam_hardening(
         * np.exp(0.5 * (total_path - 5.0))
         * 0.0022
     )
-    images = _back_project(np.concatenate([error, rays], axis=2), 2 * slices) / WATER_PER_MM * 1000
+    images = _back_project(np.concatenate([error, rays], axis=2)) / WATER_PER_MM * 1000
     inside = ndimage.gaussian_filter(np.clip((zoomed + 600) / 500, 0, 1), (0, 0.5, 0.5))
     glow = ndimage.gaussian_filter(np.clip(bone, 0, 1), (0, 4.0, 4.0)) * inside
     return tuple(

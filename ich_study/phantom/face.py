@@ -12,6 +12,7 @@ import numpy as np
 
 from ich_study.phantom import tables
 from ich_study.phantom.geometry import (
+    Box,
     Lattice,
     Point,
     capsule,
@@ -55,20 +56,17 @@ def _solids(group: str) -> tuple[Solid, ...]:
 BONE_SOLIDS, ORBIT_SOLIDS, AIR_SOLIDS = _solids("bone"), _solids("orbit"), _solids("air")
 
 
-def _distance(lattice: Lattice, solid: Solid, side: int) -> np.ndarray:
-    centre = (solid.centre[0] * side, *solid.centre[1:])
+def _near(lattice: Lattice, solid: Solid, side: int) -> tuple[Box, Lattice, np.ndarray]:
+    """The part of a lattice around a solid on one side of the head, and the signed distance to it
+    there."""
+    start, end = ((x * side, y, z) for x, y, z in (solid.centre, solid.end or solid.centre))
+    reach = np.array(solid.axes) if solid.end is None else max(solid.axes[:2])
+    reach = reach + 3.0 + abs(solid.wall_mm)
+    points = np.array([start, end])
+    box, part = lattice.between((points.min(0) - reach)[::-1], (points.max(0) + reach)[::-1])
     if solid.end is None:
-        return ellipsoid(lattice, centre, solid.axes)
-    return capsule(
-        lattice, centre, (solid.end[0] * side, *solid.end[1:]), solid.axes[0], solid.axes[1]
-    )
-
-
-def _corners(solid: Solid, side: int, margin_mm: float) -> tuple[Point, Point]:
-    points = np.array([solid.centre, solid.end or solid.centre]) * (side, 1, 1)
-    reach = max(solid.axes[:2]) if solid.end else np.array(solid.axes)
-    low, high = points.min(0) - reach - margin_mm, points.max(0) + reach + margin_mm
-    return tuple(low[::-1]), tuple(high[::-1])
+        return box, part, ellipsoid(part, start, solid.axes)
+    return box, part, capsule(part, start, end, *solid.axes[:2])
 
 
 def paint_solid(
@@ -83,8 +81,8 @@ def paint_solid(
     """Paints a solid on both sides, in place. `allowed`: fraction where it may stand; `field`: the
     random field of its cells; `grow`: factor of its size."""
     for side in (-1, 1) if solid.centre[0] else (1,):
-        box, part = lattice.between(*_corners(solid, side, 3.0 + abs(solid.wall_mm)))
-        distance = _distance(part, solid, side) + (1 - grow) * max(solid.axes)
+        box, part, distance = _near(lattice, solid, side)
+        distance += (1 - grow) * max(solid.axes)
         limit = 1 if allowed is None else allowed[box]
         if solid.wall_mm:
             wall = occupancy(distance - max(solid.wall_mm, 0), width_mm) * limit
@@ -92,7 +90,7 @@ def paint_solid(
                 wall = wall * (part.mesh[1] > solid.open_front)
             paint(hu[box], wall, solid.wall_hu)
         inside = occupancy(distance - min(solid.wall_mm, 0), width_mm)
-        if solid.cells is not None and field is not None:
+        if solid.cells is not None:
             inside = inside * occupancy(field[box] - solid.cells, 0.6)
         paint(hu[box], inside * limit, solid.hu)
 

@@ -58,7 +58,7 @@ class Lattice:
         spans = []
         for a, b, axis in zip(low, high, (self.z, self.y, self.x)):
             start, stop = np.searchsorted(axis, (a, b))
-            spans.append(slice(int(max(start - 1, 0)), int(min(stop + 1, len(axis)))))
+            spans.append(slice(max(start - 1, 0), min(stop + 1, len(axis))))
         box = tuple(spans)
         return box, self.part(box)
 
@@ -85,8 +85,8 @@ def slabs(distance: np.ndarray, within_mm: float) -> Iterator[Box]:
         if len(rows):
             yield (
                 planes,
-                slice(int(rows[0]), int(rows[-1]) + 1),
-                slice(int(columns[0]), int(columns[-1]) + 1),
+                slice(rows[0], rows[-1] + 1),
+                slice(columns[0], columns[-1] + 1),
             )
 
 

@@ -107,7 +107,7 @@ def paint_meningioma(anatomy: Anatomy, rng: np.random.Generator) -> None:
     if rng.random() > 0.02:
         return
     side, size = rng.choice([-1, 1]), rng.uniform(7, 15)
-    place = [(58, 10, 30), (8, -30, 56), (40, -34, -2), (30, 70, 40)][int(rng.integers(4))]
+    place = [(58, 10, 30), (8, -30, 56), (40, -34, -2), (30, 70, 40)][rng.integers(4)]
     box, distance = _local(
         anatomy, (place[0] * side, place[1], place[2]), (size, size, size), 0.8, 14, rng
     )

@@ -97,7 +97,7 @@ def _bend(rng: np.random.Generator, step_mm: float, shape: tuple[int, ...]) -> n
 
 def _crop(axis: np.ndarray, reach_mm: float) -> slice:
     inside = np.flatnonzero(np.abs(axis) <= reach_mm)
-    return slice(int(inside[0]), int(inside[-1]) + 1)
+    return slice(inside[0], inside[-1] + 1)
 
 
 def sample(field: np.ndarray, placement: Placement, matrix: int, outside: float) -> np.ndarray:

@@ -88,4 +88,4 @@ def draw_subtypes(
     combinations = PICKED if picked else COMBINATIONS
     names = [names for names in combinations if LESIONS[lesions].always <= set(names)]
     weights = np.array([combinations[name] for name in names])
-    return names[int(rng.choice(len(names), p=weights / weights.sum()))]
+    return names[rng.choice(len(names), p=weights / weights.sum())]

@@ -178,7 +178,7 @@ def _bone(lattice: Lattice, person: Person, shell: np.ndarray, mottle: np.ndarra
     tissue = person.tissue
     marrow = smoothstep(shell, 1.2, 2.4) * (0.75 + 0.25 * mottle)
     bone = tissue.table + (tissue.diploe - tissue.table) * np.clip(marrow, 0, 1)
-    vault = slice(int(np.searchsorted(lattice.z, -15, side="right")), None)
+    vault = slice(np.searchsorted(lattice.z, -15, side="right"), None)
     suture = np.exp(
         -((suture_distance(Lattice(lattice.z[vault], lattice.y, lattice.x)) / 0.9) ** 2)
     )

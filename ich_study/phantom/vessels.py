@@ -77,7 +77,7 @@ def _tentorium(anatomy: Anatomy, box: Box, width_mm: float) -> np.ndarray:
 def paint_arteries(anatomy: Anatomy, rng: np.random.Generator, contrast: bool = False) -> None:
     """Paints the large arteries of the base, in place; one may be abnormally dense (a clot), all
     are with a contrast agent."""
-    dense = int(rng.integers(len(ARTERIES))) if rng.random() < 0.06 else -1
+    dense = rng.integers(len(ARTERIES)) if rng.random() < 0.06 else -1
     for k, row in enumerate(ARTERIES):
         value = anatomy.person.tissue.blood + 2 + (rng.uniform(14, 24) if k == dense else 0)
         value += ARTERIAL_CONTRAST if contrast else 0

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ich_study.atomic import atomic_path
-from ich_study.errors import ParameterError
 from ich_study.phantom.scan import PhantomScan
 from ich_study.schema import MASK_CODES
 
@@ -23,16 +22,10 @@ def contract_affine(scan: PhantomScan) -> np.ndarray:
     The head's centre lies at x = y = 0, slice 0's centre at `z_mm[0]`. With a positive tilt the
     rows descend towards posterior, as with DICOM's positive GantryDetectorTilt; the slices are
     turned with them, at the distance of their planes. That they lie shifted within their planes is
-    lost: a qform, all that BHSD has, cannot state it. Raises ParameterError where the slices are
-    not evenly spaced, which no affine can state.
+    lost: a qform, all that BHSD has, cannot state it.
     """
     steps = np.diff(scan.plane_mm)
     gap = float(steps.mean()) if len(steps) else scan.thickness_mm
-    if len(steps) and np.abs(steps - gap).max() > 0.01 * gap:
-        spread = f"{steps.min():g} to {steps.max():g} mm"
-        raise ParameterError(
-            f"phantom scan of seed {scan.seed} is not evenly spaced ({spread}); NIfTI needs that"
-        )
     tilt = np.radians(scan.tilt_degrees)
     affine = np.eye(4)
     affine[:3, 0] = -scan.spacing_mm, 0, 0

@@ -30,7 +30,8 @@ def write_physionet(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, 
     Returns a patient_id and scan_id per scan.
     """
     written, slices = [], []
-    for number, scan in zip(_numbers(), scans):
+    numbers = (number for number in count(49) if number not in WITHOUT_SCAN)
+    for number, scan in zip(numbers, scans):
         name, mask = f"{number:03d}", np.where(scan.mask > 0, 255, 0)
         save_scan(scan, mask, (root / "ct_scans", root / "masks"), f"{name}.nii")
         slices += _slice_rows(number, scan)
@@ -44,10 +45,6 @@ def write_physionet(root: Path, scans: Iterable[PhantomScan]) -> list[dict[str, 
     ]
     write_csv(root / "hemorrhage_diagnosis_raw_ct.csv", pd.DataFrame(slices, columns=columns))
     return written
-
-
-def _numbers() -> Iterator[int]:
-    return (number for number in count(49) if number not in WITHOUT_SCAN)
 
 
 def _slice_rows(number: int, scan: PhantomScan) -> Iterator[dict[str, int]]:

@@ -81,7 +81,7 @@ def draw_epidural(rng: np.random.Generator, volume_ml: float, density: float) ->
     sutures."""
     side = int(rng.choice([-1, 1]))
     places = [(64, 16, -6), (64, 26, 12), (60, 30, 36), (38, -56, 14), (30, 96, -2)]
-    centre = places[int(rng.choice(5, p=[0.35, 0.27, 0.18, 0.13, 0.07]))]
+    centre = places[rng.choice(5, p=[0.35, 0.27, 0.18, 0.13, 0.07])]
     radius = (volume_ml * 1000 / 0.62) ** (1 / 3) * rng.uniform(0.92, 1.15)
     return Layer(
         "lens",

@@ -38,7 +38,7 @@ def draw_hematoma(
     """Draws site, shape and oedema of a hematoma of `volume_ml`."""
     possible = [site for site in SITES if site["most_ml"] >= volume_ml]
     shares = np.array([site["share"] for site in possible])
-    site = possible[int(rng.choice(len(possible), p=shares / shares.sum()))]
+    site = possible[rng.choice(len(possible), p=shares / shares.sum())]
     side = int(rng.choice([-1, 1]))
     spread = [site[f"spread_{axis}"] for axis in "xyz"]
     place = np.array(tables.centre(site)) + np.clip(rng.standard_normal(3), -1.6, 1.6) * spread

@@ -29,7 +29,7 @@ SHOWN = 1.5
 def draw_centre(rng: np.random.Generator) -> Point:
     """Centre of the bleeding: a basal cistern, or a place on the convexity."""
     if rng.random() < 0.45:
-        return BASAL[int(rng.integers(len(BASAL)))]
+        return BASAL[rng.integers(len(BASAL))]
     angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(0, 62)
     ring = np.sqrt(max(1 - (height / 80) ** 2, 0.05))
     return float(62 * ring * np.cos(angle)), float(16 + 80 * ring * np.sin(angle)), float(height)
