@@ -24,6 +24,7 @@ import numpy as np
 import pydicom
 from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_file_meta_info
+from pydicom.misc import is_dicom
 from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -136,18 +137,14 @@ def dicom_files(folder: Path) -> list[Path]:
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and (path.suffix.lower() == ".dcm" or _has_magic(path))
+        if path.is_file()
+        and (path.suffix.lower() == ".dcm" or (path.name != "DICOMDIR" and is_dicom(path)))
     ]
     if not files:
         raise DataError(
             f"{folder} holds no DICOM file (neither a name in .dcm nor the DICM mark at byte 128)"
         )
     return files
-
-
-def _has_magic(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM" and path.name != "DICOMDIR"
 
 
 def open_dicom(path: Path, pixels: bool = True) -> pydicom.Dataset:

@@ -80,12 +80,10 @@ class SliceStack:
     headers: in slice order; repeated: files at a position that an earlier file (by name) holds;
     unlike: the other stacks of the series, where those were allowed and left out. axes: unit
     vectors along a row, down a column and along the normal of the slices, (3, 3).
-    z_mm, shift_mm: as `contract.ScanVolume` has them, of the slice centres. gaps_mm: distance
-    between neighbouring planes, float64 (slices - 1,). spacing_mm: (x, y) pixel size in contract
-    orientation.
-    thickness_mm: median of the headers', else of the gaps, else NaN. tilt_degrees: gantry tilt
-    about the left-right axis, the sign that of GantryDetectorTilt; roll_degrees: slope of a row out
-    of the x axis.
+    z_mm, shift_mm: as `contract.ScanVolume` has them, of the slice centres. spacing_mm: (x, y)
+    pixel size in contract orientation. thickness_mm: median of the headers', else of the gaps, else
+    NaN. tilt_degrees: gantry tilt about the left-right axis, the sign that of GantryDetectorTilt;
+    roll_degrees: slope of a row out of the x axis.
     """
 
     headers: tuple[SliceHeader, ...]
@@ -99,11 +97,6 @@ class SliceStack:
     thickness_mm: float
     tilt_degrees: float
     roll_degrees: float
-
-    @property
-    def gaps_mm(self) -> np.ndarray:
-        """See above."""
-        return np.diff(self.z_mm)
 
     def nearest(self, header: SliceHeader) -> int:
         """The slice closest to the position of another."""
@@ -151,7 +144,7 @@ class SliceStack:
         return notes + self._spacing_notes()
 
     def _spacing_notes(self) -> list[str]:
-        notes, gaps = [], self.gaps_mm
+        notes, gaps = [], np.diff(self.z_mm)
         if len(gaps) and np.ptp(gaps) > 0.1 * np.median(gaps):
             notes.append(
                 f"irregular-spacing: {gaps.min():.2f} to {gaps.max():.2f} mm, median"

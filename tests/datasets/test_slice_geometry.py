@@ -43,7 +43,7 @@ def header(z=0.0, name="a.dcm", **changes):
 
 def test_slices_are_ordered_from_inferior_to_superior_whatever_their_names():
     stack = stack_slices([header(z, f"{10 - z:g}.dcm") for z in (10.0, 0.0, 5.0)])
-    assert stack.z_mm.tolist() == [0.0, 5.0, 10.0] and stack.gaps_mm.tolist() == [5.0, 5.0]
+    assert stack.z_mm.tolist() == [0.0, 5.0, 10.0]
     assert [item.position_mm[2] for item in stack.headers] == [0.0, 5.0, 10.0]
 
 
@@ -202,7 +202,7 @@ def test_tilt_has_the_sign_of_the_header_and_orders_along_the_normal():
     tilted = (1.0, 0.0, 0.0, 0.0, np.cos(np.radians(20)), -np.sin(np.radians(20)))
     stack = stack_slices([header(0.0, orientation=tilted), header(5.0, orientation=tilted)])
     assert stack.tilt_degrees == pytest.approx(20) and stack.roll_degrees == 0
-    assert stack.gaps_mm == pytest.approx([5 * np.cos(np.radians(20))])
+    assert np.diff(stack.z_mm) == pytest.approx([5 * np.cos(np.radians(20))])
     # a table that moves along z shifts the slices within their planes, upwards in the picture
     assert stack.shift_mm == pytest.approx(np.array([[0, 0], [0, -5 * np.sin(np.radians(20))]]))
     assert along_normal(header(5.0)) - along_normal(header(0.0)) == 5.0
