@@ -337,14 +337,14 @@ def read_file(path: Path) -> dict[str, Setting]:
     return {name: Setting(value, str(path)) for name, value in content.items()}
 
 
-def read_pair(name: str, text: str) -> tuple[str, Setting]:
-    """Setting of one `-p name text`: the text is read as YAML, so that `3`, `true`, `[a, b]` and
+def read_pair(text: str) -> Setting:
+    """What stands behind `-p name`: the text is read as YAML, so that `3`, `true`, `[a, b]` and
     `null` mean what they do in a file."""
     try:
         value = yaml.load(text, Loader=_PairLoader)
     except yaml.YAMLError:
         value = text
-    return name, Setting(value, "-p", text)
+    return Setting(value, "-p", text)
 
 
 def check(
@@ -431,7 +431,7 @@ def load(
     parameters = declared(notebook)
     optional = {name: replace(each, required=False) for name, each in parameters.items()}
     layers = [read_file(Path(file)) for file in files]
-    layers.append(dict(read_pair(name, text) for name, text in pairs))
+    layers.append({name: read_pair(text) for name, text in pairs})
     found: dict[str, Setting] = {}
     for layer in layers:
         for name, value in check(optional, layer, notebook.stem).items():

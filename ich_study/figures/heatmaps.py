@@ -100,7 +100,8 @@ def heatmap_grid(
     beside = _BAR if heated else 0
     side = min(side, (WIDEST - beside) / most)
     size = letters(7.5, side * most + beside)
-    height = side * hu.shape[1] / hu.shape[2] * sum(lines) + 0.12 * size
+    high, wide = hu.shape[1:]
+    height = side * high / wide * sum(lines) + 0.12 * size
     figure, axes = plt.subplots(
         sum(lines), most, figsize=(side * most + beside, height), squeeze=False
     )
@@ -112,9 +113,14 @@ def heatmap_grid(
             for column, axis in zip(shown, axis_row):
                 show_hu(axis, hu[row], window)
                 _draw(axis, column, row, opacity, shown_from, size)
-                if column.title == "truth":
-                    _outline_truth(axis, row, truth, boxes)
-                _bare(axis, hu.shape[1:])
+                if column.title == "truth" and truth is not None:
+                    outline_codes(axis, truth[row])
+                for box in boxes[row] if column.title == "truth" and boxes else ():
+                    outline_box(axis, box, CLASS_COLOURS["hemorrhage"])
+                # no ticks, no grid, the whole slice and nothing beside it
+                axis.set_visible(True)
+                axis.grid(visible=False)
+                axis.set(xticks=[], yticks=[], xlim=(-0.5, wide - 0.5), ylim=(high - 0.5, -0.5))
                 axis.set_title(column.title if row < across else "", fontsize=size)
             if row_titles is not None and number < len(parts):
                 axis_row[0].set_ylabel(row_titles[row], fontsize=size)
@@ -168,23 +174,6 @@ def _require_shapes(hu: np.ndarray, columns: Sequence[MapColumn], title: str) ->
                 raise StudyError(
                     f"column {column.title!r} has shape {part.shape}, the slices {hu.shape}"
                 )
-
-
-def _outline_truth(
-    axis: Axes, row: int, truth: np.ndarray | None, boxes: Sequence[np.ndarray] | None
-) -> None:
-    if truth is not None:
-        outline_codes(axis, truth[row])
-    for box in () if boxes is None else boxes[row]:
-        outline_box(axis, box, CLASS_COLOURS["hemorrhage"])
-
-
-def _bare(axis: Axes, shape: tuple[int, ...]) -> None:
-    """Shown with no ticks, no grid, the whole slice of `shape` and nothing beside it."""
-    axis.set_visible(True)
-    rows, columns = shape
-    axis.set(xticks=[], yticks=[], xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-    axis.grid(visible=False)
 
 
 def _draw(

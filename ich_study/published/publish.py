@@ -37,7 +37,6 @@ PATIENT_TABLES: tuple[str, ...] = ("predictions.parquet", TOP_EPOCHS_FILE)
 CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
 CHARTS = ("quality_cost.png", "ranks_*.png", "reliability_*.png")
 """Pictures of `08_cross_benchmark` in which there is no slice."""
-METHOD_NOTEBOOKS: tuple[str, ...] = ("02_", "03_", "04_", "05_", "06_")
 CURVE_POINTS = 200
 LARGEST_PICTURE_BYTES = 300_000
 """A picture above this is published with fewer colours, then smaller (`small_picture`)."""
@@ -121,19 +120,16 @@ def synthetic_pictures(runs: Path) -> list[Path]:
     """Pictures of `00_data` that show no real scan: the plots, and the montages of phantoms."""
     montages = {f"montage_{name}.png" for name in synthetic_datasets(runs / "00_data")}
     pictures = sorted((runs / "00_data").glob("*.png"))
-    return [
-        path for path in pictures if not path.name.startswith("montage_") or path.name in montages
-    ]
+    return [path for path in pictures if not path.match("montage_*") or path.name in montages]
 
 
 def study_pictures(runs: Path) -> list[Path]:
     """Charts of 08; pictures of notebooks 02 to 06 where every data set of these runs is
     synthetic."""
     charts = [path for name in CHARTS for path in (runs / "08_cross_benchmark").glob(name)]
-    if not all_synthetic(runs):
-        return sorted(charts)
-    folders = [folder for name in METHOD_NOTEBOOKS for folder in runs.glob(f"{name}*")]
-    return sorted([*charts, *(path for folder in folders for path in folder.rglob("*.png"))])
+    if all_synthetic(runs):
+        charts += runs.glob("0[2-6]_*/**/*.png")
+    return sorted(charts)
 
 
 def small_picture(source: Path, target: Path) -> Path:

@@ -135,7 +135,11 @@ def run(this: Plan) -> dict[str, Any]:
         skip = frozenset({RUN_NAME, FAILED_NAME, LOG_NAME, manifest.RECORD_NAME})
         content["outputs"] = manifest.outputs(this.folder, skip, since=started.timestamp() - 1)
         content = manifest.anonymous(content, paths.project_root())
-        _write(this.folder, content)
+        if content["status"] != "ok":
+            write_json(this.folder / FAILED_NAME, content)
+        write_json(this.folder / RUN_NAME, content)
+        if content["status"] == "ok":
+            (this.folder / FAILED_NAME).unlink(missing_ok=True)
     return content
 
 
@@ -155,14 +159,6 @@ def _provenance(this: Plan) -> dict[str, Any]:
         "git": manifest.git_state(paths.project_root()),
         "hardware": manifest.hardware(),
     }
-
-
-def _write(folder: Path, content: dict[str, Any]) -> None:
-    if content["status"] != "ok":
-        write_json(folder / FAILED_NAME, content)
-    write_json(folder / RUN_NAME, content)
-    if content["status"] == "ok":
-        (folder / FAILED_NAME).unlink(missing_ok=True)
 
 
 @contextmanager
