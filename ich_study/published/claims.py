@@ -35,25 +35,6 @@ from ich_study.published.lookup import (
 )
 from ich_study.published.tables import read_shipped
 
-CLAIM_COLUMNS: tuple[str, ...] = (
-    "claim_id",
-    "paper",
-    "section",
-    "short",
-    "sentence",
-    "evidence",
-    "study",
-    "metric",
-    "protocol",
-    "left",
-    "comparison",
-    "right",
-    "ours",
-    "boxes",
-    "note",
-)
-"""`short`: what is compared, for who has not read the paper. `evidence`: the printed tables whose
-numbers say the sentence, or `none` where the paper prints no number for it."""
 RULING_COLUMNS: tuple[str, ...] = (
     "verdict",
     "reason",
@@ -70,14 +51,6 @@ BOUNDS: tuple[str, ...] = ("difference_low", "difference_high")
 METHOD = "seed_to_seed"
 """How far a difference moves from seed to seed, see `noise`; in a printed table a method of its
 own."""
-VERDICT_COLUMNS: tuple[str, ...] = (
-    *(name for name in CLAIM_COLUMNS if name not in SECOND),
-    *RULING_COLUMNS,
-    *(f"{column}_{second}" for second in SECOND for column in ("verdict", "reason")),
-    METHOD,
-    *(f"{METHOD}_{second}" for second in SECOND),
-    *(f"{bound}_{second}" for second in SECOND for bound in BOUNDS),
-)
 VERDICTS: tuple[str, ...] = ("supported", "contradicted", "undecided", "not measured")
 CLOCK_METRICS = frozenset({"milliseconds"})
 """Metrics that a clock decides: equal runs may differ in them, and in verdicts on them."""
@@ -170,8 +143,12 @@ def claim_sides(claim: pd.Series, second: str = "") -> tuple[Selector, Selector 
 
 @cache
 def load_claims() -> pd.DataFrame:
-    """Every claim, columns `CLAIM_COLUMNS`, empty text where a column says nothing; not to be
-    changed."""
+    """Every claim, empty text where a column says nothing; not to be changed.
+
+    `short`: what is compared, for who has not read the paper. `evidence`: the printed tables whose
+    numbers say the sentence, or `none` where the paper prints no number for it. The other columns
+    are told above.
+    """
     return read_shipped("claims.csv")
 
 
@@ -196,8 +173,8 @@ def compared_pairs(
 def verdicts(
     results: pd.DataFrame, claims: pd.DataFrame | None = None, synthetic: bool = False
 ) -> pd.DataFrame:
-    """Every claim (`load_claims()` unless given) judged, columns `VERDICT_COLUMNS`: one of
-    VERDICTS, from the result table's 95 % intervals; `not measured` where it has no such rows.
+    """Every claim (`load_claims()` unless given) judged, with RULING_COLUMNS: one of VERDICTS, from
+    the result table's 95 % intervals; `not measured` where it has no such rows.
 
     The interval of a pair's difference is that of its own row (`pair_columns`, in either direction)
     where there is one, else from the left's lower minus the right's upper bound to the left's upper
@@ -207,38 +184,35 @@ def verdicts(
     number behind a comparison; `difference_low` and `difference_high` span the intervals of all
     differences, and of those under our protocol and against boxes in columns that end in `_ours`
     and `_boxes`. `power`: of an equivalence test, the smallest. Columns of METHOD are left to
-    `noise.with_floor`. synthetic: the results are of a
-    phantom; claims about a printed number of one data set (their note begins with `absolute`) are
-    then left undecided.
+    `noise.with_floor`. synthetic: the results are of a phantom; claims about a printed number of
+    one data set (their note begins with `absolute`) are then left undecided.
     """
     claims, table = load_claims() if claims is None else claims, Results.of(results)
     rows = []
     for _, claim in claims.iterrows():
-        row = claim.to_dict() | {named(METHOD, second): np.nan for second in ("", *SECOND)}
+        rulings = {name: _judge(claim, table, name) if claim[name] else {} for name in SECOND}
+        row = claim.drop(list(SECOND)).to_dict() | dict.fromkeys(RULING_COLUMNS, np.nan)
         if synthetic and claim["note"].startswith("absolute"):
             row |= {"verdict": "undecided", "reason": "a printed number is not judged by a phantom"}
         else:
             row |= _judge(claim, table)
-        for second in SECOND:
-            ruling = _judge(claim, table, second) if claim[second] else {}
+        for second, ruling in rulings.items():
             row |= {named(said, second): ruling.get(said, "") for said in ("verdict", "reason")}
+        row |= {named(METHOD, second): np.nan for second in ("", *SECOND)}
+        for second, ruling in rulings.items():
             row |= {named(bound, second): ruling.get(bound, np.nan) for bound in BOUNDS}
         rows.append(row)
-    return pd.DataFrame(rows, columns=VERDICT_COLUMNS)
+    return pd.DataFrame(rows)
 
 
 def _judge(claim: pd.Series, table: Results, second: str = "") -> dict[str, object]:
-    """RULING_COLUMNS of one claim."""
+    """Those of RULING_COLUMNS that a claim has."""
     left, right = claim_sides(claim, second)
     comparison, pairs = parse_comparison(claim["comparison"]), table.bounds(left, right)
     absent = table.absent(left) or ("" if isinstance(right, float) else table.absent(right))
     if pairs.empty:
-        return dict.fromkeys(RULING_COLUMNS, np.nan) | {
-            "verdict": "not measured",
-            "reason": absent or "no two rows that can be compared",
-            "pairs": 0,
-            "paired": 0,
-        }
+        reason = absent or "no two rows that can be compared"
+        return {"verdict": "not measured", "reason": reason, "pairs": 0, "paired": 0}
     patients = int(pairs["n"].min()) if pairs["n"].notna().any() else 0
     power = min(comparison.power(low, high) for low, high in zip(pairs["low"], pairs["high"]))
     verdict, reason = _decided(comparison, pairs, absent, patients, power)

@@ -10,7 +10,7 @@ from ich_study.evaluate.comparisons import (
     prediction_differences,
     threshold_ranges,
 )
-from ich_study.published.claims import CLAIM_COLUMNS, verdicts
+from ich_study.published.claims import load_claims, verdicts
 from ich_study.published.lookup import row_keys
 from ich_study.schema import result_table
 
@@ -88,7 +88,7 @@ def test_the_claims_are_judged_by_the_paired_difference():
     )
     claim = pd.DataFrame(
         {
-            **dict.fromkeys(CLAIM_COLUMNS, ""),
+            **dict.fromkeys(load_claims(), ""),
             "study": "01_backbones",
             "metric": "auroc",
             "left": "method=good",
