@@ -31,19 +31,15 @@ def draw_bland_altman(axis: Axes, scans: pd.DataFrame, colour: str) -> str:
     """Scans (rows of `volume_table` of one class) as points; lines for bias and limits, bands for
     their 95 % intervals over patients. Returns bias and limits in words."""
     truth, predicted = scans["truth_ml"].to_numpy(float), scans["predicted_ml"].to_numpy(float)
-    intervals = {
-        metric: patient_bootstrap(agreement_statistic(scans, metric), _REPLICATES)
-        for metric in _LINES
-    }
-    for metric, interval in intervals.items():
-        if np.isfinite(interval.value):
-            axis.axhline(interval.value, color="0.25", linestyle=_LINES[metric], linewidth=1.1)
+    words = []
+    for metric, line in _LINES.items():
+        interval = patient_bootstrap(agreement_statistic(scans, metric), _REPLICATES)
+        known = np.isfinite(interval.value)
+        words.append(f"{interval.value:.1f}" if known else "unknown")
+        if known:
+            axis.axhline(interval.value, color="0.25", linestyle=line, linewidth=1.1)
         if np.isfinite([interval.low, interval.high]).all():
             axis.axhspan(interval.low, interval.high, color="0.5", alpha=0.16, linewidth=0)
-    words = [
-        f"{interval.value:.1f}" if np.isfinite(interval.value) else "unknown"
-        for interval in intervals.values()
-    ]
     axis.axhline(0, color="0.6", linestyle=":", linewidth=0.9)
     for marker, part in zip(_POINTS, (truth > 0, truth == 0)):
         edge = {"edgecolors": "0.2"} if marker == "o" else {}
@@ -61,11 +57,8 @@ def bland_altman_figure(volumes: Mapping[str, pd.DataFrame]) -> Figure:
     The panels of a row share one scale, linear up to LINEAR_ML. Raises StudyError where no scan is
     left.
     """
-    shown = [
-        name
-        for name in LABELS
-        if any(len(scans_of(table, name, "all")) for table in volumes.values())
-    ]
+    tables = volumes.values()
+    shown = [name for name in LABELS if any(len(scans_of(each, name, "all")) for each in tables)]
     if not shown:
         raise StudyError(f"no scan of {list(LABELS)} with known volumes; nothing to plot")
     width = 0.6 + 2.1 * len(shown)

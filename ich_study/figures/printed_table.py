@@ -51,16 +51,13 @@ def table_figure(
     """
     measured = cells[cells["ours"] != ""].sort_values("reading", key=lambda names: names.str.len())
     colours = dict(zip(measured["reading"].unique(), READINGS))
-    by_row: dict[str, dict[str, list[Cell]]] = {}
-    for cell in cells.to_dict("records"):
-        by_row.setdefault(cell["row"], {}).setdefault(cell["column"], []).append(cell)
     heading = textwrap.wrap(title, 100, break_on_hyphens=False)
     key = "printed (ours minus printed; blue: ours is higher, orange: lower)"
     legend = [(key, PRINTED)] if cells["printed"].any() else []
     legend += colours.items()
     for note in notes:
         legend += [(line, "#000000") for line in textwrap.wrap(note, NOTE_LETTERS)]
-    blocks = [(part, _row_lines(by_row, part, colours)) for part in column_blocks(columns)]
+    blocks = [(part, _row_lines(cells, part, colours)) for part in column_blocks(columns)]
     height = sum(_height(name, lines) for _, rows in blocks for name, lines, _ in rows)
     height += sum(LINE * (_header(part)[2] + 1.5) for part, _ in blocks)
     height += LINE * (1.5 * len(heading) + len(legend) + 1.5)
@@ -99,14 +96,12 @@ def column_blocks(columns: Sequence[str]) -> list[list[str]]:
 
 
 def _row_lines(
-    by_row: Mapping[str, Mapping[str, list[Cell]]],
-    columns: Sequence[str],
-    colours: Mapping[str, str],
+    cells: pd.DataFrame, columns: Sequence[str], colours: Mapping[str, str]
 ) -> list[RowLines]:
     """The rows that have something in these columns."""
     width, found = _width(columns), []
-    for row, by_column in by_row.items():
-        parts = [by_column.get(name, []) for name in columns]
+    for row, own in cells.groupby("row", sort=False):
+        parts = [own[own["column"] == name].to_dict("records") for name in columns]
         if any(parts):
             lines = [_cell_lines(part, colours, width) for part in parts]
             found.append((row, lines, [_shade(part) for part in parts]))

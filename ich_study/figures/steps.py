@@ -97,26 +97,24 @@ def steps_figure(steps: Sequence[Step], title: str, columns: int = 7) -> Figure:
 
 
 def _draw_step(axis: Axes, step: Step) -> None:
-    opacity = None
-    if step.under is not None:
-        show_hu(axis, step.under, step.window)
+    image, colours, lowest, highest, opacity = step.image, "gray", 0, 1, None
     if step.kind == "signed":
-        size = np.abs(step.image)
-        limit = step.limit or max(float(size.max()), 1e-6)
-        if step.under is not None:
-            opacity = 0.6 * np.clip(size / limit, 0, 1)
-        drawn = axis.imshow(step.image, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=opacity)
+        highest = step.limit or max(float(np.abs(image).max()), 1e-6)
+        colours, lowest = "RdBu_r", -highest
+        opacity = 0.6 * np.clip(np.abs(image) / highest, 0, 1)
     elif step.kind == "clusters":
-        last = max(int(step.image.max()), 1)
-        colours = ["black", *plt.get_cmap("viridis")(np.linspace(0.15, 1, last))]
-        drawn = axis.imshow(step.image, cmap=ListedColormap(colours), vmin=-0.5, vmax=last + 0.5)
+        last = max(int(image.max()), 1)
+        listed = ["black", *plt.get_cmap("viridis")(np.linspace(0.15, 1, last))]
+        colours, lowest, highest = ListedColormap(listed), -0.5, last + 0.5
     elif step.kind == "heat":
-        if step.under is not None:
-            opacity = 0.7 * np.clip(1.6 * step.image, 0, 1)
-        drawn = axis.imshow(step.image, cmap="inferno", vmin=0, vmax=1, alpha=opacity)
+        colours, opacity = "inferno", 0.7 * np.clip(1.6 * image, 0, 1)
+    elif step.kind == "hu":
+        image = apply_window(image, step.window)
+    if step.under is None:
+        opacity = None
     else:
-        shown = apply_window(step.image, step.window) if step.kind == "hu" else step.image
-        drawn = axis.imshow(shown, cmap="gray", vmin=0, vmax=1)
+        show_hu(axis, step.under, step.window)
+    drawn = axis.imshow(image, colours, vmin=lowest, vmax=highest, alpha=opacity)
     drawn.set_interpolation("nearest")
     for mask, colour in ((step.truth, TRUTH_COLOUR), (step.outline, OUTLINE_COLOUR)):
         if mask is not None:
