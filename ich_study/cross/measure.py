@@ -47,7 +47,6 @@ class Entry:
 
     name: str
     variant: str
-    rival: bool
     heat: Heat
     marked: np.ndarray
     threshold_source: str
@@ -154,7 +153,6 @@ def _entry(
     return Entry(
         name,
         recipe.variant,
-        False,
         ArrayHeat(name, recipe.variant, None, (ANY,), heat[:, None]),
         marked,
         recipe.source,
@@ -173,7 +171,6 @@ def measured_rivals(truth: Truth, smoothness_px: float, seed: int) -> Iterator[E
         yield Entry(
             rival.name,
             rival.variant,
-            True,
             ArrayHeat(rival.name, rival.variant, None, (ANY,), maps),
             (maps[:, 0] >= 0.5) & inside,
             "none",

@@ -132,7 +132,8 @@ def _scored(entry: Entry, truth: Truth, of_slice: np.ndarray, shown: np.ndarray)
 def cost_table(scored: Mapping[str, Scored]) -> pd.DataFrame:
     """Time and memory a scan, a row a method; NaN for a rival."""
     rows = [
-        (name, each.rival, 1000 * each.seconds, each.memory_mib) for name, each in scored.items()
+        (name, each.logit is None, 1000 * each.seconds, each.memory_mib)
+        for name, each in scored.items()
     ]
     return pd.DataFrame(rows, columns=["method", "rival", "milliseconds", "memory_mib"])
 

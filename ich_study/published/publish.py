@@ -171,14 +171,12 @@ def palette_of(picture: Image.Image) -> Image.Image:
 def thinned(curves: pd.DataFrame) -> pd.DataFrame:
     """Curves with about CURVE_POINTS points per data set, class and, where there are several,
     method, their first and last points kept; thinned again, they stay as they are."""
-
-    def fewer(curve: pd.DataFrame) -> pd.DataFrame:
+    keys = [name for name in ("method", "dataset", "class") if name in curves]
+    parts = []
+    for _, curve in curves.groupby(keys, sort=False):
         step = max(1, len(curve) // CURVE_POINTS)
         kept = sorted({*range(0, len(curve), step), len(curve) - 1})
-        return curve.iloc[kept]
-
-    keys = [name for name in ("method", "dataset", "class") if name in curves]
-    parts = [fewer(curve) for _, curve in curves.groupby(keys, sort=False)]
+        parts.append(curve.iloc[kept])
     return pd.concat(parts, ignore_index=True).round(5)
 
 

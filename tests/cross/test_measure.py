@@ -69,7 +69,7 @@ def test_rivals_stand_beside_the_methods_and_cost_nothing(squares):
     entries = measure.measured({"bright": method("bright")}, store, truth, 4.0, 0)
     found = {entry.name: entry for entry in entries}
     assert list(found) == ["bright", "hu_threshold", "centred_blob", "random_map"]
-    assert [each.rival for each in found.values()] == [False, True, True, True]
+    assert [each.logit is None for each in found.values()] == [False, True, True, True]
     assert np.isnan(found["random_map"].seconds) and found["random_map"].logit is None
     # acute blood of 70 HU is what the HU threshold knows
     assert (found["hu_threshold"].marked & truth.mask()).sum() > 0.7 * truth.mask().sum()
