@@ -13,7 +13,7 @@ from ich_study.evaluate.rows import Rows
 from ich_study.methods.mil import study as mil_study
 from ich_study.methods.mil.figures import panel_figure
 from ich_study.methods.mil.network import ReadyNetwork, create_mil, published_preprocessing
-from ich_study.methods.mil.peak_tuning import BOUNDS, Bounds, Search
+from ich_study.methods.mil.peak_tuning import Bounds, Search, tuning_bounds_of
 from ich_study.methods.mil.peaks import PUBLISHED, Detector
 from ich_study.methods.mil.pipeline import score_slices
 from ich_study.methods.mil.train import training_config
@@ -65,7 +65,7 @@ def evaluated(head, folder):
     ready = ReadyNetwork(replace(network, model=run.model), run.preprocessing)
     tune, test = (score_slices(ready, STORE, ROWS[part]) for part in ("tune", "test"))
     start = Detector(0.0, 0.0, 1, "printed", False)
-    search = Search(BOUNDS[head].on_side(48), start, folder, iterations=4, initial=8)
+    search = Search(tuning_bounds_of(head, None, 48), start, folder, iterations=4, initial=8)
     return mil_study.tune_and_test(tune, test, search, TABLE, head=head, variant="printed")
 
 
