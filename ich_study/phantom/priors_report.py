@@ -41,10 +41,11 @@ def against_priors(lesions: pd.DataFrame) -> pd.DataFrame:
     lesions: rows of `lesions.lesion_statistics` with `dataset`.
     """
     rows = []
-    for quantity in QUANTITIES:
+    for quantity in sorted(QUANTITIES):
         known = _known(lesions, quantity).merge(prior_range(quantity), on="class")
         known = known.assign(inside=known[quantity].between(known["low"], known["high"]))
-        for (dataset, name), part in known.groupby(["dataset", "class"]):
+        in_order = pd.Categorical(known["class"], SUBTYPES)
+        for (dataset, name), part in known.groupby(["dataset", in_order], observed=True):
             prior = part.iloc[0][["median", "low", "high"]]
             measured = (len(part), part[quantity].median(), *prior, part["inside"].mean())
             rows.append((dataset, name, quantity, *measured))
@@ -59,13 +60,7 @@ def against_priors(lesions: pd.DataFrame) -> pd.DataFrame:
         "prior_high",
         "share_inside_prior",
     ]
-    table = pd.DataFrame(rows, columns=columns)
-    order = {name: place for place, name in enumerate(SUBTYPES)}
-    return table.sort_values(
-        ["quantity", "dataset", "class"],
-        key=lambda column: column.map(order) if column.name == "class" else column,
-        ignore_index=True,
-    )
+    return pd.DataFrame(rows, columns=columns)
 
 
 def quantity_figures(lesions: pd.DataFrame, whose: str) -> dict[str, Figure]:
