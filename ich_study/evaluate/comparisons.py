@@ -119,24 +119,18 @@ def _paired(
     predictions: Mapping[str, pd.DataFrame], rows: tuple[Mapping[str, str], ...], place: str
 ) -> tuple[PatientStatistic, ...] | None:
     """Measures of two rows from the same slices; None where these are not here."""
-    tables = [_tables(predictions, row, place) for row in rows]
-    if not all(tables) or any(not one["key"].equals(other["key"]) for one, other in zip(*tables)):
+    tables = []
+    for row in rows:
+        run = row["method"] if row["study"] == "01_backbones" else row["variant"]
+        names = SUBTYPES if row["class"] == "average" else (row["class"],)
+        table = predictions.get(run)
+        if table is None or not set(names) <= set(table.loc[table["part"] == place, "class"]):
+            return None
+        tables.append([_scored(predictions, run, place, name) for name in names])
+    if any(not one["key"].equals(other["key"]) for one, other in zip(*tables)):
         return None
     both = tuple(_statistic(table, row["metric"]) for table, row in zip(tables, rows))
     return both if np.array_equal(both[0].patients, both[1].patients) else None
-
-
-def _tables(
-    predictions: Mapping[str, pd.DataFrame], row: Mapping[str, str], place: str
-) -> list[pd.DataFrame]:
-    """Predictions behind one row, a table per class that it averages; empty where they are not
-    here."""
-    run = row["method"] if row["study"] == "01_backbones" else row["variant"]
-    names = SUBTYPES if row["class"] == "average" else (row["class"],)
-    table = predictions.get(run)
-    if table is None or not set(names) <= set(table.loc[table["part"] == place, "class"]):
-        return []
-    return [_scored(predictions, run, place, name) for name in names]
 
 
 def _statistic(tables: Sequence[pd.DataFrame], metric: str) -> PatientStatistic:

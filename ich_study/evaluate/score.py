@@ -92,7 +92,7 @@ def score_classes(
     if missing and len(heat.classes) != 1:
         raise MapError(f"{heat.name} has no heat of {missing}; it has {', '.join(heat.classes)}")
     thresholds, count = np.asarray(grid, np.float64), len(truth)
-    tp, fp, fn = np.zeros((3, len(classes), count, len(thresholds)), np.int64)
+    counts = np.zeros((3, len(classes), count, len(thresholds)), np.int64)
     pointing, mass = np.full((2, len(classes), count), np.nan)
     reading = Lock()
 
@@ -106,17 +106,14 @@ def score_classes(
             mass[number, index] = mass_inside(np.maximum(own, 0), inside)
             if len(thresholds):
                 counted = counts_over_grid(own, inside, thresholds)
-                tp[number, index] = counted.tp
-                fp[number, index] = counted.fp
-                fn[number, index] = counted.fn
+                counts[:, number, index] = counted.tp, counted.fp, counted.fn
 
     for _ in side_by_side(score_batch, _read_in(truth, classes, batch, bool(len(thresholds)))):
         pass
     found = {}
     for number, name in enumerate(classes):
-        counts = Counts(tp[number], fp[number], fn[number])
-        named = (heat.name, heat.variant, heat.layer, name)
-        found[name] = Scores(*named, thresholds, counts, pointing[number], mass[number], truth.rows)
+        named = (heat.name, heat.variant, heat.layer, name, thresholds, Counts(*counts[:, number]))
+        found[name] = Scores(*named, pointing[number], mass[number], truth.rows)
     return found
 
 

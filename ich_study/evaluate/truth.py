@@ -41,9 +41,6 @@ class PackedMasks:
         """Pack bool (slices, size, size)."""
         return cls(np.packbits(masks.reshape(len(masks), -1), axis=1), masks.shape[-1])
 
-    def __len__(self) -> int:
-        return len(self.bits)
-
     def __getitem__(self, index: Index) -> np.ndarray:
         bits = self.bits[index]
         flat = np.unpackbits(bits, axis=-1, count=self.size**2).astype(bool)

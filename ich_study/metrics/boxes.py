@@ -45,10 +45,7 @@ def component_boxes(mask: np.ndarray, min_pixels: int = 1) -> np.ndarray:
     >>> component_boxes(mask)  # x, y, width, height
     array([[2, 1, 3, 2]])
     """
-    mask = np.asarray(mask)
-    _, _, statistics, _ = cv2.connectedComponentsWithStats(
-        mask.astype(bool).view(np.uint8), connectivity=8
-    )
+    statistics = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)[2]
     components = statistics[1:]
     return components[components[:, cv2.CC_STAT_AREA] >= min_pixels, :4].astype(np.int64)
 
@@ -82,7 +79,6 @@ def filled_box_counts(prediction: np.ndarray, truth: np.ndarray) -> Counts:
     >>> counts.tp, counts.fp, counts.fn
     (array([8]), array([8]), array([8]))
     """
-    prediction, truth = np.asarray(prediction), np.asarray(truth)
     return stack_counts(
         [
             filled_counts(component_boxes(p), component_boxes(t), p.shape)

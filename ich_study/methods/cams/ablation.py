@@ -27,7 +27,6 @@ from ich_study.methods.cams.formulas import weighted_sum
 from ich_study.methods.cams.layers import channels_last
 from ich_study.methods.cams.tails import Expansion, expansion_of, prepared, run, tail_stages
 
-ABLATIONS = ("zero", "library")
 LIBRARY_VALUE = np.float32(1e7)
 VALUES_PER_CHUNK = {"cpu": 2**20, "cuda": 2**26}
 """Activations of the ablated layer in one chunk: on a CPU what stays in its cache through the
@@ -57,7 +56,6 @@ class Ablation:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        require_known("ablation", self.variant, ABLATIONS)
         require_known("precision", self.precision, _DTYPES)
         if self.library_batch < 1:
             raise ParameterError(f"batches of {self.library_batch} channels; expected 1 or more")

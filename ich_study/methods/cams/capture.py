@@ -81,17 +81,6 @@ def _outputs_kept(
             handle.remove()
 
 
-def target_scores(logits: Tensor, target: int) -> Tensor:
-    """Logit number `target` of each image, (B,); MapError when one is not finite."""
-    scores = logits.float()[:, target]
-    if not torch.isfinite(scores).all():
-        first = int((~torch.isfinite(scores)).nonzero()[0])
-        raise MapError(
-            f"the logit of image {first} of the batch is not finite; there is no heatmap of it"
-        )
-    return scores
-
-
 def capture(
     model: nn.Module,
     inputs: Tensor,
@@ -104,8 +93,8 @@ def capture(
     mode.
 
     One forward pass of `inputs` (B, channels, rows, columns); with `gradients`, one backward pass.
-    Raises MapError when the logit of an image does not depend on a layer (its gradients are zero
-    everywhere, so every gradient-based map of it would be empty).
+    Raises MapError when the logit of an image is not finite, or does not depend on a layer (its
+    gradients are zero everywhere, so every gradient-based map of it would be empty).
     """
     with frozen(model), torch.inference_mode(False), torch.set_grad_enabled(gradients):
         images = inputs.clone() if inputs.is_inference() else inputs.detach()
@@ -114,7 +103,13 @@ def capture(
             autocast(precision, inputs.device),
         ):
             logits = model(images)
-        scores = target_scores(logits, target)
+        scores = logits.float()[:, target]
+        broken = (~torch.isfinite(scores)).nonzero()
+        if len(broken):
+            raise MapError(
+                f"the logit of image {int(broken[0])} of the batch is not finite; there is no"
+                " heatmap of it"
+            )
         found = [None] * len(outputs)
         if gradients:
             found = torch.autograd.grad(scores.sum(), list(outputs.values()))

@@ -89,10 +89,7 @@ def removal_ranks(maps: Tensor, seed: int) -> Tensor:
         maps.device
     )
     order = shuffle[flat[:, shuffle].argsort(dim=1, descending=True, stable=True)]
-    ranks = torch.empty_like(order).scatter_(
-        1, order, torch.arange(flat.shape[1], device=maps.device).expand_as(order)
-    )
-    return ranks.reshape(maps.shape)
+    return order.argsort(dim=1).reshape(maps.shape)
 
 
 def probability_curve(

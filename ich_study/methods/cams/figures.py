@@ -184,8 +184,6 @@ def precision_recall_figure(
         if each.scores.variant == "raw"
         and layer_of.get(each.scores.name) == (each.scores.layer or "")
     ]
-    if not shown:
-        raise StudyError(f"figure {title!r} has no curve to show")
     figure, axis = plt.subplots(figsize=(6.2, 4.4))
     top = 0.0
     for number, each in enumerate(shown):

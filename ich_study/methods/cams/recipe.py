@@ -130,27 +130,19 @@ class CamRecipe:
         """Raw maps (B, h, w) by (identifier, depth), all unless some are named."""
         wanted = self.identifiers if identifiers is None else identifiers
         layers = timm_layers(model, self.reading, tuple(depths or self.depths))
-        requests = {
-            "zero": [method for method, name in METHOD_IDS.items() if name in wanted],
-            "library": [m for m in LIBRARY_METHODS if METHOD_IDS[m] + LIBRARY in wanted],
-        }
         found: dict[MapName, Tensor] = {}
-        for ablation, methods in requests.items():
+        for ablation, suffix, sign in (
+            ("zero", "", self.eigen_sign),
+            ("library", LIBRARY, "lapack"),
+        ):
+            methods = [method for method, name in METHOD_IDS.items() if name + suffix in wanted]
             if not methods:
                 continue
+            how = {"ablation": ablation, "library_batch": self.library_batch, "eigen_sign": sign}
             computed = cam_maps(
-                model,
-                inputs,
-                layers,
-                target,
-                methods,
-                ablation=ablation,
-                library_batch=self.library_batch,
-                eigen_sign=self.eigen_sign if ablation == "zero" else "lapack",
-                precision=self.precision,
+                model, inputs, layers, target, methods, precision=self.precision, **how
             )
             for (method, depth), raw in computed.items():
-                suffix = "" if ablation == "zero" else LIBRARY
                 found[METHOD_IDS[method] + suffix, depth] = raw
         return found
 

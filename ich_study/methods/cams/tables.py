@@ -7,6 +7,7 @@ held-out thresholds, and corrected for the number of comparisons.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -20,24 +21,6 @@ OVER_CHANCE = "by how much over a random map"
 ANSWER_COLUMNS = ("question", "answer", "value", "ci_low", "ci_high", "p_holm")
 
 
-def selected(
-    results: pd.DataFrame, variant: str, source: str, unit: str, prefix: str = ""
-) -> pd.DataFrame:
-    """Rows of Table IIa (unit `pixel`) or IIb (unit `slice`) in one variant and threshold source.
-    prefix: `rows.prefix_of` the truth.
-
-    The trivial rivals stand in every variant.
-    """
-    units = np.where(results["metric"] == "loose_hit", "slice", unit)
-    chosen = results[
-        results["metric"].isin(_columns(prefix))
-        & (results["unit"] == units)
-        & (results["threshold_source"] == source)
-    ]
-    rival, own = chosen["layer"].isna(), chosen["variant"] == variant
-    return chosen[rival | own]
-
-
 def _named(metric: str, prefix: str) -> str:
     return metric if metric.startswith("box_") else prefix + metric
 
@@ -49,19 +32,23 @@ def _columns(prefix: str) -> list[str]:
 def table_two(
     results: pd.DataFrame, variant: str, source: str, unit: str, prefix: str = ""
 ) -> pd.DataFrame:
-    """Table II of our maps: a row per method, columns metric and layer; rows as in `selected`."""
-    chosen = selected(results, variant, source, unit, prefix)
-    named = chosen.assign(layer=chosen["layer"].fillna(""))
-    table = named.pivot_table(
+    """Table II of our maps, IIa of the unit `pixel` or IIb of `slice`, in one variant and threshold
+    source: a row per method, columns metric and layer. prefix: `rows.prefix_of` the truth.
+
+    The trivial rivals stand in every variant.
+    """
+    units = np.where(results["metric"] == "loose_hit", "slice", unit)
+    chosen = results[
+        results["metric"].isin(_columns(prefix))
+        & (results["unit"] == units)
+        & (results["threshold_source"] == source)
+        & (results["layer"].isna() | (results["variant"] == variant))
+    ]
+    table = chosen.assign(layer=chosen["layer"].fillna("")).pivot_table(
         index="method", columns=["metric", "layer"], values="value", sort=False
     )
-    order = [
-        (m, layer)
-        for m in _columns(prefix)
-        for layer in ("-1", "-2", "-3", "")
-        if (m, layer) in table.columns
-    ]
-    return table[order]
+    order = product(_columns(prefix), ("-1", "-2", "-3", ""))
+    return table[[key for key in order if key in table.columns]]
 
 
 def answers(results: pd.DataFrame, differences: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:

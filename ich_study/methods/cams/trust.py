@@ -181,7 +181,7 @@ def repeatability(
     trained again: `run` and the columns of `sanity.compare_maps`. Empty where no run is given.
     Raises ParameterError for a run of another network or preprocessing, and for the very same
     weights."""
-    tables = [pd.DataFrame(columns=["run", *COMPARED_COLUMNS])]
+    columns, tables = ["run", *COMPARED_COLUMNS], []
     for folder in run_folders:
         other = load_subject(folder, class_name, subject.device)
         kinds = [(each.architecture, each.preprocessing) for each in (subject, other)]
@@ -198,9 +198,9 @@ def repeatability(
         _, inputs = network_view(store, slices, other.preprocessing, other.device)
         again = recipe.maps(other.model, inputs, other.target)
         tables.append(compare_maps(maps, again).assign(run=Path(folder).name))
-    return pd.concat(tables[-max(1, len(run_folders)) :], ignore_index=True)[
-        ["run", *COMPARED_COLUMNS]
-    ]
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    return pd.concat(tables, ignore_index=True)[columns]
 
 
 def surest_slices(

@@ -221,7 +221,6 @@ def test_an_empty_or_broken_map_raises():
     ("change", "message"),
     [
         ({"precision": "amp"}, "amp"),
-        ({"ablation": "mean"}, "mean"),
         ({"library_batch": 0}, "1 or more"),
     ],
 )

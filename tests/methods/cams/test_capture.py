@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from ich_study.errors import MapError, ParameterError
+from ich_study.errors import ParameterError
 from ich_study.methods.cams.capture import (
     Captured,
     capture,
     exact_float32,
-    target_scores,
 )
 
 
@@ -76,13 +75,6 @@ def test_tensorfloat_is_off_inside_and_as_it_was_outside():
         assert torch.backends.cudnn.allow_tf32
     finally:
         torch.backends.cudnn.allow_tf32 = before
-
-
-def test_the_score_is_the_target():
-    logits = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    assert target_scores(logits, 1).tolist() == [2.0, 4.0]
-    with pytest.raises(MapError, match="image 1"):
-        target_scores(torch.tensor([[1.0], [torch.nan]]), 0)
 
 
 def test_a_product_is_gradient_times_activation():
