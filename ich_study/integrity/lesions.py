@@ -11,7 +11,6 @@ from ich_study.schema import MASK_CODES, UNSPECIFIED_HEMORRHAGE
 from ich_study.store.read import Store
 
 _CLASSES = {**MASK_CODES, "hemorrhage": UNSPECIFIED_HEMORRHAGE}
-_COLUMNS = ["scan_id", "patient_id", "class", "volume_ml", "mean_hu", "median_hu", "slices"]
 
 
 def lesion_statistics(scans: Store) -> pd.DataFrame:
@@ -27,7 +26,18 @@ def lesion_statistics(scans: Store) -> pd.DataFrame:
         for name, code in _CLASSES.items():
             lesion = mask == code
             if lesion.any():
-                hu, shown = volume[lesion], int(lesion.any((1, 2)).sum())
-                ml, patient = volume_ml(lesion, pixel_ml), slices["patient_id"].iloc[0]
-                rows.append((scan_id, patient, name, ml, hu.mean(), np.median(hu), shown))
-    return pd.DataFrame(rows, columns=_COLUMNS)
+                rows.append(
+                    {
+                        "scan_id": scan_id,
+                        "patient_id": slices["patient_id"].iloc[0],
+                        "class": name,
+                        "volume_ml": volume_ml(lesion, pixel_ml),
+                        "mean_hu": float(volume[lesion].mean()),
+                        "median_hu": float(np.median(volume[lesion])),
+                        "slices": int(lesion.any((1, 2)).sum()),
+                    }
+                )
+    return pd.DataFrame(
+        rows,
+        columns=["scan_id", "patient_id", "class", "volume_ml", "mean_hu", "median_hu", "slices"],
+    )
