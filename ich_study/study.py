@@ -76,7 +76,9 @@ class Study:
 
     def rows(self, dataset: str, split: str | None = None, part: str | None = None) -> pd.DataFrame:
         """Slices of a data set, of one part of a split where both are named; ParameterError where
-        one is not known."""
+        one of them is, or is not known."""
+        if (split is None) != (part is None):
+            raise ParameterError(f"split {split!r} and part {part!r}; name both or neither")
         if dataset not in self.stores or (split is not None and split not in self.splits):
             raise ParameterError(
                 f"data set {dataset!r}, split {split!r}; this study opened the data sets"

@@ -64,8 +64,12 @@ def test_parts_of_several_data_sets_are_learned_from_together(tmp_path, monkeypa
     assert (joined.volume(scan) == study.stores[dataset].volume(scan)).all()
 
 
-def test_an_unknown_part_is_refused(tmp_path, monkeypatch):
-    study, _ = opened(tmp_path, monkeypatch)
+def test_half_a_part_or_an_unknown_one_is_refused(tmp_path, monkeypatch):
+    study, dataset = opened(tmp_path, monkeypatch)
+    with pytest.raises(ParameterError, match="name both or neither"):
+        study.rows(dataset, "fake")
+    with pytest.raises(ParameterError, match="name both or neither"):
+        study.rows(dataset, part="train")
     with pytest.raises(ParameterError, match="opened the data sets"):
         study.rows("rsna", "fake", "train")
 

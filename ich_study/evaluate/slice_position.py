@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
+from ich_study.errors import DataError
 from ich_study.evaluate.rows import OF_SLICES, Row, Rows
 from ich_study.evaluate.slice_predictions import known_of, prediction_table
 from ich_study.metrics.statistics import auroc_of_items
@@ -68,13 +69,16 @@ def position_rows(
     `auroc` of the rival (its variant says beside whom), `auroc_difference` of the classifier minus
     the rival on the same drawn patients, and the classifier's `auroc_within_position`: over pairs
     of a positive and a negative slice from the same of STRATA parts of the height.
-    predictions, rival: tables of predictions of the same slices.
+    predictions, rival: tables of predictions of the same slices. DataError where the rival lacks
+    one.
     """
     found: list[Row] = []
     for name in rival["class"].unique():
         keys = ["scan_id", "slice_index"]
         other = rival.loc[rival["class"] == name, [*keys, "logit", "position"]]
         known = known_of(predictions, name).merge(other, "left", keys, suffixes=("", "_rival"))
+        if known["position"].isna().any():
+            raise DataError(f"{method} scored slices whose height in the head is not known")
         truth = known["label"].to_numpy()
         if truth.all() or not truth.any():
             continue

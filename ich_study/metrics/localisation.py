@@ -40,12 +40,15 @@ def pointing_game(heatmaps: np.ndarray, truth: np.ndarray, tolerance_px: int = 0
 def mass_inside(heatmaps: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Share of each map's sum that lies in the truth, in [0, 1], per slice.
 
-    Shapes as in `pointing_game`, heatmaps >= 0. NaN where the truth or the map is empty.
+    Shapes as in `pointing_game`, heatmaps >= 0 (MapError otherwise). NaN where the truth or the map
+    is empty.
 
     >>> mass_inside(np.array([[[3.0, 1.0], [0, 0]]]), np.array([[[True, False], [False, False]]]))
     array([0.75])
     """
     heatmaps = heatmaps.astype(np.float64)
+    if (heatmaps < 0).any():
+        raise MapError("a heatmap is negative; its mass is defined for values >= 0: clip it first")
     total, inside = heatmaps.sum((1, 2)), np.where(truth, heatmaps, 0).sum((1, 2))
     defined = (total > 0) & truth.any((1, 2))
     return ratio(inside, total, defined)

@@ -71,16 +71,18 @@ def overlap_counts(prediction: np.ndarray, truth: np.ndarray, spatial: int = 2) 
     """Pixels in common and apart, summed over the last `spatial` axes.
 
     prediction, truth: bool (..., rows, columns) or, with spatial=3, (..., slices, rows, columns).
-    Gives int64 counts of the leading shape. Raises StudyError where shapes differ.
+    Gives int64 counts of the leading shape. Raises StudyError where shapes differ or a mask is not
+    bool: probabilities and label maps are no masks.
 
     >>> masks = np.array([[[1, 1, 0], [0, 0, 0]], [[1, 0, 0], [1, 0, 0]]], bool)
     >>> counts = overlap_counts(*masks)
     >>> int(counts.tp), int(counts.fp), int(counts.fn)
     (1, 1, 1)
     """
-    if prediction.shape != truth.shape:
+    if prediction.shape != truth.shape or {prediction.dtype, truth.dtype} != {np.dtype(bool)}:
         raise StudyError(
-            f"prediction has shape {prediction.shape}, truth {truth.shape}; expected the same"
+            f"prediction is {prediction.dtype} {prediction.shape}, truth {truth.dtype}"
+            f" {truth.shape}; expected two bool masks of one shape"
         )
     axes = tuple(range(-spatial, 0))
     tp = (prediction & truth).sum(axes)

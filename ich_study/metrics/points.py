@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ich_study.errors import StudyError
 from ich_study.metrics.boxes import as_boxes, one_to_one
 from ich_study.metrics.overlap import Counts, dice, stack_counts
 
@@ -31,7 +32,10 @@ def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     >>> points_in_boxes([[5, 9], [8, 9]], [[9, 5, 2, 3]]).tolist()
     [[True], [False]]
     """
-    points, boxes = np.asarray(points, np.float64).reshape(-1, 2), as_boxes(boxes)
+    points, boxes = np.asarray(points, np.float64), as_boxes(boxes)
+    if points.size and points.shape[1:] != (2,):
+        raise StudyError(f"points have shape {points.shape}; expected (n, 2) of row, column")
+    points = points.reshape(-1, 2)
     offset = points[:, None, ::-1] - boxes[None, :, :2]
     return ((offset >= 0) & (offset < boxes[None, :, 2:])).all(-1)
 

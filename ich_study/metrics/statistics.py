@@ -245,7 +245,10 @@ def range_of_statistics(statistics: Sequence[PatientStatistic]) -> PatientStatis
 
 def difference_of(first: PatientStatistic, second: PatientStatistic) -> PatientStatistic:
     """`first` minus `second` as a measure of its own, so that two differences can be compared on
-    the same drawn patients, for two on the same patients. It lacks its value where either does."""
+    the same drawn patients. It lacks its value where either does; StudyError where the two do not
+    stand on the same patients."""
+    if not np.array_equal(first.patients, second.patients):
+        raise StudyError("measures to subtract must stand on the same patients")
     return PatientStatistic(
         first.patients,
         lambda weights: first.evaluate(weights) - second.evaluate(weights),

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ich_study.errors import DataError
 from ich_study.evaluate.rows import Rows
 from ich_study.evaluate.slice_position import (
     head_positions,
@@ -108,8 +109,10 @@ def pairs_within(truth, scores, strata):
     return right / pairs
 
 
-def test_one_kind_of_label_has_no_rows():
+def test_slices_that_the_rival_did_not_see_are_refused_and_one_kind_of_label_has_no_rows():
     rows = slices(4, MIDDLE)
     rival = position_predictions(rows, rows, ("any",))
     own = rival.drop(columns="position")
+    with pytest.raises(DataError, match="height in the head is not known"):
+        position_rows(own, rival.iloc[1:], TABLE, "arm", "printed")
     assert position_rows(own.assign(label=True), rival, TABLE, "arm", "printed") == []

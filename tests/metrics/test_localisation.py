@@ -59,3 +59,8 @@ def test_no_slices_and_errors():
     maps[0, 0, 0] = np.nan
     with pytest.raises(MapError, match="NaN"):
         pointing_game(maps, truth)
+
+
+def test_mass_of_a_negative_map_is_refused():
+    with pytest.raises(MapError, match="negative"):
+        mass_inside(np.full((1, 2, 2), -1.0), np.ones((1, 2, 2), bool))

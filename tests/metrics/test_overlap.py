@@ -105,6 +105,10 @@ def test_stacked_counts():
     assert stack_counts([]).tp.shape == (0,)
 
 
-def test_shapes_are_checked():
-    with pytest.raises(StudyError, match="expected the same"):
-        overlap_counts(np.zeros((4, 4), bool), np.zeros((4, 5), bool))
+@pytest.mark.parametrize(
+    "prediction",
+    [np.full((4, 4), 0.5), np.full((4, 4), 2, np.uint8), np.zeros((4, 3), bool)],
+)
+def test_what_is_no_mask_of_the_truths_shape_is_refused(prediction):
+    with pytest.raises(StudyError, match="two bool masks of one shape"):
+        overlap_counts(prediction, np.zeros((4, 4), bool))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from ich_study.errors import StudyError
 from ich_study.metrics.boxes import fill_boxes
 from ich_study.metrics.overlap import RATIOS, Counts, sensitivity, stack_counts
 from ich_study.metrics.points import (
@@ -119,3 +120,8 @@ def test_no_boxes_at_all_and_no_points_at_all():
         np.isnan(precision(point_counts([], [(1, 1, 2, 2)])))
         and point_f1(point_counts([], [(1, 1, 2, 2)])) == 0
     )
+
+
+def test_what_is_no_point_is_refused():
+    with pytest.raises(StudyError, match="row, column"):
+        point_counts([(1, 2, 3), (4, 5, 6)], [[0, 0, 9, 9]])

@@ -21,6 +21,7 @@ from ich_study.metrics.statistics import (
     PatientStatistic,
     auroc_of_items,
     average_precision_of_items,
+    difference_of,
     draw,
     mean_of_items,
     mean_of_statistics,
@@ -370,3 +371,12 @@ def test_a_thousand_replicates_over_five_thousand_slices_are_quick():
     patient_bootstrap(auroc_of_items(names, truth, scores), 1000)
     assert time.process_time() - start < 3
     assert isinstance(auroc_of_items(names, truth, scores), PatientStatistic)
+
+
+def test_a_difference_of_measures_is_first_minus_second_on_the_same_patients():
+    first = mean_of_items(["a", "b"], [1.0, 0.5])
+    second = mean_of_items(["a", "b"], [0.25, 0.25])
+    assert difference_of(first, second).value() == 0.5
+    assert difference_of(second, first).value() == -0.5
+    with pytest.raises(StudyError, match="the same patients"):
+        difference_of(first, mean_of_items(["a", "c"], [1.0, 0.5]))

@@ -77,8 +77,14 @@ def score_all(
     validation: the same methods on other patients, in the same order; their masks, and for raw maps
     their values, choose the thresholds `masks-validation`. truths: of validation and test. unit:
     what a threshold maximises, "pixel" for the global Dice of Table IIa, "slice" for the mean of
-    Table IIb. min_iou: from which boxes match. Raises DataError where one part has no truth.
+    Table IIb. min_iou: from which boxes match. Raises DataError where the two parts
+    differ in methods, or one has no truth.
     """
+    named = [
+        [(heat.name, heat.layer, heat.variant) for heat in part] for part in (validation, test)
+    ]
+    if named[0] != named[1]:
+        raise DataError(f"validation has heat of {named[0]}, test of {named[1]}")
     for part, truth in zip(("validation", "test"), truths):
         if not truth.positive(class_name).any():
             raise DataError(

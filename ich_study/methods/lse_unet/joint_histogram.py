@@ -21,6 +21,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from ich_study.errors import StudyError
 from ich_study.evaluate.scaling import check_heat
 from ich_study.methods.lse_unet.algorithm1 import comparable
 from ich_study.metrics.overlap import Counts
@@ -63,9 +64,11 @@ class JointHistogram:
 
         heatmaps: (slices, classes, rows, columns), uint8 0..255 or float on the grid's scale.
         present: bool (slices, classes). truth: label map, integer (slices, rows, columns),
-        0..classes. Raises MapError on bad heat.
+        0..classes. Raises MapError on bad heat, StudyError for a group that is counted already.
         """
         check_heat(heatmaps, present)
+        if group in self._truth:
+            raise StudyError(f"group {group!r} is counted already; give all its slices at once")
         many, labels = len(self.classes), truth.ravel()
         heat = np.where(present[:, :, None, None], heatmaps, 0).swapaxes(0, 1).reshape(many, -1)
         limits = comparable(np.asarray(self.grid), heat.dtype)

@@ -13,6 +13,7 @@ from ich_study.methods.cams.heat import SCALED_GRID
 from ich_study.methods.cams.scores import (
     pixel_average_precision,
     precision_recall,
+    score_all,
     threshold_table,
 )
 from ich_study.metrics.boxes import filled_box_counts, loose_hit
@@ -166,3 +167,9 @@ def test_bad_input_is_an_error():
         scored((VALIDATION, truth_part(5, size=20, seed=2)), maps)
     with pytest.raises(StudyError, match="finite"):
         one(np.full(VALIDATION.hu.shape, np.nan), TEST.mask())
+
+
+def test_thresholds_of_one_method_are_not_those_of_another():
+    heats = [heat_of(VALIDATION.mask(), "a")], [heat_of(TEST.mask(), "b")]
+    with pytest.raises(DataError, match="validation has heat of"):
+        score_all(*heats, PARTS)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ich_study.errors import MapError
+from ich_study.errors import MapError, StudyError
 from ich_study.methods.lse_unet.algorithm1 import label_maps
 from ich_study.methods.lse_unet.joint_histogram import PAPER_GRID, JointHistogram
 from ich_study.metrics.overlap import Counts
@@ -100,5 +100,7 @@ def test_bad_input_is_refused():
     with pytest.raises(MapError, match="NaN"):
         histogram.add(heatmaps * np.nan, present, truth, "x")
     histogram.add(heatmaps, present, truth, "x")
+    with pytest.raises(StudyError, match="counted already"):
+        histogram.add(heatmaps, present, truth, "x")
     with pytest.raises(ValueError, match="not in tuple"):
         histogram.at([25, 60])
