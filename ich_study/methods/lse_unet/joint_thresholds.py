@@ -3,7 +3,7 @@ them on the test masks is worth.
 
 `masks-test`: the best of all settings on the very slices that are scored, as in the paper (Tables
 3, 4). `masks-validation`: cross-fitted, every patient scored at thresholds chosen on other
-patients' masks. Without any mask: `fixed_thresholds` (Tables 5 to 7 have 125, 75 and 25) and
+patients' masks. Without any mask: fixed ones (Tables 5 to 7 have 125, 75 and 25) and
 `evaluate.mask_free`.
 """
 
