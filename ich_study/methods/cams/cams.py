@@ -91,6 +91,7 @@ def library_scaled(raw: Tensor, size: int | tuple[int, int]) -> Tensor:
     Rectified, scaled to [0, 1] per image, resized bilinearly, and scaled per image once more. The
     same for every method. A map without a positive value is zero everywhere.
 
+    >>> import torch
     >>> library_scaled(torch.tensor([[[-1.0, 2.0], [0.0, 1.0]]]), 2).round(decimals=3).tolist()
     [[[0.0, 1.0], [0.0, 0.5]]]
     """
