@@ -160,7 +160,7 @@ def _dicom(
 
     described = ", ".join(word for word in words if word)
     refused = _refusal(facts, headers)
-    return Candidate(study, name, described, refused, tuple(map(float, rank)), read)
+    return Candidate(study, name, described, refused, rank, read)
 
 
 def _facts(path: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -128,10 +128,10 @@ def run(this: Plan) -> dict[str, Any]:
         # A file without a name: its room is free again when it is closed, or the run is killed.
         with TemporaryFile(dir=this.folder) as reserve:
             reserve.write(bytes(RESERVE_BYTES))
-            outcome = execute(this.notebook, partial, this.values, told, this.timeout)
+            ended = execute(this.notebook, partial, this.values, told, this.timeout)
         if partial.exists():
             partial.replace(this.folder / this.notebook.name)
-        content = {**begun, **asdict(outcome), "hashes": manifest.recorded(this.folder)}
+        content = {**begun, **ended, "hashes": manifest.recorded(this.folder)}
         skip = frozenset({RUN_NAME, FAILED_NAME, LOG_NAME, manifest.RECORD_NAME})
         content["outputs"] = manifest.outputs(this.folder, skip, since=started.timestamp() - 1)
         content = manifest.anonymous(content, paths.project_root())

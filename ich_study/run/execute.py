@@ -67,17 +67,6 @@ way to fail."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: `status` is ok, failed, timeout or interrupted; `error` says where and why;
-    seconds and MB."""
-
-    status: str
-    error: dict[str, Any] | None
-    seconds: float
-    peak_memory_mb: float
-
-
 def _heading(cells: list[Any], index: int) -> str:
     """The last markdown heading above a cell, or the cell's first line."""
     texts = [cell.source for cell in cells[:index] if cell.cell_type == "markdown"]
@@ -285,12 +274,13 @@ def execute(
     values: dict[str, Any],
     progress: Progress,
     timeout: float | None = None,
-) -> Outcome:
+) -> dict[str, Any]:
     """Run `notebook` with parameters `values`, writing the executed notebook to `target` as it
-    goes.
+    goes; how it ended: `status` (ok, failed, timeout or interrupted), `error` (where and why),
+    `seconds` and `peak_memory_mb`.
 
     `timeout` is for the whole run, in seconds. Never raises for what the notebook does: a failing
-    cell, a kernel that dies, the time limit and Ctrl-C are in the outcome, and `target` holds what
+    cell, a kernel that dies, the time limit and Ctrl-C are in its end, and `target` holds what
     had run until then. The kernel starts in the notebook's folder, as in JupyterLab.
     """
     where, watch, failure = _Where(progress), _Watch(timeout), None
@@ -331,7 +321,8 @@ def execute(
         status = watch.stopped
         failure = where.error(status.capitalize(), reasons[status])
     seconds = round(time.monotonic() - progress.started, 3)
-    return Outcome(status, failure, seconds, round(watch.peak_bytes / 2**20, 1))
+    peak = round(watch.peak_bytes / 2**20, 1)
+    return {"status": status, "error": failure, "seconds": seconds, "peak_memory_mb": peak}
 
 
 def _cell_error(error: PapermillExecutionError) -> dict[str, Any]:

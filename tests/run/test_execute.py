@@ -65,21 +65,21 @@ def test_a_finished_a_failed_and_a_dead_kernel(tmp_path):
     good = execute(
         notebook(tmp_path / "a.ipynb", "2 + 2"), tmp_path / "out.ipynb", {}, Progress("n", tmp_path)
     )
-    assert (good.status, good.error) == ("ok", None)
-    assert good.seconds > 0 and good.peak_memory_mb > 10
+    assert (good["status"], good["error"]) == ("ok", None)
+    assert good["seconds"] > 0 and good["peak_memory_mb"] > 10
     assert "4" in str(nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs)
 
     broken = notebook(tmp_path / "b.ipynb", "# Start", "x = 1", "raise KeyError('mask')")
     found = execute(broken, tmp_path / "out_b.ipynb", {}, Progress("n", tmp_path))
-    assert found.status == "failed" and found.error["type"] == "KeyError"
-    assert "'mask'" in found.error["message"] and "KeyError('mask')" in found.error["source"]
-    assert not any("\x1b" in line for line in found.error["traceback"])
+    assert found["status"] == "failed" and found["error"]["type"] == "KeyError"
+    assert "'mask'" in found["error"]["message"] and "KeyError('mask')" in found["error"]["source"]
+    assert not any("\x1b" in line for line in found["error"]["traceback"])
 
     killed = notebook(tmp_path / "c.ipynb", "import os, signal", "os.kill(os.getpid(), 9)")
     found = execute(killed, tmp_path / "out_c.ipynb", {}, Progress("n", tmp_path))
-    assert found.status == "failed" and found.error["type"] == "DeadKernel"
-    assert found.error["source"] == "os.kill(os.getpid(), 9)"
-    assert "killed, crashed or out of memory" in found.error["message"]
+    assert found["status"] == "failed" and found["error"]["type"] == "DeadKernel"
+    assert found["error"]["source"] == "os.kill(os.getpid(), 9)"
+    assert "killed, crashed or out of memory" in found["error"]["message"]
 
 
 def test_the_time_limit_ends_the_kernel_and_what_it_started(tmp_path):
@@ -92,7 +92,7 @@ def test_the_time_limit_ends_the_kernel_and_what_it_started(tmp_path):
         Progress("n", tmp_path),
         timeout=8,
     )
-    assert found.status == "timeout" and "not finished after 8 s" in found.error["message"]
+    assert found["status"] == "timeout" and "not finished after 8 s" in found["error"]["message"]
     assert time.monotonic() - started < 60
     left = [each.name() for each in psutil.Process().children(recursive=True)]
     assert "sleep" not in left
@@ -115,7 +115,7 @@ def test_no_progress_bar_and_no_word_of_papermill_is_kept(tmp_path, capfd):
     nbformat.write(made, tmp_path / "a.ipynb")
     progress = Progress("a", tmp_path)
     found = execute(tmp_path / "a.ipynb", tmp_path / "out.ipynb", {"limit": 3}, progress)
-    assert found.status == "ok"
+    assert found["status"] == "ok"
     outputs = nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs
     assert [each.get("name") for each in outputs] == ["stdout", None], outputs
     log = (tmp_path / "run.log").read_text()
