@@ -152,7 +152,7 @@ def apply_method(
     started = time.perf_counter()
     frame = scan.frame
     said, recipe = method.say(frame.scan), method.recipe
-    sides, seen = scan.hu.shape[1:], frame.scan.hu.shape[1:]
+    seen = frame.scan.hu.shape[1:]
     heat = np.empty((len(recipe.classes), *scan.hu.shape), np.float32)
     for part in batches(len(scan.hu), READ_AT_ONCE):
         maps = torch.from_numpy(said.heat.read(part))
@@ -169,7 +169,7 @@ def apply_method(
         places = _native(said.points, method, seen)
         places += (0, frame.rows.start, frame.columns.start)
     if inside_brain:
-        inside = np.clip(np.rint(places[:, 1:]).astype(int), 0, np.array(sides) - 1)
+        inside = np.clip(np.rint(places[:, 1:]).astype(int), 0, np.array(scan.hu.shape[1:]) - 1)
         places = places[scan.source.brain[places[:, 0].astype(int), inside[:, 0], inside[:, 1]]]
     points = pd.DataFrame(places, columns=["slice_index", "row", "column"])
     points[["x_mm", "y_mm", "z_mm"]] = scan.world_mm(places)

@@ -87,8 +87,8 @@ def write_schedule(path: Path, minutes: Mapping[str, float], at_once: int) -> No
     """
     seconds = {}
     for folder, most in minutes.items():
-        earlier = _record(path.parent / folder, 0.0)
-        done = earlier is not None and earlier["status"] == "ok"
+        earlier = read_record(path.parent / folder)
+        done = earlier.get("status") == "ok"
         seconds[folder] = float(earlier["seconds"]) if done else 60.0 * most
     now = datetime.now(UTC).timestamp()
     write_json(path, {"started": now, "at_once": at_once, "seconds": seconds})
