@@ -62,6 +62,8 @@ def _outputs_kept(
     kept: dict[str, Tensor] = {}
 
     def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> Tensor:
+        if name in kept:
+            raise MapError(f"layer {name} ran twice in one forward pass; a CAM layer runs once")
         if not isinstance(output, Tensor):
             raise ParameterError(
                 f"layer {name} ({type(module).__name__}) gives a {type(output).__name__}; a CAM"
@@ -93,8 +95,9 @@ def capture(
     mode.
 
     One forward pass of `inputs` (B, channels, rows, columns); with `gradients`, one backward pass.
-    Raises MapError when the logit of an image is not finite, or does not depend on a layer (its
-    gradients are zero everywhere, so every gradient-based map of it would be empty).
+    Raises MapError when a layer runs twice, the logit of an image is not finite, or it does not
+    depend on a layer (its gradients are zero everywhere, so every gradient-based map of it would be
+    empty).
     """
     with frozen(model), torch.inference_mode(False), torch.set_grad_enabled(gradients):
         images = inputs.clone() if inputs.is_inference() else inputs.detach()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ich_study.errors import ParameterError
+from ich_study.errors import MapError, ParameterError
 from ich_study.methods.cams.capture import (
     Captured,
     capture,
@@ -80,3 +80,20 @@ def test_tensorfloat_is_off_inside_and_as_it_was_outside():
 def test_a_product_is_gradient_times_activation():
     found = Captured(torch.full((1, 1, 1, 2), 2.0), torch.tensor([[[[3.0, -4.0]]]]))
     assert found.product.tolist() == [[[[6.0, -8.0]]]]
+
+
+class Twice(nn.Module):
+    """One convolution, passed through twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Conv2d(2, 2, 1)
+
+    def forward(self, images):
+        return self.shared(self.shared(images)).mean((2, 3))
+
+
+def test_a_layer_that_runs_twice_has_no_one_map():
+    model = Twice().eval()
+    with pytest.raises(MapError, match="ran twice"):
+        capture(model, torch.ones(1, 2, 4, 4), {"[-1]": model.shared})
