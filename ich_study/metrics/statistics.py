@@ -305,9 +305,10 @@ def _exact(statistics: Sequence[PatientStatistic]) -> tuple[float, float, int] |
 
 def _equal(statistics: Sequence[PatientStatistic]) -> tuple[float, float, int] | str | None:
     """As `_exact`, of the difference of two measures that patients do not share but that are equal
-    in each of them: in no patient seen do the two differ, so in few of all."""
+    in each of them: in no patient seen do the two differ, so in few of all. One measure that is the
+    same everywhere and neither 0 nor 1, such as the average of both, has no bound."""
     if len(statistics) == 1:
-        return None
+        return "the same in every replicate, and neither 0 nor 1, which has no exact bound"
     one, other = (each.evaluate(np.eye(len(each.patients))) for each in statistics)
     apart = (one - other)[np.isfinite(one - other)]
     if apart.any():

@@ -261,13 +261,14 @@ def test_exact_bounds_hold_for_ranks_and_one_patient_apart_ends_them():
     assert apart.kind == "bootstrap" and apart.low < apart.value < 1 == apart.high
 
 
-def test_without_an_upper_end_there_is_a_reason_and_a_point_inside_stays_one():
+def test_without_an_upper_end_or_inside_it_there_is_a_reason_and_no_interval_of_no_width():
     names = np.arange(15).astype(str)
     errors = patient_bootstrap(mean_of_items(names, np.zeros(15), share=False), 100)
     assert np.isnan([errors.low, errors.high]).all() and "no exact bound" in errors.kind
     assert errors.columns()["interval"] == errors.kind
     inside = patient_bootstrap(mean_of_items(names, np.full(15, 0.25)), 100)
-    assert (inside.low, inside.value, inside.high) == (0.25, 0.25, 0.25)
+    assert inside.value == 0.25 and np.isnan([inside.low, inside.high]).all()
+    assert "neither 0 nor 1" in inside.kind
 
 
 @pytest.mark.parametrize("patients", [5, 6, 15])
@@ -320,7 +321,7 @@ def test_an_average_over_classes_is_of_the_same_classes_in_every_replicate():
         values[3 * number : 3 * number + 3] = number == 0
         classes.append(mean_of_items(names, values))
     average = patient_bootstrap(mean_of_statistics(classes), 1000)
-    assert average.low == average.value == average.high == pytest.approx(1 / 6)
+    assert average.value == pytest.approx(1 / 6) and "neither 0 nor 1" in average.kind
     # a tenth of the replicates and more lack a class, but no class more than one in twenty
     drawn = draw(mean_of_statistics(classes), 1000, 0)
     assert np.isnan(drawn.values).sum() > 100 and drawn.lacking < 0.05
@@ -380,3 +381,11 @@ def test_a_difference_of_measures_is_first_minus_second_on_the_same_patients():
     assert difference_of(second, first).value() == -0.5
     with pytest.raises(StudyError, match="the same patients"):
         difference_of(first, mean_of_items(["a", "c"], [1.0, 0.5]))
+
+
+def test_an_average_that_is_the_same_everywhere_has_no_interval_of_no_width():
+    always, never = (mean_of_items(["a", "b", "c"], [share] * 3) for share in (1.0, 0.0))
+    found = patient_bootstrap(mean_of_statistics([always, never]), 200)
+    assert found.value == 0.5 and np.isnan([found.low, found.high]).all()
+    assert found.kind.startswith("the same in every replicate, and neither 0 nor 1")
+    assert patient_bootstrap(always, 200).kind == "exact"

@@ -34,8 +34,8 @@ OF_THE_RUN_ALONE = (
     *("variants", "readings", "sequence", "volumes", "dice_volumes"),
     *("free_response", "precision_recall", "reliability_*"),
 )
-"""Names of the other pictures: they need slices, maps, every volume or every threshold. README says
-so."""
+"""Names of the other pictures: they need slices, maps, every volume or every threshold.
+`docs/getting_started.md` says so."""
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_a_chart_that_07_drew_again_takes_the_place_of_the_runs_own(runs, tmp_pa
 
 
 def test_every_committed_picture_is_rebuilt_by_07_or_known_to_need_its_run():
-    """README names both kinds; a new picture has to be put into one of them."""
+    """`docs/getting_started.md` names both kinds; a new picture has to be put into one of them."""
     figures = project_root() / "figures"
     places = [path.relative_to(figures) for path in figures.glob("*/[0-9]*/**/*.png")]
     assert len(places) > 80
