@@ -70,7 +70,7 @@ Hashes = Mapping[str, str | Path]
 
 
 def record(
-    output_dir: Path,
+    output_dir: str | os.PathLike[str],
     *,
     data: Hashes | None = None,
     split: Hashes | None = None,
@@ -84,14 +84,15 @@ def record(
     hexadecimal digits), or Paths to hash, relative to the project's folder. What several calls give
     is merged. Raises StudyError on anything else.
     """
-    known = recorded(output_dir)
+    folder = Path(output_dir)
+    known = recorded(folder)
     for kind, content in (("data", data), ("split", split), ("weights", weights)):
         if content is not None:
             hashes = {name: _hash(each, kind) for name, each in content.items()}
             known[kind] = {**known.get(kind, {}), **hashes}
     if licences:
         known["licences"] = {**known.get("licences", {}), **licences}
-    write_json(output_dir / RECORD_NAME, known)
+    write_json(folder / RECORD_NAME, known)
 
 
 def begin(output_dir: Path) -> None:
