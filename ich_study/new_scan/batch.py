@@ -24,6 +24,7 @@ from ich_study.new_scan.apply import Finding, apply_method
 from ich_study.new_scan.dicom_seg import write_segmentation
 from ich_study.new_scan.find import Candidate, choose_series, find_studies
 from ich_study.new_scan.read import OwnScan
+from ich_study.schema import LABELS
 
 TABLE = "scans.csv"
 CONTACT_SHEET = "contact_sheet.png"
@@ -104,8 +105,9 @@ def study_scans(
             content, row["status"] = study_scan(studied, output)
             row["scan"] = studied.scan.name
             for method in content["methods"]:
-                for name, volume in method["volumes_ml"].items():
-                    row[f"{method['name']}_{name}_ml"] = volume
+                volumes = method["volumes_ml"]  # of a kept scan as its file sorts them
+                for name in (label for label in LABELS if label in volumes):
+                    row[f"{method['name']}_{name}_ml"] = volumes[name]
         except DataError as error:
             if not wanted.allow_bad:
                 raise

@@ -25,7 +25,8 @@ def scans(tmp_path):
     return tmp_path / "scans.csv"
 
 
-METHODS = {"bright": bright(), "fine": bright("fine", size=32)}
+# Classes whose names are not in the order of the alphabet, in which a report's file has them.
+METHODS = {"bright": bright(), "fine": bright("fine", ("IPH", "EDH"), size=32)}
 
 
 def test_a_table_goes_in_and_a_table_comes_out_with_one_bad_scan_passed_over(scans, tmp_path):
@@ -37,6 +38,8 @@ def test_a_table_goes_in_and_a_table_comes_out_with_one_bad_scan_passed_over(sca
         scans, METHODS, out, batch.Wanted(allow_bad=True, sheet_slices=2)
     )
     assert table["status"].tolist() == ["done", "passed over", "done"]
+    volumes = ["bright_any_ml", "fine_any_ml", "fine_IPH_ml", "fine_EDH_ml"]
+    assert table.columns.tolist()[4:] == volumes
     again, _ = batch.study_scans(scans, METHODS, out, batch.Wanted(allow_bad=True, sheet_slices=2))
     assert again["status"].tolist() == ["kept", "passed over", "kept"]
     assert again.drop(columns="status").equals(table.drop(columns="status"))
