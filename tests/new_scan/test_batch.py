@@ -70,8 +70,10 @@ def test_the_files_of_a_scan_agree_and_hold_no_identity(scans, tmp_path):
     )
     folder = out / table["scan"][0]
     names = {path.name for path in folder.iterdir()}
-    each = ["{}_mask.nii.gz", "{}_heat_any.nii.gz", "{}.seg.dcm"]
-    expected = {name.format(method) for name in each for method in METHODS}
+    expected = {
+        name.format(method) for name in ("{}_mask.nii.gz", "{}.seg.dcm") for method in METHODS
+    }
+    expected |= {f"{name}.nii.gz" for name in ("bright_heat_any", "fine_heat_IPH", "fine_heat_EDH")}
     assert names == expected | {"report.json", "contact_sheet.png"}
     assert write.identities_in(folder, studied.scan) == []
     report = json.loads((folder / "report.json").read_text())
