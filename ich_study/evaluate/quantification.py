@@ -41,8 +41,8 @@ def volume_table(
     counts: pixels per slice, (slices, 1 + classes), background first; or per slices of one depth.
     rows: a row for each with `scan_id` and `patient_id`, holding all of a scan. pixel_ml:
     (slices,), mL that a pixel of the counted grid stands for; NaN (unknown spacing) gives NaN
-    volumes. Class `any` is the sum over subtypes. Raises StudyError where a pixel's volume is not
-    positive.
+    volumes. Class `any` is the sum over subtypes, where it is not itself what was counted. Raises
+    StudyError where a pixel's volume is not positive.
     """
     pixel_ml = positive_ml(pixel_ml)
     keys, parts = rows[["scan_id", "patient_id"]].astype(str).reset_index(drop=True), []
@@ -50,9 +50,10 @@ def volume_table(
         predicted = (counts.tp + counts.fp)[:, place] * pixel_ml
         truth = (counts.tp + counts.fn)[:, place] * pixel_ml
         parts.append(keys.assign(**{"class": name, "predicted_ml": predicted, "truth_ml": truth}))
-    slices = pd.concat(parts, ignore_index=True)
-    table = pd.concat([slices, slices.assign(**{"class": ALL_SUBTYPES})])
-    order = pd.Categorical(table["class"], [*classes, ALL_SUBTYPES])
+    table = pd.concat(parts, ignore_index=True)
+    if ALL_SUBTYPES not in classes:
+        table = pd.concat([table, table.assign(**{"class": ALL_SUBTYPES})])
+    order = pd.Categorical(table["class"], list(dict.fromkeys([*classes, ALL_SUBTYPES])))
     # An unknown slice makes the scan's volume unknown, not smaller.
     sums = (
         table.groupby([order, "class", "scan_id", "patient_id"], observed=True)

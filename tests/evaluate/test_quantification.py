@@ -68,6 +68,15 @@ def test_unknown_spacing_makes_the_scan_unknown_not_smaller():
     } - {"s1"}
 
 
+def test_volumes_of_any_alone_are_counted_once():
+    _, _, spacing, table, rows, (predicted, truth) = scans()
+    pixel_ml = np.repeat(spacing.prod(1) / 1000, 3)
+    any_of = label_counts((predicted > 0).astype(int), (truth > 0).astype(int), 2)
+    alone = volume_table(any_of, rows, pixel_ml, ("any",))
+    summed = table[table["class"] == "any"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, summed)
+
+
 def limits(table):
     """Bland and Altman's bias and limits of agreement: mean difference, and 1.96 SD around it."""
     difference = table["predicted_ml"] - table["truth_ml"]
