@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ich_study.errors import ParameterError
 from ich_study.evaluate.scaling import checked_maps, minmax, resized_maps
 from ich_study.inputs.devices import autocast
 from ich_study.methods.hgi_sam.attention_capture import (
@@ -99,8 +100,8 @@ def swin_sam(
 
     model: timm's SwinTransformer in evaluation mode. inputs: (B, C, H, W) on its device. brain:
     bool (B, H, W), or None for the whole slice. stages: fused, counted from 0; None is all. An
-    empty brain and a flat map give zeros. Raises ParameterError for another network, MapError where
-    a map is not finite.
+    empty brain and a flat map give zeros. Raises ParameterError for another network or an odd
+    number of blocks in a stage, MapError where a map is not finite.
     """
     capture = capture_attention(model, inputs, stages=stages, precision=precision)
     layers = layer_maps(capture, variant, weighted=False)
@@ -130,11 +131,16 @@ def layer_maps(capture: Capture, variant: AttentionVariant, weighted: bool) -> d
     """Map of every captured stage, (B, rows, columns), largest value 1: the mean over its pairs of
     blocks.
 
-    weighted: by gradient norms (HGI-SAM) or not (Swin-SAM). Raises MapError where a map is not
-    finite.
+    weighted: by gradient norms (HGI-SAM) or not (Swin-SAM). Raises ParameterError where a stage has
+    an odd number of blocks, MapError where a map is not finite.
     """
     found = {}
     for stage, blocks in capture.stages.items():
+        if len(blocks) % 2:
+            raise ParameterError(
+                f"stage {stage} has {len(blocks)} blocks; its map multiplies blocks in pairs, so"
+                " the depth must be even"
+            )
         maps = [block_map(block, number, variant, weighted) for number, block in enumerate(blocks)]
         layer = torch.stack([one * two for one, two in zip(maps[::2], maps[1::2])]).mean(0)
         checked_maps(layer, f"attention map of stage {stage}")

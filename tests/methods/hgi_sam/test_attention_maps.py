@@ -277,6 +277,8 @@ def test_what_cannot_be_mapped_is_refused():
     model, images = tiny_swin(), slices(2)
     with pytest.raises(ParameterError, match="this network is a ResNet"):
         swin_grad_cam(create_backbone("resnet10t", 2).model.eval(), images.float(), 1)
+    with pytest.raises(ParameterError, match="depth must be even"):
+        swin_sam(tiny_swin(depths=[1, 2, 2]), images)
     broken = images.clone()
     broken[1, 0, 3, 3] = float("nan")
     for method in (
