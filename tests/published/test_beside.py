@@ -7,10 +7,12 @@ from ich_study.evaluate.results import collect_results, joined, read_seeds
 from ich_study.evaluate.top_epochs import gain_rows
 from ich_study.published import beside
 from ich_study.published.lookup import Results, parse_selector
-from ich_study.published.noise import gain_floor
+from ich_study.published.noise import gain_floor, of_these_runs
+from ich_study.published.publish import rounded
 from ich_study.published.tables import list_tables, load_table
 from ich_study.schema import result_table
 
+SCALES = paths.project_root() / "params"
 COMMON = {
     "study": "06_cam_benchmark",
     "dataset": "hemorica/test",
@@ -241,21 +243,52 @@ def test_a_line_without_a_number_is_an_error_unless_it_is_named():
     with pytest.raises(StudyError, match="lse-4, hgi-1;"):
         beside.refuse_empty(["lse-4", "hgi-1", "mil-1"], ["mil-*", "cam-1"])
     assert beside.refuse_empty(["lse-4", "mil-1"], ["lse-4", "mil-1", "cam-1"]) == ["cam-1"]
+    with pytest.raises(StudyError, match="no number: cam-1-gains;"):
+        beside.refuse_empty(["cam-1-seeds", "cam-1-gains"], [])
+
+
+def results_of_07(scale, runs, own_factor=1.0):
+    """The result table as notebook 07 makes it of the runs of `figures/<runs>` with the parameters
+    of `scale`, and these. own_factor: of every number that 01_backbones measured, the seeds' not."""
+    given = yaml.safe_load(paths.resolve(f"params/{scale}/07_figures.yaml").read_text())
+    results = rounded(collect_results(paths.resolve("figures") / runs))
+    results.loc[results["study"] == "01_backbones", "value"] *= own_factor
+    reference, seeds = given.get("cam_reference", "cam_baseline"), given.get("seeds_table")
+    repeats = read_seeds(paths.resolve(seeds)) if seeds else results.head(0)
+    repeats = of_these_runs(repeats, results)
+    floor = gain_floor(joined([results, repeats]), reference)
+    return joined([results, gain_rows(results, reference, {}), floor]), given
 
 
 @pytest.mark.parametrize("scale", ["open", "phantom"])
 def test_every_line_rebuilds_something_of_a_committed_scale_or_is_named_there(scale):
     """Both ways: what `not_rebuilt` names is not rebuilt."""
-    given = yaml.safe_load(paths.resolve(f"params/{scale}/07_figures.yaml").read_text())
-    results = collect_results(paths.resolve("figures") / scale)
-    reference = given.get("cam_reference", "cam_baseline")
-    gains = gain_rows(results, reference, {})
-    repeats = read_seeds(paths.resolve(given["seeds_table"]))
-    floor = gain_floor(joined([results, repeats]), reference)
-    tables, empty = beside.rebuilt_tables(joined([results, gains, floor]))
+    results, given = results_of_07(scale, scale)
+    tables, empty = beside.rebuilt_tables(results)
     assert beside.refuse_empty(empty, given["not_rebuilt"]) == []
     for table in tables:
         long = table.cells[table.cells["difference"].fillna("") != ""]
         change = long["value"] - long["printed_value"]
         lower = long["difference"].str.startswith("-")
         assert (change[lower] <= 0).all() and (change[~lower] >= 0).all()
+
+
+@pytest.mark.parametrize("scale", sorted(p.parent.name for p in SCALES.glob("*/07_figures.yaml")))
+def test_no_scale_needs_further_seeds(scale, capsys):
+    """Numbers that another processor gives leave the committed seeds behind; `paper` has none."""
+    runs = "open" if scale == "open" else "phantom"
+    results, given = results_of_07(scale, runs, own_factor=1.01)
+    _, empty = beside.rebuilt_tables(results)
+    capsys.readouterr()
+    beside.refuse_empty(empty, given["not_rebuilt"])
+    said = capsys.readouterr().out
+    assert "cam-1-seeds" in empty
+    assert "left out: cam-1-seeds; no arm that the table shows was repeated" in said
+
+
+def test_seeds_of_earlier_runs_leave_out_their_line_alone(capsys):
+    results, _ = results_of_07("phantom", "phantom")
+    stale, _ = results_of_07("phantom", "phantom", own_factor=1.01)
+    assert "other seeds of 01_backbones are of earlier runs" in capsys.readouterr().out
+    known, left = (set(beside.rebuilt_tables(each)[1]) for each in (results, stale))
+    assert left - known == {"cam-1-seeds"}
