@@ -1,8 +1,9 @@
 """`params/paper` beside the papers' printed settings, value by value.
 
 `params/paper/printed.csv` has a row per printed setting: the sentence, where it stands, the run and
-parameter that holds it (`window` is a HU window, `code` a constant as `module:name`), and its
-value. A row whose `ours` is filled is a deviation and says why.
+parameter that holds it (`window` is a HU window, `code` a constant as `module:name`; `poolings`
+counts the steps between a network's levels), and its value. A row whose `ours` is filled is a
+deviation and says why.
 """
 
 from __future__ import annotations
@@ -22,6 +23,25 @@ from ich_study.ct.windows import WINDOWS
 
 PAPER = paths.project_root() / "params" / "paper"
 PRINTED = pd.read_csv(PAPER / "printed.csv", dtype=str, keep_default_na=False)
+AUGMENT, SIZE = "training.augmentation", "training.size"
+CHANGED = {
+    "cam_baseline": {
+        "cam_size_448": {SIZE},
+        "cam_size_512": {SIZE},
+        "cam_augment": {AUGMENT},
+        "cam_posweight_2": {"training.positive_weight"},
+        "cam_posweight_3": {"training.positive_weight"},
+        "efficientnetv2_b0": {"seed"},
+        **{f"efficientnetv2_{each}": {"backbone.name"} for each in ("b1", "b2", "b3", "s", "l")},
+        "cam_final": {"backbone.name", SIZE, AUGMENT},
+    },
+    "cam_final": {"cam_final_seed_2": {"seed"}, "cam_final_80_20": {"split"}},
+    "rdnet_tiny": {each: {"backbone.name"} for each in ("resnet152", "densenet121", "resnetrs200")},
+}
+"""Of an arm of 01_backbones the others that equal it but for these: "held constant across all
+experiments unless explicitly changed" (CAM benchmark, Section IV); "for models that utilized
+pretrained checkpoints" (LSE-UNet, Section 4)."""
+UNPRINTED = {"seed", "split"}
 PAPERS = ("lse_unet", "cam_benchmark", "hgi_sam", "mil_detector", "resnet_lstm")
 
 
@@ -48,6 +68,8 @@ def held(run: str, parameter: str) -> Any:
     module, _, keys = parameter.rpartition(":")
     value: Any = vars(import_module(module)) if run == "code" else values_of(run)
     for key in keys.split("."):
+        if key == "poolings":
+            return len(value) - 1
         value = value[key] if isinstance(value, dict) else getattr(value, key)
     return list(value) if isinstance(value, tuple | np.ndarray) else value
 
@@ -76,3 +98,27 @@ def test_each_variant_differs_from_its_base():
         values = values_of(f"variants/{path.stem}")
         notebook = path.stem.split(".")[0]
         assert values != values_of(notebook) | {"output_dir": values["output_dir"]}
+
+
+def leaves(values: Any, name: str = "") -> dict[str, str]:
+    """Every parameter by its name with points, as text."""
+    if not isinstance(values, dict):
+        return {name: json.dumps(values)}
+    parts = [leaves(value, f"{name}.{key}".lstrip(".")) for key, value in values.items()]
+    return {key: value for part in parts for key, value in part.items()}
+
+
+@pytest.mark.parametrize(
+    ("base", "arm"), [(base, arm) for base, arms in CHANGED.items() for arm in arms]
+)
+def test_an_arm_changes_the_setting_it_names_and_no_other(base, arm):
+    first, other = (leaves(values_of(f"01_backbones/{name}")) for name in (base, arm))
+    changed = {name for name in first | other if first.get(name) != other.get(name)}
+    assert changed == CHANGED[base][arm] | {"arm", "output_dir"}
+    of_arm = PRINTED.loc[PRINTED["run"] == f"01_backbones/{arm}", "parameter"]
+    assert CHANGED[base][arm] - UNPRINTED <= set(of_arm)
+
+
+def test_every_arm_of_the_cam_benchmark_is_held_against_another():
+    arms = {path.stem for path in (PAPER / "01_backbones").glob("[ce][af]*.yaml")}
+    assert arms == {"cam_baseline", *CHANGED["cam_baseline"], *CHANGED["cam_final"]}

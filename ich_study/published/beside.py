@@ -163,7 +163,7 @@ def refuse_empty(empty: Sequence[str], expected: Sequence[str]) -> list[str]:
     if unknown:
         print(
             f"left out: {', '.join(unknown)}; no arm that the table shows was repeated from another"
-            " seed on these runs (`seeds_table`, of tools.seeds), so how far a gain moves is unknown"
+            " seed here (`seeds_table`, of tools.seeds), so how far a gain moves is not known"
         )
     unexpected = [name for name in unexpected if name not in of_seeds]
     if unexpected:

@@ -249,7 +249,7 @@ def test_a_line_without_a_number_is_an_error_unless_it_is_named():
 
 def results_of_07(scale, runs, own_factor=1.0):
     """The result table as notebook 07 makes it of the runs of `figures/<runs>` with the parameters
-    of `scale`, and these. own_factor: of every number that 01_backbones measured, the seeds' not."""
+    of `scale`, and these. own_factor: of the numbers of 01_backbones, but those of the seeds."""
     given = yaml.safe_load(paths.resolve(f"params/{scale}/07_figures.yaml").read_text())
     results = rounded(collect_results(paths.resolve("figures") / runs))
     results.loc[results["study"] == "01_backbones", "value"] *= own_factor
