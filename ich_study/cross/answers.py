@@ -43,13 +43,16 @@ class ScanTask:
 class Answer:
     """What a method says of the scored slices of one scan, on the common grid.
 
-    heat: float32 (n, S, S), of any hemorrhage. marked: bool (n, S, S), at the method's own
-    threshold. logit: (n,), that a slice holds hemorrhage. points: of each slice, (n, 2) of row and
-    column, None where the method gives heat alone. seconds: for the whole scan, as if the method
-    ran alone. memory_mib: the most that it took, without shared steps that were done before.
+    heat: float32 (n, S, S), of any hemorrhage. gated: the same of the classes that the method's own
+    gate lets through, -inf where it lets none; `heat` itself of a method without a gate. marked:
+    bool (n, S, S), at the method's own threshold. logit: (n,), that a slice holds hemorrhage.
+    points: of each slice, (n, 2) of row and column, None where the method gives heat alone.
+    seconds: for the whole scan, as if the method ran alone. memory_mib: the most that it took,
+    without shared steps that were done before.
     """
 
     heat: np.ndarray
+    gated: np.ndarray
     marked: np.ndarray
     logit: np.ndarray
     points: list[np.ndarray | None]
@@ -81,9 +84,14 @@ def _ask(method: ScanMethod, scan: OneScan, task: ScanTask) -> Answer:
     heat = _on_grid(maps, method, native, task.side)
     logits = said.logits[slices]
     of_any = logits[:, recipe.classes.index(ANY)] if ANY in recipe.classes else logits.max(1)
+    highest = gated = heat.max(1)
+    if any(recipe.gates):
+        opened = recipe.opened(expit(logits))[..., None, None]
+        gated = np.where(opened, heat, np.float32(-np.inf)).max(1)
     points = [None if said.points is None else said.points[number] for number in slices]
     return Answer(
-        heat.max(1),
+        highest,
+        gated,
         marked(heat.swapaxes(0, 1), expit(logits), recipe) > 0,
         of_any,
         [each if each is None else _scaled(each, method, native, task.side) for each in points],

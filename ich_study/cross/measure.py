@@ -38,16 +38,21 @@ PEAK_DISTANCE_SHARE = 0.05
 class Entry:
     """One method on the slices of one truth, in their order.
 
-    heat: of any hemorrhage, class `any`, lowest outside the brain. marked: bool (N, S, S), at the
-    method's own threshold, which no mask of these slices chose; threshold_source: who did.
-    logit: that a slice holds hemorrhage, (N,), None for a rival. points: of each slice, (n,
-    3) of row, column and heat, the method's own where it gives points, else peaks of the heat.
-    seconds, memory_mib: per scan; NaN for a rival. The weights are in memory before.
+    heat: of any hemorrhage, class `any`, lowest outside the brain. gated: what thresholds are tried
+    on: lowest in slices, and of classes, that the method's own gate leaves out; without a gate the
+    same. Heat that is scaled slice by slice is hot in healthy slices too, and only the gate says
+    that they are healthy. marked: bool (N, S, S), at the method's own threshold, which no mask of
+    these slices chose; threshold_source: who did. logit: that a slice holds hemorrhage, (N,), None
+    for a rival. points: of each slice, (n, 3) of row, column and score, the method's own where it
+    gives points, else peaks of the heat. The score is the heat; in slices that the gate leaves out
+    it is below that of all others. seconds, memory_mib: per scan; NaN for a rival. The weights are
+    in memory before.
     """
 
     name: str
     variant: str
     heat: Heat
+    gated: Heat
     marked: np.ndarray
     threshold_source: str
     logit: np.ndarray | None
@@ -101,7 +106,7 @@ def measured(
     memory for heat. As many methods as fit are asked scan by scan together, since they share steps;
     where not even one fits, one is asked.
     """
-    one_method = len(truth) * truth.size**2 * 5 / 2**30  # a float32 and a bool per pixel
+    one_method = len(truth) * truth.size**2 * 9 / 2**30  # two float32 and a bool per pixel
     at_once = max(1, int(heat_gb / one_method))
     names = list(methods)
     for start in range(0, len(names), at_once):
@@ -118,42 +123,51 @@ def _asked(
     tasks = [ScanTask(store, str(scan), rows, truth.size, list(methods)) for scan, rows in groups]
     said = map(partial(ask_all, methods), tasks) if crew is None else crew(tasks)
     grid = (len(truth), truth.size, truth.size)
-    heat = {name: np.empty(grid, np.float32) for name in methods}
+    heat, gated = ({name: np.empty(grid, np.float32) for name in methods} for _ in range(2))
     marked = {name: np.empty(grid, bool) for name in methods}
     answers: dict[str, list[Answer]] = {name: [] for name in methods}
     with tqdm(total=len(truth), unit="slice", mininterval=5, leave=False) as bar:
         for (_, rows), found in zip(groups, said):
             for name, answer in found.items():
-                heat[name][rows.index], marked[name][rows.index] = answer.heat, answer.marked
-                answers[name].append(replace(answer, heat=None, marked=None))
+                heat[name][rows.index], gated[name][rows.index] = answer.heat, answer.gated
+                marked[name][rows.index] = answer.marked
+                answers[name].append(replace(answer, heat=None, gated=None, marked=None))
             bar.update(len(rows))
     order = np.concatenate([rows.index for _, rows in groups])
     inside = truth.brain[:]
     for name, method in methods.items():
-        maps, marks = heat.pop(name), marked.pop(name) & inside
+        maps, kept, marks = heat.pop(name), gated.pop(name), marked.pop(name) & inside
         np.copyto(maps, maps.min(), where=~inside)
-        yield _entry(name, method.recipe, maps, marks, answers[name], order)
+        yield _entry(name, method.recipe, maps, kept, marks, answers[name], order)
 
 
 def _entry(
     name: str,
     recipe: ScanRecipe,
     heat: np.ndarray,
+    gated: np.ndarray,
     marked: np.ndarray,
     answers: Sequence[Answer],
     order: np.ndarray,
 ) -> Entry:
-    """One method's entry. order: where the slices of `answers`, one after the other, stand."""
-    back = np.argsort(order)
+    """One method's entry. gated: -inf where the gate lets nothing through. order: where the slices
+    of `answers`, one after the other, stand."""
+    back, lowest = np.argsort(order), float(heat.min())
+    span = float(heat.max()) - lowest + 1
+    closed = np.isneginf(gated).all((1, 2))
+    gated = np.where(np.isneginf(gated), lowest, np.minimum(gated, heat))
     own = [found for each in answers for found in each.points]
-    points = [
-        _peaks(one) if own[place] is None else _with_heat(own[place], one)
-        for place, one in zip(back, heat)
-    ]
+    points = []
+    for place, shut, whole, open_part in zip(back, closed, heat, gated):
+        seen = whole if shut else open_part
+        found = _peaks(seen) if own[place] is None else _with_heat(own[place], seen)
+        points.append(found - (0, 0, span * shut))
+    named = (name, recipe.variant, None, (ANY,))
     return Entry(
         name,
         recipe.variant,
-        ArrayHeat(name, recipe.variant, None, (ANY,), heat[:, None]),
+        ArrayHeat(*named, heat[:, None]),
+        ArrayHeat(*named, gated[:, None]),
         marked,
         recipe.source,
         np.concatenate([each.logit for each in answers])[back],
@@ -168,10 +182,12 @@ def measured_rivals(truth: Truth, smoothness_px: float, seed: int) -> Iterator[E
     inside = truth.brain[:]
     for rival in rivals(truth, (ANY,), smoothness_px, seed):
         maps = rival.read(slice(None))
+        heat = ArrayHeat(rival.name, rival.variant, None, (ANY,), maps)
         yield Entry(
             rival.name,
             rival.variant,
-            ArrayHeat(rival.name, rival.variant, None, (ANY,), maps),
+            heat,
+            heat,
             (maps[:, 0] >= 0.5) & inside,
             "none",
             None,

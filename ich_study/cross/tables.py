@@ -51,11 +51,11 @@ class Scored(Entry):
     """What is kept of an entry: numbers per slice, and pictures of some slices. Its heat and marks
     are let go: of all methods on all slices they would not fit in memory.
 
-    scores: at the thresholds that are tried. held_out: with the one that masks of other patients
-    chose. own: counts at the method's own threshold, (N,), and marked_px the pixels. pointing: of
-    each subtype with truth, (N,). marked_points: those of `points` that lie in the method's mask.
-    shown_heat: float32 (n, S, S) of the slices that are shown, 0 and 1 at the lowest and highest
-    heat on all; shown_mask: bool.
+    scores: counts of the gated heat at the thresholds that are tried; pointing of the whole heat.
+    held_out: with the one that masks of other patients chose. own: counts at the method's own
+    threshold, (N,), and marked_px the pixels. pointing: of each subtype with truth, (N,).
+    marked_points: those of `points` that lie in the method's mask. shown_heat: float32 (n, S, S) of
+    the slices that are shown, 0 and 1 at the lowest and highest heat on all; shown_mask: bool.
     """
 
     marked_points: list[np.ndarray]
@@ -74,8 +74,9 @@ class Scored(Entry):
 
 
 def threshold_grid(entry: Entry, truth: Truth) -> np.ndarray:
-    """Quantiles of an entry's own heat in the brain, ascending; no truth is looked at."""
-    heat = entry.heat.read(slice(None))[:, 0][truth.brain[:]]
+    """Quantiles of an entry's own heat in the brain behind its gate, ascending; no truth is looked
+    at."""
+    heat = entry.gated.read(slice(None))[:, 0][truth.brain[:]]
     return np.unique(np.quantile(heat.astype(np.float64), 1 - np.geomspace(1, 1e-5, STEPS)))
 
 
@@ -107,9 +108,11 @@ def score_all(
 
 
 def _scored(entry: Entry, truth: Truth, of_slice: np.ndarray, shown: np.ndarray) -> Scored:
-    scores = score(entry.heat, truth, threshold_grid(entry, truth))
+    scores = score(entry.gated, truth, threshold_grid(entry, truth))
     classes = [name for name in SUBTYPES if truth.kind == "masks" and truth.positive(name).any()]
-    by_subtype = score_classes(entry.heat, truth, (), classes)
+    # what looks into one slice with hemorrhage asks no gate
+    by_class = score_classes(entry.heat, truth, (), (ANY, *classes))
+    scores = replace(scores, pointing=by_class[ANY].pointing, mass=by_class[ANY].mass)
     marked_points = []
     for points, mask in zip(entry.points, entry.marked):
         places = np.clip(np.rint(points[:, :2]).astype(int), 0, truth.size - 1)
@@ -117,13 +120,13 @@ def _scored(entry: Entry, truth: Truth, of_slice: np.ndarray, shown: np.ndarray)
     maps = entry.heat.read(slice(None))[:, 0]
     lowest, highest = float(maps.min()), float(maps.max())
     return Scored(
-        **vars(replace(entry, heat=None, marked=None)),
+        **vars(replace(entry, heat=None, gated=None, marked=None)),
         marked_points=marked_points,
         scores=scores,
         held_out=choose(scores, HELD_OUT, folds=of_slice),
         own=overlap_counts(entry.marked, truth.mask()),
         marked_px=entry.marked.sum((1, 2)),
-        pointing={name: found.pointing for name, found in by_subtype.items()},
+        pointing={name: by_class[name].pointing for name in classes},
         shown_heat=(maps[shown] - lowest) / max(highest - lowest, 1e-9),
         shown_mask=entry.marked[shown],
     )

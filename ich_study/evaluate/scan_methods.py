@@ -60,6 +60,11 @@ class ScanRecipe:
                 f" the classes {', '.join(self.classes)}; expected one of each per class"
             )
 
+    def opened(self, probability: np.ndarray) -> np.ndarray:
+        """Which slices may be marked, of each class, by the gates: bool (slices, classes), as
+        `probability`."""
+        return probability >= np.array(self.gates)
+
     def heat(self, maps: np.ndarray, layer: str | None = None) -> ArrayHeat:
         """Maps (slices, rows, columns) of the one class of a method as its heat."""
         maps = maps[:, None].astype(np.float32)

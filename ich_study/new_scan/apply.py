@@ -199,13 +199,14 @@ def marked(heat: np.ndarray, probability: np.ndarray, recipe: ScanRecipe) -> np.
     Where the heat has subtypes, `any` marks nothing of its own.
     """
     subtypes = [name for name in recipe.classes if name in SUBTYPES]
+    opened = recipe.opened(probability)
     mask = np.zeros(heat.shape[1:], np.uint8)
     most = np.full(heat.shape[1:], -np.inf, np.float32)
     for number, name in enumerate(recipe.classes):
         if subtypes and name not in subtypes:
             continue
-        probable = (probability[:, number] >= recipe.gates[number])[:, None, None]
-        wins = (heat[number] >= recipe.thresholds[number]) & (heat[number] > most) & probable
+        wins = (heat[number] >= recipe.thresholds[number]) & (heat[number] > most)
+        wins &= opened[:, number, None, None]
         np.copyto(most, heat[number], where=wins)
         mask[wins] = MASK_CODES.get(name, UNSPECIFIED_HEMORRHAGE)
     return mask

@@ -53,9 +53,10 @@ class SquareStore:
         return Truth(rows, "masks", SIDE, hu, codes, brain, boxes, ml, ml)
 
 
-def method(what: str, size: int = SIDE, crop: str = "none") -> ScanMethod:
-    """A method whose heat is brightness ("bright"), or the same everywhere ("flat")."""
-    recipe = ScanRecipe("toy", what, "printed", ("any",), (0.5,), (0.5,), "labels")
+def method(what: str, size: int = SIDE, crop: str = "none", gate: float = 0.5) -> ScanMethod:
+    """A method whose heat is brightness ("bright"), or the same everywhere ("flat"), or as high in
+    a corner of every slice without blood ("scaled", as heat that is scaled slice by slice)."""
+    recipe = ScanRecipe("toy", what, "printed", ("any",), (0.5,), (gate,), "labels")
     grid = Preprocessing(("brain",), "fixed", 1, size, crop, (0.0,), (1.0,))
 
     def say(scan: OneScan) -> Said:
@@ -64,6 +65,8 @@ def method(what: str, size: int = SIDE, crop: str = "none") -> ScanMethod:
         if what == "flat":
             heat = np.full_like(heat, 0.7)
         probability = heat.max((1, 2)).astype(np.float64).clip(0, 1)[:, None]
+        if what == "scaled":
+            heat[heat.max((1, 2)) == 0, :8, :8] = 1
         heat = ArrayHeat(what, "printed", None, ("any",), heat[:, None])
         return Said.of_probability(heat, probability)
 

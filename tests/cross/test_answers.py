@@ -13,6 +13,8 @@ from ich_study.cross import measure
 from ich_study.cross.answers import ScanTask, ask_all, crew_of
 from ich_study.errors import StudyError
 from ich_study.evaluate import scan_methods
+from ich_study.evaluate.heat import ArrayHeat
+from ich_study.evaluate.scan_methods import Said
 from ich_study.new_scan.apply import open_methods
 from tests.cross.fakes import SquareStore, method
 
@@ -56,6 +58,25 @@ def test_only_the_asked_slices_are_answered_and_slices_may_lie_in_any_order():
     # slice 2, the first asked for, holds blood; slice 1 does not
     assert answer.marked[0].any() and not answer.marked[1].any()
     assert answer.logit[0] > 0 > answer.logit[1] and answer.points == [None, None]
+
+
+def test_a_gate_leaves_out_the_heat_of_its_own_class():
+    """Of two subtypes one is hotter, and its gate is shut: where both lie, the other counts."""
+    plain = method("bright")
+    recipe = replace(plain.recipe, classes=("IPH", "SAH"), thresholds=(0.5,) * 2, gates=(0.5,) * 2)
+    maps = np.stack([np.full((6, 32, 32), 0.9), np.full((6, 32, 32), 0.6)], 1)
+    probability = np.tile([0.2, 0.8], (6, 1))
+    probability[0] = 0.2
+    heat = ArrayHeat("two", "printed", None, recipe.classes, maps.astype(np.float32))
+    said = replace(plain, recipe=recipe, say=lambda scan: Said.of_probability(heat, probability))
+    task = ScanTask(SquareStore(1), "scan0", SquareStore(1).truth().rows, 32, ["two"])
+    answer = ask_all({"two": said}, task)["two"]
+    assert answer.heat == pytest.approx(0.9)
+    assert answer.gated[1:] == pytest.approx(0.6) and np.isneginf(answer.gated[0]).all()
+    assert answer.marked[1:].all() and not answer.marked[0].any()
+    ungated = replace(said, recipe=replace(recipe, gates=(0.0, 0.0)))
+    answer = ask_all({"two": ungated}, task)["two"]
+    assert answer.gated is answer.heat
 
 
 def test_slices_of_interleaved_scans_come_back_in_the_order_of_the_truth():

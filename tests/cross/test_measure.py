@@ -93,7 +93,7 @@ def test_methods_whose_heat_does_not_fit_in_memory_are_asked_in_turn(squares):
 
     together, groups = entries(1.0)
     assert groups == [("one", "two", "three")]
-    two = 2.5 * len(truth) * truth.size**2 * 5 / 2**30
+    two = 2.5 * len(truth) * truth.size**2 * 9 / 2**30
     in_turn, groups = entries(two)
     assert groups == [("one", "two"), ("three",)]
     assert entries(0.0)[1] == [("one",), ("two",), ("three",)]

@@ -79,10 +79,32 @@ def test_a_held_out_threshold_never_comes_from_the_masks_it_scores():
     maps = entry.heat.read(slice(None)).copy()
     maps[folds == 1] *= 0.1
     maps[folds == 0] = np.maximum(maps[folds == 0], 0.5)
-    turned = replace(entry, heat=replace(entry.heat, maps=maps))
+    turned = replace(entry, gated=replace(entry.heat, maps=maps))
     scored = tables.score_all([turned], truth, 2, 0, np.array([0]))["it"]
     assert scored.held_out.by_fold[0].value < 0.11 < 0.5 < scored.held_out.by_fold[1].value
     assert scored.held_out.counts.tp[folds == 1].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("gate", "dice", "sensitivity"),
+    # eight slices hold 64 px of blood, 22 none; without a gate each has 64 px as hot, and a point
+    [(0.0, 2 * 8 / (2 * 8 + 22), 0.0), (0.5, 1.0, 1.0)],
+)
+def test_heat_that_is_scaled_slice_by_slice_is_scored_behind_the_methods_own_gate(
+    gate, dice, sensitivity
+):
+    store = SquareStore()
+    truth = store.truth()
+    entry = next(measure.measured({"it": method("scaled", gate=gate)}, store, truth, 4.0, 0))
+    scored = tables.score_all([entry], truth, 2, 0, np.array([0]))
+    rows = result_table(tables.result_rows(scored, truth, Rows("08", "squares", 50, 0)))
+    assert value(rows, "it", "dice", "pixel") == pytest.approx(dice)
+    assert value(rows, "it", "dice_at_own_threshold", "pixel") == pytest.approx(dice)
+    for allowed in ("0.5", "1", "2", "4"):
+        assert value(rows, "it", f"sensitivity_at_{allowed}_false") == sensitivity
+    # what looks into one slice with blood asks no gate
+    assert value(rows, "it", "pointing_game") == value(rows, "it", "auroc", "slice") == 1
+    assert scored["it"].shown_heat.max() == 1
 
 
 def test_truth_given_as_heat_is_perfect(study):
