@@ -46,7 +46,8 @@ _BOX = {"color": CLASS_COLOURS["hemorrhage"], "linestyle": "", "marker": "s", "f
 
 @dataclass(frozen=True)
 class MapColumn:
-    """One column of the grid. heatmaps: (N, S, S) in [0, 1], drawn over the slice. codes: (N, S, S)
+    """One column of the grid. heatmaps: (N, S, S) in [0, 1], drawn over the slice, and outlined
+    where it is 0 or 1 and nothing between. codes: (N, S, S)
     of mask codes, outlined in the colours of the subtypes, or bool, in a colour of its own. points:
     of each slice, (n, 2) of row and column, marked. Any may be None."""
 
@@ -179,7 +180,7 @@ def _require_shapes(hu: np.ndarray, columns: Sequence[MapColumn], title: str) ->
 def _draw(
     axis: Axes, column: MapColumn, row: int, opacity: float, shown_from: float, size: float
 ) -> None:
-    nothing = ""
+    nothing, rim = "", [withStroke(linewidth=1.5, foreground="black")]
     if column.heatmaps is not None:
         heat = np.asarray(column.heatmaps[row], np.float64)
         nothing = "" if heat.any() else "no heat"
@@ -191,12 +192,15 @@ def _draw(
             alpha=opacity * np.clip(heat * 1.6, 0, 1) * (heat >= shown_from),
             interpolation="bilinear",
         )
+        if set(np.unique(heat)) == {0.0, 1.0}:
+            # the palest colour is not seen on blood, which is white
+            line = {"colors": [plt.get_cmap("inferno")(1.0)], "linewidths": 0.7}
+            axis.contour(heat, levels=[0.5], **line).set_path_effects(rim)
     if column.codes is not None:
         outline_codes(axis, column.codes[row], OUTLINE_COLOUR)
-        if column.heatmaps is None and not column.codes[row].any():
-            nothing = "no mask"
+        if not column.codes[row].any():
+            nothing = nothing or "no mask"
     if nothing:
-        rim = [withStroke(linewidth=1.5, foreground="black")]
         look = {"color": "white", "ha": "left", "va": "top", "path_effects": rim}
         axis.text(0.03, 0.98, nothing, fontsize=size, transform=axis.transAxes, **look)
     if column.points is not None and len(column.points[row]):

@@ -31,9 +31,11 @@ HIGHER, LOWER = "#0072B2", "#E69F00"
 STRONGEST = 0.3
 """Of a shade: grey letters on it keep a contrast of 4.5."""
 PRINTED = "#595959"
-READINGS = ("#000000", "#882255", "#117733")
-"""Colours of our numbers, one for each reading."""
+READINGS = (("", "#000000"), ("† ", "#882255"), ("‡ ", "#117733"))
+"""Mark and colour of our numbers, for each reading, in the order of the table's lines."""
 Cell = Mapping[Hashable, Any]
+Marks = Mapping[str, tuple[str, str]]
+"""Of a reading its mark and colour."""
 Lines = list[tuple[str, str]]
 """Text and colour of the lines of a cell."""
 RowLines = tuple[str, list[Lines], list[float]]
@@ -49,15 +51,15 @@ def table_figure(
     cell without difference is not shaded. columns: of the paper, in order; what is wider than the
     page stands in blocks below each other. notes: what stands below the table.
     """
-    measured = cells[cells["ours"] != ""].sort_values("reading", key=lambda names: names.str.len())
-    colours = dict(zip(measured["reading"].unique(), READINGS))
+    marks = dict(zip(cells.loc[cells["ours"] != "", "reading"].unique(), READINGS))
     heading = textwrap.wrap(title, 100, break_on_hyphens=False)
-    key = "printed (ours minus printed; blue: ours is higher, orange: lower)"
+    shaded = " (ours minus printed; blue: ours is higher, orange: lower)"
+    key = f"printed{shaded if cells['difference'].any() else ''}"
     legend = [(key, PRINTED)] if cells["printed"].any() else []
-    legend += colours.items()
+    legend += [(mark + reading, colour) for reading, (mark, colour) in marks.items()]
     for note in notes:
         legend += [(line, "#000000") for line in textwrap.wrap(note, NOTE_LETTERS)]
-    blocks = [(part, _row_lines(cells, part, colours)) for part in column_blocks(columns)]
+    blocks = [(part, _row_lines(cells, part, marks)) for part in column_blocks(columns)]
     height = sum(_height(name, lines) for _, rows in blocks for name, lines, _ in rows)
     height += sum(LINE * (_header(part)[2] + 1.5) for part, _ in blocks)
     height += LINE * (1.5 * len(heading) + len(legend) + 1.5)
@@ -95,27 +97,30 @@ def column_blocks(columns: Sequence[str]) -> list[list[str]]:
     return blocks
 
 
-def _row_lines(
-    cells: pd.DataFrame, columns: Sequence[str], colours: Mapping[str, str]
-) -> list[RowLines]:
+def _row_lines(cells: pd.DataFrame, columns: Sequence[str], marks: Marks) -> list[RowLines]:
     """The rows that have something in these columns."""
     width, found = _width(columns), []
     for row, own in cells.groupby("row", sort=False):
         parts = [own[own["column"] == name].to_dict("records") for name in columns]
         if any(parts):
-            lines = [_cell_lines(part, colours, width) for part in parts]
+            lines = [_cell_lines(part, marks, width) for part in parts]
             found.append((row, lines, [_shade(part) for part in parts]))
     return found
 
 
-def _cell_lines(own: Sequence[Cell], colours: Mapping[str, str], width: float) -> Lines:
+def _cell_lines(own: Sequence[Cell], marks: Marks, width: float) -> Lines:
     """Lines of one cell; a number and its interval are parted where the column is too narrow."""
     texts = []
     changes = [cell["difference"] for cell in own if cell["difference"]]
     after = f" ({changes[0]})" if changes else ""
     for printed in dict.fromkeys(cell["printed"] for cell in own if cell["printed"]):
         texts.append((printed + after, " (", PRINTED))
-    texts += [(cell["ours"], " [", colours.get(cell["reading"])) for cell in own if cell["ours"]]
+    ours = {cell["reading"]: cell["ours"] for cell in own if cell["ours"]}
+    texts += [
+        (mark + ours[reading], " [", colour)
+        for reading, (mark, colour) in marks.items()
+        if reading in ours
+    ]
     lines: Lines = []
     for text, bracket, colour in texts:
         first, there, rest = text.partition(bracket)

@@ -24,7 +24,8 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
@@ -319,7 +320,8 @@ def codes_legend(
     codes = [np.unique(mask[mask > 0]) for mask in masks if mask is not None and mask.dtype != bool]
     shown = sorted({int(code) for each in codes for code in each})
     names = [NAME_OF_CODE[code] for code in shown]
-    subtypes = [Patch(color=CLASS_COLOURS[name], label=f"{before}{name}") for name in names]
+    # lines, as `outline_codes` draws them
+    subtypes = [Line2D([], [], color=CLASS_COLOURS[name], label=before + name) for name in names]
     legend_below(figure, [*subtypes, *more], 6, size)
 
 

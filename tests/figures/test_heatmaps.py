@@ -77,6 +77,29 @@ def test_a_panel_without_any_heat_says_so():
     plt.close(figure)
 
 
+def test_heat_of_nothing_but_0_and_1_is_outlined():
+    """A rival's thresholded HU: the palest colour is not seen on white blood."""
+    heat = np.zeros((2, 8, 8))
+    heat[:, 2:5, 2:5] = 1
+    heat[1, 0, 0] = 0.5
+    figure = heatmap_grid(np.zeros(heat.shape), [MapColumn("m", heat)], "x")
+    binary, graded = figure.axes[1], figure.axes[3]
+    assert len(binary.collections) == 1 and not graded.collections
+    assert binary.collections[0].get_path_effects(), "a dark rim"
+    plt.close(figure)
+
+
+def test_a_method_that_marks_nothing_says_so_though_it_has_heat():
+    heat, codes = np.full((2, 8, 8), 0.3), np.zeros((2, 8, 8), bool)
+    codes[1, 2:5, 2:5] = True
+    heat[0, 0, 0] = 0.9
+    empty = MapColumn("n", np.zeros_like(heat), codes)
+    figure = heatmap_grid(np.zeros(heat.shape), [MapColumn("m", heat, codes), empty], "x")
+    said = [[text.get_text() for text in axis.texts] for axis in figure.axes[:6]]
+    assert said == [["R", "L"], ["no mask"], ["no heat"], ["R", "L"], [], ["no heat"]]
+    plt.close(figure)
+
+
 def test_the_legend_tells_a_predicted_mask_from_masks_and_boxes_of_the_truth():
     hu, mask = np.zeros((1, 8, 8)), np.zeros((1, 8, 8), bool)
     mask[0, 2:4, 2:4] = True
@@ -88,7 +111,10 @@ def test_the_legend_tells_a_predicted_mask_from_masks_and_boxes_of_the_truth():
     assert to_hex(line).upper() == OUTLINE_COLOUR, "not the colour of the truth"
     assert legend_of(heatmap_grid(hu, [empty], "x", mask)) == ["truth"]
     coded = MapColumn("m", codes=mask * np.uint8(3))
-    assert legend_of(heatmap_grid(hu, [coded], "x")) == ["SAH", "predicted mask"]
+    figure = heatmap_grid(hu, [coded], "x")
+    assert legend_of(figure) == ["SAH", "predicted mask"]
+    # what is drawn as an outline is a line in the legend
+    assert len(figure.legends[0].get_lines()) == 2 and not figure.legends[0].get_patches()
     plt.close("all")
 
 

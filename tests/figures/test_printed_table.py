@@ -25,14 +25,34 @@ def test_every_number_stands_in_the_picture_and_the_shade_says_which_way():
     axis = figure.axes[0]
     texts = {text.get_text(): text for text in axis.texts}
     assert {"0.50 (+0.25)", "0.75 [0.70, 0.80]", "0.40 (-0.30)", "0.30", "0.01"} <= set(texts)
-    assert {"a table of the phantom", "random map", "ours, against boxes"} <= set(texts)
-    assert texts["0.20"].get_color() == texts["ours, against boxes"].get_color()
-    assert texts["0.20"].get_color() != texts["0.10"].get_color()
+    assert {"a table of the phantom", "random map", "† ours, against boxes"} <= set(texts)
+    assert texts["† 0.20"].get_color() == texts["† ours, against boxes"].get_color()
+    assert texts["† 0.20"].get_color() != texts["0.10"].get_color()
     shades = [patch for patch in axis.patches if patch.get_alpha()]
     higher, lower = shades  # in proportion to the larger number: 0.25 of 0.75, 0.30 of 0.40
     assert to_rgb(higher.get_facecolor()) == to_rgb(tables.HIGHER)
     assert to_rgb(lower.get_facecolor()) == to_rgb(tables.LOWER)
     assert lower.get_alpha() / higher.get_alpha() == pytest.approx(0.75 * 3)
+    plt.close(figure)
+
+
+def test_readings_have_one_order_in_cells_and_legend_and_a_mark_each():
+    """The longest name stands first in the table's lines, and the second row lacks the first
+    number."""
+    first, second, third = ("ours", "ours, classes as in the authors' script", "ours, other")
+    rows = [
+        ("A", "Dice", each, "0.5", 0.5, number, "", 0.1)
+        for each, number in ((second, "0.2"), (first, "0.1"), (third, "0.3"))
+    ]
+    rows += [("B", "Dice", each, "0.5", 0.5, "0.4", "", 0.4) for each in (first, second)]
+    table = pd.DataFrame(rows, columns=cells().columns)
+    figure = tables.table_figure(table, ["Dice"], "t")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert [text for text in texts if text[-3:] in {"0.1", "0.2", "0.3", "0.4"}] == [
+        *("0.2", "† 0.1", "‡ 0.3"),
+        *("0.4", "† 0.4"),
+    ]
+    assert texts[-4:] == ["printed", second, f"† {first}", f"‡ {third}"]
     plt.close(figure)
 
 

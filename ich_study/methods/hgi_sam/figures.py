@@ -78,7 +78,7 @@ def explore_figure(
     model, steps = networks[CLASSIFIER_OF[method]], []
     for variant in HGI_VARIANTS:
         heat, _ = heat_and_logits(method, model, inputs, brain, variant)
-        steps += heat_steps(variant, heat[0], truth, index, threshold)
+        steps += heat_steps(readable(variant), heat[0], truth, index, threshold)
     return steps_figure(steps, f"{readable(method)}, slice {index}", columns=4)
 
 

@@ -123,3 +123,5 @@ def test_the_slice_that_is_asked_for_is_explored(monkeypatch):
         ("its classifier", "swin_hgi_sam", "authors", 1, 128),
     ]
     assert len(figure.axes) == 8 and "slice 1" in figure.get_suptitle()
+    titles = " ".join(axis.get_title() for axis in figure.axes)
+    assert "norm of head" in titles and "_" not in titles
