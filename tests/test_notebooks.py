@@ -291,7 +291,7 @@ def test_08_leaves_out_a_second_series_and_says_so(two_series, capsys):
         common_grid=cross_measure.common_grid,
         tested_rows=cross_measure.tested_rows,
     )
-    given = {"tests": {"cq500": "cq500/test"}, "sources": [], "grid": 64, "pd": pd}
+    given = {"tests": {"cq500": "cq500/test"}, "opened": {}, "grid": 64, "pd": pd}
     given |= {"truth_kind": truth_kind, "with_known": with_known, "read_truth": read_truth}
     truths = run_cell("08", "truths = {}", study=two_series.study, measure=measured, **given)
     assert len(truths["truths"]["cq500"]) == 20 and LEFT_OUT in capsys.readouterr().out

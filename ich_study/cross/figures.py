@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from ich_study.cross.answers import ANY
-from ich_study.cross.tables import Scored
+from ich_study.cross.tables import LEARNED_FROM, Scored
 from ich_study.evaluate.rivals import RIVALS
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.heatmaps import MapColumn, heatmap_grid
@@ -37,7 +37,8 @@ def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -
 
     Numbered, with interval, and listed below by their Dice are the methods to choose from: above
     every trivial rival, and no other is better and as cheap. The rest is grey, hollow where a rival
-    is better, which means that it has found nothing.
+    is better, which means that it has found nothing. A star says that a method learned from other
+    patients of the panel's data set.
     """
     dice = results[
         results["metric"].isin(["dice", "box_dice"])
@@ -45,6 +46,10 @@ def quality_cost_figure(results: pd.DataFrame, cost: pd.DataFrame, title: str) -
         & (results["class"] == ANY)
     ]
     table = dice.merge(cost, on=["dataset", "method"])
+    # committed tables of earlier runs do not say it
+    learned = table.get(LEARNED_FROM, pd.Series("", table.index))
+    pairs = zip(table["dataset"], learned)
+    table["at_home"] = [f" {data} (" in f" {said}" for data, said in pairs]
     parts = dict(list(table.groupby("dataset", sort=False)))
     choices = {name: choice_of(part) for name, part in parts.items()}
     longest = max(map(len, choices.values()))
@@ -100,8 +105,11 @@ def _draw_choice(axis: Axes, table: pd.DataFrame, choice: pd.DataFrame, inches: 
         inside = {"ha": "center", "va": "center", "color": "white", "weight": "bold"}
         axis.annotate(str(number), place, fontsize=8, zorder=4, **inside)
         interval = f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
-        listed.append(f"{number}  {readable(row.method)}: {interval}, {row.milliseconds:.0f} ms")
+        name = readable(row.method) + "*" * row.at_home
+        listed.append(f"{number}  {name}: {interval}, {row.milliseconds:.0f} ms")
     listed = listed or ["no method is better than the best trivial rival"]
+    if choice["at_home"].any():
+        listed.append("*  learned from other patients of this data set")
     if (~below).any():
         listed.append(f"grey: {(~below).sum()} others; for each a better one is as quick")
     if below.any():

@@ -18,13 +18,10 @@ from tqdm import tqdm
 from ich_study.cross.answers import ANY, Answer, Crew, ScanTask, ask_all
 from ich_study.evaluate.heat import ArrayHeat, Heat
 from ich_study.evaluate.rivals import rivals
-from ich_study.evaluate.scan_methods import ScanMethod, ScanRecipe
+from ich_study.evaluate.scan_methods import ScanMethod
 from ich_study.evaluate.truth import Truth
-from ich_study.evaluate.unseen import assert_unseen
+from ich_study.evaluate.unseen import assert_none_seen
 from ich_study.inputs.preprocessing import Preprocessing
-from ich_study.models.weights import read_metadata
-from ich_study.new_scan.apply import recipes_of
-from ich_study.run.before import EVERY, PUBLISHED
 from ich_study.splits.split import fold_split, rows_of
 from ich_study.store.read import Store
 from ich_study.study import Study
@@ -46,7 +43,7 @@ class Entry:
     for a rival. points: of each slice, (n, 3) of row, column and score, the method's own where it
     gives points, else peaks of the heat. The score is the heat; in slices that the gate leaves out
     it is below that of all others. seconds, memory_mib: per scan; NaN for a rival. The weights are
-    in memory before.
+    in memory before. learned_from: as the method says, of a rival nothing.
     """
 
     name: str
@@ -59,6 +56,7 @@ class Entry:
     points: list[np.ndarray]
     seconds: float
     memory_mib: float
+    learned_from: str
 
 
 def common_grid(side: int) -> Preprocessing:
@@ -78,17 +76,12 @@ def tested_rows(study: Study, dataset: str, place: str) -> pd.DataFrame:
     return rows_of(index, fold_split(index, study.splits[split], int(part)), "test")
 
 
-def check_unseen(sources: Sequence[str], rows: pd.DataFrame) -> list[str]:
-    """Raise SplitError where weights of `new_scan.apply.open_methods` learned from a patient of
-    `rows`; give back the sources that do not say from whom they learned."""
-    silent = []
-    for source in sources:
-        for path, _ in recipes_of(source):
-            if source.startswith(PUBLISHED) or "patients" not in read_metadata(path):
-                silent.append(source.removeprefix(EVERY))
-            else:
-                assert_unseen(path, rows)
-    return list(dict.fromkeys(silent))
+def check_unseen(methods: Mapping[str, ScanMethod], rows: pd.DataFrame) -> list[str]:
+    """Raise SplitError where one of `new_scan.apply.open_methods` learned from a patient of `rows`;
+    give back those that do not say from whom they learned."""
+    for name, method in methods.items():
+        assert_none_seen(name, method.patients or {}, rows)
+    return [name for name, method in methods.items() if method.patients is None]
 
 
 def measured(
@@ -138,12 +131,12 @@ def _asked(
     for name, method in methods.items():
         maps, kept, marks = heat.pop(name), gated.pop(name), marked.pop(name) & inside
         np.copyto(maps, maps.min(), where=~inside)
-        yield _entry(name, method.recipe, maps, kept, marks, answers[name], order)
+        yield _entry(name, method, maps, kept, marks, answers[name], order)
 
 
 def _entry(
     name: str,
-    recipe: ScanRecipe,
+    method: ScanMethod,
     heat: np.ndarray,
     gated: np.ndarray,
     marked: np.ndarray,
@@ -152,6 +145,7 @@ def _entry(
 ) -> Entry:
     """One method's entry. gated: -inf where the gate lets nothing through. order: where the slices
     of `answers`, one after the other, stand."""
+    recipe = method.recipe
     back, lowest = np.argsort(order), float(heat.min())
     span = float(heat.max()) - lowest + 1
     closed = np.isneginf(gated).all((1, 2))
@@ -174,6 +168,7 @@ def _entry(
         points,
         float(np.mean([each.seconds for each in answers])),
         max(each.memory_mib for each in answers),
+        method.learned_from,
     )
 
 
@@ -194,6 +189,7 @@ def measured_rivals(truth: Truth, smoothness_px: float, seed: int) -> Iterator[E
             [_peaks(each[0]) for each in maps],
             np.nan,
             np.nan,
+            "nothing",
         )
 
 

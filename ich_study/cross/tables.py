@@ -42,6 +42,7 @@ COMPARED = frozenset(
     }
 )
 """Measures with their unit by which pairs of methods are compared."""
+LEARNED_FROM = "learned from"
 STEPS = 96
 """Thresholds that are tried, from all of the brain down to a hundred-thousandth of its pixels."""
 
@@ -133,12 +134,13 @@ def _scored(entry: Entry, truth: Truth, of_slice: np.ndarray, shown: np.ndarray)
 
 
 def cost_table(scored: Mapping[str, Scored]) -> pd.DataFrame:
-    """Time and memory a scan, a row a method; NaN for a rival."""
+    """Time and memory a scan, NaN for a rival, and from whom it learned; a row a method."""
     rows = [
-        (name, each.logit is None, 1000 * each.seconds, each.memory_mib)
+        (name, each.logit is None, 1000 * each.seconds, each.memory_mib, each.learned_from)
         for name, each in scored.items()
     ]
-    return pd.DataFrame(rows, columns=["method", "rival", "milliseconds", "memory_mib"])
+    columns = ["method", "rival", "milliseconds", "memory_mib", LEARNED_FROM]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def result_rows(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> list[dict[str, Any]]:
@@ -331,6 +333,6 @@ def choosing_table(results: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
     }
     keys = ["dataset", "method"]
     table = pd.DataFrame({name: part.set_index(keys)["value"] for name, part in picked.items()})
-    table = table.join(cost.set_index(keys)[["milliseconds", "memory_mib"]])
+    table = table.join(cost.set_index(keys)[["milliseconds", "memory_mib", LEARNED_FROM]])
     order = table.sort_values("dice, held-out threshold", ascending=False, kind="stable")
     return order.reset_index().sort_values("dataset", kind="stable", ignore_index=True)

@@ -10,7 +10,7 @@ by the room's name and knows no method. A run gives the method that its paper st
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -172,12 +172,22 @@ class Said:
 
 @dataclass(frozen=True)
 class ScanMethod:
-    """A trained method, ready. sha256: of its weights. say: a scan to what it says of it."""
+    """A trained method, ready. sha256: of its weights. say: a scan to what it says of it. patients:
+    hashes of those that it learned from, by data set, None where its file does not say;
+    `open_methods` fills them in."""
 
     recipe: ScanRecipe
     sha256: str
     preprocessing: Preprocessing
     say: Callable[[OneScan], Said] = field(repr=False)
+    patients: Mapping[str, Sequence[str]] | None = field(default=None, repr=False)
+
+    @property
+    def learned_from(self) -> str:
+        """Data sets, each with the number of patients that taught it or chose its epoch."""
+        if self.patients is None:
+            return "not said"
+        return ", ".join(f"{name} ({len(marks)})" for name, marks in self.patients.items())
 
 
 def named_file(folder: Path, *names: str) -> Path:

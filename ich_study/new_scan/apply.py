@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -56,10 +57,17 @@ def open_methods(sources: Sequence[str], device: torch.device) -> dict[str, Scan
                 name += f"_{told_apart(source, method.sha256)}"
             if name in found:
                 raise ParameterError(f"the weights of {source} are named twice")
-            found[name] = method
+            found[name] = replace(method, patients=_patients(path))
     if not found:
         raise ParameterError(f"no method is named; shipped are {', '.join(shipped()) or 'none'}")
     return found
+
+
+def _patients(weights: Path) -> Mapping[str, Sequence[str]] | None:
+    """From whom weights learned; None of a file that is described in no way of this study."""
+    with suppress(WeightsError):
+        return read_metadata(weights, required=False).get("patients")
+    return None
 
 
 def told_apart(source: str, sha256: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,6 @@ from ich_study.cross import measure
 from ich_study.cross.answers import ask_all
 from ich_study.errors import ParameterError, SplitError
 from ich_study.evaluate.truth import PackedMasks
-from ich_study.models import weights
 from ich_study.splits.overlap import patient_marks
 from ich_study.study import Study
 from tests.cross.fakes import SquareStore, method
@@ -105,21 +105,21 @@ def test_methods_whose_heat_does_not_fit_in_memory_are_asked_in_turn(squares):
 
 
 def test_weights_that_learned_from_a_scored_patient_stop_and_those_that_do_not_say_are_named(
-    squares, tmp_path, monkeypatch
+    squares,
 ):
     _, truth = squares
-    paths = {name: tmp_path / name for name in ("seen", "unseen", "silent")}
     marks = {
-        paths["seen"]: {"patients": patient_marks(truth.rows.iloc[:1])},
-        paths["unseen"]: {"patients": patient_marks(truth.rows.assign(patient_id="other"))},
-        paths["silent"]: {},
+        "silent": None,
+        "unseen": patient_marks(truth.rows.assign(patient_id="other")),
+        "seen": patient_marks(truth.rows.iloc[:1]),
     }
-    monkeypatch.setattr(measure, "recipes_of", lambda source: [(paths[source], None)])
-    for module in (measure, weights):
-        monkeypatch.setattr(module, "read_metadata", marks.__getitem__)
-    assert measure.check_unseen(["unseen", "silent"], truth.rows) == ["silent"]
-    with pytest.raises(SplitError, match="p0"):
-        measure.check_unseen(["unseen", "seen"], truth.rows)
+    methods = {name: replace(method("bright"), patients=each) for name, each in marks.items()}
+    said = {name: each.learned_from for name, each in methods.items()}
+    assert said == {"silent": "not said", "unseen": "squares (1)", "seen": "squares (1)"}
+    with pytest.raises(SplitError, match=r"seen was trained on 1 of.*p0"):
+        measure.check_unseen(methods, truth.rows)
+    del methods["seen"]
+    assert measure.check_unseen(methods, truth.rows) == ["silent"]
 
 
 def test_tested_are_a_part_a_fold_or_all(squares, tmp_path):

@@ -120,6 +120,7 @@ def test_tables_to_choose_by(study, tmp_path, capsys):
             "rival": [each.logit is None for each in scored.values()],
             "milliseconds": [5.0, 1.0, np.nan, np.nan, np.nan],
             "memory_mib": [7.0, 2.0, np.nan, np.nan, np.nan],
+            "learned from": [each.learned_from for each in scored.values()],
         }
     )
     choose = tables.choosing_table(rows, cost)
