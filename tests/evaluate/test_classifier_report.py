@@ -25,9 +25,9 @@ def report(tmp_path_factory):
         held_out,
         tmp_path_factory.mktemp("run"),
     )
-    half = sorted(held_out["patient_id"].unique())[::2]
-    validation = ScoredPart("fake/validation", store, held_out[held_out["patient_id"].isin(half)])
-    test = ScoredPart("fake/test", store, held_out[~held_out["patient_id"].isin(half)])
+    half = held_out["patient_id"].isin(sorted(held_out["patient_id"].unique())[::2])
+    validation = ScoredPart("fake/validation", store, held_out[half])
+    test = ScoredPart("fake/test", store, held_out[~half])
     return report_classifier(
         run, validation, [test], train, method="arm", variant="printed", replicates=100
     )
@@ -56,6 +56,13 @@ def test_top_epochs_are_of_the_validation_part_only(report):
     top = report.results[report.results["metric"] == "f1_top5"]
     assert top["dataset"].tolist() == ["fake/validation"]
     assert report.top_epochs["dataset"].unique().tolist() == ["fake"]
+
+
+def test_the_rival_of_height_learns_from_the_training_part_alone(report):
+    rivals = report.results.query("method == 'slice_position'").set_index("dataset")["value"]
+    # fitted on the slices that it is tested on: 0.770 and 0.833
+    expected = {"fake/validation": 0.690, "fake/test": 0.563}
+    assert rivals.to_dict() == pytest.approx(expected, abs=0.001)
 
 
 def test_files_and_headline(report, tmp_path):

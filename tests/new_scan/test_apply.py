@@ -44,6 +44,10 @@ def test_a_gate_closes_a_slice_and_the_brain_bounds_the_mask(scan):
     closed = ScanRecipe("toy", "bright", "x", ("any",), (0.6,), (1.5,), "none")
     heat = np.full((1, 2, 4, 4), 0.7, np.float32)
     assert not marked(heat, np.array([[0.2], [0.9]]), closed).any()
+    half = ScanRecipe("toy", "bright", "x", ("any",), (0.7,), (0.5,), "none")
+    below = np.nextafter(0.5, 0)
+    # a slice of exactly the gate is marked, and a pixel of exactly the threshold
+    assert marked(heat, np.array([[0.5], [below]]), half).any((1, 2)).tolist() == [True, False]
     finding = apply_method("bright", method, scan, inside_brain=False)
     inside = apply_method("bright", method, scan)
     assert not (inside.mask > 0)[~scan.source.brain].any()

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -7,8 +6,7 @@ import pandas as pd
 import pytest
 
 from ich_study.errors import DataError
-from ich_study.figures.explore import HEADLESS
-from ich_study.new_scan import batch, view, write
+from ich_study.new_scan import batch, write
 from tests.new_scan.heads import head, write_series
 from tests.new_scan.methods import bright
 
@@ -85,45 +83,9 @@ def test_the_files_of_a_scan_agree_and_hold_no_identity(scans, tmp_path):
     assert report["methods"][0]["volumes_ml"]["any"] == pytest.approx(volume, abs=2e-3)
     assert report["methods"][0]["weights_sha256"] == "ab" * 32
     assert report["use"] == write.RESEARCH_USE and len(report["methods"]) == 2
-    # the check itself: a leak is found
-    (folder / "report.json").write_text("Patient Muster^Erika")
-    assert write.identities_in(folder, studied.scan) == ["PatientName"]
 
 
 def test_a_table_needs_its_column(tmp_path):
     (tmp_path / "scans.csv").write_text("path\na\n")
     with pytest.raises(DataError, match=r"no columns \['scan'\]"):
         list(batch.studies_of(tmp_path / "scans.csv"))
-
-
-def test_the_viewer_is_a_picture_without_a_front_end(scans, tmp_path, monkeypatch):
-    monkeypatch.setenv(HEADLESS, "1")
-    _, studied = batch.study_scans(
-        scans.parent / "one", METHODS, tmp_path, batch.Wanted(sheet_slices=2, label="drawn head")
-    )
-    view.view(studied)
-    figure = view.slice_figure(studied, 5, "bone", 0.3, 0.5, view.ALL)
-    assert "drawn head" in figure.get_suptitle()
-    assert len([axis for axis in figure.axes if axis.get_title()]) == 3  # slice and two methods
-    own = view.slice_figure(studied, 5, "brain", 0.3, 0.5, "bright")
-    high = view.slice_figure(studied, 5, "brain", 0.3, 2.0, "bright")
-    # above the highest heat nothing is outlined, and no heat is drawn
-    assert len(own.axes[1].collections) == 1 and not high.axes[1].collections
-    drawn = [figure.axes[1].images[1].get_alpha().any() for figure in (own, high)]
-    assert drawn == [True, False]
-    assert "0.0 mL" in high.axes[1].get_title() and "0.0 mL" not in own.axes[1].get_title()
-    # at its own threshold heat is drawn where the mask is, and nowhere else
-    finding = studied.findings[0]
-    assert np.array_equal(own.axes[1].images[1].get_alpha() > 0, finding.mask[5] > 0)
-    assert (finding.mask[5] > 0).any()
-    # hot pixels of a slice that is not called are neither outlined nor drawn
-    uncalled = replace(finding, mask=np.zeros_like(finding.mask))
-    assert (finding.heat[0, 5] >= 0.6).any() and write.shown_heat(uncalled, 5).max() < 0.5
-    assert write.shown_heat(uncalled, 5, 0.3).max() < 0.3
-    bare = write.contact_sheet(studied.scan, [uncalled], [5])
-    assert not bare.axes[1].images[1].get_alpha().any()
-    sheet = write.contact_sheet(studied.scan, studied.findings, [3, 4, 5, 6])
-    sheet.draw_without_rendering()
-    for axis in sheet.axes:
-        words, picture = axis.yaxis.label.get_window_extent(), axis.get_window_extent()
-        assert words.height <= picture.height, "a label would run into the next row's"

@@ -12,7 +12,7 @@ import pandas as pd
 from ich_study.evaluate import slice_position
 from ich_study.evaluate.classification import predict
 from ich_study.evaluate.rows import Row, Rows
-from ich_study.evaluate.slice_predictions import known_of
+from ich_study.evaluate.slice_predictions import decided, known_of
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.inputs.slices import SliceSource
 from ich_study.methods.hgi_sam.maps import CLASSIFIER_OF, GRAD_CAM
@@ -60,9 +60,9 @@ def predictions_of(
 
 
 def decisions(predictions: pd.DataFrame) -> np.ndarray:
-    """Whether the classifier calls each slice positive, bool (slices,), known label or not: at
-    probability 0.5, which for two outputs is the larger one."""
-    return predictions.loc[predictions["class"] == "any", "logit"].to_numpy(float) > 0
+    """Whether the classifier calls each slice positive, bool (slices,), known label or not: from
+    probability 0.5 on, where of two outputs that of hemorrhage is no smaller."""
+    return decided(predictions.loc[predictions["class"] == "any", "logit"].to_numpy(float), 0.5)
 
 
 def detection_of_classifier(predictions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def detection_of_classifier(predictions: pd.DataFrame, rows: pd.DataFrame) -> pd
     known = known_of(predictions, "any")
     kept = predictions.loc[predictions["class"] == "any", "label"].notna().to_numpy()
     truth, logits = (known[column].to_numpy() for column in ("label", "logit"))
-    return detected(rows.loc[kept], truth, logits > 0, logits)
+    return detected(rows.loc[kept], truth, decided(logits, 0.5), logits)
 
 
 def detections_of_classifiers(
@@ -102,10 +102,10 @@ def detection_of_masks(
 
 
 def detected(
-    rows: pd.DataFrame, truth: np.ndarray, decided: np.ndarray, score: np.ndarray
+    rows: pd.DataFrame, truth: np.ndarray, called: np.ndarray, score: np.ndarray
 ) -> pd.DataFrame:
     """One method on slices: `patient_id, fold, truth, decided, score`, a row each."""
-    columns = {"truth": truth, "decided": decided, "score": score.astype(float)}
+    columns = {"truth": truth, "decided": called, "score": score.astype(float)}
     return rows[["patient_id", "fold"]].reset_index(drop=True).assign(**columns)
 
 
@@ -116,9 +116,9 @@ def detection_table(detections: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for method, found in detections.items():
         by_fold = {str(fold): part for fold, part in found.groupby("fold")}
         for fold, part in {"overall": found, **by_fold}.items():
-            truth, decided = part["truth"].to_numpy(), part["decided"].to_numpy()
-            values = decision_metrics(truth, decided)
-            values["auc_of_decisions"] = auc_of_decisions(truth, decided)
+            truth, called = part["truth"].to_numpy(), part["decided"].to_numpy()
+            values = decision_metrics(truth, called)
+            values["auc_of_decisions"] = auc_of_decisions(truth, called)
             values["auroc"] = auroc(truth, part["score"].to_numpy())
             counted = {"slices": len(part), "positive": int(truth.sum())}
             measured = {name: values[name] for name in TABLE_2}
@@ -166,10 +166,10 @@ def detection_statistics(found: pd.DataFrame) -> dict[str, PatientStatistic]:
     """Measures of TABLE_2 as statistics over patients, and `balanced_accuracy`, the name that the
     published tables here give to the printed AUC."""
     columns = ("patient_id", "truth", "decided", "score")
-    patients, truth, decided, scores = (found[name].to_numpy() for name in columns)
-    measured = {"accuracy": mean_of_items(patients, truth == decided)}
+    patients, truth, called, scores = (found[name].to_numpy() for name in columns)
+    measured = {"accuracy": mean_of_items(patients, truth == called)}
     for name in ("precision", "f1", "sensitivity", "specificity"):
-        measured[name] = ratio_of_sums(patients, *DECISIONS[name](truth, decided))
+        measured[name] = ratio_of_sums(patients, *DECISIONS[name](truth, called))
     balanced = mean_of_statistics([measured["sensitivity"], measured["specificity"]])
     measured |= {"auc_of_decisions": balanced, "balanced_accuracy": balanced}
     measured["auroc"] = auroc_of_items(patients, truth, scores)

@@ -1,9 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from sklearn import metrics
 
 from ich_study.evaluate.rows import Rows
+from ich_study.evaluate.scan_methods import ScanRecipe
 from ich_study.methods.hgi_sam.detection import (
     TABLE_2,
     decisions,
@@ -15,6 +17,7 @@ from ich_study.methods.hgi_sam.detection import (
     detections_of_classifiers,
     position_rows,
 )
+from ich_study.new_scan.apply import marked
 from ich_study.schema import result_table
 
 RNG = np.random.default_rng(5)
@@ -79,11 +82,16 @@ def test_the_classifier_decides_at_one_half_on_known_labels():
     assert decisions(predictions).tolist() == [True, False, True, False]
 
 
-def test_one_half_itself_is_no_hemorrhage():
+def test_one_half_itself_is_hemorrhage_as_in_a_mask_of_a_scan():
     labels = pd.array([True, False], dtype="boolean")
-    predictions = pd.DataFrame({"class": "any", "label": labels, "logit": [0.0, 1e-7]})
-    assert decisions(predictions).tolist() == [False, True]
-    assert detection_of_classifier(predictions, ROWS[:2])["decided"].tolist() == [False, True]
+    predictions = pd.DataFrame({"class": "any", "label": labels, "logit": [0.0, -1e-7]})
+    assert decisions(predictions).tolist() == [True, False]
+    assert detection_of_classifier(predictions, ROWS[:2])["decided"].tolist() == [True, False]
+    # the gate with which 08 and 09 mark a slice
+    recipe = ScanRecipe("hgi_sam", "swin_hgi_sam", "printed", ("any",), (0.5,), (0.5,), "labels")
+    probability = expit(predictions[["logit"]].to_numpy())
+    marks = marked(np.ones((1, 2, 1, 1), np.float32), probability, recipe)
+    assert marks.ravel().astype(bool).tolist() == [True, False]
 
 
 def test_a_method_is_detected_by_the_classifier_that_it_explains():
@@ -115,8 +123,9 @@ def test_tiny_foregrounds_are_no_detection():
 
 
 def test_every_classifier_of_table_2_stands_beside_the_height_of_its_slices():
-    """The rival learns that the second slice of a scan is positive; the classifiers that it is
-    negative. Grad-CAM has no classifier of its own."""
+    """The training slices teach the rival that the second slice of a scan is positive, which it is
+    not among those tested: fitted on these, it would be as good as the classifiers, and the
+    difference 0. Grad-CAM has no classifier of its own."""
     rows = pd.DataFrame(
         {
             "dataset": "fake",
@@ -126,13 +135,14 @@ def test_every_classifier_of_table_2_stands_beside_the_height_of_its_slices():
             "any": pd.array(np.tile([False, True], 6), dtype="boolean"),
         }
     )
-    wrong = rows.assign(label=rows["any"], logit=np.tile([1.0, -1.0], 6), **{"class": "any"})
-    predictions = dict.fromkeys(("binary", "multi_label", "two_outputs"), wrong)
+    tested = rows.assign(any=~rows["any"])
+    right = tested.assign(label=tested["any"], logit=np.tile([1.0, -1.0], 6), **{"class": "any"})
+    predictions = dict.fromkeys(("binary", "multi_label", "two_outputs"), right)
     table = result_table(
-        position_rows(predictions, rows, rows, Rows("04_swin_hgi_sam", "fake", 50), "printed")
+        position_rows(predictions, rows, tested, Rows("04_swin_hgi_sam", "fake", 50), "printed")
     )
     differences = table[table["metric"] == "auroc_difference"].set_index("method")["value"]
     assert differences.to_dict() == {
-        f"{name} - slice_position": -1.0
+        f"{name} - slice_position": 1.0
         for name in ("swin_sam_binary", "swin_sam_multi_label", "swin_hgi_sam")
     }

@@ -17,6 +17,7 @@ from ich_study.methods.hgi_sam.segmentations import (
     gated_by_classifiers,
     mask_rows,
     pointing_rows,
+    pointing_table,
     segmentation_rows,
     segmented,
     supervised,
@@ -67,7 +68,7 @@ def of_dice(percent, method="swin_hgi_sam", source="masks-validation", brain=Tru
 
 def predicted(*positive):
     """Predictions of a classifier that calls these slices positive."""
-    logits = np.zeros(8)
+    logits = np.full(8, -0.5)
     logits[list(positive)] = 0.5
     return pd.DataFrame({"class": "any", "label": INDEX["any"], "logit": logits})
 
@@ -354,6 +355,21 @@ def test_against_boxes_a_rival_that_sees_blood_is_right_and_noise_is_wrong(monke
         table.set_index(["method", "metric", "unit"])["value"]
     )
     assert set(changed[changed].index.get_level_values("method")) == {"random_map"}
+
+
+def test_the_gain_over_a_random_map_is_hgi_sam_minus_the_map():
+    by_hand = {
+        name: replace(SCORES["swin_hgi_sam"], name=name, pointing=np.array(values, float))
+        for name, values in (
+            ("swin_hgi_sam", [1, 1, 1, np.nan, 1, 1, 0, np.nan]),
+            ("random_map", [0, 1, 0, np.nan, 0, 0, 0, np.nan]),
+        )
+    }
+    rivals = {"random_map": by_hand.pop("random_map")}
+    rows = pointing_table(by_hand, rivals, {}, TRUTH, ROWS, "norm_of_head")
+    (gain,) = (row for row in rows if row["metric"] == "pointing_game_difference")
+    # turned round, it would be -4/6
+    assert gain["method"] == "swin_hgi_sam - random_map" and gain["value"] == pytest.approx(4 / 6)
 
 
 def test_pointing_and_mass_are_means_over_slices_with_truth():

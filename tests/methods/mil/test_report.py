@@ -131,6 +131,13 @@ def test_the_classifier_is_scored_as_scikit_learn_scores_it(maps):
     assert difference == pytest.approx(rows["auroc"] - of_rival[0])
 
 
+def test_the_rival_of_height_learns_from_the_training_part_alone(maps):
+    """The other way round: fitted on the slices that it is tested on, the rival would reach 1."""
+    turned = maps.rows.assign(any=~maps.rows["any"])
+    found = classifier_rows(maps, turned, TABLE, **COMMON)
+    assert [row["value"] for row in found if row["method"] == "slice_position"] == [0]
+
+
 def test_bad_input_is_refused(maps):
     for rows in (maps.rows.assign(any=False), maps.rows.assign(any=pd.NA)):
         with pytest.raises(StudyError, match="needs both kinds"):

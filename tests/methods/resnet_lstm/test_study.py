@@ -267,6 +267,19 @@ def test_each_fold_tests_the_patients_of_its_own_number_and_learns_from_none_of_
         assert fold.folder == tmp_path / f"fold_{number}"
 
 
+def test_the_rival_of_height_learns_from_the_training_part_of_its_own_fold(tmp_path):
+    fold = resnet_lstm_study.make_fold(STORE, fake_split(STORE), 0, 0.1, 1, tmp_path)
+    last = fold.rows["train"].groupby("scan_id")["slice_index"].transform("max")
+    # the topmost slice is positive where it learns, and nowhere where it is tested
+    top = pd.array(fold.rows["train"]["slice_index"] == last, "boolean")
+    rows = {**fold.rows, "train": fold.rows["train"].assign(any=top)}
+    rows["test"] = rows["test"].assign(any=pd.array([False] * len(rows["test"]), "boolean"))
+    found = resnet_lstm_study.position_rival([replace(fold, rows=rows)])
+    # fitted on the tested slices, no height would be above 0.1
+    assert found.loc[found["position"] == 1, "probability"].min() > 0.5
+    assert set(found["scan_id"]) == set(fold.scans("test"))
+
+
 def test_stage_1_learns_from_the_training_part_and_stops_by_the_validation_part(
     tmp_path, monkeypatch
 ):
