@@ -238,7 +238,8 @@ def test_every_network_of_05_is_built():
         for head in arm.values["heads"]:
             with torch.device("meta"):
                 network = create_mil(arm.values["network"], head, blocks=arm.values["blocks"])
-            shape = (1, len(WINDOWS), arm.values["size"], arm.values["size"])
+            size = trained(arm, "training").size
+            shape = (1, len(WINDOWS), size, size)
             assert passes(network.model, shape).shape == (1, 1)
 
 

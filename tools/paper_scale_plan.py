@@ -56,8 +56,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "minimum_auroc": None,
     },
     "05_mil_detector": {
-        "epochs": 2,
-        "max_train_batches": 2,
+        "training": {"epochs": 2, "max_train_batches": 2},
         "tuning_initial": 2,
         "tuning_iterations": 2,
         "bootstrap_replicates": 50,
@@ -97,7 +96,7 @@ CPU_OVERRIDES: dict[str, dict[str, Any]] = {
         "unet_training": {"precision": "fp32"},
     },
     "04_swin_hgi_sam": {"device": "cpu", "overrides": _CPU_TRAINING, "map_batch_size": 2},
-    "05_mil_detector": {"device": "cpu", **_CPU_TRAINING},
+    "05_mil_detector": {"device": "cpu", "training": _CPU_TRAINING},
     "06_cam_benchmark": {"device": "cpu", "batch_size": 2},
     "08_cross_benchmark": {"device": "cpu"},
 }

@@ -12,7 +12,6 @@ import pandas as pd
 from ich_study.errors import WeightsError
 from ich_study.inputs.slices import SliceSource
 from ich_study.methods.mil.network import (
-    WINDOWS,
     MilBackbone,
     ReadyNetwork,
     create_mil,
@@ -27,22 +26,18 @@ from ich_study.training.losses import balancing_weight
 
 
 def training_config(
-    train: pd.DataFrame, weighted_loss: bool, windows: tuple[str, ...] = WINDOWS, **settings: Any
+    training: Mapping[str, Any], train: pd.DataFrame, weighted_loss: bool
 ) -> TrainingConfig:
-    """The training of a MIL network: one class, Adam; the rest as `settings` say.
+    """Settings of a MIL network's training, see `TrainingConfig`; one window alone is given three
+    times.
 
-    weighted_loss: positives weigh as much as the negatives of `train` together. windows: input
-    channels; one window alone is given three times.
+    weighted_loss: positives weigh as much as the negatives of `train` together, in place of
+    `positive_weight`.
     """
-    return TrainingConfig(
-        classes=("any",),
-        windows=windows,
-        normalisation="mil",
-        optimizer="adam",
-        channels_last=True,
-        positive_weight=balancing_weight(train["any"]) if weighted_loss else 1.0,
-        **settings,
-    )
+    config = TrainingConfig.read(training, "training")
+    if not weighted_loss:
+        return config
+    return config.changed(positive_weight=balancing_weight(train["any"]))
 
 
 def train_head(

@@ -43,21 +43,24 @@ def one_thread():
 
 
 def evaluated(head, folder):
-    config = training_config(
-        ROWS["train"],
-        weighted_loss=True,
-        size=48,
-        augmentation="mil_authors",
-        augmentation_options={"0.translate": 0.05},
-        learning_rate=0.01,
-        schedule="one_cycle",
-        epochs=10,
-        batch_size=8,
-        monitor="accuracy",
-        keep="last",
-        seed=1,
-        cache_in_memory=True,
-    )
+    training = {
+        "classes": ["any"],
+        "windows": ["mil_raw", "mil_80", "mil_130"],
+        "size": 48,
+        "normalisation": "mil",
+        "augmentation": "mil_authors",
+        "augmentation_options": {"0.translate": 0.05},
+        "learning_rate": 0.01,
+        "schedule": "one_cycle",
+        "epochs": 10,
+        "batch_size": 8,
+        "monitor": "accuracy",
+        "keep": "last",
+        "channels_last": True,
+        "seed": 1,
+        "cache_in_memory": True,
+    }
+    config = training_config(training, ROWS["train"], weighted_loss=True)
     # fewer channels than the paper's learn these blobs in fewer epochs
     network = create_mil("printed", head, 1, channels=(8, 12, 16), blocks=1)
     parts = (STORE, ROWS["train"], ROWS["validation"])

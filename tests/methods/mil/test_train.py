@@ -5,33 +5,37 @@ import pandas as pd
 import pytest
 import torch
 
-from ich_study.errors import DataError, WeightsError
+from ich_study import params, paths
+from ich_study.errors import DataError, ParameterError, WeightsError
 from ich_study.methods.mil import train
-from ich_study.methods.mil.network import create_mil
+from ich_study.methods.mil.network import WINDOWS, create_mil
 from ich_study.methods.mil.train import (
     published_networks,
     train_head,
     training_config,
 )
 
+ROWS = pd.DataFrame({"any": [True, False]})
+
 
 def test_a_positive_slice_weighs_as_all_negatives_where_the_loss_is_weighted():
     rows = pd.DataFrame({"any": [True, False, False, False]})
-    assert training_config(rows, weighted_loss=True).positive_weight == 3
-    assert training_config(rows, weighted_loss=False).positive_weight == 1
+    given = {"classes": ["any"], "positive_weight": 2.0}
+    assert training_config(given, rows, weighted_loss=True).positive_weight == 3
+    assert training_config(given, rows, weighted_loss=False).positive_weight == 2
     with pytest.raises(DataError, match="positive"):
-        training_config(pd.DataFrame({"any": [True, True]}), weighted_loss=True)
+        training_config(given, pd.DataFrame({"any": [True, True]}), weighted_loss=True)
+    with pytest.raises(ParameterError, match=r"training\.epochs is 0; expected"):
+        training_config({"epochs": 0}, rows, weighted_loss=False)
 
 
-def test_the_network_sees_three_channels_and_learns_one_class():
-    config = training_config(pd.DataFrame({"any": [True, False]}), False, size=96, epochs=3)
-    assert config.windows == ("mil_raw", "mil_80", "mil_130") and config.normalisation == "mil"
-    assert (config.classes, config.optimizer, config.size, config.epochs) == (
-        ("any",),
-        "adam",
-        96,
-        3,
-    )
+def test_the_networks_at_the_defaults_see_three_channels_and_learn_one_class():
+    given = params.declared(paths.project_root() / "notebooks" / "05_mil_detector.ipynb")
+    config = training_config(given["training"].default, ROWS, False)
+    backbone = create_mil("printed", "attention")
+    assert (config.outputs, config.in_channels) == (backbone.outputs, backbone.in_channels)
+    assert config.windows == WINDOWS and config.normalisation == "mil"
+    assert config.primary_class == "any" and config.optimizer == "adam"
 
 
 @pytest.mark.parametrize(("network", "expected"), [("printed", 1), ("authors", 2)])
@@ -55,14 +59,14 @@ def test_blocks_and_seed_are_of_the_network_that_is_trained(monkeypatch, network
         raise Stopped
 
     monkeypatch.setattr(train, "train_classifier", stop)
-    config = training_config(pd.DataFrame({"any": [True, False]}), False, seed=7)
+    config = training_config({"seed": 7}, ROWS, False)
     with pytest.raises(Stopped):
         train_head("attention", network, 1, config, "store", "train", "validation", "folder")
 
 
 def test_one_window_is_given_three_times_and_sees_nothing_outside_it():
-    rows = pd.DataFrame({"any": [True, False]})
-    config = training_config(rows, False, windows=("mil_80",), size=4)
+    given = {"windows": ["mil_80"], "size": 4, "normalisation": "mil"}
+    config = training_config(given, ROWS, False)
     assert config.in_channels == 3
     hu = torch.tensor([[-1000.0, -20.0, 0.0, 40.0, 80.0, 300.0, 1000.0, 3000.0]]).to(torch.int16)
     inputs = config.preprocessing().inputs(hu[None, None])[0]
