@@ -12,7 +12,8 @@ from ich_study.methods.mil.network import create_mil, published_preprocessing
 from ich_study.methods.mil.peaks import Detector
 from ich_study.models.weights import load_weights, read_metadata, save_weights, state_digest
 from ich_study.new_scan.apply import SHIPPED, shipped
-from tools.ship_weights import LARGEST, LARGEST_TOGETHER, held_out, main, ship
+from tools import ship_weights
+from tools.ship_weights import LARGEST, LARGEST_TOGETHER, compared, held_out, main, ship
 
 RECORD = {
     "notebook": "05_mil_detector",
@@ -65,6 +66,37 @@ def test_shipped_weights_are_those_of_the_run_with_its_recipe_and_a_card(run, tm
     # held-out patients, not those of the validation part
     assert "| auroc | 0.800 | 0.750 to 0.850 | 15 |" in card and "0.900" not in card
     assert "| point_f1 | 0.700 |" in card
+
+
+def test_a_card_takes_the_point_f1_that_08_measured_of_these_very_weights(run, tmp_path):
+    folder, _ = run
+    cross = tmp_path / "08"
+    (path,) = ship(str(folder), tmp_path / "weights")
+    rows = [("it_shipped", "phe_sich", 0.77), ("it", "phe_sich", 0.66), ("it_shipped", "bhx", 0.55)]
+    table = pd.DataFrame(rows, columns=["method", "dataset", "value"])
+    table = table.assign(metric="point_f1", ci_low=0.5, ci_high=0.8, n=15)
+    cross.mkdir()
+    pd.concat([table, table.assign(metric="auroc")]).to_csv(cross / "metrics.csv", index=False)
+    weights = {"it": "0" * 64, "it_shipped": sha256_file(path)}
+    (cross / "run.json").write_text(json.dumps({"hashes": {"weights": weights}}))
+    assert compared(sha256_file(path), "phe_sich", cross)["value"].tolist() == [0.77]
+    # of other weights it says nothing
+    assert compared("f" * 64, "phe_sich", cross).empty
+
+
+def test_the_card_of_a_run_without_point_f1_has_that_of_08(run, tmp_path, monkeypatch):
+    folder, _ = run
+    table = pd.read_csv(folder / "metrics.csv")
+    table[table["metric"] != "point_f1"].to_csv(folder / "metrics.csv", index=False)
+    row = pd.DataFrame(
+        [{"metric": "point_f1", "value": 0.77, "ci_low": 0.5, "ci_high": 1, "n": 15}]
+    )
+    asked = []
+    monkeypatch.setattr(ship_weights, "compared", lambda *known: asked.append(known) or row)
+    (path,) = ship(str(folder), tmp_path / "weights")
+    card = path.with_suffix(".md").read_text()
+    assert "| auroc | 0.800 |" in card and "| point_f1 | 0.770 | 0.500 to 1.000 | 15 |" in card
+    assert asked == [(sha256_file(path), "phe_sich")]
 
 
 def test_half_precision_is_said_and_read_back_as_float32(run, tmp_path):
