@@ -15,12 +15,13 @@ from ich_study.cross.answers import ANY
 from ich_study.cross.measure import Entry
 from ich_study.evaluate.heat import ArrayHeat
 from ich_study.evaluate.quantification import agreement_rows
+from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.rows import Rows, jointly_corrected
 from ich_study.evaluate.score import Scores, score, score_classes
 from ich_study.evaluate.thresholds import Choice, choose
 from ich_study.evaluate.truth import Truth, largest_lesions
 from ich_study.metrics.calibration import (
-    expected_calibration_error,
+    calibration_error_of_items,
     predictive_values,
     reliability,
 )
@@ -28,13 +29,21 @@ from ich_study.metrics.free_response import FALSE_POINTS, scored_boxes, threshol
 from ich_study.metrics.overlap import Counts, dice, overlap_counts
 from ich_study.metrics.points import slice_counts
 from ich_study.metrics.significance import critical_difference, mean_ranks
-from ich_study.metrics.statistics import PatientStatistic, auroc_of_items, ratio_of_sums
+from ich_study.metrics.statistics import (
+    PatientStatistic,
+    auroc_of_items,
+    mean_of_items,
+    ratio_of_sums,
+)
 from ich_study.schema import SUBTYPES
 
 HELD_OUT = "masks-validation"
 OWN = "_at_own_threshold"
 """End of a measure's name: at the threshold that the method came with."""
 SIZES = ("small", "middle", "large")
+TRIAGE = ("sensitivity", "specificity", "ppv", "npv", "slice_calibration_error")
+MEASURED_OF = ("dataset", "method", "metric")
+INTERVAL = ("value", "ci_low", "ci_high", "interval", "n")
 COMPARED = frozenset(
     {
         *(("dice", "pixel"), ("box_dice", "pixel"), ("pointing_game", None)),
@@ -218,39 +227,65 @@ def _volume_rows(each: Scored, truth: Truth, rows: Rows) -> list[dict[str, Any]]
     return agreement_rows(volumes, rows, ("all",), method=each.name, **columns)
 
 
-def by_size(scored: Mapping[str, Scored], truth: Truth) -> pd.DataFrame:
+def by_size(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> pd.DataFrame:
     """Pointing game, and pooled Dice at held-out thresholds, by size of the lesion on the slice:
-    thirds of the slices with truth, a row per method and third with the area's range in pixels of
-    the grid."""
+    thirds of the slices with truth, a row per method, third and measure with its interval and the
+    area's range in pixels of the grid."""
     areas = truth.mask().sum((1, 2))
     with_truth = np.flatnonzero(areas)
     thirds = np.array_split(with_truth[np.argsort(areas[with_truth], kind="stable")], 3)
-    rows = []
+    found = []
     for name, each in scored.items():
         for size, index in zip(SIZES, thirds):
             if len(index):
-                hit = np.mean(each.scores.pointing[index])
-                overlap = dice(each.held_out.counts[index].sum())
-                pixels = np.quantile(areas[index], (0, 1))
-                rows.append((name, size, *pixels, len(index), hit, overlap))
-    columns = ["method", "size", "least_px", "most_px", "slices", "pointing_game", "dice"]
-    return pd.DataFrame(rows, columns=columns)
+                own, named = truth.rows.iloc[index], {"method": name, "size": size}
+                counted = {
+                    "least_px": areas[index].min(),
+                    "most_px": areas[index].max(),
+                    "slices": len(index),
+                }
+                pointing = rows.mean(each.scores.pointing[index], own, "pointing_game", **named)
+                counts = each.held_out.counts[index]
+                overlap = rows.overlap(counts, own, ("pixel",), ("dice",), **named)
+                found += [{**row, **counted} for row in (pointing, *overlap)]
+    columns = [*MEASURED_OF, "size", "least_px", "most_px", "slices", *INTERVAL]
+    return pd.DataFrame(found, columns=columns)
 
 
-def triage(scored: Mapping[str, Scored], truth: Truth, prevalence: float) -> pd.DataFrame:
+def triage(
+    scored: Mapping[str, Scored], truth: Truth, prevalence: float, rows: Rows
+) -> pd.DataFrame:
     """What a call of a whole scan means: its highest slice probability at 0.5, and calibration of
-    the slices. ppv and npv are of a reading room where `prevalence` of the scans hold hemorrhage.
-    """
-    slices, rows = truth.rows[["scan_id"]].assign(true=_labels(truth)), []
-    for name, curve in reliability_tables(scored, truth).items():
-        scans = slices.assign(p=scored[name].probability).groupby("scan_id").max()
-        called, true = scans["p"] >= 0.5, scans["true"]
-        sensitivity, specificity = called[true].mean(), (~called[~true]).mean()
-        error = expected_calibration_error(curve)
-        values = predictive_values(sensitivity, specificity, prevalence)
-        rows.append((name, len(scans), sensitivity, specificity, prevalence, *values, error))
-    columns = ["method", "scans", "sensitivity", "specificity", "prevalence", "ppv", "npv"]
-    return pd.DataFrame(rows, columns=[*columns, "slice_calibration_error"])
+    the slices; a row per method and measure with its interval. ppv and npv are of a reading room
+    where `prevalence` of the scans hold hemorrhage."""
+    labels, found = _labels(truth), []
+    slices = truth.rows[["scan_id", "patient_id"]].assign(true=labels)
+    for name, each in scored.items():
+        if each.probability is None:
+            continue
+        scans = slices.assign(p=each.probability).groupby("scan_id").max()
+        patients, right = scans["patient_id"], (scans["p"] >= 0.5) == scans["true"]
+        kinds = (scans["true"], ~scans["true"])
+        called = [mean_of_items(patients, np.where(kind, right, np.nan)) for kind in kinds]
+        values = [_predictive(*called, prevalence, number) for number in (0, 1)]
+        error = calibration_error_of_items(truth.rows["patient_id"], labels, each.probability)
+        for metric, statistic in zip(TRIAGE, (*called, *values, error)):
+            row = rows.statistic(statistic, metric, method=name)
+            found.append({**row, "scans": len(scans), "prevalence": prevalence})
+    columns = [*MEASURED_OF, "scans", "prevalence", *INTERVAL]
+    return pd.DataFrame(found, columns=columns)
+
+
+def _predictive(
+    sensitivity: PatientStatistic, specificity: PatientStatistic, prevalence: float, which: int
+) -> PatientStatistic:
+    """The positive (0) or negative (1) predictive value as a measure of the drawn patients."""
+
+    def evaluate(weights: np.ndarray) -> np.ndarray:
+        both = sensitivity.evaluate(weights), specificity.evaluate(weights)
+        return predictive_values(*both, prevalence)[which]
+
+    return PatientStatistic(sensitivity.patients, evaluate, share=True)
 
 
 def reliability_tables(scored: Mapping[str, Scored], truth: Truth) -> dict[str, pd.DataFrame]:
@@ -283,7 +318,7 @@ def all_pairs(rows: Rows) -> pd.DataFrame:
     `p_corrected` over the pairs of one measure (`jointly_corrected`)."""
     statistics: dict[tuple[str, str], dict[str, PatientStatistic]] = {}
     for row, statistic in rows.made:
-        if (row["metric"], row.get("unit")) in COMPARED:
+        if (row["metric"], row.get("unit")) in COMPARED and "size" not in row:
             # of a method's two thresholds the held-out one comes last, and stays
             measure = statistics.setdefault((row["metric"], row["class"]), {})
             measure[row["method"]] = statistic
@@ -317,6 +352,15 @@ def ranks(scored: Mapping[str, Scored], truth: Truth) -> tuple[pd.Series, float]
     table = pd.DataFrame(values).dropna()
     found = pd.Series(mean_ranks(table.to_numpy()), table.columns).sort_values()
     return found, critical_difference(table.shape[1], len(table))
+
+
+def side_by_side(rows: pd.DataFrame, across: Sequence[str]) -> pd.DataFrame:
+    """Rows with an interval as a table to read: data sets and methods down, `across` beside each
+    other, each number with its interval."""
+    cells = rows.assign(cell=[with_interval(row, 2) for row in rows.to_dict("records")])
+    places = {"index": ["dataset", "method"], "columns": list(across)}
+    wide = cells.pivot_table(**places, values="cell", aggfunc="first", sort=False)
+    return wide.fillna("")
 
 
 def choosing_table(results: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from ich_study.evaluate.top_epochs import TOP_EPOCHS_FILE
 from ich_study.figures.style import CLASS_COLOURS, COLOURS, POINT_COLOUR
 from ich_study.study import synthetic_datasets
 
+CROSS = "08_cross_benchmark"
 RUN_TABLES: tuple[str, ...] = (
     "history.csv",
     "thresholds.csv",
@@ -32,6 +33,8 @@ RUN_TABLES: tuple[str, ...] = (
     "ranks.csv",
     "standing.csv",
 )
+CROSS_TABLES: tuple[str, ...] = ("by_size.csv", "triage.csv", "cost.csv")
+"""Of `08_cross_benchmark` alone: other notebooks have a `cost.csv` that nothing reads."""
 PATIENT_TABLES: tuple[str, ...] = ("predictions.parquet", TOP_EPOCHS_FILE)
 """Tables with labels of single patients, published of phantoms alone."""
 CURVE_TABLES: tuple[str, ...] = ("roc.csv", "pr.csv")
@@ -67,7 +70,9 @@ def publish_small(runs: Path, figures: Path, target: Path) -> list[Path]:
             continue
         if source.name == METRICS_FILE:
             write_csv(place, rounded(pd.read_csv(source, dtype=TEXT_COLUMNS)))
-        elif source.name in RUN_TABLES:
+        elif source.name in RUN_TABLES or (
+            source.name in CROSS_TABLES and source.parent.name == CROSS
+        ):
             _copied(source, place)
         elif source.name in CURVE_TABLES:
             write_csv(place, thinned(pd.read_csv(source)))
@@ -126,7 +131,7 @@ def synthetic_pictures(runs: Path) -> list[Path]:
 def study_pictures(runs: Path) -> list[Path]:
     """Charts of 08; pictures of notebooks 02 to 06 where every data set of these runs is
     synthetic."""
-    charts = [path for name in CHARTS for path in (runs / "08_cross_benchmark").glob(name)]
+    charts = [path for name in CHARTS for path in (runs / CROSS).glob(name)]
     if all_synthetic(runs):
         charts += runs.glob("0[2-6]_*/**/*.png")
     return sorted(charts)

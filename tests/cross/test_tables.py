@@ -232,12 +232,21 @@ def test_pairs_ranks_sizes_and_triage(study):
     order, distance = tables.ranks(scored, truth)
     assert order.index[0] == "bright" and order["bright"] < order["flat"]
     assert distance == pytest.approx(2.728 * np.sqrt(5 * 6 / (6 * 4)), abs=2e-3)
-    sizes = tables.by_size(scored, truth)
-    assert sizes.groupby("method")["slices"].sum().eq(8).all()
-    room = tables.triage(scored, truth, prevalence=0.1).set_index("method")
-    assert set(room.index) == {"bright", "flat"}  # a rival says no probability
-    assert room.loc["bright", ["sensitivity", "specificity", "ppv", "npv"]].eq(1).all()
-    assert room.loc["flat", "specificity"] == 0 and room.loc["flat", "ppv"] == pytest.approx(0.1)
+    sizes = tables.by_size(scored, truth, made)
+    assert sizes.groupby(["method", "metric"])["slices"].sum().eq(8).all()
+    # its rows are no pairs of their own, though their measures are compared
+    assert tables.all_pairs(made).equals(pairs)
+    room = tables.triage(scored, truth, 0.1, made)
+    assert set(room["method"]) == {"bright", "flat"}  # a rival says no probability
+    known = room.set_index(["method", "metric"])
+    asked = ["sensitivity", "specificity", "ppv", "npv"]
+    assert known.loc["bright"].loc[asked, "value"].eq(1).all()
+    assert known.loc[("flat", "specificity"), "value"] == 0
+    assert known.loc[("flat", "ppv"), "value"] == pytest.approx(0.1)
+    # four patients with blood were all called: Clopper and Pearson
+    assert known.loc[("bright", "sensitivity"), "ci_low"] == pytest.approx(0.025 ** (1 / 4))
+    said = tables.side_by_side(room, ("metric",)).loc[("squares", "bright")]
+    assert said["sensitivity"] == "1.00 [0.40, 1.00]" and said["ppv"] == "1.00"
     shown = tables.shown_slices(truth, 2)
     boxed = replace(truth, kind="boxes", annotated=truth.boxes())
     for known, named in ((boxed, "truth: box"), (truth, "truth")):

@@ -82,6 +82,17 @@ def test_small_tables_are_copied_in_the_same_layout(runs, tmp_path):
     assert names == {"00_data/summary.csv", *arm, "07_figures/roc.png"}
 
 
+def test_tables_of_08_are_published_and_no_other_notebooks_cost(runs, tmp_path):
+    for place in ("08_cross_benchmark", "06_cam_benchmark"):
+        (runs / place).mkdir()
+        for name in ("by_size", "triage", "cost", "differences"):
+            (runs / place / f"{name}.csv").write_text("x\n1\n")
+    written = publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
+    names = [str(path.relative_to(tmp_path / "figures")) for path in written]
+    found = [name for name in names if name.startswith(("06", "08"))]
+    assert found == [f"08_cross_benchmark/{name}.csv" for name in ("by_size", "cost", "triage")]
+
+
 def test_curves_are_thinned_with_their_ends_kept(runs, tmp_path):
     publish.publish_small(runs, runs / "07_figures", tmp_path / "figures")
     curve = pd.read_csv(tmp_path / "figures" / "01_backbones" / "a" / "roc.csv")
