@@ -185,23 +185,28 @@ def check_run(folder: Path, notebook: str | None = None) -> None:
         )
 
 
-def missing_run(folder: Path) -> str:
-    """The sentence for a run that is to be read and is not there."""
-    return f"expected a finished run in {folder}, found nothing; make it: {repeat_command(folder)}"
+def missing_run(folder: Path, notebook: str | None = None) -> str:
+    """The sentence for a run, of this notebook where one knows, that is to be read and is not
+    there."""
+    command = repeat_command(folder, notebook)
+    return f"expected a finished run in {folder}, found nothing; make it: {command}"
 
 
-def repeat_command(folder: Path, notebook: str = "<notebook>") -> str:
-    """The command that made the run in `folder`, or that the names of the folders speak of, or one
-    that says what to fill in."""
+def repeat_command(folder: Path, notebook: str | None = None) -> str:
+    """The command that made the run in `folder`, or that the names of the folders speak of; else
+    one of the notebook's defaults, which says what to fill in where that is not known either."""
     command = read_record(folder).get("command")
     if command is not None:
         return str(command)
-    scale, arm = "<scale>", ""
-    for place, part in enumerate(folder.parts[:-1]):
-        if part == "runs" and re.fullmatch(r"\d\d_\w+", "".join(folder.parts[place + 2 :][:1])):
+    names = [bool(re.fullmatch(r"\d\d_\w+", part)) for part in folder.parts]
+    for place, part in enumerate(folder.parts[:-2]):
+        if part == "runs" and names[place + 2]:
             scale, notebook, *arms = folder.parts[place + 1 :]
             arm = "".join(f" -f params/{scale}/{notebook}/{each}.yaml" for each in arms[:1])
-    return f"python -m ich_study.run {notebook} -f params/{scale}/{notebook}.yaml{arm}"
+            return f"python -m ich_study.run {notebook} -f params/{scale}/{notebook}.yaml{arm}"
+    named = [part for part, known in zip(folder.parts, names) if known]
+    notebook = named[-1] if named else notebook or "<notebook>"
+    return f"python -m ich_study.run {notebook} -p output_dir {folder}"
 
 
 def versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ich_study.errors import ParameterError, WeightsError
 from ich_study.hashing import sha256_bytes
-from ich_study.manifest import check_run
+from ich_study.manifest import check_run, repeat_command
 from ich_study.models.conversions import Tensors, deflated, efficientnet_lite
 from ich_study.models.settings import weights_kind
 from ich_study.models.weights import (
@@ -148,9 +148,8 @@ def weights_of_run(folder: str | Path) -> Path:
     check_run(path.parent)
     if not path.is_file():
         raise WeightsError(
-            f"{path} does not exist; train the classifier first: python -m ich_study.run"
-            " 01_backbones -f params/<scale>/01_backbones.yaml -f"
-            f" params/<scale>/01_backbones/{path.parent.name}.yaml"
+            f"{path} does not exist; train the classifier first:"
+            f" {repeat_command(path.parent, '01_backbones')}"
         )
     return path
 

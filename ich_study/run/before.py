@@ -11,11 +11,13 @@ from ich_study.errors import InputError, ParameterError
 from ich_study.manifest import missing_run
 from ich_study.paths import resolve, unset_variables
 
-RUNS = (
-    *("data_dir", "runs_dir", "encoder_run", "classifier_run"),
-    *("baseline_runs", "repeat_runs", "pointing_runs", "classifier_runs"),
-)
-"""Parameters that name folders of runs."""
+RUNS: dict[str, str | None] = {
+    "data_dir": "00_data",
+    **dict.fromkeys(("encoder_run", "baseline_runs", "repeat_runs"), "01_backbones"),
+    **dict.fromkeys(("classifier_run", "classifier_runs"), "01_backbones"),
+    **dict.fromkeys(("runs_dir", "pointing_runs")),
+}
+"""Parameters that name folders of runs, each with the notebook whose they are, None for any."""
 PUBLISHED = "published_"
 """Sources of `methods` that begin so name a file behind a colon."""
 EVERY = "every:"
@@ -65,7 +67,7 @@ def _problem(name: str, value: Any, made: Collection[Path], devices: bool) -> st
     if first == "data_roots":
         return _absent_data(resolve(value))
     if first in RUNS:
-        return _absent_run(resolve(value), made)
+        return _absent_run(resolve(value), made, RUNS[first])
     if last == "weights" and isinstance(value, str):
         return _absent_weights(value, made)
     if "first_weights" in (first, last):
@@ -95,14 +97,14 @@ def _absent_data(folder: Path) -> str | None:
         return None
     found = "an empty folder" if folder.is_dir() else "nothing"
     return (
-        f"expected a data set in {folder}, found {found}; README says how to get each data set, and"
-        " `data_roots` where yours lies"
+        f"expected a data set in {folder}, found {found}; docs/how_to.md says how to get each"
+        " data set; name the folder where yours lies in `data_roots`"
     )
 
 
-def _absent_run(folder: Path, made: Collection[Path]) -> str | None:
+def _absent_run(folder: Path, made: Collection[Path], notebook: str | None = None) -> str | None:
     below = any(each.is_relative_to(folder) for each in made)
-    return None if below or folder.is_dir() else missing_run(folder)
+    return None if below or folder.is_dir() else missing_run(folder, notebook)
 
 
 def _absent_weights(weights: str, made: Collection[Path]) -> str | None:

@@ -23,6 +23,7 @@ import pandas as pd
 from ich_study.atomic import write_csv, write_json
 from ich_study.errors import ParameterError, SplitError, first_of
 from ich_study.hashing import sha256_lines
+from ich_study.manifest import repeat_command
 from ich_study.schema import LABELS, SUBTYPES
 
 PATIENT: list[str] = ["dataset", "patient_id"]
@@ -355,8 +356,8 @@ def read_split(path: Path) -> pd.DataFrame:
     """
     if not path.is_file() or not _sidecar(path).is_file():
         raise SplitError(
-            f"no split at {path} with {_sidecar(path).name} beside it; 00_data writes it: python -m"
-            " ich_study.run 00_data -f params/<scale>/00_data.yaml"
+            f"no split at {path} with {_sidecar(path).name} beside it; 00_data writes it:"
+            f" {repeat_command(path.parents[1], '00_data')}"
         )
     split = _read_csv(path)
     content, recorded = split_hash(split), _recorded_hash(_sidecar(path))

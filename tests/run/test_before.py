@@ -17,7 +17,13 @@ def project(tmp_path, monkeypatch):
     ("parameters", "says"),
     [
         ({"data_roots": {"phe_sich": "$ICH_NOWHERE/phe"}}, r"data_roots\.phe_sich: .*ICH_NOWHERE"),
-        ({"data_roots": {"bhsd": "data/bhsd"}}, "expected a data set in .*bhsd, found nothing"),
+        (
+            {"data_roots": {"bhsd": "data/bhsd"}},
+            r"expected a data set in .*bhsd, found nothing; docs/how_to\.md says how",
+        ),
+        ({"data_dir": "b"}, r"make it: python -m ich_study\.run 00_data -p output_dir .*/b$"),
+        ({"classifier_runs": ["b"]}, r"run 01_backbones -p output_dir .*/b$"),
+        ({"methods": ["mine/03_resnet_lstm"]}, r"run 03_resnet_lstm -p output_dir .*03_resnet"),
         ({"data_dir": "runs/x/00_data"}, "make it: python -m ich_study.run 00_data -f params/x/"),
         ({"baseline_runs": ["runs/x/01_backbones/b"]}, "-f params/x/01_backbones/b.yaml"),
         ({"backbone": {"weights": "file:w.npz"}}, r"backbone\.weights: expected .*w.npz"),
