@@ -135,7 +135,7 @@ def place_bars() -> None:
     our own runner, which writes them into its log, keep theirs."""
     if get_ipython() is None or HEADLESS in os.environ or sys.stderr.isatty():
         return
-    place = sys.stdout if sliders_wanted() else Path(os.devnull).open("w")
+    place = sys.stdout if sliders_wanted() else Path(os.devnull).open("w")  # noqa: SIM115
     tqdm.__init__ = partialmethod(tqdm.__init__, file=place)
 
 
