@@ -66,7 +66,9 @@ class Report:
         for run in self.study.runs:
             self._page("run.html.j2", run.page, run=run, read=self.study.read_by(run))
             if run.notebook and run.notebook_page:
-                body = pages.notebook_body(run.notebook, run.notebook_page, self.pages)
+                body, pictures = pages.notebook_body(run.notebook, run.notebook_page, self.pages)
+                for place, picture in pictures.items():
+                    self._place(place).write_bytes(picture)
                 self._page("notebook.html.j2", run.notebook_page, run=run, body=body)
         tables = self.study.tables()
         for paper, found in tables.items():

@@ -6,7 +6,7 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,18 +129,39 @@ class _Exporter(HTMLExporter):
         return MarkdownWithMath(renderer=self.renderer).render(source)
 
 
-def notebook_body(source: Path, page: str, pages: Mapping[Path, str]) -> str:
-    """An executed notebook as HTML, its code folded."""
+def notebook_body(
+    source: Path, page: str, pages: Mapping[Path, str]
+) -> tuple[str, dict[str, bytes]]:
+    """An executed notebook as HTML, its code folded, and its pictures by their place in the
+    report."""
     settings = Config(
         {
             "NbConvertBase": {"display_data_priority": list(SHOWN)},
             # a progress bar that was drawn anew a hundred times is shown as it was at the end
             "CoalesceStreamsPreprocessor": {"enabled": True},
+            # a file of its own is what a picture links to
+            "ExtractOutputPreprocessor": {"enabled": True},
         }
     )
     exporter = _Exporter(
         config=settings, template_name="notebook", extra_template_basedirs=[str(TEMPLATES)]
     )
     exporter.renderer = Renderer(source, page, pages)
-    body, _ = exporter.from_notebook_node(nbformat.read(source, as_version=4))
-    return body
+    notebook = nbformat.read(source, as_version=4)
+    _name_pictures(notebook.cells)
+    place = Path(page)
+    files = {"unique_key": place.stem, "output_files_dir": f"{place.stem}_files"}
+    body, found = exporter.from_notebook_node(notebook, files)
+    return body, {(place.parent / name).as_posix(): data for name, data in found["outputs"].items()}
+
+
+def _name_pictures(cells: Sequence[nbformat.NotebookNode]) -> None:
+    """The heading above it becomes the text of each picture, for who cannot see it."""
+    heading = ""
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            found = re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)
+            heading = re.sub(r"[`*$]", "", found[-1]) if found else heading
+        for output in cell.get("outputs", ()):
+            if "image/png" in output.get("data", {}):
+                output.metadata.setdefault("image/png", {})["alt"] = heading

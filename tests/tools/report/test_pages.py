@@ -70,9 +70,21 @@ def test_an_executed_notebook_shows_formula_table_picture_and_the_end_of_a_bar(t
     cells.append(v4.new_code_cell("b = 2", outputs=wiped))
     source = tmp_path / "01.ipynb"
     nbformat.write(v4.new_notebook(cells=cells), source)
-    body = pages.notebook_body(source, "notebooks/01.html", {})
+    body, _ = pages.notebook_body(source, "notebooks/01.html", {})
     assert "<msub>" in body and "$x" not in body
     assert "scan 3/3" in body and "scan 2/3" not in body
     assert body.count("output_stderr") == 1
     assert "<td>0.5</td>" in body and "a slider" in body
     assert "<script" not in body and "code, 1 line<" in body
+
+
+def test_a_picture_of_a_notebook_links_to_itself_and_says_under_which_heading_it_stands(tmp_path):
+    shown = [v4.new_output("display_data", {"image/png": "aGVhdA=="}) for _ in range(2)]
+    above = v4.new_markdown_cell("# Title\n\ntext\n\n## Heat of `any`\nmore")
+    source = tmp_path / "01.ipynb"
+    nbformat.write(v4.new_notebook(cells=[above, v4.new_code_cell("a", outputs=shown)]), source)
+    body, files = pages.notebook_body(source, "notebooks/01.html", {})
+    links = re.findall(r'<a href="([^"]+)"><img alt="([^"]*)" src="([^"]+)"', body)
+    assert [(link, alt) for link, alt, _ in links] == [(src, "Heat of any") for *_, src in links]
+    assert {f"notebooks/{link}": b"heat" for link, *_ in links} == files and len(files) == 2
+    assert "No description" not in body and "base64" not in body
