@@ -40,7 +40,8 @@ phantom-gpu: $(READY)
 smoke:
 	$(MAKE) study SCALE=smoke
 
-# Did a number of the smoke study move since its digests were committed? CI asks after `make smoke`.
+# Did the form of a table of the smoke study move since its digests were committed, or a headline, further than another
+# processor moves it (tools/headlines.py)? CI asks after `make smoke`. Every last bit: python -m tools.digests --exact.
 check-digests: $(READY)
 	$(BIN)/python -m tools.digests
 

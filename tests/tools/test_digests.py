@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def scores(value=0.25, method="lse_unet", metric="dice"):
     row = {"study": "000", "method": method, "metric": metric, "unit": "pixel", "value": value}
-    return result_table([row])
+    return result_table([{**row, "dataset": "rsna", "class": "any", "n": 8}])
 
 
 @pytest.fixture
@@ -56,12 +56,14 @@ def test_the_study_they_were_written_of_agrees(study, capsys):
         ({"metrics": scores(value=0.2500001)}, "content moved: 02/metrics.csv", False),
         ({"history": pd.DataFrame({"loss": [0.6]})}, "content moved: 02/history.csv", False),
         ({"metrics": scores(metric="iou")}, "content moved: 02/metrics.csv", True),
-        ({"metrics": scores(method="swin_sam")}, "content moved: 02/metrics.csv", False),
+        ({"metrics": scores(method="swin_sam")}, "headline moved: 02/metrics.csv", True),
         ({"history": pd.DataFrame({"loss": [0.5], "rate": [1]})}, "moved: 02/history.csv", True),
         ({"extra": scores()}, "new: 02/extra.csv", True),
+        ({"metrics": scores(value=-0.25)}, "headline moved: 02/metrics.csv: rsna | lse_unet", True),
+        ({"metrics": scores(value=0.35)}, "content moved: 02/metrics.csv", False),
     ],
 )
-def test_exactly_every_number_counts_and_else_what_was_measured(
+def test_exactly_every_number_counts_and_else_what_was_measured_and_headlines(
     study, capsys, change, line, form_moved
 ):
     compare, _ = study
@@ -69,6 +71,16 @@ def test_exactly_every_number_counts_and_else_what_was_measured(
     said = capsys.readouterr().out
     assert line in said and "make digests" in said
     assert compare() == form_moved
+
+
+def test_splits_are_the_same_on_every_machine(study, tmp_path, capsys):
+    split = tmp_path / "runs" / "00_data" / "splits" / "rsna.csv"
+    arguments = ["--runs", str(tmp_path / "runs"), "--file", str(tmp_path / "digests.json")]
+    write_csv(split, pd.DataFrame({"patient_id": ["p1"], "part": ["train"]}))
+    assert digests.main(["--write", *arguments]) == digests.main(arguments) == 0
+    write_csv(split, pd.DataFrame({"patient_id": ["p1"], "part": ["test"]}))
+    assert digests.main(arguments) == 1
+    assert "content moved: 00_data/splits/rsna.csv" in capsys.readouterr().out
 
 
 def test_on_another_machine_an_exact_comparison_says_so(study, capsys):
@@ -95,6 +107,13 @@ def test_the_committed_digests_are_of_every_notebook():
     tables = json.loads(digests.COMMITTED.read_text())["tables"]
     notebooks = {path.stem for path in (ROOT / "params" / "smoke").glob("*.yaml")}
     assert {name.split("/")[0] for name in tables} == notebooks - {"resources"}
+
+
+def test_the_committed_headlines_are_of_every_notebook_that_measures():
+    tables = json.loads(digests.COMMITTED.read_text())["tables"]
+    found = {name.split("/")[0] for name, table in tables.items() if table["headlines"]}
+    silent = {"07_figures", "09_new_scan", "resources"}
+    assert found == {path.stem for path in (ROOT / "params" / "smoke").glob("*.yaml")} - silent
 
 
 def test_ci_compares_them_after_the_smoke_study():
