@@ -30,7 +30,7 @@ from ich_study.methods.hgi_sam.attention_maps import (
     swin_grad_cam,
     swin_sam,
 )
-from ich_study.methods.hgi_sam.swin import create_swin
+from ich_study.methods.hgi_sam.swin import PAPER_NETWORK, create_swin
 from ich_study.models.frozen import frozen
 
 TARGET = 1
@@ -129,16 +129,17 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--network", default=PAPER_NETWORK)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     device = resolve_device(options.device)
     torch.manual_seed(0)
-    swin = create_swin(2)
+    swin = create_swin(2, name=options.network)
     model, size = swin.model.eval().to(device), swin.model.patch_embed.img_size[0]
     hardware = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    print(f"{device_name(device)}, {hardware}, PyTorch {torch.__version__}")
+    print(f"{device_name(device)}, {hardware}, PyTorch {torch.__version__}; {options.network}")
     for precision in options.precisions:
         for batch in options.batches:
             report_batch(model, size, batch, precision, options.repeats, device)

@@ -114,7 +114,6 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--slices", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=batch_size_on(torch.device("cpu")))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -126,7 +125,7 @@ def main() -> None:
     model, detector = backbone.model.eval(), PUBLISHED[options.head]
     hu = heads_of_noise(options.slices, 256)
     fast = ReadyNetwork(backbone, published_preprocessing()).folded()
-    settings = fast, detector, hu, options.batch_size
+    settings = fast, detector, hu
     same = agree(
         [found.points for found in locate(*settings)[1]], slice_by_slice(model, hu, detector)
     )
@@ -137,7 +136,7 @@ def main() -> None:
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads}"
         f" threads; torch {torch.__version__}; {options.head}, {options.slices} slices of 256 px,"
-        f" batches of {options.batch_size}"
+        f" batches of {batch_size_on(fast.device)}"
     )
     print(f"same points in {same:.0%} of the slices")
     for name, clock in (("wall", 0), ("CPU", 1)):

@@ -187,7 +187,7 @@ class RepeatedReader(RsnaReader):
 
 def build(root: Path, stores: Path, workers: int, copies: int = 1) -> None:
     """The store of the folder, from nothing."""
-    reader = RepeatedReader(root, workers=workers)
+    reader = RepeatedReader(root)
     reader.copies = copies
     build_store(reader, stores, workers=workers)
 
@@ -258,7 +258,7 @@ def bench_build(
 ) -> list[dict[str, object]]:
     """DICOM to store against bare decoding in CPU time, which is what a core has to give."""
     files = sorted((root / "stage_2_train").glob("*.dcm"))
-    reader = RsnaReader(root, workers=1)
+    reader = RsnaReader(root)
     refs = reader.scans()
     per_core = interleaved(
         {

@@ -3,7 +3,9 @@ the loader against the model that it feeds. Prints the hardware and ratios measu
 
     python benchmarks/bench_training.py
 
-Under two minutes on two cores. Targets: step ratio at least 0.95, loader ratio at least 1.
+Under two minutes on two cores. Targets: step ratio at least 0.95, loader ratio at least 1. With
+`--epochs 2` each epoch of a training follows, with cuDNN's search for the fastest convolutions off
+and on: on CUDA the search makes the first epoch longer and the others shorter.
 """
 
 from __future__ import annotations
@@ -136,26 +138,27 @@ def bare_seconds(config: TrainingConfig, device: torch.device, name: str, batche
 
 
 def learner_seconds(
-    task: Classification, config: TrainingConfig, name: str, loaders: DataLoaders
-) -> float:
-    """Seconds of the training part of one epoch through our Learner and all its callbacks."""
-    device = loaders.device
+    task: Classification, config: TrainingConfig, name: str, loaders: DataLoaders, epochs: int = 1
+) -> list[float]:
+    """Seconds of the training part of each epoch through our Learner and all its callbacks."""
+    device, seconds = loaders.device, []
     backbone = network(config, device, name)
     with tempfile.TemporaryDirectory() as folder:
         destination = Destination(Path(folder), {}, {})
-        checkpoints = Checkpoints(config, destination, Progress(), None, lambda line: None)
+        checkpoints = Checkpoints(config, destination, Progress(), None)
         callbacks = [EpochRecord(task), checkpoints]
         learner = learner_of(backbone.model, task, config, loaders, callbacks)
         learner.create_opt()
-        learner.n_epoch = 1
+        learner.n_epoch = epochs
         learner("before_fit")
-        learner.epoch = 0
-        learner("before_epoch")
-        wait(device)
-        started = now(device)
-        learner._do_epoch_train()
-        wait(device)
-        return now(device) - started
+        for learner.epoch in range(epochs):
+            learner("before_epoch")
+            wait(device)
+            started = now(device)
+            learner._do_epoch_train()
+            wait(device)
+            seconds.append(now(device) - started)
+    return seconds
 
 
 def main() -> None:
@@ -169,6 +172,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=1, help="from 2 on each is timed")
     parser.add_argument(
         "--workers", type=int, default=0, help="on CUDA; on the CPU 0, whose work can be measured"
     )
@@ -203,12 +207,16 @@ def main() -> None:
         bare_seconds(config, device, options.network, batches)
         for _ in range(options.repeats):
             bare.append(bare_seconds(config, device, options.network, batches))
-            ours.append(learner_seconds(task, config, options.network, ready))
+            ours += learner_seconds(task, config, options.network, ready)
         for _ in range(3):
             started = now(device)
             images = sum(len(labels) for _, labels in loaders.train)
             wait(device)
             loading.append((now(device) - started) / images)
+        searched = {}
+        for search in (False, True) if options.epochs > 1 else ():
+            torch.backends.cudnn.benchmark = search
+            searched[search] = learner_seconds(task, config, options.network, ready, options.epochs)
     images = sum(len(labels) for _, labels in batches)
     ratio = statistics.median(one / two for one, two in zip(bare, ours))
     step, load = min(bare) / images, min(loading)
@@ -221,6 +229,9 @@ def main() -> None:
         f" {options.workers} workers; loader ratio {step / load:.2f} (target 1: the model never"
         " waits)"
     )
+    for search, epochs in searched.items():
+        each = ", ".join(f"{spent / images * 1e3:.2f}" for spent in epochs)
+        print(f"cuDNN's search {'on' if search else 'off'}: epochs of {each} ms per slice")
 
 
 if __name__ == "__main__":

@@ -33,8 +33,3 @@ def test_a_failed_step_is_told_and_the_next_begins(monkeypatch, tmp_path, capsys
     assert phantom_gpu.main([]) == 1 and begun == list(phantom_gpu.STEPS)
     assert "failed: tests" in capsys.readouterr().err
     assert phantom_gpu.main(["--only", "publish"]) == 0
-
-
-def test_the_benchmarks_are_there():
-    for name in phantom_gpu.BENCHMARKS:
-        assert (phantom_gpu.ROOT / "benchmarks" / f"{name}.py").is_file()
