@@ -71,6 +71,7 @@ NAMES: dict[str, str] = {
     "centred_blob": "centred blob",
     "random_map": "random map",
     "slice_position": "height in the head",
+    "all_called": "every slice called",
     "mil_raw": "all HU, no window",
     **{
         name: "level {0.center:g}, width {0.width:g} HU".format(WINDOWS[name])

@@ -43,6 +43,7 @@ from ich_study.figures.explore import sliders_wanted
 from ich_study.figures.names import in_words, method_name, readable
 from ich_study.figures.tables import show_tables_in_words
 from ich_study.manifest import HEADLESS
+from ich_study.metrics.classification import prevalence
 from ich_study.schema import LABELS, MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
 CLASS_COLOURS: dict[str, str] = {
@@ -395,7 +396,7 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
     """ROC or precision-recall curves, one line per value of `hue`.
 
     curves: columns false_positive_rate, sensitivity (kind `roc`) or sensitivity, precision (kind
-    `pr`), and `hue`.
+    `pr`) with threshold, and `hue`. Dotted is chance: of `pr` the share of positives of a line.
     """
     axes_of_kind = {
         "roc": ("false_positive_rate", "sensitivity", "1 - specificity", "sensitivity"),
@@ -406,6 +407,8 @@ def curve_figure(curves: pd.DataFrame, kind: str, title: str, hue: str = "class"
     figure, axis = plt.subplots(figsize=(4.6, 4.2))
     for name, own in curves.groupby(hue, sort=False):
         axis.plot(own[x], own[y], color=palette[name], linewidth=1.4, label=method_name(name))
+        if kind == "pr":
+            axis.axhline(prevalence(own), color=palette[name], linestyle=":", linewidth=1)
     if kind == "roc":
         axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
     axis.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))

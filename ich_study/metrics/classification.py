@@ -159,6 +159,24 @@ def pr_curve(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     )
 
 
+def prevalence(curve: pd.DataFrame) -> float:
+    """Share of positives behind one curve of `pr_curve`: the precision where everything is called.
+
+    >>> prevalence(pr_curve(np.array([0, 1, 0, 0]), np.array([0.1, 0.9, 0.2, 0.3])))
+    0.25
+    """
+    return float(curve.loc[curve["threshold"].idxmin(), "precision"])
+
+
+def f1_of_all_called(prevalence: float) -> float:
+    """F1 of calling everything positive, which no classifier should stay below.
+
+    >>> f1_of_all_called(0.25)
+    0.4
+    """
+    return 2 * prevalence / (1 + prevalence)
+
+
 def best_epochs(f1: np.ndarray) -> np.ndarray:
     """Numbers of the five epochs of largest F1, best first, the earlier of equal ones first; NaN
     epochs are left out.

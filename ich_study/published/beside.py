@@ -29,9 +29,10 @@ from ich_study.errors import StudyError
 from ich_study.evaluate.results import with_interval
 from ich_study.evaluate.slice_position import METHOD
 from ich_study.figures.names import in_words, readable
-from ich_study.published.claims import METHOD as SEED_TO_SEED
+from ich_study.published.claims import METHOD as SEED_TO_SEED, all_reasons
 from ich_study.published.lookup import KEYS, PROTOCOL, TEST_PARTS, Results, Selector, parse_selector
 from ich_study.published.tables import TABLE_COLUMNS, load_table, read_shipped
+from ich_study.schema import SUBTYPES
 
 CELL: tuple[str, ...] = ("method", "class", "layer", "metric", "unit", "subset")
 """Columns in which a printed cell can say what it is of."""
@@ -62,6 +63,12 @@ TABLE_X: dict[str, str] = {
     "average_precision": "Average precision",
 }
 """Measures of the CAM benchmark's Table X, at its classification threshold 0.5, and columns."""
+MOVES = (
+    "Largest change from seed to seed: how far the difference of a run from the reference moves"
+    " when both are trained from another seed, the largest of the runs; a smaller difference is"
+    " noise."
+)
+"""What Table X says of the noise under it."""
 STARS: tuple[tuple[float, str], ...] = ((0.001, "**"), (0.05, "*"))
 
 
@@ -115,6 +122,7 @@ def rebuilt_tables(results: pd.DataFrame) -> tuple[list[RebuiltTable], list[str]
             title = in_words(f"{lines['title'].iloc[0]}; {', '.join(dict.fromkeys(places))}")
             filled = lines[lines["line"].isin(cells.loc[measured, "line"])]
             notes = [*filter(None, filled["note"].unique()), *_folds_note(cells)]
+            notes += _empty_notes(rows)
             ordered = _in_order(kept, paper, name)
             found.append(RebuiltTable(f"{paper}_{name}", title, *ordered, tuple(notes)))
     return found, empty
@@ -132,14 +140,18 @@ def table_x(results: pd.DataFrame, dataset: str, arms: Sequence[str]) -> list[Re
     nothing is printed beside ours, and the layout is ours. Empty without a number.
 
     dataset: as in the results, with its part. arms: runs of 01_backbones, in order; the slice
-    position stands below them, once.
+    position stands below them, once, and how far differences move from seed to seed where the rows
+    of `noise.gain_floor` say so.
     """
+    of_gains = results["metric"].str.removesuffix("_gain").where(results["method"] == SEED_TO_SEED)
+    results = results.assign(metric=of_gains.fillna(results["metric"]))
     own = results[(results["study"] == "01_backbones") & (results["dataset"] == dataset)]
     own = own[(own["class"] == "any") & own["metric"].isin(TABLE_X)]
-    own = own[own["method"].isin([*arms, METHOD])].drop_duplicates(["method", "metric"])
+    below = (METHOD, SEED_TO_SEED)
+    own = own[own["method"].isin([*arms, *below])].drop_duplicates(["method", "metric"])
     if own.empty:
         return []
-    place = {name: at for at, name in enumerate([*arms, METHOD, *TABLE_X])}
+    place = {name: at for at, name in enumerate([*arms, *below, *TABLE_X])}
     own = own.sort_values(["method", "metric"], key=lambda names: names.map(place))
     named = {"row": own["method"].map(readable), "column": own["metric"].map(TABLE_X)}
     numbers = {"ours": own.apply(with_interval, axis=1), "printed": "", "difference": ""}
@@ -147,7 +159,9 @@ def table_x(results: pd.DataFrame, dataset: str, arms: Sequence[str]) -> list[Re
     title = f"CAM benchmark, Table X, which the paper names and does not hold; {in_words(dataset)}"
     long = cells.reindex(columns=CELL_COLUMNS).reset_index(drop=True)
     there = tuple(name for name in TABLE_X.values() if name in set(long["column"]))
-    return [RebuiltTable("cam_benchmark_table_x", title, long, there)]
+    moved = (own["method"] == SEED_TO_SEED).any()
+    notes = (MOVES,) if moved else ()
+    return [RebuiltTable("cam_benchmark_table_x", title, long, there, notes)]
 
 
 def refuse_empty(empty: Sequence[str], expected: Sequence[str]) -> list[str]:
@@ -258,9 +272,12 @@ def _numbers(
     cell: Mapping[str, Any], selector: Selector, rows: list[dict[str, Any]], results: Results
 ) -> dict[str, Any]:
     """Our number of one cell, with its spread and the stars of its test where these were measured,
-    and its difference from the printed one; empty without a row."""
+    and its difference from the printed one; empty without a row, and with `why`, data set and
+    reason, where it has no value."""
     if not rows or not np.isfinite(rows[0]["value"]):
-        return {"dataset": "", "ours": "", "difference": "", "value": np.nan}
+        named = [row for row in rows if row["class"] in (*SUBTYPES, "average")]
+        why = [(f"{row['dataset']}/{row['part']}", results.why(row)) for row in named]
+        return {"dataset": "", "ours": "", "difference": "", "value": np.nan, "why": why}
     row = rows[0]
     spread, p_value = (
         _beside(row, selector, f"{row['metric']}_{suffix}", results)
@@ -312,6 +329,18 @@ def _dataset(cells: Sequence[Mapping[str, Any]], picked: list[list[dict[str, Any
     printed = {cell["dataset"] for cell in cells}
     ranked = sorted(times, key=lambda name: (name not in printed, -times[name], name))
     return ranked[0] if ranked else ""
+
+
+def _empty_notes(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why cells of subtypes have no number though they were measured, a note for each data set.
+    cells: of `line_cells`."""
+    places: dict[str, list[str]] = {}
+    for place, why in (each for cell in cells for each in cell.get("why", ())):
+        places.setdefault(place.removesuffix("/"), []).append(why)
+    return [
+        in_words(f"Ours is empty on {place} for {all_reasons(whys)}.")
+        for place, whys in places.items()
+    ]
 
 
 def _folds_note(cells: pd.DataFrame) -> list[str]:

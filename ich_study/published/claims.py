@@ -244,7 +244,7 @@ def _decided(
     if held == number:
         return "supported", f"all {number} comparisons hold"
     if unknown:
-        why = _all_reasons(pairs.loc[pairs["low"].isna(), "why"])
+        why = all_reasons(pairs.loc[pairs["low"].isna(), "why"])
         reason = f"{unknown} of {number} cannot be decided with {patients} patients: {why}"
     elif comparison.sign == "within" and power == 0:
         reason = f"cannot be decided with {patients} patients: equal methods would not be found so"
@@ -253,10 +253,10 @@ def _decided(
     return "undecided", reason
 
 
-def _all_reasons(whys: Iterable[str]) -> str:
+def all_reasons(whys: Iterable[str]) -> str:
     """Of `Results.bounds` every reason once, behind all classes that it holds for.
 
-    >>> _all_reasons(["IVH: too few", "EDH: in no patient", "SDH: too few", "IVH: too few"])
+    >>> all_reasons(["IVH: too few", "EDH: in no patient", "SDH: too few", "IVH: too few"])
     'IVH, SDH: too few; EDH: in no patient'
     """
     classes: dict[str, list[str]] = {}

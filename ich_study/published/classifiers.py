@@ -1,4 +1,5 @@
-"""The classifiers of a paper beside each other, in the order in which a chart shows them."""
+"""The classifiers of a paper beside each other, in the order in which a chart shows them, and their
+most trivial rival."""
 
 from __future__ import annotations
 
@@ -7,6 +8,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ich_study.evaluate.slice_position import METHOD
+from ich_study.metrics.classification import f1_of_all_called, prevalence
+from ich_study.published.tables import load_table
+from ich_study.schema import result_table
 
 BACKBONES = "01_backbones"
 LSE_UNET_RUN = "02_lse_unet"
@@ -14,6 +18,28 @@ LSE_UNET = "lse_unet"
 """The network of `02_lse_unet`, which the paper sets beside five of 01_backbones."""
 BASE_VARIANT = "authors"
 """Of LSE-UNet; the row "Ours" of its Table 1 is of it too."""
+
+ALL_CALLED = "all_called"
+"""The rival that calls every slice positive."""
+
+
+def all_called_rows(results: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """`f1_top5` of ALL_CALLED, a result row for each part on which a run of the CAM benchmark's
+    Table I has one; without an interval.
+
+    curves: `pr.csv` of all runs, `method` the folder of the run (`collect_tables`).
+    """
+    arms = set(load_table("cam_benchmark", "table_1")["method"].dropna())
+    own = results[(results["metric"] == "f1_top5") & results["method"].isin(arms)]
+    rows = []
+    for row in own.drop_duplicates("dataset").to_dict("records"):
+        same = {key: row[key] for key in ("method", "dataset", "class")}
+        curve = curves[(curves[list(same)] == pd.Series(same)).all(axis=1)]
+        if len(curve):
+            empty = dict.fromkeys(("ci_low", "ci_high", "interval"))
+            value = f1_of_all_called(prevalence(curve))
+            rows.append({**row, "method": ALL_CALLED, "value": value, **empty})
+    return result_table(rows)
 
 
 def classifier_rows(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
@@ -12,9 +11,7 @@ import pandas as pd
 from ich_study.figures.names import readable
 from ich_study.published.beside import RebuiltTable
 from ich_study.published.claims import (
-    BOUNDS,
     CLOCK_METRICS,
-    METHOD,
     SECOND,
     VERDICTS,
     claim_sides,
@@ -23,54 +20,27 @@ from ich_study.published.claims import (
 )
 from ich_study.published.lookup import Selector, row_keys
 from ich_study.published.tables import PAPERS
-from ich_study.schema import SUBTYPES
 
 TOLD: dict[str, str] = {"": "", "ours": "under our protocol", "boxes": "against boxes"}
 """A claim's protocols, the paper's first, and how a verdict under another is told."""
-MEASURES: dict[str, str] = {
-    "f1": "F1",
-    "f1_top5": "top-5 F1",
-    "point_ppv": "PPV of points",
-    "point_ppv_one_to_one": "PPV of points, one to one",
-    "point_sensitivity": "sensitivity of points",
-    "rvd": "volume difference",
-    "tpr": "true positive rate",
-    "box_rvd": "volume difference of boxes",
-    "box_tpr": "true positive rate of boxes",
-    "box_precision": "precision in boxes",
-    "box_pointing_game": "pointing game in boxes",
-    "box_mass_inside": "heat inside boxes",
-    "box_truth_dice": "Dice of filled boxes",
-    "box_truth_iou": "IoU of filled boxes",
-}
-"""Measures whose words `readable` does not know."""
-FEW = 2
-"""Measures that a line names; more are counted."""
-COLUMNS = (
-    "id",
-    "claim",
-    "verdict",
-    "95 % interval of the difference",
-    "seed to seed",
-    "why",
-    "see",
-)
+COLUMNS = ("id", "claim", "verdict", "see")
 EXPLAINED = (
-    "Verdicts are those under the paper's protocol unless they say otherwise. *Ours* means"
-    " thresholds that saw no test mask, on held-out patients; *boxes*, that the truth is boxes. The"
-    " interval spans all comparisons of a claim. Seed to seed is how far its differences move when"
-    " the networks are trained from another seed; a smaller gain is noise. Where verdicts agree,"
-    " the numbers are of the first; [claims.csv](claims.csv) has all. Claims that nothing here can"
-    " measure are counted and not listed."
+    "Verdicts are those under the paper's protocol unless they say otherwise. *Our protocol* means"
+    " thresholds that saw no test mask, on held-out patients; *boxes*, that the truth is boxes."
+    " Claims that nothing here can measure are counted and not listed."
+)
+NUMBERS = (
+    "[claims.csv](claims.csv) has the numbers of each id. `difference_low` and `difference_high`"
+    " bound the difference at 95 %. `seed_to_seed` is how far it moves when the networks are"
+    " trained from another seed; a smaller gain is noise. `reason` says why."
 )
 
 
 def ledger_page(ledger: pd.DataFrame, title: str, tables: Sequence[RebuiltTable] = ()) -> str:
     """Counts of verdicts by paper, then a line per claim, as Markdown: what is claimed, the
-    verdicts, the interval of the difference and the floor under it, why it is not supported, the
-    table that shows the cell and the run.
+    verdicts, the table that shows the cell and the run. Numbers and reasons stand in `claims.csv`.
 
-    ledger: of `noise.with_floor`. tables: of `beside.rebuilt_tables`, which lie beside the page.
+    ledger: of `claims.verdicts`. tables: of `beside.rebuilt_tables`, which lie beside the page.
     Claims about time are left out: equal runs would give other pages.
     """
     timed = ledger["metric"].isin(CLOCK_METRICS)
@@ -81,7 +51,8 @@ def ledger_page(ledger: pd.DataFrame, title: str, tables: Sequence[RebuiltTable]
         measured = table.cells[table.cells["ours"] != ""]
         cells[table.name] = [row_keys(cell) for cell in measured.to_dict("records")]
     lines = [f"# Claims of the five papers: {title}", "", *_summary(ledger), ""]
-    lines += [EXPLAINED, "", f"Claims about time ({named}) stand in `claims.csv` alone.", ""]
+    lines += [EXPLAINED, "", NUMBERS, ""]
+    lines += [f"Claims about time ({named}) stand in `claims.csv` alone.", ""]
     claims = load_claims().set_index("claim_id")
     for paper, name in PAPERS.items():
         rows = []
@@ -94,28 +65,6 @@ def ledger_page(ledger: pd.DataFrame, title: str, tables: Sequence[RebuiltTable]
         lines += [f"## {readable(paper)}", "", f"*{name}*", ""]
         lines += [*_table([line for _, line in rows], COLUMNS), ""]
     return "\n".join(lines)
-
-
-def few_words(verdict: str, reason: str) -> str:
-    """Why a claim is undecided or contradicted; empty for one that is supported.
-
-    >>> few_words("undecided", "3 of 5 comparisons hold, none is refuted")
-    '2 of 5 comparisons open'
-    """
-    if verdict == "supported":
-        return ""
-    if counted := re.match(r"(\d+) of (\d+) comparisons ", reason):
-        count, total = map(int, counted.groups())
-        if total == 1:  # the interval beside it says all
-            return ""
-        if verdict == "contradicted":
-            return f"{count} of {total} comparisons fail"
-        return f"{total - count} of {total} comparisons open"
-    if few := re.search(r"cannot be decided with (\d+) patients: (.*)", reason):
-        words = re.findall(r"\w+", few[2])
-        subtypes = ", ".join(name for name in SUBTYPES if name in words)
-        return f"{few[1]} patients are too few{subtypes and f' for {subtypes}'}"
-    return reason
 
 
 DECIDED = ("supported", "contradicted")
@@ -143,26 +92,15 @@ def _line(
     ruling: pd.Series, claim: pd.Series, there: Sequence[str], cells: _Cells
 ) -> dict[str, str]:
     """COLUMNS of one claim. there: the protocols under which it has a verdict."""
-    verdicts, differences, floors, reasons = [], [], [], []
+    said: list[str] = []
     first = _column(ruling, "verdict", there[0])
     for second in there:
         verdict = str(_column(ruling, "verdict", second))
-        if second != there[0] and verdict == first:  # its numbers stand in claims.csv
-            verdicts.append(f"also {TOLD[second]}")
-            continue
         shown = f"**{verdict}**" if verdict in DECIDED else verdict
-        verdicts.append(f"{shown} {TOLD[second]}".strip())
-        bounds = [_column(ruling, bound, second) for bound in BOUNDS]
-        between = _numbers(*bounds)
-        if between and second == there[0]:  # the measure is named once
-            between = f"{_measure(claim, second)} {between}"
-        label = "" if second == there[0] else second
-        differences.append((label, between))
-        floors.append((label, _numbers(_column(ruling, METHOD, second))))
-        reasons.append((label, few_words(verdict, str(_column(ruling, "reason", second)))))
-    told = (_joined(each) for each in (differences, floors, reasons))
-    parts = (ruling["claim_id"], claim["short"], ", ".join(verdicts), *told)
-    return dict(zip(COLUMNS, (*parts, _links(claim, there[0], cells))))
+        shown = "also" if said and verdict == first else shown
+        said.append(f"{shown} {TOLD[second]}".strip())
+    links = _links(claim, there[0], cells)
+    return dict(zip(COLUMNS, (ruling["claim_id"], claim["short"], ", ".join(said), links)))
 
 
 def _links(claim: pd.Series, second: str, cells: _Cells) -> str:
@@ -194,21 +132,6 @@ def _is_of(cell: Mapping[str, str], side: Selector) -> bool:
     return all(cell[key] in values for key, values in side.items())
 
 
-def _measure(claim: pd.Series, second: str) -> str:
-    """What is compared, in words; with the printed number it is compared with."""
-    left, right = claim_sides(claim, second)
-    name = ", ".join(map(_words, left["metric"]))
-    if len(left["metric"]) > FEW:
-        name = f"{len(left['metric'])} measures"
-    return f"{name} less {right:g}:" if isinstance(right, float) else f"{name}:"
-
-
-def _words(metric: str) -> str:
-    measure, _, threshold = metric.partition("@")
-    name = MEASURES.get(measure) or readable(measure)
-    return f"{name} at {threshold}" if threshold else name
-
-
 def _table(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[str]:
     """Lines of Markdown, without the columns that are empty in all."""
     if not lines:
@@ -222,12 +145,3 @@ def _table(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[s
 def _column(ruling: pd.Series, name: str, second: str) -> object:
     """The ruling's column under a protocol; NaN where it has none."""
     return ruling.get(named(name, second), np.nan)
-
-
-def _joined(texts: Sequence[tuple[str, str]]) -> str:
-    """Texts that say something, each behind its protocol's label."""
-    return "; ".join(f"{label} {text}".strip() for label, text in texts if text)
-
-
-def _numbers(*values: float) -> str:
-    return "" if any(map(pd.isna, values)) else " to ".join(f"{value:.3f}" for value in values)

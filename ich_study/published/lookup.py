@@ -228,7 +228,9 @@ def _look_up_rows(results: pd.DataFrame) -> pd.DataFrame:
     few = numbers["n"] < MINIMUM_PATIENTS
     numbers.loc[few, ["ci_low", "ci_high"]] = np.nan
     kinds = results["interval"].astype(object).fillna("")
-    kinds = kinds.mask(few, f"under {MINIMUM_PATIENTS} patients")
+    # what has no value at all says better why
+    told = few & numbers["value"].notna()
+    kinds = kinds.mask(told, f"under {MINIMUM_PATIENTS} patients")
     rows = pd.concat([keys, numbers.assign(interval=kinds).reset_index(drop=True)], axis=1)
     rows = rows.sort_values("seed", kind="stable").drop_duplicates(list(KEYS))
     return rows.drop(columns="seed")

@@ -9,13 +9,14 @@ weights and the same order of slices.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
 
 from ich_study.evaluate.results import joined
-from ich_study.published.beside import rebuilt_tables
+from ich_study.evaluate.rows import OF_SLICES
+from ich_study.published.beside import TABLE_X, rebuilt_tables
 from ich_study.published.claims import METHOD, claim_sides, load_claims, named, protocols
 from ich_study.published.lookup import KEYS, Results, Selector, row_keys
 from ich_study.published.tables import load_table
@@ -78,7 +79,7 @@ def of_these_runs(repeats: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 
 def read_rows(results: pd.DataFrame) -> set[Key]:
     """`key_of` of every row that a claim compares, under any of its protocols, or that a printed
-    table shows."""
+    table or Table X shows."""
     table = Results.of(results)
     found = set()
     for _, claim in load_claims().iterrows():
@@ -86,20 +87,29 @@ def read_rows(results: pd.DataFrame) -> set[Key]:
             for side in claim_sides(claim, second):
                 rows = [] if isinstance(side, float) else table.select(side)
                 found.update(map(key_of, rows))
+    of_01 = results[(results["study"] == "01_backbones") & (results["class"] == "any")]
+    found.update(map(key_of, of_01[of_01["metric"].isin(TABLE_X)].to_dict("records")))
     for printed in rebuilt_tables(results)[0]:
         found.update(map(key_of, printed.cells.query("ours != ''").to_dict("records")))
     return found
 
 
-def gain_floor(results: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """How far the gain in `f1_top5` over the run `reference` moves, the largest of the arms of the
-    CAM benchmark's Table I, as a result row of the method METHOD for each data set; `n` its seeds.
-    No row without a repeat."""
-    arms = load_table("cam_benchmark", "table_1")["method"].dropna().unique()
-    own = results[results["metric"] == "f1_top5"]
+def gain_floor(
+    results: pd.DataFrame,
+    reference: str,
+    metrics: Collection[str] = ("f1_top5",),
+    arms: Collection[str] | None = None,
+) -> pd.DataFrame:
+    """How far the gain over the run `reference` moves, the largest of `arms`, those of the CAM
+    benchmark's Table I unless given. A result row `<metric>_gain` of the method METHOD for each
+    measure and data set; `n` its seeds. No row without a repeat."""
+    if arms is None:
+        arms = load_table("cam_benchmark", "table_1")["method"].dropna().unique()
+    own = results[results["metric"].isin(metrics) & (results["study"] == "01_backbones")]
     values = by_seed(own)
     rows = []
-    for base in own[own["method"] == reference].drop_duplicates("dataset").to_dict("records"):
+    based = own[own["method"] == reference].drop_duplicates(["dataset", "metric", "class"])
+    for base in based.to_dict("records"):
         against = values.get(key_of(base), {})
         others = [
             values.get(key_of({**base, "method": arm}), {}) for arm in arms if arm != reference
@@ -107,10 +117,26 @@ def gain_floor(results: pd.DataFrame, reference: str) -> pd.DataFrame:
         spreads = [spread_of(gained, against) for gained in others if gained]
         spread, seeds = max((each for each in spreads if each[1]), default=(np.nan, 0))
         if seeds:
-            floor = {"method": METHOD, "metric": "f1_top5_gain", "value": spread, "n": seeds}
+            floor = {"method": METHOD, "metric": f"{base['metric']}_gain"}
+            floor |= {"value": spread, "n": seeds}
             empty = dict.fromkeys(("ci_low", "ci_high", "interval"))
             rows.append({**base, **floor, **empty})
     return result_table(rows)
+
+
+def auroc_floor(differences: pd.DataFrame, results: pd.DataFrame) -> list[float]:
+    """How far each of `comparisons.auroc_differences` moves from seed to seed; NaN where neither of
+    its runs was repeated. results: with the rows of further seeds."""
+    values = by_seed(results[results["metric"] == "auroc"])
+    found = []
+    for row in differences.to_dict("records"):
+        own = {**OF_SLICES, "study": "01_backbones", "variant": "printed", "metric": "auroc"}
+        own |= {name: row[name] for name in ("dataset", "class")}
+        sides = (
+            values.get(key_of({**own, "method": row[side]}), {}) for side in ("first", "second")
+        )
+        found.append(spread_of(*sides)[0])
+    return found
 
 
 def with_floor(ledger: pd.DataFrame, results: pd.DataFrame, repeats: pd.DataFrame) -> pd.DataFrame:

@@ -239,3 +239,15 @@ def test_bars_of_a_notebook_stand_where_someone_looks_and_never_in_red(monkeypat
     monkeypatch.setattr(figures, "sliders_wanted", lambda: False)
     assert said() == (False, False)
     assert capsys.readouterr() == ("", "")
+
+
+def test_chance_of_a_precision_recall_curve_is_the_share_of_positives():
+    points = {"sensitivity": [1.0, 0.5, 0.0], "threshold": [0.1, 0.5, np.inf]}
+    parts = [
+        pd.DataFrame({**points, "precision": [share, 0.6, 1.0], "class": name})
+        for name, share in (("any", 0.3), ("SDH", 0.1))
+    ]
+    lines = figures.curve_figure(pd.concat(parts), "pr", "x").axes[0].lines
+    dotted = [line for line in lines if line.get_linestyle() == ":"]
+    assert [line.get_ydata()[0] for line in dotted] == [0.3, 0.1]
+    assert len({line.get_color() for line in dotted}) == 2

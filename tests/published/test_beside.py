@@ -3,9 +3,10 @@ import yaml
 
 from ich_study import paths
 from ich_study.errors import StudyError
-from ich_study.evaluate.results import collect_results, joined, read_seeds
+from ich_study.evaluate.results import collect_results, collect_tables, joined, read_seeds
 from ich_study.evaluate.top_epochs import gain_rows
 from ich_study.published import beside
+from ich_study.published.classifiers import all_called_rows
 from ich_study.published.lookup import Results, parse_selector
 from ich_study.published.noise import gain_floor, of_these_runs
 from ich_study.published.publish import rounded
@@ -174,6 +175,26 @@ def test_what_a_reader_must_know_is_said_once_and_only_of_lines_with_a_number():
     assert [each.notes for each in tables] == [()] * len(tables)
 
 
+def test_why_a_subtype_has_no_number_is_said_below_the_table():
+    """Nobody of the validation patients has EDH."""
+    named = {"study": "02_lse_unet", "dataset": "rsna/validation", "method": "lse_unet"}
+    named |= {"variant": "authors", "layer": None, "unit": "slice", "subset": "all"}
+    named |= {"threshold_source": "none", "brain_mask": None, "metric": "auroc"}
+    nothing = dict.fromkeys(("value", "ci_low", "ci_high"))
+    nothing["interval"] = "the measure has no value on the sample"
+    rows = [
+        {**named, "class": "IPH"},
+        *({**named, **nothing, "class": c} for c in ("EDH", "average")),
+    ]
+    (table,), _ = beside.rebuilt_tables(result_table([{**COMMON, **row} for row in rows]))
+    assert table.notes[-1] == (
+        "Ours is empty on RSNA/validation for EDH: it is in no patient; average: one of its"
+        " subtypes is in no patient."
+    )
+    (table,), _ = beside.rebuilt_tables(result_table([{**COMMON, **rows[0]}]))
+    assert not any("empty" in note for note in table.notes)
+
+
 def test_an_auroc_stands_beside_its_rival_and_never_among_shares_of_decisions():
     """What Table 2 calls AUC is the mean of recall and specificity."""
     named = {**HGI, "threshold_source": "none", "brain_mask": None, "subset": "all"}
@@ -257,7 +278,8 @@ def results_of_07(scale, runs, own_factor=1.0):
     repeats = read_seeds(paths.resolve(seeds)) if seeds else results.head(0)
     repeats = of_these_runs(repeats, results)
     floor = gain_floor(joined([results, repeats]), reference)
-    return joined([results, gain_rows(results, reference, {}), floor]), given
+    rival = all_called_rows(results, collect_tables(paths.resolve("figures") / runs, "pr.csv"))
+    return joined([results, gain_rows(results, reference, {}), floor, rival]), given
 
 
 @pytest.mark.parametrize("scale", ["open", "phantom"])
@@ -283,7 +305,9 @@ def test_no_scale_needs_further_seeds(scale, capsys):
     beside.refuse_empty(empty, given["not_rebuilt"])
     said = capsys.readouterr().out
     assert "cam-1-seeds" in empty
-    assert "left out: cam-1-seeds; no arm that the table shows was repeated" in said
+    told = "left out: cam-1-seeds; no arm that the table shows was repeated" in said
+    # where no line of Table I is rebuilt, nothing needs to be said of this one
+    assert told == ("cam-1*" not in given["not_rebuilt"]) == (scale not in ("open", "smoke"))
 
 
 def test_seeds_of_earlier_runs_leave_out_their_line_alone(capsys):

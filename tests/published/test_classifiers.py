@@ -2,8 +2,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from ich_study.evaluate.results import collect_tables
+from ich_study.evaluate.rows import OF_SLICES
 from ich_study.figures import style
-from ich_study.published.classifiers import LSE_UNET, classifier_curves, classifier_rows
+from ich_study.published.beside import rebuilt_tables
+from ich_study.published.classifiers import (
+    LSE_UNET,
+    all_called_rows,
+    classifier_curves,
+    classifier_rows,
+)
 from ich_study.schema import result_table
 
 AUROC = {"dataset": "rsna/test", "variant": "printed", "metric": "auroc", "seed": 1}
@@ -79,3 +86,24 @@ def test_lse_unets_roc_curve_stands_with_those_of_its_classifiers(tmp_path, caps
     found = classifier_curves(curves, "rsna/test", COMPARED)
     assert found["method"].unique().tolist() == COMPARED[:2]
     assert "any on rsna/test: lse_unet" in capsys.readouterr().out
+
+
+def test_calling_every_slice_is_a_rival_of_table_1_alone():
+    top = {"dataset": "hemorica/validation", "metric": "f1_top5", **OF_SLICES}
+    rows = [row("01_backbones", name, **top) for name in ("cam_baseline", "cam_augment", "own")]
+    rows.append(row("01_backbones", "own", **{**top, "dataset": "elsewhere/validation"}))
+    points = {"sensitivity": [1.0, 0.0], "precision": [0.25, 1.0], "threshold": [0.1, 2.0]}
+    curves = [
+        pd.DataFrame({**points, "method": each["method"], "dataset": place, "class": "any"})
+        for each in rows
+        for place in ("hemorica/validation", "hemorica/test", "elsewhere/validation")
+    ]
+    found = all_called_rows(result_table(rows), pd.concat(curves))
+    assert found[["method", "dataset", "metric", "value"]].to_numpy().tolist() == [
+        ["all_called", "hemorica/validation", "f1_top5", 0.4]
+    ]
+    assert found["ci_low"].isna().all()
+    assert all_called_rows(result_table(rows[2:]), pd.concat(curves)).empty
+    (table,), _ = rebuilt_tables(pd.concat([result_table(rows), found], ignore_index=True))
+    wide = table.wide().set_index(["row", "number"])
+    assert wide.loc[("every slice called", "ours"), "F1 Score (Top-5)"] == "0.4000"

@@ -6,7 +6,7 @@ from ich_study.errors import DataError
 from ich_study.evaluate.results import read_seeds
 from ich_study.paths import resolve
 from ich_study.published import claims, noise
-from ich_study.published.beside import rebuilt_tables
+from ich_study.published.beside import rebuilt_tables, table_x
 from ich_study.schema import RESULT_COLUMNS, result_table
 
 COMMON = {
@@ -102,6 +102,44 @@ def test_the_floor_below_table_1_is_how_far_its_own_gains_move():
     assert len(alone) == 0  # no gain without the baseline
 
 
+def test_table_x_shows_how_far_its_differences_move():
+    test = {"dataset": "hemorica/test"}
+    f1, auroc = ({**test, "metric": metric} for metric in ("f1@0.5", "auroc"))
+    arms = ["cam_baseline", "cam_augment", "efficientnetv2_l"]
+    numbers = table(
+        *((arm, seed, value, f1) for arm in arms for seed, value in ((1, 0.25), (2, 0.5))),
+        ("cam_augment", 3, 0.75, f1),
+        ("cam_baseline", 3, 0.25, f1),
+        ("cam_baseline", 1, 0.8, auroc),  # not repeated
+        ("cam_augment", 1, 0.9, auroc),
+    )
+    floor = noise.gain_floor(numbers, "cam_baseline", ["f1@0.5", "auroc"], arms)
+    assert floor[["metric", "value", "n"]].to_numpy().tolist() == [["f1@0.5_gain", 0.5, 3]]
+    first = pd.concat([numbers[numbers["seed"] == 1], floor], ignore_index=True)
+    (found,) = table_x(first, "hemorica/test", arms)
+    wide = found.wide().set_index("row")
+    assert wide.loc["largest change from seed to seed", ["F1", "AUROC"]].tolist() == ["0.500", ""]
+    assert len(wide) == 4 and "a smaller difference is noise" in found.notes[0]
+    (without,) = table_x(first[:-1], "hemorica/test", arms)
+    assert without.notes == () and len(without.wide()) == 3
+
+
+def test_a_difference_of_auroc_has_its_own_noise():
+    auroc = {"dataset": "rsna/test", "metric": "auroc"}
+    numbers = table(
+        ("a", 1, 0.5, auroc),
+        ("a", 2, 0.75, auroc),
+        ("b", 1, 0.5, auroc),
+        ("b", 2, 0.5, auroc),
+        ("a", 3, 0.1, {**auroc, "class": "EDH"}),
+        ("a", 3, 0.1, {**auroc, "dataset": "rsna/validation"}),
+    )
+    named = {"dataset": "rsna/test", "class": "any"}
+    asked = pd.DataFrame([{"first": "a", "second": "b"}, {"first": "c", "second": "d"}])
+    found = noise.auroc_floor(asked.assign(**named), numbers)
+    assert found[0] == 0.25 and np.isnan(found[1])
+
+
 def floors(numbers, further):
     """The ledger of `numbers` by claim, with the floors of `further` seeds."""
     return noise.with_floor(claims.verdicts(numbers), numbers, further).set_index("claim_id")
@@ -164,7 +202,10 @@ def test_rows_that_nothing_reads_are_not_gathered():
         ("nobodys_run", 1, 0.5),
     )
     assert noise.read_rows(numbers) == {noise.key_of(numbers.iloc[0])}
-    # of a table alone: HGI-SAM's specificity per fold
+    # of Table X alone
+    (read,) = noise.read_rows(table(("cam_augment", 1, 0.5, {"metric": "auroc"})))
+    assert "auroc" in read
+    # of a printed table alone: HGI-SAM's specificity per fold
     fold = {"study": "04_swin_hgi_sam", "dataset": "physionet/fold_2", "metric": "specificity"}
     (read,) = noise.read_rows(table(("swin_hgi_sam", 1, 0.5, fold)))
     assert read == noise.key_of({**COMMON, **fold, "method": "swin_hgi_sam"})

@@ -14,6 +14,7 @@ from ich_study.errors import DataError
 from ich_study.evaluate.results import METRICS_FILE
 from ich_study.evaluate.thresholds import FIXED_THRESHOLDS
 from ich_study.manifest import check_run
+from ich_study.metrics.classification import f1_of_all_called, prevalence
 
 TABLE_COLUMNS = (
     "method",
@@ -85,3 +86,12 @@ def figure_three_curves(folders: Sequence[str | Path], part: str, class_name: st
             f" {sorted(set(curves['dataset']))}"
         )
     return chosen[["run", "sensitivity", "precision", "threshold"]].reset_index(drop=True)
+
+
+def all_called(folders: Sequence[str | Path], part: str, class_name: str) -> float | None:
+    """F1 of calling every slice of the validation patients of the data set of `part`, on whom
+    `f1_top5` is measured; None where the runs have no curve of them."""
+    curves = read_runs(folders, "pr.csv")
+    own = curves["dataset"] == f"{part.partition('/')[0]}/validation"
+    own &= curves["class"] == class_name
+    return f1_of_all_called(prevalence(curves[own])) if own.any() else None

@@ -19,7 +19,7 @@ from ich_study.evaluate.rivals import RIVALS
 from ich_study.evaluate.truth import Truth
 from ich_study.figures.names import readable
 from ich_study.figures.style import COLOURS, ink_on
-from ich_study.methods.cams.classifiers import figure_three_curves, table_one
+from ich_study.methods.cams.classifiers import all_called, figure_three_curves, table_one
 from ich_study.methods.cams.recipe import LIBRARY
 from ich_study.methods.cams.rows import BOX_TRUTH, prefix_of
 from ich_study.methods.cams.scores import (
@@ -28,6 +28,7 @@ from ich_study.methods.cams.scores import (
     precision_recall,
 )
 from ich_study.methods.cams.tables import best_layers
+from ich_study.metrics.classification import prevalence
 
 STUDY = "06_cam_benchmark"
 DEPTHS = ("-1", "-2", "-3")
@@ -35,6 +36,8 @@ FLOOR = "seed_to_seed"
 """The method of a noise floor, `noise.METHOD`."""
 MARKED = {0.3: "o", 0.5: "s", 0.7: "D"}
 """Thresholds that Figure 3 compares, and their markers."""
+TRIVIAL = "#882255"
+"""Colour of what calling everything gives."""
 
 
 def titled(method: str) -> str:
@@ -195,6 +198,8 @@ def precision_recall_figure(
         colour = COLOURS[number % len(COLOURS)]
         look = {"color": colour, "linewidth": 1.4, "label": f"{name}: {area:.3f}"}
         axis.plot(sensitivity, precision, style, **look)
+    if shown:  # where every pixel is marked
+        axis.axhline(precision[-1], color="0.4", linestyle="--", label="every pixel marked")
     axis.set(
         xlabel="sensitivity of pixels",
         ylabel="PPV of pixels",
@@ -255,7 +260,8 @@ def classifier_figures(
 ) -> Iterator[tuple[str, Figure]]:
     """File name and figure of the classifiers' F1 and precision-recall curves. table: of
     `classifiers.table_one`, and the rest as there. floor: as for `figure_two`."""
-    yield "figure_2", figure_two(table, f"{data}, as Figure 2", floor)
+    trivial = all_called(folders, part, class_name)
+    yield "figure_2", figure_two(table, f"{data}, as Figure 2", floor, trivial)
     curves = figure_three_curves(folders, part, class_name)
     title = f"{part}: {data}, as Figure 3"
     yield "figure_3", figure_three(curves, title, baseline_of(table))
@@ -268,11 +274,13 @@ def baseline_of(table: pd.DataFrame) -> str | None:
     return None if own.empty else str(own.iloc[0])
 
 
-def figure_two(table: pd.DataFrame, title: str, floor: float | None = None) -> Figure:
+def figure_two(
+    table: pd.DataFrame, title: str, floor: float | None = None, trivial: float | None = None
+) -> Figure:
     """F1 of the five best epochs, mean and SD, per run (Figure 2); a line at the baseline's.
 
     table: method, f1_top5, f1_top5_sd, difference. floor: how far gains move from seed to seed
-    (`noise.gain_floor`), shaded on both sides of the line.
+    (`noise.gain_floor`), shaded on both sides of the line. trivial: F1 of calling every slice.
     """
     figure, axis = plt.subplots(figsize=(6.4, 1.5 + 0.26 * len(table)))
     places = np.arange(len(table))
@@ -292,6 +300,9 @@ def figure_two(table: pd.DataFrame, title: str, floor: float | None = None) -> F
         title=title,
     )
     axis.invert_yaxis()
+    if trivial is not None:
+        line = f"F1 of calling every slice, {trivial:.3f}"
+        axis.axvline(trivial, color=TRIVIAL, linestyle=":", linewidth=1.2, label=line)
     baseline = baseline_of(table)
     if baseline is not None:
         reached = float(table.set_index("method").loc[baseline, "f1_top5"])
@@ -300,13 +311,14 @@ def figure_two(table: pd.DataFrame, title: str, floor: float | None = None) -> F
         if floor is not None:
             said = f"as far as Table I's gains move from seed to seed, {floor:.3f}"
             axis.axvspan(reached - floor, reached + floor, color="0.88", zorder=0, label=said)
+    if axis.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", frameon=False, fontsize=7.5)
     return figure
 
 
 def figure_three(curves: pd.DataFrame, title: str, baseline: str | None = None) -> Figure:
     """Precision-recall curves of the classifiers, points at the thresholds that Figure 3 compares:
-    a panel per run, the others in grey, the baseline dashed.
+    a panel per run, the others in grey, the baseline dashed; dotted the PPV of calling every slice.
 
     curves: run, sensitivity, precision, threshold.
     """
@@ -323,6 +335,7 @@ def figure_three(curves: pd.DataFrame, title: str, baseline: str | None = None) 
             if name == baseline:
                 look = {"color": "0.2", "linewidth": 1.0, "linestyle": "--"}
             axis.plot(other["sensitivity"], other["precision"], **look)
+        axis.axhline(prevalence(part), color=TRIVIAL, linestyle=":", linewidth=1.2)
         axis.plot(part["sensitivity"], part["precision"], color="#0072B2", linewidth=1.5)
         for threshold, marker in MARKED.items():
             above = part[part["threshold"] >= threshold].head(1)
@@ -339,6 +352,7 @@ def figure_three(curves: pd.DataFrame, title: str, baseline: str | None = None) 
     handles = [
         Line2D([], [], color="#0072B2", label="the named run"),
         Line2D([], [], color="0.8", label="the others"),
+        Line2D([], [], color=TRIVIAL, linestyle=":", label="every slice called"),
         *(
             Line2D([], [], color="#D55E00", marker=marker, linestyle="", label=f"threshold {at:g}")
             for at, marker in MARKED.items()

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from ich_study.errors import DataError, RunError
-from ich_study.methods.cams.classifiers import figure_three_curves, table_one
+from ich_study.methods.cams.classifiers import all_called, figure_three_curves, table_one
 
 PART = "hemorica/test"
 
@@ -69,3 +69,12 @@ def test_runs_that_did_not_finish_are_named(runs, tmp_path):
         table_one(runs, "rsna/test", None)
     with pytest.raises(DataError, match="no precision-recall curve"):
         figure_three_curves(runs, PART, "SDH")
+
+
+def test_calling_every_slice_is_scored_on_the_patients_that_chose_the_epochs(runs):
+    assert all_called(runs, PART, "any") is None  # these runs have curves of the test part alone
+    for folder in runs:
+        curves = pd.read_csv(folder / "pr.csv")
+        chosen = curves.assign(dataset="hemorica/validation", precision=[0.25, 0.6, 1.0])
+        pd.concat([curves, chosen]).to_csv(folder / "pr.csv", index=False)
+    assert all_called(runs, PART, "any") == 0.4  # 2 * 0.25 / 1.25, and not of the other part

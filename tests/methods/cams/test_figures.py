@@ -104,7 +104,11 @@ def test_curves_and_trust_draw_every_method():
     figure = figures_cams.precision_recall_figure(scores, layers, 24, "t")
     shown = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     rival = pixel_average_precision(scores[2].scores, 24, parts[1].positive()).value()
-    assert shown == ["HiResCAM [-3]: 1.000", f"HU 50-90 in the brain: {rival:.3f}"]
+    every = "every pixel marked"
+    assert shown == ["HiResCAM [-3]: 1.000", f"HU 50-90 in the brain: {rival:.3f}", every]
+    (chance,) = [line for line in figure.axes[0].lines if line.get_label() == every]
+    share = parts[1].mask("any", parts[1].positive()).mean()
+    assert chance.get_ydata()[0] == pytest.approx(share)
     trust = figures_cams.trust_figure(results(), "t", {"hires_cam": "-3", "hu_threshold": ""})
     assert [label.get_text() for label in trust.axes[0].get_yticklabels()] == [
         "HiResCAM [-3]",
@@ -124,6 +128,7 @@ def test_every_method_is_drawn_at_its_best_depth_on_all_pages():
     assert [text.get_text().split(":")[0] for text in legend] == [
         "HiResCAM [-3]",
         "HU 50-90 in the brain",
+        "every pixel marked",
     ]
     labels = [label.get_text() for label in pages["trust"].axes[0].get_yticklabels()]
     assert labels == ["AblationCAM [-3]", "HU 50-90 in the brain", "HiResCAM [-3]"]
@@ -166,11 +171,15 @@ def test_the_classifiers_pages_are_of_the_named_part(monkeypatch):
         return pd.DataFrame(points)
 
     monkeypatch.setattr(figures_cams, "figure_three_curves", curves)
+    monkeypatch.setattr(figures_cams, "all_called", lambda *named: {"SDH": 0.3}[named[2]])
     table = pd.DataFrame({"method": ["b0"], "f1_top5": [0.7], "f1_top5_sd": [0.01]})
     table["difference"] = np.nan
     pages = dict(figures_cams.classifier_figures(table, ["b0"], "d/test", "SDH", "phantom"))
     assert asked == [(["b0"], "d/test", "SDH")]
     assert pages["figure_2"].axes[0].get_title() == "phantom, as Figure 2"
+    assert [text.get_text() for text in pages["figure_2"].legends[0].get_texts()] == [
+        "F1 of calling every slice, 0.300"
+    ]
     assert pages["figure_3"].get_suptitle() == "d/test: phantom, as Figure 3"
     assert list(pages) == ["figure_2", "figure_3"]
 
@@ -212,3 +221,5 @@ def test_figure_three_has_a_panel_per_run_that_marks_its_own_thresholds():
         drawn = [line for line in axis.lines if line.get_color() == "#0072B2"]
         assert drawn[0].get_ydata().tolist() == [0.2 / part, 0.5 / part, 1 / part]
         assert [line.get_linestyle() for line in axis.lines].count("--") == 1
+        (chance,) = [line for line in axis.lines if line.get_linestyle() == ":"]
+        assert chance.get_ydata() == [0.2 / part] * 2  # where every slice is called
