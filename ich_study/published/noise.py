@@ -102,7 +102,7 @@ def gain_floor(
 ) -> pd.DataFrame:
     """How far the gain over the run `reference` moves, the largest of `arms`, those of the CAM
     benchmark's Table I unless given. A result row `<metric>_gain` of the method METHOD for each
-    measure and data set; `n` its seeds. No row without a repeat."""
+    measure and data set; `n` its seeds. No row where the reference was not repeated."""
     if arms is None:
         arms = load_table("cam_benchmark", "table_1")["method"].dropna().unique()
     own = results[results["metric"].isin(metrics) & (results["study"] == "01_backbones")]
@@ -110,7 +110,9 @@ def gain_floor(
     rows = []
     based = own[own["method"] == reference].drop_duplicates(["dataset", "metric", "class"])
     for base in based.to_dict("records"):
-        against = values.get(key_of(base), {})
+        against = values[key_of(base)]
+        if len(against) < 2:
+            continue
         others = [
             values.get(key_of({**base, "method": arm}), {}) for arm in arms if arm != reference
         ]
@@ -125,17 +127,17 @@ def gain_floor(
 
 
 def auroc_floor(differences: pd.DataFrame, results: pd.DataFrame) -> list[float]:
-    """How far each of `comparisons.auroc_differences` moves from seed to seed; NaN where neither of
-    its runs was repeated. results: with the rows of further seeds."""
+    """How far each of `comparisons.auroc_differences` moves from seed to seed; NaN where its two
+    runs were not both repeated. results: with the rows of further seeds."""
     values = by_seed(results[results["metric"] == "auroc"])
     found = []
     for row in differences.to_dict("records"):
         own = {**OF_SLICES, "study": "01_backbones", "variant": "printed", "metric": "auroc"}
         own |= {name: row[name] for name in ("dataset", "class")}
-        sides = (
-            values.get(key_of({**own, "method": row[side]}), {}) for side in ("first", "second")
-        )
-        found.append(spread_of(*sides)[0])
+        keys = (key_of({**own, "method": row[side]}) for side in ("first", "second"))
+        first, other = (values.get(key, {}) for key in keys)
+        both = len(first.keys() & other.keys()) > 1
+        found.append(spread_of(first, other)[0] if both else float("nan"))
     return found
 
 

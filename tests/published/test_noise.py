@@ -100,6 +100,8 @@ def test_the_floor_below_table_1_is_how_far_its_own_gains_move():
     assert len(noise.gain_floor(once, "cam_baseline")) == 0
     alone = noise.gain_floor(numbers[numbers["method"] != "cam_baseline"], "cam_baseline")
     assert len(alone) == 0  # no gain without the baseline
+    unmoved = numbers[(numbers["method"] != "cam_baseline") | (numbers["seed"] == 1)]
+    assert len(noise.gain_floor(unmoved, "cam_baseline")) == 0  # which moves every gain
 
 
 def test_table_x_shows_how_far_its_differences_move():
@@ -112,6 +114,7 @@ def test_table_x_shows_how_far_its_differences_move():
         ("cam_baseline", 3, 0.25, f1),
         ("cam_baseline", 1, 0.8, auroc),  # not repeated
         ("cam_augment", 1, 0.9, auroc),
+        ("cam_augment", 2, 0.95, auroc),  # without the baseline it says too little
     )
     floor = noise.gain_floor(numbers, "cam_baseline", ["f1@0.5", "auroc"], arms)
     assert floor[["metric", "value", "n"]].to_numpy().tolist() == [["f1@0.5_gain", 0.5, 3]]
@@ -135,9 +138,10 @@ def test_a_difference_of_auroc_has_its_own_noise():
         ("a", 3, 0.1, {**auroc, "dataset": "rsna/validation"}),
     )
     named = {"dataset": "rsna/test", "class": "any"}
-    asked = pd.DataFrame([{"first": "a", "second": "b"}, {"first": "c", "second": "d"}])
-    found = noise.auroc_floor(asked.assign(**named), numbers)
-    assert found[0] == 0.25 and np.isnan(found[1])
+    once = table(("c", 1, 0.5, auroc))  # the difference of a and c was measured once
+    asked = pd.DataFrame([{"first": "a", "second": each} for each in ("b", "c", "d")])
+    found = noise.auroc_floor(asked.assign(**named), pd.concat([numbers, once]))
+    assert found[0] == 0.25 and np.isnan(found[1:]).all()
 
 
 def floors(numbers, further):
