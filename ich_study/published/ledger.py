@@ -34,6 +34,11 @@ NUMBERS = (
     " bound the difference at 95 %. `seed_to_seed` is how far it moves when the networks are"
     " trained from another seed; a smaller gain is noise. `reason` says why."
 )
+NOT_JUDGED = (
+    'Not judged: ResNet-LSTM\'s "computationally light architecture during testing" (Abstract; in'
+    " other words in its Conclusion). The paper prints no time and names nothing that is heavier."
+    " `08_cross_benchmark` times a scan of every method."
+)
 
 
 def ledger_page(ledger: pd.DataFrame, title: str, tables: Sequence[RebuiltTable] = ()) -> str:
@@ -52,7 +57,7 @@ def ledger_page(ledger: pd.DataFrame, title: str, tables: Sequence[RebuiltTable]
         cells[table.name] = [row_keys(cell) for cell in measured.to_dict("records")]
     lines = [f"# Claims of the five papers: {title}", "", *_summary(ledger), ""]
     lines += [EXPLAINED, "", NUMBERS, ""]
-    lines += [f"Claims about time ({named}) stand in `claims.csv` alone.", ""]
+    lines += [f"Claims about time ({named}) stand in `claims.csv` alone.", "", NOT_JUDGED, ""]
     claims = load_claims().set_index("claim_id")
     for paper, name in PAPERS.items():
         rows = []

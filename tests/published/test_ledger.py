@@ -73,6 +73,9 @@ def test_a_page_counts_every_claim_first_and_lists_the_measured_ones():
     assert {name: counts[name] for name in told} == told
     assert "Claims about time (hgi-16, hgi-17, mil-10) stand in `claims.csv` alone." in page
     assert [name for name in lines if name.startswith(("mil-", "hgi-", "cam-"))] == ["mil-01"]
+    # a sentence that no number can decide
+    assert "computationally light architecture during testing" in page
+    assert "names nothing that is heavier" in page
 
 
 def test_a_line_says_what_is_claimed_what_was_found_and_where():
