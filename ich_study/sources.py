@@ -43,6 +43,8 @@ def imports_of(source: str) -> set[str]:
 
     >>> sorted(imports_of("import numpy\nfrom ich_study.store import Store, build_store"))
     ['ich_study.store.build', 'ich_study.store.read', 'numpy']
+    >>> imports_of("late = import_module('ich_study.cross.figures')")
+    {'ich_study.cross.figures'}
     """
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -50,7 +52,15 @@ def imports_of(source: str) -> set[str]:
             found.update(_known(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.update(_origin(node.module, alias.name) for alias in node.names)
+        elif isinstance(asked := _asked(node), ast.Constant):
+            found.add(_known(asked.value))
     return found
+
+
+def _asked(node: ast.AST) -> ast.AST | None:
+    """What a call of `import_module` asks for; None of anything else."""
+    called = isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module")
+    return node.args[0] if called else None
 
 
 def _known(name: str) -> str:
@@ -80,12 +90,8 @@ def imported(module: str) -> frozenset[str]:
     """What one module of the package imports, by name or by a name that it puts together."""
     found = imports_of(modules()[module].read_text(encoding="utf-8"))
     for node in ast.walk(_tree(module)):
-        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-        asked = node.args[0] if called.endswith("import_module") else None
-        if isinstance(asked, ast.JoinedStr):
+        if isinstance(asked := _asked(node), ast.JoinedStr):
             found |= _fitting(asked, module)
-        elif isinstance(asked, ast.Constant):
-            found.add(_known(asked.value))
     return frozenset(found - {module})
 
 

@@ -68,7 +68,7 @@ def test_names_that_a_module_puts_together_are_imports_too():
     assert {"ich_study.datasets.bhsd", "ich_study.datasets.nifti", "nibabel"} <= readers
     rooms = sources.imported("ich_study.new_scan.apply")
     assert {"ich_study.methods.mil.scan", "ich_study.methods.cams.scan"} <= rooms
-    charts = sources.imported("ich_study.published.redrawn")
+    charts = sources.notebook_imports(sources.PACKAGE.parent / "notebooks" / "07_figures.ipynb")
     assert {"ich_study.methods.cams.figures", "ich_study.cross.figures"} <= charts
     assert "ich_study.methods.mil.study" not in rooms
 
