@@ -6,6 +6,7 @@ annotated: `epochs: int = 3`, `windows: list[str] = ["brain"]`, `limit: int | No
 annotation is the type; without one, the type of the default is. A parameter is required when it has
 no value to run with: `root: str`, `root: str = ...`, or `root: str = None` (None that the
 annotation does not allow). YAML is read as papermill reads it.
+The range of a number that has one is `inputs.shared`'s, by name.
 
 A comment above a parameter, or behind it, may name the model of what a mapping holds:
 
@@ -39,6 +40,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ich_study.errors import ParameterError
 from ich_study.inputs.settings import Settings, closest
+from ich_study.inputs.shared import SharedNumbers
 from ich_study.sources import is_text
 
 PARAMETERS_TAG = "parameters"
@@ -76,11 +78,19 @@ class Parameter:
         """The model of the settings that it holds; ParameterError where there is no such."""
         return None if self.model is None else _settings_model(self.model)
 
+    def holds(self, name: str) -> bool:
+        """Whether `name` is one of its settings."""
+        return not (self.collection or self.settings is None) and name in self.settings.model_fields
+
     def problems(self, value: Any) -> list[str]:
-        """What is wrong with the settings that `value` holds, a sentence each."""
+        """What is wrong with a number out of its range, or with the settings that `value` holds, a
+        sentence each."""
         model = self.settings
-        if model is None or value is None:
+        if value is None:
             return []
+        if model is None:
+            shared = self.name in SharedNumbers.model_fields
+            return SharedNumbers.problems({self.name: value}) if shared else []
         if not self.collection:
             return model.problems(value, self.name)
         found: list[str] = []
@@ -359,9 +369,11 @@ def check(
     problems, values = [], {}
     for name, setting in settings.items():
         if name not in parameters:
+            holders = [each.name for each in parameters.values() if each.holds(name)]
+            inside = f"it is a setting of {' and '.join(holders)}: give it inside"
             problems.append(
                 f"unknown parameter {name!r} in {setting.source}: {notebook} does not declare it;"
-                f" {closest(name, parameters)}"
+                f" {inside if holders else closest(name, parameters)}"
             )
         elif (fitting := _coerced(parameters[name].annotation, setting)) is None:
             problems.append(_mistyped(parameters[name], setting))

@@ -26,6 +26,7 @@ from ich_study.errors import ParameterError, StudyError
 from ich_study.figures import style
 from ich_study.figures.explore import explore
 from ich_study.figures.names import in_words
+from ich_study.inputs.shared import SharedNumbers
 from ich_study.splits.overlap import assert_disjoint
 from ich_study.splits.split import read_split, rows_of, split_hash
 from ich_study.store import Store, open_stores
@@ -57,13 +58,20 @@ class Study:
         data_dir: str,
         datasets: Iterable[str],
         splits: Iterable[str] = (),
+        **numbers: float,
     ) -> Study:
         """Open a finished run of `00_data` and set the look of all figures; a record of an earlier
         run in the output folder is set aside.
 
+        numbers: parameters of `inputs.shared`, so that a wrong one is refused here in JupyterLab
+        too, and not after a training; ParameterError.
+
         Paths are relative to the project's folder. Raises DataError or SplitError where the run has
         no such store or split, StudyError where it failed or its files changed since.
         """
+        wrong = SharedNumbers.problems(numbers)
+        if wrong:
+            raise ParameterError("\n".join(wrong))
         style.use_study_style()
         output, data = paths.resolve(output_dir), paths.resolve(data_dir)
         manifest.check_run(data, "00_data")

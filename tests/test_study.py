@@ -157,3 +157,14 @@ def test_a_folder_of_another_notebook_is_no_data(tmp_path, monkeypatch):
         Study.open("02_x", "out", "data", ["fake"], ["fake"])
     with pytest.raises(RunError, match=r"found nothing; make it: python -m ich_study\.run 00_data"):
         Study.open("02_x", "out", "runs/x/00_data", ["fake"], ["fake"])
+
+
+def test_a_number_out_of_its_range_is_refused_before_the_data_are_opened(tmp_path, monkeypatch):
+    """In JupyterLab nobody else looks at it before the intervals are drawn."""
+    given = opened(tmp_path, monkeypatch)[0]
+    asked = ("02_x", "out", "data", list(given.stores), ["fake"])
+    with pytest.raises(ParameterError, match="bootstrap_replicates is 0; expected a number above"):
+        Study.open("02_x", "out", "nowhere", [], bootstrap_replicates=0, seed=1)
+    with pytest.raises(ParameterError, match="unknown setting 'sead'; did you mean 'seed'"):
+        Study.open(*asked, sead=1)
+    assert Study.open(*asked, bootstrap_replicates=1, seed=0).stores.keys() == given.stores.keys()

@@ -18,6 +18,7 @@ import yaml
 from ich_study import datasets, params, paths
 from ich_study.atomic import write_text
 from ich_study.inputs.settings import Settings
+from ich_study.inputs.shared import SharedNumbers
 
 PAGE = "docs/parameters.md"
 HEADER = """\
@@ -64,21 +65,27 @@ def page(notebooks: Iterable[Path]) -> str:
 
 def _parameter(each: params.Parameter) -> tuple[str, ...]:
     default = "required" if each.required else _value(each.default)
+    kind = f"`{each.annotation}`"
+    if each.model is None and each.name in SharedNumbers.model_fields:
+        kind = ", ".join([kind, *_bounds(SharedNumbers.model_fields[each.name])])
     meaning = _NAMED.sub(
         lambda named: f"settings of [{named[1]}](#{named[1].lower()})", each.meaning
     )
-    return f"`{each.name}`", f"`{each.annotation}`", default, meaning
+    return f"`{each.name}`", kind, default, meaning
 
 
-def _setting(name: str, entry: Any) -> tuple[str, ...]:
-    default = entry.get_default(call_default_factory=True)
-    bounds = [
+def _bounds(entry: Any) -> list[str]:
+    return [
         f"{sign} {getattr(limit, word)}"
         for limit in entry.metadata
         for word, sign in BOUNDS.items()
         if hasattr(limit, word)
     ]
-    kind = ", ".join([f"`{params.type_name(entry.annotation)}`", *bounds])
+
+
+def _setting(name: str, entry: Any) -> tuple[str, ...]:
+    default = entry.get_default(call_default_factory=True)
+    kind = ", ".join([f"`{params.type_name(entry.annotation)}`", *_bounds(entry)])
     shown = "required" if entry.is_required() else _value(default)
     return f"`{name}`", kind, shown, entry.description or ""
 
