@@ -154,8 +154,7 @@ def cost_table(scored: Mapping[str, Scored]) -> pd.DataFrame:
 
 def result_rows(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> list[dict[str, Any]]:
     """Everything that is measured with an interval, a row per number."""
-    prefix = "" if truth.kind == "masks" else "box_"
-    boxes = truth.boxes()
+    prefix, boxes = _prefix(truth), truth.boxes()
     found: list[dict[str, Any]] = []
     for name, each in scored.items():
         named = {"method": name, "variant": each.variant, "class_name": ANY}
@@ -171,6 +170,11 @@ def result_rows(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> list[
         if truth.kind == "masks":
             found += _volume_rows(each, truth, rows)
     return found
+
+
+def _prefix(truth: Truth) -> str:
+    """Before the name of a measure of overlap."""
+    return "" if truth.kind == "masks" else "box_"
 
 
 def _heat_rows(
@@ -246,7 +250,8 @@ def by_size(scored: Mapping[str, Scored], truth: Truth, rows: Rows) -> pd.DataFr
                 }
                 pointing = rows.mean(each.scores.pointing[index], own, "pointing_game", **named)
                 counts = each.held_out.counts[index]
-                overlap = rows.overlap(counts, own, ("pixel",), ("dice",), **named)
+                kind = (("pixel",), ("dice",), _prefix(truth))
+                overlap = rows.overlap(counts, own, *kind, **named)
                 found += [{**row, **counted} for row in (pointing, *overlap)]
     columns = [*MEASURED_OF, "size", "least_px", "most_px", "slices", *INTERVAL]
     return pd.DataFrame(found, columns=columns)
