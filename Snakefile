@@ -49,6 +49,9 @@ if not PARAMS.is_dir():
 NEEDS = PARAMS / "resources.yaml"
 NEEDS = yaml.safe_load(NEEDS.read_text()) or {} if NEEDS.is_file() else {}
 DEFAULTS = {"threads": 1, "mem_mb": 4000, "runtime": 60, "gpu": 0}
+# A cluster ends a job at its limit, so that is not what a run takes here: another node may be slower. Two days, where a
+# run does not take longer by itself, are what most clusters allow.
+TWO_DAYS = 2 * 24 * 60
 for name, needs in NEEDS.items():
     if name not in READS or not set(needs) <= set(DEFAULTS):
         raise WorkflowError(f"{PARAMS}/resources.yaml, {name}: expected a notebook of {list(READS)} with some of {list(DEFAULTS)}")
@@ -68,6 +71,13 @@ def runs(notebook):
 
 def needs(notebook):
     return {**DEFAULTS, **NEEDS.get(notebook, {})}
+
+
+def limits(notebook):
+    """What a cluster gives a job of a notebook beside its threads: memory, GPUs, and the minutes after which it is ended."""
+    asked = needs(notebook)
+    most = max(asked["runtime"], min(4 * asked["runtime"] + 10, TWO_DAYS))
+    return {"mem_mb": asked["mem_mb"], "gpu": asked["gpu"], "runtime": most, **(config.get("with_gpu", {}) if asked["gpu"] else {})}
 
 
 def read_by(notebook):
@@ -178,5 +188,5 @@ for notebook in PRESENT:
             ),
         threads: needs(notebook)["threads"]
         priority: urgency(notebook)
-        resources: **{key: value for key, value in needs(notebook).items() if key != "threads"}, **(config.get("with_gpu", {}) if needs(notebook)["gpu"] else {}),
+        resources: **limits(notebook),
         shell: ENVIRONMENT + " {params.call}"

@@ -212,6 +212,13 @@ def test_resources_come_from_the_scale_and_are_checked(project):
     assert "resources.yaml" in snakemake("-n", fails=True)
 
 
+def test_a_cluster_ends_a_job_long_after_what_a_run_takes(project):
+    needs = project / "params" / "tiny" / "resources.yaml"
+    for minutes, most in ((3, 22), (1440, 2880), (4000, 4000)):
+        needs.write_text(f"00_data: {{runtime: {minutes}}}\n")
+        assert f"runtime={most}" in jobs_of(snakemake("-n"))["00_data"]
+
+
 def test_what_others_wait_for_runs_first_and_then_what_takes_longest(project):
     scale = project / "params" / "tiny"
     for name in ("04_swin_hgi_sam", "05_mil_detector"):
@@ -281,7 +288,9 @@ def test_a_notebook_waits_for_the_arms_that_its_parameters_name(project):
 
 
 @pytest.mark.parametrize("scale", sorted(path.name for path in (ROOT / "params").glob("*/")))
-def test_the_graph_of_each_scale_of_the_study_is_complete(scale, tmp_path, monkeypatch):
+def test_the_graph_of_each_scale_is_complete_and_its_limits_are_above_what_runs_took(
+    scale, tmp_path, monkeypatch
+):
     notebooks = {path.stem for path in (ROOT / "params" / scale).glob("[0-9]*.yaml")}
     missing = sorted(
         name for name in notebooks if not (ROOT / "notebooks" / f"{name}.ipynb").is_file()
@@ -291,4 +300,13 @@ def test_the_graph_of_each_scale_of_the_study_is_complete(scale, tmp_path, monke
     for name in ("Snakefile", "profiles", "params", "notebooks", "ich_study"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    assert set(started(snakemake("-n", scale=scale))) == notebooks
+    output = snakemake("-n", scale=scale)
+    assert set(started(output)) == notebooks
+    for notebook, job in jobs_of(output).items():
+        memory, minutes = (
+            int(re.search(rf"\b{name}=(\d+)", job)[1]) for name in ("mem_mb", "runtime")
+        )
+        for run in (ROOT / "figures" / scale).rglob(f"{notebook}/**/run.json"):
+            took = json.loads(run.read_text())
+            assert took["peak_memory_mb"] < memory, run
+            assert took["seconds"] < 60 * minutes, run
