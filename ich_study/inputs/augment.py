@@ -32,6 +32,10 @@ class Affine:
     shear: float = 0.0
 
 
+PICTURE_LOW, PICTURE_HIGH = (-20.0, 5.0), (75.0, 130.0)
+"""HU that are black and white in pictures of the brain, which are exported 80 to 150 HU wide."""
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Horizontal flip, then each affine map in turn (composed, so pixels are interpolated once),
@@ -39,7 +43,8 @@ class Augmentation:
     window: contrast drawn from 1 +- `contrast` about mid-grey and brightness from +- `brightness`
     of the windowed scale, clipped to [0, 1]; then Gaussian noise with probability
     `noise_probability` and a standard deviation drawn from [0, `noise_std`]. `fill` is
-    grid_sample's padding mode. `on_hu`: the images are HU before windowing, not windowed."""
+    grid_sample's padding mode. `on_hu`: the images are HU before windowing, not windowed.
+    `as_pictures`: share of the slices that come to windowing as grey pictures would (`pictures`)."""
 
     flip_probability: float = 0.0
     affines: tuple[Affine, ...] = ()
@@ -50,6 +55,7 @@ class Augmentation:
     brightness: float = 0.0
     resolution: float = 1.0
     on_hu: bool = False
+    as_pictures: float = 0.0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Windowed images (B, C, H, W) in [0, 1] to augmented ones of the same shape.
@@ -57,6 +63,19 @@ class Augmentation:
         `generator` lives on the CPU; what it draws does not depend on the device.
         """
         return self.paired(images, None, generator)[0]
+
+    def pictures(self, hu: Tensor, generator: torch.Generator) -> Tensor:
+        """HU (B, ...) before windowing, a share of `as_pictures` of them without what lies beyond
+        a window: what is left of a scan that came as a grey picture. The window's low edge is drawn
+        from PICTURE_LOW, its high edge from PICTURE_HIGH."""
+        if not self.as_pictures:
+            return hu
+        drawn = torch.rand(3, len(hu), *[1] * (hu.dim() - 1), generator=generator)
+        chosen = (drawn[0] < self.as_pictures).to(hu.device)
+        edges = []
+        for part, (least, most) in zip(drawn[1:], (PICTURE_LOW, PICTURE_HIGH)):
+            edges.append((least + (most - least) * part).round().to(hu))
+        return torch.where(chosen, hu.clamp(*edges), hu)
 
     def paired(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator

@@ -191,6 +191,7 @@ class SliceLoader:
         generator = seeded_generator(
             self._seed, getattr(self.batches, "epoch", 0), self._rank, number
         )
+        hu = self._augmentation.pictures(hu, generator)
         if self._augmentation.on_hu:
             channels = preprocessing.channels(self._augmentation(hu.float(), generator))
         else:

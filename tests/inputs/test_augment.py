@@ -187,3 +187,23 @@ def test_resolution_is_an_option_and_a_share():
     for wrong in (0, 1.5):
         with pytest.raises(ParameterError, match="resolution is"):
             named_augmentation("none", {"resolution": wrong})
+
+
+def test_a_share_of_the_slices_comes_as_pictures():
+    hu = torch.tensor([-1000, 0, 60, 1000], dtype=torch.int16).repeat(400, 1, 1)
+    augmentation = Augmentation(as_pictures=0.25)
+    seen = augmentation.pictures(hu, seeded_generator(1))
+    whole = (seen == hu).all((1, 2))
+    assert 0.68 < whole.float().mean() < 0.82
+    black, white = seen[~whole][:, 0, 0], seen[~whole][:, 0, 3]
+    assert black.min() == -20 and 3 <= black.max() <= 5
+    assert 75 <= white.min() < 80 and 125 < white.max() <= 130
+    assert (seen[:, 0, 2] == 60).all() and seen.dtype == torch.int16
+
+
+def test_no_pictures_draw_nothing():
+    hu, generator = torch.zeros(2, 1, 3, 3, dtype=torch.int16), seeded_generator(1)
+    assert Augmentation().pictures(hu, generator) is hu
+    assert torch.equal(
+        torch.rand(3, generator=generator), torch.rand(3, generator=seeded_generator(1))
+    )

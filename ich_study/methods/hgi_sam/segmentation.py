@@ -95,9 +95,9 @@ class SliceSegmentation(Task):
     def _augmented(self, device: torch.device, rows: list[int], epoch: int, number: int) -> Batch:
         hu, masks = self._read("training", rows, device)
         generator = seeded_generator(self._config.seed, AUGMENTATION_STREAM, epoch, number)
-        channels, masks = self._config.augmenter().paired(
-            self._preprocessing.channels(hu), masks, generator
-        )
+        augmentation = self._config.augmenter()
+        hu = augmentation.pictures(hu, generator)
+        channels, masks = augmentation.paired(self._preprocessing.channels(hu), masks, generator)
         return self._preprocessing.normalised(channels), masks[:, None]
 
     def _plain(self, device: torch.device, rows: list[int], _: int, __: int) -> Batch:

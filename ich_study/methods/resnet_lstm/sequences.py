@@ -131,9 +131,12 @@ class SequenceTask(Task):
     ) -> Batch:
         data, volumes = self.data[part], [self._volumes[part][index] for index in chosen]
         hu, labels = data.__getitems__([row for volume in volumes for row in volume])
+        generator = seeded_generator(self._seed, epoch, 1, number)
+        if augmentation is not None:
+            hu = augmentation.pictures(hu, generator)
         channels = data.preprocessing.channels(hu.to(device))
         if augmentation is not None:
-            channels = augmentation(channels, seeded_generator(self._seed, epoch, 1, number))
+            channels = augmentation(channels, generator)
         lengths = [len(volume) for volume in volumes]
         return data.preprocessing.normalised(channels), lengths, labels.to(device)
 
