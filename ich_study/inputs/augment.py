@@ -44,7 +44,7 @@ class Augmentation:
     of the windowed scale, clipped to [0, 1]; then Gaussian noise with probability
     `noise_probability` and a standard deviation drawn from [0, `noise_std`]. `fill` is
     grid_sample's padding mode. `on_hu`: the images are HU before windowing, not windowed.
-    `as_pictures`: share of the slices that come to windowing as grey pictures would (`pictures`)."""
+    `as_pictures`: share of the slices that come as grey pictures would (`pictures`)."""
 
     flip_probability: float = 0.0
     affines: tuple[Affine, ...] = ()
