@@ -77,6 +77,23 @@ class Preprocessing:
         return 3 if channels == 1 else channels
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Of `channels`, in words: the window, and the slice's place in the stack.
+
+        >>> stack = Preprocessing(("brain", "bone"), "fixed", 1, 128, "none", (0.5,), (0.5,))
+        >>> stack.channel_names
+        ('brain window', 'bone window')
+        """
+        if self.window_scaling == "wrapped":
+            return ("grey of HU modulo 256",)
+        places = [""]
+        if self.stack_depth > 1:
+            middle = self.stack_depth // 2
+            places = [f", slice {number - middle:+d}" for number in range(self.stack_depth)]
+            places[middle] = ", this slice"
+        return tuple(f"{name} window{place}" for name in self.windows for place in places)
+
+    @property
     def clip(self) -> tuple[int, int]:
         """HU below and above which no window sees a difference.
 

@@ -11,7 +11,7 @@ SPEC = PatientSpec(seed=3, subtypes=("IPH",), matrix=128, thickness_mm=5.0, tilt
 
 
 def example_study(folder: Path) -> Path:
-    """The folder of a tilted DICOM series of 31 slices with 26 mL of hemorrhage in the brain's
+    """The folder of a tilted DICOM series of 31 slices with 25 mL of hemorrhage in the brain's
     tissue; written once."""
     study = folder / "CQ500CT0 CQ500CT0"
     if not (folder / "reads.csv").is_file():  # which is written last

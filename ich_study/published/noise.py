@@ -113,10 +113,8 @@ def gain_floor(
         against = values[key_of(base)]
         if len(against) < 2:
             continue
-        others = [
-            values.get(key_of({**base, "method": arm}), {}) for arm in arms if arm != reference
-        ]
-        spreads = [spread_of(gained, against) for gained in others if gained]
+        keys = {key_of({**base, "method": arm}) for arm in arms} - {key_of(base)}  # its repeats
+        spreads = [spread_of(values[key], against) for key in keys & values.keys()]
         spread, seeds = max((each for each in spreads if each[1]), default=(np.nan, 0))
         if seeds:
             floor = {"method": METHOD, "metric": f"{base['metric']}_gain"}
@@ -128,15 +126,16 @@ def gain_floor(
 
 def auroc_floor(differences: pd.DataFrame, results: pd.DataFrame) -> list[float]:
     """How far each of `comparisons.auroc_differences` moves from seed to seed; NaN where its two
-    runs were not both repeated. results: with the rows of further seeds."""
+    runs were not both repeated, or one repeats the other. results: with the rows of further
+    seeds."""
     values = by_seed(results[results["metric"] == "auroc"])
     found = []
     for row in differences.to_dict("records"):
         own = {**OF_SLICES, "study": "01_backbones", "variant": "printed", "metric": "auroc"}
         own |= {name: row[name] for name in ("dataset", "class")}
-        keys = (key_of({**own, "method": row[side]}) for side in ("first", "second"))
+        keys = [key_of({**own, "method": row[side]}) for side in ("first", "second")]
         first, other = (values.get(key, {}) for key in keys)
-        both = len(first.keys() & other.keys()) > 1
+        both = keys[0] != keys[1] and len(first.keys() & other.keys()) > 1
         found.append(spread_of(first, other)[0] if both else float("nan"))
     return found
 

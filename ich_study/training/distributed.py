@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import accelerate
 import torch
 from accelerate.utils import PrepareForLaunch, patch_environment
 from torch.multiprocessing import start_processes
@@ -44,12 +44,8 @@ def launched() -> bool:
 
 
 def launch(function: Callable[..., None], arguments: tuple[Any, ...], config: LoopSettings) -> None:
-    """`function(*arguments)` in `config.processes` processes of accelerate's, from a notebook or a
-    script.
-
-    On CUDA one process per GPU; the parent must not have touched CUDA. On the CPU the processes
-    train over gloo, and `function` and `arguments` are pickled.
-    """
+    """`function(*arguments)`, pickled, in `config.processes` processes of accelerate's, from a
+    notebook or a script: on CUDA one per GPU, on the CPU over gloo."""
     on_cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
     visible = 1 if on_cpu else torch.cuda.device_count()
     processes = config.processes or visible
@@ -58,33 +54,35 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], config: Lo
             f"distributed training with {processes} processes, but {visible} GPUs are visible; give"
             " each process one"
         )
-    if on_cpu:
-        _launch_on_cpu((function, *arguments), processes)
-    else:
-        accelerate.notebook_launcher(_numbered, (function, *arguments), num_processes=processes)
+    with tempfile.TemporaryDirectory() as folder:
+        ready = PrepareForLaunch(_numbered, "NO" if on_cpu else "MULTI_GPU", debug=on_cpu)
+        more = {"nproc": processes}
+        if on_cpu:  # what accelerate's `debug_launcher` says
+            more = {
+                "accelerate_debug_rdv_file": str(Path(folder) / "rendezvous"),
+                "accelerate_use_cpu": "yes",
+                "gloo_socket_ifname": "lo",
+            }
+        _spawn(ready, (function, *arguments), processes, more)
 
 
-def _launch_on_cpu(arguments: tuple[Any, ...], processes: int) -> None:
-    """What accelerate's `debug_launcher` does, in spawned processes: its forked ones inherit the
-    locks of the parent's threads, which no longer run there, and hang."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        patch_environment(
-            world_size=processes,
-            master_addr="127.0.0.1",
-            master_port="29500",
-            accelerate_mixed_precision="no",
-            accelerate_debug_rdv_file=str(Path(folder) / "rendezvous"),
-            accelerate_use_cpu="yes",
-            gloo_socket_ifname="lo",
-        ),
+def _spawn(
+    ready: PrepareForLaunch, arguments: tuple[Any, ...], processes: int, more: dict[str, Any]
+) -> None:
+    """Processes that start anew. Those that accelerate forks inherit the locks of the parent's
+    threads, and CUDA where an earlier training used it: neither works there. Their port is one that
+    no other job of the machine has."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with patch_environment(
+        world_size=processes,
+        master_addr="127.0.0.1",
+        master_port=port,
+        accelerate_mixed_precision="no",
+        **more,
     ):
-        start_processes(
-            PrepareForLaunch(_numbered, debug=True),
-            args=arguments,
-            nprocs=processes,
-            start_method="spawn",
-        )
+        start_processes(ready, args=arguments, nprocs=processes, start_method="spawn")
 
 
 def _numbered(function: Callable[..., None], *arguments: Any) -> None:

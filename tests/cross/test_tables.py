@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,23 +10,11 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from ich_study.cross import figures, measure, tables
+from ich_study.cross import measure, tables
 from ich_study.evaluate.rows import Rows
-from ich_study.metrics.calibration import expected_calibration_error
+from ich_study.metrics.overlap import overlap_counts
 from ich_study.schema import result_table
 from tests.cross.fakes import SquareStore, method
-
-
-@pytest.fixture(scope="module")
-def study():
-    store = SquareStore()
-    truth = store.truth()
-    methods = {name: method(name) for name in ("bright", "flat")}
-    entries = measure.measured(methods, store, truth, 4.0, 0)
-    shown = tables.shown_slices(truth, 2)
-    scored = tables.score_all(entries, truth, folds=2, seed=0, shown=shown)
-    made = Rows("08", "squares", 50, 0)
-    return truth, scored, result_table(tables.result_rows(scored, truth, made)), made
 
 
 def value(rows, method, metric, unit=None, class_name="any"):
@@ -107,80 +94,37 @@ def test_heat_that_is_scaled_slice_by_slice_is_scored_behind_the_methods_own_gat
     assert scored["it"].shown_heat.max() == 1
 
 
+def test_counts_at_the_held_out_threshold_are_not_those_at_the_methods_own(study):
+    """Its own threshold marks nothing, the held-out one all blood: Dice 0 and 1."""
+    truth, scored, _, _ = study
+    own = overlap_counts(np.zeros_like(truth.mask()), truth.mask())
+    each = {"bright": replace(scored["bright"], own=own)}
+    rows = result_table(tables.result_rows(each, truth, Rows("08", "squares", 50, 0)))
+    assert value(rows, "bright", "dice_at_own_threshold", "pixel") == 0
+    assert value(rows, "bright", "dice", "pixel") == pytest.approx(1, abs=0.02)
+    source = rows[rows["metric"] == "dice"]["threshold_source"]
+    assert set(source) == {tables.HELD_OUT}
+
+
+def test_a_scan_of_exactly_one_half_is_called(study):
+    truth, scored, _, made = study
+    logit = np.where(truth.rows["any"].to_numpy(bool), 0.0, -1.0)
+    table = tables.triage({"half": replace(scored["bright"], logit=logit)}, truth, 0.1, made)
+    known = table.set_index("metric")["value"]
+    # called above one half alone, no scan would be: sensitivity 0
+    assert known[["sensitivity", "specificity"]].tolist() == [1, 1]
+
+
 def test_truth_given_as_heat_is_perfect(study):
     assert tables.perfect_dice(study[0], 2, 0) == 1
 
 
-def test_tables_to_choose_by(study, tmp_path, capsys):
+def test_tables_to_choose_by(study, cost):
     _, scored, rows, _ = study
-    cost = pd.DataFrame(
-        {
-            "dataset": "squares",
-            "method": list(scored),
-            "rival": [each.logit is None for each in scored.values()],
-            "milliseconds": [5.0, 1.0, np.nan, np.nan, np.nan],
-            "memory_mib": [7.0, 2.0, np.nan, np.nan, np.nan],
-            "learned from": [each.learned_from for each in scored.values()],
-        }
-    )
     choose = tables.choosing_table(rows, cost)
     assert set(choose["method"]) == set(scored) and choose["method"].iloc[0] == "bright"
     bright = choose[choose["method"] == "bright"]
     assert bright[["milliseconds", "memory_mib"]].to_numpy().tolist() == [[5, 7]]
-    figure = figures.quality_cost_figure(rows, cost, "synthetic squares")
-    said = figure.axes[0].get_xlabel()
-    assert "1  bright: 1.00 [" in said and "5 ms" in said and "hollow: 1 that" in said
-    # 07 draws the same again from what 08 wrote
-    assert figures.redrawn(rows, tmp_path, "synthetic squares") == {}
-    assert "no ranks.csv" in capsys.readouterr().out
-    folder = tmp_path / figures.STUDY
-    folder.mkdir()
-    choose.to_csv(folder / "choose.csv")
-    placed = {"method": ["bright", "flat"], "dataset": "squares", "mean_rank": [1.0, 2.0]}
-    pd.DataFrame({**placed, "critical": 0.5}).to_csv(folder / "ranks.csv")
-    again = figures.redrawn(rows.assign(study=figures.STUDY), tmp_path, "synthetic squares")
-    assert list(again) == [f"{figures.STUDY}/{name}" for name in ("quality_cost", "ranks_squares")]
-    assert again[f"{figures.STUDY}/quality_cost"].axes[0].get_xlabel() == said
-    # were the HU threshold as good, nothing would be left to choose
-    equal = rows.assign(value=rows["value"].where(rows["method"] != "hu_threshold", 1.0))
-    said = figures.quality_cost_figure(equal, cost, "synthetic squares").axes[0].get_xlabel()
-    assert "no method is better" in said and "hollow: 2 that" in said
-    # a second data set with higher values raises the axis that both share
-    lower = rows.assign(value=rows["value"] / 4, ci_low=0.0, ci_high=rows["value"] / 4)
-    both = pd.concat([lower, rows.assign(dataset="more", ci_high=1.2)])
-    costs = pd.concat([cost, cost.assign(dataset="more")])
-    panels = figures.quality_cost_figure(both, costs, "synthetic squares").axes
-    assert [panel.get_ylim()[0] for panel in panels] == [0, 0]
-    assert min(panel.get_ylim()[1] for panel in panels) > 1.2
-    # five data sets stand in three rows, and the empty place shows no axes
-    five = [f"set{number}" for number in range(5)]
-    many = pd.concat([rows.assign(dataset=name) for name in five])
-    costs = pd.concat([cost.assign(dataset=name) for name in five])
-    drawn = figures.quality_cost_figure(many, costs, "synthetic squares")
-    assert [panel.axison for panel in drawn.axes] == [True] * 5 + [False]
-    assert drawn.get_figwidth() * 150 <= 1200
-    # however long a method's name is, its line stands in its own half, apart from all others
-    long = {"method": {"bright": "a method with a name of sixty letters, as no method has"}}
-    named, costs = many.replace(long), costs.replace(long)
-    drawn = figures.quality_cost_figure(named, costs, "synthetic squares")
-    drawn.draw_without_rendering()
-    places = [panel.get_tightbbox() for panel in drawn.axes[:5]]
-    assert not any(one.overlaps(other) for one, other in itertools.combinations(places, 2))
-    assert all(place.x0 >= 0 and place.x1 <= drawn.bbox.width for place in places)
-    assert min(panel.get_window_extent().width for panel in drawn.axes) > 0.38 * drawn.bbox.width
-
-
-def test_the_choice_is_what_nothing_beats_in_quality_and_cost():
-    rows = [
-        ("slow, best", 0.9, 900, False),
-        ("slow, good", 0.8, 950, False),
-        ("quick", 0.5, 10, False),
-        ("as quick, worse", 0.45, 10, False),
-        ("free, but below the rival", 0.2, 1, False),
-        ("rival", 0.3, np.nan, True),
-    ]
-    table = pd.DataFrame(rows, columns=["method", "value", "milliseconds", "rival"])
-    assert figures.choice_of(table)["method"].tolist() == ["slow, best", "quick"]
 
 
 def test_slices_are_ranked_by_logits_where_probabilities_are_all_one(study):
@@ -247,28 +191,11 @@ def test_pairs_ranks_sizes_and_triage(study):
     assert known.loc[("bright", "sensitivity"), "ci_low"] == pytest.approx(0.025 ** (1 / 4))
     said = tables.side_by_side(room, ("metric",)).loc[("squares", "bright")]
     assert said["sensitivity"] == "1.00 [0.40, 1.00]" and said["ppv"] == "1.00"
-    shown = tables.shown_slices(truth, 2)
-    boxed = replace(truth, kind="boxes", annotated=truth.boxes())
-    for known, named in ((boxed, "truth: box"), (truth, "truth")):
-        (drawn,) = figures.heat_figures(scored, known, shown, "synthetic squares")
-        assert drawn.legends[0].get_texts()[0].get_text() == named
     assert scored["bright"].shown_heat.shape == scored["bright"].shown_mask.shape == (2, 32, 32)
     assert scored["bright"].shown_heat.max() == 1
     cost = tables.cost_table(scored).set_index("method")
     assert cost["rival"].tolist() == [False, False, True, True, True]
     assert cost.loc["bright", "milliseconds"] == 1000 * scored["bright"].seconds > 0
-    many = {f"{name}_{number}": each for number in range(3) for name, each in scored.items()}
-    drawn = figures.heat_figures(many, truth, shown, "synthetic squares")
-    assert len(drawn) == -(-len(many) // figures.METHODS_BESIDE) > 1
-    figures.ranks_figure(order, distance, "synthetic squares")
-    curves = tables.reliability_tables(scored, truth)
-    # two methods of one network say the same, and share a panel
-    alike = {"grad_cam": curves["bright"], "layer_cam": curves["bright"], **curves}
-    drawn = figures.reliability_figure(alike, "synthetic squares")
-    titles = [axis.get_title() for axis in drawn.axes]
-    assert [title.split("\n")[0] for title in titles] == ["GradCAM and 2 more", "flat"]
-    error = expected_calibration_error(curves["flat"])
-    assert titles[1].endswith(f"error {error:.2f}")
 
 
 def test_a_standing_counts_clear_differences_on_both_sides():

@@ -1,5 +1,4 @@
 import gzip
-from dataclasses import replace
 from itertools import permutations, product
 
 import nibabel
@@ -14,11 +13,6 @@ from ich_study.datasets.instance2022 import Instance2022Reader
 from ich_study.datasets.nifti import load_nifti, load_pair, recode, to_hounsfield
 from ich_study.errors import DataError, ParameterError
 from ich_study.integrity.scan import note_findings
-from ich_study.phantom.write_bhsd import write_bhsd
-from ich_study.phantom.write_hemorica import write_hemorica
-from ich_study.phantom.write_instance2022 import write_instance2022
-from ich_study.phantom.write_physionet import write_physionet
-from tests.phantom.fake_scans import fake_scan
 
 ORIENTATIONS = [
     "".join(axes)
@@ -397,34 +391,6 @@ def test_a_reader_takes_the_exception_by_the_scans_name(tmp_path):
     np.testing.assert_array_equal(volume.mask > 0, volume.hu > 150)
     with pytest.raises(ParameterError, match="pair_by"):
         open_dataset("instance2022", tmp_path, pair_by={"001": "guess"})
-
-
-@pytest.mark.parametrize(
-    ("dataset", "write", "masks"),
-    [
-        ("bhsd", write_bhsd, "label_192/ground truths"),
-        ("physionet", write_physionet, "masks"),
-        ("instance2022", write_instance2022, "train_2/label"),
-        ("hemorica", write_hemorica, "masks"),
-    ],
-)
-def test_every_nifti_reader_stops_at_a_mirrored_mask(tmp_path, dataset, write, masks):
-    mask = fake_scan(5).mask
-    scan = replace(fake_scan(5), hu=np.where(mask > 0, 60, 30).astype(np.int16))
-    write(tmp_path, iter([scan]))
-    (path,) = (tmp_path / masks).glob("*.nii*")
-    image = nibabel.load(path, mmap=False)
-    mirrored = image.affine * [[-1], [1], [1], [1]]
-    nibabel.save(nibabel.Nifti1Image(np.asanyarray(image.dataobj), mirrored), path)
-    (ref,) = open_dataset(dataset, tmp_path).scans()
-    with pytest.raises(
-        DataError, match=f"{path.name}: .*header.* mirrored.*pair_by|{path.name}: axes of .*pair_by"
-    ):
-        open_dataset(dataset, tmp_path).load(ref)
-    named = open_dataset(dataset, tmp_path, pair_by={ref.scan_id: "index"})
-    volume = named.load(ref)
-    np.testing.assert_array_equal(volume.mask > 0, scan.mask > 0)
-    assert "orientation" in findings(volume)
 
 
 @pytest.mark.parametrize(

@@ -84,3 +84,10 @@ def test_predictions_are_the_cpus_and_memory_is_told(cuda, tmp_path):
         for place in (cuda, torch.device("cpu"))
     ]
     assert (found[0] - found[1]).abs().max() < 0.02
+
+
+def test_a_second_training_in_processes_follows_the_first(cuda, tmp_path):
+    """The first leaves CUDA begun in this process, which a forked one could not use."""
+    for name in ("first", "second"):
+        settings = {"epochs": 1, "device": cuda.type, "distributed": True, "processes": 1}
+        assert line.run(tmp_path / name, **settings).device.type == "cuda"

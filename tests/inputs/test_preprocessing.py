@@ -96,3 +96,13 @@ def test_wrapped_grey_is_hu_modulo_256_whatever_the_window():
     assert (inputs.numpy()[0, 0].round() == np.mod(slices[0].numpy(), 256)).all()
     with pytest.raises(ParameterError, match="one channel"):
         make(window_scaling="wrapped", windows=("brain", "bone"))
+
+
+def test_channels_are_named_in_the_order_in_which_they_come():
+    stack = make(windows=("brain", "bone"), stack_depth=3)
+    assert stack.channel_names[:2] == ("brain window, slice -1", "brain window, this slice")
+    slices = hu(1, 3, 16, 16)
+    channels = dict(zip(stack.channel_names, stack.channels(slices)[0], strict=True))
+    upper = apply_window(slices[0, 2], WINDOWS["bone"])
+    assert torch.equal(channels["bone window, slice +1"], upper)
+    assert make(window_scaling="wrapped").channel_names == ("grey of HU modulo 256",)

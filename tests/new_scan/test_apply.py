@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ich_study.errors import ParameterError, WeightsError
-from ich_study.evaluate.scan_methods import ScanRecipe, recipe_from
+from ich_study.evaluate.scan_methods import ScanRecipe
 from ich_study.inputs.preprocessing import Preprocessing
 from ich_study.manifest import RUN_NAME
 from ich_study.models.weights import read_metadata
@@ -139,12 +139,3 @@ def test_a_source_that_is_nothing_and_a_method_named_twice_are_refused(tmp_path)
     (tmp_path / "run.json").write_text('{"notebook": "00_data", "status": "ok", "parameters": {}}')
     with pytest.raises(WeightsError, match="run of 00_data"):
         open_methods([str(tmp_path)], device)
-
-
-def test_a_recipe_is_whole_and_read_back():
-    recipe = ScanRecipe("mil", "m", "v", ("any",), (0.5,), (0.0,), "labels", {"head": "attention"})
-    assert recipe_from({"scan": recipe.describe()}, "file") == recipe
-    with pytest.raises(WeightsError, match="name the folder of the run"):
-        recipe_from({}, "file")
-    with pytest.raises(WeightsError, match="one of each per class"):
-        ScanRecipe("mil", "m", "v", ("any", "IPH"), (0.5,), (0.0,), "labels")

@@ -142,6 +142,15 @@ def test_a_difference_of_auroc_has_its_own_noise():
     asked = pd.DataFrame([{"first": "a", "second": each} for each in ("b", "c", "d")])
     found = noise.auroc_floor(asked.assign(**named), pd.concat([numbers, once]))
     assert found[0] == 0.25 and np.isnan(found[1:]).all()
+    # a repeat of the other one is the noise itself
+    repeat = asked.head(1).assign(second="a_seed_2", **named)
+    assert np.isnan(noise.auroc_floor(repeat, numbers)).all()
+
+
+def test_a_repeat_of_the_reference_is_no_arm():
+    numbers = table(("default", 1, 0.5), ("default_seed_2", 2, 0.75))
+    arms = ["default", "default_seed_2"]
+    assert len(noise.gain_floor(numbers, "default", ["f1_top5"], arms)) == 0
 
 
 def floors(numbers, further):

@@ -1,4 +1,6 @@
 import contextlib
+import os
+import socket
 from types import SimpleNamespace
 
 import numpy as np
@@ -80,6 +82,31 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ParameterError, match="2 processes, but 1 GPUs"):
         distributed.launch(print, (), config(distributed=True, processes=2, device="cuda"))
+
+
+def test_each_training_on_gpus_spawns_numbered_processes_on_a_port_of_its_own(monkeypatch):
+    """Forked ones cannot use the CUDA that the parent's last training used."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    seen = []
+
+    def start_processes(ready, args, nprocs, start_method):
+        for name in ("RANK", "LOCAL_RANK", "FORK_LAUNCHED"):
+            monkeypatch.setenv(name, "")
+        ready(1, *args)
+        with socket.socket() as master:
+            master.bind((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])))
+        seen.append((start_method, nprocs, os.environ["MASTER_PORT"]))
+
+    def train(name):
+        seen.append((name, *(each() for each in (distributed.rank, distributed.local_rank))))
+        assert distributed.world_size() == 2
+
+    monkeypatch.setattr(distributed, "start_processes", start_processes)
+    for name in ("first", "second"):
+        distributed.launch(train, (name,), config(distributed=True, device="cuda"))
+    started = [each[:2] for each in seen[1::2]]
+    assert seen[::2] == [("first", 1, 1), ("second", 1, 1)] and started == [("spawn", 2)] * 2
+    assert "29500" not in {each[2] for each in seen[1::2]} and not distributed.launched()
 
 
 def test_gathering_alone_gives_the_parts_back():

@@ -49,13 +49,14 @@ class SliceView:
     """One slice through the method, with settings that a reader can move.
 
     truth: of the slices. shown: `class, index`, a row per slice of the walks. inputs: what the
-    network sees, (n, channels, S, S). present: which classes get a mask, bool (n, classes).
-    classes: of the walks. walks: by variant.
+    network sees, (n, channels, S, S); channels: their names. present: which classes get a mask,
+    bool (n, classes). classes: of the walks. walks: by variant.
     """
 
     truth: Truth
     shown: pd.DataFrame
     inputs: np.ndarray = field(repr=False)
+    channels: tuple[str, ...]
     present: np.ndarray
     classes: tuple[str, ...]
     walks: Mapping[str, Walk]
@@ -69,8 +70,8 @@ class SliceView:
         """
         name, index = self.shown["class"].iloc[number], int(self.shown["index"].iloc[number])
         lesion, hu = self.truth.mask(name, np.array([index]))[0], self.truth.hu[index]
-        inputs = enumerate(minmax(self.inputs[number][:CHANNELS]), start=1)
-        steps = [Step(f"input channel {channel}\n", image) for channel, image in inputs]
+        inputs = zip(self.channels, minmax(self.inputs[number][:CHANNELS]))
+        steps = [Step(f"input: {channel}\n", image) for channel, image in inputs]
         # A network with fewer channels leaves room for windows that a reader knows.
         for window in ("subdural", "bone")[: CHANNELS - len(steps)]:
             steps.append(Step(f"slice, {window} window\n", hu, "hu", window=WINDOWS[window]))

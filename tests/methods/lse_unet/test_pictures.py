@@ -116,7 +116,8 @@ def view(channels=3):
     shown = pd.DataFrame({"class": "IPH", "index": np.arange(4)})
     inputs = np.random.default_rng(0).normal(size=(4, channels, 8, 8)).astype(np.float32)
     present = np.ones((4, 1), bool)
-    return pictures.SliceView(truth, shown, inputs, present, ("IPH",), walks), truth
+    names = ("brain window", "subdural window", "bone window")[:channels]
+    return pictures.SliceView(truth, shown, inputs, names, present, ("IPH",), walks), truth
 
 
 def titles(figure):
@@ -131,6 +132,8 @@ def test_one_slice_has_a_row_of_inputs_and_a_row_per_variant(channels):
     found = titles(figure)
     assert len(found) == 21 and found[7].startswith("8 authors: f3 of IPH")
     assert found[14].startswith("15 printed: f3 of IPH")
+    assert found[0].startswith("1 input: brain window")
+    assert found[2].startswith("3 input: bone window" if channels == 3 else "3 slice, bone window")
     # At 175 all 8 lesion pixels of the "high" kind are left, of the cold map none.
     assert found[13].endswith("its IPH, 8 px\ntruth 8 px")
     assert found[20].endswith("its IPH, 0 px\ntruth 8 px")
