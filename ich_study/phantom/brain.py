@@ -25,7 +25,7 @@ from ich_study.phantom.geometry import (
 )
 from ich_study.phantom.person import Person
 from ich_study.phantom.resample import resize_linear
-from ich_study.phantom.skull import CENTRE, HeadShape, Surfaces
+from ich_study.phantom.skull import CENTRE, HeadShape
 from ich_study.phantom.ventricles import ventricle_fraction
 
 TOUCHING_MM = 2.5
@@ -188,14 +188,15 @@ def _ellipsoids(lattice: Lattice, group: str, width_mm: float) -> np.ndarray:
 
 def build_brain(
     hu: np.ndarray,
-    shape: Surfaces,
+    lattice: Lattice,
+    cavity: np.ndarray,
     coarse: HeadShape,
     person: Person,
     rng: np.random.Generator,
     width_mm: float,
 ) -> Anatomy:
-    """Paints the brain and its spaces into `hu`, in place, and returns the anatomy."""
-    lattice = shape.lattice
+    """Paints the brain and its spaces into `hu`, in place, and returns the anatomy. cavity: mm
+    outside the intracranial cavity, on the lattice."""
     midline = midline_offset(lattice, rng)
     folds = resize_linear(sulcal_distance(coarse, person, rng), lattice.shape)
     wavy, wide = smooth_noise(rng, lattice, 17), smooth_noise(rng, lattice, 20)
@@ -211,22 +212,22 @@ def build_brain(
         lattice,
         width_mm,
         hu,
-        -shape.cavity,
+        -cavity,
         np.zeros(lattice.shape, np.float32),
         np.zeros(lattice.shape, np.float32),
         tentorium_height(lattice),
         midline,
         coarse.wall,
     )
-    for box in slabs(shape.cavity, width_mm):
-        inside = occupancy(shape.cavity[box], width_mm)
+    for box in slabs(cavity, width_mm):
+        inside = occupancy(cavity[box], width_mm)
         above = anatomy.tentorium[box]
         part = lattice.part(box)
         sulci = np.minimum(
             folds[box], fissures(part, person, midline[box[:2]], wavy[box], wide[box])
         )
         here = {group: field[box] for group, field in solids.items()}
-        csf, parenchyma = _spaces(part, shape.cavity[box], sulci, above, here, person, width_mm)
+        csf, parenchyma = _spaces(part, cavity[box], sulci, above, here, person, width_mm)
         csf *= inside
         brain = person.tissue.white + 0.5 * uneven[box]
         brain += parenchyma

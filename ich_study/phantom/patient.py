@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from ich_study.errors import ParameterError, require_known
 from ich_study.phantom.acquisition import AIR_HU, acquire, draw_scanner
-from ich_study.phantom.brain import Anatomy, build_brain
+from ich_study.phantom.brain import build_brain
 from ich_study.phantom.face import paint_face
 from ich_study.phantom.geometry import Lattice, occupancy
 from ich_study.phantom.hemorrhage.lesions import (
@@ -108,7 +108,8 @@ def _head(
     fine_mm: float,
     rng: np.random.Generator,
     contrast: bool,
-) -> tuple[Anatomy, dict[str, np.ndarray]]:
+) -> tuple[np.ndarray, Lattice, dict[str, np.ndarray]]:
+    """The noiseless head on its lattice, and each lesion's fraction of a voxel."""
     lattice = Lattice.spanning(LOW, HIGH, (1.5, fine_mm, fine_mm))
     coarse = head_shape(Lattice.spanning(LOW, HIGH, COARSE_MM), person, rng)
     shape = refine(coarse, lattice)
@@ -116,13 +117,16 @@ def _head(
     hu = np.full(lattice.shape, AIR_HU, np.float32)
     paint_skull(hu, shape, person, rng, width)
     paint_face(hu, lattice, person, occupancy(-shape.cavity, width), rng, width)
-    anatomy = build_brain(hu, shape, coarse, person, rng, width)
+    cavity = shape.cavity
+    del shape  # here and below: a field of the head takes some 50 MB at 512 px
+    anatomy = build_brain(hu, lattice, cavity, coarse, person, rng, width)
+    del cavity
     paint_dura(anatomy, rng, contrast)
     paint_arteries(anatomy, rng, contrast)
     paint_calcifications(anatomy, rng)
     paint_mimics(anatomy, rng)
     displace(anatomy, plan, coarse)
-    return anatomy, paint_blood(anatomy, plan, rng)
+    return hu, lattice, paint_blood(anatomy, plan, rng)
 
 
 def _truth(fractions: dict[str, np.ndarray], where: Placement, matrix: int) -> np.ndarray:
@@ -158,10 +162,17 @@ def simulate(spec: PatientSpec, contrast: bool = False) -> PhantomScan:
     plan = draw_plan(rng, person, subtypes, spec.lesions)
     person = fitted_person(person, plan)
     fine_mm = float(np.clip(1.15 * scanner.pixel_mm, 0.62, 1.4))
-    anatomy, fractions = _head(person, plan, fine_mm, rng, contrast)
-    where = place(scanner, anatomy.lattice, person.scale, rng)
-    hu = acquire(sample(anatomy.hu, where, spec.matrix, AIR_HU), scanner, rng)
-    mask = _truth(fractions, where, spec.matrix)
+    hu, lattice, fractions = _head(person, plan, fine_mm, rng, contrast)
+    where = place(scanner, lattice, person.scale, rng)
+    hu, mask = sample(hu, where, spec.matrix, AIR_HU), _truth(fractions, where, spec.matrix)
+    z_mm = where.z_mm
+    del where, fractions
     return PhantomScan(
-        hu, mask, where.z_mm, scanner.pixel_mm, spec.thickness_mm, scanner.gantry_tilt, spec.seed
+        acquire(hu, scanner, rng),
+        mask,
+        z_mm,
+        scanner.pixel_mm,
+        spec.thickness_mm,
+        scanner.gantry_tilt,
+        spec.seed,
     )

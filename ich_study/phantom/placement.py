@@ -18,6 +18,7 @@ from ich_study.phantom.resample import (
     apply_weights,
     centred,
     cubic_weights,
+    filled_cells,
     linear_at,
     resize_weights,
 )
@@ -92,7 +93,8 @@ def _bend(rng: np.random.Generator, step_mm: float, shape: tuple[int, ...]) -> n
             for old, new in zip(values.shape, shape)
         ]
         bends.append(apply_weights((values / step_mm).astype(np.float32), weights))
-    return bends[0] + bends[1]
+    bends[0] += bends[1]
+    return bends[0]
 
 
 def _crop(axis: np.ndarray, reach_mm: float) -> slice:
@@ -104,7 +106,10 @@ def sample(field: np.ndarray, placement: Placement, matrix: int, outside: float)
     """A field of the head as slices, float32 (slices, rows, columns): each the mean of its
     sub-slices."""
     result = np.full((len(placement.z_mm), matrix, matrix), outside, np.float32)
+    filled = filled_cells(field, outside)
     for k, image in enumerate(result):
-        fine = linear_at(field, placement.indices[:, k], outside)
-        image[placement.rows, placement.columns] = fine.mean(0)
+        where = placement.indices[:, k]
+        if filled[max(int(where[0].min()), 0) : int(where[0].max()) + 1].any():
+            fine = linear_at(field, where, outside, filled)
+            image[placement.rows, placement.columns] = fine.mean(0)
     return result

@@ -75,37 +75,75 @@ def resize_linear(
     return apply_weights(np.asarray(field, np.float32), weights, planes=planes)
 
 
+def filled_cells(field: np.ndarray, outside: float) -> np.ndarray:
+    """Bool of the field's shape: whether one of the eight samples from there on is not
+    `outside`."""
+    filled = field != np.float32(outside)
+    filled[:-1] |= filled[1:]
+    filled[:, :-1] |= filled[:, 1:]
+    filled[:, :, :-1] |= filled[:, :, 1:]
+    return filled
+
+
 def linear_at(
-    field: np.ndarray, places: np.ndarray | Sequence[np.ndarray], outside: float | None = None
+    field: np.ndarray,
+    places: np.ndarray | Sequence[np.ndarray],
+    outside: float | None = None,
+    filled: np.ndarray | None = None,
 ) -> np.ndarray:
     """`field` (2 or more along each of its 3 axes) at fractional indices (3, ...), linearly
     interpolated, float32.
 
     Beyond the first and the last sample of an axis: `outside`, or where that is None the border
-    repeated.
+    repeated. filled: the field's `filled_cells`; elsewhere nothing is interpolated, which is
+    faster.
     """
     field = np.ascontiguousarray(field, np.float32)
     flat = [of_axis.reshape(-1) for of_axis in places]
     values = np.empty(len(flat[0]), np.float32)
     for start in range(0, len(values), CHUNK):
-        part = slice(start, start + CHUNK)
-        near = [of_axis[part] for of_axis in flat]
-        values[part] = _linear(field, near)
-        if outside is not None:
-            for of_axis, size in zip(near, field.shape):
-                values[part][(of_axis < 0) | (of_axis > size - 1)] = outside
+        near = [of_axis[start : start + CHUNK] for of_axis in flat]
+        part = values[start : start + CHUNK]
+        below = _below(field, near)
+        first = np.ravel_multi_index(below, field.shape)
+        if filled is not None:
+            wanted = np.flatnonzero(filled.ravel().take(first))
+            part[:] = outside
+            near, below, first = (
+                [each.take(wanted) for each in near],
+                [each.take(wanted) for each in below],
+                first.take(wanted),
+            )
+            part[wanted] = _linear(field, near, below, first, outside)
+        else:
+            part[:] = _linear(field, near, below, first, outside)
     return values.reshape(places[0].shape)
 
 
-def _linear(field: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
-    within = [np.clip(place, 0, size - 1) for place, size in zip(places, field.shape)]
-    below = [
-        np.minimum(place.astype(np.int32), size - 2) for place, size in zip(within, field.shape)
+def _below(field: np.ndarray, places: list[np.ndarray]) -> list[np.ndarray]:
+    """The samples at and before each place, all with a next one."""
+    return [
+        np.clip(place, 0, size - 2).astype(np.int32) for place, size in zip(places, field.shape)
     ]
-    shares = [place - index.astype(np.float32) for place, index in zip(within, below)]
-    first = np.ravel_multi_index(below, field.shape)
+
+
+def _linear(
+    field: np.ndarray,
+    places: list[np.ndarray],
+    below: list[np.ndarray],
+    first: np.ndarray,
+    outside: float | None,
+) -> np.ndarray:
+    shares = [
+        np.clip(place, 0, size - 1) - index.astype(np.float32)
+        for place, index, size in zip(places, below, field.shape)
+    ]
     _, rows, columns = field.shape
-    return _between(field.ravel(), first, shares, (rows * columns, columns, 1))
+    values = _between(field.ravel(), first, shares, (rows * columns, columns, 1))
+    if outside is not None:
+        for place, size in zip(places, field.shape):
+            values[(place < 0) | (place > size - 1)] = outside
+    return values
 
 
 def _between(

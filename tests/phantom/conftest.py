@@ -21,4 +21,4 @@ def head():
     shape = refine(coarse, Lattice.spanning(LOW, HIGH, (2.0, 1.5, 1.5)))
     hu = np.full(shape.lattice.shape, -1000, np.float32)
     paint_skull(hu, shape, person, rng, 1.5)
-    return build_brain(hu, shape, coarse, person, rng, 1.5), person, shape
+    return build_brain(hu, shape.lattice, shape.cavity, coarse, person, rng, 1.5), person, shape

@@ -11,6 +11,7 @@ from ich_study.phantom.resample import (
     CHUNK,
     apply_weights,
     cubic_weights,
+    filled_cells,
     linear_at,
     linear_weights,
     resize_linear,
@@ -95,6 +96,21 @@ def test_scattered_samples_are_scipys_at_and_beyond_every_edge(outside, mode):
         field, places, order=1, mode=mode, cval=outside or 0.0, output=np.float64
     )
     np.testing.assert_allclose(linear_at(field, places, outside), wanted, atol=3e-6)
+
+
+@pytest.mark.parametrize("outside", [-1000.0, 0.0])
+def test_passing_over_what_is_empty_changes_no_bit(outside):
+    field = np.full((9, 12, 14), outside, np.float32)
+    field[3:5, 4:8, 6:9] = random_field((2, 4, 3))
+    field[-1, -1, -1] = 7
+    places = scattered(field.shape)
+    filled = filled_cells(field, outside)
+    assert 0 < filled.mean() < 0.2
+    wanted = linear_at(field, places, outside)
+    assert (wanted != outside).any()
+    np.testing.assert_array_equal(linear_at(field, places, outside, filled), wanted)
+    nothing = linear_at(field, places, outside, np.zeros_like(filled))
+    assert (nothing == outside).all(), "nothing is interpolated where `filled` says so"
 
 
 def test_scattered_samples_keep_the_shape_of_their_places_and_take_views():

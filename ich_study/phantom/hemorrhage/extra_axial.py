@@ -170,14 +170,17 @@ def displacement(on: Membranes, layer: Layer, person: Person) -> np.ndarray:
 
 def paint_layer(anatomy: Anatomy, layer: Layer, rng: np.random.Generator) -> np.ndarray:
     """Paints the blood into the head, in place; returns its fraction of each voxel."""
-    lattice = anatomy.lattice
-    wall = -resize_linear(anatomy.coarse_wall, lattice.shape)
-    on = Membranes(lattice, anatomy.depth, wall, anatomy.tentorium, anatomy.midline)
-    level, room, edge = _grown(on, layer, anatomy.person, anatomy.width_mm)
-    blood = below(level, room, edge, anatomy.width_mm + 0.4)
+    lattice, blood = anatomy.lattice, _blood(anatomy, layer)
     whole = (slice(None), slice(None), slice(None))
     paint_lesion(anatomy, whole, blood, layer.density, 3.0, rng)
     if layer.mixed:
         swirl = smoothstep(smooth_noise(rng, lattice, 30) + (16 - lattice.mesh[1]) / 60, -0.2, 0.9)
         anatomy.hu[...] -= blood * swirl * layer.mixed
-    return blood.astype(np.float32)
+    return blood
+
+
+def _blood(anatomy: Anatomy, layer: Layer) -> np.ndarray:
+    wall = -resize_linear(anatomy.coarse_wall, anatomy.lattice.shape)
+    on = Membranes(anatomy.lattice, anatomy.depth, wall, anatomy.tentorium, anatomy.midline)
+    level, room, edge = _grown(on, layer, anatomy.person, anatomy.width_mm)
+    return below(level, room, edge, anatomy.width_mm + 0.4).astype(np.float32)
