@@ -41,8 +41,6 @@ NOT_COMMITTED = {
     "0.628 [0.453, 0.798]": "of an arm whose tables are not committed",
     "0.193, 0.087, 0.118": "of heads for development, whose runs are not committed",
     "0.992, 0.991, 0.926": "of validation patients, where settings were tried",
-    "0.414 [0.391, 0.439]": "of 09, whose batch tables are not committed",
-    "0.355 [0.322, 0.390]": "of 09, whose batch tables are not committed",
 }
 
 

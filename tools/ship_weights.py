@@ -3,8 +3,8 @@
 RUN is the folder of a finished run of 02_lse_unet, 04_swin_hgi_sam or 05_mil_detector on data whose
 licence allows it. Each checkpoint goes to `ich_study/new_scan/weights/`, with the recipe of its run
 in its metadata, and a model card beside it. The weights of today learned from PHE-SICH-CT-IDS and
-the phantom together, by the variants `large` of 02 and `joint` of 04 and 05 in
-`params/open/variants/`. The heat thresholds of the first two are those of
+the phantom together, by the variants `large` and then `pictures` of 02 and `joint` of 04 and 05
+in `params/open/variants/`. The heat thresholds of the first two are those of
 `tools.mask_thresholds`.
 """
 

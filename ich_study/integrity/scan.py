@@ -168,7 +168,8 @@ def _hounsfield(low: int, high: int) -> Found:
     if low > AIR_HU:
         found.append(("warning", "hu-range", None, f"no air: minimum {low} HU"))
     if high < BONE_HU:
-        found.append(("warning", "hu-range", None, f"no bone: maximum {high} HU"))
+        text = f"no bone: maximum {high} HU; without a skull there is no brain mask"
+        found.append(("warning", "hu-range", None, text))
     return found
 
 
