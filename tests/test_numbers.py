@@ -16,6 +16,8 @@ PAGES = ("README.md", "docs/results.md")
 SCALES = ("open", "phantom")
 WITH_INTERVAL = r"(-?\d\.\d{3}) \[(-?\d\.\d{3}), (-?\d\.\d{3})\]"
 THREE_SEEDS = r"(?<![\d.\[])(?<!, )(\d\.\d{3}), (\d\.\d{3}), (\d\.\d{3})(?![\d\],])"
+FIRST_OF_THREE = r"(\d\.\d{3}) \[[^\]]+\]; (\d\.\d{3}); (\d\.\d{3})"
+"""Of three seeds the first with its interval."""
 # What names a row of a table of results; the rest is what was measured.
 ROW = ["study", "dataset", "method", "variant", "layer", "class", "unit", "subset"]
 ROW += ["threshold_source", "brain_mask", "metric"]
@@ -79,9 +81,10 @@ def of_three_seeds() -> set[str]:
 def numbers_of(text: str) -> list[str]:
     """What a text prints, whatever its line breaks and comment signs."""
     text = " ".join(text.replace("\n#", "\n").split())
-    return [
+    found = [
         match.group(0) for each in (WITH_INTERVAL, THREE_SEEDS) for match in re.finditer(each, text)
     ]
+    return found + [", ".join(match.groups()) for match in re.finditer(FIRST_OF_THREE, text)]
 
 
 def printed() -> dict[str, list[str]]:
@@ -114,3 +117,5 @@ def test_three_numbers_are_seeds_unless_they_are_an_interval():
     text = "0.951, 0.952,\n# 0.953 and 0.1 [0.200, 0.300] of 0.500, 0.600"
     assert numbers_of(text) == ["0.951, 0.952, 0.953"]
     assert numbers_of("0.500 [0.400,\n0.600]") == ["0.500 [0.400, 0.600]"]
+    three = numbers_of("0.500 [0.400, 0.600]; 0.700; 0.800")
+    assert three == ["0.500 [0.400, 0.600]", "0.500, 0.700, 0.800"]
