@@ -70,7 +70,7 @@ def predictive_values(
     """Positive and negative predictive value where `prevalence` of the scans are positive (Bayes).
 
     >>> ppv, npv = predictive_values(0.9, 0.9, 0.1)
-    >>> round(ppv, 3), round(npv, 3)
+    >>> round(float(ppv), 3), round(float(npv), 3)
     (0.5, 0.988)
     """
     called = sensitivity * prevalence + (1 - specificity) * (1 - prevalence)

@@ -6,7 +6,7 @@ import torch
 from ich_study.evaluate.classification import predict
 from ich_study.inputs.devices import peak_memory_mib
 from ich_study.training.learner import train_classifier
-from tests.training import test_loop as line
+from tests.training import lines as line
 from tests.training.fakes import config, fake_store, network, parts
 
 pytestmark = pytest.mark.gpu

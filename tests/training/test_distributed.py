@@ -14,7 +14,7 @@ from ich_study.training import distributed
 from ich_study.training.config import LoopSettings
 from ich_study.training.learner import train_classifier
 from ich_study.training.loop import fit
-from tests.training import test_loop as line
+from tests.training import lines as line
 from tests.training.fakes import config, fake_store, network, parts
 
 STORE = fake_store()
