@@ -8,19 +8,15 @@ its yellow, whose contrast is 1.3).
 
 from __future__ import annotations
 
-import os
-import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython import get_ipython
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -34,15 +30,13 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
-from tqdm import tqdm
 
 from ich_study.atomic import atomic_path
 from ich_study.ct.windows import WINDOWS, Window, apply_window
 from ich_study.errors import StudyError
-from ich_study.figures.explore import sliders_wanted
 from ich_study.figures.names import in_words, method_name, readable
+from ich_study.figures.progress import place_bars
 from ich_study.figures.tables import show_tables_in_words
-from ich_study.manifest import HEADLESS
 from ich_study.metrics.classification import prevalence
 from ich_study.schema import LABELS, MASK_CODES, UNSPECIFIED_HEMORRHAGE
 
@@ -128,16 +122,6 @@ def use_study_style() -> None:
             "lines.markersize": 4.8,
         }
     )
-
-
-def place_bars() -> None:
-    """From here on progress bars of a notebook stand among what it prints where someone may look,
-    and nowhere else: each would stay in the executed notebook as an output in red. A terminal, and
-    our own runner, which writes them into its log, keep theirs."""
-    if get_ipython() is None or HEADLESS in os.environ or sys.stderr.isatty():
-        return
-    place = sys.stdout if sliders_wanted() else Path(os.devnull).open("w")  # noqa: SIM115
-    tqdm.__init__ = partialmethod(tqdm.__init__, file=place)
 
 
 def short_number(value: float) -> str:

@@ -3,11 +3,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
-from tqdm import tqdm
 
 from ich_study.errors import StudyError
 from ich_study.figures import style as figures
-from ich_study.manifest import HEADLESS
 from ich_study.schema import LABELS, result_table
 
 
@@ -217,28 +215,6 @@ def test_titles_that_were_fitted_are_laid_out_again_only_where_they_changed(monk
     axes[0].set_title("another title, much longer than the panel that it stands above is wide")
     figures.fit_titles(figure)
     assert len(laid_out) > first and "\n" in axes[0].get_title()
-
-
-def test_bars_of_a_notebook_stand_where_someone_looks_and_never_in_red(monkeypatch, capsys):
-    monkeypatch.delenv(HEADLESS, raising=False)
-    monkeypatch.setattr(tqdm, "__init__", tqdm.__init__)  # which is put back at the end
-
-    def said():
-        figures.place_bars()
-        list(tqdm(range(3), "counting", leave=False, disable=False))
-        out, err = capsys.readouterr()
-        return "counting" in out, "counting" in err
-
-    assert said() == (False, True)  # no notebook
-    monkeypatch.setattr(figures, "get_ipython", object)
-    monkeypatch.setenv(HEADLESS, "1")
-    assert said() == (False, True)  # our runner, which keeps them in its log
-    monkeypatch.delenv(HEADLESS)
-    monkeypatch.setattr(figures, "sliders_wanted", lambda: True)
-    assert said() == (True, False)
-    monkeypatch.setattr(figures, "sliders_wanted", lambda: False)
-    assert said() == (False, False)
-    assert capsys.readouterr() == ("", "")
 
 
 def test_chance_of_a_precision_recall_curve_is_the_share_of_positives():
